@@ -728,6 +728,10 @@
             <translation>Bitten Sie den Autor um adapter_model.safetensors oder wandeln Sie die Datei um, wenn Sie ihr vertrauen.</translation>
         </message>
         <message>
+            <source>Ask its author for an adapter whose settings list the module names.</source>
+            <translation>Bitten Sie den Autor um einen Adapter, dessen Einstellungen die Namen der Module aufzählen.</translation>
+        </message>
+        <message>
             <source>Asked “{question}”, {model} answered: {answer}</source>
             <translation>Auf „{question}“ hat {model} geantwortet: {answer}</translation>
         </message>
@@ -1140,6 +1144,14 @@
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
             <translation>Prüfen Sie Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
+        </message>
+        <message>
+            <source>Check the disk for errors. To get the best adapter again, train again.</source>
+            <translation>Prüfen Sie den Datenträger auf Fehler. Um den besten Adapter wiederzubekommen, trainieren Sie erneut.</translation>
+        </message>
+        <message>
+            <source>Check the disk: Linux also makes a failing disk read-only. Then start this step again, or move the project to another disk. Files that were complete are unchanged.</source>
+            <translation>Prüfen Sie den Datenträger: Auch einen fehlerhaften schützt Linux vor dem Schreiben. Starten Sie dann diesen Schritt erneut, oder verschieben Sie das Projekt auf einen anderen Datenträger. Vollständige Dateien sind unverändert.</translation>
         </message>
         <message>
             <source>Check the network and try again, or choose another model. HTTPS_PROXY sets a proxy, PIP_INDEX_URL another registry.</source>
@@ -2368,6 +2380,10 @@
             <translation>Verwenden Sie es nicht. Führen Sie noch einmal zusammen und exportieren Sie dann neu. Details stehen im Protokoll.</translation>
         </message>
         <message>
+            <source>Don't use this server. Check the address in HF_ENDPOINT and your proxy settings.</source>
+            <translation>Verwenden Sie diesen Server nicht. Prüfen Sie die Adresse in HF_ENDPOINT und Ihre Proxy-Einstellungen.</translation>
+        </message>
+        <message>
             <source>Done</source>
             <translation>Fertig</translation>
         </message>
@@ -3309,6 +3325,10 @@
         <message>
             <source>If so, map that column to “{slot}”.</source>
             <translation>Ordnen Sie diese Spalte in dem Fall „{slot}“ zu.</translation>
+        </message>
+        <message>
+            <source>If the file belongs there, replace the link with a copy of it. Otherwise, delete the link.</source>
+            <translation>Gehört die Datei dorthin, ersetzen Sie den Link durch eine Kopie. Löschen Sie ihn sonst.</translation>
         </message>
         <message>
             <source>If the rows are parts of conversations, write each conversation as one row of messages.</source>
@@ -5713,6 +5733,10 @@
             <translation>Ersetzen</translation>
         </message>
         <message>
+            <source>Replace the link with the files that it leads to, or delete it.</source>
+            <translation>Ersetzen Sie den Link durch die Dateien, auf die er zeigt, oder löschen Sie ihn.</translation>
+        </message>
+        <message>
             <source>Replace {name}?</source>
             <translation>{name} ersetzen?</translation>
         </message>
@@ -5761,8 +5785,16 @@
             <translation>Zuordnung zurücksetzen</translation>
         </message>
         <message>
+            <source>Restore it from a backup, or resume the training, which writes it again.</source>
+            <translation>Stellen Sie sie aus einer Sicherung wieder her, oder setzen Sie das Training fort, das sie neu schreibt.</translation>
+        </message>
+        <message>
             <source>Restore the dataset, or start a new run.</source>
             <translation>Stellen Sie den Datensatz wieder her, oder starten Sie einen neuen Lauf.</translation>
+        </message>
+        <message>
+            <source>Restore the folder from a backup, or resume the training, which writes it again from the last checkpoint.</source>
+            <translation>Stellen Sie den Ordner aus einer Sicherung wieder her, oder setzen Sie das Training fort, das ihn aus dem letzten Checkpoint neu schreibt.</translation>
         </message>
         <message>
             <source>Result</source>
@@ -6872,6 +6904,10 @@
             <translation>Die GPU</translation>
         </message>
         <message>
+            <source>The Hub answered with a name that can't be a file, checksum, or commit: {value}. Nothing was written.</source>
+            <translation>Der Hub hat mit einem Namen geantwortet, der weder Datei noch Prüfsumme noch Commit sein kann: {value}. Es wurde nichts geschrieben.</translation>
+        </message>
+        <message>
             <source>The Hub answered with status {status:d}.</source>
             <translation>Der Hub hat mit Status {status:d} geantwortet.</translation>
         </message>
@@ -6974,6 +7010,10 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
+            <source>The adapter in {folder} is damaged: {reason}.</source>
+            <translation>Der Adapter in {folder} ist beschädigt: {reason}.</translation>
+        </message>
+        <message>
             <source>The adapter is damaged, or training diverged. Train again with a lower learning rate.</source>
             <translation>Der Adapter ist beschädigt oder das Training ist divergiert. Trainieren Sie noch einmal mit einer niedrigeren Lernrate.</translation>
         </message>
@@ -7008,6 +7048,10 @@
         <message>
             <source>The adapter's type is {type}. Only LORA adapters can be merged.</source>
             <translation>Der Adapter hat den Typ {type}. Nur LORA-Adapter lassen sich zusammenführen.</translation>
+        </message>
+        <message>
+            <source>The adapter's {file} can't be used: {reason}.</source>
+            <translation>{file} des Adapters kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
             <source>The adapter's {file} has no valid rank (r) and alpha (lora_alpha).</source>
@@ -7048,6 +7092,10 @@
         <message>
             <source>The best adapter, from step {step}, was kept.</source>
             <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
+        </message>
+        <message>
+            <source>The best adapter, of step {step}, is damaged: {reason}. The last adapter was saved instead.</source>
+            <translation>Der beste Adapter, von Schritt {step}, ist beschädigt: {reason}. Stattdessen wurde der letzte gespeichert.</translation>
         </message>
         <message>
             <source>The built-in model can't be downloaded: neither pip nor uv is installed.</source>
@@ -9311,6 +9359,10 @@
             <translation>schlecht</translation>
         </message>
         <message>
+            <source>begins with ~ and an unknown user</source>
+            <translation>beginnt mit ~ und einem unbekannten Benutzer</translation>
+        </message>
+        <message>
             <source>belongs to the split “{split}”</source>
             <translation>gehört zum Split „{split}“</translation>
         </message>
@@ -9404,6 +9456,10 @@
         <message>
             <source>contacting the Hub</source>
             <translation>Hub wird kontaktiert</translation>
+        </message>
+        <message>
+            <source>contains a null character</source>
+            <translation>enthält ein Nullzeichen</translation>
         </message>
         <message>
             <source>contains a range whose end is before its start</source>
@@ -9546,6 +9602,10 @@
             <translation>hat einen Eintrag, der nicht die Form Name=Rang oder Name=Rang:Alpha hat</translation>
         </message>
         <message>
+            <source>has more than 1,000 entries</source>
+            <translation>hat mehr als 1.000 Einträge</translation>
+        </message>
+        <message>
             <source>hashing the GGUF file</source>
             <translation>Prüfsumme der GGUF-Datei bilden</translation>
         </message>
@@ -9580,6 +9640,10 @@
         <message>
             <source>instances inside instructions become one row each, with their instruction</source>
             <translation>Beispiele in Anweisungen werden je eine Zeile, mit ihrer Anweisung</translation>
+        </message>
+        <message>
+            <source>is longer than a path can be</source>
+            <translation>ist länger, als ein Pfad sein kann</translation>
         </message>
         <message>
             <source>is not a list of block numbers such as 0-7, 12</source>
@@ -9638,6 +9702,18 @@
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
         <message>
+            <source>it is a link to another file</source>
+            <translation>sie ist ein Link auf eine andere Datei</translation>
+        </message>
+        <message>
+            <source>it is larger than {limit:size}</source>
+            <translation>sie ist größer als {limit:size}</translation>
+        </message>
+        <message>
+            <source>it is nested too deeply</source>
+            <translation>sie ist zu tief verschachtelt</translation>
+        </message>
+        <message>
             <source>it is not an answer; it is read with the answers after it</source>
             <translation>sie ist keine Antwort und wird mit den Antworten danach gelesen</translation>
         </message>
@@ -9650,8 +9726,8 @@
             <translation>es ist keine GGUF-Datei</translation>
         </message>
         <message>
-            <source>it lists no files</source>
-            <translation>sie führt keine Dateien auf</translation>
+            <source>it isn't a regular file</source>
+            <translation>sie ist keine gewöhnliche Datei</translation>
         </message>
         <message>
             <source>it trained biases</source>
@@ -10014,6 +10090,10 @@
             <translation>an</translation>
         </message>
         <message>
+            <source>one of its module patterns is too long</source>
+            <translation>eines seiner Modulmuster ist zu lang</translation>
+        </message>
+        <message>
             <source>one of the columns is shorter than the others</source>
             <translation>eine der Spalten ist kürzer als die anderen</translation>
         </message>
@@ -10048,6 +10128,10 @@
         <message>
             <source>parameters</source>
             <translation>Parameter</translation>
+        </message>
+        <message>
+            <source>path</source>
+            <translation>Pfad</translation>
         </message>
         <message>
             <source>paused</source>
@@ -10464,6 +10548,14 @@
         <message>
             <source>the model doesn't have {tensor}</source>
             <translation>das Modell hat kein {tensor}</translation>
+        </message>
+        <message>
+            <source>the module pattern “{pattern}” could take very long</source>
+            <translation>das Modulmuster „{pattern}“ könnte sehr lange rechnen</translation>
+        </message>
+        <message>
+            <source>the module pattern “{pattern}” is invalid</source>
+            <translation>das Modulmuster „{pattern}“ ist ungültig</translation>
         </message>
         <message>
             <source>the number of ratings differs from the number of answers</source>
@@ -11102,6 +11194,10 @@
             <translation>{file} enthält es nicht</translation>
         </message>
         <message>
+            <source>{file} has changed since it was written</source>
+            <translation>{file} hat sich seit dem Schreiben geändert</translation>
+        </message>
+        <message>
             <source>{file} has conversations</source>
             <translation>{file} enthält Gespräche</translation>
         </message>
@@ -11122,12 +11218,40 @@
             <translation>{file} hat die Architektur {architecture}, die sich nicht zum Trainieren entpacken lässt.</translation>
         </message>
         <message>
+            <source>{file} in the run folder is a link. Jobs don't write through links.</source>
+            <translation>{file} im Ordner des Laufs ist ein Link. Aufträge schreiben nicht durch Links.</translation>
+        </message>
+        <message>
+            <source>{file} in the run folder is damaged.</source>
+            <translation>{file} im Ordner des Laufs ist beschädigt.</translation>
+        </message>
+        <message>
+            <source>{file} is a link to a file outside of its folder, so it isn't copied.</source>
+            <translation>{file} ist ein Link auf eine Datei außerhalb des Ordners und wird deshalb nicht kopiert.</translation>
+        </message>
+        <message>
             <source>{file} is a pickle file, which can run code when it is opened.</source>
             <translation>{file} ist eine Pickle-Datei, die beim Öffnen Code ausführen kann.</translation>
         </message>
         <message>
             <source>{file} is empty.</source>
             <translation>{file} ist leer.</translation>
+        </message>
+        <message>
+            <source>{file} is incomplete</source>
+            <translation>{file} ist unvollständig</translation>
+        </message>
+        <message>
+            <source>{file} is missing</source>
+            <translation>{file} fehlt</translation>
+        </message>
+        <message>
+            <source>{file} lists no files</source>
+            <translation>{file} nennt keine Dateien</translation>
+        </message>
+        <message>
+            <source>{file} lists “{name}”, which isn't a safetensors file of the folder</source>
+            <translation>{file} nennt „{name}“, das keine safetensors-Datei des Ordners ist</translation>
         </message>
         <message>
             <source>{file} uses {scaling} position scaling, which can't be unpacked for training.</source>
@@ -11867,8 +11991,8 @@
             <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
         </message>
         <message>
-            <source>{purpose} needs {needed:size} of disk space, but only {free:size} is free.</source>
-            <translation>{purpose} braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
+            <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>
+            <translation>{purpose} braucht {needed:size} freien Speicherplatz, davon {reserve:size} als Reserve, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
             <source>{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.</source>
@@ -12058,6 +12182,14 @@
         <message>
             <source>{title} failed: the disk is full.</source>
             <translation>{title} ist fehlgeschlagen: der Datenträger ist voll.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the disk is read-only.</source>
+            <translation>{title} ist fehlgeschlagen: Der Datenträger ist schreibgeschützt.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the disk reported an error.</source>
+            <translation>{title} ist fehlgeschlagen: Der Datenträger hat einen Fehler gemeldet.</translation>
         </message>
         <message>
             <source>{title} failed: {reason}</source>
