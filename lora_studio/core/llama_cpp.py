@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-from lora_studio.core.problems import Problem, ProblemError, Where, error
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
 
@@ -17,20 +18,42 @@ LORA_CONVERTER = "convert_lora_to_gguf.py"
 QUANTIZER = "llama-quantize"
 QUANTIZER_FOLDERS = ("build/bin", "bin", "build/bin/Release", ".")
 
-#: What the converters import, and what the quantizer loads from its own folder.
-_MODULES = ("*.py", "conversion/**/*.py", "gguf-py/**/*.py")
-_LIBRARIES = ("*.so", "*.so.*", "*.dylib", "*.dll")
+#: What Python imports and what programs load. A folder next to the converter counts too: Python would
+#: import `numpy/__init__.py` from there before the installed package.
+_CODE = (".py", ".so", ".dylib", ".dll")
+_VERSIONED_LIBRARY = ".so."
+
+#: A checkout of llama.cpp has about 300 such files; builds add their libraries.
+_MAX_FILES = 5000
+
+#: Deeper folders mean a link that leads back to a parent folder.
+_MAX_DEPTH = 30
 
 
 def find_programs(folder: Path) -> ForeignCode:
-    """Return the files of a llama.cpp folder that conversion and quantization run; raises OSError."""
-    files = {file for pattern in _MODULES for file in folder.glob(pattern) if file.is_file()}
-    for place in QUANTIZER_FOLDERS:
-        for name in (QUANTIZER, f"{QUANTIZER}.exe"):
-            if (folder / place / name).is_file():
-                files.add(folder / place / name)
-                files |= {lib for pattern in _LIBRARIES for lib in (folder / place).glob(pattern)}
-    return consent.identify_code("llama_cpp", folder, files)
+    """Return the files of a llama.cpp folder that conversion and quantization can run.
+
+    Raises OSError for unreadable files, and ProblemError if there are more files than in llama.cpp.
+    """
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name != ".git"]
+        files += [Path(parent, name) for name in names if _is_code(name)]
+        if len(files) > _MAX_FILES or len(Path(parent).parts) > len(folder.parts) + _MAX_DEPTH:
+            raise fail(
+                "export.too_much_code",
+                "{folder} has more program files than llama.cpp.",
+                "Choose the folder of llama.cpp itself.",
+                where=Where(step="export", field="llama_cpp", file=str(folder)),
+                folder=str(folder),
+            )
+    return consent.identify_code("llama_cpp", folder, [file for file in files if file.is_file()])
+
+
+def _is_code(name: str) -> bool:
+    """Return whether a file can be run or loaded by llama.cpp's programs, judged by its name."""
+    is_quantizer = name in (QUANTIZER, f"{QUANTIZER}.exe")
+    return is_quantizer or name.endswith(_CODE) or _VERSIONED_LIBRARY in name
 
 
 def find_on_path(name: str) -> str | None:

@@ -1590,6 +1590,10 @@
             <translation>Wählen Sie den Ordner eines llama.cpp-Checkouts oder lassen Sie das Feld leer, um das mitgelieferte zu verwenden.</translation>
         </message>
         <message>
+            <source>Choose the folder of llama.cpp itself.</source>
+            <translation>Wähle den Ordner von llama.cpp selbst.</translation>
+        </message>
+        <message>
             <source>Choose the folder that contains config.json and .safetensors.</source>
             <translation>Wählen Sie den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
@@ -11308,6 +11312,10 @@
         <message>
             <source>{folder} has more Python files than a model needs ({count}).</source>
             <translation>{folder} enthält mehr Python-Dateien, als ein Modell braucht ({count}).</translation>
+        </message>
+        <message>
+            <source>{folder} has more program files than llama.cpp.</source>
+            <translation>{folder} enthält mehr Programmdateien als llama.cpp.</translation>
         </message>
         <message>
             <source>{folder} has more than {most} files.</source>

@@ -218,7 +218,7 @@ def test_server_cannot_name_files_outside_of_the_cache(
     assert not Path("/tmp/escaped.safetensors").exists()
 
 
-def test_weights_with_another_content_than_announced_are_discarded(
+def test_weights_that_differ_from_their_checksum_are_discarded(
     hub: Hub, ask: Ask, tmp_path: Path
 ) -> None:
     hub.is_swapped = True

@@ -61,7 +61,7 @@ def test_damaged_best_adapter_is_never_delivered(
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda function: function.__name__)
-def test_damaged_adapter_is_not_merged_and_written_again_by_resume(
+def test_damaged_adapter_is_not_merged_but_resume_rewrites_it(
     finished: RunFolder, damage: Callable[[Path], None]
 ) -> None:
     damage(finished.adapter / WEIGHTS)

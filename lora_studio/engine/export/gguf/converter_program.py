@@ -22,6 +22,8 @@ import json
 import runpy
 import sys
 from collections.abc import Callable
+from importlib.abc import FileLoader, SourceLoader
+from importlib.machinery import FileFinder
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,22 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
     stored.mmap_bytes = merged
 
 
+class UncachedLoader(FileLoader, SourceLoader):  # type: ignore[misc]  # typeshed types one base wrongly
+    """Load modules from their source: without `path_stats`, Python looks for no bytecode."""
+
+
+def _ignore_bytecode(folder: Path) -> None:
+    """Import modules in a folder from the source that the user allowed, not from `__pycache__`."""
+
+    def find(entry: str) -> FileFinder:
+        path = Path(entry).resolve()
+        if not path.is_dir() or not path.is_relative_to(folder):
+            raise ImportError(entry)  # the next hook's
+        return FileFinder(entry, (UncachedLoader, [".py"]))
+
+    sys.path_hooks.insert(0, find)
+
+
 def _deny_remote_code(modules: Any) -> None:
     """Make transformers refuse code of a model folder."""
 
@@ -113,7 +131,9 @@ def _main() -> None:
     arguments = parser.parse_args()
     sys.argv = arguments.script
     script = sys.argv[0]
-    sys.path.insert(0, str(Path(script).resolve().parent))
+    folder = Path(script).resolve().parent
+    _ignore_bytecode(folder)
+    sys.path.insert(0, str(folder))
 
     def mend(gguf: Any) -> None:
         _deny_bos(gguf.SpecialVocab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,7 @@ def test_truncated_model_reports_the_converter_error(llama: Path, own: str, tmp_
 def broken_llama_cpp(folder: Path, body: str) -> str:
     folder.mkdir()
     (folder / "convert_hf_to_gguf.py").write_text(body, "utf-8")
+    consent.trust(llama_cpp.find_programs(folder))
     return str(folder)
 
 
@@ -200,6 +202,22 @@ def test_folder_without_converter_is_refused(llama: Path, tmp_path: Path) -> Non
     result = convert_problem(llama, tmp_path / "f16.gguf", str(tmp_path))
     assert result.code == "export.llama_cpp_incomplete"
     assert result.where.field == "llama_cpp"
+
+
+def test_bytecode_beside_a_converter_is_not_run(llama: Path, tmp_path: Path) -> None:
+    """`__pycache__` isn't part of what the user allowed, and Python would trust it."""
+    folder = tmp_path / "own"
+    own = broken_llama_cpp(folder, "import helper")
+    source = folder / "helper.py"
+    source.write_text("import sys; sys.exit('from the hidden bytecode')", "utf-8")
+    hidden = py_compile.compile(
+        str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    assert hidden
+    source.write_text("import sys; sys.exit('from the source')", "utf-8")
+    consent.trust(llama_cpp.find_programs(folder))
+    result = convert_problem(llama, tmp_path / "f16.gguf", own)
+    assert "from the source" in str(result.what)
 
 
 def test_cancel_kills_the_child_process_immediately(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import torch
 from gguf import GGUFReader, dequantize
 from safetensors.torch import load_file, save_file
 
+from lora_studio.core import llama_cpp
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import consent
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.lora import adapter_files
@@ -169,6 +171,7 @@ def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> N
     (tmp_path / "gguf.py").write_text("class SpecialVocab: ...\nutility = None\n", "utf-8")
     script = tmp_path / "convert_hf_to_gguf.py"
     script.write_text("import gguf\nprint('read what?')\n", "utf-8")
+    consent.trust(llama_cpp.find_programs(tmp_path))
     job, _ = recorded_job()
     recipe = direct_gguf.plan_direct_merge(run, run.load_project(), job)
     source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)

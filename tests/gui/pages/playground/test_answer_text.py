@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QUrl
-from PySide6.QtGui import QTextDocument, QTextFormat
+from PySide6.QtGui import QImage, QTextDocument, QTextFormat
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
@@ -84,12 +84,14 @@ def test_markdown_keeps_line_breaks(view: AnswerText) -> None:
 
 def test_answer_loads_no_html_images_or_files(view: AnswerText, tmp_path: Path) -> None:
     secret = tmp_path / "x.png"
-    secret.write_bytes(b"\x89PNG")
+    picture = QImage(3, 2, QImage.Format.Format_ARGB32)
+    assert picture.save(str(secret))
     view.show_answer(f"**see** <b>this</b> <script>alert(1)</script> ![x]({secret.as_uri()})")
     assert "<b>this</b>" in view.toPlainText()
     assert "<script>" in view.toPlainText()
     kind = QTextDocument.ResourceType.ImageResource
-    assert view.loadResource(kind.value, QUrl(secret.as_uri())) is None
+    loaded = view.loadResource(kind.value, QUrl(secret.as_uri()))
+    assert (loaded.width(), loaded.height()) == (1, 1)
     assert not view.textInteractionFlags() & view.textInteractionFlags().LinksAccessibleByMouse
 
 
