@@ -107,7 +107,7 @@ def import_(
                 "Nothing to import was specified.",
                 "Specify --adapter DIR, or --model MODEL to export a model without an adapter.",
             )
-        run = _create_run(path, model)
+        run = _create_run(path, model, display)
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     command: commands.ImportAdapter | commands.ImportModel = (
         commands.ImportModel(run=str(run.path))
@@ -246,9 +246,10 @@ def _merge_outside(
     raise typer.Exit(headless.get_exit_status(headless.perform_outside(command, display)))
 
 
-def _create_run(path: Path, model: str | None) -> RunFolder:
+def _create_run(path: Path, model: str | None, display: Display) -> RunFolder:
     """Create a run of a project; only its model settings must be valid."""
     draft = project.load(path)
+    headless.announce_requests(draft, display)
     if model is not None:
         draft.set("model", "source", parse_model(model).source)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))

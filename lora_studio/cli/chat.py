@@ -78,7 +78,7 @@ def chat(
     display = Display(as_json=as_json)
     with exit_on_problem(display):
         sampling = Sampling(**sampling_options)
-        frozen, run = _open_project(path)
+        frozen, run = _open_project(path, display)
         speaker = _find_speaker(frozen, run, with_model, adapter or [])
         if device:
             frozen = _on_device(frozen, device)
@@ -86,12 +86,13 @@ def chat(
     session.talk(system, iter(prompt) if prompt else _read_lines(as_json))
 
 
-def _open_project(path: Path) -> tuple[Project, RunFolder | None]:
+def _open_project(path: Path, display: Display) -> tuple[Project, RunFolder | None]:
     """Return the frozen project of a run, or a project whose model settings must be valid."""
     run = RunFolder(path.resolve())
     if run.project_file.is_file():
         return run.load_project(), run
     draft = project.load(path)
+    headless.announce_requests(draft, display)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)

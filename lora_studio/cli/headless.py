@@ -21,8 +21,8 @@ from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import text
-from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
-from lora_studio.core.project import checks, presets, project
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
+from lora_studio.core.project import checks, known_projects, presets, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
@@ -48,6 +48,7 @@ def open_project(
     """
     try:
         draft = project.load(path)
+        announce_requests(draft, display)
         if preset:
             chosen = presets.find_preset(preset)
             changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
@@ -65,9 +66,25 @@ def open_project(
     if checks.filter_errors(problems):
         display.print_problems(problems)
         return None
-    for warning in problems:
-        display.print_problem(warning)
+    for problem in problems:
+        display.print_problem(problem)
     return draft
+
+
+def announce_requests(draft: Draft, display: Display) -> None:
+    """Show once what a project from elsewhere asks for outside its folder."""
+    if requests := known_projects.list_new_requests(draft):
+        display.print_problem(
+            warning(
+                "project.new_requests",
+                "You use this project for the first time on this computer, or it was changed. It asks "
+                "for the following: {requests}",
+                "If you don't expect that, stop with Ctrl+C, and check the project file.",
+                where=Where(file=str(draft.path)),
+                requests=tuple(request.text for request in requests),
+            )
+        )
+    known_projects.accept(draft)
 
 
 def apply(draft: Draft, override: str) -> None:

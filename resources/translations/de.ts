@@ -1821,6 +1821,10 @@
             <translation>Verkettung</translation>
         </message>
         <message>
+            <source>Connect to Ollama at {host}, and send models there.</source>
+            <translation>Mit Ollama unter {host} verbinden und Modelle dorthin senden.</translation>
+        </message>
+        <message>
             <source>Connect to the network, or choose a file or folder on this computer.</source>
             <translation>Stellen Sie eine Netzwerkverbindung her oder wählen Sie eine Datei oder einen Ordner auf diesem Computer.</translation>
         </message>
@@ -2185,6 +2189,10 @@
             <translation>Probleme in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
         </message>
         <message>
+            <source>Data that would leave this computer</source>
+            <translation>Daten, die diesen Computer verlassen würden</translation>
+        </message>
+        <message>
             <source>Data type</source>
             <translation>Datentyp</translation>
         </message>
@@ -2420,8 +2428,16 @@
             <translation>Laden Sie die Datei erneut herunter oder erstellen Sie sie neu.</translation>
         </message>
         <message>
+            <source>Download the dataset {dataset} from Hugging Face.</source>
+            <translation>Den Datensatz {dataset} von Hugging Face herunterladen.</translation>
+        </message>
+        <message>
             <source>Download the file again, or correct its extension.</source>
             <translation>Laden Sie die Datei erneut herunter oder korrigieren Sie ihre Endung.</translation>
+        </message>
+        <message>
+            <source>Download the model {model} from Hugging Face.</source>
+            <translation>Das Modell {model} von Hugging Face herunterladen.</translation>
         </message>
         <message>
             <source>Download {size}</source>
@@ -2438,6 +2454,10 @@
         <message>
             <source>Downloading the model</source>
             <translation>Modell wird heruntergeladen</translation>
+        </message>
+        <message>
+            <source>Downloads</source>
+            <translation>Downloads</translation>
         </message>
         <message>
             <source>Drag or press Alt+Up/Alt+Down to reorder, Delete to remove</source>
@@ -2895,6 +2915,10 @@
             <translation>Ausgelassene Dateien ({reason}): {names}.</translation>
         </message>
         <message>
+            <source>Files outside the project that would be read</source>
+            <translation>Dateien außerhalb des Projekts, die gelesen würden</translation>
+        </message>
+        <message>
             <source>Files to include</source>
             <translation>Enthaltene Dateien</translation>
         </message>
@@ -3037,6 +3061,10 @@
         <message>
             <source>Folders of other adapters for the same base model. They are merged after this one, each with its weight: adapters/style=0.5.</source>
             <translation>Ordner weiterer Adapter für dasselbe Basismodell. Sie werden nach diesem zusammengeführt, jeder mit seinem Gewicht: adapters/style=0.5.</translation>
+        </message>
+        <message>
+            <source>Folders outside the project that would be written to</source>
+            <translation>Ordner außerhalb des Projekts, in die geschrieben würde</translation>
         </message>
         <message>
             <source>Folder…</source>
@@ -5241,6 +5269,10 @@
             <translation>Die Verarbeitung der Vorlage ist fehlgeschlagen.</translation>
         </message>
         <message>
+            <source>Programs that would run</source>
+            <translation>Programme, die ausgeführt würden</translation>
+        </message>
+        <message>
             <source>Project</source>
             <translation>Projekt</translation>
         </message>
@@ -5447,6 +5479,10 @@
         <message>
             <source>Raw row</source>
             <translation>Rohe Zeile</translation>
+        </message>
+        <message>
+            <source>Read {path}.</source>
+            <translation>{path} lesen.</translation>
         </message>
         <message>
             <source>Reading model details…</source>
@@ -5968,8 +6004,16 @@
             <translation>Einstellungen des Laufs</translation>
         </message>
         <message>
+            <source>Run the Python code of the model {model}.</source>
+            <translation>Python-Code des Modells {model} ausführen.</translation>
+        </message>
+        <message>
             <source>Run the chat on the CPU, or wait until the job finishes.</source>
             <translation>Lassen Sie den Chat auf der CPU laufen oder warten Sie, bis der Auftrag fertig ist.</translation>
+        </message>
+        <message>
+            <source>Run the llama.cpp programs in {folder}.</source>
+            <translation>Die llama.cpp-Programme in {folder} ausführen.</translation>
         </message>
         <message>
             <source>Run “git lfs pull” or download the file, then choose it.</source>
@@ -6286,6 +6330,10 @@
         <message>
             <source>Send (Enter or Ctrl+Enter)</source>
             <translation>Senden (Eingabe oder Strg+Eingabe)</translation>
+        </message>
+        <message>
+            <source>Send the metrics of trainings to {tracker}.</source>
+            <translation>Messwerte der Trainings an {tracker} senden.</translation>
         </message>
         <message>
             <source>Sequence packing</source>
@@ -8048,8 +8096,20 @@
             <translation>Dies löscht {size} in {folder} endgültig. Projekte, Modelle und Läufe sind nicht betroffen. Ohne Engine können Sie nicht trainieren; Sie können sie jederzeit wieder installieren.</translation>
         </message>
         <message>
+            <source>This project asks for more than before</source>
+            <translation>Dieses Projekt verlangt mehr als bisher</translation>
+        </message>
+        <message>
             <source>This project has no runs.</source>
             <translation>Dieses Projekt hat noch keine Läufe.</translation>
+        </message>
+        <message>
+            <source>This project is new on this computer</source>
+            <translation>Dieses Projekt ist auf diesem Computer neu</translation>
+        </message>
+        <message>
+            <source>This project is new on this computer. It asks for nothing outside its folder.</source>
+            <translation>Dieses Projekt ist auf diesem Computer neu. Es verlangt nichts außerhalb seines Ordners.</translation>
         </message>
         <message>
             <source>This row is skipped, so it isn't tokenized.</source>
@@ -9003,6 +9063,10 @@
             <translation>Was nun?</translation>
         </message>
         <message>
+            <source>What the project asks for</source>
+            <translation>Was das Projekt verlangt</translation>
+        </message>
+        <message>
             <source>What to do with rows that exceed the maximum sequence length.</source>
             <translation>Was mit Zeilen geschieht, die die maximale Sequenzlänge überschreiten.</translation>
         </message>
@@ -9063,6 +9127,10 @@
             <translation>Gewonnen</translation>
         </message>
         <message>
+            <source>Write files to {folder}.</source>
+            <translation>Dateien nach {folder} schreiben.</translation>
+        </message>
+        <message>
             <source>Write the rows to a file and choose that file.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei und wählen Sie diese aus.</translation>
         </message>
@@ -9121,6 +9189,10 @@
         <message>
             <source>You voted for {winner} ({names}). The next prompt starts a new comparison.</source>
             <translation>Sie haben für {winner} gestimmt ({names}). Der nächste Prompt beginnt einen neuen Vergleich.</translation>
+        </message>
+        <message>
+            <source>You're asked again, with the code in view, before any of it runs.</source>
+            <translation>Bevor Code läuft, wirst du noch einmal gefragt und kannst ihn ansehen.</translation>
         </message>
         <message>
             <source>You're editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
@@ -12342,6 +12414,14 @@
         <message>
             <source>“{name}”</source>
             <translation>„{name}“</translation>
+        </message>
+        <message>
+            <source>“{name}” hasn't been opened here before. Open it only if you expect what it asks for. None of this has happened yet.</source>
+            <translation>„{name}“ wurde hier noch nie geöffnet. Öffne es nur, wenn du erwartest, was es verlangt. Noch ist nichts davon geschehen.</translation>
+        </message>
+        <message>
+            <source>“{name}” was changed outside of LoRA Studio. It now also asks for the following. None of this has happened yet.</source>
+            <translation>„{name}“ wurde außerhalb von LoRA Studio geändert und verlangt jetzt zusätzlich Folgendes. Noch ist nichts davon geschehen.</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>

@@ -11,10 +11,13 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.project.project import SUFFIX
+from lora_studio.core.project import known_projects
+from lora_studio.core.project.access_requests import AccessRequest
+from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.system import paths
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.file_dialogs import choose_file
@@ -50,6 +53,18 @@ class ProjectCommands(QObject):
         if self._state.open(file):
             self._preferences.remove_recent_project(lost)
 
+    def confirm(self, draft: Draft, requests: list[AccessRequest]) -> None:
+        """Ask before a project from elsewhere is opened; those in the recent list are known."""
+        assert draft.path is not None
+        open_project = partial(self._state.open, draft.path, confirmed=True)
+        is_known = known_projects.is_known(draft.path)
+        if not is_known and draft.path in self._preferences.list_known_projects():
+            open_project()  # opened before such a record was kept
+            return
+        dialog = ForeignProjectDialog(draft, requests, is_known, self._window)
+        dialog.allowed.connect(open_project)
+        dialog.open()
+
     def _choose(self, title: str, start: Path, open_project: Callable[[Path], object]) -> None:
         projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
         choose_file(self._window, title, lambda name: open_project(Path(name)), start, projects)
@@ -65,7 +80,7 @@ class ProjectCommands(QObject):
                 tr("Can't copy the sample project: {error}.").format(error=error)
             )
             return
-        self._state.open(target)
+        self._state.open(target, confirmed=True)
 
     def save_as(self) -> None:
         """Ask for name and folder of a copy, and continue with the copy."""

@@ -14,11 +14,12 @@ from PySide6.QtGui import QUndoStack
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError, Step
-from lora_studio.core.project import checks, project
+from lora_studio.core.project import checks, known_projects, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, list_facts
+from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
@@ -61,6 +62,7 @@ class ProjectState(QObject):
     """The draft of the open project with its problems, facts and run.
 
     Signals:
+        confirmation_needed(Draft, list[AccessRequest]): a project from elsewhere is to be opened.
         opening: another project is about to be opened, so listeners of `opened` must exist.
         opened: another project is open; read everything again.
         value_changed(step, field): one field has another value.
@@ -71,6 +73,7 @@ class ProjectState(QObject):
         run_changed: `run`, `running` or `stopping` has changed.
     """
 
+    confirmation_needed = Signal(object, list)
     opening = Signal()
     opened = Signal()
     value_changed = Signal(str, str)
@@ -105,14 +108,26 @@ class ProjectState(QObject):
         """Start an untitled project with default values."""
         self._load_draft(Draft())
 
-    def open(self, path: Path) -> bool:
-        """Open a project file or folder; on failure, post a message and return False."""
+    def open(self, path: Path, *, confirmed: bool = False) -> bool:
+        """Open a project file or folder; return False if it can't be, after a message.
+
+        A project from elsewhere isn't opened until the user has confirmed what it asks for.
+        """
         try:
             draft = project.load(path.absolute())
         except ProblemError as error:
             self._report_error(error)
             return False
+        if not confirmed and (requests := known_projects.list_new_requests(draft)):
+            self.confirmation_needed.emit(draft, requests)
+            return False
+        is_new = draft.path is not None and not known_projects.is_known(draft.path)
+        known_projects.accept(draft)
         self._load_draft(draft)
+        if is_new and not confirmed:
+            self.messages.info(
+                tr("This project is new on this computer. It asks for nothing outside its folder.")
+            )
         return True
 
     def create(self, folder: Path, name: str) -> bool:
@@ -122,6 +137,7 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
+        known_projects.accept(draft)
         self._load_draft(draft)
         return True
 
@@ -141,6 +157,7 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
+        known_projects.accept(self.draft)
         self.undo.setClean()
         self.check_again()
         self.saved.emit(written)
@@ -174,6 +191,7 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
+        known_projects.accept(draft)
         self.undo.setClean()  # the changes were saved in the copy
         self._load_draft(draft)
         return True

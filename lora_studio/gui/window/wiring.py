@@ -63,6 +63,7 @@ def _wire_project(window: Window) -> None:
     # Slots that are connected while a signal is emitted don't receive it, so create the pages before.
     state.opening.connect(window.lazy_pages.create)
     state.opened.connect(window.on_project_opened)
+    state.confirmation_needed.connect(window.projects.confirm)
     state.problems_changed.connect(window.on_problems_changed)
     state.dirty_changed.connect(window.show_project)
     state.saved.connect(window.show_project)

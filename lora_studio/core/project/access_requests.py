@@ -1,0 +1,176 @@
+"""What a project asks for beyond its own folder: code, hosts, files and folders elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.messages import Text, text
+from lora_studio.core.model.spec import classify_source
+from lora_studio.core.problems import Step
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.spec import list_facts
+from lora_studio.core.system.offline import is_local_host
+from lora_studio.core.training.trackers import TITLES
+
+#: What a request allows: programs to run, data to leave this computer, files outside the project's
+#: folder to be read or written, or a download from the Hub.
+AccessKind = Literal["code", "send", "read", "write", "download"]
+
+#: Trackers that send metrics to a server.
+_SENDING_TRACKERS = ("wandb", "mlflow")
+
+_MODEL: tuple[Step, str] = ("model", "source")
+_PROGRAMS = ("export", "llama_cpp")
+
+#: The field with a folder that is written to; those of other path fields are read.
+_WRITTEN = ("export", "lm_studio_folder")
+
+
+@dataclass(frozen=True)
+class AccessRequest:
+    """One thing a project asks for: its kind, what it concerns, and a sentence about it."""
+
+    kind: AccessKind
+    target: str
+    text: Text
+
+    @property
+    def key(self) -> str:
+        """What identifies the request in the record of known projects."""
+        return f"{self.kind} {self.target}"
+
+
+def list_requests(draft: Draft) -> list[AccessRequest]:
+    """Return what a project asks for beyond its folder, without looking at any of it."""
+    requests = [
+        *_list_code(draft),
+        *_list_sending(draft),
+        *_list_paths(draft),
+        *_list_downloads(draft),
+    ]
+    return list(dict.fromkeys(requests))
+
+
+def _list_code(draft: Draft) -> Iterator[AccessRequest]:
+    model = _get_text(draft, "model", "source")
+    if draft.get("model", "trust_remote_code") is True and model:
+        yield AccessRequest(
+            "code", model, text("Run the Python code of the model {model}.", model=model)
+        )
+    if folder := _get_text(draft, "export", "llama_cpp"):
+        yield AccessRequest(
+            "code", folder, text("Run the llama.cpp programs in {folder}.", folder=folder)
+        )
+
+
+def _list_sending(draft: Draft) -> Iterator[AccessRequest]:
+    host = _get_text(draft, "export", "ollama_host")
+    if host and not is_local_host(_get_host_name(host)):
+        yield AccessRequest(
+            "send", host, text("Connect to Ollama at {host}, and send models there.", host=host)
+        )
+    for name in _iter_items(draft, "training", "trackers"):
+        if name in _SENDING_TRACKERS:
+            tracker = TITLES[name]
+            yield AccessRequest(
+                "send", name, text("Send the metrics of trainings to {tracker}.", tracker=tracker)
+            )
+
+
+def _list_paths(draft: Draft) -> Iterator[AccessRequest]:
+    for path, is_written in _iter_paths(draft):
+        if not _is_inside(path, draft.folder):
+            yield (
+                AccessRequest("write", path, text("Write files to {folder}.", folder=path))
+                if is_written
+                else AccessRequest("read", path, text("Read {path}.", path=path))
+            )
+
+
+def _list_downloads(draft: Draft) -> Iterator[AccessRequest]:
+    model = _get_text(draft, "model", "source")
+    if classify_source(model) == "hub" and not _exists(model, draft.folder):
+        yield AccessRequest(
+            "download", model, text("Download the model {model} from Hugging Face.", model=model)
+        )
+    for source in _iter_sources(draft):
+        if _is_hub_dataset(source, draft.folder):
+            yield AccessRequest(
+                "download",
+                source,
+                text("Download the dataset {dataset} from Hugging Face.", dataset=source),
+            )
+
+
+def _iter_paths(draft: Draft) -> Iterator[tuple[str, bool]]:
+    """Yield each path except those of programs, and whether files are written there."""
+    for step, spec in SPECS.items():
+        for facts in list_facts(spec):
+            value = _get_text(draft, step, facts.name)
+            if facts.path and value and (step, facts.name) not in (_MODEL, _PROGRAMS):
+                yield value, (step, facts.name) == _WRITTEN
+    model = _get_text(draft, *_MODEL)
+    kind = classify_source(model)
+    if kind in ("folder", "gguf") or (kind == "hub" and _exists(model, draft.folder)):
+        yield model, False
+    for source in _iter_sources(draft):
+        if not _is_hub_dataset(source, draft.folder):
+            yield source, False
+    for adapter in _iter_items(draft, "merging", "further"):
+        yield adapter.rpartition("=")[0] or adapter, False
+
+
+def _iter_sources(draft: Draft) -> Iterator[str]:
+    sources = draft.get("dataset", "sources")
+    for source in sources if isinstance(sources, list | tuple) else ():
+        path = source.get("path") if isinstance(source, dict) else source
+        if isinstance(path, str) and path:
+            yield path
+
+
+def _iter_items(draft: Draft, step: Step, field: str) -> Iterator[str]:
+    value = draft.get(step, field)
+    yield from (
+        item for item in (value if isinstance(value, list | tuple) else ()) if isinstance(item, str)
+    )
+
+
+def _get_text(draft: Draft, step: Step, field: str) -> str:
+    value = draft.get(step, field)
+    return value if isinstance(value, str) else ""
+
+
+def _is_hub_dataset(path: str, folder: Path | None) -> bool:
+    try:
+        return DataSource(path=path).is_hub and not _exists(path, folder)
+    except ValueError:
+        return False  # not a valid path either, which the project's checks report
+
+
+def _exists(path: str, folder: Path | None) -> bool:
+    try:
+        return folder is not None and (folder / path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_inside(path: str, folder: Path | None) -> bool:
+    """Return whether a path stays in the project's folder, also if it is a link."""
+    if folder is None:
+        return False
+    try:
+        return (folder / Path(path).expanduser()).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False  # no file system takes it, so the project's checks refuse it
+
+
+def _get_host_name(address: str) -> str:
+    try:
+        return urlsplit(address if "://" in address else f"//{address}").hostname or address
+    except ValueError:
+        return address

@@ -1,0 +1,65 @@
+"""Which projects this user has opened, and what they were allowed to ask for.
+
+The record is in the user's configuration. A project that isn't in it comes from elsewhere; one that
+asks for more than before was changed elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lora_studio.core.project.access_requests import AccessRequest, list_requests
+from lora_studio.core.project.project import Draft
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_json
+
+#: The projects that are recorded; those opened longest ago are dropped.
+_MAX_PROJECTS = 2000
+
+
+def is_known(project_file: Path) -> bool:
+    """Return whether the user has created, saved or accepted the project at this path."""
+    return _get_key(project_file) in _read()
+
+
+def list_new_requests(draft: Draft) -> list[AccessRequest]:
+    """Return what a project asks for that the user hasn't accepted yet."""
+    accepted = _read().get(_get_key(draft.path), []) if draft.path else []
+    return [request for request in list_requests(draft) if request.key not in accepted]
+
+
+def accept(draft: Draft) -> None:
+    """Record a project with all that it asks for; nothing happens if it can't be stored."""
+    if draft.path is None:
+        return
+    key, requests = _get_key(draft.path), [request.key for request in list_requests(draft)]
+    known = _read()
+    if known.get(key) == requests:
+        return
+    known.pop(key, None)
+    known[key] = requests
+    try:
+        write_atomic(_get_file(), json.dumps(dict(list(known.items())[-_MAX_PROJECTS:]), indent=1))
+    except OSError:
+        return  # asking again is better than not opening the project
+
+
+def _read() -> dict[str, list[str]]:
+    """Return the accepted requests by path; {} if there are none or the file is damaged."""
+    try:
+        content = read_json(_get_file())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {path: keys for path, keys in content.items() if isinstance(keys, list)}
+
+
+def _get_key(project_file: Path) -> str:
+    return str(project_file.resolve())
+
+
+def _get_file() -> Path:
+    return paths.get_config_folder() / "known_projects.json"

@@ -1,0 +1,96 @@
+"""The dialog about a project from elsewhere: what it asks for, before any of it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QScrollArea, QWidget
+
+from lora_studio.core.project.access_requests import AccessKind, AccessRequest
+from lora_studio.core.project.project import Draft
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import button, column, label
+from lora_studio.gui.widgets.dialog import Dialog
+
+#: Largest height of the list in pixels; longer ones scroll.
+_MAX_HEIGHT = 320
+
+
+class ForeignProjectDialog(Dialog):
+    """Lists what a project asks for beyond its folder, with a button that opens it.
+
+    Signals:
+        allowed: the user wants to open the project.
+    """
+
+    allowed = Signal()
+
+    def __init__(
+        self, draft: Draft, requests: Sequence[AccessRequest], is_known: bool, parent: QWidget
+    ) -> None:
+        """Show the requests, grouped by kind; `is_known` for a project that changed elsewhere."""
+        super().__init__(
+            tr("This project asks for more than before")
+            if is_known
+            else tr("This project is new on this computer"),
+            _explain(is_known=is_known).format(name=draft.name),
+            parent,
+        )
+        self.body.addLayout(column(label(str(draft.path), "caption", wrap=True), _list(requests)))
+        if any(request.kind == "code" for request in requests):
+            note = tr("You're asked again, with the code in view, before any of it runs.")
+            self.body.addWidget(label(note, "muted", wrap=True))
+        self.cancel = self.add_button(button(tr("Cancel"), self.reject))
+        self.open_project = self.add_button(
+            button(tr("Open project"), self._allow, kind="primary"), default=True
+        )
+
+    def _allow(self) -> None:
+        self.accept()
+        self.allowed.emit()
+
+
+def _explain(*, is_known: bool) -> str:
+    if is_known:
+        return tr(
+            "“{name}” was changed outside of LoRA Studio. It now also asks for the following. "
+            "None of this has happened yet."
+        )
+    return tr(
+        "“{name}” hasn't been opened here before. Open it only if you expect what it asks for. "
+        "None of this has happened yet."
+    )
+
+
+def _list(requests: Sequence[AccessRequest]) -> QWidget:
+    titles: dict[AccessKind, str] = {
+        "code": tr("Programs that would run"),
+        "send": tr("Data that would leave this computer"),
+        "write": tr("Folders outside the project that would be written to"),
+        "read": tr("Files outside the project that would be read"),
+        "download": tr("Downloads"),
+    }
+    content = QWidget()
+    groups = column(spacing=Spacing.M)
+    for kind, title in titles.items():
+        lines = [localize(request.text) for request in requests if request.kind == kind]
+        if lines:
+            groups.addLayout(
+                column(
+                    label(title, "caption"),
+                    *(label(line, wrap=True) for line in lines),
+                    spacing=Spacing.XS,
+                )
+            )
+    groups.addStretch()
+    content.setLayout(groups)
+    groups.setContentsMargins(0, 0, 0, 0)
+    area = QScrollArea(widgetResizable=True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setAccessibleName(tr("What the project asks for"))
+    area.setWidget(content)
+    area.setMinimumHeight(min(content.sizeHint().height(), _MAX_HEIGHT))
+    return area

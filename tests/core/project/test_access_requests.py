@@ -1,0 +1,87 @@
+"""What a project asks for outside its folder, and the record of what was accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.project import access_requests, known_projects, project
+
+
+def load(folder: Path, body: str) -> project.Draft:
+    folder.mkdir(exist_ok=True)
+    (folder / "p.lorastudio").write_text(f'schema_version = 1\nname = "p"\n{body}', "utf-8")
+    return project.load(folder)
+
+
+CASES = [
+    pytest.param('[model]\nsource = "./m"\ntrust_remote_code = true', ["code ./m"], id="model code"),
+    pytest.param('[export]\nllama_cpp = "tools"', ["code tools"], id="llama.cpp"),
+    pytest.param(
+        '[export]\nollama_host = "http://models.example:11434"',
+        ["send http://models.example:11434"],
+        id="another Ollama",
+    ),
+    pytest.param('[export]\nollama_host = "models.example"', ["send models.example"], id="a name"),
+    pytest.param('[export]\nollama_host = "127.0.0.1:11434"', [], id="own Ollama"),
+    pytest.param(
+        '[training]\ntrackers = ["wandb", "tensorboard"]', ["send wandb"], id="tracker"
+    ),
+    pytest.param('[dataset]\nsources = ["../rows.jsonl"]', ["read ../rows.jsonl"], id="data above"),
+    pytest.param('[dataset]\nsources = ["rows.jsonl"]', [], id="own data"),
+    pytest.param('[dataset]\nsources = ["out/rows.jsonl"]', ["read out/rows.jsonl"], id="link"),
+    pytest.param('[dataset]\nvalidation_file = "/etc/passwd"', ["read /etc/passwd"], id="held out"),
+    pytest.param('[lora]\nstart_from = "~/adapter"', ["read ~/adapter"], id="adapter"),
+    pytest.param('[merging]\nfurther = ["/a=0.5"]', ["read /a"], id="further adapter"),
+    pytest.param('[model]\nsource = "/models/m"', ["read /models/m"], id="model elsewhere"),
+    pytest.param('[model]\nsource = "org/m"', ["download org/m"], id="model of the Hub"),
+    pytest.param('[model]\nsource = "builtin:SmolLM2-135M-Instruct"', [], id="built-in model"),
+    pytest.param('[dataset]\nsources = ["org/rows"]', ["download org/rows"], id="Hub data"),
+    pytest.param('[export]\nlm_studio_folder = "/srv"', ["write /srv"], id="LM Studio"),
+    pytest.param('[dataset]\nsources = [1, {path = 2}]', [], id="invalid values"),
+    pytest.param('[dataset]\nvalidation_file = "~nobody/x\\u0000"', None, id="impossible path"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "keys"), CASES)
+def test_project_asks_for_what_leaves_its_folder(
+    body: str, keys: list[str] | None, tmp_path: Path
+) -> None:
+    draft = load(tmp_path / "p", body)
+    (tmp_path / "p" / "out").symlink_to(tmp_path)
+    requests = access_requests.list_requests(draft)
+    if keys is None:
+        assert [request.kind for request in requests] == ["read"]
+    else:
+        assert [request.key for request in requests] == keys
+
+
+@pytest.fixture
+def _own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.mark.usefixtures("_own_configuration")
+def test_accepted_requests_are_not_new_but_further_ones_are(tmp_path: Path) -> None:
+    draft = load(tmp_path / "p", '[model]\nsource = "org/m"')
+    assert not known_projects.is_known(tmp_path / "p" / "p.lorastudio")
+    assert len(known_projects.list_new_requests(draft)) == 1
+    known_projects.accept(draft)
+    assert known_projects.is_known(tmp_path / "p" / "p.lorastudio")
+    assert known_projects.list_new_requests(draft) == []
+    changed = load(
+        tmp_path / "p", '[model]\nsource = "org/m"\n[export]\nollama_host = "evil.example"'
+    )
+    assert [request.kind for request in known_projects.list_new_requests(changed)] == ["send"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"x": 1}', b"[" * 100_000])
+@pytest.mark.usefixtures("_own_configuration")
+def test_damaged_record_makes_projects_new_again(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "known_projects.json").write_bytes(content)
+    draft = load(tmp_path / "p", '[model]\nsource = "org/m"')
+    assert len(known_projects.list_new_requests(draft)) == 1
+    known_projects.accept(draft)
+    assert known_projects.list_new_requests(draft) == []
