@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -34,6 +34,14 @@ class QueuedRun(BaseModel):
 
     run: str
     resume: bool = False
+
+    @field_validator("run")
+    @classmethod
+    def _require_name(cls, run: str) -> str:
+        """Refuse paths: a queue from elsewhere names only runs beside it."""
+        if run in ("", ".", "..") or run != Path(run).name or "\\" in run or "\0" in run:
+            raise ValueError("not the name of a folder")
+        return run
 
 
 class QueueFile(BaseModel):

@@ -66,8 +66,8 @@ def test_deleted_run_is_skipped(runs: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"],
-    ids=["empty", "truncated", "invalid-entry", "not-utf8"],
+    [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff", b'{"entries": [{"run": "../c"}]}'],
+    ids=["empty", "truncated", "invalid-entry", "not-utf8", "path"],
 )
 def test_damaged_queue_file_counts_as_empty(runs: Path, content: bytes) -> None:
     (runs / run_queue.FILE).write_bytes(content)
