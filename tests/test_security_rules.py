@@ -85,3 +85,43 @@ def test_weights_are_never_unpickled(calls: list[tuple[str, ast.Call, str]]) -> 
         )
     ]
     assert unsafe == []
+
+
+#: The modules that open files on their own: what they read is the program's, the user's or the system's.
+#: Everything else reads through `core/system/foreign_files.py`.
+OPENERS = {
+    "core/help/topics.py",  # the documentation
+    "core/system/files.py",  # copies, which the caller has checked
+    "core/system/foreign_files.py",
+    "core/system/memory_limits.py",  # /proc
+    "engine/dataset/rows/verdicts.py",  # the cache of the user
+    "engine/dataset/splitting.py",  # the cache of the user
+    "engine/export/gguf/direct_gguf.py",  # its own recipe
+    "engine/export/ollama/template_sandbox.py",  # the answer of its own child
+    "engine/model/base_templates.py",  # resources
+    "engine/model/builtin.py",  # the download of the built-in model
+    "engine/runtime/source_digest.py",  # the program itself
+    "gui/theme.py",  # resources
+    "gui/widgets/docs_viewer.py",  # the documentation
+}
+
+
+def is_reading(call: ast.Call, function: str) -> bool:
+    """Return whether a call opens a file to read it: `open`, `Path.open`, `Path.read_text` …"""
+    name = function.rpartition(".")[2]
+    if name in ("read_text", "read_bytes"):
+        return ("." in function and not call.args[:1]) or ast.unparse(call).endswith("('utf-8')")
+    if name != "open":
+        return False
+    arguments = call.args[0:1] if "." in function else call.args[1:2]
+    modes = [node.value for node in arguments if isinstance(node, ast.Constant)]
+    return modes[:1] in (["r"], ["rb"]) or (function == "open" and not modes)
+
+
+def test_foreign_files_are_opened_in_one_place(calls: list[tuple[str, ast.Call, str]]) -> None:
+    openers = {
+        f"{module}:{call.lineno}"
+        for module, call, function in calls
+        if module not in OPENERS and not module.startswith("setup/") and is_reading(call, function)
+    }
+    assert openers == set()

@@ -13,7 +13,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_own
+from lora_studio.core.system.foreign_files import open_own, open_regular
 from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the events file.
@@ -92,7 +92,7 @@ class WatchedRun:
             # Checked before reading, so that the last events of a worker that ends now are read.
             running = self._run.is_running() or self._run.is_guarded()
             if self._run.events_file.exists():
-                with self._run.events_file.open("rb") as file:
+                with open_regular(self._run.events_file) as file:
                     file.seek(position)
                     for line in (line for line in file if line.endswith(b"\n")):
                         if self._detached.is_set():

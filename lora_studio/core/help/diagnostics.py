@@ -28,6 +28,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import open_regular
 
 #: The most bytes of a log and lines of events to include, counted from the end.
 _LOG_BYTES, _EVENT_LINES = 200_000, 2_000
@@ -183,7 +184,7 @@ def _read_log_entry(name: str, about: Template, file: Path, redact: Redactor) ->
 
 def _read_last_bytes(file: Path, size: int) -> str:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             stream.seek(max(0, file.stat().st_size - size))
             return stream.read().decode("utf-8", "replace")
     except OSError:

@@ -9,6 +9,7 @@ from typing import Any
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import open_regular
 
 #: Entry of the manifest: folder -> file name -> size in bytes and CRC-32.
 _ENTRY = "checksums"
@@ -17,7 +18,7 @@ _ENTRY = "checksums"
 def compute_checksum(file: Path) -> list[int]:
     """Return the size in bytes and the CRC-32: fast, and it detects files torn by a power cut."""
     checksum = 0
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         while block := stream.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return [file.stat().st_size, checksum]

@@ -21,7 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import StateFold
 from lora_studio.core.spec import get_facts
-from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.foreign_files import open_regular, read_text
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
@@ -205,7 +205,7 @@ def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
     last one is parsed.
     """
     try:
-        file = run.events_file.open("rb")
+        file = open_regular(run.events_file)
     except OSError:
         return RunProgress()
     with file:

@@ -29,7 +29,13 @@ from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json, read_text
+from lora_studio.core.system.foreign_files import (
+    MAX_LARGE,
+    open_regular,
+    read_bytes,
+    read_json,
+    read_text,
+)
 from lora_studio.core.system.locks import FileLock
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
@@ -345,7 +351,7 @@ class RunFolder:
 
     def _parsed(self, is_wanted: Callable[[bytes], bool]) -> Iterator[Event]:
         try:
-            file = self.events_file.open("rb")
+            file = open_regular(self.events_file)
         except OSError:
             return
         with file:

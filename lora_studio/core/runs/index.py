@@ -21,6 +21,7 @@ from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes
 
 #: `unreadable`: folders that aren't a run or have unreadable settings are listed as well.
 RowState = run_state.State | Literal["unreadable"]
@@ -322,7 +323,7 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
     """
     entries: dict[str, _Entry] = {}
     try:
-        head, *lines = file.read_bytes().splitlines()
+        head, *lines = read_bytes(file, MAX_LARGE).splitlines()
         if head != _FORMAT.encode():
             return {}
         for line in lines:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
 
 #: What the code is: Python files of a model, or the programs in a folder of llama.cpp.
 CodeKind = Literal["model", "llama_cpp"]
@@ -44,7 +45,7 @@ def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> Foreig
     names = sorted(file.relative_to(folder).as_posix() for file in files)
     digest = hashlib.sha256(kind.encode())
     for name in names:
-        content = hashlib.sha256((folder / name).read_bytes())
+        content = hashlib.sha256(read_bytes(folder / name, MAX_LARGE))
         digest.update(f"\0{name}\0".encode())
         digest.update(content.digest())
     return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])
@@ -80,8 +81,8 @@ def trust_in_this_process(digests: Iterable[str]) -> None:
 def read_trusted() -> dict[str, dict[str, Any]]:
     """Return the stored consents by hash; {} if there are none or the file is damaged."""
     try:
-        content = json.loads(_get_file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(_get_file())
+    except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):
         return {}

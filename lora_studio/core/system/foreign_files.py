@@ -6,6 +6,7 @@ that are appended to or truncated must not be links, which may lead to any file 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -43,17 +44,27 @@ def open_own(path: Path, mode: Literal["ab", "wb", "ab+", "rb+"], buffering: int
     return open(path, mode, buffering, opener=open_unlinked)
 
 
-def read_bytes(path: Path, limit: int = MAX_SMALL) -> bytes:
-    """Return the content of a file; raises OSError, also if it has more than `limit` bytes."""
+def open_regular(path: Path, buffering: int = io.DEFAULT_BUFFER_SIZE) -> io.BufferedReader:
+    """Open a regular file for reading; raises OSError, also for a pipe or a device."""
+    return io.BufferedReader(open_raw(path), buffering)
 
-    def open_regular(name: str, flags: int) -> int:
+
+def open_raw(path: Path) -> io.FileIO:
+    """Open a regular file for unbuffered reading; raises OSError, also for a pipe or a device."""
+
+    def open_checked(name: str, flags: int) -> int:
         return _require_regular(path, os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
-    with open(path, "rb", opener=open_regular) as file:
+    return io.FileIO(path, "rb", opener=open_checked)
+
+
+def read_bytes(path: Path, limit: int = MAX_SMALL) -> bytes:
+    """Return the content of a file; raises OSError, also if it has more than `limit` bytes."""
+    with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise UnsafeFileError(path, "it is larger than {limit:size}", limit=limit)
-    return bytes(content)
+    return content
 
 
 def read_text(path: Path, limit: int = MAX_SMALL, errors: str = "strict") -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.hub.answers import check_checksum
 from lora_studio.engine.hub.progress_bars import create_every_bytes_bar
 
@@ -126,7 +127,7 @@ def _has_digest(part: Path, checksum: str, on_bytes: Callable[[int], None]) -> b
     if len(checksum) != 64:
         return True  # only large files have the SHA-256 of their content there
     digest = hashlib.sha256()
-    with part.open("rb") as file:
+    with open_regular(part) as file:
         while block := file.read(16 * _CHUNK):
             digest.update(block)
             on_bytes(0)  # lets a cancel through

@@ -14,6 +14,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, link_file, link_or_copy
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
 from lora_studio.engine.model import safetensors_files, sources
@@ -45,7 +46,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
     checksums.record_checksums(run, run.adapter)
     weights_file = run.adapter / adapter_files.WEIGHTS
-    with weights_file.open("rb") as opened:
+    with open_regular(weights_file) as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     run.update_manifest(
         imported={

@@ -25,7 +25,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import (
@@ -304,7 +304,7 @@ def _get_key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
     facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     for adapter in merged:
         digest = hashlib.sha256(read_bytes(adapter.folder / adapter_files.CONFIG))
-        with (adapter.folder / adapter_files.WEIGHTS).open("rb") as file:
+        with open_regular(adapter.folder / adapter_files.WEIGHTS) as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         facts.append((digest.hexdigest(), int(adapter.weight * 1e9), 0))
     planned = [(shard.file, shard.planned) for shard in plan.shards]

@@ -20,7 +20,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model import weight_index
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.foreign_files import open_regular, read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
@@ -114,7 +114,7 @@ class ShardRecord:
             return False
         if file.stat().st_size != positions[-1]:
             return False
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             if opened.read(len(header)) != header:
                 return False
         sums = []

@@ -13,7 +13,7 @@ from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.core.system.foreign_files import open_regular, read_bytes, read_json
 from lora_studio.engine.hub.front_matter import read_front_matter
 from lora_studio.engine.model import safetensors_header
 
@@ -138,7 +138,7 @@ def get_identity(folder: Path) -> dict[str, Any]:
         size += length
         digest.update(f"{file.name}:{length}".encode())
         digest.update(safetensors_header.read_header_bytes(file))
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             for sample in range(16):
                 stream.seek(length * sample // 16)
                 digest.update(stream.read(1 << 16))

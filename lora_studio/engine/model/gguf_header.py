@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.system.foreign_files import open_regular
 
 #: Bytes of the fixed-width value types, by their number in the file, and how struct reads them.
 _FIXED = {
@@ -57,7 +58,7 @@ class GgufFacts:
 
 def read(file: Path) -> GgufFacts:
     """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged."""
-    with file.open("rb", buffering=1 << 20) as stream:
+    with open_regular(file, 1 << 20) as stream:
         magic, version, tensors, pairs = struct.unpack("<4sIQQ", _read_exactly(stream, 24))
         if magic != b"GGUF":
             raise InvalidContentError("it isn't a GGUF file")

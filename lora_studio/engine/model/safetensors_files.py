@@ -26,6 +26,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.weight_index import INDEX, list_weight_files
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_raw
 from lora_studio.engine.model import safetensors_header
 
 SINGLE = "model.safetensors"
@@ -73,7 +74,7 @@ class StoredTensor:
         shape = (last - first, *self.shape[1:]) if self.shape else ()
         tensor = torch.empty(shape, dtype=DTYPES[self.dtype])
         if tensor.numel():
-            with self.file.open("rb", buffering=0) as file:
+            with open_raw(self.file) as file:
                 file.seek(self.start + first * ((self.end - self.start) // self.length))
                 _fill(file, tensor)
         return tensor
@@ -83,7 +84,7 @@ class StoredTensor:
 
         `check` is called every few megabytes; what it raises ends the copy.
         """
-        with self.file.open("rb", buffering=0) as file:
+        with open_raw(self.file) as file:
             for done in range(0, self.end - self.start, _COPY_BYTES):
                 check()
                 count = min(_COPY_BYTES, self.end - self.start - done)

@@ -13,6 +13,7 @@ from typing import Any
 from lora_studio.core.messages import text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_regular
 
 #: Tensor name -> {dtype, shape, data_offsets}; offsets count from the start of the data.
 Header = dict[str, dict[str, Any]]
@@ -20,7 +21,7 @@ Header = dict[str, dict[str, Any]]
 
 def read_header_bytes(file: Path) -> bytes:
     """Return a file's JSON header; raises OSError and InvalidContentError."""
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:
             raise InvalidContentError("the header is longer than the file")

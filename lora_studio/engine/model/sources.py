@@ -14,6 +14,7 @@ from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSp
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.model.folder import (
     check_architecture,
     check_folder,
@@ -139,7 +140,7 @@ def _hash_content(file: Path, job: JobContext) -> str:
     """Return the first 24 hex digits of the SHA-256 of the file and of how it is converted."""
     digest = hashlib.sha256(b"v2")
     total = file.stat().st_size
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         done = 0
         while block := stream.read(1 << 24):
             digest.update(block)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import open_own
+from lora_studio.core.system.foreign_files import open_own, open_regular
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 
 #: Seconds between two readings of a run's mailbox.
@@ -189,7 +189,7 @@ class Inbox:
     def _read_mailbox(self, path: Path, position: int) -> int:
         if not path.exists() or path.stat().st_size <= position:
             return position
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(position)
             for line in file:
                 if not line.endswith(b"\n"):

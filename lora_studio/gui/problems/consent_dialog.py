@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label
@@ -67,7 +68,7 @@ class ConsentDialog(Dialog):
 
     def _show_file(self, name: str) -> None:
         try:
-            with (self._code.folder / name).open("rb") as file:
+            with open_regular(self._code.folder / name) as file:
                 content = file.read(_MAX_SHOWN)
         except OSError as error:
             self.source.setPlainText(str(error))

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from lora_studio.core.system.foreign_files import open_regular
+
 
 def list_entries(path: Path) -> list[str] | None:
     """Return the names of the files in an archive, None if the file is not an archive.
@@ -49,5 +51,5 @@ def _is_tar(path: Path) -> bool:
 
 
 def _is_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from lora_studio.core.system.foreign_files import open_raw
 from lora_studio.engine.dataset.files import archives
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
@@ -172,7 +173,7 @@ class ByteStream:
 @contextlib.contextmanager
 def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
     if not member:
-        with path.open("rb", buffering=0) as file:
+        with open_raw(path) as file:
             yield file
         return
     with archives.open_entry(path, member) as file:

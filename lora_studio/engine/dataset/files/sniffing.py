@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.dataset.files import csv_tables, json_kinds
 from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
@@ -247,7 +248,7 @@ def _read_probes(path: Path) -> bytes:
     """Return pieces from all over a file, each from one line's beginning to another's."""
     size = path.stat().st_size
     parts = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number in range(1, _PROBES + 1):
             file.seek(size * number // (_PROBES + 1))
             piece = file.read(_PROBE)

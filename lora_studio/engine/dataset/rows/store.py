@@ -18,6 +18,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.dataset.files.blocks import RowBlock, parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import scan_cache
@@ -243,7 +244,7 @@ class RowStore:
         last = position + 1 == len(self) or self.get_file(position + 1) != self.get_file(position)
         end = -1 if last else self.read_raw(position + 1).offset
         try:
-            with Path(self.get_file(position).path).open("rb") as file:
+            with open_regular(Path(self.get_file(position).path)) as file:
                 file.seek(row.offset)
                 size = limit if end < row.offset else min(limit, end - row.offset)
                 return file.read(size).decode("utf-8", "replace").strip()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import runpy
 import sys
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from typing import Any
 from lora_studio.core.model import remote_code
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
+from lora_studio.core.system.foreign_files import read_json
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
@@ -113,7 +113,7 @@ def has_bos(model: Path) -> bool:
     """Return whether the tokenizer of a model folder names a BOS token."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         try:
-            if json.loads((model / name).read_text("utf-8")).get("bos_token"):
+            if read_json(model / name).get("bos_token"):
                 return True
         except FileNotFoundError:
             continue
