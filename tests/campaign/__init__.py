@@ -1,0 +1,1 @@
+"""Fuzz everything that the program reads from others: `python -m tests.campaign`."""

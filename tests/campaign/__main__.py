@@ -1,0 +1,60 @@
+"""Command line of the campaign: `python -m tests.campaign [--minutes N] [--seed S] [--family NAME]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+
+from tests.campaign.families import FAMILIES, load_family
+from tests.campaign.family import describe_figures
+from tests.campaign.runner import Campaign, generate, list_corpus, minimize, replay, save
+
+
+def main() -> int:
+    """Run the campaign; return 1 if something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="time for all families")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="only these families")
+    parser.add_argument("--inputs", type=int, default=1 << 40, help="most inputs per family")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--replay", action="store_true", help="only run the corpus again")
+    parser.add_argument("--keep", action="store_true", help="add failures to the corpus")
+    parser.add_argument("--details", action="store_true", help="print tracebacks")
+    options = parser.parse_args()
+    os.nice(10)
+    families = [load_family(name) for name in options.family or FAMILIES]
+    failures = 0
+    for family in families:
+        for file, signature in replay(family, list_corpus(family)):
+            failures += 1
+            print(f"{family.name}: {file.name} fails again: {signature}", flush=True)
+    if options.replay:
+        return bool(failures)
+    print(f"seed {options.seed}", flush=True)
+    campaign = Campaign(families, options.seed, options.inputs)
+    campaign.run(options.minutes * 60, options.jobs)
+    for family in families:
+        figures = campaign.figures[family.name]
+        failures += len(figures.findings)
+        print(describe_figures(family.name, figures), flush=True)
+        for finding in figures.findings.values():
+            print(f"  {finding.kind}: {finding.signature} (input {finding.index})")
+            if options.details:
+                print("    " + finding.details.strip().replace("\n", "\n    "))
+            if finding.index < 0:
+                continue
+            content = generate(family, options.seed, finding.index)
+            smallest = minimize(family, content, finding.signature)
+            print(f"    smallest of {len(content)} bytes: {smallest[:300]!r}", flush=True)
+            if options.keep:
+                print(f"    saved as {save(family, smallest, finding.signature)}")
+    total = sum(figures.inputs for figures in campaign.figures.values())
+    print(f"{total:,} inputs, {failures} findings")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The process that runs inputs: it is watched and limited from outside, and may die at any input.
+
+It reads requests as JSON lines (`{"first": 0, "count": 100}` or `{"content": base64}`) and answers each
+with one line. Before each input it writes the input's number to a small shared file.
+"""
+
+from __future__ import annotations
+
+import base64
+import faulthandler
+import hashlib
+import json
+import mmap
+import os
+import random
+import resource
+import struct
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tests.campaign.family import Family, WrongResultError
+
+#: Most memory that one input may use, the libraries included, in bytes.
+MAX_MEMORY = 1_000_000_000
+
+#: Address space beyond that of the libraries that an input may reserve, in bytes.
+_RESERVE = 1_500_000_000
+
+#: Audit events of connections, and of programs that are started.
+_CONNECTIONS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+_PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class Watch:
+    """Records what an input does outside of its sandbox."""
+
+    def __init__(self, sandbox: Path, *, allows_programs: bool) -> None:
+        """Watch from now on; audit hooks can't be removed."""
+        self.events: list[str] = []
+        self._allows_programs = allows_programs
+        self._inside = (str(sandbox), "/dev/null", str(Path(sys.prefix)))
+        sys.addaudithook(self._on_event)
+
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(flags, int) and flags & _WRITING and isinstance(path, str | bytes):
+                name = os.path.abspath(os.fsdecode(path))
+                if not name.startswith(self._inside) and "__pycache__" not in name:
+                    self.events.append(f"wrote {name[:200]}")
+        elif event in ("os.remove", "os.rename", "os.rmdir", "os.truncate", "os.chmod"):
+            if isinstance(arguments[0], str | bytes):
+                name = os.path.abspath(os.fsdecode(arguments[0]))
+                if not name.startswith(self._inside):
+                    self.events.append(f"{event} {name[:200]}")
+        elif event in _CONNECTIONS:
+            address = str(arguments[1] if event == "socket.connect" else arguments[0])
+            if not self._allows_programs or not ("127.0.0.1" in address or "/" in address):
+                self.events.append(f"{event} {address[:200]}")
+        elif event in _PROGRAMS and not self._allows_programs:
+            self.events.append(f"{event} {str(arguments[0])[:200]}")
+
+
+class Canary:
+    """Files beside the sandbox that nothing may change."""
+
+    def __init__(self, folder: Path) -> None:
+        """Create the files, if there are none."""
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        for name in ("notes.txt", "secret.json", "code.py", "model.safetensors"):
+            (folder / name).write_text("private\n")
+        self._state = self._read()
+
+    def _read(self) -> dict[str, tuple[int, str]]:
+        return {
+            entry.name: (entry.stat().st_mtime_ns, hashlib.sha256(entry.read_bytes()).hexdigest())
+            for entry in sorted(self._folder.iterdir())
+        }
+
+    def has_changed(self) -> bool:
+        """Return whether a file was changed, added, or removed."""
+        return self._read() != self._state
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the kind of an error and the innermost function of the program that it passed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/lora_studio/" in frame.filename] or list(frames)[-1:]
+    where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else "?"
+    what = f": {str(error)[:120]}" if isinstance(error, WrongResultError) else ""
+    return f"{type(error).__name__} in {where}{what}"
+
+
+class Child:
+    """Runs the inputs of one family."""
+
+    def __init__(self, family: Family, seed: int, folder: Path) -> None:
+        """Prepare the sandbox and the limits; the family's libraries are imported already."""
+        self._family, self._seed = family, seed
+        self._sandbox = folder / "sandbox"
+        self._sandbox.mkdir(exist_ok=True)
+        self._canary = Canary(folder / "canary")
+        with (folder / "progress").open("r+b") as file:
+            self._progress = mmap.mmap(file.fileno(), 8)
+        self._stderr = os.fstat(2).st_size
+        family.run(family.generate(random.Random(0)), self._sandbox)  # imports what it needs
+        _limit_memory()
+        self._watch = Watch(folder, allows_programs=family.starts_programs)
+
+    def generate(self, index: int) -> bytes:
+        """Return an input by its number."""
+        return self._family.generate(
+            random.Random(f"{self._seed}/{self._family.name}/{index}")
+        )
+
+    def run_many(self, first: int, count: int, until: float) -> dict[str, Any]:
+        """Run inputs one after another, as long as there is time, and return their figures."""
+        outcomes: dict[str, int] = {}
+        findings: dict[str, tuple[Any, ...]] = {}
+        slowest, done = 0.0, 0
+        began = time.process_time()
+        for index in range(first, first + count):
+            struct.pack_into("<q", self._progress, 0, index)
+            started = time.process_time()
+            outcome, kind, details = self.run_one(self.generate(index))
+            slowest = max(slowest, time.process_time() - started)
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            done += 1
+            if kind and outcome not in findings:
+                findings[outcome] = (self._family.name, index, kind, outcome, details)
+            if time.time() > until:
+                break
+        if self._canary.has_changed():
+            findings["canary"] = (self._family.name, first, "file changed", "canary", "")
+        return {
+            "inputs": done,
+            "seconds": time.process_time() - began,
+            "slowest": slowest,
+            "peak": _read_peak(),
+            "outcomes": outcomes,
+            "findings": list(findings.values()),
+        }
+
+    def run_one(self, content: bytes) -> tuple[str, str, str]:
+        """Run one input; return the outcome or signature, the kind of a finding or "", and details."""
+        try:
+            outcome, kind, details = self._family.run(content, self._sandbox), "", ""
+        except MemoryError as error:
+            outcome, kind, details = describe_error(error), "memory", traceback.format_exc()
+        except WrongResultError as error:
+            outcome, kind, details = describe_error(error), "wrong result", str(error)
+        except BaseException as error:
+            outcome, kind, details = describe_error(error), "exception", traceback.format_exc()
+        if self._watch.events:
+            details, kind = "\n".join(self._watch.events), "outside"
+            outcome = "outside: " + self._watch.events[0].split(" ")[0]
+            self._watch.events.clear()
+        if not kind and (errors := self._read_stderr()):
+            outcome, kind, details = "traceback: " + errors.strip().splitlines()[-1], "stderr", errors
+        if not kind and _read_peak() > MAX_MEMORY:
+            outcome, kind, details = "more than 1 GB", "memory", ""
+        return outcome, kind, details[-4000:]
+
+    def _read_stderr(self) -> str:
+        """Return what was written to stderr since the last input, if it has a traceback."""
+        sys.stderr.flush()
+        size = os.fstat(2).st_size
+        if size == self._stderr:
+            return ""
+        text = os.pread(2, min(size - self._stderr, 100_000), self._stderr).decode("utf-8", "replace")
+        self._stderr = size
+        return text if "Traceback (most recent call last)" in text else ""
+
+
+def _read_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _limit_memory() -> None:
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _RESERVE, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(name: str, seed: int, folder: Path) -> None:
+    """Answer requests until stdin ends."""
+    from tests.campaign.families import load_family
+
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    log = os.open(folder / "stderr", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    faulthandler.enable(all_threads=True)
+    os.chdir(folder)
+    warnings.simplefilter("ignore")
+    child = Child(load_family(name), seed, folder)
+    answers.write(json.dumps({"ready": True, "peak": _read_peak()}) + "\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "content" in request:
+            answer: Any = child.run_one(base64.b64decode(request["content"]))
+        else:
+            answer = child.run_many(request["first"], request["count"], request["until"])
+        answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,109 @@
+"""What a family of malformed inputs is, and what is wrong with the answer to one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+
+class Family(Protocol):
+    """Generates inputs of one kind and gives them to the program."""
+
+    #: Name on the command line and of the folder in the corpus.
+    name: str
+    #: Processor seconds that one input may take.
+    seconds: float
+    #: Share of the campaign's time, relative to the other families.
+    weight: float
+    #: Number of inputs in the fast tests.
+    smoke: int
+    #: Whether an input may start programs and connect to this computer.
+    starts_programs: bool
+
+    def generate(self, rng: random.Random) -> bytes:
+        """Return an input; the same one for the same state of `rng`."""
+
+    def run(self, content: bytes, sandbox: Path) -> str:
+        """Give an input to the program and return how it ended, in a word.
+
+        Raises any exception that isn't documented, and WrongResultError.
+        """
+
+    def split(self, content: bytes) -> list[bytes] | None:
+        """Return the parts of an input that may be left out, None for every byte."""
+
+
+class WrongResultError(Exception):
+    """Raised by a family if the program accepts an input and does something wrong with it."""
+
+
+def split_lines(content: bytes) -> list[bytes] | None:
+    """Return the lines of a text."""
+    return content.splitlines(keepends=True)
+
+
+def split_bytes(content: bytes) -> list[bytes] | None:
+    """Return None: any byte may be left out."""
+    return None
+
+
+@dataclass(frozen=True)
+class SimpleFamily:
+    """A family that consists of two functions."""
+
+    name: str
+    generate: Callable[[random.Random], bytes]
+    run: Callable[[bytes, Path], str]
+    seconds: float = 2.0
+    weight: float = 1.0
+    smoke: int = 300
+    starts_programs: bool = False
+    split: Callable[[bytes], list[bytes] | None] = split_lines
+
+
+class Finding(NamedTuple):
+    """One input with a wrong outcome; `signature` is the same for all that have the same cause."""
+
+    family: str
+    index: int
+    kind: str
+    signature: str
+    details: str
+
+
+@dataclass
+class Figures:
+    """What was run of one family; seconds of processor time, bytes of memory."""
+
+    inputs: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+    peak: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+    def add(self, answer: dict[str, Any]) -> None:
+        """Add the answer of a child about some inputs."""
+        self.inputs += answer["inputs"]
+        self.seconds += answer["seconds"]
+        self.slowest = max(self.slowest, answer["slowest"])
+        self.peak = max(self.peak, answer["peak"])
+        for outcome, count in answer["outcomes"].items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+        for entry in answer["findings"]:
+            finding = Finding(*entry)
+            self.findings.setdefault(finding.signature, finding)
+
+
+def describe_figures(name: str, figures: Figures) -> str:
+    """Return the line of a family."""
+    rate = figures.inputs / figures.seconds if figures.seconds else 0
+    outcomes = sorted(figures.outcomes.items(), key=lambda item: -item[1])
+    return (
+        f"{name:<18} {figures.inputs:>9,} inputs  {rate:>8,.0f}/s  {len(figures.findings):>3} findings  "
+        f"slowest {figures.slowest:7.3f} s  peak {figures.peak / 1e6:5.0f} MB  "
+        + ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes[:4])
+    )

@@ -1,0 +1,146 @@
+"""Start the processes that run inputs, watch them, and replace those that die."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.campaign.family import Family
+
+#: Wall-clock limit of an input as a multiple of its limit in processor time: the machine may be busy.
+_PATIENCE = 20
+
+#: Seconds that a process may take to import what it needs.
+_START_SECONDS = 300
+
+
+class ChildDiedError(Exception):
+    """Raised when a process ended or was killed during an input."""
+
+    def __init__(self, kind: str, signature: str, index: int, details: str) -> None:
+        """Store what happened: the kind of the finding, and the input's number."""
+        super().__init__(signature)
+        self.kind, self.signature, self.index, self.details = kind, signature, index, details
+
+
+class ChildProcess:
+    """One process for one family."""
+
+    def __init__(self, family: Family, seed: int) -> None:
+        """Start it; the first request waits until it is ready."""
+        self._family = family
+        self._folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+        (self._folder / "progress").write_bytes(struct.pack("<q", -1))
+        for name in ("data", "config", "home"):
+            (self._folder / name).mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.campaign.child", family.name, str(seed), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._build_environment(),
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+        self._is_ready = False
+
+    def _build_environment(self) -> dict[str, str]:
+        return os.environ | {
+            "LORA_STUDIO_DATA": str(self._folder / "data"),
+            "LORA_STUDIO_CONFIG": str(self._folder / "config"),
+            "HOME": str(self._folder / "home"),
+            "HF_HOME": str(self._folder / "home" / "hf"),
+            "TMPDIR": str(self._folder / "sandbox"),
+            "QT_QPA_PLATFORM": "offscreen",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONHASHSEED": "0",
+        }
+
+    def request(self, content: dict[str, Any]) -> Any:
+        """Send a request and return the answer; raises ChildDiedError."""
+        if not self._is_ready:
+            self._read(_START_SECONDS, is_start=True)
+            self._is_ready = True
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(content).encode() + b"\n")
+            self._process.stdin.flush()
+        return self._read(self._family.seconds)
+
+    def run_content(self, content: bytes) -> tuple[str, str]:
+        """Run one input; return its signature and the kind of the finding, "" if there is none."""
+        outcome, kind, _ = self.request({"content": base64.b64encode(content).decode()})
+        return outcome, kind
+
+    def _read(self, seconds: float, *, is_start: bool = False) -> Any:
+        """Return the next answer; kills the process if one input takes longer than its limit."""
+        assert self._process.stdout is not None
+        at, began, used = self._read_progress(), time.monotonic(), self._read_processor_time()
+        while True:
+            ready, _, _ = select.select([self._process.stdout], [], [], 0.2)
+            if ready:
+                line = self._process.stdout.readline()
+                if line:
+                    return json.loads(line)
+                raise self._describe_death(is_start=is_start)
+            if (now := self._read_progress()) != at:
+                at, began, used = now, time.monotonic(), self._read_processor_time()
+            elif (
+                self._read_processor_time() - used > seconds
+                or time.monotonic() - began > seconds * _PATIENCE
+            ):
+                self._process.send_signal(signal.SIGABRT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(5)
+                raise self._describe_death(hang=True)
+
+    def _describe_death(self, *, hang: bool = False, is_start: bool = False) -> ChildDiedError:
+        self.close()
+        details = self._details
+        own = [line for line in details.splitlines() if "/lora_studio/" in line]
+        where = own[0].strip().rpartition("/")[2] if own else "?"
+        status = self._process.returncode
+        index = self._index
+        if hang:
+            return ChildDiedError("hang", f"hang in {where}", index, details)
+        kind = "start" if is_start else "crash"
+        return ChildDiedError(kind, f"{kind} with status {status} in {where}", index, details)
+
+    def _read_progress(self) -> int:
+        return int(struct.unpack("<q", (self._folder / "progress").read_bytes())[0])
+
+    def _read_processor_time(self) -> float:
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def close(self) -> None:
+        """End the process with all that it started, and remove its folder."""
+        if not self._folder.exists():
+            return
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._index = self._read_progress()
+        log = self._folder / "stderr"
+        self._details = log.read_text("utf-8", "replace")[-4000:] if log.exists() else ""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,154 @@
+"""Run families in several processes for some time, and collect what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.campaign.family import Family, Figures, Finding
+from tests.campaign.minimization import Minimizer
+from tests.campaign.pool import ChildDiedError, ChildProcess
+
+CORPUS = Path(__file__).with_name("corpus")
+
+#: Seconds that one batch of inputs takes at most, as far as single inputs allow.
+_BATCH_SECONDS = 5.0
+
+#: A family is given up after so many inputs that ended its process.
+_MAX_DEATHS = 30
+
+
+@dataclass
+class Campaign:
+    """The figures of each family; threads add to them."""
+
+    families: Sequence[Family]
+    seed: int
+    most: int = 1 << 40
+    figures: dict[str, Figures] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, seconds: float, jobs: int) -> None:
+        """Run all families; each gets its share of the time of the processes."""
+        self.figures = {family.name: Figures() for family in self.families}
+        total = sum(family.weight for family in self.families)
+        waiting = [
+            (family, seconds * jobs * family.weight / total) for family in reversed(self.families)
+        ]
+
+        def work() -> None:
+            while True:
+                with self._lock:
+                    if not waiting:
+                        return
+                    family, share = waiting.pop()
+                self._run_family(family, share)
+
+        threads = [threading.Thread(target=work) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _run_family(self, family: Family, seconds: float) -> None:
+        """Run one family for some seconds or up to its number of inputs, beginning with the first."""
+        figures = self.figures[family.name]
+        until = time.time() + seconds
+        first, deaths = 0, 0
+        child = ChildProcess(family, self.seed)
+        try:
+            while time.time() < until and first < self.most and deaths < _MAX_DEATHS:
+                count = min(self.most - first, 100_000)
+                batch_until = min(until, time.time() + _BATCH_SECONDS)
+                request = {"first": first, "count": count, "until": batch_until}
+                try:
+                    answer = child.request(request)
+                except ChildDiedError as error:
+                    deaths += 1
+                    figures.inputs += max(0, error.index - first + 1)
+                    finding = Finding(
+                        family.name, error.index, error.kind, error.signature, error.details
+                    )
+                    figures.findings.setdefault(error.signature, finding)
+                    first = max(first, error.index) + 1
+                    child = ChildProcess(family, self.seed)
+                    continue
+                figures.add(answer)
+                first += answer["inputs"]
+                if figures.peak > _MAX_PEAK:
+                    child.close()
+                    child = ChildProcess(family, self.seed)
+        finally:
+            child.close()
+
+
+#: A process that has used so much memory is replaced, so that one input doesn't hide the next.
+_MAX_PEAK = 990_000_000
+
+
+def generate(family: Family, seed: int, index: int) -> bytes:
+    """Return the input of a family by its number."""
+    import random
+
+    return family.generate(random.Random(f"{seed}/{family.name}/{index}"))
+
+
+def minimize(family: Family, content: bytes, signature: str) -> bytes:
+    """Return the smallest input with the same signature that is found in reasonable time."""
+    child = ChildProcess(family, 0)
+    deaths = 0
+
+    def shows_fault(smaller: bytes) -> bool:
+        nonlocal child, deaths
+        try:
+            outcome, kind = child.run_content(smaller)
+        except ChildDiedError as error:
+            child = ChildProcess(family, 0)
+            deaths += 1
+            return error.signature == signature
+        if kind == "memory":
+            child.close()
+            child = ChildProcess(family, 0)
+        return bool(kind) and outcome == signature
+
+    try:
+        return Minimizer(shows_fault).minimize(content, family.split)
+    finally:
+        child.close()
+
+
+def save(family: Family, content: bytes, signature: str) -> Path:
+    """Add an input to the corpus and return its file."""
+    slug = re.sub(r"[^a-z0-9]+", "-", signature.lower()).strip("-")[:60]
+    file = CORPUS / family.name / f"{slug}-{hashlib.sha256(content).hexdigest()[:8]}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file
+
+
+def list_corpus(family: Family) -> list[Path]:
+    """Return the past failures of a family."""
+    folder = CORPUS / family.name
+    return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+
+
+def replay(family: Family, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Run files of the corpus and yield those that fail, with the signature."""
+    child = ChildProcess(family, 0)
+    try:
+        for file in files:
+            try:
+                outcome, kind = child.run_content(file.read_bytes())
+            except ChildDiedError as error:
+                child = ChildProcess(family, 0)
+                yield file, error.signature
+                continue
+            if kind:
+                yield file, f"{kind}: {outcome}"
+    finally:
+        child.close()
