@@ -26,14 +26,14 @@ PLAIN_INTERVAL = 5.0
 
 
 #: Control characters and their visible spelling. Foreign text could otherwise set the terminal's title or
-#: clipboard, or overwrite what was printed before.
+#: clipboard, or overwrite what was printed before. Halves of surrogate pairs can't be encoded.
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
+} | {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 
 
 def make_printable(text: str) -> str:
-    """Return a text whose control characters are spelled out."""
+    """Return a text whose control characters and halves of surrogate pairs are spelled out."""
     return text.translate(_CONTROLS)
 
 
@@ -43,7 +43,7 @@ def write_out(text: str) -> None:
         sys.stdout.write(make_printable(text))
     else:  # in bytes: Windows would change the ends of lines, and other encodings lack characters
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -134,20 +135,21 @@ def describe_remaining(seconds: float | None) -> Text:
 
 
 def render(message: Text | str, translate: Translate | None = None) -> str:
-    """Return the finished sentence, in English or as translated by `translate`."""
-    if isinstance(message, str):
-        return message
-    n = message.values.get("n") if message.singular else None
-    count = n if isinstance(n, int) else None
-    template = translate(message.template, count) if translate else message.template
-    if count == 1 and template == message.template:
-        template = message.singular
-    if not message.values:
-        return template
-    return _Formatter(translate).vformat(template, (), message.values)
+    """Return the finished sentence, in English or as translated by `translate`.
+
+    Messages are also read from the files of runs, which anybody may have written: a template that
+    doesn't fit its values is returned unchanged.
+    """
+    return message if isinstance(message, str) else _Formatter(translate).render(message)
 
 
 _PARSER = string.Formatter()
+
+#: Python's formats that a template may use; a width could fill the memory.
+_PLAIN_FORMAT = re.compile(r"(0\d)?,?(\.\d{1,2})?[defgx%]?")
+
+#: Most fields and characters of one sentence; nested messages could multiply without end.
+_MAX_FIELDS, _MAX_LENGTH = 1000, 1_000_000
 
 
 class _Formatter(string.Formatter):
@@ -155,14 +157,50 @@ class _Formatter(string.Formatter):
 
     def __init__(self, translate: Translate | None) -> None:
         self._translate = translate
+        self._fields = self._length = 0
+
+    def render(self, message: Text) -> str:
+        n = message.values.get("n") if message.singular else None
+        count = n if isinstance(n, int) else None
+        translate = self._translate
+        template = translate(message.template, count) if translate else message.template
+        if count == 1 and template == message.template:
+            template = message.singular
+        if not message.values:
+            return template
+        try:
+            return self.vformat(template, (), message.values)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+            return template
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        if not field_name.isidentifier():
+            raise ValueError("a field is a name")
+        return super().get_field(field_name, args, kwargs)
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        if conversion:  # would render a nested message outside of these limits
+            raise ValueError("the format is unknown")
+        return value
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        self._fields += 1
+        if self._fields > _MAX_FIELDS or self._length > _MAX_LENGTH:
+            raise ValueError("too long")
+        text = self._format(value, format_spec)
+        self._length += len(text)
+        return text
+
+    def _format(self, value: Any, format_spec: str) -> str:
         if isinstance(value, Text):
-            return render(value, self._translate)
+            return self.render(value)
         if isinstance(value, tuple | list):
             return ", ".join(self.format_field(item, format_spec) for item in value)
         if format_spec in FORMATS:
-            return render(FORMATS[format_spec](value), self._translate)
+            formatted = FORMATS[format_spec](value)
+            return formatted if isinstance(formatted, str) else self.render(formatted)
         if isinstance(value, int) and not isinstance(value, bool) and not format_spec:
             return formatting.format_number(value)
+        if not _PLAIN_FORMAT.fullmatch(format_spec):
+            raise ValueError("the format is unknown")
         return str(super().format_field(value, format_spec))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
@@ -22,6 +22,8 @@ from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_js
 #: The most columns side by side.
 COLUMNS = 3
 _TITLE = 60
+#: The end of the year 9999, in seconds since 1970.
+_LATEST = 253_402_300_799
 
 
 class _Stored(BaseModel):
@@ -124,11 +126,18 @@ class Conversation(_Stored):
 class Vote(_Stored):
     """One blind comparison: each speaker's answer, and the winner; None for a tie."""
 
-    time: float = Field(default_factory=time.time)
+    time: float = Field(default_factory=time.time, ge=0, le=_LATEST)
     prompt: str
     names: tuple[str, ...]
     answers: tuple[str, ...]
     winner: int | None = None
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Vote:
+        winner = 0 if self.winner is None else self.winner
+        if len(self.names) != len(self.answers) or not 0 <= winner < len(self.names):
+            raise ValueError("names, answers and winner don't match")
+        return self
 
 
 class VoteTally(_Stored):

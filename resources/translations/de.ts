@@ -9866,6 +9866,10 @@
             <translation>ihr Header ist ungültig ({reason})</translation>
         </message>
         <message>
+            <source>its header isn't a JSON object</source>
+            <translation>ihr Header ist kein JSON-Objekt</translation>
+        </message>
+        <message>
             <source>its parent rows form a cycle</source>
             <translation>die Zeilen davor bilden einen Kreis</translation>
         </message>
@@ -10578,6 +10582,10 @@
             <translation>das abgeleitete TEMPLATE ist ungültig: {error}</translation>
         </message>
         <message>
+            <source>the description of the tensor {name} is invalid</source>
+            <translation>die Beschreibung des Tensors {name} ist ungültig</translation>
+        </message>
+        <message>
             <source>the file is missing</source>
             <translation>die Datei fehlt</translation>
         </message>
@@ -10596,6 +10604,10 @@
         <message>
             <source>the header is longer than the file</source>
             <translation>der Header ist länger als die Datei</translation>
+        </message>
+        <message>
+            <source>the header is too long</source>
+            <translation>der Header ist zu lang</translation>
         </message>
         <message>
             <source>the history is not a list of pairs</source>
@@ -10804,6 +10816,10 @@
         <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
             <translation>der Server beginnt mit {bos}, die Chat-Vorlage nicht</translation>
+        </message>
+        <message>
+            <source>the setting {name} is invalid</source>
+            <translation>die Einstellung {name} ist ungültig</translation>
         </message>
         <message>
             <source>the stop strings</source>
@@ -12218,6 +12234,10 @@
         <message>
             <source>{tensor} has the shape {stored} in the base model and {wanted} in the adapter</source>
             <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
+        </message>
+        <message>
+            <source>{tensor} has the unknown format {dtype}</source>
+            <translation>{tensor} hat das unbekannte Format {dtype}</translation>
         </message>
         <message>
             <source>{tensor} is missing</source>

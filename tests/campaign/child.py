@@ -51,20 +51,21 @@ class Watch:
         if event == "open":
             path, _, flags = arguments
             if isinstance(flags, int) and flags & _WRITING and isinstance(path, str | bytes):
-                name = os.path.abspath(os.fsdecode(path))
-                if not name.startswith(self._inside) and "__pycache__" not in name:
-                    self.events.append(f"wrote {name[:200]}")
+                self._note("wrote", path)
         elif event in ("os.remove", "os.rename", "os.rmdir", "os.truncate", "os.chmod"):
             if isinstance(arguments[0], str | bytes):
-                name = os.path.abspath(os.fsdecode(arguments[0]))
-                if not name.startswith(self._inside):
-                    self.events.append(f"{event} {name[:200]}")
+                self._note(event, arguments[0])
         elif event in _CONNECTIONS:
             address = str(arguments[1] if event == "socket.connect" else arguments[0])
             if not self._allows_programs or not ("127.0.0.1" in address or "/" in address):
                 self.events.append(f"{event} {address[:200]}")
         elif event in _PROGRAMS and not self._allows_programs:
             self.events.append(f"{event} {str(arguments[0])[:200]}")
+
+    def _note(self, event: str, path: str | bytes) -> None:
+        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolving links is audited itself
+        if not name.startswith(self._inside) and "__pycache__" not in name:
+            self.events.append(f"{event} {name[:200]}")
 
 
 class Canary:
@@ -116,9 +117,7 @@ class Child:
 
     def generate(self, index: int) -> bytes:
         """Return an input by its number."""
-        return self._family.generate(
-            random.Random(f"{self._seed}/{self._family.name}/{index}")
-        )
+        return self._family.generate(random.Random(f"{self._seed}/{self._family.name}/{index}"))
 
     def run_many(self, first: int, count: int, until: float) -> dict[str, Any]:
         """Run inputs one after another, as long as there is time, and return their figures."""
@@ -163,7 +162,11 @@ class Child:
             outcome = "outside: " + self._watch.events[0].split(" ")[0]
             self._watch.events.clear()
         if not kind and (errors := self._read_stderr()):
-            outcome, kind, details = "traceback: " + errors.strip().splitlines()[-1], "stderr", errors
+            outcome, kind, details = (
+                "traceback: " + errors.strip().splitlines()[-1],
+                "stderr",
+                errors,
+            )
         if not kind and _read_peak() > MAX_MEMORY:
             outcome, kind, details = "more than 1 GB", "memory", ""
         return outcome, kind, details[-4000:]
@@ -174,7 +177,9 @@ class Child:
         size = os.fstat(2).st_size
         if size == self._stderr:
             return ""
-        text = os.pread(2, min(size - self._stderr, 100_000), self._stderr).decode("utf-8", "replace")
+        text = os.pread(2, min(size - self._stderr, 100_000), self._stderr).decode(
+            "utf-8", "replace"
+        )
         self._stderr = size
         return text if "Traceback (most recent call last)" in text else ""
 
@@ -184,8 +189,8 @@ def _read_peak() -> int:
 
 
 def _limit_memory() -> None:
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
+    pages = Path("/proc/self/statm").read_text().split()[0]
+    used = int(pages) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _RESERVE, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

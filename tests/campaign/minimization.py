@@ -30,9 +30,7 @@ class Minimizer:
     def _has_time(self) -> bool:
         return self._left > 0 and time.monotonic() < self._deadline
 
-    def minimize(
-        self, content: bytes, split: Callable[[bytes], list[bytes] | None]
-    ) -> bytes:
+    def minimize(self, content: bytes, split: Callable[[bytes], list[bytes] | None]) -> bytes:
         """Return a smaller input: first by the parts of its structure, then by bytes."""
         content = self._reduce_json(content)
         if (parts := split(content)) is not None:

@@ -48,7 +48,9 @@ def draw_value(rng: random.Random, depth: int = 0) -> Any:
         case 4:
             return [draw_value(rng, depth + 1) for _ in range(rng.randrange(4))]
         case 5:
-            return {rng.choice(TEXTS)[:50]: draw_value(rng, depth + 1) for _ in range(rng.randrange(4))}
+            return {
+                rng.choice(TEXTS)[:50]: draw_value(rng, depth + 1) for _ in range(rng.randrange(4))
+            }
         case _:
             return nest(rng)
 
@@ -64,14 +66,23 @@ def nest(rng: random.Random) -> Any:
 
 def draw_text(rng: random.Random, most: int = 30) -> str:
     """Return a short text of any characters."""
-    ranges = ((32, 127), (0, 32), (0x7F, 0x250), (0x2000, 0x2070), (0x1F300, 0x1F600), (0x4E00, 0x4F00))
+    ranges = (
+        (32, 127),
+        (0, 32),
+        (0x7F, 0x250),
+        (0x2000, 0x2070),
+        (0x1F300, 0x1F600),
+        (0x4E00, 0x4F00),
+    )
     weights = (12, 1, 2, 2, 1, 1)
     return "".join(
         chr(rng.randrange(*rng.choices(ranges, weights)[0])) for _ in range(rng.randrange(most))
     )
 
 
-def change_value(rng: random.Random, value: Any, draw: Callable[[random.Random], Any] = draw_value) -> Any:
+def change_value(
+    rng: random.Random, value: Any, draw: Callable[[random.Random], Any] = draw_value
+) -> Any:
     """Return a JSON value with one part replaced, removed, added, doubled, or moved."""
     if isinstance(value, dict) and value and rng.random() < 0.85:
         key = rng.choice(list(value))
@@ -124,7 +135,9 @@ def damage_bytes(rng: random.Random, content: bytes, pieces: Sequence[bytes] = P
             case 6:
                 content = content[:at] + rng.randbytes(end - at) + content[end:]
             case 7 if at < len(content):
-                content = content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+                content = (
+                    content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+                )
             case _:
                 content = content[:at] + rng.choice(_INTEGERS) + content[at + 8 :]
     return content

@@ -48,7 +48,14 @@ class ChildProcess:
         for name in ("data", "config", "home"):
             (self._folder / name).mkdir()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.child", family.name, str(seed), str(self._folder)],
+            [
+                sys.executable,
+                "-m",
+                "tests.campaign.child",
+                family.name,
+                str(seed),
+                str(self._folder),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._build_environment(),

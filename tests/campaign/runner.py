@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import random
 import re
 import threading
 import time
@@ -93,33 +96,14 @@ _MAX_PEAK = 990_000_000
 
 def generate(family: Family, seed: int, index: int) -> bytes:
     """Return the input of a family by its number."""
-    import random
-
     return family.generate(random.Random(f"{seed}/{family.name}/{index}"))
 
 
 def minimize(family: Family, content: bytes, signature: str) -> bytes:
     """Return the smallest input with the same signature that is found in reasonable time."""
-    child = ChildProcess(family, 0)
-    deaths = 0
-
-    def shows_fault(smaller: bytes) -> bool:
-        nonlocal child, deaths
-        try:
-            outcome, kind = child.run_content(smaller)
-        except ChildDiedError as error:
-            child = ChildProcess(family, 0)
-            deaths += 1
-            return error.signature == signature
-        if kind == "memory":
-            child.close()
-            child = ChildProcess(family, 0)
-        return bool(kind) and outcome == signature
-
-    try:
-        return Minimizer(shows_fault).minimize(content, family.split)
-    finally:
-        child.close()
+    with contextlib.closing(_Restarting(family)) as child:
+        minimizer = Minimizer(lambda smaller: child.find_fault(smaller).endswith(signature))
+        return minimizer.minimize(content, family.split)
 
 
 def save(family: Family, content: bytes, signature: str) -> Path:
@@ -139,16 +123,47 @@ def list_corpus(family: Family) -> list[Path]:
 
 def replay(family: Family, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Run files of the corpus and yield those that fail, with the signature."""
-    child = ChildProcess(family, 0)
-    try:
+    if not files:
+        return
+    with contextlib.closing(_Restarting(family)) as child:
         for file in files:
-            try:
-                outcome, kind = child.run_content(file.read_bytes())
-            except ChildDiedError as error:
-                child = ChildProcess(family, 0)
-                yield file, error.signature
-                continue
-            if kind:
-                yield file, f"{kind}: {outcome}"
-    finally:
-        child.close()
+            if fault := child.find_fault(file.read_bytes()):
+                yield file, fault
+
+
+def run_smoke(family: Family) -> list[str]:
+    """Run the family's corpus and a fixed number of inputs in one process; return what fails."""
+    with contextlib.closing(_Restarting(family)) as child:
+        failed = [
+            f"{file.name}: {fault}"
+            for file in list_corpus(family)
+            if (fault := child.find_fault(file.read_bytes()))
+        ]
+        try:
+            answer = child.process.request({"first": 0, "count": family.smoke, "until": math.inf})
+        except ChildDiedError as error:
+            return [*failed, f"input {error.index}: {error.signature}"]
+        return failed + [f"input {entry[1]}: {entry[3]}" for entry in answer["findings"]]
+
+
+class _Restarting:
+    """A process that is replaced when an input ends it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self.process = ChildProcess(family, 0)
+
+    def find_fault(self, content: bytes) -> str:
+        """Run an input; return what is wrong, "" if nothing is."""
+        try:
+            outcome, kind = self.process.run_content(content)
+        except ChildDiedError as error:
+            self.process = ChildProcess(self._family, 0)
+            return error.signature
+        if kind == "memory":
+            self.close()
+            self.process = ChildProcess(self._family, 0)
+        return f"{kind}: {outcome}" if kind else ""
+
+    def close(self) -> None:
+        self.process.close()

@@ -1,4 +1,6 @@
-"""Regular expressions in the settings of foreign adapters, which PEFT matches against every module."""
+"""Settings of foreign adapters: their types, and regular expressions that PEFT matches against every
+module.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,15 @@ from typing import Any
 
 from lora_studio.core.problems import InvalidContentError
 
-#: Settings of an adapter whose keys or values are regular expressions.
+#: Settings whose keys are regular expressions, with numbers.
 _TABLES = ("rank_pattern", "alpha_pattern")
+
+#: Settings that are one regular expression or a list: of names, and in the last of expressions.
 _LISTS = ("target_modules", "exclude_modules", "layers_pattern")
+
+#: Settings that are lists of names, and those that are one whole number or several.
+_NAMES = ("modules_to_save", "target_parameters")
+_NUMBERS = ("layers_to_transform",)
 
 _MAX_LENGTH = 2000
 
@@ -21,14 +29,33 @@ _MAX_REPEATS = 3
 _MANY = 16
 
 
-def check_patterns(config: dict[str, Any]) -> None:
-    """Raise InvalidContentError for an expression that is invalid or could take very long."""
+def check_settings(config: dict[str, Any]) -> None:
+    """Raise InvalidContentError for a setting of a wrong type, and for an expression that is invalid
+    or could take very long.
+    """
+    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS):
+        value = config.get(name)
+        if value is not None and not _has_right_type(name, value):
+            raise InvalidContentError("the setting {name} is invalid", name=name)
     for table in _TABLES:
         for pattern in config.get(table) or {}:
             check_pattern(pattern)
     for name in _LISTS:
-        if isinstance(value := config.get(name), str):
-            check_pattern(value)
+        value = config.get(name)
+        expressions = value if name == "layers_pattern" and isinstance(value, list) else [value]
+        for pattern in expressions:
+            if isinstance(pattern, str):
+                check_pattern(pattern)
+
+
+def _has_right_type(name: str, value: Any) -> bool:
+    if name in _TABLES:
+        return isinstance(value, dict) and all(isinstance(x, int | float) for x in value.values())
+    if name in _NUMBERS:
+        return all(isinstance(x, int) for x in (value if isinstance(value, list) else [value]))
+    if name in _LISTS and isinstance(value, str):
+        return True
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def check_pattern(pattern: str) -> None:
@@ -40,6 +67,7 @@ def check_pattern(pattern: str) -> None:
     try:
         if len(pattern) > _MAX_LENGTH:
             raise InvalidContentError("one of its module patterns is too long")
+        re.compile(rf"(.*\.)?({pattern})$")  # as it is matched: flags may only be at the start
         repeats = _count_repeats(_parser.parse(pattern), inside=False)
     except (re.error, RecursionError, OverflowError):
         raise InvalidContentError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_studio.core.lora.patterns import check_patterns
+from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import (
@@ -71,7 +71,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             kind=str(config.get("peft_type")),
         )
     try:
-        check_patterns(config)
+        check_settings(config)
     except InvalidContentError as error:
         raise _adapter_error(
             "The adapter's {file} can't be used: {reason}.",

@@ -256,7 +256,9 @@ class RunFolder:
         A run exported to a cluster refers to its copies by relative paths; it may be copied back
         without them.
         """
-        paths: dict[str, str] = self.read_manifest().get("taken_along", {})
+        recorded = self.read_manifest().get("taken_along")
+        pairs = recorded.items() if isinstance(recorded, dict) else ()
+        paths = {name: path for name, path in pairs if isinstance(path, str)}
 
         def original(name: str) -> str:
             return paths[name] if name in paths and not (self.path / name).exists() else name

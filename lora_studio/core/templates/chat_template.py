@@ -70,7 +70,12 @@ class ChatTemplate:
         self.source = source
         self.special_tokens = dict(special_tokens or {})
         self._environment = environment
-        self._template = environment.from_string(source)
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError:
+            raise
+        except Exception as error:  # such as a SyntaxError of {% break %} outside of a loop
+            raise jinja2.TemplateError(str(error) or type(error).__name__) from error
 
     def render(
         self, messages: Conversation, add_generation_prompt: bool = True, **variables: object

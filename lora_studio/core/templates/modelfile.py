@@ -17,6 +17,9 @@ _PATH = Text(template="path")
 Parameter = str | int | float | bool | Sequence[str]
 _ACTION = re.compile(r'\{\{(?:/\*.*?\*/|"(?:\\.|[^"\\])*"|`[^`]*`|\}(?!\})|[^}"`])*\}\}', re.DOTALL)
 
+#: Half of a character, as broken JSON contains it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def build_modelfile(
     from_path: PurePath | str,
@@ -35,7 +38,7 @@ def build_modelfile(
             "This model's chat template doesn't support a system message.",
             "Remove the system prompt from the export settings.",
         )
-    if not str(from_path).isprintable():
+    if not str(from_path).isprintable() or '"' in str(from_path):
         raise _unquotable_error(str(from_path), _PATH)
     lines = [f"FROM {from_path}", f'TEMPLATE """{_quote_template(derived.template)}"""']
     if system:
@@ -80,7 +83,7 @@ def _to_actions(text: str) -> str:
         lambda match: (
             match[0]
             if _is_kept_by_parser(match[1]) and match[1][0] != '"'
-            else f"{{{{{quote(match[0].encode())}}}}}"
+            else f"{{{{{quote(match[0].encode('utf-8', 'surrogatepass'))}}}}}"
         ),
         text,
     )
@@ -98,6 +101,8 @@ def _quote_value(text: str, kind: Text) -> str:
     drops characters that it can't print before it looks for the end: what follows the value would
     be read as commands. Which ones it drops depends on its version, so all but ASCII are tried.
     """
+    if _SURROGATE.search(text):  # has no UTF-8
+        raise _unquotable_error(text, kind)
     readings = (text, re.sub(r"[^ -~\n\t]", "", text))
     if not any(re.search(r'"""(\s|$)', reading) for reading in readings):
         return f'"""{text}"""'

@@ -74,9 +74,7 @@ def _read_file(path: Path) -> str:
             path=str(path),
             reason=describe_os_error(error),
         ) from None
-    if path.name != "tokenizer_config.json":
-        return text
-    return _read_config(json.loads(text), path)
+    return _read_config(_read_json(path), path) if path.name == "tokenizer_config.json" else text
 
 
 def _read_folder(folder: Path, config: dict[str, Any]) -> str:
@@ -92,7 +90,8 @@ def _read_folder(folder: Path, config: dict[str, Any]) -> str:
 def _read_config(config: dict[str, Any], path: Path) -> str:
     template = config.get("chat_template")
     if isinstance(template, list):  # several named templates
-        templates = {str(item.get("name")): item.get("template") for item in template}
+        named = [item for item in template if isinstance(item, dict)]
+        templates = {str(item.get("name")): item.get("template") for item in named}
         template = templates.get("default") or next(iter(templates.values()), None)
     if not isinstance(template, str) or not template:
         raise fail(

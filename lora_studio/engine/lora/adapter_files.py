@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.lora.patterns import check_patterns
+from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import read_json
@@ -32,6 +32,9 @@ _OTHER_KINDS = (
     "monteclora_config", "kasa_config", "mica", "trainable_token_indices",
     "ensure_weight_tying", "layer_replication",
 )  # fmt: skip
+
+#: Largest rank and alpha; no model is as wide.
+_MAX_RANK, _MAX_ALPHA = 1_000_000, 1e9
 
 #: Initial values that take something out of the base weights. PEFT can repeat the first two.
 _REPEATABLE = ("pissa", "olora")
@@ -142,9 +145,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=Where(step="merging", file=str(folder)),
             type=str(kind),
         )
-    _check_numbers(folder, config)
     try:
-        check_patterns(config)
+        check_settings(config)
     except InvalidContentError as error:
         raise fail(
             "merging.unsafe_pattern",
@@ -154,6 +156,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             file=CONFIG,
             reason=error.reason,
         ) from error
+    _check_numbers(folder, config)
     return config
 
 
@@ -162,8 +165,8 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not (
-        all(isinstance(rank, int) and rank > 0 for rank in ranks)
-        and all(isinstance(alpha, int | float) for alpha in alphas)
+        all(isinstance(rank, int) and 0 < rank <= _MAX_RANK for rank in ranks)
+        and all(isinstance(alpha, int | float) and abs(alpha) <= _MAX_ALPHA for alpha in alphas)
     ):
         raise fail(
             "merging.broken_settings",

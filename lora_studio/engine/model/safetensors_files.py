@@ -72,6 +72,11 @@ class StoredTensor:
     def read_rows(self, first: int, last: int) -> torch.Tensor:
         """Return rows `first` up to but not including `last`, as a copy in memory."""
         shape = (last - first, *self.shape[1:]) if self.shape else ()
+        if self.dtype not in DTYPES:
+            reason = text(
+                "{tensor} has the unknown format {dtype}", tensor=self.name, dtype=self.dtype
+            )
+            raise _unreadable_file_error(self.file, reason)
         tensor = torch.empty(shape, dtype=DTYPES[self.dtype])
         if tensor.numel():
             with open_raw(self.file) as file:

@@ -6,14 +6,25 @@ Format: 8 bytes little-endian length, a JSON header {name: {dtype, shape, data_o
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.foreign_files import open_regular, parse_json
+
+#: Bits of one number in each format.
+_BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+#: Longest header that the format's own library reads, in bytes.
+_MAX_HEADER = 100_000_000
 
 #: Tensor name -> {dtype, shape, data_offsets}; offsets count from the start of the data.
 Header = dict[str, dict[str, Any]]
@@ -25,6 +36,8 @@ def read_header_bytes(file: Path) -> bytes:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:
             raise InvalidContentError("the header is longer than the file")
+        if length > _MAX_HEADER:
+            raise InvalidContentError("the header is too long")
         return stream.read(length)
 
 
@@ -36,14 +49,26 @@ def read_header(file: Path) -> tuple[Header, int]:
     raw = read_header_bytes(file)
     start = 8 + len(raw)
     try:
-        header = json.loads(raw)
-        header.pop("__metadata__", None)
-        for entry in header.values():
-            entry["dtype"], tuple(entry["shape"])
-        size = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        header = parse_json(raw)
+    except ValueError as error:
         reason = text("its header is invalid ({reason})", reason=describe_os_error(error))
         raise InvalidContentError(reason) from error
+    if not isinstance(header, dict):
+        raise InvalidContentError("its header isn't a JSON object")
+    header.pop("__metadata__", None)
+    size = max((_check_entry(name, entry) for name, entry in header.items()), default=0)
     if start + size > file.stat().st_size:
         raise InvalidContentError("the file is truncated")
     return header, start
+
+
+def _check_entry(name: str, entry: Any) -> int:
+    """Return where a tensor's data ends; raises InvalidContentError for an invalid description."""
+    match entry:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
+            size = end - begin
+            is_valid = begin >= 0 and all(type(length) is int and length >= 0 for length in shape)
+            bits = _BITS.get(dtype)  # other formats may come; only their bytes are copied
+            if is_valid and (size * 8 - math.prod(shape) * bits in range(8) if bits else size >= 0):
+                return end
+    raise InvalidContentError("the description of the tensor {name} is invalid", name=name[:200])

@@ -128,14 +128,15 @@ def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | Non
     elif not weights and not missing:
         pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
         refusal = refusal or (_PICKLE_REFUSAL if pickled else text("It has no .safetensors file."))
-    names = config.get("architectures") or [config.get("model_type")]
+    architectures = config.get("architectures")
+    names = architectures if isinstance(architectures, list) else []
     return ModelEntry(
         source=str(folder),
         title=folder.name,
         location=location,
         bytes=sum(file.stat().st_size for file in weights) or None,
         parameters=parameters or None,
-        architecture=str(names[0]),
+        architecture=str(names[0] if names else config.get("model_type") or ""),
         stored=stored,
         license=model_folder.read_license(folder) or "",
         outline=read_outline(config),

@@ -29,7 +29,9 @@ _TOKENIZER = {
     "chat_template": "{{ messages[0].content }}", "bos_token": "<s>", "eos_token": {"content": "</s>"},
     "add_bos_token": True, "tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["code.T", None]},
 }  # fmt: skip
-_TEMPLATES = {"chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]}
+_TEMPLATES = {
+    "chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]
+}
 _SEEDS: dict[str, list[Any]] = {
     "config.json": [_CONFIG],
     "tokenizer_config.json": [_TOKENIZER, _TEMPLATES],
@@ -142,7 +144,11 @@ def generate_index(rng: random.Random) -> bytes:
     """Return a damaged index of weights."""
     seed = {
         "metadata": {"total_size": 8},
-        "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "../x.safetensors"},
+        "weight_map": {
+            "a": "model-1.safetensors",
+            "b": "model-2.safetensors",
+            "c": "../x.safetensors",
+        },
     }
     return damage_json(rng, [seed, {**seed, "weight_map": {"a": "x.bin", "b": draw_text(rng)}}])
 
@@ -213,7 +219,30 @@ _PATTERNS = (
     "q_proj", r"model\.layers\.\d+\..*(q|v)_proj", "(a+)+$", ".*.*.*.*", "(?:a|b)*c", r"(a)\1", "a{1000}", "[a-z]+",
     "(?=a)b", "(?i)x", "a{,5000}", "(?P<n>a)(?P=n)", ".*?", "x*+", "(?>a+)b", "(?(1)a|b)", "(?a:x)", "((a{9}){9}){9}",
 )  # fmt: skip
-_PARTS = ("a", ".", "*", "+", "?", "{2,}", "{99}", "(", ")", "|", "[", "]", "^", "$", "\\d", "\\", "(?:", "(?=", "(?<!", "{,99}", "(.*)", "\\1")
+_PARTS = (
+    "a",
+    ".",
+    "*",
+    "+",
+    "?",
+    "{2,}",
+    "{99}",
+    "(",
+    ")",
+    "|",
+    "[",
+    "]",
+    "^",
+    "$",
+    "\\d",
+    "\\",
+    "(?:",
+    "(?=",
+    "(?<!",
+    "{,99}",
+    "(.*)",
+    "\\1",
+)
 
 
 def generate_pattern(rng: random.Random) -> bytes:
@@ -221,7 +250,11 @@ def generate_pattern(rng: random.Random) -> bytes:
     pattern = rng.choice(_PATTERNS)
     for _ in range(rng.randrange(4)):
         at = rng.randrange(len(pattern) + 1)
-        pattern = pattern[:at] + rng.choice(_PARTS) * rng.choice((1, 1, 3)) + pattern[at + rng.randrange(2) :]
+        pattern = (
+            pattern[:at]
+            + rng.choice(_PARTS) * rng.choice((1, 1, 3))
+            + pattern[at + rng.randrange(2) :]
+        )
     if rng.random() < 0.1:
         pattern = draw_text(rng)
     return pattern.encode("utf-8", "surrogatepass")
@@ -238,18 +271,22 @@ def run_pattern(content: bytes, sandbox: Path) -> str:
         check_pattern(pattern)
     except InvalidContentError:
         return "refused"
-    for name in ("model.layers.11.self_attn.q_proj", "a" * 200, "a" * 199 + "!", "a.b" * 60, "ab" * 90 + "\n"):
+    for name in (
+        "model.layers.11.self_attn.q_proj",
+        "a" * 200,
+        "a" * 199 + "!",
+        "a.b" * 60,
+        "ab" * 90 + "\n",
+    ):
         re.fullmatch(pattern, name)
         re.match(rf"(.*\.)?({pattern})$", name)
     return "accepted"
 
 
-
-
 FAMILIES = [
-    SimpleFamily("model-configs", generate_config, run_config, smoke=150),
-    SimpleFamily("adapters", generate_adapter, run_adapter, smoke=150),
-    SimpleFamily("weight-indexes", generate_index, run_index, weight=0.5, smoke=150),
-    SimpleFamily("cards", generate_card, run_card, weight=0.7, smoke=100),
+    SimpleFamily("model-configs", generate_config, run_config, smoke=80),
+    SimpleFamily("adapters", generate_adapter, run_adapter, smoke=60),
+    SimpleFamily("weight-indexes", generate_index, run_index, weight=0.5, smoke=80),
+    SimpleFamily("cards", generate_card, run_card, weight=0.7, smoke=50),
     SimpleFamily("patterns", generate_pattern, run_pattern, weight=0.5),
 ]

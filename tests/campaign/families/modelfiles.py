@@ -36,8 +36,6 @@ def generate_texts(rng: random.Random) -> bytes:
     })  # fmt: skip
 
 
-
-
 def read_modelfile(text: str) -> list[tuple[str, str]]:
     """Return the commands in a Modelfile as Ollama's reader finds them.
 

@@ -58,10 +58,18 @@ def generate_project(rng: random.Random) -> bytes:
         lines.append(f"name = {_draw_value(rng, 'p')}")
     for step, spec in rng.sample(list(project.SPECS.items()), rng.randrange(1, 4)):
         lines.append(rng.choice((f"[{step}]", f"[{step}]", f"[[{step}]]", f"[{step}.x]")))
-        for name in rng.sample(list(spec.model_fields), min(len(spec.model_fields), rng.randrange(5))):
+        for name in rng.sample(
+            list(spec.model_fields), min(len(spec.model_fields), rng.randrange(5))
+        ):
             lines.append(f"{name} = {_draw_value(rng, get_facts(spec, name).default)}")
     content = "\n".join(lines).encode("utf-8", "surrogatepass")
     return damage_bytes(rng, content) if rng.random() < 0.3 else content
+
+
+def _to_text(draft: project.Draft) -> str:
+    """Return the values in a fixed order; NaN equals NaN then."""
+    values = {str(step): fields for step, fields in draft.values.items()}
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 def run_project(content: bytes, sandbox: Path) -> str:
@@ -81,7 +89,7 @@ def run_project(content: bytes, sandbox: Path) -> str:
     except ProblemError:
         return "not saved"
     again = project.load(copy)
-    if draft.read_only is None and repr(again.values) != repr(draft.values):
+    if draft.read_only is None and _to_text(again) != _to_text(draft):
         raise WrongResultError("a saved project is different when it is loaded again")
     try:
         frozen = draft.freeze()
@@ -91,4 +99,4 @@ def run_project(content: bytes, sandbox: Path) -> str:
     return "accepted"
 
 
-FAMILIES = [SimpleFamily("projects", generate_project, run_project, weight=2, smoke=100)]
+FAMILIES = [SimpleFamily("projects", generate_project, run_project, weight=2, smoke=40)]

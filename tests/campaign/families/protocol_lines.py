@@ -122,6 +122,9 @@ def generate_message(rng: random.Random) -> bytes:
     inner = {"template": rng.choice(_FIELDS), "values": {"n": draw_value(rng)}}
     value = rng.choice((draw_value(rng), inner, [inner, inner]))
     message = {"template": template, "values": {"n": value, "x": draw_value(rng)}}
+    if rng.random() < 0.02:
+        for _ in range(rng.choice((3, 12, 40))):  # each level is written several times
+            message = {"template": "{n}{n}{n}", "values": {"n": message}}
     if rng.random() < 0.3:
         message["singular"] = rng.choice(_FIELDS)
     return dump(message)
@@ -141,5 +144,5 @@ def run_message(content: bytes, sandbox: Path) -> str:
 FAMILIES = [
     SimpleFamily("commands", generate_command, run_command),
     SimpleFamily("events", generate_event, run_event, weight=2),
-    SimpleFamily("messages", generate_message, run_message),
+    SimpleFamily("messages", generate_message, run_message, smoke=100),
 ]

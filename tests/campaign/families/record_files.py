@@ -46,7 +46,9 @@ def generate_record(rng: random.Random) -> bytes:
     name = rng.choice(list(_SEEDS))
     content = damage_json(rng, _SEEDS[name])
     if name in ("heldout.jsonl", "index"):
-        content += b"\n" + (json.dumps(_SEEDS[name][0]).encode() + b"\n" if rng.random() < 0.5 else b"")
+        content += b"\n" + (
+            json.dumps(_SEEDS[name][0]).encode() + b"\n" if rng.random() < 0.5 else b""
+        )
     return name.encode() + b"\n" + content
 
 
@@ -198,6 +200,6 @@ def run_facts(content: bytes, sandbox: Path) -> str:
 
 
 FAMILIES = [
-    SimpleFamily("records", generate_record, run_record, smoke=150),
-    SimpleFamily("run-facts", generate_facts, run_facts, smoke=100),
+    SimpleFamily("records", generate_record, run_record, smoke=60),
+    SimpleFamily("run-facts", generate_facts, run_facts, smoke=40),
 ]

@@ -45,7 +45,25 @@ _METHODS = (
     "append(1)", "update({})", "pop()", "startswith('a')", "encode()", "zfill(99999999)", "ljust(9999999999)", "expandtabs(999999)",
     "splitlines()", "upper()", "format_map({})", "translate({97: 'b' * 9999})", "maketrans('a', 'b')", "count('a')", "mro()",
 )  # fmt: skip
-_OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "not in", "and", "or", "is", ".", "[")
+_OPERATORS = (
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "~",
+    "==",
+    "<",
+    "in",
+    "not in",
+    "and",
+    "or",
+    "is",
+    ".",
+    "[",
+)
 
 
 def _draw_expression(rng: random.Random, depth: int = 0) -> str:
@@ -96,7 +114,11 @@ def _break(rng: random.Random, text: str, pieces: tuple[str, ...]) -> str:
     """Return a template with a few characters removed or added."""
     for _ in range(rng.randrange(3)):
         at = rng.randrange(len(text) + 1)
-        text = text[:at] + rng.choice((*pieces, rng.choice(string.printable), "")) + text[at + rng.randrange(4) :]
+        text = (
+            text[:at]
+            + rng.choice((*pieces, rng.choice(string.printable), ""))
+            + text[at + rng.randrange(4) :]
+        )
     return text
 
 
@@ -119,7 +141,9 @@ def run_jinja(content: bytes, sandbox: Path) -> str:
     for tools in (None, [_TOOL]):
         try:
             text = template.render(_TALK, tools=tools)
-        except jinja2.TemplateError:
+        except MemoryError:
+            raise
+        except Exception:  # a template may raise anything, and callers expect it
             outcome = "failed"
             continue
         if not isinstance(text, str):
@@ -143,7 +167,11 @@ _GO_CALLS = (
 
 def _draw_pipe(rng: random.Random, depth: int = 0) -> str:
     def operand() -> str:
-        return f"({_draw_pipe(rng, depth + 1)})" if depth < 3 and rng.random() < 0.2 else rng.choice(_GO_VALUES)
+        return (
+            f"({_draw_pipe(rng, depth + 1)})"
+            if depth < 3 and rng.random() < 0.2
+            else rng.choice(_GO_VALUES)
+        )
 
     command = operand()
     if rng.random() < 0.6:
@@ -198,6 +226,6 @@ def run_go(content: bytes, sandbox: Path) -> str:
 
 
 FAMILIES = [
-    SimpleFamily("chat-templates", generate_jinja, run_jinja, seconds=4.0, weight=2, smoke=60),
-    SimpleFamily("go-templates", generate_go, run_go, seconds=4.0, weight=2, smoke=200),
+    SimpleFamily("chat-templates", generate_jinja, run_jinja, seconds=4.0, weight=2, smoke=40),
+    SimpleFamily("go-templates", generate_go, run_go, seconds=4.0, weight=2, smoke=40),
 ]

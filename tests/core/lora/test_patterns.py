@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lora_studio.core.lora.patterns import check_pattern, check_patterns
+from lora_studio.core.lora.patterns import check_pattern, check_settings
 
 #: A long module name on which bad patterns take exponential time.
 NAME = "model.layers.11.self_attn." + "a" * 40 + "!"
@@ -52,10 +52,10 @@ def test_patterns_that_pass_match_quickly(pattern: str) -> None:
 @pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
 def test_keys_of_tables_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match="very long"):
-        check_patterns({name: {"(a+)+": 8}})
+        check_settings({name: {"(a+)+": 8}})
 
 
 def test_lists_of_names_are_no_patterns() -> None:
-    check_patterns({"target_modules": ["(a+)+"], "rank_pattern": {}, "exclude_modules": None})
+    check_settings({"target_modules": ["(a+)+"], "rank_pattern": {}, "exclude_modules": None})
     with pytest.raises(ValueError, match="very long"):
-        check_patterns({"target_modules": "(a+)+"})
+        check_settings({"target_modules": "(a+)+"})

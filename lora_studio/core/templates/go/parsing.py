@@ -207,10 +207,14 @@ class _Parser:
         start = self.skip_space()
         declares, assigns = self.declarations(context)
         commands: list[CommandNode] = []
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            self.fail(f"blocks nested more than {MAX_NESTING} deep")
         while self.skip_space().kind != end:
             commands.append(self.command())
             if self.peek().kind == "pipe":
                 self.index += 1
+        self.nesting -= 1
         self.index += 1
         if not commands:
             self.fail(f"missing value for {context}", start)

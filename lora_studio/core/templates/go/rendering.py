@@ -309,7 +309,7 @@ class _Run:
             case FieldNode(names):
                 return self.fields(dot, names, position)
             case VariableNode(name, names):
-                return self.fields(self.lookup(name), names, position)
+                return self.fields(self.lookup(name, position), names, position)
             case FunctionNode(name):
                 return self.function(name, [], dot, _NOTHING, position)
             case ChainNode(start, names):
@@ -317,8 +317,11 @@ class _Run:
             case PipeNode():
                 return self.pipeline(operand, dot)
 
-    def lookup(self, name: str) -> Value:
-        return next(value for known, value in reversed(self.variables) if known == name)
+    def lookup(self, name: str, position: int) -> Value:
+        for known, value in reversed(self.variables):
+            if known == name:
+                return value
+        raise self.fail(f"undefined variable: ${name}", position)  # in its own declaration
 
     def fields(self, value: Value, names: tuple[str, ...], position: int) -> Value:
         for index, name in enumerate(names):

@@ -1,0 +1,56 @@
+"""A short campaign with fixed inputs, and every input that once failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.campaign import runner
+from tests.campaign.families import FAMILIES, load_family
+from tests.campaign.minimization import Minimizer
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the limits of the processes are Linux's"
+)
+
+#: Minutes of the long campaign, in one process.
+MINUTES = os.environ.get("LORA_STUDIO_CAMPAIGN_MINUTES", "10")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_input_of_the_family_fails(name: str) -> None:
+    failed = runner.run_smoke(load_family(name))
+    assert failed == []
+
+
+def test_every_folder_of_the_corpus_has_a_family() -> None:
+    assert {folder.name for folder in runner.CORPUS.iterdir()} <= set(FAMILIES)
+
+
+def test_minimizer_leaves_only_the_fault() -> None:
+    minimizer = Minimizer(lambda content: b"bad" in content)
+    parts = b"x\n" * 50 + b"is bad here\n" + b"y\n" * 50
+    assert minimizer.minimize(parts, lambda content: content.splitlines(keepends=True)) == b"bad"
+
+
+@pytest.mark.slow
+def test_campaign_finds_nothing() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.campaign",
+        "--minutes",
+        MINUTES,
+        "--seed",
+        "1",
+        "--jobs",
+        "1",
+    ]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
