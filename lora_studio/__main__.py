@@ -10,7 +10,10 @@ import sys
 
 def main() -> None:
     """Start the window or the command line, importing only that one."""
+    from lora_studio.core.network import connections
+
     arguments = apply_trust_option(apply_offline_option(sys.argv[1:]))
+    connections.start()
     sys.argv[1:] = arguments
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):
         from lora_studio.gui.app import main as window

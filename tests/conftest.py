@@ -54,4 +54,5 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORA_STUDIO_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setenv("LORA_STUDIO_CONFIG", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("LORA_STUDIO_LOGS", str(tmp_path_factory.mktemp("logs")))
         yield

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.core.network.purposes import Purpose
+
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 
 #: Function, as it is called -> the only modules that may call it.
@@ -32,7 +34,44 @@ PLACES: dict[str, set[str]] = {
                      "client/sleep_inhibitor.py", "engine/model/builtin.py", "gui/desktop/notifications.py"},
     "extractall": {"setup/install.py"},  # its own wheel
     "webbrowser.open": set(),
+    # hosts are contacted
+    "httpx.Client": {"engine/export/ollama/server.py", "setup/http_client.py"},
+    "httpx.AsyncClient": set(),
+    "ollama.Client": {"engine/export/ollama/server.py"},
+    "default_client_factory": {"engine/hub/client.py"},
+    "snapshot_download": {"engine/hub/client.py"},
+    "hf_hub_download": {"engine/hub/datasets.py"},
+    "HfApi": {"engine/export/hub_upload.py", "engine/hub/account.py", "engine/hub/datasets.py",
+              "engine/hub/models.py", "engine/hub/search.py"},
+    "init_process_group": {"engine/training/distributed/launch.py"},
+    "socket.socket": set(),
+    "socket.create_connection": set(),
+    "urlopen": set(),
+    "HTTPConnection": set(),
+    "HTTPSConnection": set(),
 }  # fmt: skip
+
+#: Library that contacts hosts -> the only modules that may import it.
+IMPORTERS: dict[str, set[str]] = {
+    "httpx": {
+        "core/network/bounded_answers.py", "engine/export/ollama/server.py", "engine/hub/client.py",
+        "engine/hub/errors.py", "setup/download.py", "setup/http_client.py",
+    },
+    "ollama": {"engine/export/ollama/server.py", "engine/export/ollama/store.py"},
+    "requests": set(),
+    "aiohttp": set(),
+    "urllib3": set(),
+    "http": set(),
+    "ftplib": set(),
+    "smtplib": set(),
+    "wandb": {"engine/training/trackers.py"},
+    "mlflow": {"engine/training/trackers.py"},
+    "PySide6.QtNetwork": set(),
+    "PySide6.QtWebEngineWidgets": set(),
+}  # fmt: skip
+
+#: The functions that declare why a host is contacted.
+DECLARING = ("contacting", "contact_hub", "note_contact")
 
 
 def iter_calls() -> Iterator[tuple[str, ast.Call, str]]:
@@ -41,6 +80,48 @@ def iter_calls() -> Iterator[tuple[str, ast.Call, str]]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 yield file.relative_to(PACKAGE).as_posix(), node, ast.unparse(node.func)
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[tuple[str, str]]:
+    return list(iter_imports())
+
+
+def iter_imports() -> Iterator[tuple[str, str]]:
+    """Yield module and the full name of each import."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                yield file.relative_to(PACKAGE).as_posix(), name
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_network_library_is_imported_only_in_its_place(
+    library: str, imports: list[tuple[str, str]]
+) -> None:
+    importers = {
+        module for module, name in imports if name == library or name.startswith(f"{library}.")
+    }
+    assert importers <= IMPORTERS[library]
+
+
+def test_each_purpose_is_declared_where_a_host_is_contacted(
+    calls: list[tuple[str, ast.Call, str]],
+) -> None:
+    declared = {
+        ast.unparse(node)
+        for module, call, function in calls
+        if function.rpartition(".")[2] in DECLARING
+        for node in ast.walk(call)
+        if ast.unparse(node).startswith("Purpose.")
+    }
+    by_value = {f"Purpose.{name}" for name in ("MODEL_DOWNLOAD", "DATASET_DOWNLOAD", "MLFLOW")}
+    by_value.add("Purpose.BUILTIN_MODEL")  # the variable of a child process
+    everything = {f"Purpose.{purpose.name}" for purpose in Purpose}
+    assert declared | by_value == everything - {"Purpose.UNKNOWN"}
 
 
 @pytest.fixture(scope="module")

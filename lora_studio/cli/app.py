@@ -21,6 +21,7 @@ from lora_studio.cli import (
     headless,
     lint,
     model,
+    network,
     ollama,
     render,
     runs,
@@ -65,6 +66,7 @@ app.command(name="push")(export.push)
 app.command(name="cluster")(cluster.cluster)
 app.command(name="doctor")(diagnostics.doctor)
 app.command(name="diagnostics")(diagnostics.diagnostics_)
+app.command(name="network")(network.network)
 app.command(name="runs")(runs.runs)
 app.command(name="import")(adapters.import_)
 

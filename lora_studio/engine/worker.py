@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
+from lora_studio.core.network import connections
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
@@ -94,6 +95,7 @@ def handle(
                 ending = run_command(command, job)
             except BaseException as error:
                 ending = _to_ending(error, command)
+            connections.save()
             # Still under the run's lock: once it is free, the record says how the command ended. The
             # parent is told even if the disk can't take the record.
             with contextlib.suppress(OSError):

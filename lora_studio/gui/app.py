@@ -35,6 +35,7 @@ from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
+from lora_studio.core.network import connections
 from lora_studio.core.problems import Where, error
 from lora_studio.core.system import offline, paths
 from lora_studio.gui import language, theme
@@ -99,6 +100,7 @@ class Application(QApplication):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the window and return the exit status; `argv` may name a project to open."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    connections.start()
     log = start_log()
     app = Application([sys.argv[0], *arguments])
     app.setApplicationName("LoRA Studio")

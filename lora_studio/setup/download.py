@@ -38,6 +38,8 @@ else:
 
 #: Simultaneous downloads: enough to hide the latency of each, few enough not to burden a server.
 AT_ONCE = 4
+#: Largest file of unknown size, in bytes.
+_MAX_BYTES = 20_000_000_000
 #: Seconds between two progress events, and seconds over which the speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
 #: Seconds to wait for threads to end: a thread that is connecting can't be interrupted.
@@ -358,6 +360,8 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
                 stop.check()
                 sink.write(chunk)
                 counter.add(len(chunk))
+                if sink.tell() > (_MAX_BYTES if file.size is None else file.size):
+                    break  # another file, or one without an end
     received = file.part.stat().st_size
     if file.size is not None and received < file.size:
         raise InvalidContentError(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lora_studio.setup.folders import get_root
+from lora_studio.setup.uv_contacts import LOG_FILTER
 
 #: Variables that a frozen app sets for itself; child processes would load its libraries and
 #: modules.
@@ -106,6 +107,7 @@ def build_uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, st
     # On the engines' disk, so that files can be linked, even if the home folder isn't writable.
     variables["UV_CACHE_DIR"] = str(get_root().cache)
     variables.setdefault(*ALLOCATOR)
+    variables.update([LOG_FILTER])
     variables.pop("VIRTUAL_ENV", None)
     return variables | dict(extra or {})
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from urllib.request import getproxies
 import certifi
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.network.connections import contacting
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
@@ -112,24 +114,30 @@ class HttpClient:
                 with self._lock:
                     self._connections.add(connection)
 
-    def stream(
-        self, url: str, headers: Mapping[str, str]
-    ) -> AbstractContextManager[httpx.Response]:
-        """Return a streaming response."""
-        return self._of(url).stream(
-            "GET",
-            url,
-            headers=dict(headers),
-            auth=self._auth(url),
-            extensions={"trace": self._note},
-        )
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Yield a streaming response."""
+        with (
+            contacting(Purpose.ENGINE_SETUP),
+            self._of(url).stream(
+                "GET",
+                url,
+                headers=dict(headers),
+                auth=self._auth(url),
+                extensions={"trace": self._note},
+            ) as response,
+        ):
+            yield response
 
     def fetch_size(self, url: str) -> int | None:
         """Return the size of a file in bytes, or None if the server doesn't report it; raises httpx.HTTPError."""
-        answer = self._of(url).head(
-            url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
-            extensions={"trace": self._note},
-        )  # fmt: skip
+        with contacting(Purpose.ENGINE_SETUP):
+            answer = self._of(url).head(
+                url,
+                auth=self._auth(url),
+                headers={"Accept-Encoding": "identity"},
+                extensions={"trace": self._note},
+            )
         if answer.status_code in (405, 501):  # a server without HEAD requests
             return None
         answer.raise_for_status()
@@ -152,7 +160,10 @@ def _create_client(
 ) -> httpx.Client:
     """Return a client that uses this proxy unless the environment sets others."""
     mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
-    return httpx.Client(verify=verify, mounts=mounts, **make)
+    # Imported late, as httpx is.
+    from lora_studio.core.network.bounded_answers import FILE_LIMITS, bound_answers
+
+    return bound_answers(httpx.Client(verify=verify, mounts=mounts, **make), lambda _: FILE_LIMITS)
 
 
 def _read_pip_proxy(variables: Mapping[str, str]) -> str:
@@ -230,6 +241,8 @@ def get_retry_after(error: Exception) -> float:
 
 def _is_final(error: Exception) -> bool:
     """Return whether a server refused the request, as opposed to not responding."""
+    if _get_untrusted_reason(error) is not None:
+        return True
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return True
     if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -249,6 +262,8 @@ def describe_error(error: Exception) -> Text:
     """Return a short reason for a failed request."""
     if isinstance(error, InvalidContentError):
         return error.reason
+    if (reason := _get_untrusted_reason(error)) is not None:
+        return reason
     if isinstance(error, httpx.HTTPStatusError):
         response, seconds = error.response, get_retry_after(error)
         return text(
@@ -264,9 +279,19 @@ def describe_error(error: Exception) -> Text:
     return text("{reason}", reason=without_secrets(str(error)).rstrip(".") or type(error).__name__)
 
 
+def _get_untrusted_reason(error: Exception) -> Text | None:
+    """Return why an answer wasn't read to its end, None for other errors."""
+    from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+
+    return error.reason if isinstance(error, UntrustedAnswerError) else None
+
+
 def get_url(error: Exception) -> str:
     """Return the URL of a failed request, if known."""
-    return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
+    try:
+        return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
+    except RuntimeError:  # an error that was raised before the request was known
+        return ""
 
 
 #: Messages of uv and OpenSSL for a certificate that is not valid yet or has expired.

@@ -23,6 +23,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.folders import disk_problem
+from lora_studio.setup.uv_contacts import UvContacts
 
 #: Environment variable with the path of another uv.
 VARIABLE = "LORA_STUDIO_UV"
@@ -182,9 +183,12 @@ def run(
 
 def _pass_on(output: IO[bytes], last_lines: deque[str], on_line: Callable[[str], None]) -> None:
     """Pass each line of a program's output to `on_line`, and keep the last ones."""
+    contacted = UvContacts()
     with output:
         for line in output:
             decoded = line.decode("utf-8", "replace").rstrip()
+            if contacted.read_line(decoded):
+                continue
             last_lines.append(decoded)
             on_line(decoded)
 

@@ -1146,6 +1146,10 @@
             <translation>Prüfen Sie Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
         </message>
         <message>
+            <source>Check the address. If it is an Ollama server, restart and update it.</source>
+            <translation>Prüfe die Adresse. Wenn es ein Ollama-Server ist, aktualisiere ihn und starte ihn neu.</translation>
+        </message>
+        <message>
             <source>Check the disk for errors. To get the best adapter again, train again.</source>
             <translation>Prüfen Sie den Datenträger auf Fehler. Um den besten Adapter wiederzubekommen, trainieren Sie erneut.</translation>
         </message>
@@ -1841,8 +1845,16 @@
             <translation>Verbindung zum Hub…</translation>
         </message>
         <message>
+            <source>Connections can go through your proxy {hosts}.</source>
+            <translation>Verbindungen können über deinen Proxy {hosts} laufen.</translation>
+        </message>
+        <message>
             <source>Constant</source>
             <translation>Konstant</translation>
+        </message>
+        <message>
+            <source>Contacted since this window opened</source>
+            <translation>Kontaktiert, seit dieses Fenster geöffnet ist</translation>
         </message>
         <message>
             <source>Content of the selected file</source>
@@ -2201,6 +2213,10 @@
             <translation>Datensatz</translation>
         </message>
         <message>
+            <source>Dataset download</source>
+            <translation>Download von Datensätzen</translation>
+        </message>
+        <message>
             <source>Dataset sources</source>
             <translation>Quellen des Datensatzes</translation>
         </message>
@@ -2247,6 +2263,10 @@
         <message>
             <source>Delete checkpoints only ({size})</source>
             <translation>Nur Checkpoints löschen ({size})</translation>
+        </message>
+        <message>
+            <source>Delete record</source>
+            <translation>Aufzeichnung löschen</translation>
         </message>
         <message>
             <source>Delete {name}?</source>
@@ -2508,6 +2528,14 @@
             <translation>Dauer</translation>
         </message>
         <message>
+            <source>During training on several devices or computers</source>
+            <translation>Beim Training auf mehreren Geräten oder Computern</translation>
+        </message>
+        <message>
+            <source>During training, if you select this tracker</source>
+            <translation>Beim Training, wenn du diesen Tracker auswählst</translation>
+        </message>
+        <message>
             <source>EVA</source>
             <translation>EVA</translation>
         </message>
@@ -2593,6 +2621,10 @@
         <message>
             <source>Engine</source>
             <translation>Engine</translation>
+        </message>
+        <message>
+            <source>Engine setup and updates</source>
+            <translation>Einrichtung und Updates der Engine</translation>
         </message>
         <message>
             <source>Enter a name for the new adapter.</source>
@@ -2885,6 +2917,10 @@
         <message>
             <source>Failed the self-test.</source>
             <translation>Selbsttest nicht bestanden.</translation>
+        </message>
+        <message>
+            <source>Feature</source>
+            <translation>Funktion</translation>
         </message>
         <message>
             <source>File</source>
@@ -3319,6 +3355,14 @@
             <translation>Start</translation>
         </message>
         <message>
+            <source>Host</source>
+            <translation>Host</translation>
+        </message>
+        <message>
+            <source>Hosts</source>
+            <translation>Hosts</translation>
+        </message>
+        <message>
             <source>How many times the cosine schedule decays from its peak to zero.</source>
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
@@ -3345,6 +3389,10 @@
         <message>
             <source>Hugging Face Hub</source>
             <translation>Hugging Face Hub</translation>
+        </message>
+        <message>
+            <source>Hugging Face account</source>
+            <translation>Hugging-Face-Konto</translation>
         </message>
         <message>
             <source>Hugging Face cache</source>
@@ -3427,8 +3475,8 @@
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message>
-            <source>In offline mode, LoRA Studio doesn't use the Hugging Face Hub, downloads, or Ollama servers on other computers. An Ollama server on this computer still works.</source>
-            <translation>Im Offline-Modus verwendet LoRA Studio weder den Hugging Face Hub noch Downloads noch Ollama-Server auf anderen Computern. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
+            <source>In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on this computer still works.</source>
+            <translation>Im Offline-Modus kontaktiert LoRA Studio keinen anderen Computer. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
         </message>
         <message>
             <source>In offline mode, you can only install an engine from a wheel folder.</source>
@@ -3724,6 +3772,10 @@
         <message>
             <source>Last answer only</source>
             <translation>Nur letzte Antwort</translation>
+        </message>
+        <message>
+            <source>Last contact</source>
+            <translation>Letzter Kontakt</translation>
         </message>
         <message>
             <source>Layer {layer}: ‖ΔW‖ {norm:.3g}</source>
@@ -4318,6 +4370,14 @@
             <translation>Code eines Modells</translation>
         </message>
         <message>
+            <source>Model download</source>
+            <translation>Download von Modellen</translation>
+        </message>
+        <message>
+            <source>Model search</source>
+            <translation>Modellsuche</translation>
+        </message>
+        <message>
             <source>Model: {name}</source>
             <translation>Modell: {name}</translation>
         </message>
@@ -4602,6 +4662,10 @@
         <message>
             <source>No format has all of {slots}.</source>
             <translation>Kein Format hat alle diese Felder: {slots}.</translation>
+        </message>
+        <message>
+            <source>No host was contacted since this window opened.</source>
+            <translation>Seit dieses Fenster geöffnet ist, wurde kein Host kontaktiert.</translation>
         </message>
         <message>
             <source>No model is chosen.</source>
@@ -5311,6 +5375,10 @@
         <message>
             <source>Pulls adapter weights toward zero at each step, scaled by the learning rate.</source>
             <translation>Zieht die Adaptergewichte bei jedem Schritt in Richtung null, multipliziert mit der Lernrate.</translation>
+        </message>
+        <message>
+            <source>Purpose</source>
+            <translation>Zweck</translation>
         </message>
         <message>
             <source>Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.</source>
@@ -6336,6 +6404,10 @@
             <translation>Messwerte der Trainings an {tracker} senden.</translation>
         </message>
         <message>
+            <source>Sent / received</source>
+            <translation>Gesendet / empfangen</translation>
+        </message>
+        <message>
             <source>Sequence packing</source>
             <translation>Sequence Packing</translation>
         </message>
@@ -6984,6 +7056,10 @@
             <translation>Der Hub hat Ihr Token abgelehnt.</translation>
         </message>
         <message>
+            <source>The Hub's answer can't be read: {reason}.</source>
+            <translation>Die Antwort des Hubs kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The Hub's rate limit was reached.</source>
             <translation>Das Anfragelimit des Hubs ist erreicht.</translation>
         </message>
@@ -7126,6 +7202,10 @@
             <translation>Die Antwort steht in „{column}“. Sie könnte auch in {others} stehen.</translation>
         </message>
         <message>
+            <source>The answer of the server at {host} can't be read: {reason}.</source>
+            <translation>Die Antwort des Servers unter {host} kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The answer starts after the limit of {limit} tokens in {rows}, so there is nothing to train.</source>
             <translation>In {rows} beginnt die Antwort erst nach der Grenze von {limit} Tokens. Es gibt nichts zu trainieren.</translation>
         </message>
@@ -7150,8 +7230,8 @@
             <translation>Der beste Adapter, von Schritt {step}, ist beschädigt: {reason}. Stattdessen wurde der letzte gespeichert.</translation>
         </message>
         <message>
-            <source>The built-in model can't be downloaded: neither pip nor uv is installed.</source>
-            <translation>Das mitgelieferte Modell kann nicht heruntergeladen werden: Weder pip noch uv ist installiert.</translation>
+            <source>The built-in model can't be downloaded because pip isn't installed.</source>
+            <translation>Das mitgelieferte Modell kann nicht heruntergeladen werden, weil pip nicht installiert ist.</translation>
         </message>
         <message>
             <source>The built-in model could not be downloaded from the package registry.</source>
@@ -7684,6 +7764,10 @@
                 <numerusform>Die Überlegungen von {n} früheren Antwort in Zeile {row:d} fehlen: Die Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
                 <numerusform>Die Überlegungen von {n} früheren Antworten in Zeile {row:d} fehlen: Die Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>The record of the last 7 days is kept on this computer only.</source>
+            <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer.</translation>
         </message>
         <message>
             <source>The reference model isn't available if biases are trained, because training changes the biases of the base model.</source>
@@ -8435,6 +8519,10 @@
             <translation>Das Training von {project} wurde bei Schritt {step} von {steps} unterbrochen.</translation>
         </message>
         <message>
+            <source>Training on several devices</source>
+            <translation>Training auf mehreren Geräten</translation>
+        </message>
+        <message>
             <source>Training options</source>
             <translation>Trainingsoptionen</translation>
         </message>
@@ -8513,6 +8601,10 @@
         <message>
             <source>Try again later. Downloaded data is kept.</source>
             <translation>Versuchen Sie es später noch einmal. Bereits geladene Daten bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>Try again later. If you set HF_ENDPOINT or a proxy, check the address.</source>
+            <translation>Versuche es später noch einmal. Wenn du HF_ENDPOINT oder einen Proxy eingestellt hast, prüfe die Adresse.</translation>
         </message>
         <message>
             <source>Try again later. Uploaded data is not sent twice.</source>
@@ -8597,6 +8689,10 @@
         <message>
             <source>Unit of the evaluation and checkpoint intervals.</source>
             <translation>Einheit der Intervalle für Evaluationen und Checkpoints.</translation>
+        </message>
+        <message>
+            <source>Unknown</source>
+            <translation>Unbekannt</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -8749,6 +8845,10 @@
         <message>
             <source>Upload</source>
             <translation>Hochladen</translation>
+        </message>
+        <message>
+            <source>Upload to the Hub</source>
+            <translation>Upload zum Hub</translation>
         </message>
         <message>
             <source>Upload to the Hugging Face Hub</source>
@@ -9059,6 +9159,10 @@
             <translation>Willkommen</translation>
         </message>
         <message>
+            <source>What each feature would contact</source>
+            <translation>Was jede Funktion kontaktieren würde</translation>
+        </message>
+        <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
         </message>
@@ -9077,6 +9181,42 @@
         <message>
             <source>What you tried and what you observed</source>
             <translation>Was Sie ausprobiert und beobachtet haben</translation>
+        </message>
+        <message>
+            <source>When</source>
+            <translation>Wann</translation>
+        </message>
+        <message>
+            <source>When you add or use a dataset from the Hub</source>
+            <translation>Wenn du einen Datensatz vom Hub hinzufügst oder verwendest</translation>
+        </message>
+        <message>
+            <source>When you choose or use a model from the Hub</source>
+            <translation>Wenn du ein Modell vom Hub auswählst oder verwendest</translation>
+        </message>
+        <message>
+            <source>When you first use the built-in model</source>
+            <translation>Wenn du das mitgelieferte Modell zum ersten Mal verwendest</translation>
+        </message>
+        <message>
+            <source>When you install, update, or repair the engine</source>
+            <translation>Wenn du die Engine installierst, aktualisierst oder reparierst</translation>
+        </message>
+        <message>
+            <source>When you open the Export page, export to Ollama, or chat with its models</source>
+            <translation>Wenn du die Seite „Export“ öffnest, nach Ollama exportierst oder mit Ollama-Modellen chattest</translation>
+        </message>
+        <message>
+            <source>When you search the Hub for models</source>
+            <translation>Wenn du auf dem Hub nach Modellen suchst</translation>
+        </message>
+        <message>
+            <source>When you sign in, and to show your name if you are signed in</source>
+            <translation>Wenn du dich anmeldest, und um deinen Namen anzuzeigen, wenn du angemeldet bist</translation>
+        </message>
+        <message>
+            <source>When you upload an adapter or a model</source>
+            <translation>Wenn du einen Adapter oder ein Modell hochlädst</translation>
         </message>
         <message>
             <source>Where it is faster</source>
@@ -10814,8 +10954,24 @@
             <translation>der Server antwortet nicht</translation>
         </message>
         <message>
+            <source>the server sends more than the {size:size} it announced</source>
+            <translation>der Server sendet mehr als die angekündigten {size:size}</translation>
+        </message>
+        <message>
+            <source>the server sends too slowly</source>
+            <translation>der Server sendet zu langsam</translation>
+        </message>
+        <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
             <translation>der Server beginnt mit {bos}, die Chat-Vorlage nicht</translation>
+        </message>
+        <message>
+            <source>the server takes too long to answer</source>
+            <translation>der Server antwortet zu langsam</translation>
+        </message>
+        <message>
+            <source>the server's answer is larger than {limit:size}</source>
+            <translation>die Antwort des Servers ist größer als {limit:size}</translation>
         </message>
         <message>
             <source>the setting {name} is invalid</source>
@@ -11444,6 +11600,26 @@
         <message>
             <source>{free} is available.</source>
             <translation>{free} verfügbar.</translation>
+        </message>
+        <message>
+            <source>{host} (this computer)</source>
+            <translation>{host} (dieser Computer)</translation>
+        </message>
+        <message>
+            <source>{host} redirects to an invalid address</source>
+            <translation>{host} leitet auf eine ungültige Adresse weiter</translation>
+        </message>
+        <message>
+            <source>{host} redirects to an unencrypted address</source>
+            <translation>{host} leitet auf eine unverschlüsselte Adresse weiter</translation>
+        </message>
+        <message>
+            <source>{host} redirects to this computer</source>
+            <translation>{host} leitet auf diesen Computer weiter</translation>
+        </message>
+        <message>
+            <source>{host} redirects what is sent to it to {other}</source>
+            <translation>{host} leitet gesendete Daten an {other} weiter</translation>
         </message>
         <message>
             <source>{host} returned {status}</source>

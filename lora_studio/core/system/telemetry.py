@@ -6,8 +6,9 @@ import os
 
 #: Variables that turn off what a library would send, with the value that does so. Sources: the
 #: documentation of huggingface_hub (HF_HUB_DISABLE_TELEMETRY), MLflow (MLFLOW_DISABLE_TELEMETRY),
-#: Weights & Biases (WANDB_ERROR_REPORTING) and Unsloth (UNSLOTH_DISABLE_STATISTICS);
-#: DO_NOT_TRACK is a common convention (https://donottrack.sh).
+#: Weights & Biases (WANDB_ERROR_REPORTING) and Unsloth (UNSLOTH_DISABLE_STATISTICS); the sources of
+#: datasets (HF_UPDATE_DOWNLOAD_COUNTS) and transformers, which asks a service on the Hub to convert
+#: weights (DISABLE_SAFETENSORS_CONVERSION). DO_NOT_TRACK is a convention (https://donottrack.sh).
 VARIABLES = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -15,6 +16,10 @@ VARIABLES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
     "UNSLOTH_DISABLE_STATISTICS": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from lora_studio.core.export import What
 from lora_studio.core.messages import Template, text
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -17,6 +19,7 @@ from lora_studio.core.runs import checksums, model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.engine.hub.client import contact_hub
 from lora_studio.engine.hub.errors import get_network_errors
 from lora_studio.engine.model.folder import read_license, require_inside
 from lora_studio.engine.runtime.channel import JobContext
@@ -167,7 +170,8 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        yield
+        with contact_hub(Purpose.HUB_UPLOAD):
+            yield
     except errors.HFValidationError as error:
         raise fail(
             "hub.bad_name",
@@ -185,7 +189,9 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
             "The upload to {repository} was interrupted ({reason}).",
             "Check the network and try again. Uploaded data is not sent twice.",
             repository=repository,
-            reason=type(error).__name__,
+            reason=error.reason
+            if isinstance(error, UntrustedAnswerError)
+            else type(error).__name__,
         ) from error
 
 

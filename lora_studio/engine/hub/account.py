@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 from lora_studio.core.messages import text
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
+from lora_studio.engine.hub.client import contact_hub
 from lora_studio.engine.hub.errors import get_unreachable_errors
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -26,7 +28,8 @@ def read_account(job: JobContext) -> events.AccountFound:
     job.report_progress(_STAGE, 0, None)
     from_environment = bool(os.environ.get("HF_TOKEN"))
     try:
-        name = str(huggingface_hub.HfApi().whoami(token=token).get("name", ""))
+        with contact_hub(Purpose.HUB_ACCOUNT):
+            name = str(huggingface_hub.HfApi().whoami(token=token).get("name", ""))
     except get_unreachable_errors():
         name = ""
     return events.AccountFound(name=name, has_token=True, from_environment=from_environment)
@@ -47,7 +50,8 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
         )
     job.report_progress(_STAGE, 0, None)
     try:
-        huggingface_hub.login(token=token, add_to_git_credential=False, skip_if_logged_in=False)
+        with contact_hub(Purpose.HUB_ACCOUNT):
+            huggingface_hub.login(token=token, add_to_git_credential=False, skip_if_logged_in=False)
     except errors.OfflineModeIsEnabled:
         raise fail(
             "model.offline",

@@ -10,6 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, fail
 
 if TYPE_CHECKING:
@@ -81,3 +82,29 @@ def check_library_downloads() -> None:
         return metadata
 
     file_download.get_hf_file_metadata = checked
+    original_get = file_download.http_get
+
+    @functools.wraps(original_get)
+    def bounded(url: str, temp_file: Any, **named: Any) -> None:
+        size = named.get("expected_size")
+        file: Any = temp_file if size is None else _BoundedFile(temp_file, size)
+        original_get(url, file, **named)
+
+    file_download.http_get = bounded
+
+
+class _BoundedFile:
+    """A file that is written up to the size that the Hub stated, however much a server sends."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file, self._size = file, size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        if self._file.tell() + len(data) > self._size:
+            raise UntrustedAnswerError(
+                "the server sends more than the {size:size} it announced", size=self._size
+            )
+        return int(self._file.write(data))

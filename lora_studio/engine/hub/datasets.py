@@ -12,7 +12,9 @@ from typing import Any
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Template, text
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.hub.client import download_snapshot
 from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
 from lora_studio.engine.hub.front_matter import read_front_matter
 from lora_studio.engine.hub.progress_bars import create_job_bar
@@ -66,14 +68,14 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
                 )
             )
         selected = _select_files(_choose_layout(card, names), names, source)
-        folder = huggingface_hub.snapshot_download(
+        folder = download_snapshot(
             source.path,
             repo_type="dataset",
             revision=source.revision,
             allow_patterns=[_escape(name) for name in selected],
             tqdm_class=create_job_bar(job, text("downloading the dataset")),
         )
-    return [(Path(folder) / name, name) for name in selected]
+    return [(folder / name, name) for name in selected]
 
 
 def _list_files(source: DataSource) -> list[str]:
@@ -84,13 +86,11 @@ def _list_files(source: DataSource) -> list[str]:
     try:
         info = huggingface_hub.HfApi().dataset_info(source.path, revision=source.revision)
         return sorted(entry.rfilename for entry in info.siblings or [])
-    except errors.HfHubHTTPError:
-        raise  # the Hub answered and refused
+    except (errors.HfHubHTTPError, UntrustedAnswerError):
+        raise  # the Hub answered and refused, or its answer can't be read
     except get_unreachable_errors():
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                source.path, repo_type="dataset", revision=source.revision, local_files_only=True
-            )
+        folder = download_snapshot(
+            source.path, repo_type="dataset", revision=source.revision, local_files_only=True
         )
         return sorted(
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()

@@ -99,17 +99,6 @@ def _append_rest(
         if metadata.size is not None and resume_size > metadata.size:
             file.truncate(0)
             resume_size = 0
-        missing = None if metadata.size is None else metadata.size - resume_size
-        arrived = 0
-
-        def on_arrived(count: int) -> None:
-            nonlocal arrived
-            arrived += count
-            if missing is not None and arrived > missing + _CHUNK:
-                file.truncate(resume_size)
-                raise ConnectionError(f"the server sends more of {name} than it announced")
-            on_bytes(count)
-
         on_bytes(resume_size)
         file_download.http_get(
             metadata.location,
@@ -118,7 +107,7 @@ def _append_rest(
             headers=headers,
             expected_size=metadata.size,
             displayed_filename=name,
-            tqdm_class=create_every_bytes_bar(on_arrived),
+            tqdm_class=create_every_bytes_bar(on_bytes),
         )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from lora_studio.core.messages import Template
+from lora_studio.core.messages import Template, Text
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
-from lora_studio.engine.hub import answers
+from lora_studio.engine.hub.client import contact_hub
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -25,9 +27,10 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     """
     from huggingface_hub import errors
 
-    answers.check_library_downloads()
+    purpose = Purpose.MODEL_DOWNLOAD if kind == "model" else Purpose.DATASET_DOWNLOAD
     try:
-        yield
+        with contact_hub(purpose):
+            yield
     except errors.GatedRepoError as error:
         raise _gated_error(repository, kind) from error
     except errors.RevisionNotFoundError as error:
@@ -42,6 +45,8 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
         raise _no_readable_weights_error(repository, kind) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, kind, repository=repository) from error
+    except RecursionError as error:  # JSON that is nested too deeply
+        raise _download_interrupted_error(repository, kind, error) from error
     except get_network_errors() as error:
         raise _download_interrupted_error(repository, kind, error) from error
 
@@ -143,8 +148,15 @@ def _download_interrupted_error(
         "The download of {repository} was interrupted: {reason}.",
         "Check the network and try again. Downloaded data is kept.",
         repository=repository,
-        reason=str(error) or type(error).__name__,
+        reason=describe_network_error(error),
     )
+
+
+def describe_network_error(error: BaseException) -> Text | str:
+    """Return why a connection failed, as the end of a sentence."""
+    if isinstance(error, UntrustedAnswerError):
+        return error.reason
+    return str(error) or type(error).__name__
 
 
 def http_error(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> ProblemError:

@@ -11,8 +11,10 @@ from tqdm.auto import tqdm
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.weight_index import list_weight_files
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.engine.hub import download
 from lora_studio.engine.hub.answers import check_commit, check_file_name
+from lora_studio.engine.hub.client import download_snapshot
 from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
     no_safetensors_error,
@@ -150,6 +152,8 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
         info = huggingface_hub.HfApi().model_info(
             repository, revision=revision, files_metadata=True, timeout=20
         )
+    except UntrustedAnswerError:
+        raise  # the Hub can be reached, but its answer can't be read
     except get_unreachable_errors():
         return None
     sizes = {check_file_name(item.rfilename): item.size or 0 for item in info.siblings or ()}
@@ -181,16 +185,13 @@ def _get_patterns(with_code: bool, *, weights: bool) -> list[str]:
 def _download_snapshot(
     repository: str, revision: str, patterns: list[str], bar: type[tqdm] | None
 ) -> Path:
-    import huggingface_hub
-
-    folder = huggingface_hub.snapshot_download(
+    return download_snapshot(
         repository,
         revision=revision,
         allow_patterns=patterns,
         ignore_patterns=_IGNORED,
         tqdm_class=bar or SilentBar,
     )
-    return Path(folder)
 
 
 def _get_cache_folder() -> Path:

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, explain_refusal
+from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
-from lora_studio.engine.hub.errors import get_network_errors, http_error, hub_error
+from lora_studio.engine.hub.client import contact_hub
+from lora_studio.engine.hub.errors import (
+    describe_network_error,
+    get_network_errors,
+    http_error,
+    hub_error,
+)
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -115,13 +123,22 @@ def _translate_search_errors() -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        yield
+        with contact_hub(Purpose.HUB_SEARCH):
+            yield
     except errors.OfflineModeIsEnabled as error:
         raise hub_error(
             "model", "offline", "Offline mode is on, so the Hub can't be searched.", offline.REMEDY
         ) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, "model") from error
+    except (UntrustedAnswerError, RecursionError) as error:
+        raise hub_error(
+            "model",
+            "unreadable_answer",
+            "The Hub's answer can't be read: {reason}.",
+            "Try again later. If you set HF_ENDPOINT or a proxy, check the address.",
+            reason=describe_network_error(error),
+        ) from error
     except get_network_errors() as error:
         raise hub_error(
             "model",

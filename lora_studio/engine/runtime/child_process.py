@@ -49,7 +49,7 @@ def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None])
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_get_environment(),
+        env=build_environment(),
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -76,7 +76,8 @@ def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None])
         reader.join(1)  # a grandchild may still hold the other end
 
 
-def _get_environment() -> dict[str, str]:
+def build_environment() -> dict[str, str]:
+    """Return the environment of a child that runs this package's modules."""
     paths = [str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),

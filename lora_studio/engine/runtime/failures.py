@@ -6,9 +6,9 @@ import errno
 import re
 
 from lora_studio.core.messages import Template, Text
+from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
-from lora_studio.engine.runtime.offline import OfflineError
 
 
 class CancelledError(Exception):

@@ -19,11 +19,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
+from lora_studio.core.network.connections import contacting, note_contact
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import offline
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
@@ -194,14 +198,16 @@ class _Mirror:
         )
         for name in self._project.training.trackers:
             try:
-                self._sinks[name] = SINKS[name](info)
+                with _contacting_tracker(name):
+                    self._sinks[name] = SINKS[name](info)
             except Exception as error:
                 self._report_failure(name, error)
 
     def _call_each(self, do: Callable[[TrackerSink], None]) -> None:
         for name, sink in list(self._sinks.items()):
             try:
-                do(sink)
+                with _contacting_tracker(name):
+                    do(sink)
             except Exception as error:
                 del self._sinks[name]
                 self._report_failure(name, error)
@@ -219,6 +225,16 @@ class _Mirror:
         )
         with contextlib.suppress(OSError):
             self._job.emit(events.Warned(problem=problem))
+
+
+#: Trackers that can send to a server.
+_PURPOSES = {"wandb": Purpose.WANDB, "mlflow": Purpose.MLFLOW}
+
+
+def _contacting_tracker(name: str) -> contextlib.AbstractContextManager[None]:
+    """Declare why hosts are contacted in a block that calls a tracker."""
+    purpose = _PURPOSES.get(name)
+    return contextlib.nullcontext() if purpose is None else contacting(purpose)
 
 
 def _read_last_logged(run: RunFolder) -> tuple[int, int]:
@@ -280,7 +296,8 @@ class _WeightsAndBiases(AppendOnlySink):
         super().__init__(info)
         import wandb
 
-        is_online = "WANDB_MODE" in os.environ or bool(wandb.api.api_key)
+        # Its own program makes the connections: only its own switch keeps it offline.
+        is_online = not offline.is_on() and ("WANDB_MODE" in os.environ or bool(wandb.api.api_key))
         settings = wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True)
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", info.project.name),
@@ -292,6 +309,9 @@ class _WeightsAndBiases(AppendOnlySink):
             mode=None if is_online else "offline",
             settings=settings,
         )
+        if not self._run.offline and not self._run.disabled:
+            address = urlsplit(self._run.settings.base_url)
+            note_contact(address.hostname or "?", address.port or 443, Purpose.WANDB)
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

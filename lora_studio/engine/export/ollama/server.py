@@ -22,6 +22,15 @@ import ollama
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.messages import text
+from lora_studio.core.network.bounded_answers import (
+    API_LIMITS,
+    LINE_LIMITS,
+    AnswerLimits,
+    UntrustedAnswerError,
+    bound_answers,
+)
+from lora_studio.core.network.connections import contacting
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -31,7 +40,9 @@ from lora_studio.engine.runtime.channel import JobContext
 T = TypeVar("T")
 QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model can send nothing for minutes; canceling works nonetheless.
-_PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
+_PATIENT = httpx.Timeout(60.0, connect=5.0, read=LINE_LIMITS.line_seconds)
+#: Requests that are answered in lines, as the work progresses.
+_IN_LINES = ("/api/chat", "/api/create")
 
 _WHERE = Where(step="export", field="ollama_host")
 _NO_MODEL = re.compile(r"model ['\"](.+)['\"] not found")
@@ -56,13 +67,24 @@ class OllamaClient:
         except ValueError:
             return False
 
-    def create_http_client(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
-        """Return a plain HTTP client, for requests that the official client doesn't cover."""
-        return httpx.Client(base_url=self.host, **self._get_settings(timeout))
+    @contextmanager
+    def create_http_client(self, timeout: httpx.Timeout = QUICK) -> Iterator[httpx.Client]:
+        """Yield a plain HTTP client, for requests that the official client doesn't cover."""
+        with (
+            contacting(Purpose.OLLAMA),
+            httpx.Client(base_url=self.host, **self._get_settings(timeout)) as client,
+        ):
+            yield bound_answers(client, _choose_limits)
 
-    def create_client(self, timeout: httpx.Timeout = _PATIENT) -> ollama.Client:
-        """Return the official client."""
-        return ollama.Client(self.host, **self._get_settings(timeout))
+    @contextmanager
+    def create_client(self, timeout: httpx.Timeout = _PATIENT) -> Iterator[ollama.Client]:
+        """Yield the official client."""
+        with (
+            contacting(Purpose.OLLAMA),
+            ollama.Client(self.host, **self._get_settings(timeout)) as client,
+        ):
+            bound_answers(client._client, _choose_limits)
+            yield client
 
     def _get_settings(self, timeout: httpx.Timeout) -> dict[str, Any]:
         return {
@@ -70,6 +92,10 @@ class OllamaClient:
             "timeout": timeout,
             "trust_env": not self.is_loopback,
         }
+
+
+def _choose_limits(request: httpx.Request) -> AnswerLimits:
+    return LINE_LIMITS if request.url.path.endswith(_IN_LINES) else API_LIMITS
 
 
 def create_client(host: str) -> OllamaClient:
@@ -377,7 +403,16 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
         ) from error
     except ollama.ResponseError as error:
         raise _refused_request_error(server, error.status_code, error.error) from error
-    except (httpx.HTTPError, json.JSONDecodeError) as error:
+    except UntrustedAnswerError as error:
+        raise fail(
+            "ollama.unreadable_answer",
+            "The answer of the server at {host} can't be read: {reason}.",
+            "Check the address. If it is an Ollama server, restart and update it.",
+            where=_WHERE,
+            host=server.host,
+            reason=error.reason,
+        ) from error
+    except (httpx.HTTPError, json.JSONDecodeError, RecursionError) as error:
         raise fail(
             "ollama.interrupted",
             "The connection to Ollama at {host} was lost: {reason}.",

@@ -27,6 +27,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.network.connections import note_contact, require_allowed
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -86,6 +88,7 @@ class Rendezvous:
     def join(self) -> None:
         """Connect this process with the other ranks; blocks until all have joined."""
         _bind_to_loopback()
+        note_contact("127.0.0.1", None, Purpose.RANKS)
         dist.init_process_group(
             _choose_transport(self.device),
             store=FileStore(self.store, self.world_size),
@@ -115,6 +118,10 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
     device = "cpu" if is_cpu else f"cuda:{local_rank}"
     if world_size == 1:
         return ProcessGroup(device=device)
+    if address := os.environ.get("MASTER_ADDR"):  # contacted by native code
+        require_allowed(address)
+        port = os.environ.get("MASTER_PORT", "")
+        note_contact(address, int(port) if port.isdecimal() else None, Purpose.RANKS)
     dist.init_process_group(_choose_transport(device), timeout=TIMEOUT)
     ranks = ProcessGroup(rank, world_size, device=device)
 

@@ -9,20 +9,21 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio import __version__
 from lora_studio.client import worker
 from lora_studio.core import formatting
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.system import offline, paths
+from lora_studio.core.system import paths
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
+from lora_studio.gui.pages.settings.network_card import NetworkCard
 from lora_studio.gui.pages.settings.trusted_code_card import TrustedCodeCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -76,8 +77,11 @@ class SettingsPage(AppPage):
         self._engine.add(self._facts, self.engine)
         self.trusted_code = TrustedCodeCard()
         self.trusted_code.failed.connect(state.messages.error)
+        self.network = NetworkCard()
+        self.network.offline_chosen.connect(self.offline_chosen)
+        self.network.failed.connect(state.messages.error)
         inner = ResponsiveColumns(
-            column(look, self._make_network_card(), None, spacing=Spacing.L),
+            column(look, self.network, None, spacing=Spacing.L),
             column(
                 self._engine, self._make_folders_card(), self.trusted_code, None, spacing=Spacing.L
             ),
@@ -92,8 +96,10 @@ class SettingsPage(AppPage):
         self._fill_engine()
 
     def on_shown(self) -> None:
-        """Request the devices unless they are known, and list the trusted code."""
+        """Request the devices unless they are known; list trusted code and contacted hosts."""
         self.trusted_code.refresh()
+        self.network.set_ollama_host(self._state.get_ollama_host())
+        self.network.refresh()
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 
@@ -136,25 +142,9 @@ class SettingsPage(AppPage):
         card.add(grid, self.note, row(self.at_once, None))
         return card
 
-    def _make_network_card(self) -> Card:
-        self.offline = QCheckBox(tr("Offline mode"))
-        self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
-        about = label(
-            tr(
-                "In offline mode, LoRA Studio doesn't use the Hugging Face Hub, downloads, or Ollama "
-                "servers on other computers. An Ollama server on this computer still works."
-            ),
-            "caption",
-            wrap=True,
-        )
-        card = Card(tr("Network"))
-        card.add(row(self.offline, None), about)
-        self.show_offline()
-        return card
-
     def show_offline(self) -> None:
         """Show whether offline mode is on, also if the environment sets it."""
-        self.offline.setChecked(offline.is_on())
+        self.network.show_offline()
 
     def _on_language_edited(self, code: str) -> None:
         self.note.setText(tr("The language changes the next time you start LoRA Studio."))

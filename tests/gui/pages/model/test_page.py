@@ -361,12 +361,12 @@ def test_offline_setting_applies_to_workers(
 ) -> None:
     monkeypatch.delenv(offline.VARIABLE, raising=False)
     window.show_page("settings")
-    window.settings.offline.click()
+    window.settings.network.offline.click()
     try:
         assert offline.is_on()
         assert window.preferences.offline
     finally:
-        window.settings.offline.click()
+        window.settings.network.offline.click()
     assert not offline.is_on()
 
 

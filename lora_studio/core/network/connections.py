@@ -1,0 +1,257 @@
+"""Watch every connection of this process: refuse it in offline mode, count it for the network report.
+
+An audit hook sees what any library does through Python's sockets, and it can't be removed. Bytes are
+counted in the methods of `socket.socket`. What native code does is not visible here: it is turned off
+(`switches.py`) or declared with `note_contact`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from lora_studio.core.network import record, switches
+from lora_studio.core.network.contact_table import ContactTable
+from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.system import offline
+
+#: Variable with the session that this process belongs to, for its children.
+SESSION_VARIABLE = "LORA_STUDIO_SESSION"
+#: Variable with the purpose of all connections of a child process that runs another program.
+PURPOSE_VARIABLE = "LORA_STUDIO_NETWORK_PURPOSE"
+
+#: Seconds between two writes of the record while bytes arrive. A new contact is written at once.
+_INTERVAL = 2.0
+#: Names of addresses that are remembered.
+_MAX_NAMES = 4096
+
+
+class OfflineError(OSError):
+    """Offline mode is on, and something tried to contact another computer."""
+
+    def __init__(self, host: str) -> None:
+        """`host` is the address that was not contacted."""
+        super().__init__(f"Offline mode is on: {host} was not contacted")
+        self.host = host
+
+
+@functools.cache
+def start() -> None:
+    """Watch the connections of this process from now on; call it before libraries are imported."""
+    switches.apply()
+    os.environ.setdefault(
+        SESSION_VARIABLE, f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    )
+    _patch_sockets()
+    sys.addaudithook(_audit)
+    atexit.register(save)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_TABLE.clear)
+
+
+def get_session() -> str:
+    """Return the session of this process, which its workers share; "" before `start`."""
+    return os.environ.get(SESSION_VARIABLE, "")
+
+
+@contextmanager
+def contacting(purpose: Purpose, *, with_threads: bool = False) -> Iterator[None]:
+    """Declare why hosts are contacted in the block, in this thread.
+
+    With `with_threads`, also in threads that a library starts and that declare nothing themselves.
+    """
+    before = getattr(_thread, "purpose", None)
+    _thread.purpose = purpose
+    if with_threads:
+        _shared.append(purpose)
+    try:
+        yield
+    finally:
+        _thread.purpose = before
+        if with_threads:
+            _shared.remove(purpose)
+
+
+def limit_receiving(until: float | None) -> None:
+    """Let receiving in this thread fail with TimeoutError after a time of the monotonic clock.
+
+    A timeout of a socket starts again with each byte, so a server that drips could hold it forever.
+    """
+    _thread.until = until
+
+
+def note_contact(host: str, port: int | None, purpose: Purpose) -> None:
+    """Count a connection that this process doesn't make itself: of native code or another program."""
+    _TABLE.add_connection(_name(host), port, purpose)
+    save()
+
+
+def require_allowed(host: str) -> None:
+    """Raise OfflineError if offline mode forbids native code to contact this host."""
+    if offline.is_on() and not offline.is_local_host(host):
+        raise OfflineError(offline.format_host(host))
+
+
+def save() -> None:
+    """Write the record of this process, unless nothing has changed; failures are ignored."""
+    if _TABLE.is_changed and (session := get_session()):
+        with suppress(OSError):
+            _TABLE.save(session)
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+_TABLE = ContactTable()
+_thread = threading.local()
+_shared: list[Purpose] = []
+#: Address -> the name that was looked up for it.
+_names: dict[str, str] = {}
+#: The contact of each connected socket; sockets with TLS share the file descriptor of a plain one.
+_sockets: weakref.WeakKeyDictionary[socket.socket, tuple[str, int, Purpose]] = (
+    weakref.WeakKeyDictionary()
+)
+_by_descriptor: dict[int, tuple[str, int, Purpose]] = {}
+_saved_at = 0.0
+
+#: Audit events of connections and look-ups, and which argument names the other computer.
+_EVENTS = {
+    "socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1, "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0, "socket.gethostbyaddr": 0,
+}  # fmt: skip
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    index = _EVENTS.get(event)
+    if index is None or len(arguments) <= index:
+        return
+    address = arguments[index]
+    host = address[0] if isinstance(address, tuple) and address else address
+    if offline.is_on() and not offline.is_local_host(host):
+        raise OfflineError(offline.format_host(host))
+    if index and isinstance(address, tuple) and len(address) > 1:
+        _count_connection(arguments[0], offline.format_host(host), address[1])
+
+
+def _count_connection(connection: socket.socket, host: str, port: object) -> None:
+    """Count a new connection, or the first datagram to a host."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(port, int):
+        return
+    contact = (_name(host), port, _get_purpose() or Purpose.UNKNOWN)
+    if connection.type == socket.SOCK_DGRAM and _sockets.get(connection) == contact:
+        return
+    _sockets[connection] = contact
+    _by_descriptor[connection.fileno()] = contact
+    _patch_tls()
+    if _TABLE.add_connection(*contact):
+        save()
+
+
+def _count_bytes(connection: socket.socket, sent: int, received: int) -> None:
+    global _saved_at
+    contact = _sockets.get(connection)
+    if contact is None:
+        return
+    host, port, purpose = contact
+    _TABLE.add_bytes(host, port, _get_purpose() or purpose, sent, received)
+    if time.monotonic() - _saved_at > _INTERVAL:
+        _saved_at = time.monotonic()
+        save()
+
+
+def _get_purpose() -> Purpose | None:
+    """Return the purpose that this thread, a library's caller, or the parent process declared."""
+    declared: Purpose | None = getattr(_thread, "purpose", None)
+    if declared is None and _shared:
+        declared = _shared[-1]
+    if declared is None and (inherited := os.environ.get(PURPOSE_VARIABLE)) in set(Purpose):
+        declared = Purpose(inherited or "")
+    return declared
+
+
+def _name(host: str) -> str:
+    """Return the name by which an address was looked up, else the address."""
+    if offline.is_local_host(host):
+        return "localhost" if host in ("", "localhost") else host
+    return record.clean_host(_names.get(host, host))
+
+
+# --- the methods that are counted -----------------------------------------------------------------
+
+_SENDING = ("send", "sendall", "sendto")
+_RECEIVING = ("recv", "recv_into", "recvfrom")
+
+
+def _patch_sockets() -> None:
+    for name in _SENDING:
+        setattr(socket.socket, name, _counting_sent(getattr(socket.socket, name)))
+    for name in _RECEIVING:
+        setattr(socket.socket, name, _counting_received(getattr(socket.socket, name)))
+    original = socket.getaddrinfo
+
+    @functools.wraps(original)
+    def getaddrinfo(host: Any, *arguments: Any, **named: Any) -> Any:
+        answers = original(host, *arguments, **named)
+        if host:
+            if len(_names) > _MAX_NAMES:
+                _names.clear()
+            _names.update({str(answer[4][0]): offline.format_host(host) for answer in answers})
+        return answers
+
+    socket.getaddrinfo = getaddrinfo
+
+
+def _patch_tls() -> None:
+    """Count what TLS sockets send and receive too; not before, because importing `ssl` takes long."""
+    ssl = sys.modules.get("ssl")
+    if ssl is None or hasattr(ssl.SSLSocket.read, "__wrapped__"):
+        return
+    ssl.SSLSocket.send = _counting_sent(ssl.SSLSocket.send, _find_plain)
+    ssl.SSLSocket.read = _counting_received(ssl.SSLSocket.read, _find_plain)
+
+
+def _find_plain(connection: Any) -> None:
+    """Count a TLS socket as the plain one that it was made from."""
+    if connection not in _sockets and not connection.server_side:
+        contact = _by_descriptor.get(connection.fileno())
+        if contact is not None:
+            _sockets[connection] = contact
+
+
+def _counting_sent(
+    original: Callable[..., Any], prepare: Callable[[Any], None] = lambda _: None
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def counted(self: socket.socket, data: Any, *arguments: Any) -> Any:
+        prepare(self)
+        count = original(self, data, *arguments)
+        _count_bytes(self, memoryview(data).nbytes if count is None else count, 0)
+        return count
+
+    return counted
+
+
+def _counting_received(
+    original: Callable[..., Any], prepare: Callable[[Any], None] = lambda _: None
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def counted(self: socket.socket, *arguments: Any, **named: Any) -> Any:
+        prepare(self)
+        until = getattr(_thread, "until", None)
+        if until is not None and time.monotonic() > until:
+            raise TimeoutError("the server takes too long to answer")
+        answer = original(self, *arguments, **named)
+        data = answer[0] if isinstance(answer, tuple) else answer
+        _count_bytes(self, 0, data if isinstance(data, int) else len(data))
+        return answer
+
+    return counted

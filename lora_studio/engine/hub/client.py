@@ -1,0 +1,80 @@
+"""Contact the Hub: every call of its library is made in a block of `contact_hub`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from lora_studio.core.network.bounded_answers import (
+    API_LIMITS,
+    FILE_LIMITS,
+    AnswerLimits,
+    bound_answers,
+)
+from lora_studio.core.network.connections import contacting, note_contact
+from lora_studio.core.network.purposes import Purpose
+from lora_studio.engine.hub import answers
+
+#: Where Xet's native code transfers files.
+_XET_HOSTS = ("cas-server.xethub.hf.co", "transfer.xethub.hf.co")
+
+
+def contact_hub(purpose: Purpose) -> AbstractContextManager[None]:
+    """Declare why the Hub is contacted in a block, with bounded and checked answers."""
+    _prepare_library()
+    return contacting(purpose, with_threads=True)
+
+
+def download_snapshot(repository: str, **options: Any) -> Path:
+    """Return the folder of a snapshot, as the library's `snapshot_download`; raises what it raises.
+
+    Files above the limit of the Hub's HTTP downloads are transferred by Xet.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, **options))
+    except errors.HFValidationError:
+        raise
+    except ValueError:
+        with _allow_xet():
+            return Path(huggingface_hub.snapshot_download(repository, **options))
+
+
+@functools.cache
+def _prepare_library() -> None:
+    import huggingface_hub
+
+    answers.check_library_downloads()
+    huggingface_hub.set_client_factory(_create_http_client)
+
+
+def _create_http_client() -> httpx.Client:
+    """Return the library's own client, with bounded answers."""
+    from huggingface_hub.utils import _http
+
+    return bound_answers(_http.default_client_factory(), _choose_limits)
+
+
+def _choose_limits(request: httpx.Request) -> AnswerLimits:
+    is_file = request.method == "GET" and not request.url.path.startswith("/api/")
+    return FILE_LIMITS if is_file else API_LIMITS
+
+
+@contextmanager
+def _allow_xet() -> Iterator[None]:
+    from huggingface_hub import constants
+
+    for host in _XET_HOSTS:
+        note_contact(host, 443, Purpose.MODEL_DOWNLOAD)
+    constants.HF_HUB_DISABLE_XET = False
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = True

@@ -1,0 +1,248 @@
+"""Answers without an end, that drip, or that redirect elsewhere: refused, and secrets stay."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from lora_studio.core.network import bounded_answers
+from lora_studio.core.network.bounded_answers import (
+    AnswerLimits,
+    UntrustedAnswerError,
+    bound_answers,
+)
+
+OK = b"HTTP/1.1 200 OK\r\n"
+LIMITS = AnswerLimits(max_bytes=100_000, first_seconds=1.0, seconds=1.0)
+
+#: Sends an answer over a connection.
+Script = Callable[[socket.socket], object]
+
+
+@dataclass
+class RawServer:
+    """A server that answers each request with a script; `requests` has what it received."""
+
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Return the address by the name of this computer."""
+        return f"http://localhost:{self.port}"
+
+
+@contextmanager
+def serve(script: Script) -> Iterator[RawServer]:
+    """Answer each connection's first request on a free local port until the block ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = RawServer(listener.getsockname()[1])
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            server.requests.append(connection.recv(65536))
+            script(connection)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+def repeat(*pieces: bytes, pause: float = 0.0) -> Script:
+    """Return a script that sends the first piece once and the others without an end."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(pieces[0])
+        for piece in itertools.cycle(pieces[1:]):
+            connection.sendall(piece)
+            time.sleep(pause)
+
+    return send
+
+
+def drip(head: bytes) -> Script:
+    """Return a script that sends an answer byte by byte, and then one more byte each time."""
+    return repeat(b"", *(bytes([one]) for one in head), *[b"x"] * 1000, pause=0.02)
+
+
+def get(url: str, limits: AnswerLimits = LIMITS, **options: object) -> httpx.Response:
+    with httpx.Client(follow_redirects=True, trust_env=False) as client:
+        return bound_answers(client, lambda _: limits).request(
+            str(options.pop("method", "GET")),
+            url,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+@pytest.mark.parametrize(
+    ("script", "limits"),
+    [
+        pytest.param(repeat(OK + b"\r\n", b"[" * 65536), LIMITS, id="endless JSON"),
+        pytest.param(
+            repeat(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"3e8\r\n" + b"{" * 1000 + b"\r\n"),
+            LIMITS,
+            id="endless chunks",
+        ),
+        pytest.param(repeat(OK + b"X: ", b"y" * 65536), LIMITS, id="endless header"),
+        pytest.param(repeat(OK, b"X: y\r\n"), LIMITS, id="endless headers"),
+        pytest.param(drip(OK + b"X: "), LIMITS, id="header that drips"),
+        pytest.param(drip(OK + b"\r\n"), LIMITS, id="body that drips"),
+        pytest.param(
+            repeat(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0", pause=0.05),
+            LIMITS,
+            id="chunk size that drips",
+        ),
+        pytest.param(
+            repeat(OK + b"\r\n", b"y" * 1000),
+            AnswerLimits(line_bytes=50_000, line_seconds=60),
+            id="endless line",
+        ),
+        pytest.param(
+            repeat(OK + b"\r\n", b"{}\n"),
+            AnswerLimits(max_bytes=50_000, line_bytes=1000, line_seconds=60),
+            id="endless lines",
+        ),
+        pytest.param(
+            drip(OK + b"\r\n"),
+            AnswerLimits(line_bytes=50_000, line_seconds=1.0),
+            id="line that drips",
+        ),
+        pytest.param(
+            drip(OK + b"Content-Length: 1000000\r\n\r\n"),
+            AnswerLimits(bytes_per_period=5_000, period=0.5),
+            id="slow file",
+        ),
+        pytest.param(
+            repeat(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(1_000_000))),
+            LIMITS,
+            id="compressed bomb",
+        ),
+        pytest.param(
+            repeat(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"y" * 65536),
+            AnswerLimits(bytes_per_period=1, period=60),
+            id="endless redirect",
+        ),
+    ],
+)
+def test_answer_beyond_its_limits_ends(
+    script: Script, limits: AnswerLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_answers, "API_LIMITS", AnswerLimits(max_bytes=100_000, seconds=1.0))
+    started = time.monotonic()
+    with serve(script) as server, pytest.raises(httpx.RequestError):
+        get(server.url, limits)
+    assert time.monotonic() - started < 5
+
+
+def test_answer_within_its_limits_is_read() -> None:
+    body = OK + b"Content-Length: 6\r\n\r\n[1, 2]"
+    with serve(lambda connection: connection.sendall(body)) as server:
+        assert get(server.url).json() == [1, 2]
+
+
+def test_line_starts_its_time_again() -> None:
+    def send(connection: socket.socket) -> None:
+        connection.sendall(OK + b"\r\n")
+        for _ in range(8):
+            time.sleep(0.1)
+            connection.sendall(b"{}\n")
+
+    limits = AnswerLimits(line_bytes=100, line_seconds=0.5)
+    with serve(send) as server:
+        assert get(server.url, limits).text == "{}\n" * 8
+
+
+def redirect(to: str) -> bytes:
+    return f"HTTP/1.1 307 Temporary\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+
+
+def test_redirect_loop_ends() -> None:
+    with serve(lambda connection: connection.sendall(redirect("/again"))) as server:
+        with pytest.raises(httpx.TooManyRedirects):
+            get(server.url)
+        assert len(server.requests) <= 21
+
+
+@pytest.mark.parametrize(
+    "to", ["file:///etc/passwd", "ftp://x.example/", "data:,x", "//", "http://[", "http://x:999999"]
+)
+def test_redirect_to_no_web_address_is_refused(to: str) -> None:
+    answer = redirect(to)
+    with (
+        serve(lambda connection: connection.sendall(answer)) as server,
+        pytest.raises(httpx.RequestError),
+    ):
+        get(server.url)
+
+
+def make_answers(*hops: tuple[str, str]) -> httpx.Client:
+    """Return a client without a network: each address redirects to the next."""
+    targets = dict(hops)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        target = targets.get(str(request.url))
+        return httpx.Response(307, headers={"location": target}) if target else httpx.Response(200)
+
+    seen: list[httpx.Request] = []
+    client = httpx.Client(transport=httpx.MockTransport(handle), follow_redirects=True)
+    client.headers["x-seen"] = "1"
+    client.seen = seen  # type: ignore[attr-defined]
+    return bound_answers(client, lambda _: LIMITS)
+
+
+SECRETS = {"authorization": "Bearer hf_secret", "cookie": "a=hf_secret"}
+
+
+@pytest.mark.parametrize(
+    ("start", "target", "keeps"),
+    [
+        ("https://hub.example/a", "https://hub.example/b", True),
+        ("http://hub.example/a", "https://hub.example/b", True),
+        ("https://hub.example/a", "https://cdn.example/b", False),
+        ("https://hub.example/a", "https://hub.example.evil.example/b", False),
+        ("https://hub.example/a", "https://hub.example:444/b", False),
+        ("http://localhost:1/a", "http://127.0.0.1:1/b", False),
+    ],
+)
+def test_secrets_stay_with_their_host(start: str, target: str, keeps: bool) -> None:
+    client = make_answers((start, target))
+    client.get(start, headers=SECRETS)
+    last = client.seen[-1]  # type: ignore[attr-defined]
+    assert str(last.url) == target
+    assert ("authorization" in last.headers) == keeps
+
+
+@pytest.mark.parametrize(
+    ("method", "start", "target"),
+    [
+        pytest.param("GET", "https://hub.example", "http://hub.example", id="unencrypted"),
+        pytest.param("GET", "https://hub.example", "http://x.example", id="unencrypted elsewhere"),
+        pytest.param("GET", "https://hub.example", "https://127.0.0.1/x", id="this computer"),
+        pytest.param("GET", "http://hub.example", "http://localhost:11434/x", id="local server"),
+        pytest.param("POST", "https://hub.example", "https://x.example", id="sent elsewhere"),
+    ],
+)
+def test_redirect_to_an_unsafe_address_is_refused(method: str, start: str, target: str) -> None:
+    client = make_answers((start, target))
+    with pytest.raises(UntrustedAnswerError) as caught:
+        client.request(method, start, headers=SECRETS, content=b"x" if method == "POST" else None)
+    assert "hub.example" in str(caught.value.reason)
+    assert len(client.seen) == 1  # type: ignore[attr-defined]
