@@ -47,7 +47,11 @@ class DesktopNotifications(QObject):
         self._away.timeout.connect(self._hide_icon)
 
     def notify(self, title: str, text: str) -> None:
-        """Show a message for some seconds."""
+        """Show a message for some seconds.
+
+        Desktops may read the text as markup with pictures and links, so it has no "<".
+        """
+        title, text = title.replace("<", "‹"), text.replace("<", "‹")
         QApplication.alert(self._window)
         if not self._seen:
             return

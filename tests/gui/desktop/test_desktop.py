@@ -241,7 +241,7 @@ def test_dock_receives_progress_over_the_session_bus(tmp_path: Path) -> None:
 def test_notification_uses_notify_send_without_a_tray(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "told.txt"
+    output = tmp_path / "arguments.txt"
     program = tmp_path / "notify-send"
     program.write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$@" > {output}.part && mv {output}.part {output}\n'
@@ -251,9 +251,9 @@ def test_notification_uses_notify_send_without_a_tray(
     window = QWidget()
     qtbot.addWidget(window)
     DesktopNotifications(window).notify("Nobody", "is here")
-    DesktopNotifications(window, seen=True).notify("Training finished", "--not-an-option")
+    DesktopNotifications(window, seen=True).notify("Training finished", "--<b>bold")
     qtbot.waitUntil(output.is_file, timeout=WAIT)
-    assert output.read_text().splitlines()[-3:] == ["--", "Training finished", "--not-an-option"]
+    assert output.read_text().splitlines()[-3:] == ["--", "Training finished", "--‹b>bold"]
 
 
 def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:
