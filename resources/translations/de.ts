@@ -11490,6 +11490,10 @@
             <translation>{file} ist unvollständig</translation>
         </message>
         <message>
+            <source>{file} is larger than {limit:size}</source>
+            <translation>{file} ist größer als {limit:size}</translation>
+        </message>
+        <message>
             <source>{file} is missing</source>
             <translation>{file} fehlt</translation>
         </message>

@@ -13,11 +13,27 @@ from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_regular, read_bytes, read_json
+from lora_studio.core.system.foreign_files import (
+    MAX_LARGE,
+    MAX_SMALL,
+    open_regular,
+    read_bytes,
+    read_json,
+)
 from lora_studio.engine.hub.front_matter import read_front_matter
 from lora_studio.engine.model import safetensors_header
 
 _SOURCE = Where(step="model", field="source")
+
+#: Suffixes of settings, vocabularies and templates; those of `_VOCABULARIES` can be large.
+_READ_AS_A_WHOLE = (".json", ".jinja", ".txt", ".model", ".md")
+_VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    weight_index.INDEX,
+)
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -32,6 +48,7 @@ def check_folder(folder: Path) -> Path:
             where=_SOURCE,
             folder=str(folder),
         )
+    require_bounded_files(folder)
     check_architecture(folder)
     if (folder / weight_index.INDEX).is_file():
         try:
@@ -59,6 +76,15 @@ def check_folder(folder: Path) -> Path:
         where=_SOURCE,
         folder=str(folder),
     )
+
+
+def require_bounded_files(folder: Path) -> None:
+    """Raise ProblemError if a file that libraries read as a whole is larger than any model's."""
+    for file in folder.iterdir():
+        limit = MAX_LARGE if file.name in _VOCABULARIES else MAX_SMALL
+        if file.suffix in _READ_AS_A_WHOLE and file.is_file() and file.stat().st_size > limit:
+            reason = text("{file} is larger than {limit:size}", file=file.name, limit=limit)
+            raise unreadable_model_error(folder, reason)
 
 
 def check_architecture(folder: Path) -> None:

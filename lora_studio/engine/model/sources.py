@@ -20,6 +20,7 @@ from lora_studio.engine.model.folder import (
     check_folder,
     read_config,
     read_safetensors_headers,
+    require_bounded_files,
 )
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -90,6 +91,7 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
 
     with_code = spec.trust_remote_code
     remote = models.get_remote_model_info(spec.source, spec.revision, job, with_code=with_code)
+    require_bounded_files(remote.folder)
     check_architecture(remote.folder)
     headers = remote.headers
     if headers is None:

@@ -31,6 +31,19 @@ from tests.helpers.jobs import RecordingChannel, make_job
 from tests.helpers.ports import run_server
 from tests.helpers.tiny_models import write_config
 
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "chat_template.jinja", "generation_config.json"]
+)
+def test_file_larger_than_any_models_is_refused(name: str, tiny: TinyModel, tmp_path: Path) -> None:
+    """Libraries would read it as a whole: three gigabytes took seven of memory."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny("llama3"), folder)
+    os.truncate(folder / name, 3_000_000_000)
+    with pytest.raises(ProblemError, match=f"{name} is larger than"):
+        model_folder.check_folder(folder)
+
+
 # --- the hub ----------------------------------------------------------------------------------
 
 #: Run in a separate process, because huggingface_hub reads its settings on import.
