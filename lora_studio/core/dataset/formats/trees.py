@@ -47,7 +47,7 @@ def is_export(value: dict[str, Any]) -> bool:
 
 def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the turns of an exported chat; of regenerated answers, the last one."""
-    node_id = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
+    node_id = next((name for name, node in nodes.items() if not _has_parent(node, nodes)), None)
     seen: set[Any] = set()
     while node_id in nodes and node_id not in seen:
         seen.add(node_id)
@@ -55,6 +55,11 @@ def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if turn := _read_exported(node["message"]):
             yield turn
         node_id = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
+
+
+def _has_parent(node: dict[str, Any], nodes: dict[str, Any]) -> bool:
+    parent = node.get("parent")
+    return isinstance(parent, str) and parent in nodes
 
 
 def _read_exported(message: Any) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.formats.content_parts import read_parts
 from lora_studio.core.dataset.formats.loss_masks import (
     Ranges,
@@ -206,6 +207,8 @@ def read_conversation(value: Any) -> list[Message]:
         if isinstance(value, str) and (spoken := parse_transcript(value, whole=True)):
             return spoken
         raise UnusableRow("the row contains no list of messages")
+    if len(turns) > limits.ROW_TURNS:
+        raise UnusableRow("the row has more than {limit} turns", limit=limits.ROW_TURNS)
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
@@ -226,7 +229,10 @@ def read_conversation(value: Any) -> list[Message]:
 
 def _is_answer_item(turn: Any) -> bool:
     """Return whether a turn is only a call or only a thought, which may belong to the next answer."""
-    if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
+    if not isinstance(turn, dict):
+        return False
+    name = turn.get("role") or turn.get("from")
+    if isinstance(name, str) and name in _PLAIN_ROLES:
         return False
     who = _find_speaker_field(turn)
     is_call = who is not None and parse_speaker(str(turn[who])) == "call"
@@ -261,6 +267,8 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     line break is enough. The texts of turns are unchanged, except for one blank before them.
     """
     marks = list((_LINES if whole else _PARAGRAPHS).finditer(text))
+    if len(marks) > limits.ROW_TURNS:
+        return None
     speakers = [parse_speaker(mark[1] or mark[2]) for mark in marks]
     if not marks or marks[0].start() != 0 or not {"user", "assistant"} <= set(speakers):
         return None

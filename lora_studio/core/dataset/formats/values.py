@@ -16,6 +16,7 @@ import math
 import re
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.samples import UnusableRow
 
 #: Columns that hold media if their values look like media.
@@ -29,8 +30,6 @@ _MEDIA_FILE = re.compile(
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
 _PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")
 _NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
-#: Longer text is never parsed as a list: parsing Python literals takes a hundred times its size.
-_LONGEST_LITERAL = 2_000_000
 
 
 @functools.lru_cache(maxsize=4096)
@@ -140,7 +139,7 @@ def parse_literal(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     start = value.lstrip()[:1]
-    if start not in ("[", "{") or len(value) > _LONGEST_LITERAL:
+    if start not in ("[", "{") or len(value) > limits.LITERAL:
         return value
     try:
         return json.loads(value)

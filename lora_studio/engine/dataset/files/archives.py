@@ -2,52 +2,171 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import io
 import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from lora_studio.core import limits
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import open_regular
 
+#: Raises an exception to end a read; called every few megabytes.
+Check = Callable[[], None]
 
-def list_entries(path: Path) -> list[str] | None:
-    """Return the names of the files in an archive, None if the file is not an archive.
+#: Bytes skipped at a time.
+_STEP = 1024 * 1024
 
-    Raises OSError, zipfile.BadZipFile or tarfile.TarError for a damaged one.
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+
+
+def never(*_: object) -> None:
+    """Do nothing: the check of a read that can't be ended."""
+
+
+class Allowance:
+    """Counts what a file unpacks to, and ends the read when that is out of proportion."""
+
+    def __init__(self, path: Path, check: Check = never) -> None:
+        """Allow for a multiple of the file's size; raises OSError."""
+        self._path, self._check = path, check
+        self._most = limits.EXPANSION_FREE + limits.EXPANSION * path.stat().st_size
+        self._used = 0
+
+    def add(self, size: int) -> None:
+        """Count some bytes; raises ProblemError beyond the limit, and what the check raises."""
+        self._check()
+        self._used += size
+        if self._used > self._most:
+            raise _expansion_error(self._path, self._most)
+
+
+def _expansion_error(path: Path, most: int) -> ProblemError:
+    return fail(
+        "dataset.expands",
+        "{name} unpacks to more than {most:size}, over {times} times its size. It may be a "
+        "decompression bomb.",
+        "If you trust the file, unpack it yourself or save its rows as JSON lines, and choose the "
+        "result.",
+        where=Where(step="dataset", field="sources", file=str(path)),
+        name=path.name,
+        most=most,
+        times=limits.EXPANSION,
+    )
+
+
+def list_entries(path: Path, check: Check = never) -> list[str] | None:
+    """Return the names of the files in an archive, each once; None if the file is not an archive.
+
+    Raises OSError, ValueError, zipfile.BadZipFile or tarfile.TarError for a damaged one, and
+    ProblemError for one with too many files.
     """
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
-            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    if not _is_tar(path):
+            names = (entry.filename for entry in archive.infolist() if not entry.is_dir())
+            return _collect(path, names)
+    if not _is_tar(path, check):
         return None
-    with tarfile.open(path) as archive:
+    with _open_tar(path, check) as tar:
         # tarfile reads a file that starts with zeros as an empty archive.
-        return [entry.name for entry in archive if entry.isfile()] or None
+        return _collect(path, (entry.name for entry in tar if entry.isfile())) or None
+
+
+def _collect(path: Path, names: Iterator[str]) -> list[str]:
+    distinct: dict[str, None] = {}
+    for number, name in enumerate(names):
+        if number >= limits.ARCHIVE_FILES:
+            raise fail(
+                "dataset.too_many_files",
+                "{name} contains more than {most} files.",
+                "Choose an archive that contains only the data, or unpack it and choose the folder.",
+                where=Where(step="dataset", field="sources", file=str(path)),
+                name=path.name,
+                most=limits.ARCHIVE_FILES,
+            )
+        distinct[name] = None
+    return list(distinct)
 
 
 @contextlib.contextmanager
-def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
+def open_entry(path: Path, name: str, check: Check = never) -> Iterator[IO[bytes]]:
     """Open a file in an archive; raises KeyError and the errors of damaged archives."""
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive, archive.open(name) as file:
             yield file
         return
-    with tarfile.open(path) as tar:
-        entry = tar.extractfile(name)
-        assert entry is not None, "entries are files"
-        with entry:
-            yield entry
+    with _open_tar(path, check) as tar:
+        # A folder may have the same name.
+        entry = next((entry for entry in tar if entry.name == name and entry.isfile()), None)
+        content = tar.extractfile(entry) if entry is not None else None
+        if content is None:
+            raise KeyError(name)
+        with content:
+            yield content
 
 
-def _is_tar(path: Path) -> bool:
+@contextlib.contextmanager
+def _open_tar(path: Path, check: Check) -> Iterator[tarfile.TarFile]:
+    with open_regular(path) as file:
+        head = file.read(8)
+        file.seek(0)
+        unpack = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
+        stream = _TarStream(file if unpack is None else unpack(file), Allowance(path, check))
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            yield archive
+
+
+class _TarStream(io.RawIOBase):
+    """The content of a tar: skips no more than is allowed, and reads no header that is too large."""
+
+    def __init__(self, file: Any, allowance: Allowance) -> None:
+        self._file, self._allowance = file, allowance
+        self._is_packed = not isinstance(file, io.BufferedReader)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= limits.ARCHIVE_HEADER:
+            raise InvalidContentError("the header of an entry is too large")
+        data: bytes = self._file.read(size)
+        self._allowance.add(len(data) if self._is_packed else 0)
+        return data
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        if not self._is_packed or whence != io.SEEK_SET:
+            return int(self._file.seek(position, whence))
+        while self._file.tell() < position:  # a packed file can only be read
+            if not self.read(min(_STEP, position - self._file.tell())):
+                break
+        if self._file.tell() > position:
+            self._file.seek(position)
+        return int(self._file.tell())
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+
+def _is_tar(path: Path, check: Check) -> bool:
     try:
-        return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and truncated at the beginning
-        return False
+        with _open_tar(path, check):
+            return True
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile):
+        return False  # another file, or truncated at the beginning
 
 
 def _is_zip(path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.formats.values import is_writable, parse_literal
 from lora_studio.core.messages import Text
 from lora_studio.engine.dataset.files import row_faults
@@ -42,9 +43,11 @@ class RowBlock:
     lines: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     faults: list[SkipReason | None] = field(default_factory=list)
+    size: int = 0  # bytes of the rows that were added
 
     def add(self, raw: bytes, line: int, offset: int, fault: SkipReason | None = None) -> None:
         """Append one row."""
+        self.size += len(raw)
         self.raws.append(raw)
         self.lines.append(line)
         self.offsets.append(offset)
@@ -87,14 +90,45 @@ def parse_values(raw: bytes | str) -> dict[str, Any]:
 
 def judge_row(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") -> JudgedRow:
     """Return a row's text as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
+    if len(text) > limits.ROW_BYTES:
+        return b"", row_faults.TOO_LARGE
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return _judge_leniently(text, error, row, notes, encoding)
+    if fault := find_excess(text, value):
+        return b"", fault
     if isinstance(value, dict):
         notes.add_columns(value)
         return text, None
     return _to_object(value, text, row, notes)
+
+
+def find_excess(text: bytes, value: Any) -> SkipReason | None:
+    """Return why a row is too large, None if it isn't; `value` is what its JSON text means.
+
+    Few rows are long or have many brackets: only these are searched.
+    """
+    if len(text) > limits.ROW_BYTES:
+        return row_faults.TOO_LARGE
+    brackets = text.count(b"{") + text.count(b"[")
+    if brackets <= limits.ROW_DEPTH and len(text) < limits.ROW_VALUES:
+        return None
+    count, depth, level = 0, 0, [value]
+    while level:
+        count += len(level)
+        depth += 1
+        if count > limits.ROW_VALUES:
+            return row_faults.TOO_MANY_VALUES
+        if depth > limits.ROW_DEPTH:
+            return row_faults.TOO_DEEP
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, list | dict)
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    return None
 
 
 def build_block(
@@ -108,7 +142,7 @@ def build_block(
         values = list(map(orjson.loads, raws))
     except orjson.JSONDecodeError:
         return None
-    if set(map(type, values)) != {dict}:
+    if set(map(type, values)) != {dict} or any(map(find_excess, raws, values)):
         return None
     if not notes.columns.keys() >= set().union(*values):
         for row in values:
@@ -142,6 +176,8 @@ def _judge_leniently(
             return b"", row_faults.INVALID_JSON
         notes.add_oddity(row_faults.LOOSE_SPELLING, row)
         return judge_row(json.dumps(value).encode(), row, notes)
+    if excess := find_excess(text, value):
+        return b"", excess
     if not isinstance(value, dict):
         return _to_object(value, text, row, notes)
     notes.add_columns(value)
@@ -206,25 +242,29 @@ def group_rows(rows: Iterable[LocatedRow]) -> Iterator[RowBlock]:
 
 
 def number_repeated_names(names: Iterable[str]) -> list[str]:
-    """Return column names with repeated ones numbered: `a`, `a_2`."""
-    distinct: list[str] = []
+    """Return column names with repeated ones numbered: `a`, `a_2`, `a_3`."""
+    distinct: dict[str, int] = {}  # with the last number that was tried
     for name in names:
-        while name in distinct:
-            name += "_2"
-        distinct.append(name)
-    return distinct
+        unique, number = name, distinct.get(name, 1)
+        while unique in distinct:
+            number += 1
+            unique = f"{name}_{number}"
+        distinct[name] = number
+        distinct[unique] = 1
+    return list(distinct)
 
 
 def write_row(values: dict[str, Any]) -> JudgedRow:
     """Return the values of a row as JSON, or b"" and the fault."""
     try:
-        return orjson.dumps(values, default=_to_text, option=_OPTIONS), None
+        raw = orjson.dumps(values, default=_to_text, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
-        pass
-    try:
-        return json.dumps(_to_plain(values)).encode(), None
-    except (TypeError, ValueError, RecursionError):
-        return b"", row_faults.UNWRITABLE
+        try:
+            raw = json.dumps(_to_plain(values)).encode()
+        except (TypeError, ValueError, RecursionError):
+            return b"", row_faults.UNWRITABLE
+    excess = find_excess(raw, values)
+    return (b"", excess) if excess else (raw, None)
 
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal, cast
 
 from lora_studio.core.system.foreign_files import open_raw
 from lora_studio.engine.dataset.files import archives
+from lora_studio.engine.dataset.files.archives import Allowance, Check
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
 
@@ -90,13 +91,16 @@ class ByteStream:
         member: str = "",
         compression: Compression = "",
         encoding: str = "utf-8",
+        check: Check = archives.never,
     ) -> None:
-        """Open the file; raises one of FAULTS or RuntimeError (encrypted)."""
+        """Open the file; raises one of FAULTS or RuntimeError (encrypted), and what `check` raises."""
+        self._allowance = Allowance(path, check)
         self.broken = ""
-        self.is_exact = not (member or compression) and encoding in _UTF8
+        self._is_packed = bool(member or compression)
+        self.is_exact = not self._is_packed and encoding in _UTF8
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
-            opened = undo.enter_context(_open(path, member))
+            opened = undo.enter_context(_open(path, member, check))
             self._counted = _Counted(opened)
             self._data = _decompress(io.BufferedReader(self._counted, 1024 * 1024), compression)
             self._closing = undo.pop_all()
@@ -116,8 +120,8 @@ class ByteStream:
     def compute_sha256(self) -> str:
         """Read the rest of the file and return the hash of all its bytes, in hexadecimal."""
         try:
-            while self._counted.read(CHUNK):
-                continue
+            while data := self._counted.read(CHUNK):
+                self._allowance.add(len(data) if self._is_packed else 0)
         except FAULTS as error:
             self.broken = self.broken or str(error)
         return self._counted.digest.hexdigest()
@@ -152,10 +156,12 @@ class ByteStream:
         if self.broken:
             return b""
         try:
-            return self._data.read1(size)
+            data = self._data.read1(size)
         except FAULTS as error:
             self.broken = str(error).strip().rstrip(".") or type(error).__name__
             return b""
+        self._allowance.add(len(data) if self._is_packed else 0)
+        return data
 
     def close(self) -> None:
         """Close the file."""
@@ -171,12 +177,12 @@ class ByteStream:
 
 
 @contextlib.contextmanager
-def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
+def _open(path: Path, member: str, check: Check) -> Iterator[IO[bytes]]:
     if not member:
         with open_raw(path) as file:
             yield file
         return
-    with archives.open_entry(path, member) as file:
+    with archives.open_entry(path, member, check) as file:
         yield file
 
 

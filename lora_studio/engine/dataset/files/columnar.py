@@ -11,8 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from lora_studio.core import limits
 from lora_studio.core.messages import text
-from lora_studio.engine.dataset.files import row_faults
+from lora_studio.engine.dataset.files import archives, row_faults
+from lora_studio.engine.dataset.files.archives import Check
 from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     ReadNotes,
@@ -20,33 +22,45 @@ from lora_studio.engine.dataset.files.blocks import (
     number_repeated_names,
     write_row,
 )
-from lora_studio.engine.dataset.files.sniffing import Container, file_error
+from lora_studio.engine.dataset.files.sniffing import (
+    Container,
+    file_error,
+    require_columns,
+)
 
 #: Makes an empty folder that is deleted at the end of the block.
 Scratch = Callable[[], contextlib.AbstractContextManager[Path]]
 
-#: Maximum number of rows converted to Python values at a time.
-_ROWS = 2048
+#: Maximum number of rows converted to Python values at a time; and of rows that are unpacked at a time
+#: where each may refer to the same large text.
+_ROWS, _ROWS_OF_REPEATS = 2048, 64
+#: Encodings of Parquet that store a text, or its beginning, once for many rows.
+_REPEATING = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}
 #: Maximum number of rows to count in a damaged part.
 _MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 
 
 def read_columnar_blocks(
-    container: Container, notes: ReadNotes, scratch: Scratch
+    container: Container, notes: ReadNotes, scratch: Scratch, check: Check = archives.never
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows, each with the share of the file read so far; raises ProblemError.
 
-    `scratch` creates the folder that a packed file is unpacked into.
+    `scratch` creates the folder that a packed file is unpacked into. `check` may raise an exception.
+    Raises MemoryError for a part of the file that doesn't fit into memory.
     """
-    with _unpack_to_file(container, scratch) as path:
+    with _unpack_to_file(container, scratch, check) as path:
         try:
             blocks = (
-                _read_parquet(path, notes)
+                _read_parquet(path, container, notes)
                 if container.kind == "parquet"
-                else _read_arrow(path, notes)
+                else _read_arrow(path, container, notes)
             )
-            yield from blocks
+            for block in blocks:
+                check()
+                yield block
+        except MemoryError:  # also one of Arrow's exceptions
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
             raise file_error(
@@ -61,35 +75,45 @@ def read_columnar_blocks(
 
 
 @contextlib.contextmanager
-def _unpack_to_file(container: Container, scratch: Scratch) -> Iterator[Path]:
+def _unpack_to_file(container: Container, scratch: Scratch, check: Check) -> Iterator[Path]:
     """Yield the file itself, or an unpacked copy that is deleted afterwards: readers have to seek."""
     if not (container.member or container.compression):
         yield container.path
         return
     with scratch() as folder:
         copy = folder / "rows"
-        with container.open() as stream, copy.open("wb") as file:
+        with container.open(check) as stream, copy.open("wb") as file:
             for chunk in stream.iter_chunks():
                 file.write(chunk)
         yield copy
 
 
-def _read_parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
+def _read_parquet(
+    path: Path, container: Container, notes: ReadNotes
+) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
     with pq.ParquetFile(path, pre_buffer=False) as file:
         schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
         columns = _get_columns(schema)
+        require_columns(container, len(columns))
         done = 0
         for group in range(file.num_row_groups):
             facts = file.metadata.row_group(group)
             size, before = facts.num_rows, done
             try:
                 rows = _count_rows_at_once(facts.total_byte_size, size)
+                if _has_repeats(facts):
+                    rows = min(rows, _ROWS_OF_REPEATS)
                 for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                     batch.validate(full=True)
-                    done += batch.num_rows
-                    yield _block(batch, notes), min(1.0, done / total)
+                    before_batch = done
+                    for block in _slice_batch(batch, notes):
+                        done += len(block)
+                        yield block, min(1.0, done / total)
+                    done = before_batch + batch.num_rows
+            except MemoryError:
+                raise
             except (pa.ArrowException, OSError):
                 if done == 0 and file.num_row_groups == 1:
                     raise
@@ -99,17 +123,31 @@ def _read_parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, floa
                 yield _build_unreadable_block(lost), min(1.0, done / total)
 
 
-def _read_arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
+def _has_repeats(group: Any) -> bool:
+    """Return whether columns of a row group may refer to a text many times."""
+    return any(
+        column.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+        and not _REPEATING.isdisjoint(column.encodings)
+        for column in map(group.column, range(group.num_columns))
+    )
+
+
+def _read_arrow(
+    path: Path, container: Container, notes: ReadNotes
+) -> Iterator[tuple[RowBlock, float]]:
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
         if file.read(6) == b"ARROW1":
             reader = pa.ipc.open_file(file)
+            require_columns(container, len(reader.schema))
             for index in range(reader.num_record_batches):
                 share = (index + 1) / reader.num_record_batches
                 try:
                     batch = reader.get_batch(index)
                     # Arrow follows offsets unchecked: a wrong one would crash the process.
                     batch.validate(full=True)
+                except MemoryError:
+                    raise
                 except (pa.ArrowException, OSError):
                     yield _build_unreadable_block(1), share
                     continue
@@ -117,6 +155,7 @@ def _read_arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]
             return
         file.seek(0)
         with pa.ipc.open_stream(file) as reader:
+            require_columns(container, len(reader.schema))
             for batch in reader:
                 batch.validate(full=True)
                 share = min(1.0, file.tell() / size)
@@ -128,9 +167,44 @@ def _slice_batch(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
     batch = batch.select(
         [index for index, name in enumerate(batch.schema.names) if name in columns]
     )
-    size = _count_rows_at_once(batch.nbytes, batch.num_rows)
-    for start in range(0, batch.num_rows, size):
-        yield _block(batch.slice(start, size), notes)
+    yield from _iter_small_blocks(batch, notes)
+
+
+def _iter_small_blocks(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
+    """Yield the rows of a batch in blocks whose values need little memory."""
+    size = sum(_measure_values(column) for column in batch.columns)
+    if batch.num_rows == 1 and size > limits.ROW_BYTES:
+        block = RowBlock()
+        block.add(b"", 0, -1, row_faults.TOO_LARGE)
+        yield block
+    elif batch.num_rows <= 1 or (size <= BLOCK_BYTES and batch.num_rows <= _ROWS):
+        yield _block(batch, notes)
+    else:
+        half = batch.num_rows // 2
+        yield from _iter_small_blocks(batch.slice(0, half), notes)
+        yield from _iter_small_blocks(batch.slice(half), notes)
+
+
+def _measure_values(array: pa.Array) -> int:
+    """Return the bytes of an array's values, each counted as often as it occurs."""
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        dictionary = array.dictionary
+        if not (pa.types.is_string(dictionary.type) or pa.types.is_large_string(dictionary.type)):
+            return len(array) * max(1, dictionary.nbytes)
+        return int(pc.sum(pc.binary_length(dictionary).take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(map(_measure_values, array.flatten()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _measure_values(array.flatten())
+    if pa.types.is_map(kind):
+        return array.nbytes + _measure_values(array.keys) + _measure_values(array.items)
+    if pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return int(array.nbytes)
+    # Views and runs may refer to the same value many times.
+    return len(array) * max(1, array.get_total_buffer_size())
 
 
 def _count_rows_at_once(size: int, rows: int) -> int:
@@ -155,7 +229,7 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:
         rows: list[dict[str, Any] | None] = batch.to_pylist(maps_as_pydicts="lossy")
-    except (UnicodeDecodeError, ValueError, OverflowError):
+    except (UnicodeDecodeError, ValueError, OverflowError, RecursionError):
         rows = [_read_row(batch, index) for index in range(batch.num_rows)]
     for values in rows:
         if values is None:
@@ -171,7 +245,7 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
 def _read_row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
     try:
         return batch.slice(index, 1).to_pylist(maps_as_pydicts="lossy")[0]
-    except (UnicodeDecodeError, ValueError, OverflowError):
+    except (UnicodeDecodeError, ValueError, OverflowError, RecursionError):
         return None
 
 

@@ -9,12 +9,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.messages import Text, text
 from lora_studio.engine.dataset.files import row_faults
 from lora_studio.engine.dataset.files.blocks import number_repeated_names
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 from lora_studio.engine.dataset.reasons import SkipReason
 
 #: The delimiter that a table with one column is read with.
@@ -188,7 +188,7 @@ class _Lines:
         line = self._pushed_back.popleft() if self._pushed_back else next(self._source)
         self.current.append(line)
         self.size += len(line)
-        if self.size > MAX_ROW:
+        if self.size > limits.ROW_BYTES:
             raise OverflowError
         return line.decode("utf-8", "surrogateescape")
 
@@ -223,7 +223,7 @@ class _Lines:
             *lines, rest = (rest + chunk).split(ending)
             for line in lines:
                 yield line + ending
-            if len(rest) > MAX_ROW:
+            if len(rest) > limits.ROW_BYTES:
                 yield rest
                 rest = b""
         if rest:

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bytes of one row; a larger one is a fault. Bounds the memory that a missing bracket can cost.
-MAX_ROW = 64 * 1024 * 1024
+from lora_studio.core import limits
 
 _QUOTE, _LINE, _BACKSLASH = 0x22, 0x0A, 0x5C
 _OPENING, _CLOSING = [0x7B, 0x5B], [0x7D, 0x5D]
@@ -37,7 +36,7 @@ _OVERLAP = 4096
 class JsonItem(NamedTuple):
     """One piece of the stream, from `{` or `[` to its end.
 
-    `is_loose`: the text between such pieces; `is_overlong`: the beginning of a row over MAX_ROW.
+    `is_loose`: the text between such pieces; `is_overlong`: the beginning of a row that is too large.
     """
 
     text: bytes
@@ -81,7 +80,7 @@ class JsonSplitter:
         if self._is_skipping:
             chunk = self._skip(chunk)
         self._split_all(chunk, items)
-        while len(self._pending) > MAX_ROW:
+        while len(self._pending) > limits.ROW_BYTES:
             self._cut_overlong(items)
         return items
 
@@ -196,7 +195,7 @@ class JsonSplitter:
     # --- overlong items ---------------------------------------------------------------------------
 
     def _cut_overlong(self, items: list[JsonItem]) -> None:
-        """Split a pending text over MAX_ROW where items seem to start, or give up its beginning."""
+        """Split a pending text over the limit where items seem to start, or give up its beginning."""
         item = JsonItem(bytes(self._pending), *self._pending_at)
         self._pending.clear()
         if not self._in_item:
@@ -206,7 +205,7 @@ class JsonSplitter:
         *pieces, last = self.salvage(item)
         items += pieces
         self._depth, self._in_string, self._in_item = self._base, False, False
-        if len(last.text) > MAX_ROW:
+        if len(last.text) > limits.ROW_BYTES:
             items.append(JsonItem(last.text[:_OVERLAP], last.offset, last.line, is_overlong=True))
             self._is_skipping = True
             return

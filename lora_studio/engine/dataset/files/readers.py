@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from lora_studio.core import limits
 from lora_studio.engine.dataset.files import csv_tables, row_faults
 from lora_studio.engine.dataset.files.blocks import (
+    BLOCK_BYTES,
     JudgedRow,
     LocatedRow,
     ReadNotes,
@@ -22,15 +24,16 @@ from lora_studio.engine.dataset.files.blocks import (
     write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
+from lora_studio.engine.dataset.files.json_splitter import JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import find_row_offsets, unnest_rows
-from lora_studio.engine.dataset.files.sniffing import Container, file_error
+from lora_studio.engine.dataset.files.sniffing import Container, file_error, require_columns
 from lora_studio.engine.dataset.reasons import SkipReason
 
 #: A text up to this many bytes is one row; a larger one is split at blank lines.
 TEXT_ROW = 64 * 1024
-#: Bytes and values of a document that has to be parsed as a whole: a short value needs fifty bytes.
-_MOST_BYTES, _MOST_VALUES = 128 * 1024 * 1024, 4_000_000
+
+#: Bytes of the rows that are nested in one article: each repeats its paragraph.
+_UNNESTED_BYTES = 64 * 1024 * 1024
 
 _SPACE = b" \t\r\n"
 
@@ -74,7 +77,7 @@ def _read_lines(container: Container, stream: ByteStream, notes: ReadNotes) -> I
             elif stripped := text.strip(_SPACE):
                 judge.add(block, stripped, line, start)
             start += len(text) + 1
-        if len(rest) > MAX_ROW:
+        if len(rest) > limits.ROW_BYTES:
             if not is_skipping:
                 judge.add_raw(block, b"", line + 1, start, row_faults.TOO_LARGE)
             rest, is_skipping = b"", True
@@ -102,11 +105,11 @@ def _read_items(container: Container, stream: ByteStream, notes: ReadNotes) -> I
             start = stream.offset + len(chunk) - len(seen) + list_offset
             splitter = JsonSplitter(depth, offset=start, line=line)
             chunk, seen = seen[list_offset:], b""
-        yield judge.block_of_items(splitter, splitter.feed(chunk))
+        yield from judge.iter_blocks(splitter, splitter.feed(chunk))
         if splitter.is_over:
             return
     if splitter is not None:
-        yield judge.block_of_items(splitter, splitter.finish())
+        yield from judge.iter_blocks(splitter, splitter.finish())
 
 
 class _Judge:
@@ -133,23 +136,27 @@ class _Judge:
         numbers = list(range(line + 1, line + 1 + count))
         return build_block(raws, numbers, offsets.tolist(), self._notes)
 
-    def block_of_items(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
-        """Return a splitter's items as rows."""
+    def iter_blocks(self, splitter: JsonSplitter, items: list[JsonItem]) -> Iterator[RowBlock]:
+        """Yield a splitter's items as rows, at least one block."""
         is_plain = not self._is_inside
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
             texts, lines = [item.text for item in items], [item.line for item in items]
             if block := build_block(texts, lines, offsets, self._notes):
-                return block
+                yield block
+                return
         block = RowBlock()
         for item in items:
+            if block.size > BLOCK_BYTES:  # nested rows repeat what they have in common
+                yield block
+                block = RowBlock()
             if item.is_loose:
                 self._add_loose(block, item)
             elif item.is_overlong:
                 self.add_raw(block, b"", item.line, item.offset, row_faults.TOO_LARGE)
             else:
                 self._add_item(block, splitter, item)
-        return block
+        yield block
 
     def add(self, block: RowBlock, text: bytes, line: int, offset: int) -> None:
         """Append the row in a text, or the rows nested in it."""
@@ -198,7 +205,8 @@ class _Judge:
                 oddity = row_faults.NESTED_INSTANCES
             self._notes.add_columns(values)
             self._notes.add_oddity(oddity, self._get_next_number(block))
-            raw, fault = write_row(values)
+            is_full = block.size > _UNNESTED_BYTES
+            raw, fault = (b"", row_faults.REPEATS_TOO_MUCH) if is_full else write_row(values)
             self.add_raw(block, raw, *at, fault)
 
     def _add_item(self, block: RowBlock, splitter: JsonSplitter, item: JsonItem) -> None:
@@ -230,8 +238,8 @@ def _parse_document(container: Container, stream: ByteStream) -> Any:
     data, values = bytearray(), 0
     for chunk in stream.iter_chunks():
         data += chunk
-        values += chunk.count(b",")
-        if len(data) > _MOST_BYTES or values > _MOST_VALUES:
+        values += sum(map(chunk.count, (b",", b"[", b"{")))
+        if len(data) > limits.DOCUMENT_BYTES or values > limits.DOCUMENT_VALUES:
             raise file_error(
                 container.path,
                 "dataset.too_large",
@@ -271,6 +279,7 @@ def _read_columns(
         for name, value in document.items()
         if isinstance(value, dict | list)
     }
+    require_columns(container, len(lists))
     notes.columns |= dict.fromkeys(lists)
     for index in range(max(map(len, lists.values()), default=0)):
         if any(index >= len(values) for values in lists.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.engine.dataset.reasons import SkipReason
 
@@ -9,7 +10,8 @@ INVALID_JSON = SkipReason(text("the row is not valid JSON"))
 NOT_AN_OBJECT = SkipReason(text("the row is not a JSON object"))
 NUL_BYTE = SkipReason(text("the row contains a NUL byte"))
 TOO_DEEP = SkipReason(text("the row is nested too deeply"))
-TOO_LARGE = SkipReason(text("the row is larger than 64 MB"))
+TOO_LARGE = SkipReason(text("the row is larger than {limit:size}", limit=limits.ROW_BYTES))
+TOO_MANY_VALUES = SkipReason(text("the row has more than {limit} values", limit=limits.ROW_VALUES))
 UNWRITABLE = SkipReason(text("the row has a value that can't be written as JSON"))
 UNREADABLE = SkipReason(text("the row has a value that can't be read"))
 DAMAGED = SkipReason(text("this part of the file is damaged"))
@@ -18,6 +20,7 @@ MORE_CELLS = SkipReason(text("the row has more cells than the header"))
 OPEN_QUOTES = SkipReason(text("a quotation mark is never closed"))
 SHORT_COLUMN = SkipReason(text("one of the columns is shorter than the others"))
 BETWEEN_ROWS = SkipReason(text("there is something other than JSON between the rows"))
+REPEATS_TOO_MUCH = SkipReason(text("the rows of its article repeat too much text"))
 NO_QUESTION = SkipReason(text("the paragraph has no question"))
 
 #: Oddities complete the sentence "In 3 rows, starting with row 1: …".

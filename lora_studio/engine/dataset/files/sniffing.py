@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_regular
-from lora_studio.engine.dataset.files import csv_tables, json_kinds
+from lora_studio.engine.dataset.files import archives, csv_tables, json_kinds
+from lora_studio.engine.dataset.files.archives import Check
 from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
     ByteStream,
@@ -21,12 +23,11 @@ from lora_studio.engine.dataset.files.byte_streams import (
 from lora_studio.engine.dataset.files.csv_tables import Dialect
 from lora_studio.engine.dataset.files.encodings import UTF8, Encoding, detect_encoding
 from lora_studio.engine.dataset.files.json_kinds import JsonKind, JsonShape
-from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 
 Kind = JsonKind | Literal["csv", "text", "parquet", "arrow"]
 
 #: Bytes that the kind is detected from, and those of a lone object while its rows are searched.
-_HEAD, _OBJECT = 1024 * 1024, 16 * 1024 * 1024
+_HEAD, _OBJECT = 1024 * 1024, 4 * 1024 * 1024
 #: Pieces of the rest that the encoding of a file with an ASCII beginning is detected from.
 _PROBES, _PROBE = 16, 64 * 1024
 
@@ -121,17 +122,26 @@ class Container:
             title = text("{kind}, {packed}", kind=title, packed=packed)
         return title
 
-    def open(self) -> ByteStream:
-        """Return the content as UTF-8 from the beginning; raises ProblemError."""
-        return open_stream(self.path, self.member, self.compression, self.encoding.codec)
+    def open(self, check: Check = archives.never) -> ByteStream:
+        """Return the content as UTF-8 from the beginning; raises ProblemError.
+
+        `check` may raise an exception to end the read; it is called every few megabytes.
+        """
+        return open_stream(self.path, self.member, self.compression, self.encoding.codec, check)
 
 
 def open_stream(
-    path: Path, member: str = "", compression: Compression = "", encoding: str = "utf-8"
+    path: Path,
+    member: str = "",
+    compression: Compression = "",
+    encoding: str = "utf-8",
+    check: Check = archives.never,
 ) -> ByteStream:
     """Return the bytes of a file; raises ProblemError when it can't be opened."""
     try:
-        return ByteStream(path, member=member, compression=compression, encoding=encoding)
+        return ByteStream(
+            path, member=member, compression=compression, encoding=encoding, check=check
+        )
     except FAULTS as error:
         raise unreadable_error(path, error) from error
     except RuntimeError as error:
@@ -166,16 +176,32 @@ def file_error(
     return fail(code, what, remedy, where=where, **values)
 
 
-def recognize_file(path: Path, member: str = "", split: str = "train") -> Container:
+def require_columns(container: Container, count: int) -> None:
+    """Raise ProblemError for a file with more columns than data has."""
+    if count > limits.COLUMNS:
+        raise file_error(
+            container.path,
+            "dataset.too_many_columns",
+            "{name} has more than {most} columns.",
+            "Choose a file with one row per line and one column per field. A table may be transposed, "
+            "or use another delimiter.",
+            name=container.name,
+            most=limits.COLUMNS,
+        )
+
+
+def recognize_file(
+    path: Path, member: str = "", split: str = "train", check: Check = archives.never
+) -> Container:
     """Return what a file is; raises ProblemError for one that has no rows.
 
     `split` names the list that is meant in a JSON object with several.
     """
     name = member or path.name
-    start = _read_head(Container(path, "text", member=member), 4096)
+    start = _read_head(Container(path, "text", member=member), 4096, check)
     compression = detect_compression(start)
     container = Container(path, "text", member=member, compression=compression)
-    head = _read_head(container, _HEAD)
+    head = _read_head(container, _HEAD, check)
     if head.startswith(b"PAR1"):
         return replace(container, kind="parquet")
     if head.startswith(b"ARROW1") or _ARROW_STREAM.match(head):
@@ -185,7 +211,7 @@ def recognize_file(path: Path, member: str = "", split: str = "train") -> Contai
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
     sample = head + _read_probes(path) if is_sampled else head
     container = replace(container, encoding=detect_encoding(sample, is_json=is_json))
-    head = _read_head(container, _HEAD)
+    head = _read_head(container, _HEAD, check)
     if not head.strip():
         raise file_error(
             path,
@@ -195,7 +221,7 @@ def recognize_file(path: Path, member: str = "", split: str = "train") -> Contai
             name=container.name,
         )
     return (
-        _recognize_json(container, head, name, split)
+        _recognize_json(container, head, name, split, check)
         or _recognize_table(container, head, name)
         or _recognize_text(container, head)
     )
@@ -231,10 +257,10 @@ def refuse_documents(path: Path, members: list[str]) -> None:
             raise file_error(path, "dataset.not_text", what, _AS_CSV, name=path.name)
 
 
-def _read_head(container: Container, size: int) -> bytes:
+def _read_head(container: Container, size: int, check: Check) -> bytes:
     """Return about the first `size` bytes of the content as UTF-8, or all if there are fewer."""
     parts: list[bytes] = []
-    with container.open() as stream:
+    with container.open(check) as stream:
         for chunk in stream.iter_chunks():
             parts.append(chunk)
             if (size := size - len(chunk)) <= 0:
@@ -256,7 +282,9 @@ def _read_probes(path: Path) -> bytes:
     return b"".join(parts)
 
 
-def _recognize_json(container: Container, head: bytes, name: str, split: str) -> Container | None:
+def _recognize_json(
+    container: Container, head: bytes, name: str, split: str, check: Check
+) -> Container | None:
     """Return the container if it is JSON; raises ProblemError where only its name says so."""
     is_named = json_kinds.is_named_json(name)
     if is_named and _JSON5.match(head):
@@ -270,8 +298,8 @@ def _recognize_json(container: Container, head: bytes, name: str, split: str) ->
     shape = json_kinds.detect_shape(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
         # A long row, or an object whose list of rows is near its end.
-        size = _OBJECT if b"\n" in head else MAX_ROW
-        head = _read_head(container, size)
+        size = _OBJECT if b"\n" in head else limits.ROW_BYTES
+        head = _read_head(container, size, check)
         shape = json_kinds.detect_shape(head, name, is_whole=len(head) < size, split=split)
     if shape is None and is_named:
         raise file_error(
@@ -312,6 +340,7 @@ def _check_layout(container: Container, shape: json_kinds.JsonShape) -> None:
 
 def _recognize_table(container: Container, head: bytes, name: str) -> Container | None:
     dialect = csv_tables.detect_dialect(head, name)
+    require_columns(container, len(dialect.columns) if dialect else 0)
     return replace(container, kind="csv", dialect=dialect) if dialect else None
 
 

@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_studio.core import limits
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -57,7 +58,7 @@ _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
 
 #: Shingled rows kept for the next comparison, and characters hashed in one go (some 60 bytes each).
 _KEPT = 2048
-_AT_ONCE = 100_000
+_AT_ONCE = LONGEST
 
 Sides = tuple[str, ...]
 
@@ -119,6 +120,7 @@ def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
     `sample` should have duplicates once. Boilerplate is ignored in comparisons, so that a long
     instruction before every question doesn't make the questions near duplicates.
     """
+    sample = _cut_sample(sample)
     if len(sample) < _COMMON_ROWS:
         return np.zeros(0, dtype=np.uint64)
     hashes, counts = np.unique(
@@ -126,6 +128,18 @@ def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
         return_counts=True,
     )
     return hashes[(counts >= _COMMON_ROWS) & (counts > _COMMON_SHARE * len(sample))]
+
+
+def _cut_sample(sample: Sequence[Sides]) -> list[Sides]:
+    """Return as many rows as may be in memory, at least `_COMMON_ROWS`, each cut to `LONGEST`."""
+    chosen: list[Sides] = []
+    size = 0
+    for sides in sample:
+        chosen.append(tuple(side[:LONGEST] for side in sides))
+        size += sum(map(len, chosen[-1]))
+        if size > limits.COMPARED_CHARACTERS and len(chosen) >= _COMMON_ROWS:
+            break
+    return chosen
 
 
 def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
@@ -221,6 +235,7 @@ class NearDuplicateSearch:
         """Take a function that returns the normalized sides of a row."""
         self._sides_of, self._common = sides_of, common
         self._kept: OrderedDict[int, tuple[Sides, list[Hashes]]] = OrderedDict()
+        self._size = 0  # characters of the rows that are kept
 
     def is_near_duplicate(self, one: int, other: int) -> bool:
         """Return whether every side of two rows is equal, or long enough and similar."""
@@ -245,8 +260,13 @@ class NearDuplicateSearch:
         else:
             sides = self._sides_of(index)
             self._kept[index] = (sides, hash_shingles(sides))
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._size += sum(map(len, sides))
+            # At least the two that are being compared.
+            while len(self._kept) > 2 and (
+                len(self._kept) > _KEPT or self._size > 4 * limits.COMPARED_CHARACTERS
+            ):
+                _, (dropped, _) = self._kept.popitem(last=False)
+                self._size -= sum(map(len, dropped))
         return self._kept[index]
 
 

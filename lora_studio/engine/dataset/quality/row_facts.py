@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.repairs import repair
@@ -52,7 +53,7 @@ RowId = tuple[int, int]
 
 #: Rows that boilerplate is detected from, rows from which several processes are used (each needs a
 #: second and 100 MB), and rows from which facts are stored in files.
-_SAMPLED = 1000
+_SAMPLED, _PASSES = 1000, 8
 _MANY = 10_000
 _IN_FILES = 200_000
 _MOST_PROCESSES = 8
@@ -285,14 +286,21 @@ def _find_boilerplate(
     """Return the boilerplate of rows from all over the dataset, duplicates counted once."""
     step = max(1, total // _SAMPLED)
     distinct: dict[Sides, None] = {}
+    size = 0
     reader = RowFactsReader(rows, fixes)
     for source, store in enumerate(rows.stores):
-        for index in range(0, len(store), step):
+        positions = range(0, len(store), step)
+        # In passes over the whole source, so that a sample of long rows is from all over it, too.
+        for index in (index for start in range(_PASSES) for index in positions[start::_PASSES]):
             job.check()
+            if size > 4 * limits.COMPARED_CHARACTERS:
+                break
             try:
-                distinct[normalize_sides(reader.read_sample(source, index))] = None
+                sides = normalize_sides(reader.read_sample(source, index))
             except UnusableRow:
                 continue
+            distinct[sides] = None
+            size += sum(map(len, sides))
     return find_boilerplate(list(distinct))
 
 

@@ -29,10 +29,23 @@ from lora_studio.core.dataset.formats.values import (
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
-from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, parse_values, write_row
+from lora_studio.engine.dataset.files.blocks import (
+    JudgedRow,
+    LocatedRow,
+    RowBlock,
+    group_rows,
+    parse_values,
+    write_row,
+)
 from lora_studio.engine.dataset.reasons import SkipReason, load_reason
 from lora_studio.engine.dataset.rows.links import LinkColumns, RowLinks
-from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts, read_batch_at
+from lora_studio.engine.dataset.rows.store import (
+    RowStore,
+    RowWriter,
+    ScanFacts,
+    read_batch_at,
+    sample_rows,
+)
 from lora_studio.engine.runtime.channel import JobContext
 
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
@@ -42,8 +55,8 @@ _MESSAGES = "messages"
 _BESIDE = (
     "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking", "reasoning",
 )  # fmt: skip
-#: Rows that a reading is detected from; how much larger all rows may become: factor and free bytes.
-_TRIED, _MOST_GROWTH, _FREE = 500, 16, 64 * 1024 * 1024
+#: How much larger all rows may become: factor and free bytes.
+_MOST_GROWTH, _FREE = 16, 64 * 1024 * 1024
 #: Batches of rows in memory at a time, of 4 MB each.
 _MAPPED = 12
 
@@ -106,7 +119,7 @@ def _write_joined(
     """Replace the store's file by one whose rows begin with their conversations."""
     file = store.folder / "rows.chained"
     with RowWriter(file) as writer:
-        for block in _Chains(store, links, reading).iter_blocks():
+        for block in _Chains(store, links, reading).iter_blocks(job):
             writer.write(block)
             job.report_progress("joining conversations", writer.rows, len(store), "rows")
     file.replace(store.file)
@@ -152,9 +165,7 @@ class _Reading:
 
 def _choose_reading(store: RowStore) -> _Reading | None:
     """Return how the rows are read, None where they are not turns."""
-    step = max(1, len(store) // _TRIED)
-    rows = [store.read_raw(position).values for position in range(0, len(store), step)]
-    usable = [values for values in rows if values is not None]
+    usable = [row.values for row in sample_rows(store) if row.values is not None]
     verdict = detect(usable, store.facts.columns)
     columns = profile_columns(usable, store.facts.columns)
     role = find_column(columns, _ROLES, "text")
@@ -184,23 +195,23 @@ class _Chains:
         self._said = functools.lru_cache(maxsize=4096)(self._read_earlier_turn)
         self._best = self._get_best_ranks()
 
-    def iter_blocks(self) -> Iterator[RowBlock]:
-        """Yield all rows in order, block by block."""
+    def iter_blocks(self, job: JobContext) -> Iterator[RowBlock]:
+        """Yield all rows in order, block by block; raises CancelledError."""
         try:
-            for index, (_, start) in enumerate(self._store.facts.batches):
-                yield self._block(self._read_batch(index), start)
+            yield from group_rows(self._iter_rows(job))
         finally:  # mapped batches would keep the file open
             self._said.cache_clear()
             self._batches.clear()
             self._file.close()
 
-    def _block(self, batch: pa.RecordBatch, start: int) -> RowBlock:
-        block = RowBlock()
-        named = (batch.column(name).to_pylist() for name in ("line", "offset", "fault"))
-        for position, (line, offset, fault) in enumerate(zip(*named, strict=True), start):
-            raw, reason = (b"", load_reason(fault)) if fault else self._join_row(position)
-            block.add(raw, line, offset, reason)
-        return block
+    def _iter_rows(self, job: JobContext) -> Iterator[LocatedRow]:
+        for index, (_, start) in enumerate(self._store.facts.batches):
+            batch = self._read_batch(index)
+            named = (batch.column(name).to_pylist() for name in ("line", "offset", "fault"))
+            for position, (line, offset, fault) in enumerate(zip(*named, strict=True), start):
+                job.check()
+                raw, reason = (b"", load_reason(fault)) if fault else self._join_row(position)
+                yield raw, line, offset, reason
 
     def _read_batch(self, index: int) -> pa.RecordBatch:
         """Return a batch of the mapped file, whose pages count as memory while they are mapped."""

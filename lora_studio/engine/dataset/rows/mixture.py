@@ -21,11 +21,8 @@ from lora_studio.core.protocol.events import SourceFound
 from lora_studio.engine.dataset.reasons import NO_FORMAT
 from lora_studio.engine.dataset.rows.hashing import mix64
 from lora_studio.engine.dataset.rows.scan import open_store
-from lora_studio.engine.dataset.rows.store import RawRow, RowStore
+from lora_studio.engine.dataset.rows.store import RawRow, RowStore, sample_rows
 from lora_studio.engine.runtime.channel import JobContext
-
-#: Rows that a format is detected from, and the number of batches that they are taken from.
-_EVIDENCE, _BATCHES = 500, 20
 
 #: Rows to search for an example for the mapping, and its maximum length in characters.
 _EXAMPLES, _LONGEST = 20, 65_536
@@ -166,22 +163,6 @@ def _get_location(store: RowStore, row: RawRow) -> Where:
         line=row.line or None,
         row=row.number,
     )
-
-
-def sample_rows(store: RowStore) -> list[RawRow]:
-    """Return readable rows from all over a source, from some batches only: reading one is costly."""
-    count = len(store.facts.batches)
-    batches = sorted({round(index * (count - 1) / (_BATCHES - 1)) for index in range(_BATCHES)})
-    per_batch = -(-_EVIDENCE // len(batches))
-    sample = []
-    for batch in batches:
-        rows = store.read_batch(batch).num_rows
-        first = store.facts.batches[batch][1]
-        for index in range(0, rows, max(1, rows // per_batch)):
-            row = store.read_raw(first + index)
-            if row.values is not None:
-                sample.append(row)
-    return sample
 
 
 def describe_source(source: DataSource, store: RowStore, verdict: FormatVerdict) -> SourceFound:

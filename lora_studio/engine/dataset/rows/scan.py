@@ -15,13 +15,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
+from lora_studio.engine.dataset.files.archives import Allowance, Check
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.readers import read_blocks
-from lora_studio.engine.dataset.files.sniffing import Container, file_error, open_stream
+from lora_studio.engine.dataset.files.sniffing import (
+    Container,
+    file_error,
+    open_stream,
+    require_columns,
+)
 from lora_studio.engine.dataset.rows import scan_cache
 from lora_studio.engine.dataset.rows.chains import join_conversations
 from lora_studio.engine.dataset.rows.sources import SourceFiles, find_files
@@ -36,7 +43,10 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Increase this whenever a scan of the same file would give a different result.
-VERSION = 15
+VERSION = 16
+
+#: Problems of a file as a whole, for which even its first rows aren't used.
+_REFUSED = ("dataset.expands", "dataset.too_many_columns", "dataset.too_much_memory")
 
 
 @dataclass(frozen=True)
@@ -72,17 +82,21 @@ def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRow
         return FirstRows(first, store.facts.columns, store.title, is_all=True)
     notes = ReadNotes()
     rows: list[RawRow] = []
+    size = 0
     titles: list[Text] = []
     damage: ProblemError | None = None
     for container in files.iter_containers(job):
         titles.append(container.title)
         try:
-            for block, _ in _iter_blocks(container, notes):
+            for block, _ in _iter_blocks(container, notes, job.check):
                 rows += _to_raw_rows(block, len(rows) + 1, count - len(rows))
                 notes.rows += len(block)
-                if len(rows) == count:
+                size += sum(map(len, block.raws))
+                if len(rows) == count or size > limits.SAMPLE_BYTES:
                     return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), False)
         except ProblemError as error:  # the scan reports it, and reads the other files too
+            if _is_refused(error):
+                raise
             damage = damage or error
     if not rows:
         raise damage or _empty_source_error(source)
@@ -121,6 +135,7 @@ class _Scan:
         self._scanned: list[ScannedFile] = []
         sizes = {one.file: one.file.stat().st_size for one in files.candidates}
         self._total, self._done = sum(sizes.values()), 0.0
+        self._allowances = {file: Allowance(file) for file in sizes}
 
     def run(self) -> ScanFacts:
         """Write the rows; raises ProblemError when there are none, or no disk space for them."""
@@ -149,21 +164,23 @@ class _Scan:
         end = _End()
         self._problems += _iter_known_problems(container)
         try:
-            for block, position in _iter_blocks(container, self._notes, end):
+            for block, position in _iter_blocks(container, self._notes, self._job.check, end):
                 self._job.report_progress(
                     "reading rows", self._done + position, self._total, "bytes"
                 )
+                size = sum(map(len, block.raws)) + limits.ROW_COST * len(block)
+                self._allowances[container.path].add(size)
                 if len(block):
                     writer.write(block)
                     self._notes.rows += len(block)
         except ProblemError as error:
-            if is_only and self._notes.rows == first:
+            if (is_only and self._notes.rows == first) or _is_refused(error):
                 raise
             self._problems += [
                 problem.model_copy(update={"severity": "warning"}) for problem in error.problems
             ]
         if not end.sha256:  # the reader gave up before the end
-            with open_stream(container.path, container.member) as stream:
+            with open_stream(container.path, container.member, check=self._job.check) as stream:
                 end.sha256 = stream.compute_sha256()
         if end.broken:
             self._problems.append(_truncated_file_problem(container, end.broken))
@@ -196,22 +213,35 @@ class _End:
 
 
 def _iter_blocks(
-    container: Container, notes: ReadNotes, end: _End | None = None
+    container: Container, notes: ReadNotes, check: Check, end: _End | None = None
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows with the bytes of the file read so far; the rest goes to `end`."""
+    for block, position in _iter_all_blocks(container, notes, check, end):
+        require_columns(container, len(notes.columns))
+        yield block, position
+
+
+def _iter_all_blocks(
+    container: Container, notes: ReadNotes, check: Check, end: _End | None
+) -> Iterator[tuple[RowBlock, float]]:
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        for block, share in read_columnar_blocks(container, notes, scan_cache.create_scan_folder):
+        scratch = scan_cache.create_scan_folder
+        for block, share in read_columnar_blocks(container, notes, scratch, check):
             yield block, share * size
         if end is not None:
-            with container.open() as stream:
+            with container.open(check) as stream:
                 end.sha256 = stream.compute_sha256()
         return
-    with container.open() as stream:
+    with container.open(check) as stream:
         for block in read_blocks(container, stream, notes):
             yield block, stream.position
         if end is not None:
             end.sha256, end.broken = stream.compute_sha256(), stream.broken
+
+
+def _is_refused(error: ProblemError) -> bool:
+    return error.problems[0].code in _REFUSED
 
 
 def _to_raw_rows(block: RowBlock, number: int, most: int) -> list[RawRow]:

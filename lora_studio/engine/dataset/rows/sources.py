@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Text, text
@@ -24,8 +25,6 @@ from lora_studio.engine.dataset.files.sniffing import (
 from lora_studio.engine.hub import datasets
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Maximum number of files in a folder; one with more was probably chosen by mistake.
-_MOST_FILES = 100_000
 _NAMED = 5
 
 _DESCRIPTION = re.compile(
@@ -72,7 +71,9 @@ class SourceFiles:
         for number, candidate in enumerate(self.candidates):
             job.report_progress("looking at files", number, len(self.candidates), "files")
             try:
-                container = recognize_file(candidate.file, candidate.member, self.source.split)
+                container = recognize_file(
+                    candidate.file, candidate.member, self.source.split, job.check
+                )
             except ProblemError as error:
                 if len(self.candidates) == 1:
                     raise
@@ -117,8 +118,9 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     files = _get_local_files(source, result, job)
     members: list[FileCandidate] = []
     for file, name in files:
+        job.check()
         try:
-            members += _iter_members(file, name)
+            members += _iter_members(file, name, job)
         except ProblemError as error:
             if len(files) == 1:
                 raise
@@ -142,7 +144,7 @@ def _get_local_files(
     if source.is_hub and not path.exists():
         return datasets.download_dataset(source, job)
     if path.is_dir():
-        return _walk_folder(path, result)
+        return _walk_folder(path, result, job)
     if path.is_file():
         return [(path, path.name)]
     if path.exists():
@@ -162,27 +164,39 @@ def _get_local_files(
     )
 
 
-def _walk_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
+def _walk_folder(folder: Path, result: SourceFiles, job: JobContext) -> list[tuple[Path, str]]:
     """Return the files of a folder and its subfolders, except those that can't be opened."""
     if error := _get_access_error(folder):
         raise unreadable_error(folder, error)
     files: list[tuple[Path, str]] = []
-    for path in sorted(folder.rglob("*")):
+    for path in _list_folder(folder, job):
         if path.is_file():
             files.append((path, path.relative_to(folder).as_posix()))
-            if len(files) > _MOST_FILES:
+            if len(files) > limits.FOLDER_FILES:
                 raise file_error(
                     folder,
                     "dataset.too_many_files",
                     "{folder} has more than {most} files.",
                     "Choose the folder that contains only the data.",
                     folder=folder.name,
-                    most=_MOST_FILES,
+                    most=limits.FOLDER_FILES,
                 )
         elif path.is_dir() and _get_access_error(path):
             name = path.relative_to(folder).as_posix()
             result.left_out.append((name, text("no permission to open the folder")))
     return files
+
+
+def _list_folder(folder: Path, job: JobContext) -> list[Path]:
+    """Return all that is in a folder and its subfolders, in order; no more than is refused anyway."""
+    paths: list[Path] = []
+    for path in folder.rglob("*"):
+        if len(paths) % 256 == 0:
+            job.check()
+        paths.append(path)
+        if len(paths) > 2 * limits.FOLDER_FILES:
+            break
+    return sorted(paths)
 
 
 def _get_access_error(folder: Path) -> OSError | None:
@@ -194,10 +208,10 @@ def _get_access_error(folder: Path) -> OSError | None:
         return error
 
 
-def _iter_members(file: Path, name: str) -> Iterator[FileCandidate]:
+def _iter_members(file: Path, name: str, job: JobContext) -> Iterator[FileCandidate]:
     """Yield the file itself, or the members of a ZIP or tar archive."""
     try:
-        entries = archives.list_entries(file)
+        entries = archives.list_entries(file, job.check)
     except FAULTS as error:
         raise unreadable_error(file, error) from error
     if entries is None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.events import Skipped
@@ -29,6 +30,8 @@ Positions = NDArray[np.int64]
 _TREES = "trees"
 #: Row numbers listed for each fault.
 _NAMED_ROWS = 10
+#: Rows that are sampled from all over a source, and batches that they come from.
+_SAMPLED, _BATCHES = 500, 20
 
 SCHEMA = pa.schema(
     [
@@ -250,6 +253,25 @@ class RowStore:
                 return file.read(size).decode("utf-8", "replace").strip()
         except OSError:
             return ""
+
+
+def sample_rows(store: RowStore) -> list[RawRow]:
+    """Return readable rows from all over a source, from some batches only: reading one is costly."""
+    count = len(store.facts.batches)
+    numbers = sorted({round(index * (count - 1) / (_BATCHES - 1)) for index in range(_BATCHES)})
+    per_batch = -(-_SAMPLED // len(numbers))
+    sample: list[RawRow] = []
+    size = 0
+    for number in numbers:
+        rows = store.read_batch(number).num_rows
+        first = store.facts.batches[number][1]
+        for index in range(0, rows, max(1, rows // per_batch)):
+            row = store.read_raw(first + index)
+            if row.values is not None:
+                sample.append(row)
+                if (size := size + len(row.raw)) > limits.SAMPLE_BYTES:
+                    return sample
+    return sample
 
 
 def read_batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:

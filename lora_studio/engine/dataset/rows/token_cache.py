@@ -15,17 +15,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
@@ -48,6 +50,8 @@ from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 CHUNK = 2048
 BATCH = 256
 _HELD_TOKENS = 4_000_000
+#: Bytes of rows that are tokenized before a cancel is heeded.
+_PART_BYTES = 1_000_000
 
 #: Rows from which several processes are worth their start.
 MANY = 20_000
@@ -181,12 +185,27 @@ class _Work:
             for at in range(begin, end, BATCH):
                 if job is not None:
                     job.report_progress(_STAGE, done + at - begin, total, "rows")
-                elif process_pool.is_cancelled():
-                    raise CancelledError
                 rows = list(range(at, min(at + BATCH, end)))
-                self._tokenize_batch(rows, writer, result, digest)
+                for part in self._iter_small_parts(rows):
+                    self._check(job)
+                    self._tokenize_batch(part, writer, result, digest)
         result.digest = digest.hexdigest()
         return result
+
+    @staticmethod
+    def _check(job: JobContext | None) -> None:
+        if job is not None:
+            job.check()
+        elif process_pool.is_cancelled():
+            raise CancelledError
+
+    def _iter_small_parts(self, rows: list[int]) -> Iterator[list[int]]:
+        """Yield consecutive rows in parts of about `_PART_BYTES`: long rows take seconds each."""
+        raws = self.part.store.data.data.slice(rows[0], len(rows)).column("raw")
+        sizes = pc.fill_null(pc.binary_length(raws), 0).to_numpy()
+        ends = np.cumsum(sizes) // _PART_BYTES
+        for start, end in itertools.pairwise([0, *(np.flatnonzero(np.diff(ends)) + 1), len(rows)]):
+            yield rows[start:end]
 
     def _tokenize_batch(
         self, rows: list[int], writer: _Writer, result: _Result, digest: hashlib._Hash

@@ -697,8 +697,9 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
         "import os, sys\n"
         "from lora_studio.core.dataset.spec import DataSource\n"
         "from lora_studio.engine.dataset.rows.sources import find_files\n"
+        "from tests.helpers.recorded_job import recorded_job\n"
         "os.getuid() or os.setuid(65534)\n"
-        "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), None).left_out))"
+        "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), recorded_job()[0]).left_out))"
     )
     for folder in (tmp_path, *tmp_path.parents):  # pytest creates them for the user only
         if folder.stat().st_mode & 0o777 != 0o700:

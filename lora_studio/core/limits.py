@@ -1,0 +1,239 @@
+"""Every bound on what this program reads from files and servers that somebody else controls.
+
+`LIMITS` lists them with their units and reasons; `packaging/reference.py` writes it as a page of the
+documentation. A bound is generous for real data, and small enough that reading needs less than 1 GB of
+memory and heeds a cancel within two seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Unit = Literal["bytes", "characters", "items", "levels", "seconds", "times"]
+_Value = TypeVar("_Value", int, float)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One bound: on what, its value, and why it isn't smaller or larger."""
+
+    group: str
+    subject: str
+    value: float
+    unit: Unit
+    reason: str
+
+
+LIMITS: list[Limit] = []
+
+_FILES, _DATA = "Files", "Datasets"
+_MODELS, _TEMPLATES = "Models and adapters", "Chat templates and TEMPLATEs"
+_PROJECTS, _PROCESSES = "Projects", "Processes"
+
+
+def _limit(group: str, subject: str, value: _Value, unit: Unit, reason: str) -> _Value:
+    """Add a bound to the table and return its value."""
+    LIMITS.append(Limit(group, subject, value, unit, reason))
+    return value
+
+
+# --- any file -------------------------------------------------------------------------------------
+
+SMALL_FILE = _limit(
+    _FILES, "A file of settings, a record of a run, or a model card", 16_000_000, "bytes",
+    "The largest known have 1 MB.",
+)  # fmt: skip
+LARGE_FILE = _limit(
+    _FILES, "A tokenizer, an index of weights, or a list of answers", 256_000_000, "bytes",
+    "The largest tokenizers have 35 MB.",
+)  # fmt: skip
+JSON_VALUES = _limit(
+    _FILES, "Values in a JSON file", 8_000_000, "items",
+    "A tokenizer with 260,000 tokens has 2 million. Each takes about 70 bytes of memory.",
+)  # fmt: skip
+
+# --- datasets -------------------------------------------------------------------------------------
+
+ROW_BYTES = _limit(
+    _DATA, "One row", 8_000_000, "bytes",
+    "About two million tokens, which is more than models read at once.",
+)  # fmt: skip
+ROW_VALUES = _limit(
+    _DATA, "Values in one row, nested ones included", 200_000, "items",
+    "A turn is three values.",
+)  # fmt: skip
+ROW_DEPTH = _limit(
+    _DATA, "Lists and objects inside each other in one row", 100, "levels",
+    "Rows have up to ten, trees of replies a few dozen. Python allows a thousand.",
+)  # fmt: skip
+ROW_TURNS = _limit(
+    _DATA, "Turns in one row", 10_000, "items",
+    "Long role plays have a thousand. The time for a chat template grows with the square.",
+)  # fmt: skip
+COLUMNS = _limit(
+    _DATA, "Columns of one source", 10_000, "items",
+    "Tables of texts have up to a hundred.",
+)  # fmt: skip
+LITERAL = _limit(
+    _DATA, "A list or object that a table's cell spells out as text", 1_000_000, "characters",
+    "Parsing a Python literal takes a hundred times its size of memory.",
+)  # fmt: skip
+DOCUMENT_BYTES = _limit(
+    _DATA, "A JSON file of columns, which has to be read at once", 128_000_000, "bytes",
+    "It is in memory twice.",
+)  # fmt: skip
+DOCUMENT_VALUES = _limit(
+    _DATA, "Values in a JSON file of columns", 2_000_000, "items",
+    "Each takes about 70 bytes of memory. JSON lines and Parquet have no such limit.",
+)  # fmt: skip
+SAMPLE_BYTES = _limit(
+    _DATA, "Rows in memory while the format is detected or the first rows are shown", 32_000_000,
+    "bytes", "500 rows are enough to detect a format; most have a few thousand bytes.",
+)  # fmt: skip
+FOLDER_FILES = _limit(
+    _DATA, "Files in a folder of data", 100_000, "items",
+    "A folder with more was probably chosen by mistake.",
+)  # fmt: skip
+ARCHIVE_FILES = _limit(
+    _DATA, "Files in a ZIP or tar archive", 20_000, "items",
+    "Each is opened several times to see what it contains.",
+)  # fmt: skip
+ARCHIVE_HEADER = _limit(
+    _DATA, "The header of an entry in a tar archive", 8_000_000, "bytes",
+    "It contains a path and a few attributes. Contents are read in smaller pieces.",
+)  # fmt: skip
+EXPANSION_FREE = _limit(
+    _DATA, "Content of a packed file, whatever the size of the file", 100_000_000, "bytes",
+    "Small files may contain a few equal rows.",
+)  # fmt: skip
+EXPANSION = _limit(
+    _DATA, "Content of a packed file, as a multiple of its size", 100, "times",
+    "Texts are packed to a third or a tenth of their size, repetitive ones to a fiftieth.",
+)  # fmt: skip
+ROW_COST = _limit(
+    _DATA, "What a row counts toward the content, in addition to its own size", 200, "bytes",
+    "Rows without any content take memory and time, too.",
+)  # fmt: skip
+PAGE_BYTES = _limit(
+    _DATA, "One column of a row group in Parquet, or one batch in Arrow, unpacked", 256_000_000,
+    "bytes", "It is unpacked as a whole. Writers use 1 MB to 128 MB.",
+)  # fmt: skip
+COMPARED_CHARACTERS = _limit(
+    _DATA, "Text in memory while rows are compared for near duplicates", 4_000_000, "characters",
+    "Each character takes about 60 bytes while it is hashed.",
+)  # fmt: skip
+
+# --- models and adapters --------------------------------------------------------------------------
+
+WEIGHTS_HEADER = _limit(
+    _MODELS, "The header of a safetensors file", 32_000_000, "bytes",
+    "A file with 100,000 tensors has 12 MB.",
+)  # fmt: skip
+GGUF_TEXT = _limit(
+    _MODELS, "One text in the header of a GGUF file", 16_000_000, "bytes",
+    "Chat templates have up to 100 kB.",
+)  # fmt: skip
+GGUF_DEPTH = _limit(
+    _MODELS, "Lists inside lists in the header of a GGUF file", 2, "levels",
+    "The format has none.",
+)  # fmt: skip
+FRONT_MATTER = _limit(
+    _MODELS, "The front matter of a model card", 1_000_000, "characters",
+    "The largest have a few ten thousand.",
+)  # fmt: skip
+PATTERN = _limit(
+    _MODELS, "A pattern of module names in an adapter", 2000, "characters",
+    "Patterns that list modules one by one have a few hundred.",
+)  # fmt: skip
+PATTERN_REPEATS = _limit(
+    _MODELS, "Unlimited repetitions in a pattern of module names", 3, "items",
+    "Each multiplies the time by the length of a name.",
+)  # fmt: skip
+CODE_FILES = _limit(
+    _MODELS, "Python files in the folder of a model that needs its own code", 500, "items",
+    "Models have up to thirty.",
+)  # fmt: skip
+CODE_BYTES = _limit(
+    _MODELS, "Python code in the folder of a model", 20_000_000, "bytes",
+    "Models have up to 1 MB.",
+)  # fmt: skip
+LLAMA_CPP_FILES = _limit(
+    _MODELS, "Programs and libraries in a folder of llama.cpp", 5000, "items",
+    "A checkout has about 300; builds add their libraries.",
+)  # fmt: skip
+LLAMA_CPP_DEPTH = _limit(
+    _MODELS, "Folders inside each other in a folder of llama.cpp", 30, "levels",
+    "More mean a link that leads back to a parent folder.",
+)  # fmt: skip
+
+# --- templates ------------------------------------------------------------------------------------
+
+TEMPLATE_LENGTH = _limit(
+    _TEMPLATES, "A text or list that a chat template builds", 16_000_000, "characters",
+    "The longest conversations have a million.",
+)  # fmt: skip
+TEMPLATE_TOTAL = _limit(
+    _TEMPLATES, "All texts and lists that one rendering builds", 512_000_000, "characters",
+    "Templates that append to one text build it again with each turn.",
+)  # fmt: skip
+TEMPLATE_STEPS = _limit(
+    _TEMPLATES, "Loop rounds and calls of one rendering", 5_000_000, "items",
+    "A thousand turns with tools take a few ten thousand.",
+)  # fmt: skip
+TEMPLATE_SECONDS = _limit(
+    _TEMPLATES, "One rendering of a chat template", 20.0, "seconds",
+    "Ordinary conversations take a millisecond.",
+)  # fmt: skip
+TEMPLATE_INDENT = _limit(
+    _TEMPLATES, "Indentation of JSON in a chat template", 64, "characters",
+    "Templates use two or four.",
+)  # fmt: skip
+DERIVATION_SECONDS = _limit(
+    _TEMPLATES, "Deriving a TEMPLATE from a chat template", 180.0, "seconds",
+    "The largest known templates take ten seconds on one slow core.",
+)  # fmt: skip
+RENDERING_SECONDS = _limit(
+    _TEMPLATES, "Rendering a TEMPLATE", 30.0, "seconds",
+    "Most take a moment.",
+)  # fmt: skip
+TEMPLATE_MEMORY = _limit(
+    _TEMPLATES, "Memory of the process that derives or renders a TEMPLATE", 2 << 30, "bytes",
+    "The largest known templates take 150 MB.",
+)  # fmt: skip
+GO_DEPTH = _limit(
+    _TEMPLATES, "TEMPLATEs that call each other", 100_000, "levels",
+    "The limit of Go, with which Ollama renders them.",
+)  # fmt: skip
+GO_NESTING = _limit(
+    _TEMPLATES, "Blocks inside each other in a TEMPLATE", 200, "levels",
+    "The largest known templates have a dozen. Python allows a thousand.",
+)  # fmt: skip
+
+# --- projects -------------------------------------------------------------------------------------
+
+SETTING_ENTRIES = _limit(
+    _PROJECTS, "Entries of a list in a setting", 1000, "items",
+    "The window shows each entry.",
+)  # fmt: skip
+PATH_BYTES = _limit(
+    _PROJECTS, "A path in a setting", 4000, "bytes",
+    "The limit of every supported file system.",
+)  # fmt: skip
+NAME_BYTES = _limit(
+    _PROJECTS, "A file name in a setting", 255, "bytes",
+    "The limit of every supported file system.",
+)  # fmt: skip
+
+# --- processes ------------------------------------------------------------------------------------
+
+READER_MEMORY = _limit(
+    _PROCESSES, "Memory that one question may add to a worker that reads foreign files", 4_000_000_000,
+    "bytes",
+    "Reading needs less than 1 GB within the other limits, comparing two million rows as much again. "
+    "On a computer with less than 8 GB, it is half of the memory.",
+)  # fmt: skip
+CANCEL_SECONDS = _limit(
+    _PROCESSES, "Time in which a worker responds to a cancel before it is ended", 10.0, "seconds",
+    "Trainings save a checkpoint first.",
+)  # fmt: skip
