@@ -1314,6 +1314,10 @@
             <translation>Wählen Sie eine Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
+            <source>Choose a file with one row per line and one column per field. A table may be transposed, or use another delimiter.</source>
+            <translation>Wähle eine Datei mit einer Zeile pro Datensatz und einer Spalte pro Feld. Vielleicht ist die Tabelle vertauscht (transponiert) oder verwendet ein anderes Trennzeichen.</translation>
+        </message>
+        <message>
             <source>Choose a file with rows of text.</source>
             <translation>Wählen Sie eine Datei mit Textzeilen.</translation>
         </message>
@@ -1460,6 +1464,10 @@
         <message>
             <source>Choose an adapter folder</source>
             <translation>Adapterordner wählen</translation>
+        </message>
+        <message>
+            <source>Choose an archive that contains only the data, or unpack it and choose the folder.</source>
+            <translation>Wähle ein Archiv, das nur die Daten enthält, oder entpacke es und wähle den Ordner.</translation>
         </message>
         <message>
             <source>Choose an existing row.</source>
@@ -3441,6 +3449,10 @@
         <message>
             <source>If you trust its author, turn on “Trust remote code”. Otherwise choose another model.</source>
             <translation>Wenn Sie dem Autor vertrauen, schalten Sie „Remote-Code vertrauen“ ein. Wählen Sie sonst ein anderes Modell.</translation>
+        </message>
+        <message>
+            <source>If you trust the file, unpack it yourself or save its rows as JSON lines, and choose the result.</source>
+            <translation>Wenn du der Datei vertraust, entpacke sie selbst oder speichere ihre Zeilen als JSON Lines, und wähle das Ergebnis.</translation>
         </message>
         <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
@@ -10750,6 +10762,10 @@
             <translation>der Header ist zu lang</translation>
         </message>
         <message>
+            <source>the header of an entry is too large</source>
+            <translation>der Kopf eines Eintrags ist zu groß</translation>
+        </message>
+        <message>
             <source>the history is not a list of pairs</source>
             <translation>der Verlauf ist keine Liste von Paaren</translation>
         </message>
@@ -10874,6 +10890,14 @@
             <translation>die Zeile hat mehr als {limit} Tokens</translation>
         </message>
         <message>
+            <source>the row has more than {limit} turns</source>
+            <translation>die Zeile hat mehr als {limit} Beiträge</translation>
+        </message>
+        <message>
+            <source>the row has more than {limit} values</source>
+            <translation>die Zeile hat mehr als {limit} Werte</translation>
+        </message>
+        <message>
             <source>the row is a Python literal or has extra commas; it is read anyway</source>
             <translation>die Zeile ist ein Python-Literal oder hat überzählige Kommas; sie wird trotzdem gelesen</translation>
         </message>
@@ -10890,8 +10914,8 @@
             <translation>die Zeile ist extrem lang</translation>
         </message>
         <message>
-            <source>the row is larger than 64 MB</source>
-            <translation>die Zeile ist größer als 64 MB</translation>
+            <source>the row is larger than {limit:size}</source>
+            <translation>die Zeile ist größer als {limit:size}</translation>
         </message>
         <message>
             <source>the row is nested too deeply</source>
@@ -10936,6 +10960,10 @@
         <message>
             <source>the row's columns differ from those of most rows</source>
             <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
+        </message>
+        <message>
+            <source>the rows of its article repeat too much text</source>
+            <translation>die Zeilen dieses Artikels wiederholen zu viel Text</translation>
         </message>
         <message>
             <source>the run no longer exists</source>
@@ -11741,12 +11769,20 @@
             <translation>{name} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
+            <source>{name} contains more than {most} files.</source>
+            <translation>{name} enthält mehr als {most} Dateien.</translation>
+        </message>
+        <message>
             <source>{name} contains other lists of rows, which aren't used: {lists}.</source>
             <translation>{name} enthält weitere Listen von Zeilen, die nicht verwendet werden: {lists}.</translation>
         </message>
         <message>
             <source>{name} contains text, not the table that its extension suggests.</source>
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
+        </message>
+        <message>
+            <source>{name} has more than {most} columns.</source>
+            <translation>{name} hat mehr als {most} Spalten.</translation>
         </message>
         <message>
             <source>{name} has no rows.</source>
@@ -11927,6 +11963,10 @@
         <message>
             <source>{name} is too large: a file with this layout has to be read into memory at once.</source>
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
+        </message>
+        <message>
+            <source>{name} unpacks to more than {most:size}, over {times} times its size. It may be a decompression bomb.</source>
+            <translation>{name} ergibt entpackt mehr als {most:size}, also mehr als das {times}-Fache der Dateigröße. Es könnte eine Dekompressionsbombe sein.</translation>
         </message>
         <message>
             <source>{name}, {width} × {height} pixels</source>
