@@ -15,7 +15,7 @@ _Value = TypeVar("_Value", int, float)
 
 
 @dataclass(frozen=True)
-class Limit:
+class InputLimit:
     """One bound: on what, its value, and why it isn't smaller or larger."""
 
     group: str
@@ -25,7 +25,7 @@ class Limit:
     reason: str
 
 
-LIMITS: list[Limit] = []
+LIMITS: list[InputLimit] = []
 
 _FILES, _DATA = "Files", "Datasets"
 _MODELS, _TEMPLATES = "Models and adapters", "Chat templates and TEMPLATEs"
@@ -34,7 +34,7 @@ _PROJECTS, _PROCESSES = "Projects", "Processes"
 
 def _limit(group: str, subject: str, value: _Value, unit: Unit, reason: str) -> _Value:
     """Add a bound to the table and return its value."""
-    LIMITS.append(Limit(group, subject, value, unit, reason))
+    LIMITS.append(InputLimit(group, subject, value, unit, reason))
     return value
 
 
