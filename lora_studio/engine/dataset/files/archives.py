@@ -157,9 +157,6 @@ class _TarStream(io.RawIOBase):
             self._file.seek(position)
         return int(self._file.tell())
 
-    def tell(self) -> int:
-        return int(self._file.tell())
-
 
 def _is_tar(path: Path, check: Check) -> bool:
     try:
