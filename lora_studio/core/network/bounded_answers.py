@@ -155,9 +155,14 @@ class _BoundedStream(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         chunks = iter(self._stream)
         while True:
-            connections.limit_receiving(self._get_deadline())
+            deadline = self._get_deadline()
+            connections.limit_receiving(deadline)
             try:
                 chunk = next(chunks, None)
+            except httpx.ReadTimeout as error:
+                if deadline is None or time.monotonic() < deadline:
+                    raise
+                raise UntrustedAnswerError("the server takes too long to answer") from error
             finally:
                 connections.limit_receiving(None)
             if chunk is None:

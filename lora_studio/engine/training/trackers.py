@@ -298,6 +298,9 @@ class _WeightsAndBiases(AppendOnlySink):
 
         # Its own program makes the connections: only its own switch keeps it offline.
         is_online = not offline.is_on() and ("WANDB_MODE" in os.environ or bool(wandb.api.api_key))
+        if is_online and os.environ.get("WANDB_MODE", "online") in ("online", "shared"):
+            address = urlsplit(wandb.api.settings("base_url"))
+            note_contact(address.hostname or "?", address.port or 443, Purpose.WANDB)
         settings = wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True)
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", info.project.name),
@@ -309,9 +312,6 @@ class _WeightsAndBiases(AppendOnlySink):
             mode=None if is_online else "offline",
             settings=settings,
         )
-        if not self._run.offline and not self._run.disabled:
-            address = urlsplit(self._run.settings.base_url)
-            note_contact(address.hostname or "?", address.port or 443, Purpose.WANDB)
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

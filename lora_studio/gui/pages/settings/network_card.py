@@ -52,7 +52,12 @@ class NetworkCard(Card):
         self.contacts = _Table()
         self.none = label(tr("No host was contacted since this window opened."), "muted", wrap=True)
         self.note = label(
-            tr("The record of the last 7 days is kept on this computer only."), "caption", wrap=True
+            tr(
+                "The record of the last 7 days is kept on this computer only. Amounts of data are unknown "
+                "(–) for uv and Weights & Biases."
+            ),
+            "caption",
+            wrap=True,
         )
         self.update_button = button(tr("Update"), self.refresh, kind="link")
         self.clear_button = button(tr("Delete record"), self._clear, kind="link")

@@ -1,0 +1,124 @@
+"""Hubs and Ollama servers that answer without an end, nested too deeply, or elsewhere: each has a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.network.bounded_answers import AnswerLimits
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.commands import SearchModels
+from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.export.ollama import store
+from lora_studio.engine.hub import account, client, search
+from tests.helpers.raw_server import OK, Script, drip, repeat, serve
+from tests.helpers.recorded_job import recorded_job
+
+DEEP = b"[" * 200_000
+LINE = b'{"message": {"role": "assistant", "content": "word "}, "done": false}\n'
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of a second instead of minutes, and of less than a megabyte."""
+    api = AnswerLimits(max_bytes=500_000, first_seconds=1.0, seconds=1.0)
+    lines = AnswerLimits(max_bytes=500_000, first_seconds=1.0, line_bytes=50_000, line_seconds=1.0)
+    for module in (ollama_server, client):
+        monkeypatch.setattr(module, "API_LIMITS", api)
+    monkeypatch.setattr(ollama_server, "LINE_LIMITS", lines)
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+
+
+def send(data: bytes) -> Script:
+    return lambda connection: connection.sendall(data)
+
+
+def sized(body: bytes) -> Script:
+    return send(OK + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def redirect(to: str) -> Script:
+    return send(f"HTTP/1.1 307 Moved\r\nLocation: {to}\r\nConnection: close\r\n\r\n".encode())
+
+
+def chat(host: str) -> object:
+    job, _ = recorded_job()
+    return ollama_server.chat(host, "m", [Message(role="user", content="Hi")], {}, job)
+
+
+def inspect(host: str) -> object:
+    return ollama_server.inspect_server(host)
+
+
+def show(host: str) -> object:
+    return store.show_model(host, "m")
+
+
+@pytest.mark.parametrize(
+    ("ask", "script", "code"),
+    [
+        pytest.param(inspect, repeat(OK + b"\r\n", b"[" * 65536), "ollama.unreadable_answer", id="endless JSON"),
+        pytest.param(inspect, sized(DEEP), "ollama.interrupted", id="deep JSON"),
+        pytest.param(inspect, drip(OK + b"X: "), "ollama.interrupted", id="header that drips"),
+        pytest.param(show, drip(OK + b"\r\n"), "ollama.unreadable_answer", id="body that drips"),
+        pytest.param(chat, repeat(OK + b"\r\n", LINE * 100), "ollama.unreadable_answer", id="endless answer"),
+        pytest.param(chat, repeat(OK + b"\r\n", b"x" * 10_000), "ollama.unreadable_answer", id="endless line"),
+        pytest.param(chat, drip(OK + b"\r\n"), "ollama.unreadable_answer", id="line that drips"),
+        pytest.param(chat, sized(LINE + DEEP[:40_000]), "ollama.interrupted", id="deep line"),
+        pytest.param(chat, redirect("http://other.example/"), "ollama.unreadable_answer", id="prompt sent elsewhere"),
+        pytest.param(inspect, redirect("data:,x"), "ollama.unreadable_answer", id="redirect to data"),
+        pytest.param(chat, redirect("/again"), "ollama.interrupted", id="redirect loop"),
+    ],
+)  # fmt: skip
+def test_ollama_server_without_an_end_is_a_problem(
+    ask: Callable[[str], object], script: Script, code: str
+) -> None:
+    with serve(script) as server, pytest.raises(ProblemError) as caught:
+        ask(f"http://127.0.0.1:{server.port}")
+    assert caught.value.problems[0].code == code
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield lambda port: monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    huggingface_hub.close_session()
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        pytest.param(repeat(OK + b"\r\n", b"[" * 65536), "model.unreadable_answer", id="endless JSON"),
+        pytest.param(sized(DEEP), "model.unreadable_answer", id="deep JSON"),
+        pytest.param(drip(OK + b"X: "), "model.offline", id="header that drips"),
+        pytest.param(drip(OK + b"\r\n"), "model.unreadable_answer", id="body that drips"),
+        pytest.param(redirect("ftp://x.example/"), "model.unreadable_answer", id="redirect to FTP"),
+    ],
+)  # fmt: skip
+def test_hub_without_an_end_is_a_problem(
+    script: Script, code: str, hub: Callable[[int], None]
+) -> None:
+    job, _ = recorded_job()
+    with serve(script) as server:
+        hub(server.port)
+        with pytest.raises(ProblemError) as caught:
+            search.search_models(SearchModels(text="x"), job)
+    assert caught.value.problems[0].code == code
+
+
+def test_token_does_not_follow_a_redirect_to_another_host(hub: Callable[[int], None]) -> None:
+    job, _ = recorded_job()
+    with (
+        serve(sized(b'{"name": "pim"}')) as other,
+        serve(redirect(f"http://localhost:{other.port}/whoami")) as first,
+    ):
+        hub(first.port)
+        account.read_account(job)
+    assert b"hf_secret" in first.requests[0]
+    assert b"hf_secret" not in other.requests[0]
