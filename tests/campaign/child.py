@@ -7,6 +7,7 @@ with one line. Before each input it writes the input's number to a small shared 
 from __future__ import annotations
 
 import base64
+import contextlib
 import faulthandler
 import hashlib
 import json
@@ -111,7 +112,8 @@ class Child:
         with (folder / "progress").open("r+b") as file:
             self._progress = mmap.mmap(file.fileno(), 8)
         self._stderr = os.fstat(2).st_size
-        family.run(family.generate(random.Random(0)), self._sandbox)  # imports what it needs
+        with contextlib.suppress(Exception):
+            family.run(family.generate(random.Random(0)), self._sandbox)  # imports what it needs
         _limit_memory()
         self._watch = Watch(folder, allows_programs=family.starts_programs)
 

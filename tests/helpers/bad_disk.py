@@ -9,24 +9,31 @@ _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Whether a file is on the bad part of the disk: its path has a word in it, and a switch file exists. */
+/* Whether a file is on the bad part of the disk: its path has a word in it, and a switch file exists, which
+   may have another word and error number in it. */
 static int fails(int file) {
     const char *word = getenv("BAD_DISK_WORD"), *on = getenv("BAD_DISK_SWITCH");
-    char link[64], path[4096];
+    char link[64], path[4096], content[256] = "", other[200];
     ssize_t length;
-    if (!word || !on || access(on, F_OK) != 0) return 0;
+    int number, switched;
+    if (!word || !on || (switched = open(on, O_RDONLY)) < 0) return 0;
+    length = read(switched, content, sizeof content - 1);
+    close(switched);
+    number = atoi(getenv("BAD_DISK_ERRNO"));
+    if (length > 0 && sscanf(content, "%d %199s", &number, other) == 2) word = other;
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
     if (!strstr(path, word)) return 0;
-    errno = atoi(getenv("BAD_DISK_ERRNO"));
+    errno = number;
     return 1;
 }
 

@@ -26,6 +26,13 @@ FAMILIES: dict[str, str] = {
     "messages": "protocol_lines",
     "terminal-texts": "shown_texts",
     "window-texts": "shown_texts",
+    "rows": "data_rows",
+    "data-files": "data_files",
+    "archives": "data_files",
+    "hub-answers": "server_answers",
+    "ollama-answers": "server_answers",
+    "kills": "interrupted_runs",
+    "bad-disks": "interrupted_runs",
 }
 
 

@@ -1,0 +1,105 @@
+"""Trainings whose workers are killed: quick workers, and the comparison with an unbroken run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core.curves import metrics
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from tests.helpers.jobs import new_run, write_rows
+
+_ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}" + ", said Pim" * (n % 5)}
+    for n in range(40)
+]
+
+
+class ForkingEngine:
+    """Start workers, one at a time, and yield their events."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process whose forks are the workers, with more variables in its environment."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.helpers.forking_engine"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+            | dict(environment or {}),
+        )  # fmt: skip
+
+    def begin(self, command: commands.Train) -> Iterator[events.Event]:
+        """Yield the events of the next worker, up to the final event of its command.
+
+        Remaining output of the previous, killed worker comes first and is skipped.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command.model_dump_json().encode() + b"\n")
+        self._process.stdin.flush()
+        is_new = False
+        for line in self._process.stdout:
+            event = events.parse(line)
+            is_new = is_new or isinstance(event, events.Hello)
+            if not is_new:
+                continue
+            yield event
+            if isinstance(event, events.Ending):
+                return
+
+    def close(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def new_small_run(folder: Path, model: Path, steps: int) -> RunFolder:
+    """Return a new run on a tiny model, with checkpoints and evaluations."""
+    folder.mkdir(exist_ok=True)
+    return new_run(
+        folder,
+        model={"source": str(model), "precision": "fp32", "device": "cpu"},
+        dataset={
+            "sources": [str(write_rows(folder / "rows.jsonl", _ROWS))],
+            "validation_share": 0.2,
+            "max_length": 256,
+        },
+        training={
+            "max_steps": steps,
+            "epochs": 1000,
+            "micro_batch": 2,
+            "gradient_accumulation": 2,
+            "learning_rate": 2e-3,
+            "save_every": 3,
+            "eval_every": 7,
+        },
+        lora={"rank": 4, "alpha": 8, "dropout": 0.1},
+    )
+
+
+def find_differences(run: RunFolder, whole: RunFolder) -> list[str]:
+    """Return what of a resumed run differs from an unbroken one: metrics, results, and weights."""
+    actual, expected = metrics.read_metrics(run), metrics.read_metrics(whole)
+    differences = [
+        name
+        for name in ("epoch", "loss", "learning_rate", "grad_norm", "tokens")
+        if (actual.steps[name].steps, actual.steps[name].values)
+        != (expected.steps[name].steps, expected.steps[name].values)
+    ]
+    for name in ("steps", "values"):
+        if getattr(actual.evaluations, name) != getattr(expected.evaluations, name):
+            differences.append(f"evaluations: {name}")
+    results = [each.read_manifest()["results"]["evaluations"] for each in (run, whole)]
+    if results[0] != results[1]:
+        differences.append("results")
+    weights = [load_file(each.adapter / "adapter_model.safetensors") for each in (run, whole)]
+    if not all(torch.equal(value, weights[1][name]) for name, value in weights[0].items()):
+        differences.append("weights")
+    return differences
