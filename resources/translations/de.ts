@@ -10594,6 +10594,10 @@
             <translation>der Adapter wurde nicht zusammengeführt: das sind die Gewichte des Basismodells</translation>
         </message>
         <message>
+            <source>the answer has an unexpected form</source>
+            <translation>die Antwort hat eine unerwartete Form</translation>
+        </message>
+        <message>
             <source>the answer in “{slot}” is empty</source>
             <translation>die Antwort in „{slot}“ ist leer</translation>
         </message>

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import httpx
@@ -23,6 +24,26 @@ class UntrustedAnswerError(httpx.RequestError):
         """Store the reason: a template with `values` for its fields."""
         self.reason: Text = text(reason, **values)
         super().__init__(str(self.reason))
+
+
+#: What libraries raise for an answer whose content they don't expect.
+MALFORMED_ERRORS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+
+
+@contextmanager
+def reject_malformed_answers(*expected: type[Exception]) -> Iterator[None]:
+    """Raise UntrustedAnswerError if a library can't handle the answers in a block.
+
+    Errors of the `expected` types pass.
+    """
+    try:
+        yield
+    except expected:
+        raise
+    except MALFORMED_ERRORS as error:
+        raise UntrustedAnswerError("the answer has an unexpected form") from error
 
 
 @dataclass(frozen=True)

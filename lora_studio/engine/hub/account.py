@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_studio.core.messages import text
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
 from lora_studio.engine.hub.client import contact_hub
@@ -37,7 +37,6 @@ def read_account(job: JobContext) -> events.AccountFound:
 
 def sign_in(token: str, job: JobContext) -> events.AccountFound:
     """Save a token that the Hub accepts; raises ProblemError for one that it rejects."""
-    import huggingface_hub
     from huggingface_hub import errors
 
     token = token.strip()
@@ -51,7 +50,7 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
     job.report_progress(_STAGE, 0, None)
     try:
         with contact_hub(Purpose.HUB_ACCOUNT):
-            huggingface_hub.login(token=token, add_to_git_credential=False, skip_if_logged_in=False)
+            _log_in(token)
     except errors.OfflineModeIsEnabled:
         raise fail(
             "model.offline",
@@ -59,14 +58,9 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
             offline.REMEDY,
             where=_WHERE,
         ) from None
-    except (ValueError, errors.HfHubHTTPError):
+    except errors.HfHubHTTPError:
         # From None: the library's message may hold what was sent.
-        raise fail(
-            "model.token",
-            "The Hub rejected this token.",
-            "Copy it again from your Hugging Face settings. Read access is enough.",
-            where=_WHERE,
-        ) from None
+        raise _rejected_token_error() from None
     except get_unreachable_errors():
         raise fail(
             "model.offline",
@@ -75,6 +69,24 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
             where=_WHERE,
         ) from None
     return read_account(job)
+
+
+def _log_in(token: str) -> None:
+    import huggingface_hub
+
+    try:
+        huggingface_hub.login(token=token, add_to_git_credential=False, skip_if_logged_in=False)
+    except ValueError:  # its message may hold the token
+        raise _rejected_token_error() from None
+
+
+def _rejected_token_error() -> ProblemError:
+    return fail(
+        "model.token",
+        "The Hub rejected this token.",
+        "Copy it again from your Hugging Face settings. Read access is enough.",
+        where=_WHERE,
+    )
 
 
 def sign_out(job: JobContext) -> events.AccountFound:

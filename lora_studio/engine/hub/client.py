@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lora_studio.core.network.bounded_answers import (
     FILE_LIMITS,
     AnswerLimits,
     bound_answers,
+    reject_malformed_answers,
 )
 from lora_studio.core.network.connections import contacting, note_contact
 from lora_studio.core.network.purposes import Purpose
@@ -24,10 +25,15 @@ from lora_studio.engine.hub import answers
 _XET_HOSTS = ("cas-server.xethub.hf.co", "transfer.xethub.hf.co")
 
 
-def contact_hub(purpose: Purpose) -> AbstractContextManager[None]:
+@contextmanager
+def contact_hub(purpose: Purpose) -> Iterator[None]:
     """Declare why the Hub is contacted in a block, with bounded and checked answers."""
+    from huggingface_hub import errors
+
     _prepare_library()
-    return contacting(purpose, with_threads=True)
+    expected = (OSError, httpx.HTTPError, errors.HFValidationError)
+    with contacting(purpose, with_threads=True), reject_malformed_answers(*expected):
+        yield
 
 
 def download_snapshot(repository: str, **options: Any) -> Path:

@@ -45,8 +45,6 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
         raise _no_readable_weights_error(repository, kind) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, kind, repository=repository) from error
-    except RecursionError as error:  # JSON that is nested too deeply
-        raise _download_interrupted_error(repository, kind, error) from error
     except get_network_errors() as error:
         raise _download_interrupted_error(repository, kind, error) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, explain_refusal
-from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.network.bounded_answers import MALFORMED_ERRORS, UntrustedAnswerError
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
@@ -59,7 +59,10 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
         entries = []
         for info in listed:
             job.check()
-            entry = to_model_entry(info)
+            try:
+                entry = to_model_entry(info)
+            except MALFORMED_ERRORS:
+                continue  # one odd model doesn't spoil the list
             if entry.is_usable and _is_within(entry, command):
                 entries.append(entry)
         return entries[: command.limit]
@@ -131,7 +134,7 @@ def _translate_search_errors() -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, "model") from error
-    except (UntrustedAnswerError, RecursionError) as error:
+    except UntrustedAnswerError as error:
         raise hub_error(
             "model",
             "unreadable_answer",

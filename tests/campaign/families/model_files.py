@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import InvalidContentError, ProblemError
+from lora_studio.core.protocol.events import to_line
 from tests.campaign.family import SimpleFamily
 from tests.campaign.mutation import (
     damage_bytes,
@@ -136,7 +137,7 @@ def run_adapter(content: bytes, sandbox: Path) -> str:
     for problem in starting_adapter.check(spec):
         str(problem)
     facts = library.describe(folder, make_job())
-    facts.model_dump_json()
+    to_line(facts)
     return "problem" if facts.problem else "read"
 
 

@@ -114,6 +114,7 @@ def run_hub(content: bytes, sandbox: Path) -> str:
     name, _, answer = content.partition(b"\n")
     server = _get_server()
     server.answer = answer
+    os.environ["HF_TOKEN"] = "hf_of_the_campaign"
     from lora_studio.core.protocol import commands
     from lora_studio.engine.hub import account, models, search
     from tests.helpers.jobs import make_job
@@ -123,7 +124,7 @@ def run_hub(content: bytes, sandbox: Path) -> str:
             for entry in search.search_models(commands.SearchModels(text="a"), make_job()):
                 entry.model_dump_json()
         elif name == b"account":
-            account.inspect_account().model_dump_json()
+            account.read_account(make_job()).model_dump_json()
         else:
             models.get_remote_model_info("a/b", "main", make_job())
     except ProblemError as error:

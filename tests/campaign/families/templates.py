@@ -12,6 +12,7 @@ import jinja2
 
 from lora_studio.core.templates import limited_environment
 from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.go import rendering
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
@@ -199,6 +200,11 @@ def _draw_go(rng: random.Random, depth: int = 0) -> str:
                 f'{left}define "t"{right}{body}{left}end{right}', f'{left}template "t" {pipe}{right}',
                 f'{left}define "t"{right}a{left}template "t" .{right}{left}end{right}{left}template "t" .{right}',
                 f'{left}define "t"{right}{left}template "t" .{right}{left}template "t" .{right}{left}end{right}{left}template "t" .{right}',
+                "{{$m := \"a\"}}" + "{{range .Messages}}" * 4 + '{{$m = printf "%s%s" $m $m}}' + "{{end}}" * 4 + "{{$m}}",
+                "".join(f'{{{{define "a{n}"}}}}{{{{template "a{n + 1}" .}}}}{{{{template "a{n + 1}" .}}}}{{{{end}}}}' for n in range(30))
+                + '{{define "a30"}}x{{end}}{{template "a0" .}}',
+                "{{range 999999999}}x{{end}}", "{{range .Messages}}" * 14 + "x" + "{{end}}" * 14,
+                "(" * rng.choice((10, 3000)) + "1", "{{" + "(" * rng.choice((10, 3000)) + "1" + ")" * 3000 + "}}",
                 f'{left}block "b" {pipe}{right}{body}{left}end{right}',
                 f"{left}break{right}", f"{left}continue{right}", f"{left}/* c */{right}", "{{", "}}",
             ))
@@ -216,6 +222,7 @@ def generate_go(rng: random.Random) -> bytes:
 
 def run_go(content: bytes, sandbox: Path) -> str:
     """Render the TEMPLATE as a server does."""
+    rendering.MAX_SECONDS = 0.5
     request = RenderRequest(messages=tuple(_TALK), tools=(_TOOL,))
     try:
         render_as_server(content.decode("utf-8", "replace"), request, today=date(2026, 1, 2))

@@ -235,13 +235,18 @@ def printf(pattern: Value, *values: Value) -> bytes:
     if not isinstance(pattern, bytes):
         raise CallError(f"wrong type for value; expected string; got {type_name(pattern)}")
     rest = list(values)
+    padding = 0
 
     def expand(match: re.Match[bytes]) -> bytes:
+        nonlocal padding
         if match["verb"] == b"%":
             return b"%"
         if len(rest) < 1 + (match["width"] == b"*"):
             raise CallError(f"missing argument for {match.group().decode(errors='replace')}")
         width = match["width"].decode()
+        padding += 10 ** len(width) if width != "*" else _WIDEST
+        if padding > 16 * _WIDEST:
+            raise CallError("the text is too long")
         return _verb(match, _width(rest.pop(0)) if width == "*" else width, rest.pop(0))
 
     text = _VERB.sub(expand, pattern)
@@ -260,6 +265,8 @@ def _width(value: Value) -> str:
 def _verb(match: re.Match[bytes], width: str, value: Value) -> bytes:
     flags, verb = match["flags"].decode(), match["verb"].decode(errors="replace")
     precision = match["precision"]
+    if any(len(digits) > 7 or int(digits or 0) > _WIDEST for digits in (width, precision or b"")):
+        raise CallError("bad width or precision")
     kind = type_name(value)
     spec = f"%{flags}{width}"
     spec += f".{precision.decode() or 0}" if precision is not None else ""
@@ -276,7 +283,8 @@ def _verb(match: re.Match[bytes], width: str, value: Value) -> bytes:
         case "q", "string" if flags in ("", "-") and precision is None:
             text = quote(value)
         case "c", "int" if not flags and precision is None:
-            text = chr(value)
+            is_character = 0 <= value < 0x110000 and not 0xD800 <= value < 0xE000
+            text = chr(value) if is_character else "\ufffd"
         case "g", "float64" if not flags and precision is None:
             text = format_float(value)
         case _:

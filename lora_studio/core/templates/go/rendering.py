@@ -6,6 +6,7 @@ call, complex numbers, methods) raise an error with their position; they never r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -51,6 +52,16 @@ from lora_studio.core.templates.go.tree import (
 __all__ = ["GoTemplate", "GoTemplateError", "JsonList", "JsonMap", "Struct", "render"]
 
 MAX_DEPTH = 100_000  # Go's own limit on templates that call templates
+
+#: Limits on one rendering, as a TEMPLATE may come from anybody: seconds, bytes of its output and of one
+#: text in it, and numbers that one loop counts.
+MAX_SECONDS = 20.0
+MAX_OUTPUT = 64_000_000
+MAX_TEXT = 16_000_000
+MAX_COUNT = 100_000
+
+#: Steps between two looks at the clock.
+_CLOCK_STEPS = 1024
 
 
 class GoTemplate:
@@ -114,6 +125,8 @@ class _Run:
         self.variables: list[tuple[str, Value]] = []
         self.depth = 0
         self.inside_recursion = False
+        self.steps = self.length = 0
+        self.deadline = time.monotonic() + MAX_SECONDS
 
     def fail(self, what: str, position: int) -> GoTemplateError:
         return GoTemplateError(what, self.tree.source, position)
@@ -136,9 +149,12 @@ class _Run:
         return call
 
     def step(self, node: Node, dot: Value) -> _TailCall | None:
+        self.steps += 1
+        if self.steps % _CLOCK_STEPS == 0 and time.monotonic() > self.deadline:
+            raise self.fail("the template takes too long", 0)
         match node:
             case TextNode(text):
-                self.output.append(text)
+                self.append(text)
             case ActionNode(pipe):
                 value = self.pipeline(pipe, dot)
                 if not pipe.declares:
@@ -153,9 +169,16 @@ class _Run:
                 raise _Jump(breaks)
         return None
 
+    def append(self, text: bytes) -> None:
+        """Write a text; what a cached template wrote is counted once more when it is added."""
+        self.length += len(text)
+        if self.length > MAX_OUTPUT:
+            raise self.fail("the template writes a text that is too long", 0)
+        self.output.append(text)
+
     def write(self, value: Value, position: int) -> None:
         try:
-            self.output.append(b"<no value>" if value is None else show(value))
+            self.append(b"<no value>" if value is None else show(value))
         except CallError as error:
             raise self.fail(str(error), position) from None
 
@@ -203,6 +226,8 @@ class _Run:
                 raise self.fail(
                     f"can't use {value} to iterate over more than one variable", pipe.position
                 )
+            if value > MAX_COUNT:
+                raise self.fail(f"range counts to more than {MAX_COUNT}", pipe.position)
             return [(None, number) for number in range(value)]
         raise self.fail(f"range can't iterate over {type_name(value)}", pipe.position)
 
@@ -243,7 +268,7 @@ class _Run:
             written = b"".join(self.output[start:])
             del self.output[start:]
             self.memory.put(node.name, value, self.today, written)
-        self.output.append(written)
+        self.append(written)
         return None
 
     # ---------------------------------------------------------------------------- expressions
@@ -282,7 +307,10 @@ class _Run:
                 raise self.fail(f"{name} takes strings only", position)
             return (self.today - timedelta(days=name == "yesterdayDate")).isoformat().encode()
         try:
-            return call_builtin(name, arguments)
+            result = call_builtin(name, arguments)
+            if isinstance(result, bytes) and len(result) > MAX_TEXT:
+                raise CallError("the text is too long")
+            return result
         except CallError as error:
             raise self.fail(f"error calling {name}: {error}", position) from None
 

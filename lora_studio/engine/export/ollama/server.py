@@ -28,6 +28,7 @@ from lora_studio.core.network.bounded_answers import (
     AnswerLimits,
     UntrustedAnswerError,
     bound_answers,
+    reject_malformed_answers,
 )
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
@@ -393,7 +394,8 @@ def _run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
 def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
     """Raise ProblemError for errors of the network and of the server inside the block."""
     try:
-        yield
+        with reject_malformed_answers(httpx.HTTPError, ConnectionError, json.JSONDecodeError):
+            yield
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
         raise _unreachable_server_error(server, error) from error
     except httpx.HTTPStatusError as error:
@@ -402,7 +404,7 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
             server, error.response.status_code, _read_error(error.response)
         ) from error
     except ollama.ResponseError as error:
-        raise _refused_request_error(server, error.status_code, error.error) from error
+        raise _refused_request_error(server, error.status_code, str(error.error)) from error
     except UntrustedAnswerError as error:
         raise fail(
             "ollama.unreadable_answer",
@@ -412,7 +414,7 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
             host=server.host,
             reason=error.reason,
         ) from error
-    except (httpx.HTTPError, json.JSONDecodeError, RecursionError) as error:
+    except (httpx.HTTPError, json.JSONDecodeError) as error:
         raise fail(
             "ollama.interrupted",
             "The connection to Ollama at {host} was lost: {reason}.",

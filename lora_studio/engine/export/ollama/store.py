@@ -35,11 +35,15 @@ def show_model(host: str, name: str) -> events.OllamaShown:
             raise _missing_model_error(host, name)
         answer.raise_for_status()
         shown: dict[str, Any] = answer.json()
+        return _read_shown(server.host, name, shown)
+
+
+def _read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaShown:
     parameters, stops = _parse_parameters(shown.get("parameters") or "")
     blob = _BLOB.search(shown.get("modelfile") or "")
     details = shown.get("details") or {}
     return events.OllamaShown(
-        host=server.host,
+        host=host,
         name=name,
         template=shown.get("template") or "",
         system=shown.get("system") or "",
@@ -111,7 +115,7 @@ def find_differences(recipe: CreateRequest, digest: str, stored: events.OllamaSh
         actual = stored.parameters.get(key)
         if actual is None:
             differences.append(text("{parameter} (missing)", parameter=key))
-        elif float(actual) != float(value):
+        elif not _is_number(actual, float(value)):
             differences.append(
                 text(
                     "{parameter} ({actual} instead of {expected})",
@@ -123,6 +127,13 @@ def find_differences(recipe: CreateRequest, digest: str, stored: events.OllamaSh
     if stored.digest and stored.digest != digest:
         differences.append(text("the weights"))
     return differences
+
+
+def _is_number(text: str, expected: float) -> bool:
+    try:
+        return float(text) == expected
+    except ValueError:
+        return False
 
 
 def stored_differently_error(name: str, differences: list[Text]) -> ProblemError:
