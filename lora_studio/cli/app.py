@@ -35,6 +35,7 @@ from lora_studio.cli.console import Display, write_out
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
+from lora_studio.core.curves.lost_steps import expect_checkpoints, lost_steps_warning
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import presets
 from lora_studio.core.protocol import commands
@@ -159,7 +160,11 @@ def metrics_command(path: RunArgument) -> None:
     run = RunFolder(path.resolve())
     with exit_on_problem(Display()):
         run.load_project()
-    write_out(metrics.read_metrics(run).to_csv())
+    series = metrics.read_metrics(run)
+    write_out(series.to_csv())
+    expect_checkpoints(series.lost, run)
+    if (warning := lost_steps_warning(run, series.lost)) is not None:
+        Display(as_json=True).print_problem(warning)  # to stderr: the table may be in a file
 
 
 @app.command()

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 
 from lora_studio.client.endings import crash_problem, out_of_memory_problem
 from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, parse_events
+from lora_studio.core.curves.lost_steps import (
+    LostSteps,
+    expect_checkpoints,
+    lost_steps_warning,
+)
 from lora_studio.core.messages import text
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
@@ -53,13 +58,24 @@ class WatchedRun:
         A worker that its guard is about to restart counts as running.
         """
         open_command: str | None = None
+        lost = LostSteps()
         for event in self._tail():
+            lost.on_event(event)
             if isinstance(event, events.Started):
                 open_command = event.id
             elif isinstance(event, events.Ending):
                 open_command = None
             yield event
-        if open_command is not None and not self._detached.is_set():
+        if self._detached.is_set():
+            return
+        if not self._run.path.is_dir():
+            if open_command is not None:
+                yield events.Failed(id=open_command, problem=_moved_problem(self._run))
+            return
+        expect_checkpoints(lost, self._run)
+        if (warning := lost_steps_warning(self._run, lost)) is not None:
+            yield events.Warned(problem=warning)
+        if open_command is not None:
             problem = (
                 out_of_memory_problem(self._run)
                 if self._run.has_run_out_of_memory()
@@ -101,3 +117,13 @@ class WatchedRun:
                         yield from parse_events([line])
             if not running or self._detached.wait(WATCH_INTERVAL):
                 return
+
+
+def _moved_problem(run: RunFolder) -> Problem:
+    return error(
+        "run.moved",
+        "The run folder {path} was moved or deleted.",
+        "If you moved it, its job continues at the new location. Open the run there.",
+        path=str(run.path),
+        where=Where(file=str(run.path)),
+    )

@@ -27,6 +27,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder
@@ -56,6 +57,7 @@ def answer_in_torch(
     if "base" in sources:
         answer(loaded.model, loaded.tokenizer, "base", command, job)
     if "tuned" in sources:
+        require_same_base(run, loaded.folder)
         tuned = with_adapter(loaded.model, run)
         answer(tuned, loaded.tokenizer, "tuned", command, job)
 
@@ -71,6 +73,7 @@ def answer_merged(
             "Merge the adapter first.",
             where=Where(file=str(run.merged)),
         )
+    checksums.require_intact(run, run.merged, on_block=job.check)
     spec = ModelSpec(
         source=str(run.merged),
         device=project.model.device,
@@ -93,6 +96,7 @@ def answer_gguf(
             where=Where(file=str(file)),
             file=file.name,
         )
+    checksums.require_intact(run, run.gguf, [file.name], job.check)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     end = create_turn_end_criteria(tokenizer)
     prompts = [render_prompt(tokenizer, turns) for turns in command.conversations]

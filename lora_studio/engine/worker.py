@@ -13,20 +13,23 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.network import connections
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
+from lora_studio.core.runs import leftovers, manifest
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.failures import CancelledError, to_problem
+from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
 #: Seconds to keep trying to acquire the lock of a run.
 _LOCK_TIMEOUT = 2.0
@@ -86,50 +89,67 @@ def handle(
     """Carry out one command from `Started` to its ending event."""
     job = JobContext(command.id, channel, inbox.start_command(command))
     try:
-        with _hold_run(command, channel, inbox) as is_after_kill:
+        with _hold_run(command, job, channel, inbox) as held:
             try:
                 job.emit(events.Started(command=command.kind))
                 job.check()
-                if is_after_kill and isinstance(command, commands.Train):
-                    command = command.model_copy(update={"lower": command.resume})
-                ending = run_command(command, job)
+                for problem in held.warnings:
+                    job.emit(events.Warned(problem=problem))
+                ending = run_command(held.command, job)
             except BaseException as error:
-                ending = _to_ending(error, command)
+                ending = _to_ending(error, command, job)
             connections.save()
             # Still under the run's lock: once it is free, the record says how the command ended. The
             # parent is told even if the disk can't take the record.
             with contextlib.suppress(OSError):
                 job.emit(ending)
     except BaseException as error:
-        job.emit(_to_ending(error, command))
+        job.emit(_to_ending(error, command, job))
+    finally:
+        if job.folder is not None:
+            job.folder.close()
 
 
 def _to_ending(
-    error: BaseException, command: commands.Job | commands.Question
+    error: BaseException, command: commands.Job | commands.Question, job: JobContext
 ) -> events.Failed | events.Cancelled:
     if isinstance(error, CancelledError):
         return events.Cancelled()
+    if isinstance(error, OSError) and job.folder is not None and job.folder.locate() is None:
+        error = job.folder.gone_error()
     with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
         traceback.print_exception(error, file=sys.stderr)
     return events.Failed(problem=to_problem(error, command.title))
 
 
+@dataclass(frozen=True)
+class _HeldCommand:
+    """A command whose run is locked, through a path that leads to the run even after a move."""
+
+    command: commands.Job | commands.Question
+    warnings: tuple[Problem, ...] = ()
+
+
 @contextmanager
 def _hold_run(
-    command: commands.Job | commands.Question, channel: Channel, inbox: Inbox
-) -> Iterator[bool]:
+    command: commands.Job | commands.Question, job: JobContext, channel: Channel, inbox: Inbox
+) -> Iterator[_HeldCommand]:
     """Hold the run's lock and record its events while a command changes it.
 
-    Yields whether the previous worker was killed because memory ran out, which no parent may have
-    seen.
+    Deletes what killed workers left, and repairs the record of the run. A training that resumes after
+    the system killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
     if not command.changes_run:
-        yield False
+        yield _HeldCommand(command)
         return
-    run = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
-    run.load_project()  # raises for a folder that is not a run, before anything is written into it
-    run.require_no_links()
-    is_after_kill = run.has_run_out_of_memory()
+    named = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
+    named.load_project()  # raises for a folder that is not a run, before anything is written into it
+    named.require_no_links()
+    job.folder = PinnedFolder(named.path)
+    run = RunFolder(job.folder.path)
+    changes: dict[str, Any] = {"run": str(run.path)}
+    if isinstance(command, commands.Train) and run.has_run_out_of_memory():
+        changes["lower"] = command.resume
     lock = FileLock(run.lock_file)
     content = {"pid": os.getpid(), "command": command.id, "since": time.time()}
     if not lock.acquire(content, _LOCK_TIMEOUT):
@@ -137,27 +157,38 @@ def _hold_run(
             "run.busy",
             "Another process is working on this run.",
             "Wait until it finishes, or watch the run.",
-            where=Where(file=str(run.path)),
+            where=Where(file=str(named.path)),
         )
     with contextlib.ExitStack() as undo:
         undo.callback(lock.release)
         undo.callback(channel.close_run)
+        warnings = _repair(run)
         channel.open_run(run)
         undo.callback(inbox.watch_mailbox(run.mailbox_file))
         undo.callback(_record_kill_count(lock, content))
         is_guarded = isinstance(command, commands.Train)
-        undo.callback(inbox.call_on_parent_exit(lambda: _start_guard(run) if is_guarded else None))
-        yield is_after_kill
+        undo.callback(
+            inbox.call_on_parent_exit(lambda: _start_guard(job.folder) if is_guarded else None)
+        )
+        yield _HeldCommand(command.model_copy(update=changes), warnings)
 
 
-def _start_guard(run: RunFolder) -> None:
+def _repair(run: RunFolder) -> tuple[Problem, ...]:
+    """Delete what killed workers left, and repair the record; return what was damaged."""
+    leftovers.sweep(run)
+    damage = manifest.repair(run.manifest_file)
+    return () if damage is None else (damage,)
+
+
+def _start_guard(folder: PinnedFolder | None) -> None:
     """Start a guard that restarts this worker if the system kills it to free memory.
 
     Needed because the parent, which would otherwise do so, has ended.
     """
-    if (guard := run_guard.from_environment()) is not None:
+    location = folder.locate() if folder is not None else None
+    if location is not None and (guard := run_guard.from_environment()) is not None:
         try:
-            guard.start(run)
+            guard.start(RunFolder(location))
         except OSError as error:
             traceback.print_exception(error, file=sys.stderr)
 

@@ -1486,6 +1486,10 @@
             <translation>Wählen Sie auf der Seite „Datensatz“ eine andere Chat-Vorlage.</translation>
         </message>
         <message>
+            <source>Choose another checkpoint.</source>
+            <translation>Wählen Sie einen anderen Checkpoint.</translation>
+        </message>
+        <message>
             <source>Choose another folder for the merged model.</source>
             <translation>Wählen Sie einen anderen Ordner für das zusammengeführte Modell.</translation>
         </message>
@@ -2867,6 +2871,10 @@
             <translation>Exportieren Sie das Modell noch einmal. Hilft das nicht, geben Sie Arbeitsspeicher frei oder aktualisieren Sie die Engine. Die Meldung von llama.cpp steht im Protokoll.</translation>
         </message>
         <message>
+            <source>Export the run again.</source>
+            <translation>Exportieren Sie den Lauf erneut.</translation>
+        </message>
+        <message>
             <source>Export the run first, or choose another file.</source>
             <translation>Exportieren Sie den Lauf zuerst, oder wählen Sie eine andere Datei.</translation>
         </message>
@@ -3445,6 +3453,18 @@
         <message>
             <source>If you don't save, the changes since you opened the project are lost.</source>
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
+        </message>
+        <message>
+            <source>If you moved it, its job continues at the new location. Open the run there.</source>
+            <translation>Wenn Sie ihn verschoben haben, läuft der Vorgang am neuen Ort weiter. Öffnen Sie den Lauf dort.</translation>
+        </message>
+        <message>
+            <source>If you moved it, move it back. If only its name has changed, rename it back.</source>
+            <translation>Wenn Sie es verschoben haben, verschieben Sie es zurück. Wenn sich nur der Name geändert hat, stellen Sie ihn wieder her.</translation>
+        </message>
+        <message>
+            <source>If you moved it, start the step again at its new location: everything that was saved moved with it.</source>
+            <translation>Wenn Sie ihn verschoben haben, starten Sie den Schritt am neuen Ort erneut: Alles Gespeicherte wurde mit verschoben.</translation>
         </message>
         <message>
             <source>If you trust its author, turn on “Trust remote code”. Otherwise choose another model.</source>
@@ -4256,6 +4276,10 @@
         <message>
             <source>Merge or export first.</source>
             <translation>Führen Sie zuerst zusammen oder exportieren Sie.</translation>
+        </message>
+        <message>
+            <source>Merge the adapter again.</source>
+            <translation>Führen Sie den Adapter erneut mit dem Basismodell zusammen.</translation>
         </message>
         <message>
             <source>Merge the adapter first, or choose another model.</source>
@@ -5913,8 +5937,24 @@
             <translation>Stellen Sie den Datensatz wieder her, oder starten Sie einen neuen Lauf.</translation>
         </message>
         <message>
+            <source>Restore the file from a backup to get the curves back. The adapter and the checkpoints are not affected.</source>
+            <translation>Stellen Sie die Datei aus einer Sicherung wieder her, um die Kurven zurückzubekommen. Adapter und Checkpoints sind nicht betroffen.</translation>
+        </message>
+        <message>
+            <source>Restore the file from a backup, or resume the training, which writes the adapter and the record again from the last checkpoint. The damaged file is kept as {aside}.</source>
+            <translation>Stellen Sie die Datei aus einer Sicherung wieder her oder setzen Sie das Training fort: Es schreibt den Adapter und das Protokoll aus dem letzten Checkpoint neu. Die beschädigte Datei bleibt als {aside} erhalten.</translation>
+        </message>
+        <message>
+            <source>Restore the file from a backup. To accept the settings in it, delete its first line.</source>
+            <translation>Stellen Sie die Datei aus einer Sicherung wieder her. Um die enthaltenen Einstellungen zu übernehmen, löschen Sie die erste Zeile.</translation>
+        </message>
+        <message>
             <source>Restore the folder from a backup, or resume the training, which writes it again from the last checkpoint.</source>
             <translation>Stellen Sie den Ordner aus einer Sicherung wieder her, oder setzen Sie das Training fort, das ihn aus dem letzten Checkpoint neu schreibt.</translation>
+        </message>
+        <message>
+            <source>Restore the model that the adapter was trained on. To merge into another one, choose it on the Merge page.</source>
+            <translation>Stellen Sie das Modell wieder her, auf dem der Adapter trainiert wurde. Um mit einem anderen zusammenzuführen, wählen Sie es auf der Seite „Zusammenführen“.</translation>
         </message>
         <message>
             <source>Result</source>
@@ -7226,6 +7266,10 @@
             <translation>Die verfügbaren eigenständigen Pythons konnten nicht aufgelistet werden</translation>
         </message>
         <message>
+            <source>The base model in {folder} has changed since the adapter was trained on it.</source>
+            <translation>Das Basismodell in {folder} hat sich geändert, seit der Adapter darauf trainiert wurde.</translation>
+        </message>
+        <message>
             <source>The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the precision lost in quantization is not recovered.</source>
             <translation>Das Basismodell ist mit bitsandbytes quantisiert. Es wird auf 16 Bit dequantisiert; die beim Quantisieren verlorene Genauigkeit kommt nicht zurück.</translation>
         </message>
@@ -7280,6 +7324,10 @@
         <message>
             <source>The checkpoint of step {step:d} couldn't be saved: {reason}</source>
             <translation>Der Checkpoint von Schritt {step:d} konnte nicht gespeichert werden: {reason}</translation>
+        </message>
+        <message>
+            <source>The checkpoint {folder} is damaged: {reason}.</source>
+            <translation>Der Checkpoint {folder} ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>The checkpoint {name} can't be read: {reason}.</source>
@@ -7469,6 +7517,10 @@
             <translation>Der Export ist fertig.</translation>
         </message>
         <message>
+            <source>The exported model is damaged: {reason}.</source>
+            <translation>Das exportierte Modell ist beschädigt: {reason}.</translation>
+        </message>
+        <message>
             <source>The file {file} doesn't exist.</source>
             <translation>Die Datei {file} gibt es nicht.</translation>
         </message>
@@ -7585,6 +7637,10 @@
             <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: Wählen Sie seinen Ordner auf der Seite „Export“.</translation>
         </message>
         <message>
+            <source>The merged model is damaged: {reason}.</source>
+            <translation>Das zusammengeführte Modell ist beschädigt: {reason}.</translation>
+        </message>
+        <message>
             <source>The merged model was tested before and is unchanged.</source>
             <translation>Das zusammengeführte Modell wurde schon getestet und ist unverändert.</translation>
         </message>
@@ -7595,6 +7651,13 @@
         <message>
             <source>The merged {tensor} contains infinite or NaN values.</source>
             <translation>{tensor} enthält nach dem Zusammenführen unendliche oder NaN-Werte.</translation>
+        </message>
+        <message numerus="yes">
+            <source>The metrics of {n} steps are missing: {steps}. {file} is damaged.</source>
+            <translation>
+                <numerusform>Die Messwerte von {n} Schritt fehlen: {steps}. {file} ist beschädigt.</numerusform>
+                <numerusform>Die Messwerte von {n} Schritten fehlen: {steps}. {file} ist beschädigt.</numerusform>
+            </translation>
         </message>
         <message>
             <source>The model</source>
@@ -7782,6 +7845,10 @@
             <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer. Für uv und Weights &amp; Biases sind die Datenmengen nicht bekannt (–).</translation>
         </message>
         <message>
+            <source>The record of this run, {file}, is damaged: {reason}. Its adapter and models can't be compared with what was trained.</source>
+            <translation>Das Protokoll dieses Laufs ({file}) ist beschädigt: {reason}. Adapter und Modelle lassen sich nicht mit dem Trainierten vergleichen.</translation>
+        </message>
+        <message>
             <source>The reference model isn't available if biases are trained, because training changes the biases of the base model.</source>
             <translation>Das Referenzmodell steht nicht zur Verfügung, wenn Biases trainiert werden, weil das Training die Biases des Basismodells verändert.</translation>
         </message>
@@ -7804,6 +7871,18 @@
         <message>
             <source>The run can no longer be resumed.</source>
             <translation>Der Lauf lässt sich dann nicht mehr fortsetzen.</translation>
+        </message>
+        <message>
+            <source>The run folder was moved to {path}. The job continues there.</source>
+            <translation>Der Ordner des Laufs wurde nach {path} verschoben. Der Vorgang läuft dort weiter.</translation>
+        </message>
+        <message>
+            <source>The run folder {path} was moved or deleted while a job was using it.</source>
+            <translation>Der Ordner {path} des Laufs wurde verschoben oder gelöscht, während ein Vorgang ihn verwendet hat.</translation>
+        </message>
+        <message>
+            <source>The run folder {path} was moved or deleted.</source>
+            <translation>Der Ordner {path} des Laufs wurde verschoben oder gelöscht.</translation>
         </message>
         <message>
             <source>The run has no {quantization} file.</source>
@@ -9918,6 +9997,10 @@
             <translation>sie enthält einen Wert vom unbekannten Typ {kind:d}</translation>
         </message>
         <message>
+            <source>it has changed since it was written</source>
+            <translation>sie hat sich geändert, seit sie geschrieben wurde</translation>
+        </message>
+        <message>
             <source>it has no rank, unlike other answers to the same turn</source>
             <translation>sie hat keinen Rang, anders als andere Antworten auf denselben Beitrag</translation>
         </message>
@@ -9938,6 +10021,10 @@
             <translation>sie ist größer als {limit:size}</translation>
         </message>
         <message>
+            <source>it is missing</source>
+            <translation>fehlt</translation>
+        </message>
+        <message>
             <source>it is nested too deeply</source>
             <translation>sie ist zu tief verschachtelt</translation>
         </message>
@@ -9954,8 +10041,16 @@
             <translation>es ist keine GGUF-Datei</translation>
         </message>
         <message>
+            <source>it isn't a JSON object</source>
+            <translation>kein JSON-Objekt</translation>
+        </message>
+        <message>
             <source>it isn't a regular file</source>
             <translation>sie ist keine gewöhnliche Datei</translation>
+        </message>
+        <message>
+            <source>it isn't valid JSON</source>
+            <translation>kein gültiges JSON</translation>
         </message>
         <message>
             <source>it trained biases</source>
@@ -10722,6 +10817,10 @@
             <translation>die Chat-Vorlage schreibt den Prompt anders, sobald er beantwortet ist</translation>
         </message>
         <message>
+            <source>the checksum of {file} is unreadable</source>
+            <translation>die Prüfsumme von {file} ist unlesbar</translation>
+        </message>
+        <message>
             <source>the connection ended after {done:size} of {size:size}</source>
             <translation>die Verbindung brach nach {done:size} von {size:size} ab</translation>
         </message>
@@ -11442,8 +11541,16 @@
             <translation>{field} muss zwischen {low:g} und {high:g} liegen.</translation>
         </message>
         <message>
+            <source>{file} and manifest.json in the run folder belong to different runs.</source>
+            <translation>{file} und manifest.json im Ordner des Laufs gehören zu verschiedenen Läufen.</translation>
+        </message>
+        <message>
             <source>{file} can't be opened: {reason}.</source>
             <translation>{file} lässt sich nicht öffnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} can't be read</source>
+            <translation>{file} ist nicht lesbar</translation>
         </message>
         <message>
             <source>{file} can't be read as a GGUF model.</source>
@@ -11498,12 +11605,20 @@
             <translation>{file} hat die Architektur {architecture}, die sich nicht zum Trainieren entpacken lässt.</translation>
         </message>
         <message>
+            <source>{file} in the run folder has changed since it was written.</source>
+            <translation>{file} im Ordner des Laufs hat sich geändert, seit die Datei geschrieben wurde.</translation>
+        </message>
+        <message>
             <source>{file} in the run folder is a link. Jobs don't write through links.</source>
             <translation>{file} im Ordner des Laufs ist ein Link. Aufträge schreiben nicht durch Links.</translation>
         </message>
         <message>
             <source>{file} in the run folder is damaged.</source>
             <translation>{file} im Ordner des Laufs ist beschädigt.</translation>
+        </message>
+        <message>
+            <source>{file} in the run folder is empty.</source>
+            <translation>{file} im Ordner des Laufs ist leer.</translation>
         </message>
         <message>
             <source>{file} is a link to a file outside of its folder, so it isn't copied.</source>
@@ -11548,6 +11663,10 @@
         <message>
             <source>{file} was unpacked, but its tokens differ from llama.cpp's.</source>
             <translation>{file} wurde entpackt, aber die Tokens weichen von denen von llama.cpp ab.</translation>
+        </message>
+        <message>
+            <source>{first:d} to {last:d}</source>
+            <translation>{first:d} bis {last:d}</translation>
         </message>
         <message>
             <source>{first} and {last}</source>
@@ -11783,6 +11902,10 @@
         <message>
             <source>{name} contains text, not the table that its extension suggests.</source>
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
+        </message>
+        <message>
+            <source>{name} has changed since it was written</source>
+            <translation>{name} hat sich seit dem Schreiben geändert</translation>
         </message>
         <message>
             <source>{name} has more than {most} columns.</source>
@@ -12277,6 +12400,14 @@
         <message>
             <source>{path} is missing.</source>
             <translation>{path} fehlt.</translation>
+        </message>
+        <message>
+            <source>{path} is missing. The run was created with it.</source>
+            <translation>{path} fehlt. Der Lauf wurde damit angelegt.</translation>
+        </message>
+        <message>
+            <source>{path} is missing. When the run was created, it was {old}.</source>
+            <translation>{path} fehlt. Als der Lauf angelegt wurde, war es {old}.</translation>
         </message>
         <message>
             <source>{path} isn't a model file.</source>

@@ -72,12 +72,21 @@ def handle(
     on_event: Callable[[Event, Flags], None] | None = None,
 ) -> RecordingChannel:
     """Carry out a command like the worker does; return the channel with all its events."""
-    waiting: queue.Queue[Any] = queue.Queue()
-    inbox = Inbox(lambda command: waiting.put(command))
+    inbox = _create_inbox()
     flags = inbox.get_flags(command.id)
     channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
     worker.handle(command, channel, inbox)
     return channel
+
+
+def handle_on(command: commands.Job | commands.Question, channel: RecordingChannel) -> None:
+    """Carry out a command like the worker does, on a channel of the test's own."""
+    worker.handle(command, channel, _create_inbox())
+
+
+def _create_inbox() -> Inbox:
+    waiting: queue.Queue[Any] = queue.Queue()
+    return Inbox(lambda command: waiting.put(command))
 
 
 def train(

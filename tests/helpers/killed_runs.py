@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from tests.helpers.forking_engine import ENDED
 from tests.helpers.jobs import new_run, write_rows
 
 _ROWS = [
@@ -35,8 +37,8 @@ class ForkingEngine:
             | dict(environment or {}),
         )  # fmt: skip
 
-    def begin(self, command: commands.Train) -> Iterator[events.Event]:
-        """Yield the events of the next worker, up to the final event of its command.
+    def begin(self, command: commands.Job) -> Iterator[events.Event]:
+        """Yield the events of the next worker, up to the final event of its command or its death.
 
         Remaining output of the previous, killed worker comes first and is skipped.
         """
@@ -46,7 +48,12 @@ class ForkingEngine:
         self._process.stdin.flush()
         is_new = False
         for line in self._process.stdout:
-            event = events.parse(line)
+            if line == ENDED and is_new:
+                return
+            try:
+                event = events.parse(line)
+            except ValidationError:
+                continue  # cut by a kill
             is_new = is_new or isinstance(event, events.Hello)
             if not is_new:
                 continue

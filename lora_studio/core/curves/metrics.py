@@ -10,6 +10,7 @@ import io
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
+from lora_studio.core.curves.lost_steps import LostSteps
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 
@@ -53,7 +54,8 @@ class MetricSeries:
     `Recovered.step`): the steps after it are dropped, since they are computed again.
 
     `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
-    measured, `figures` and `evaluation_figures` for the additional metrics of an objective; `evaluations` are losses. `checkpoints` are steps.
+    measured, `figures` and `evaluation_figures` for the additional metrics of an objective; `evaluations` are losses. `checkpoints` are steps,
+    and `lost` the steps that are missing.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class MetricSeries:
         self.evaluation_figures: dict[str, MetricColumn] = {}
         self.checkpoints: list[int] = []
         self.recoveries: list[events.Recovered] = []
+        self.lost = LostSteps()
 
     @property
     def loss(self) -> MetricColumn:
@@ -78,6 +81,7 @@ class MetricSeries:
 
     def on_event(self, event: object) -> bool:
         """Add the values of an event; return whether anything changed."""
+        self.lost.on_event(event)
         match event:
             case events.TrainingStarted():
                 self.rewind(event.step)

@@ -1,74 +1,214 @@
-"""Checksums of the adapters in a run folder, so that damage is noticed before they are used."""
+"""Checksums of what a run has produced, so that damage is noticed before it is handed on.
+
+The adapter, the best adapters, the merged model and the GGUF files are recorded in the manifest when
+they are written. A checkpoint records its own files.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.foreign_files import open_regular, read_json
 
 #: Entry of the manifest: folder -> file name -> size in bytes and CRC-32.
 _ENTRY = "checksums"
 
+#: The file with the checksums of a checkpoint, under its entry "files".
+CHECKPOINT = "checkpoint.json"
 
-def compute_checksum(file: Path) -> list[int]:
+#: Files that were intact when they were read last, by path, with size, time and checksum.
+_INTACT: dict[str, tuple[int, int, int]] = {}
+
+#: Called for each block that is read; may raise to cancel.
+OnBlock = Callable[[], None]
+
+
+def compute_checksum(file: Path, on_block: OnBlock = lambda: None) -> list[int]:
     """Return the size in bytes and the CRC-32: fast, and it detects files torn by a power cut."""
     checksum = 0
     with open_regular(file) as stream:
         while block := stream.read(1 << 22):
+            on_block()
             checksum = zlib.crc32(block, checksum)
     return [file.stat().st_size, checksum]
 
 
-def record_checksums(run: RunFolder, folder: Path) -> None:
-    """Record the files of a folder in the run's manifest; forgets folders that no longer exist."""
+def record_checksums(
+    run: RunFolder, folder: Path, names: Iterable[str] = (), on_block: OnBlock = lambda: None
+) -> None:
+    """Record the files of a folder in the run's manifest, or only those with the given names.
+
+    Folders that no longer exist are forgotten.
+    """
     recorded = {
         name: files for name, files in _get_recorded(run).items() if (run.path / name).is_dir()
     }
-    files = {file.name: compute_checksum(file) for file in folder.iterdir() if file.is_file()}
-    run.update_manifest(checksums=recorded | {_get_name(run, folder): files})
+    chosen = [folder / name for name in names] or [f for f in folder.iterdir() if f.is_file()]
+    files = {file.name: compute_checksum(file, on_block) for file in chosen}
+    key = _get_name(run, folder)
+    earlier = recorded.get(key, {}) if names else {}
+    run.update_manifest(checksums=recorded | {key: earlier | files})
 
 
-def find_damage(run: RunFolder, folder: Path, copy: Path | None = None) -> Text | None:
+def forget_checksums(run: RunFolder, folder: Path, names: Iterable[str] = ()) -> None:
+    """Remove a folder, or files in it, from the record before they are replaced.
+
+    A kill between the replacement and the new record then leaves them unrecorded, not wrong.
+    """
+    recorded, key, replaced = _get_recorded(run), _get_name(run, folder), set(names)
+    files = recorded.pop(key, {})
+    if files:
+        left = {name: entry for name, entry in files.items() if replaced and name not in replaced}
+        run.update_manifest(checksums=recorded | ({key: left} if left else {}))
+
+
+def is_recorded(run: RunFolder, folder: Path) -> bool:
+    """Return whether the manifest has checksums of a folder."""
+    return bool(_get_recorded(run).get(_get_name(run, folder)))
+
+
+def find_damage(
+    run: RunFolder,
+    folder: Path,
+    copy: Path | None = None,
+    names: Iterable[str] = (),
+    on_block: OnBlock = lambda: None,
+) -> Text | None:
     """Return what is wrong with a recorded folder, or with a copy of it; None if all is as written.
 
-    Folders of earlier versions aren't recorded.
+    With `names`, only these files are compared. Folders of earlier versions aren't recorded.
     """
-    files = _get_recorded(run).get(_get_name(run, folder), {})
-    for name, expected in files.items():
-        file = (copy or folder) / name
+    expected = _get_recorded(run).get(_get_name(run, folder), {})
+    return _compare(expected, copy or folder, set(names), on_block)
+
+
+def require_intact(
+    run: RunFolder, folder: Path, names: Iterable[str] = (), on_block: OnBlock = lambda: None
+) -> None:
+    """Raise ProblemError if a recorded folder is damaged, or one of the given files in it."""
+    if (damage := find_damage(run, folder, names=names, on_block=on_block)) is not None:
+        raise _damaged_error(run, folder, damage)
+
+
+def require_intact_source(path: Path, on_block: OnBlock = lambda: None) -> None:
+    """Raise ProblemError if an adapter, a model folder or a GGUF file from a run is damaged.
+
+    Anything outside of a run has no checksums and isn't checked.
+    """
+    folder, names = (path, ()) if path.is_dir() else (path.parent, (path.name,))
+    for parent in folder.parents[:2]:
+        run = RunFolder(parent)
+        if run.manifest_file.is_file() and run.project_file.is_file():
+            if (folder / CHECKPOINT).is_file() and folder.parent == run.checkpoints:
+                _require_intact_checkpoint(run, folder, on_block)
+            else:
+                require_intact(run, folder, names, on_block)
+
+
+def read_checkpoint_entries(folder: Path) -> dict[str, Any]:
+    """Return the entries of a checkpoint; raises OSError, and ValueError if they are damaged."""
+    entries = read_json(folder / CHECKPOINT)
+    if not isinstance(entries, dict) or not isinstance(entries.get("files"), dict):
+        raise ValueError(f"{CHECKPOINT} has no list of files")
+    if not seals.remove_seal(entries):
+        raise InvalidContentError("{name} has changed since it was written", name=CHECKPOINT)
+    return entries
+
+
+def _require_intact_checkpoint(run: RunFolder, folder: Path, on_block: OnBlock) -> None:
+    try:
+        files = read_checkpoint_entries(folder)["files"]
+    except (OSError, ValueError):
+        damage: Text | None = text("{file} can't be read", file=CHECKPOINT)
+    else:
+        # Version 0.1 recorded sizes only.
+        files = {name: entry for name, entry in files.items() if isinstance(entry, list)}
+        damage = _compare(files, folder, set(), on_block)
+    if damage is not None:
+        raise _damaged_error(run, folder, damage)
+
+
+def _compare(
+    expected: Mapping[str, Any], folder: Path, names: set[str], on_block: OnBlock
+) -> Text | None:
+    for name, entry in expected.items():
+        if names and name not in names:
+            continue
+        file = folder / name
+        if not (isinstance(entry, list) and len(entry) == 2):
+            return text("the checksum of {file} is unreadable", file=name)
         try:
-            size, checksum = compute_checksum(file)
+            if _was_intact(file, entry):
+                continue
+            size, checksum = compute_checksum(file, on_block)
         except OSError:
             return text("{file} is missing", file=name)
-        if size < expected[0]:
+        if size < entry[0]:
             return text("{file} is incomplete", file=name)
-        if [size, checksum] != expected:
+        if [size, checksum] != entry:
             return text("{file} has changed since it was written", file=name)
+        _INTACT[str(file)] = (size, file.stat().st_mtime_ns, checksum)
     return None
 
 
-def require_intact(run: RunFolder, folder: Path) -> None:
-    """Raise ProblemError if a recorded folder is damaged."""
-    if (damage := find_damage(run, folder)) is not None:
-        raise fail(
-            "run.damaged_adapter",
-            "The adapter in {folder} is damaged: {reason}.",
-            "Restore the folder from a backup, or resume the training, which writes it again from "
-            "the last checkpoint.",
-            where=Where(file=str(folder)),
-            folder=_get_name(run, folder),
+def _was_intact(file: Path, entry: list[int]) -> bool:
+    """Return whether this process has compared the file before and it hasn't been touched since."""
+    facts = file.stat()
+    return _INTACT.get(str(file)) == (facts.st_size, facts.st_mtime_ns, entry[1]) and (
+        facts.st_size == entry[0]
+    )
+
+
+def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:
+    where, name = Where(file=str(folder)), _get_name(run, folder)
+    if folder == run.merged:
+        return fail(
+            "run.damaged_merged",
+            "The merged model is damaged: {reason}.",
+            "Merge the adapter again.",
+            where=where,
             reason=damage,
         )
+    if folder == run.gguf:
+        return fail(
+            "run.damaged_gguf",
+            "The exported model is damaged: {reason}.",
+            "Export the run again.",
+            where=where,
+            reason=damage,
+        )
+    if folder.parent == run.checkpoints:
+        return fail(
+            "run.damaged_checkpoint",
+            "The checkpoint {folder} is damaged: {reason}.",
+            "Choose another checkpoint.",
+            where=where,
+            folder=name,
+            reason=damage,
+        )
+    return fail(
+        "run.damaged_adapter",
+        "The adapter in {folder} is damaged: {reason}.",
+        "Restore the folder from a backup, or resume the training, which writes it again from "
+        "the last checkpoint.",
+        where=where,
+        folder=name,
+        reason=damage,
+    )
 
 
 def _get_recorded(run: RunFolder) -> dict[str, dict[str, Any]]:
     recorded = run.read_manifest().get(_ENTRY)
-    return recorded if isinstance(recorded, dict) else {}
+    if not isinstance(recorded, dict):
+        return {}
+    return {name: files for name, files in recorded.items() if isinstance(files, dict)}
 
 
 def _get_name(run: RunFolder, folder: Path) -> str:

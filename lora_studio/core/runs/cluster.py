@@ -16,7 +16,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.folder import EVENTS_START, RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import (
     copy_file,
@@ -134,8 +134,8 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
         }
     )
     run = RunFolder(target)
-    write_atomic(run.project_file, changed.to_toml())
     run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=originals)
+    run.write_project(changed)
     for name, text in _build_files(changed).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
@@ -148,6 +148,8 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
     if run.samples_file.is_file():
         shutil.copyfile(run.samples_file, target.samples_file)
+    if steps := run.list_checkpoint_steps():
+        target.update_manifest(**{EVENTS_START: steps[-1]})
 
 
 def _copy_model(

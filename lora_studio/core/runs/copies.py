@@ -10,7 +10,7 @@ from typing import Any
 from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
-from lora_studio.core.runs import facts, folder, table
+from lora_studio.core.runs import checksums, facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 
@@ -37,6 +37,7 @@ def continue_training(run: RunFolder) -> RunFolder:
             run=run.path.name,
             where=Where(file=str(run.path)),
         )
+    checksums.require_intact(run, run.adapter)
     frozen = run.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})
     copy = folder.create_run(

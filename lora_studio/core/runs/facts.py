@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import psutil
@@ -83,11 +83,22 @@ def read_frozen_settings(run: RunFolder) -> FrozenSettings:
         for name, value in values.items() if isinstance(values, dict) else ():
             setting = f"{step}.{name}"
             if setting in DEFAULTS and value != _to_plain(DEFAULTS[setting]):
-                settings[setting] = value
+                settings[setting] = _resolve_paths(value, run.path)
     sources = settings.get("dataset.sources", [])
     return FrozenSettings(
         str(document.get("name", run.path.name)), settings, tuple(_iter_data_names(sources))
     )
+
+
+def _resolve_paths(value: Any, folder: Path) -> Any:
+    """Return a setting with absolute paths: those inside the project are stored relative to the run."""
+    if isinstance(value, list):
+        return [_resolve_paths(item, folder) for item in value]
+    if isinstance(value, dict):
+        return {name: _resolve_paths(item, folder) for name, item in value.items()}
+    if isinstance(value, str) and value.startswith("../"):
+        return os.path.normpath(folder / value)
+    return value
 
 
 def _unreadable_error(what: Template, **values: Any) -> ProblemError:

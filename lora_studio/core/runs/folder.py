@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import shutil
@@ -17,25 +16,18 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs import frozen_project, manifest
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import (
-    MAX_LARGE,
-    open_regular,
-    read_bytes,
-    read_json,
-    read_text,
-)
+from lora_studio.core.system.foreign_files import open_regular, read_bytes, read_json
 from lora_studio.core.system.locks import FileLock
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
@@ -43,6 +35,9 @@ _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 
 #: The most seconds by which the clocks of a computer and a network drive may differ.
 _CLOCKS = 3600.0
+
+#: Entry of the manifest: the step after which the events of an exported run start.
+EVENTS_START = "events_start"
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
@@ -55,7 +50,7 @@ class RunFolder:
 
     @property
     def project_file(self) -> Path:
-        """The frozen project, with absolute paths."""
+        """The frozen project."""
         return self.path / "project.toml"
 
     @property
@@ -162,35 +157,6 @@ class RunFolder:
         """Conversations held out of training, one JSON line each; the self-test uses them."""
         return self.path / "heldout.jsonl"
 
-    def read_heldout(self) -> list[Sample]:
-        """Return the held-out rows, `{"messages": […], "tools": […]}` or `{"text": …}` each; []
-        without any."""
-        if not self.heldout_file.is_file():
-            return []
-        try:
-            return self._parse_heldout()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise fail(
-                "run.damaged_file",
-                "{file} in the run folder is damaged.",
-                "Restore it from a backup, or resume the training, which writes it again.",
-                where=Where(file=str(self.heldout_file)),
-                file=self.heldout_file.name,
-            ) from error
-
-    def _parse_heldout(self) -> list[Sample]:
-        rows = map(json.loads, read_text(self.heldout_file, MAX_LARGE).split("\n")[:-1])
-        return [
-            Sample("text", text=row["text"])
-            if "text" in row
-            else Sample(
-                "sft",
-                tuple(Message.model_validate(turn) for turn in row["messages"]),
-                tools=tuple(row.get("tools", ())),
-            )
-            for row in rows
-        ]
-
     @property
     def train_script(self) -> Path:
         """A script that repeats the training with only transformers and PEFT."""
@@ -246,35 +212,7 @@ class RunFolder:
                 path=str(self.path),
                 where=Where(file=str(self.path)),
             )
-        return self._with_original_paths(project.load(self.project_file).freeze()).resolve(
-            self.path
-        )
-
-    def _with_original_paths(self, frozen: Project) -> Project:
-        """Return the project with original paths for copied files that are missing.
-
-        A run exported to a cluster refers to its copies by relative paths; it may be copied back
-        without them.
-        """
-        recorded = self.read_manifest().get("taken_along")
-        pairs = recorded.items() if isinstance(recorded, dict) else ()
-        paths = {name: path for name, path in pairs if isinstance(path, str)}
-
-        def original(name: str) -> str:
-            return paths[name] if name in paths and not (self.path / name).exists() else name
-
-        if not paths:
-            return frozen
-        dataset = frozen.dataset
-        sources = tuple(s.model_copy(update={"path": original(s.path)}) for s in dataset.sources)
-        changes: dict[str, Any] = {
-            "model": frozen.model.model_copy(update={"source": original(frozen.model.source)}),
-            "lora": frozen.lora.model_copy(update={"start_from": original(frozen.lora.start_from)}),
-            "dataset": dataset.model_copy(
-                update={"sources": sources, "validation_file": original(dataset.validation_file)}
-            ),
-        }
-        return frozen.model_copy(update=changes)
+        return frozen_project.read(self.project_file, self.read_manifest())
 
     def update_merging_and_export(self, frozen: Project, source_folder: Path) -> None:
         """Update the merging and export settings, which can change after training.
@@ -286,9 +224,29 @@ class RunFolder:
             update={"merging": now.merging, "export": now.export}
         )
         try:
-            write_atomic(self.project_file, changed.to_toml())
+            self.write_project(changed)
         except OSError as error:
             raise _not_written_error(self.project_file, describe_os_error(error)) from error
+
+    def require_inputs(self, frozen: Project, *, with_data: bool) -> None:
+        """Raise ProblemError if the base model or, with `with_data`, a file of the dataset is missing."""
+        problems = frozen_project.list_missing_inputs(
+            frozen, self.path.resolve(), self.read_manifest(), with_data=with_data
+        )
+        if problems:
+            raise ProblemError(problems)
+
+    def write_project(self, frozen: Project) -> None:
+        """Write the frozen project, whose paths are absolute; raises OSError."""
+        entries = self.read_manifest()
+        created = entries.get("created")
+        originals = frozen_project.write(
+            self.project_file, frozen, created if isinstance(created, str) else ""
+        )
+        earlier = entries.get("taken_along")
+        taken_along = (earlier if isinstance(earlier, dict) else {}) | originals
+        if taken_along != earlier:
+            self.update_manifest(taken_along=taken_along)
 
     def require_no_links(self) -> None:
         """Raise ProblemError if a file or folder of the run is a symbolic link.
@@ -311,19 +269,12 @@ class RunFolder:
                 folders[:] = [name for name in folders if name != self.trackers.name]
 
     def read_manifest(self) -> dict[str, Any]:
-        """Return the manifest, empty if there is none yet."""
-        try:
-            content = read_json(self.manifest_file)
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        """Return the manifest, empty if there is none yet or it is damaged."""
+        return manifest.read(self.manifest_file)
 
     def update_manifest(self, **entries: Any) -> None:
-        """Add or replace entries of the manifest."""
-        content = json.dumps(
-            self.read_manifest() | entries, indent=2, ensure_ascii=False, default=str
-        )
-        write_atomic(self.manifest_file, content + "\n")
+        """Add or replace entries of the manifest; raises OSError."""
+        manifest.update(self.manifest_file, entries)
 
     def read_about(self) -> RunAnnotations:
         """Return the user's annotations of the run; empty if they are missing or damaged."""
@@ -333,8 +284,7 @@ class RunFolder:
             return RunAnnotations()
 
     def write_about(self, about: RunAnnotations) -> None:
-        """Write the user's annotations of the run; raises ProblemError, also if the run was
-        deleted."""
+        """Write the user's annotations; raises ProblemError, also if the run was deleted."""
         if not self.path.is_dir():
             raise _not_written_error(self.about_file, text("the run no longer exists"))
         try:
@@ -347,9 +297,13 @@ class RunFolder:
         return self._parsed(lambda line: True)
 
     def iter_milestones(self) -> Iterator[Event]:
-        """Yield every event except steps and progress, of which there may be millions: they aren't
-        parsed."""
+        """Yield every event but steps and progress, whose lines, maybe millions, aren't parsed."""
         return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
+
+    def iter_events_of(self, *kinds: str) -> Iterator[Event]:
+        """Yield the events of some kinds; other lines aren't parsed."""
+        marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
+        return self._parsed(lambda line: any(mark in line for mark in marks))
 
     def _parsed(self, is_wanted: Callable[[bytes], bool]) -> Iterator[Event]:
         try:
@@ -376,8 +330,7 @@ class RunFolder:
             return None
 
     def is_guarded(self) -> bool:
-        """Return whether a supervisor restarts the worker if the system kills it for lack of
-        memory."""
+        """Return whether a supervisor restarts the worker if the system kills it to free memory."""
         return FileLock(self.guard_file).is_held()
 
     def has_run_out_of_memory(self) -> bool:
@@ -388,10 +341,17 @@ class RunFolder:
         """Return the state of the run from its events and its lock."""
         if self.is_running():
             return "running"
-        fold = StateFold()
+        fold, has_events = StateFold(), False
         for event in self.iter_milestones():
             fold.on_event(event)
-        return fold.state
+            has_events = True
+        return fold.state if has_events else self.infer_state()
+
+    def infer_state(self) -> State:
+        """Return the state of a run whose events are missing, from what it has produced."""
+        if self.list_checkpoint_steps():
+            return "interrupted"
+        return "trained" if self.has_adapter else "new"
 
 
 def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
@@ -408,8 +368,8 @@ def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
             raise _not_created_error(path, describe_os_error(error)) from error
         run = RunFolder(path)
         try:
-            write_atomic(run.project_file, frozen.resolve(source_folder).to_toml())
             run.update_manifest(name=frozen.name, created=format_now())
+            run.write_project(frozen.resolve(source_folder))
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
             raise _not_created_error(path, describe_os_error(error)) from error
@@ -427,11 +387,7 @@ def find_latest(runs: Path) -> RunFolder | None:
 
     Reads as few folders as possible: there may be thousands, and a window waits for the answer.
     """
-    try:
-        with os.scandir(runs) as entries:
-            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
-    except OSError:
-        return None
+    names = _list_names(runs)
     since = psutil.boot_time() - _CLOCKS  # locks don't survive a restart of the computer
     for name in names:
         with contextlib.suppress(OSError):
@@ -448,14 +404,18 @@ def find_latest(runs: Path) -> RunFolder | None:
     return first
 
 
-def list_started_runs(runs: Path, most: int) -> list[RunFolder]:
-    """Return the started runs, newest first, reading no more folders than requested."""
+def _list_names(runs: Path) -> list[str]:
+    """Return the names in a folder of runs, newest first."""
     try:
         with os.scandir(runs) as entries:
-            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
+            return sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
     except OSError:
         return []
-    folders = (RunFolder(runs / name) for name in names)
+
+
+def list_started_runs(runs: Path, most: int) -> list[RunFolder]:
+    """Return the started runs, newest first, reading no more folders than requested."""
+    folders = (RunFolder(runs / name) for name in _list_names(runs))
     started = (run for run in folders if run.events_file.is_file() and run.project_file.is_file())
     return list(itertools.islice(started, most))
 

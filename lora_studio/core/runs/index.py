@@ -246,7 +246,7 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         "steps": progress.steps,
         "seconds": progress.seconds,
         "changed": progress.time,
-        "command": progress.state.changing,
+        "command": progress.state.changing if progress.time else "train",
     }
     try:
         frozen = run_facts.read_frozen_settings(run)
@@ -262,7 +262,7 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     return replace(
         summary,
         name=about.title or frozen.name,
-        state=progress.state.state,
+        state=progress.state.state if progress.time else run.infer_state(),
         model=run_facts.get_short_name(str(summary.get_value("model.source"))),
         data=", ".join(frozen.data),
         rank=_to_whole(summary.get_value("lora.rank")),

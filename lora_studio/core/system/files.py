@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,10 +13,17 @@ from typing import IO
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
 from lora_studio.core.system.foreign_files import UnsafeFileError
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
 _PIECE = 8 * 2**20
+
+#: Endings of a file or folder that is being written, and of a folder that is being replaced.
+_TEMPORARY, _REPLACED = ".tmp", ".old"
+
+#: Every temporary name: `.NAME.RANDOM.tmp` or `.NAME.RANDOM.old`, with the 8 characters of `tempfile`.
+_TEMPORARY_NAME = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.(?:tmp|old)\Z")
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -28,7 +36,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which replaces `path` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, name = _create_temporary_file(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -45,6 +53,54 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def _create_temporary_file(path: Path) -> tuple[int, str]:
+    """Return a new file next to `path`, locked until it is closed so that no sweep deletes it."""
+    while True:
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent
+        )
+        hold_shared(descriptor)
+        if os.path.exists(name):  # noqa: PTH110 - a sweep may have been faster than the lock
+            return descriptor, name
+        os.close(descriptor)
+
+
+def sweep_temporary_files(folder: Path, *names: str) -> None:
+    """Delete the temporary files that killed processes left in a folder when they wrote `names`.
+
+    Without names, those of every file. A file that a living process is writing is locked, and stays.
+    """
+    for file in list_temporaries(folder, *names):
+        if file.is_file() and not file.is_symlink():
+            with contextlib.suppress(OSError):
+                unlink_if_unlocked(file)
+
+
+def sweep_temporary_folders(folder: Path) -> None:
+    """Delete the temporary folders that killed processes left in a folder that nobody else uses now.
+
+    A folder that was moved aside for a new one that never arrived is moved back.
+    """
+    for temporary in list_temporaries(folder):
+        if temporary.is_symlink() or not temporary.is_dir():
+            continue
+        target = folder / temporary.name[1:].rsplit(".", 2)[0]
+        if temporary.suffix == _REPLACED and not os.path.lexists(target):
+            temporary.rename(target)
+        else:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def list_temporaries(folder: Path, *names: str) -> list[Path]:
+    """Return the temporary files and folders in a folder: `.NAME.RANDOM.tmp` and `.NAME.RANDOM.old`."""
+    try:
+        with os.scandir(folder) as entries:
+            matches = [(entry.name, _TEMPORARY_NAME.match(entry.name)) for entry in entries]
+    except OSError:
+        return []
+    return [folder / name for name, match in matches if match and (not names or match[1] in names)]
+
+
 @contextlib.contextmanager
 def create_folder_atomic(
     path: Path, stays: Callable[[Path], bool] = lambda _: False
@@ -56,20 +112,22 @@ def create_folder_atomic(
     keep a folder that another process has created there in the meantime.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent))
     try:
         temporary.chmod(0o777 & ~_get_umask())
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush_to_disk(file)
-        old = temporary.with_suffix(".old")
+        old = temporary.with_suffix(_REPLACED)
         if path.exists() and not stays(path):
             path.rename(old)
         try:
             temporary.rename(path)
         except OSError:
             if not stays(path):
+                if old.exists():
+                    old.rename(path)
                 raise
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import IO, Any
 
+from lora_studio.core.system.descriptor_locks import is_locked, try_lock, unlock
 from lora_studio.core.system.foreign_files import open_own, read_json
 
 #: Seconds between two attempts to acquire a lock.
@@ -39,7 +38,7 @@ class FileLock:
         """
         until = time.monotonic() + seconds
         file = open_own(self._path, "ab+")
-        while not _try_lock(file):
+        while not try_lock(file):
             if time.monotonic() >= until:
                 file.close()
                 return False
@@ -64,7 +63,7 @@ class FileLock:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)
-            _unlock(self._file)  # a forked child may have the file open as well
+            unlock(self._file)  # a forked child may have the file open as well
             self._file.close()
             self._file = None
 
@@ -85,7 +84,7 @@ class FileLock:
         except OSError:
             return False
         with file:
-            return _is_locked(file)
+            return is_locked(file)
 
     def _content(self) -> dict[str, Any]:
         try:
@@ -93,46 +92,3 @@ class FileLock:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        """Lock one byte far beyond the content, so that the content stays readable."""
-        try:
-            os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-        return True
-
-    def _is_locked(file: IO[bytes]) -> bool:
-        return not _try_lock(file)
-
-    def _unlock(file: IO[bytes]) -> None:
-        """Do nothing: closing the file unlocks it."""
-else:
-    import fcntl
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def _is_locked(file: IO[bytes]) -> bool:
-        """Try a shared lock, so that processes that check at the same time don't mistake each other
-        for holders.
-        """
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
-
-    def _unlock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)

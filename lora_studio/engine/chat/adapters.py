@@ -12,6 +12,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.engine import generation
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
@@ -122,6 +123,7 @@ class AdapterSwitch:
         key = _get_key(folder)
         if key in self._names:
             return self._names[key]
+        checksums.require_intact_source(folder)
         self._at_work = None  # loading makes the new adapter the only active one
         name = f"adapter{len(self._names)}"
         try:

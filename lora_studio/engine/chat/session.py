@@ -29,6 +29,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.engine import generation
@@ -250,6 +251,7 @@ class Session:
                         where=Where(file=speaker.folder),
                         folder=speaker.folder,
                     )
+                checksums.require_intact_source(Path(speaker.folder), job.check)
                 spec = ModelSpec(
                     source=speaker.folder,
                     device=base.spec.device,
@@ -356,6 +358,7 @@ def _load_gguf(
             file=file.name,
         )
     job.report_progress(text("loading the model"), 0, None)
+    checksums.require_intact_source(file, job.check)
     room = _CONTEXT
     while room < context:
         room *= 2

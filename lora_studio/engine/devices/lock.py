@@ -31,7 +31,9 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
         job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
     devices_of_model = get_lockable_devices(model)
-    with device_locks.hold_devices(devices_of_model, LockHolder(str(run.path), doing), on_wait):
+    with device_locks.hold_devices(
+        devices_of_model, LockHolder(str(run.path.resolve()), doing), on_wait
+    ):
         yield
 
 

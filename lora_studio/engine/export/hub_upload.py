@@ -83,9 +83,8 @@ _MISSING: dict[What, tuple[Template, Template]] = {
 
 
 def _get_files(run: RunFolder, what: What) -> list[Path]:
-    if what == "adapter":
-        checksums.require_intact(run, run.adapter)
     folder = {"adapter": run.adapter, "merged": run.merged, "gguf": run.gguf}[what]
+    checksums.require_intact(run, folder)
     files = sorted(
         require_inside(file) for file in folder.glob("*") if file.is_file() and file.name != _CARD
     )

@@ -24,7 +24,6 @@ def export(command: commands.Export, job: JobContext) -> None:
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
-    selftest.sweep(run)
     first = project.export.quantizations[0]
     failed: set[str] = set()
     with conversion.convert_run(run, project, job) as converted:
@@ -53,7 +52,6 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
-    selftest.sweep(run)
     files = {str(name): run.get_gguf_file(project.name, name) for name in QUANTIZATIONS}
     existing = {name: file for name, file in files.items() if file.is_file()}
     if not run.has_merged and not existing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.core.protocol import commands
+from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
 from lora_studio.engine.runtime.channel import JobContext
@@ -18,10 +19,11 @@ def merge(command: commands.Merge, job: JobContext) -> None:
     from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
-    selftest.sweep(run)
-    merging_merge.merge(run, job)
     project = run.load_project()
-    if project.export.self_test and run.heldout_file.is_file():
+    if not project.merging.base:
+        run.require_inputs(project, with_data=False)
+    merging_merge.merge(run, job)
+    if project.export.self_test and heldout.is_expected(run):
         with lock.hold_devices(project.model, run, "self-test", job):
             selftest.run(run, project, {}, job)
 

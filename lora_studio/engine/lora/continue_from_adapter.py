@@ -12,6 +12,7 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_weights
@@ -27,14 +28,29 @@ def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Pro
     source = project.lora.start_from
     if not source:
         return project
-    if not (resume and run.start_adapter.is_dir()):
-        starting_adapter.read_config(Path(source))
-        with create_folder_atomic(run.start_adapter) as folder:
-            for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
-                shutil.copyfile(require_inside(Path(source) / name), folder / name)
-        run.update_manifest(started_from=source)
+    if not (resume and _is_intact(run)):
+        _copy(run, Path(source), resume=resume)
     lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
     return project.model_copy(update={"lora": lora})
+
+
+def _is_intact(run: RunFolder) -> bool:
+    return run.start_adapter.is_dir() and checksums.find_damage(run, run.start_adapter) is None
+
+
+def _copy(run: RunFolder, source: Path, *, resume: bool) -> None:
+    """Copy the adapter; a damaged copy is replaced only by the adapter that training started from."""
+    if not source.is_dir():
+        checksums.require_intact(run, run.start_adapter)
+    starting_adapter.read_config(source)
+    checksums.require_intact_source(source)
+    with create_folder_atomic(run.start_adapter) as folder:
+        for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
+            shutil.copyfile(require_inside(source / name), folder / name)
+        if resume and checksums.find_damage(run, run.start_adapter, copy=folder) is not None:
+            checksums.require_intact(run, run.start_adapter)
+    checksums.record_checksums(run, run.start_adapter)
+    run.update_manifest(started_from=str(source))
 
 
 def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:

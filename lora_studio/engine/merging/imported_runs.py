@@ -83,6 +83,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
             else:
                 shutil.copyfile(require_inside(file), folder / file.name)
     model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
+    checksums.record_checksums(run, run.merged, on_block=job.check)
     run.update_manifest(
         imported={
             "what": "model",

@@ -23,7 +23,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
-from lora_studio.core.runs import checksums
+from lora_studio.core.runs import checksums, leftovers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.lora import adapter_files
@@ -45,6 +45,7 @@ from lora_studio.engine.merging.plan import (
 )
 from lora_studio.engine.merging.shards import Shard, ShardRecord
 from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -96,9 +97,11 @@ def merge(run: RunFolder, job: JobContext) -> None:
     """
     project = run.load_project()
     merged = _read_adapters(run, project.merging)
-    base = resolve_base(project.model, project.merging, job)
+    base = resolve_base(project.model, project.merging, job, run)
     trust = project.model.trust_remote_code
+    checksums.forget_checksums(run, run.merged)
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
+    checksums.record_checksums(run, run.merged, on_block=job.check)
 
 
 def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
@@ -131,7 +134,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     """Return what merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
     merged = _read_adapters(run, spec)
-    base = resolve_base(project.model, spec, job)
+    base = resolve_base(project.model, spec, job, run)
     plan = make_plan(base, merged, spec)
     record = ShardRecord(
         get_scratch_folder(run.merged), _get_key(base, merged, plan), only_look=True
@@ -173,18 +176,22 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
 
 def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     checksums.require_intact(run, run.adapter)
-    return [
-        adapter_files.read(Path(adapter.folder), adapter.weight)
-        for adapter in get_chosen_adapters(run, spec)
-    ]
+    chosen = get_chosen_adapters(run, spec)
+    for adapter in chosen:
+        checksums.require_intact_source(Path(adapter.folder))
+    return [adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in chosen]
 
 
-def resolve_base(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
-    """Return the model to merge into; raises ProblemError.
+def resolve_base(
+    trained_on: ModelSpec, spec: MergingSpec, job: JobContext, run: RunFolder | None = None
+) -> Path:
+    """Return the model to merge into; raises ProblemError, also if it isn't the one `run` recorded.
 
     That is the chosen base or the model trained on; of a quantized one its 16-bit original, if cached.
     """
     named = sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+    if run is not None and not spec.base:
+        require_same_base(run, named)
     return prequantized.find_original(named, trained_on, job)
 
 
@@ -313,7 +320,7 @@ def _get_key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
 
 def _swap_in(merged: Path, target: Path) -> None:
     """Replace an older folder with the finished one."""
-    backup = target.with_name(f".{target.name}.old")
+    backup = leftovers.get_backup_folder(target)
     shutil.rmtree(backup, ignore_errors=True)
     if target.exists():
         target.replace(backup)

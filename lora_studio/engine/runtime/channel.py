@@ -14,14 +14,18 @@ from typing import IO
 
 from pydantic import BaseModel, ValidationError
 
-from lora_studio.core.messages import Template, Text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_own, open_regular
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
+from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
 #: Seconds between two readings of a run's mailbox.
 MAILBOX_INTERVAL = 0.25
+
+#: Seconds between two checks of whether a run's folder is still there.
+FOLDER_INTERVAL = 0.5
 
 #: Shortest time between two `Progress` events of one stage, in seconds.
 PROGRESS_INTERVAL = 0.1
@@ -232,21 +236,51 @@ class JobContext:
     pausable: bool = False
     #: Called with each event after it was sent.
     listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
+    #: The folder of the run that the command changes.
+    folder: PinnedFolder | None = None
+    _folder_checked: float = 0.0
+    _location: Path | None = None
     _last_progress: tuple[str | Text, float] = ("", 0.0)
     _began: float = 0.0
 
     def emit(self, event: events.Event) -> None:
         """Send an event about this job's command."""
-        self.channel.emit(event.model_copy(update={"id": self.id}))
+        own = event.model_copy(update={"id": self.id})
+        if self.folder is not None:
+            line = events.to_line(own)
+            if (translated := self.folder.translate(line)) != line:
+                own = events.parse(translated)
+        self.channel.emit(own)
         for listener in tuple(self.listeners):
             listener(event)
 
     def check(self) -> None:
-        """Raise CancelledError or PausedError on request; call it per micro-batch, tensor or token."""
+        """Raise CancelledError or PausedError on request; call it per micro-batch, tensor or token.
+
+        Also raises ProblemError when the run's folder was deleted or moved out of reach.
+        """
         if self.flags.cancel.is_set():
             raise CancelledError
+        if self.folder is not None and time.monotonic() - self._folder_checked > FOLDER_INTERVAL:
+            self._folder_checked = time.monotonic()
+            self._follow_folder(self.folder)
         if self.pausable and self.flags.pause.is_set():
             raise PausedError
+
+    def _follow_folder(self, folder: PinnedFolder) -> None:
+        """Report a move of the run's folder; raise ProblemError if it is out of reach."""
+        folder.require_present()
+        location = folder.locate()
+        if self._location not in (None, location):
+            self.emit(
+                events.Log(
+                    text=text(
+                        "The run folder was moved to {path}. The job continues there.",
+                        path=str(location),
+                    )
+                )
+            )
+        self._location = location
 
     def report_progress(
         self, stage: Template | Text, done: float, total: float | None, unit: str = ""

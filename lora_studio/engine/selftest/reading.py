@@ -15,6 +15,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.engine import generation
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -61,7 +62,7 @@ def read_cases(
     last = None if end.text else end.ids[-1]
     cases: list[SelfTestCase] = []
     positions = 0
-    for held_out in folder.read_heldout():
+    for held_out in read_heldout(folder):
         sample = _with_trained_answers(held_out)
         try:
             encoded = encoder.encode_sample(sample)[0]

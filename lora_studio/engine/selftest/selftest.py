@@ -29,12 +29,12 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums, heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine import generation
 from lora_studio.engine.chat import adapters
-from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime import disk
@@ -66,7 +66,7 @@ def run(
     """
     earlier = None if fresh else _read_earlier(folder)
     folder.selftest_file.unlink(missing_ok=True)
-    if not folder.heldout_file.is_file() or not folder.adapter.is_dir():
+    if not heldout.is_expected(folder) or not folder.adapter.is_dir():
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
         return []
     tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
@@ -176,7 +176,7 @@ def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested
 def _get_reference(
     folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
 ) -> Reference:
-    source = str(merge.resolve_base(project.model, project.merging, job))
+    source = str(merge.resolve_base(project.model, project.merging, job, folder))
     spec = _without_quantization(project.model).model_copy(update={"source": source})
     loaded = loading.load(generation.widen_on_cpu(spec, job), job)
     mix = AdapterMix(
@@ -229,6 +229,7 @@ def _test_merged(
     reference: Reference,
     job: JobContext,
 ) -> tuple[events.SelfTested, list[str]]:
+    checksums.require_intact(folder, folder.merged, on_block=job.check)
     spec = ModelSpec(
         source=str(folder.merged),
         precision=_without_quantization(project.model).precision,
@@ -271,6 +272,8 @@ def _test_gguf(
     inherited: float,
     job: JobContext,
 ) -> tuple[events.SelfTested, list[str]]:
+    if file.parent == folder.gguf:
+        checksums.require_intact(folder, folder.gguf, [file.name], job.check)
     longest = max(len(case.ids) for case in cases)
     context = longest + reading.ANSWER_TOKENS + 8
     with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:
@@ -319,12 +322,6 @@ def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
             positions=reading.POSITIONS,
         )
         job.emit(events.Log(text=message))
-
-
-def sweep(folder: RunFolder) -> None:
-    """Delete what a killed export or self-test left behind; call it under the run's lock."""
-    shutil.rmtree(folder.temporary / "selftest", ignore_errors=True)
-    shutil.rmtree(conversion.get_scratch_folder(folder), ignore_errors=True)
 
 
 @contextmanager

@@ -82,17 +82,35 @@ class AdapterSaver:
         return saved
 
     def _copy_best(self, step: int) -> bool:
-        """Copy the best adapter to the run's; return False after a warning if it is damaged."""
+        """Copy the best adapter to the run's; return False after a warning if it is damaged.
+
+        It may already be there: a training that had ended saved it.
+        """
         best = self._run.get_best_adapter(step)
         try:
+            if not best.is_dir():
+                raise InvalidContentError("it is missing")
             with create_folder_atomic(self._run.adapter) as folder:
                 shutil.copytree(best, folder, dirs_exist_ok=True)
                 if (damage := checksums.find_damage(self._run, best, copy=folder)) is not None:
                     raise InvalidContentError(damage)
         except InvalidContentError as error:
+            if self._is_saved(step):
+                return True
             self._job.emit(events.Warned(problem=_damaged_best_warning(step, error.reason)))
             return False
         return True
+
+    def _is_saved(self, step: int) -> bool:
+        """Return whether the run's adapter is the intact one of a step."""
+        results = self._run.read_manifest().get("results")
+        saved = results.get("kept") if isinstance(results, dict) else None
+        return (
+            isinstance(saved, dict)
+            and saved.get("step") == step
+            and checksums.is_recorded(self._run, self._run.adapter)
+            and checksums.find_damage(self._run, self._run.adapter) is None
+        )
 
     def _write(self, target: Path) -> None:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter

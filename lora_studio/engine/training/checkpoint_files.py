@@ -18,16 +18,19 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
-from lora_studio.core.runs.checksums import compute_checksum
+from lora_studio.core.runs import seals
+from lora_studio.core.runs.checksums import (
+    CHECKPOINT,
+    compute_checksum,
+    read_checkpoint_entries,
+)
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
-from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 
 _ADAPTER = "adapter_model.safetensors"
 _TENSORS = "training.pt"
-_ENTRIES = "checkpoint.json"
 
 
 @dataclass
@@ -63,7 +66,8 @@ def write_checkpoint(
         torch.save(tensors, buffer)
         (folder / _TENSORS).write_bytes(buffer.getbuffer())
         files = {file.name: compute_checksum(file) for file in folder.iterdir()}
-        (folder / _ENTRIES).write_text(json.dumps(entries | {"files": files}, indent=2), "utf-8")
+        content = json.loads(json.dumps(entries | {"files": files}))
+        (folder / CHECKPOINT).write_text(json.dumps(seals.add_seal(content), indent=2), "utf-8")
 
 
 def write_adapter(
@@ -89,7 +93,7 @@ def write_adapter(
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises ValueError, OSError or a reader's own error if it is damaged."""
-    entries = read_json(folder / _ENTRIES)
+    entries = read_checkpoint_entries(folder)
     for name, expected in entries["files"].items():
         size, checksum = expected if isinstance(expected, list) else (expected, None)
         if (folder / name).stat().st_size != size:
@@ -124,34 +128,15 @@ def delete_all_checkpoints(run: RunFolder) -> None:
     shutil.rmtree(run.best, ignore_errors=True)
 
 
-def delete_leftovers(run: RunFolder) -> None:
-    """Delete the partial files of a killed worker."""
-    for folder in _iter_leftovers(run):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @contextmanager
 def create_scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
     """Yield a folder for temporary files of a training, or of one rank; deleted when the block ends."""
-    folder = _get_scratch_folder(run) / name
+    folder = run.temporary / "training" / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _get_scratch_folder(run: RunFolder) -> Path:
-    return run.temporary / "training"
-
-
-def _iter_leftovers(run: RunFolder) -> Iterator[Path]:
-    yield from run.checkpoints.glob(".step-*")
-    yield from run.best.glob(".step-*")
-    yield from run.path.glob(".adapter.*")
-    yield from run.path.glob(".start-adapter.*")
-    yield from run.path.glob(".data.*")
-    yield _get_scratch_folder(run)
 
 
 def _damaged_checkpoint_problem(folder: Path, error: Exception) -> Problem:

@@ -11,6 +11,7 @@ from lora_studio import __version__
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -67,6 +68,7 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
     samples = [rows.read_sample(*position) for position in chosen]
     write_atomic(run.heldout_file, "".join(f"{_format_line(sample)}\n" for sample in samples))
+    checksums.record_checksums(run, run.path, [run.heldout_file.name])
     run.update_manifest(
         heldout={
             "conversations": len(samples),

@@ -13,6 +13,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.core.training.spec import TrainingSpec
@@ -113,7 +114,7 @@ class Sampler:
             recipe_samples = [Sample(self._task, text=text) if self._task == "text"
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
-            rows = self._run.read_heldout()[: self._heldout_rows] if self._heldout_rows else []
+            rows = read_heldout(self._run)[: self._heldout_rows] if self._heldout_rows else []
             prompts = [*self._render(recipe_samples, whole=True), *self._render(rows, whole=False)]
             self._prompts = self._from_first_rank(prompts)
         return self._prompts

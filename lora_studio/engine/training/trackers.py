@@ -304,7 +304,7 @@ class _WeightsAndBiases(AppendOnlySink):
         settings = wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True)
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", info.project.name),
-            name=info.run.path.name,
+            name=info.run.path.resolve().name,
             id=info.run_id("wandb", lambda: uuid.uuid4().hex[:8]),
             dir=str(info.run.trackers),
             config=info.settings,
@@ -346,7 +346,7 @@ class _Mlflow(AppendOnlySink):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", info.project.name)
         existing = self._client.get_experiment_by_name(name)
         experiment = existing.experiment_id if existing else self._client.create_experiment(name)
-        created = self._client.create_run(experiment, run_name=info.run.path.name)
+        created = self._client.create_run(experiment, run_name=info.run.path.resolve().name)
         params = [Param(key, str(value)[:500]) for key, value in info.settings.items()]
         for begin in range(0, len(params), _MLFLOW_PARAMS):  # not one request for each setting
             some = params[begin : begin + _MLFLOW_PARAMS]

@@ -16,6 +16,7 @@ from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import continue_from_adapter
+from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoint_files, eva, problems, run_record, trackers
@@ -46,8 +47,8 @@ def train(
     earlier checkpoints are kept.
     """
     project = run.load_project()
+    run.require_inputs(project, with_data=True)
     trackers.check_trackers(project.training)
-    checkpoint_files.delete_leftovers(run)
     project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
     if not resume:
         checkpoint_files.delete_all_checkpoints(run)
@@ -86,6 +87,8 @@ def _train_rank(
     try:
         project = _with_device(project, ranks, job)
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
+        if resume:
+            require_same_base(run, tuned.base.folder)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
         if project.lora.init == "eva" and not project.lora.start_from:
             eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)

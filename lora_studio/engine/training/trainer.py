@@ -19,7 +19,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.load import DeviceLoad
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training import problems
+from lora_studio.engine.training import lost_events, problems
 from lora_studio.engine.training.adapter_saver import AdapterSaver
 from lora_studio.engine.training.checkpoints import CheckpointManager
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
@@ -326,6 +326,8 @@ class Trainer:
         if (state := self.checkpoints.load_last()) is not None:
             self.state = state
             self.adapters.best.set_checkpoint(state.evaluations)
+            if self.ranks.is_first:
+                lost_events.restore_events(self.run, state, self.job)
 
     def _is_checkpoint_due(self) -> bool:
         is_exhausted = best_adapter.is_exhausted(self.state.evaluations, self.spec)

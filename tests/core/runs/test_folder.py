@@ -17,6 +17,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.locks import FileLock
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
@@ -187,11 +188,11 @@ def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path:
 
 def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert run.read_heldout() == []
+    assert read_heldout(run) == []
     question = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}
     answered = {"role": "assistant", "content": "Yes.", "trained": True}
     rows = [{"messages": [question, answered]}, {"messages": [question]}]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     run.heldout_file.write_text("".join(lines), "utf-8")
     first, second = (Message.model_validate(turn) for turn in (question, answered))
-    assert run.read_heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]
+    assert read_heldout(run) == [Sample("sft", (first, second)), Sample("sft", (first,))]

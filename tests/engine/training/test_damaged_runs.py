@@ -12,6 +12,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from tests.engine.training.recipe.test_best_adapter import eval_losses, start  # noqa: F401
 from tests.helpers.jobs import handle, train
 
@@ -52,12 +53,21 @@ def test_damaged_best_adapter_is_never_delivered(
     finished: RunFolder, damage: Callable[[Path], None]
 ) -> None:
     damage(finished.get_best_adapter(4) / WEIGHTS)
+    damage(finished.adapter / WEIGHTS)
     resumed = train(finished, resume=True)
     codes = [event.problem.code for event in resumed.of(events.Warned)]
     assert codes == ["training.best_damaged"]
     assert resumed.last(events.AdapterSaved).best_loss is None
     assert load_file(finished.adapter / WEIGHTS)
     assert checksums.find_damage(finished, finished.adapter) is None
+
+
+def test_saved_adapter_stays_when_only_its_source_is_damaged(finished: RunFolder) -> None:
+    whole = (finished.adapter / WEIGHTS).read_bytes()
+    halve(finished.get_best_adapter(4) / WEIGHTS)
+    resumed = train(finished, resume=True)
+    assert resumed.last(events.AdapterSaved).step == 4
+    assert (finished.adapter / WEIGHTS).read_bytes() == whole
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda function: function.__name__)
@@ -94,7 +104,7 @@ def test_damaged_held_out_rows_are_named(tmp_path: Path, content: str) -> None:
     run = RunFolder(tmp_path)
     run.heldout_file.write_text(content)
     with pytest.raises(ProblemError) as raised:
-        run.read_heldout()
+        read_heldout(run)
     (problem,) = raised.value.problems
     assert (problem.code, problem.where.file) == ("run.damaged_file", str(run.heldout_file))
 

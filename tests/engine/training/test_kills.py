@@ -15,6 +15,7 @@ import pytest
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.engine.conftest import TinyModel
+from tests.helpers.kill_trials import KillTrials
 from tests.helpers.killed_runs import ForkingEngine, find_differences, new_small_run
 
 KILLS, STEPS = 20, 140
@@ -79,3 +80,15 @@ def test_run_killed_repeatedly_matches_an_unbroken_run(
     print(f"{len(repeated)} kills after {repeated} steps, {time.monotonic() - began:.0f} s")
 
     assert find_differences(killed, whole) == []
+
+
+@pytest.mark.slow
+def test_kills_of_every_job_lose_nothing(
+    engine: ForkingEngine, tiny: TinyModel, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed of the moments: {seed}")
+    report = KillTrials(engine, tiny("llama3"), tmp_path).run(kills=15, seed=seed)
+    print(report)
+    assert report.kills
+    assert not report.losses

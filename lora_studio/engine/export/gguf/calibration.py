@@ -11,6 +11,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
@@ -23,7 +24,7 @@ _ROWS = 2000
 def read_run_conversations(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
     """Return token ids of a run's training rows, without held-out rows; raises ProblemError."""
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    held_out = {_get_key(sample) for sample in run.read_heldout()}
+    held_out = {_get_key(sample) for sample in read_heldout(run)}
     return _tokenize_samples(project.dataset, tokenizer, held_out, job)
 
 

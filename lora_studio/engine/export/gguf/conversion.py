@@ -104,9 +104,12 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         file=lambda quantization: run.get_gguf_file(project.name, quantization),
         conversations=lambda: calibration.read_run_conversations(run, project, job),
     )
+    checksums.forget_checksums(run, run.gguf, [plan.file(q).name for q in plan.spec.quantizations])
     with convert_plan(plan, job) as converted:
+        written = [file.name for file in converted.files.values()]
         if project.export.adapter_gguf:
-            _write_adapter(run, project, converted.model, plan.scratch, job)
+            written.append(_write_adapter(run, project, converted.model, plan.scratch, job))
+        checksums.record_checksums(run, run.gguf, written, job.check)
         run.update_manifest(gguf=converted.record)
         yield converted
 
@@ -119,6 +122,7 @@ def choose_sources(
     if not is_direct_export(project.export, has_merged=run.has_merged):
         if not run.has_merged:
             raise _not_merged_error(run)
+        checksums.require_intact(run, run.merged, on_block=job.check)
         return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
             run.merged
         )
@@ -349,7 +353,8 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
 
 def _write_adapter(
     run: RunFolder, project: Project, model: Path, scratch: Path, job: JobContext
-) -> None:
+) -> str:
+    """Write the adapter alone as a GGUF file; return the file's name."""
     part = scratch / "adapter.gguf"
     checksums.require_intact(run, run.adapter)
     tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
@@ -364,6 +369,7 @@ def _write_adapter(
             )
         )
     )
+    return file.name
 
 
 def _require_space(

@@ -23,6 +23,7 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.lora import adapter_files as adapters
@@ -84,8 +85,10 @@ def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> Dire
     float16, which has 11 significant bits, the same size, and holds every weight of that magnitude
     exactly.
     """
-    base = merging.resolve_base(project.model, project.merging, job)
+    base = merging.resolve_base(project.model, project.merging, job, run)
     chosen = tuple(merging.get_chosen_adapters(run, project.merging))
+    for adapter in chosen:
+        checksums.require_intact_source(Path(adapter.folder), job.check)
     spec = project.merging
     is_requested = spec.dtype != "auto" or "BF16" in project.export.quantizations
     if not is_requested and merging.get_stored_dtype(base) == torch.bfloat16:

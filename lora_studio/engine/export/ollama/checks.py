@@ -16,6 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
@@ -115,7 +116,7 @@ def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[li
     """Return questions from held-out conversations, else a few plain ones."""
     plain = [[{"role": "user", "content": text}] for text in ("Hello!", "What is 2 + 2?")]
     talks: list[list[dict[str, Any]]] = []
-    for sample in run.read_heldout():
+    for sample in read_heldout(run):
         turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
         while turns and turns[-1]["role"] != "user":
             turns.pop()

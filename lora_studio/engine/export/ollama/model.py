@@ -13,7 +13,9 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.modelfile import build_modelfile
@@ -104,6 +106,7 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     gguf = run.get_gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _missing_file_error(run, quantization)
+    checksums.require_intact(run, run.gguf, [gguf.name], job.check)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
     found_server = server.inspect_server(spec.ollama_host)
     name = server.get_model_name(project)
@@ -284,7 +287,7 @@ def _not_proven_problem(derived: DerivedTemplate) -> Problem:
 
 def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
     """Ask the new model a first question; warn if the server can't run it."""
-    rows = (sample.messages for sample in run.read_heldout() if sample.messages)
+    rows = (sample.messages for sample in read_heldout(run) if sample.messages)
     question = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
     turns = question or (Message(role="user", content="Hello! Who are you?"),)
     job.report_progress(text("testing the new model in Ollama"), 0, None)

@@ -89,9 +89,7 @@ class BestAdapterStore:
         evaluated, but it continues from the best one.
         """
         best = find_best_evaluation(evaluations) if spec.keep_best else None
-        if best is None or best is evaluations[-1]:
-            return None
-        return best if self._run.get_best_adapter(best.step).is_dir() else None
+        return None if best is None or best is evaluations[-1] else best
 
     def _delete_all_but(self, steps: Iterable[int | None]) -> None:
         names = {self._run.get_best_adapter(step).name for step in steps if step is not None}

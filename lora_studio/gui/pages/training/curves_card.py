@@ -12,6 +12,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.curves import metrics
+from lora_studio.core.curves.lost_steps import lost_steps_warning
 from lora_studio.core.problems import Problem
 from lora_studio.core.runs import names
 from lora_studio.core.runs.folder import RunFolder, list_started_runs
@@ -105,7 +106,10 @@ class CurvesCard(Card):
 
     def _on_read(self, key: str, series: object) -> None:
         assert isinstance(series, metrics.MetricSeries)
-        name = names.read_run_name(RunFolder(Path(key)))
+        run = RunFolder(Path(key))
+        name = names.read_run_name(run)
+        if (warning := lost_steps_warning(run, series.lost)) is not None:
+            self._report(warning)
         self._read[key] = RunCurves.from_series(name, series)
         if not len(series.loss):
             self.state.messages.info(

@@ -21,6 +21,7 @@ from lora_studio.core.export import ExportSpec, Quantization
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import leftovers
 from lora_studio.core.system import consent
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import (
@@ -32,7 +33,6 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.selftest import selftest
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
@@ -377,8 +377,8 @@ def test_files_of_killed_export_are_deleted_by_next_job(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", program, str(run.path)], capture_output=True)
     assert killed.returncode == -9, killed.stderr
     assert list(run.temporary.rglob("*.gguf"))
-    selftest.sweep(run)
-    assert not list(run.temporary.iterdir())
+    leftovers.sweep(run)
+    assert not run.temporary.exists()
 
 
 @pytest.mark.slow

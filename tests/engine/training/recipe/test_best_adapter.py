@@ -18,6 +18,7 @@ from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.runtime.channel import Flags
@@ -395,7 +396,7 @@ def test_samples_are_answered_at_each_evaluation(start: Start) -> None:
     ]  # fmt: skip
     result = channel.of(events.Sampled)
     assert result[0].prompt == "What is 3, and 4?"
-    assert result[1].prompt == run.read_heldout()[0].messages[0].content
+    assert result[1].prompt == read_heldout(run)[0].messages[0].content
     assert result[4].text != result[0].text  # it has learned something
 
 

@@ -1,0 +1,79 @@
+"""The manifest of a run: a JSON object that shows when something else has changed it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.runs import seals
+from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import read_json
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return the entries, empty if there is no readable manifest."""
+    try:
+        content = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    seals.remove_seal(content)
+    return content
+
+
+def update(file: Path, entries: dict[str, Any]) -> None:
+    """Add or replace entries; raises OSError."""
+    content = json.loads(_dump(read(file) | entries))
+    write_atomic(file, _dump(seals.add_seal(content)) + "\n")
+
+
+def find_damage(file: Path) -> Text | str | None:
+    """Return what is wrong with the manifest of a run that has started; None if nothing is."""
+    try:
+        content = read_json(file)
+    except FileNotFoundError:
+        return text("it is missing")
+    except OSError as error:
+        return describe_os_error(error)
+    except ValueError:
+        return text("it isn't valid JSON")
+    if not isinstance(content, dict):
+        return text("it isn't a JSON object")
+    return None if seals.remove_seal(content) else text("it has changed since it was written")
+
+
+def repair(file: Path) -> Problem | None:
+    """Move a damaged manifest aside, so that jobs write a new one; return a warning if it was damaged.
+
+    The readable entries of a manifest that was changed stay in use.
+    """
+    damage = find_damage(file)
+    if damage is None:
+        return None
+    entries = read(file)
+    aside = file.with_name("manifest.damaged.json")
+    if file.exists() and not aside.exists():
+        with contextlib.suppress(OSError):
+            file.rename(aside)
+    if entries or not file.exists():
+        update(file, entries)
+    return warning(
+        "run.damaged_manifest",
+        "The record of this run, {file}, is damaged: {reason}. Its adapter and models can't be compared "
+        "with what was trained.",
+        "Restore the file from a backup, or resume the training, which writes the adapter and the "
+        "record again from the last checkpoint. The damaged file is kept as {aside}.",
+        where=Where(file=str(file)),
+        file=file.name,
+        reason=damage,
+        aside=aside.name,
+    )
+
+
+def _dump(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, default=str)

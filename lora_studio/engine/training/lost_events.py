@@ -1,0 +1,26 @@
+"""Repair the record of a run whose events were damaged, as far as its checkpoint knows them."""
+
+from __future__ import annotations
+
+from lora_studio.core.curves.lost_steps import find_lost_steps, lost_steps_warning
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.trainer_state import TrainerState
+
+
+def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None:
+    """Warn about steps whose metrics are missing, and record missing evaluations again.
+
+    A checkpoint contains all evaluations until then, but no steps.
+    """
+    stream = list(run.iter_events_of("step_done", "evaluated", "training_started", "recovered"))
+    problem = lost_steps_warning(run, find_lost_steps(run, stream))
+    if problem is not None:
+        job.emit(events.Warned(problem=problem))
+    recorded = {event.step: event.loss for event in stream if isinstance(event, events.Evaluated)}
+    missing = [entry for entry in state.evaluations if recorded.get(entry.step) != entry.loss]
+    # Later ones as well: curves drop what follows a step that comes again.
+    for entry in state.evaluations if missing else ():
+        if entry.step >= missing[0].step:
+            job.emit(events.Evaluated(step=entry.step, loss=entry.loss))
