@@ -35,9 +35,9 @@ PLACES: dict[str, set[str]] = {
     "extractall": {"setup/install.py"},  # its own wheel
     "webbrowser.open": set(),
     # hosts are contacted
-    "httpx.Client": {"engine/export/ollama/server.py", "setup/http_client.py"},
+    "httpx.Client": {"engine/export/ollama/client.py", "setup/http_client.py"},
     "httpx.AsyncClient": set(),
-    "ollama.Client": {"engine/export/ollama/server.py"},
+    "ollama.Client": {"engine/export/ollama/client.py"},
     "default_client_factory": {"engine/hub/client.py"},
     "snapshot_download": {"engine/hub/client.py"},
     "hf_hub_download": {"engine/hub/datasets.py"},
@@ -54,10 +54,14 @@ PLACES: dict[str, set[str]] = {
 #: Library that contacts hosts -> the only modules that may import it.
 IMPORTERS: dict[str, set[str]] = {
     "httpx": {
-        "core/network/bounded_answers.py", "engine/export/ollama/server.py", "engine/hub/client.py",
+        "core/network/bounded_answers.py", "engine/export/ollama/client.py",
+        "engine/export/ollama/server.py", "engine/hub/client.py",
         "engine/hub/errors.py", "setup/download.py", "setup/http_client.py",
     },
-    "ollama": {"engine/export/ollama/server.py", "engine/export/ollama/store.py"},
+    "ollama": {
+        "engine/export/ollama/client.py", "engine/export/ollama/server.py",
+        "engine/export/ollama/store.py",
+    },
     "requests": set(),
     "aiohttp": set(),
     "urllib3": set(),

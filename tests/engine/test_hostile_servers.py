@@ -10,6 +10,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.network.bounded_answers import AnswerLimits
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import SearchModels
+from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import store
 from lora_studio.engine.hub import account, client, search
@@ -25,9 +26,9 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits of a second instead of minutes, and of less than a megabyte."""
     api = AnswerLimits(max_bytes=500_000, first_seconds=1.0, seconds=1.0)
     lines = AnswerLimits(max_bytes=500_000, first_seconds=1.0, line_bytes=50_000, line_seconds=1.0)
-    for module in (ollama_server, client):
+    for module in (ollama_client, client):
         monkeypatch.setattr(module, "API_LIMITS", api)
-    monkeypatch.setattr(ollama_server, "LINE_LIMITS", lines)
+    monkeypatch.setattr(ollama_client, "LINE_LIMITS", lines)
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
 
 

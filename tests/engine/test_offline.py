@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project import project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
+from lora_studio.engine.runtime.channel import Inbox
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import write_rows
@@ -75,6 +77,24 @@ print(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split() == ["OfflineError"] * 3 + ["URLError", "reached"]
+
+
+def test_running_worker_goes_offline_and_never_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (offline.VARIABLE, "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE"):
+        monkeypatch.setenv(name, "")
+    inbox = Inbox(lambda command: None)
+    (tmp_path / "mailbox").write_bytes(b"")
+    end = inbox.watch_mailbox(tmp_path / "mailbox")
+    (tmp_path / "mailbox").write_text(commands.GoOffline().model_dump_json() + "\n")
+    deadline = time.monotonic() + 30
+    while not offline.is_on() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    end()
+    assert offline.is_on()
+    fields = set(commands.GoOffline.model_fields)
+    assert fields == {"kind", "id"}, "a mailbox belongs to a run folder: it can't turn it off"
 
 
 @pytest.fixture

@@ -136,6 +136,43 @@ def test_report_lists_exactly_what_the_kernel_saw(
     assert TOKEN not in json.dumps(contacts)
 
 
+#: Opens a tracker whose own program makes the connections.
+_OPEN_WANDB = """
+import os, sys
+from pathlib import Path
+from lora_studio.core.network import connections
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.training.trackers import SINKS, TrackerInfo
+run = RunFolder(Path(sys.argv[1]))
+run.trackers.mkdir(parents=True)
+try:
+    SINKS["wandb"](TrackerInfo(run, Project(name="x"), 1, 0, 0))
+except Exception as error:
+    print(error)
+os._exit(0)
+"""
+
+
+def test_program_of_a_tracker_contacts_only_what_is_reported(
+    tmp_path: Path, environ: dict[str, str], tracker: str
+) -> None:
+    pytest.importorskip("wandb")
+    if reason := traced.explain_missing_strace():
+        pytest.skip(reason)
+    environ |= {"WANDB_BASE_URL": tracker, "WANDB_API_KEY": "a" * 40, "WANDB_INIT_TIMEOUT": "30"}
+    words = [sys.executable, "-c", _OPEN_WANDB, str(tmp_path / "run")]
+    ended, contacted = traced.run_traced(words, tmp_path / "strace.txt", environ)
+    assert "403" in ended.stdout, ended
+    (contact,) = read_contacts(tmp_path)
+    assert contacted == {(contact["host"], contact["port"])}
+    assert contact["purpose"] == "wandb"
+    environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "online"}
+    words[-1] = str(tmp_path / "offline")
+    ended, contacted = traced.run_traced(words, tmp_path / "strace.txt", environ)
+    assert contacted == set(), ended
+
+
 #: An address of the namespace that isn't its loopback: another computer to the program.
 OTHER = "192.0.2.7"
 

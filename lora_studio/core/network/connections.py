@@ -156,6 +156,12 @@ def _count_connection(connection: socket.socket, host: str, port: object) -> Non
         save()
 
 
+def _require_allowed_connection(connection: socket.socket) -> None:
+    """Raise OfflineError for a connection that was opened before offline mode was turned on."""
+    if offline.is_on() and (contact := _sockets.get(connection)) is not None:
+        require_allowed(contact[0])
+
+
 def _count_bytes(connection: socket.socket, sent: int, received: int) -> None:
     global _saved_at
     contact = _sockets.get(connection)
@@ -233,6 +239,7 @@ def _counting_sent(
     @functools.wraps(original)
     def counted(self: socket.socket, data: Any, *arguments: Any) -> Any:
         prepare(self)
+        _require_allowed_connection(self)
         count = original(self, data, *arguments)
         _count_bytes(self, memoryview(data).nbytes if count is None else count, 0)
         return count
@@ -246,6 +253,7 @@ def _counting_received(
     @functools.wraps(original)
     def counted(self: socket.socket, *arguments: Any, **named: Any) -> Any:
         prepare(self)
+        _require_allowed_connection(self)
         until = getattr(_thread, "until", None)
         if until is not None and time.monotonic() > until:
             raise TimeoutError("the server takes too long to answer")

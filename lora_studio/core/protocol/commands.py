@@ -24,7 +24,7 @@ from lora_studio.core.protocol.export import (
     Push,
     SelfTest,
 )
-from lora_studio.core.protocol.job import Cancel, Pause, SaveCheckpoint, Shutdown, Stop
+from lora_studio.core.protocol.job import Cancel, GoOffline, Pause, SaveCheckpoint, Shutdown, Stop
 from lora_studio.core.protocol.lora import CombineAdapters, ImportAdapter, ListAdapters, ShowAdapter
 from lora_studio.core.protocol.merging import ImportModel, Merge, MergeAdapters, PlanMerge
 from lora_studio.core.protocol.model import (
@@ -58,7 +58,7 @@ Question = (
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
     | OpenChat | AskChat | ShowPrompt
 )  # fmt: skip
-Control = Cancel | Stop | Pause | SaveCheckpoint | Shutdown
+Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
 
 #: Every command by its `kind`, as `Started.command` names it.
@@ -101,6 +101,7 @@ __all__ = [
     "EstimateSizes",
     "Export",
     "Generate",
+    "GoOffline",
     "ImportAdapter",
     "ImportModel",
     "InspectAccount",

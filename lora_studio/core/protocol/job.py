@@ -45,6 +45,12 @@ class Shutdown(BaseCommand):
     kind: Literal["shutdown"] = "shutdown"
 
 
+class GoOffline(BaseCommand):
+    """Contact no other computer from now on. There is no way back: it also comes from mailboxes."""
+
+    kind: Literal["go_offline"] = "go_offline"
+
+
 #: Protocol version, incremented whenever a command or an event changes its meaning.
 PROTOCOL = 2
 

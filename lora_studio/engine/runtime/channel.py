@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import offline
 from lora_studio.core.system.foreign_files import open_own, open_regular
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
@@ -219,6 +220,8 @@ class Inbox:
                 self.get_flags(command.target).pause.set()
             case commands.SaveCheckpoint():
                 self.get_flags(command.target).checkpoint.set()
+            case commands.GoOffline():
+                offline.switch(True)  # every later connection is refused (core/network)
             case commands.Shutdown():
                 self._on_command(None)
             case _ if not controls_only:

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-from lora_studio.core.network.connections import contacting, note_contact
+import psutil
+
+from lora_studio.core.network.connections import OfflineError, contacting, note_contact
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, warning
 from lora_studio.core.project.project import Project
@@ -298,9 +300,11 @@ class _WeightsAndBiases(AppendOnlySink):
 
         # Its own program makes the connections: only its own switch keeps it offline.
         is_online = not offline.is_on() and ("WANDB_MODE" in os.environ or bool(wandb.api.api_key))
+        self._server = ""
         if is_online and os.environ.get("WANDB_MODE", "online") in ("online", "shared"):
-            address = urlsplit(wandb.api.settings("base_url"))
-            note_contact(address.hostname or "?", address.port or 443, Purpose.WANDB)
+            address = urlsplit(wandb.setup().settings.base_url)
+            self._server = address.hostname or "?"
+            note_contact(self._server, address.port or 443, Purpose.WANDB)
         settings = wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True)
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", info.project.name),
@@ -314,6 +318,11 @@ class _WeightsAndBiases(AppendOnlySink):
         )
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
+        if self._server and offline.is_on():  # turned on since the start
+            for child in psutil.Process().children(recursive=True):
+                if child.name().startswith("wandb-core"):
+                    child.kill()  # its files are complete up to here, for `wandb sync`
+            raise OfflineError(self._server)
         self._run.log(dict(values), step=step)
 
     def close(self, outcome: Outcome) -> None:

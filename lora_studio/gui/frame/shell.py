@@ -303,10 +303,15 @@ class Shell(QMainWindow):
         self.state.report(kind, problems)
 
     def set_offline(self, *, on: bool) -> None:
-        """Turn offline mode on or off, and replace workers that were started before."""
+        """Turn offline mode on or off, also in workers that were started before.
+
+        A running job can't go online again; the next one can.
+        """
         self.preferences.offline = on
         self.preferences.save()
         offline.switch(on)
+        if on:
+            self.jobs.go_offline()
         self.inspector.restart_workers()
         self.settings.show_offline()
         self.repeat_queries()

@@ -134,6 +134,11 @@ class JobControl(QObject):
         """Save a checkpoint after this step."""
         self._send(commands.SaveCheckpoint(target=self._id))
 
+    def go_offline(self) -> None:
+        """Let a running job contact no other computer from now on."""
+        if self.running:
+            self._send(commands.GoOffline())
+
     # --- inside -------------------------------------------------------------------------------
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:

@@ -177,6 +177,24 @@ def test_other_computers_are_refused_offline(tmp_path: Path) -> None:
     assert contacts["unknown"]["connections"] == 2
 
 
+def test_open_connection_is_refused_once_offline_mode_is_on(tmp_path: Path) -> None:
+    program = """
+    from lora_studio.core.system import offline
+    offline.is_local_host = lambda host: False  # this computer stands for another one
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"x")
+        client.recv(2)
+        offline.switch(True)
+        for attempt in (lambda: client.sendall(b"x"), lambda: client.recv(1)):
+            try:
+                attempt()
+            except connections.OfflineError:
+                continue
+            raise SystemExit("reached")
+    """
+    assert run(program, tmp_path)["unknown"]["sent"] == 1
+
+
 def test_contacts_that_were_refused_are_not_recorded(tmp_path: Path) -> None:
     program = """
     try:

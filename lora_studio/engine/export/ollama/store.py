@@ -14,12 +14,8 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import server as ollama_server
-from lora_studio.engine.export.ollama.server import (
-    QUICK,
-    CreateRequest,
-    create_client,
-    translate_ollama_errors,
-)
+from lora_studio.engine.export.ollama.client import QUICK, create_client, translate_ollama_errors
+from lora_studio.engine.export.ollama.server import CreateRequest
 
 _WHERE = Where(step="export", field="ollama_name")
 _BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
