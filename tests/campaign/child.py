@@ -161,7 +161,7 @@ class Child:
             outcome, kind, details = describe_error(error), "exception", traceback.format_exc()
         if self._watch.events:
             details, kind = "\n".join(self._watch.events), "outside"
-            outcome = "outside: " + self._watch.events[0].split(" ")[0]
+            outcome = f"outside: {self._watch.events[0]}"
             self._watch.events.clear()
         if not kind and (errors := self._read_stderr()):
             outcome, kind, details = (

@@ -70,6 +70,7 @@ class ChildProcess:
             "LORA_STUDIO_CONFIG": str(self._folder / "config"),
             "HOME": str(self._folder / "home"),
             "HF_HOME": str(self._folder / "home" / "hf"),
+            "LORA_STUDIO_LOGS": str(self._folder / "logs"),
             "LORA_STUDIO_CACHE": str(self._folder / "cache"),
             "TMPDIR": str(self._folder / "sandbox"),
             "QT_QPA_PLATFORM": "offscreen",
