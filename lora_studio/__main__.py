@@ -5,6 +5,7 @@ command line.
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
@@ -12,6 +13,7 @@ def main() -> None:
     """Start the window or the command line, importing only that one."""
     from lora_studio.core.network import connections
 
+    open_closed_streams()
     arguments = apply_trust_option(apply_offline_option(sys.argv[1:]))
     connections.start()
     sys.argv[1:] = arguments
@@ -22,9 +24,24 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 can't print every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    from lora_studio.cli.app import app
+    from lora_studio.cli.app import main as command_line
 
-    app(prog_name="lora-studio")
+    command_line()
+
+
+def open_closed_streams() -> None:
+    """Open the null device for standard streams that the parent has closed.
+
+    Otherwise a file that is opened later would get the number of stdout and whatever is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+        if getattr(sys, name) is None:
+            stream = os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8")
+            setattr(sys, name, stream)
 
 
 def apply_offline_option(arguments: list[str]) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -31,16 +35,17 @@ from lora_studio.cli import (
     queue as cli_queue,
 )
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
-from lora_studio.cli.console import Display, write_out
+from lora_studio.cli.console import Display, make_printable, write_out
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
 from lora_studio.core.curves.lost_steps import expect_checkpoints, lost_steps_warning
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project import presets
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import consent, offline
+from lora_studio.core.system import consent, damaged_files, offline, paths
+from lora_studio.core.system.files import describe_os_error
 
 app = typer.Typer(
     help="Fine-tune a language model with LoRA, and run exactly what you trained in Ollama. Without a command, the window opens.",
@@ -84,6 +89,73 @@ PresetOption = Annotated[
     str,
     typer.Option(help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."),
 ]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit; an unexpected error becomes a problem, not a traceback."""
+    status = 0
+    try:
+        app(prog_name="lora-studio")
+    except SystemExit as ending:
+        status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except BrokenPipeError:  # the reader, such as `head`, has ended
+        status = _flush_output() or headless.FAILED
+    except Exception as failure:
+        _report_failure(failure)
+        _flush_output()
+        status = headless.FAILED
+    for notice in damaged_files.collect_notices():
+        _print_to_stderr(notice)
+    sys.exit(status or _flush_output())
+
+
+def _flush_output() -> int:
+    """Flush stdout and return the exit status: that of a failure if something couldn't be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as failure:
+        # Python flushes again at the exit, which would fail with a message of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(failure, BrokenPipeError):
+            _report_failure(failure)
+        return headless.FAILED
+    return 0
+
+
+def _report_failure(failure: Exception) -> None:
+    """Print a problem, and write the traceback to the log folder."""
+    log = paths.get_log_folder() / "command.log"
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(failure)), "utf-8", "replace")
+    problems = (
+        failure.problems if isinstance(failure, ProblemError) else [_to_problem(failure, log)]
+    )
+    for problem in problems:
+        _print_to_stderr(problem)
+
+
+def _to_problem(failure: Exception, log: Path) -> Problem:
+    if isinstance(failure, OSError):
+        return error(
+            "command.system",
+            "The command failed: {reason}.",
+            "Check that the disk isn't full, and that you have access to the file.",
+            where=Where(file=str(failure.filename) if failure.filename else None),
+            reason=describe_os_error(failure),
+        )
+    return error(
+        "command.unexpected",
+        "The command failed: {reason}.",
+        "Everything saved before is kept. Details are in the log.",
+        where=Where(file=str(log)),
+        reason=describe_os_error(failure),
+    )
+
+
+def _print_to_stderr(problem: Problem) -> None:
+    with contextlib.suppress(OSError):
+        print(make_printable(str(problem)), file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)

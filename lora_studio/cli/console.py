@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
@@ -48,7 +49,31 @@ def write_out(text: str) -> None:
 
 
 class SafeConsole(Console):
-    """A console that spells out control characters in everything that it prints."""
+    """A console that spells out control characters in everything that it prints.
+
+    While `outlives_output` is true, a job is shown that must not end with its output: what can't be
+    printed is dropped.
+    """
+
+    outlives_output = False
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects; raises OSError unless the job outlives its output."""
+        with self.tolerate_failure():
+            super().print(*objects, **options)
+
+    @contextmanager
+    def tolerate_failure(self) -> Iterator[None]:
+        """Drop an OSError of the block if the job outlives its output."""
+        try:
+            yield
+        except OSError:
+            if not self.outlives_output:
+                raise
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, where rich would exit: a job may go on without its reader."""
+        raise BrokenPipeError
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -124,8 +149,9 @@ class Display:
     def show(self, event: events.Event) -> None:
         """Show one event."""
         if self.as_json:
-            sys.stdout.write(event.model_dump_json(context=READABLE) + "\n")
-            sys.stdout.flush()
+            with self.console.tolerate_failure():
+                sys.stdout.write(event.model_dump_json(context=READABLE) + "\n")
+                sys.stdout.flush()
             return
         match event:
             case events.Progress():

@@ -141,6 +141,7 @@ def run_stage(command: commands.Job, display: Display) -> int:
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
     """Run one job in its own worker, show its events, and keep the system awake until it ends."""
+    display.console.outlives_output = True  # as with a closed terminal
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:

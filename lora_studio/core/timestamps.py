@@ -35,8 +35,11 @@ def set_date_names(months: Sequence[str], day: str) -> None:
 
 
 def format_time(moment: float, *, seconds: bool = False) -> str:
-    """Return a time as `24 Nov 2026, 14:05`; "" for time 0."""
-    at = datetime.fromtimestamp(moment)
+    """Return a time as `24 Nov 2026, 14:05`; "" for time 0 and for a time that no calendar has."""
+    try:
+        at = datetime.fromtimestamp(moment)
+    except (OverflowError, ValueError, OSError):
+        return ""
     exact = ":%S" if seconds else ""
     day = _day.format(day=at.day, month=_months[at.month - 1])
     return f"{day} {at:%Y, %H:%M{exact}}" if moment else ""

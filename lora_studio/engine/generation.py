@@ -26,9 +26,11 @@ from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices import devices
+from lora_studio.engine.lora.adapter_files import foreign_adapter_error
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder
 
@@ -145,7 +147,8 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
             where=Where(file=str(run.adapter)),
         )
     checksums.require_intact(run, run.adapter)
-    return PeftModel.from_pretrained(base, str(run.adapter)).eval()
+    with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
+        return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 
 
 def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:

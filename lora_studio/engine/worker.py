@@ -24,7 +24,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs import leftovers, manifest
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import memory_limits
+from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
@@ -96,6 +96,8 @@ def handle(
                 for problem in held.warnings:
                     job.emit(events.Warned(problem=problem))
                 ending = run_command(held.command, job)
+                for problem in damaged_files.collect_notices():
+                    job.emit(events.Warned(problem=problem))
             except BaseException as error:
                 ending = _to_ending(error, command, job)
             connections.save()

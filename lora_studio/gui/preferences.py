@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_studio.core.system import paths
+from lora_studio.core.system import damaged_files, paths
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.system.foreign_files import parse_json, read_bytes
 
 #: Maximum number of recent projects and of recent data sources.
 _RECENT = 12
@@ -64,11 +65,26 @@ class Preferences(BaseModel):
 
     @classmethod
     def load(cls) -> Preferences:
-        """Return the saved preferences, or defaults if there are none or they are invalid."""
+        """Return the saved preferences; those that are missing or invalid have their defaults.
+
+        A damaged file is kept aside.
+        """
+        file = paths.get_window_file()
         try:
-            return cls.model_validate_json(read_bytes(paths.get_window_file()))
-        except (OSError, ValidationError):
+            content = parse_json(read_bytes(file))
+        except FileNotFoundError:
             return cls()
+        except (OSError, ValueError):
+            damaged_files.set_aside(file)
+            return cls()
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            damaged_files.set_aside(file)
+            invalid = {item["loc"][0] for item in error.errors() if item["loc"]}
+        if not isinstance(content, dict):
+            return cls()
+        return cls.model_validate({k: v for k, v in content.items() if k not in invalid})
 
     def save(self) -> None:
         """Save all preferences; disk errors are ignored."""
@@ -109,7 +125,7 @@ class Preferences(BaseModel):
 
     def list_recent_projects(self) -> list[Path]:
         """Return recent project files that exist, latest first."""
-        return [file for file in self.list_known_projects() if file.is_file()]
+        return [file for file in self.list_known_projects() if os.path.isfile(file)]  # noqa: PTH113 - Path.is_file raises without permission
 
     def get_new_project_parent(self) -> Path:
         """Return the parent folder to suggest for a new project."""

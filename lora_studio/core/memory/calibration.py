@@ -12,7 +12,7 @@ from lora_studio.core.memory.estimate import RECOMPUTING
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.protocol.events import Device
 from lora_studio.core.protocol.training import MemoryEstimate
-from lora_studio.core.system import files, paths
+from lora_studio.core.system import damaged_files, files, paths
 from lora_studio.core.system.foreign_files import read_bytes
 
 #: Bounds of the factor, which each run moves only half the way: one odd run, or another program's
@@ -119,10 +119,16 @@ def get_path() -> Path:
 
 
 def load() -> MachineCalibration:
-    """Read the calibration; empty if the file is missing or damaged. Later runs fill it again."""
+    """Read the calibration; empty if the file is missing, or damaged and set aside.
+
+    Later runs fill it again.
+    """
     try:
         return MachineCalibration.model_validate_json(read_bytes(get_path()))
+    except FileNotFoundError:
+        return MachineCalibration()
     except (OSError, ValidationError):
+        damaged_files.set_aside(get_path())
         return MachineCalibration()
 
 

@@ -112,6 +112,13 @@ def explain_refusal(architectures: object) -> Text:
     return NO_TEXT
 
 
+def get_architecture(config: Mapping[str, Any]) -> str:
+    """Return the architecture that a config.json names, else its model type; "" if it names neither."""
+    names = config.get("architectures")
+    first = names[0] if isinstance(names, list) and names else config.get("model_type")
+    return first if isinstance(first, str) else ""
+
+
 def read_outline(config: Mapping[str, Any]) -> ModelOutline:
     """Return the dimensions in a config.json, those of its text part if it has several."""
     decoder = config.get("text_config")

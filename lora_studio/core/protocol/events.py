@@ -9,6 +9,7 @@ import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from lora_studio.core.protocol.chat import (
     Answered,
@@ -124,8 +125,15 @@ def _parse_hello(line: str | bytes) -> Hello | None:
 
 
 def to_line(event: BaseModel) -> str:
-    """Return an event or command as one JSON line, without the newline."""
-    return event.model_dump_json()
+    """Return an event or command as one JSON line, without the newline.
+
+    Lone surrogates, which JSON from elsewhere and file names that aren't UTF-8 contain, become "?".
+    """
+    try:
+        return event.model_dump_json()
+    except PydanticSerializationError:
+        line = json.dumps(event.model_dump(mode="json"), ensure_ascii=False)
+        return line.encode("utf-8", "replace").decode("utf-8")
 
 
 __all__ = [

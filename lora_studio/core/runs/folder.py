@@ -25,7 +25,7 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import frozen_project, manifest
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
-from lora_studio.core.system import memory_limits
+from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes, read_json
 from lora_studio.core.system.locks import FileLock
@@ -287,6 +287,12 @@ class RunFolder:
         """Write the user's annotations; raises ProblemError, also if the run was deleted."""
         if not self.path.is_dir():
             raise _not_written_error(self.about_file, text("the run no longer exists"))
+        try:
+            RunAnnotations.model_validate_json(read_bytes(self.about_file))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValidationError):
+            damaged_files.set_aside(self.about_file)
         try:
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from lora_studio import __version__
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
@@ -21,7 +23,7 @@ from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes
+from lora_studio.core.system.foreign_files import MAX_LARGE, make_unicode, read_bytes
 
 #: `unreadable`: folders that aren't a run or have unreadable settings are listed as well.
 RowState = run_state.State | Literal["unreadable"]
@@ -253,7 +255,7 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     except ProblemError as error:
         return RunSummary(
             **values,
-            name=about.title or run.path.name,
+            name=about.title or make_unicode(Path(run.path.name)),
             state="unreadable",
             reason=error.problems[0].what,
         )
@@ -288,11 +290,16 @@ def _read_creation_time(run: RunFolder) -> float:
 
 def _list_folders(runs: Path) -> list[str]:
     """Return the names of all candidate runs; a leading dot marks one being created or deleted."""
+    names = []
     try:
         with os.scandir(runs) as entries:
-            return sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
+            for entry in entries:
+                with contextlib.suppress(OSError):  # such as a link to itself
+                    if entry.name[0] != "." and entry.is_dir():
+                        names.append(entry.name)
     except OSError:
         return []
+    return sorted(names)
 
 
 _FILES = ("project.toml", "about.json", "events.jsonl")
@@ -327,7 +334,9 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
         if head != _FORMAT.encode():
             return {}
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            with contextlib.suppress(
+                ValueError, KeyError, TypeError, AttributeError, RecursionError
+            ):
                 name, entry = _from_line(line)
                 entries[name] = entry
     except (OSError, ValueError):
@@ -335,6 +344,8 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
     return entries
 
 
+_SUMMARY, _PROGRESS = TypeAdapter(RunSummary), TypeAdapter(RunProgress)
+_PROGRESS_FIELDS = {item.name for item in fields(RunProgress)}
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
 
 
@@ -348,9 +359,12 @@ def _to_line(name: str, entry: _Entry) -> str:
 
 
 def _from_line(line: bytes) -> tuple[str, _Entry]:
+    """Return the entry of a line; raises ValueError and others if it has values of wrong types."""
     plain = json.loads(line)
-    summary = plain["summary"]
-    if "about" in summary:
-        summary["about"] = RunAnnotations.model_validate(summary["about"])
-    summary["reason"] = Text.model_validate(summary["reason"])
-    return plain["run"], _Entry(tuple(plain["stamp"]), plain["told"], RunSummary(**summary))
+    if plain["told"].keys() != _PROGRESS_FIELDS:
+        raise ValueError("the entry is incomplete")
+    _PROGRESS.validate_python(plain["told"])
+    summary = _SUMMARY.validate_python(plain["summary"])
+    if summary.folder != plain["run"]:
+        raise ValueError("the entry is of another folder")
+    return summary.folder, _Entry(tuple(plain["stamp"]), plain["told"], summary)

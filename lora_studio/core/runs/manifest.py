@@ -10,12 +10,17 @@ from typing import Any
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.runs import seals
+from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 
 
+#: Entries that are objects.
+_OBJECTS = ("taken_along", "kernels", "backend", "base_model", "memory", "checksums", "versions")
+
+
 def read(file: Path) -> dict[str, Any]:
-    """Return the entries, empty if there is no readable manifest."""
+    """Return the entries, those of a wrong type left out; empty if there is no readable manifest."""
     try:
         content = read_json(file)
     except (OSError, ValueError):
@@ -23,12 +28,19 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         return {}
     seals.remove_seal(content)
-    return content
+    return {
+        name: value
+        for name, value in content.items()
+        if name not in _OBJECTS or isinstance(value, dict | None)
+    }
 
 
 def update(file: Path, entries: dict[str, Any]) -> None:
-    """Add or replace entries; raises OSError."""
-    content = json.loads(_dump(read(file) | entries))
+    """Add or replace entries, and keep a file that can't be read aside; raises OSError."""
+    before = read(file)
+    if not before and file.exists():
+        damaged_files.set_aside(file)
+    content = json.loads(_dump(before | entries))
     write_atomic(file, _dump(seals.add_seal(content)) + "\n")
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.locks import FileLock
@@ -64,6 +65,22 @@ def load(runs: Path) -> QueueFile:
         stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
     except (OSError, ValidationError):
         return QueueFile()
+    return _without_deleted(runs, stored)
+
+
+def _load_or_set_aside(runs: Path) -> QueueFile:
+    """Return the queue to change; a damaged file is kept aside, since it is about to be replaced."""
+    try:
+        stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
+    except FileNotFoundError:
+        return QueueFile()
+    except (OSError, ValidationError):
+        damaged_files.set_aside(runs / FILE)
+        return QueueFile()
+    return _without_deleted(runs, stored)
+
+
+def _without_deleted(runs: Path, stored: QueueFile) -> QueueFile:
     entries = (
         entry for entry in stored.entries if RunFolder(runs / entry.run).project_file.is_file()
     )
@@ -131,7 +148,7 @@ def _edit_queue(runs: Path) -> Iterator[list[QueueFile]]:
                 raise _not_written_error(runs, text("another program is using it"))
             time.sleep(0.02)
         try:
-            before = load(runs)
+            before = _load_or_set_aside(runs)
             editor = [before]
             yield editor
             if editor[0] != before:

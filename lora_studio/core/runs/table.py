@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -109,6 +110,12 @@ def find_differences(
     return {name: values for name, values in columns.items() if has_differences(values)}
 
 
+def _format_iso(moment: float) -> str:
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(moment).isoformat(" ") if moment else ""
+    return ""
+
+
 def has_differences(values: Sequence[Any]) -> bool:
     """Return whether the values of several runs are not all the same."""
     return any(value != values[0] for value in values[1:])
@@ -122,7 +129,7 @@ def to_csv(runs: Sequence[RunSummary]) -> str:
     writer.writerow(["run", *VALUES, "notes", *varied])
     for number, run in enumerate(runs):
         cells = [VALUES[column](run) for column in VALUES]
-        cells[-1] = datetime.fromtimestamp(run.created).isoformat(" ") if run.created else ""
+        cells[-1] = _format_iso(run.created)
         settings = [format_value(values[number]) for values in varied.values()]
         writer.writerow([run.folder, *cells, run.about.notes, *settings])
     return out.getvalue()

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.system import paths
+from lora_studio.core.system import damaged_files, paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
 
@@ -79,12 +79,15 @@ def trust_in_this_process(digests: Iterable[str]) -> None:
 
 
 def read_trusted() -> dict[str, dict[str, Any]]:
-    """Return the stored consents by hash; {} if there are none or the file is damaged."""
+    """Return the stored consents by hash; {} if there are none, or the file is damaged and set aside."""
     try:
         content = read_json(_get_file())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError):
+        content = None
     if not isinstance(content, dict):
+        damaged_files.set_aside(_get_file())
         return {}
     return {key: entry for key, entry in content.items() if isinstance(entry, dict)}
 

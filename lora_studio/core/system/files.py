@@ -27,9 +27,12 @@ _TEMPORARY_NAME = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.(?:tmp|old)\Z")
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Replace `path` atomically; raises OSError and keeps the old file if that fails."""
+    """Replace `path` atomically; raises OSError and keeps the old file if that fails.
+
+    Lone surrogates, which no encoding has, become "?".
+    """
     with open_atomic(path) as file:
-        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+        file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
@@ -171,7 +174,7 @@ def describe_os_error(error: BaseException) -> Text | str:
     """Return why a file can't be used: our reason, or the system's without error number and path."""
     if isinstance(error, InvalidContentError | UnsafeFileError):
         return error.reason
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(reason).splitlines()[0].rstrip(".")
 
 

@@ -77,6 +77,19 @@ def read_json(path: Path, limit: int = MAX_SMALL) -> Any:
     return parse_json(read_bytes(path, limit))
 
 
+def is_unicode(path: Path) -> bool:
+    """Return whether a path can be written into a project file, an event, or a list.
+
+    Linux allows any bytes in a name; Python represents those that aren't UTF-8 as lone surrogates.
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
+
+
+def make_unicode(path: Path) -> str:
+    """Return a path to show, with replacement characters for bytes that aren't UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def parse_json(content: str | bytes) -> Any:
     """Return the value of a JSON text; raises ValueError, also if it is nested too deeply."""
     try:

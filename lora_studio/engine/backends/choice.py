@@ -103,7 +103,7 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
         return text("Unsloth trains on one GPU, but the model is spread over several.")
     folder = sources.resolve(project.model, job)
     model_type = model_folder.read_config(folder).get("model_type")
-    if model_type not in _FAST_MODEL_TYPES:
+    if str(model_type) not in _FAST_MODEL_TYPES:
         return text(
             "Unsloth has no fast layers for {model_type} models.", model_type=str(model_type)
         )

@@ -20,7 +20,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 #: Entries of PEFT's LoraConfig that are arguments of Unsloth's `get_peft_model`.
 _LORA_ARGUMENTS = (
@@ -107,13 +107,8 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
 
 def _load_pretrained(fast: Any, folder: Path, **settings: Any) -> Any:
     """Return Unsloth's model of a folder; raises ProblemError where Unsloth can't load it."""
-    try:
+    with translate_library_errors(_not_loaded_error):
         model, _ = fast.from_pretrained(str(folder), local_files_only=True, **settings)
-    except (ValueError, KeyError, RuntimeError, OSError, ImportError, NotImplementedError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise _not_loaded_error(text("{error}", error=reason.rstrip("."))) from error
     return model
 
 
@@ -131,7 +126,7 @@ def _check_targets(wrapped: peft.PeftModel, targets: list[str]) -> None:
         )
 
 
-def _not_loaded_error(reason: Text) -> ProblemError:
+def _not_loaded_error(reason: Text | str) -> ProblemError:
     return fail(
         "training.unsloth_model",
         "Unsloth can't load this model: {reason}.",

@@ -18,6 +18,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 
 def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
@@ -126,17 +127,15 @@ class AdapterSwitch:
         checksums.require_intact_source(folder)
         self._at_work = None  # loading makes the new adapter the only active one
         name = f"adapter{len(self._names)}"
-        try:
+        with translate_library_errors(
+            lambda reason: adapter_files.foreign_adapter_error(folder, reason)
+        ):
             if self._tuned is None:
                 self._tuned = PeftModel.from_pretrained(
                     self._base, str(folder), adapter_name=name
                 ).eval()
             else:
                 self._tuned.load_adapter(str(folder), adapter_name=name)
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise adapter_files.foreign_adapter_error(
-                folder, str(error).split("\n")[0].rstrip(".")
-            ) from error
         self._names[key] = name
         return name
 

@@ -142,14 +142,14 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
     except (OSError, ValueError):
         selftest = {}
     manifest = run.read_manifest()
-    base = manifest.get("base_model", {}).get("folder")
+    base = (manifest.get("base_model") or {}).get("folder")
     return CardFacts(
         project=project,
         manifest=manifest,
         events=tuple(run.iter_events()),
         selftest=selftest,
         # Also None when the base has moved: it is not needed here.
-        license_name=read_license(Path(base)) if base else None,
+        license_name=read_license(Path(base)) if isinstance(base, str) else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
     )
 

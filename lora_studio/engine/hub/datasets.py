@@ -107,7 +107,7 @@ def _choose_layout(card: Path | None, names: list[str]) -> _FileLayout:
     default = ""
     for entry in declared:
         subset = str(entry.get("config_name", "default"))
-        default = subset if entry.get("default") or subset == "default" else default
+        default = subset if entry.get("default") == "true" or subset == "default" else default
         files[subset] = _get_entry_files(entry, data)
     return _FileLayout(files, default or (next(iter(files)) if len(files) == 1 else ""))
 

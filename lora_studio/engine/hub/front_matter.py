@@ -13,8 +13,11 @@ from lora_studio.core.system.foreign_files import read_text
 _MAX_LENGTH = 1_000_000
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases: a few bytes of them stand for gigabytes."""
+class _PlainLoader(yaml.BaseLoader):
+    """YAML whose scalars are texts, without aliases: a few bytes of them stand for gigabytes.
+
+    So an impossible date or number, or a tag of another program, doesn't spoil the other fields.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -23,7 +26,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_front_matter(card: Path) -> dict[str, Any]:
-    """Return the fields at the top of a card, {} if there are none or they can't be read."""
+    """Return the fields at the top of a card as texts, lists and dicts; {} if they can't be read."""
     try:
         parts = read_text(card, errors="replace").split("---", 2)
         if len(parts) < 3 or parts[0].strip() or len(parts[1]) > _MAX_LENGTH:

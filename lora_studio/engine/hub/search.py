@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.catalog import ModelEntry, explain_refusal
+from lora_studio.core.model.catalog import ModelEntry, explain_refusal, get_architecture
 from lora_studio.core.network.bounded_answers import MALFORMED_ERRORS, UntrustedAnswerError
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.protocol.commands import SearchModels
@@ -72,7 +72,6 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
     """Return the entry of a model as the Hub lists it."""
     tags = [str(tag) for tag in info.tags or ()]
     config: dict[str, Any] = info.config or {}
-    names = config.get("architectures") or [config.get("model_type") or ""]
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     main_dtype = max(counts, key=lambda name: counts[name], default="")
     quantization = config.get("quantization_config")
@@ -83,7 +82,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
         location="hub",
         bytes=_count_bytes(counts) or None,
         parameters=info.safetensors.total if info.safetensors else None,
-        architecture=str(names[0]),
+        architecture=get_architecture(config),
         stored=str(quantization.get("quant_method", "quantized"))
         if isinstance(quantization, dict)
         else _DTYPES.get(main_dtype, (main_dtype.lower(), 0))[0],

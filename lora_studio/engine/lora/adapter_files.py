@@ -165,8 +165,8 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not (
-        all(isinstance(rank, int) and 0 < rank <= _MAX_RANK for rank in ranks)
-        and all(isinstance(alpha, int | float) and abs(alpha) <= _MAX_ALPHA for alpha in alphas)
+        all(type(rank) is int and 0 < rank <= _MAX_RANK for rank in ranks)
+        and all(type(alpha) in (int, float) and abs(alpha) <= _MAX_ALPHA for alpha in alphas)
     ):
         raise fail(
             "merging.broken_settings",

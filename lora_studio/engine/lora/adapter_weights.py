@@ -8,6 +8,7 @@ import peft
 import torch
 
 from lora_studio.core.messages import Text, text
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 
 class AdapterMismatchError(Exception):
@@ -25,12 +26,8 @@ def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) 
     Raises AdapterMismatchError unless all fit. PEFT itself ignores a missing one, which would keep its
     random or zero initial value.
     """
-    try:
+    with translate_library_errors(AdapterMismatchError):
         result: Any = peft.set_peft_model_state_dict(model, state)
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise AdapterMismatchError(
-            str(error).strip().split("\n")[-1].strip().rstrip(".")
-        ) from error
     # Of this adapter only: preference training may also have loaded a reference.
     empty = [name for name in result.missing_keys if "default" in name.split(".")]
     if result.unexpected_keys:

@@ -16,7 +16,9 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_weights
+from lora_studio.engine.lora.adapter_weights import AdapterMismatchError
 from lora_studio.engine.model.folder import require_inside
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 
 def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Project:
@@ -56,7 +58,8 @@ def _copy(run: RunFolder, source: Path, *, resume: bool) -> None:
 def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:
     """Return the settings of an adapter, prepared for training; raises ProblemError."""
     starting_adapter.read_config(folder)
-    config = peft.LoraConfig.from_pretrained(str(folder))
+    with translate_library_errors(_foreign_adapter_error):
+        config = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False
     config.init_lora_weights = True
     config.lora_dropout = dropout
@@ -68,16 +71,13 @@ def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:
 def attach_existing(base: PreTrainedModel, config: peft.LoraConfig, folder: Path) -> peft.PeftModel:
     """Wrap a model with the adapter in a folder; raises ProblemError unless every weight fits."""
     try:
-        model = peft.get_peft_model(base, config, autocast_adapter_dtype=True)
-        adapter_weights.load_adapter_weights(
-            model, peft.load_peft_weights(str(folder), device="cpu")
-        )
-    except adapter_weights.AdapterMismatchError as error:
+        with translate_library_errors(_foreign_adapter_error, AdapterMismatchError):
+            model = peft.get_peft_model(base, config, autocast_adapter_dtype=True)
+            adapter_weights.load_adapter_weights(
+                model, peft.load_peft_weights(str(folder), device="cpu")
+            )
+    except AdapterMismatchError as error:
         raise _foreign_adapter_error(error.reason) from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise _foreign_adapter_error(
-            str(error).strip().split("\n")[-1].strip().rstrip(".")
-        ) from error
     return model
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 
 def merge(
@@ -30,9 +33,10 @@ def merge(
     from transformers import AutoModelForCausalLM
 
     job.report_progress(text("loading the base model"), 0, None)
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, device_map="cpu", use_safetensors=True, trust_remote_code=False
-    )
+    with translate_library_errors(lambda reason: unreadable_model_error(base, reason)):
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, device_map="cpu", use_safetensors=True, trust_remote_code=False
+        )
     if getattr(model, "is_quantized", False):
         model = model.dequantize().to(dtype)
         _forget_quantization(model)
@@ -80,20 +84,20 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
 
     from lora_studio.engine.lora import adapter_weights
 
-    config = PeftConfig.from_pretrained(str(adapter.folder))
-    config.inference_mode = True
-    config.base_model_name_or_path = None  # where the base was when it was trained on
+    def to_error(reason: Text | str) -> ProblemError:
+        return adapter_files.foreign_adapter_error(adapter.folder, reason)
+
     try:
-        wrapped = get_peft_model(model, config)
-        adapter_weights.load_adapter_weights(
-            wrapped, load_peft_weights(str(adapter.folder), device="cpu")
-        )
+        with translate_library_errors(to_error, adapter_weights.AdapterMismatchError):
+            config = PeftConfig.from_pretrained(str(adapter.folder))
+            config.inference_mode = True
+            config.base_model_name_or_path = None  # where the base was when it was trained on
+            wrapped = get_peft_model(model, config)
+            adapter_weights.load_adapter_weights(
+                wrapped, load_peft_weights(str(adapter.folder), device="cpu")
+            )
     except adapter_weights.AdapterMismatchError as error:
-        raise adapter_files.foreign_adapter_error(adapter.folder, error.reason) from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise adapter_files.foreign_adapter_error(
-            adapter.folder, str(error).split("\n")[0].rstrip(".")
-        ) from error
+        raise to_error(error.reason) from error
     for module in wrapped.modules():
         if isinstance(module, LoraLayer) and adapter.weight != 1.0:
             module.set_scale("default", adapter.weight)

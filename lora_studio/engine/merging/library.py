@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import is_unicode, make_unicode
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging import (
@@ -23,6 +26,7 @@ from lora_studio.engine.merging import (
 from lora_studio.engine.merging.plan import NeedsPeftError
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 #: Folders inside the one that is searched: PROJECT/runs/RUN/checkpoints/STEP/adapter.
 _DEPTH = 5
@@ -34,8 +38,39 @@ def find_adapters(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts
     for folder in folders:
         for adapter_folder in _iter_adapter_folders(folder.expanduser(), _DEPTH):
             job.report_progress(text("looking for adapters"), len(adapters), None, "adapters")
-            adapters.setdefault(adapter_folder.resolve(), describe(adapter_folder))
+            adapters.setdefault(adapter_folder.resolve(), _describe_or_refuse(adapter_folder))
     return sorted(adapters.values(), key=lambda facts: facts.changed, reverse=True)
+
+
+def _describe_or_refuse(folder: Path) -> AdapterFacts:
+    """Return the facts about an adapter, or the problem with it: it must not hide the others."""
+    if not is_unicode(folder):
+        shown = make_unicode(folder)
+        return AdapterFacts(folder=shown, problem=_unusable_problem(shown, _NOT_UNICODE))
+    try:
+        with translate_library_errors(
+            lambda reason: ProblemError(_unusable_problem(str(folder), reason))
+        ):
+            return describe(folder)
+    except OSError as error:
+        problem = _unusable_problem(str(folder), describe_os_error(error))
+    except ProblemError as error:
+        problem = error.problems[0]
+    return AdapterFacts(folder=str(folder), problem=problem)
+
+
+_NOT_UNICODE = text("its path isn't valid UTF-8; rename it")
+
+
+def _unusable_problem(folder: str, reason: Text | str) -> Problem:
+    return error(
+        "merging.unreadable_adapter",
+        "The adapter in {folder} can't be read: {reason}.",
+        "Copy or download the adapter again.",
+        where=Where(step="merging", file=folder),
+        folder=folder,
+        reason=reason,
+    )
 
 
 def show_adapter(folder: Path, spec: ModelSpec | None, job: JobContext) -> events.AdapterShown:
@@ -161,12 +196,12 @@ def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, by_peft: Text)
 
 def _iter_adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
     """Yield folders with an adapter; hidden folders and links are skipped."""
-    if (folder / adapter_files.CONFIG).is_file():
+    if os.path.isfile(folder / adapter_files.CONFIG):  # noqa: PTH113 - Path.is_file raises without permission
         yield folder
     if depth == 0:
         return
     try:
-        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        inside = sorted(entry for entry in folder.iterdir() if os.path.isdir(entry))  # noqa: PTH112 - see above
     except OSError:
         return  # missing or unreadable folder
     for entry in inside:

@@ -201,4 +201,5 @@ def get_stored_dtype(headers: safetensors_header.Header) -> str:
 def read_license(folder: Path) -> str | None:
     """Return the license that the model card states, None when it states none."""
     stated = read_front_matter(folder / "README.md").get("license")
-    return str(stated) if stated and stated != "unknown" else None
+    named = isinstance(stated, str) and stated.lower() not in ("", "~", "null", "unknown")
+    return stated if named else None

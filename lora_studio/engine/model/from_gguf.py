@@ -11,7 +11,7 @@ from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     """Return the model with dequantized weights; raises ProblemError."""
     from transformers import AutoModelForCausalLM
 
-    try:
+    with translate_library_errors(lambda reason: _unreadable_file_error(file, reason)):
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
             gguf_file=file.name,
@@ -54,10 +54,6 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
             local_files_only=True,
             trust_remote_code=False,
         )
-    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise _unreadable_file_error(file, describe_os_error(error)) from error
     # Both keep the GGUF's quantization, which the written weights no longer have.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):

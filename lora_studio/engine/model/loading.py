@@ -21,8 +21,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model import remote_code
+from lora_studio.core.model.catalog import get_architecture
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -33,7 +34,7 @@ from lora_studio.engine.model import sources
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 __all__ = [
     "LoadedModel",
@@ -121,7 +122,7 @@ def load(
 def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
     """Load the model of a local folder; raises ProblemError if it can't be read or is incomplete."""
     settings = {name: value for name, value in settings.items() if value is not None}
-    try:
+    with translate_library_errors(lambda reason: _loading_error(folder, reason)):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             output_loading_info=True,
@@ -129,10 +130,6 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
             use_safetensors=True,
             **settings,
         )
-    except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise _loading_error(folder, error) from error
     if info["missing_keys"]:
         # transformers fills them with random values and continues.
         raise unreadable_model_error(
@@ -163,44 +160,47 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     """
     raw = model_folder.read_config(folder)
     is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
-    if raw.get("auto_map") and not is_allowed:
-        is_known = raw.get("model_type") in _get_known_types()
-        if not is_known:
-            raise fail(
-                "model.remote_code",
-                "The model {name} needs its own Python code.",
-                "If you trust its author, turn on “Trust remote code”. Otherwise choose another "
-                "model.",
-                where=Where(step="model", field="trust_remote_code"),
-                name=folder.name,
-            )
-    try:
-        return AutoConfig.from_pretrained(
+    if raw.get("auto_map") and not is_allowed and not _has_known_type(raw):
+        raise fail(
+            "model.remote_code",
+            "The model {name} needs its own Python code.",
+            "If you trust its author, turn on “Trust remote code”. Otherwise choose another model.",
+            where=Where(step="model", field="trust_remote_code"),
+            name=folder.name,
+        )
+
+    def to_error(reason: Text | str) -> BaseException:
+        if not _has_known_type(raw):
+            return _unknown_architecture_error(raw)
+        return unreadable_model_error(
+            folder, text("{file} ({reason})", file="config.json", reason=reason)
+        )
+
+    with translate_library_errors(to_error):
+        config = AutoConfig.from_pretrained(
             folder, trust_remote_code=is_allowed, local_files_only=True
         )
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        if raw.get("model_type") in _get_known_types():
-            raise unreadable_model_error(folder, _get_first_line(error)) from error
-        raise _unknown_architecture_error(raw) from error
+        config.get_text_config()
+    return config
 
 
-def _get_known_types() -> set[str]:
+def _has_known_type(raw: dict[str, Any]) -> bool:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    return set(CONFIG_MAPPING.keys())
+    kind = raw.get("model_type")
+    return isinstance(kind, str) and kind in CONFIG_MAPPING
 
 
 def _unknown_architecture_error(raw: dict[str, Any]) -> Exception:
     import transformers
 
-    name = (raw.get("architectures") or [raw.get("model_type") or "(none)"])[0]
     return fail(
         "model.unknown_architecture",
         "transformers {version} doesn't support the architecture {name}.",
         "Update transformers, or choose a model with a supported architecture.",
         where=_SOURCE,
         version=transformers.__version__,
-        name=name,
+        name=get_architecture(raw) or text("(none)"),
     )
 
 
@@ -282,22 +282,16 @@ def _get_precision(spec: ModelSpec, dtype: torch.dtype) -> str:
     return {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
 
 
-def _loading_error(folder: Path, error: Exception) -> Exception:
-    if "Unrecognized configuration class" in str(error):
-        raw = model_folder.read_config(folder)
-        name = (raw.get("architectures") or [raw.get("model_type")])[0]
+def _loading_error(folder: Path, reason: Text | str) -> Exception:
+    if "Unrecognized configuration class" in str(reason):
         return fail(
             "model.not_generative",
             "{name} is not a causal language model.",
             "Choose a causal language model; its architecture usually ends in ForCausalLM.",
             where=_SOURCE,
-            name=name,
+            name=get_architecture(model_folder.read_config(folder)),
         )
-    return unreadable_model_error(folder, _get_first_line(error))
-
-
-def _get_first_line(error: BaseException) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+    return unreadable_model_error(folder, reason)
 
 
 # --- without weights --------------------------------------------------------------------------
@@ -309,13 +303,13 @@ def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None 
     is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                config, trust_remote_code=is_allowed, dtype=torch.bfloat16
-            )
-    except (ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _loading_error(folder, error) from error
+    with (
+        translate_library_errors(lambda reason: _loading_error(folder, reason)),
+        torch.device("meta"),
+    ):
+        return AutoModelForCausalLM.from_config(
+            config, trust_remote_code=is_allowed, dtype=torch.bfloat16
+        )
 
 
 def count_parameters(model: torch.nn.Module) -> int:

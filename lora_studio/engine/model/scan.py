@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,24 @@ from lora_studio.core.model.catalog import (
     ModelLocation,
     ModelOutline,
     explain_refusal,
+    get_architecture,
     read_outline,
 )
 from lora_studio.core.model.folders import list_lm_studio_folders
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import InvalidContentError, ProblemError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.foreign_files import is_unicode, make_unicode, read_json
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
 
 #: Levels below a folder that are looked through, as publisher/model/file has them, and one more.
 _DEPTH = 3
+
+#: Names of blobs in Ollama's store.
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _PICKLE_REFUSAL = text(
@@ -83,12 +89,19 @@ def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> li
 def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[ModelEntry]:
     """Yield the models in a folder and its subfolders, without hidden ones."""
     pending = [(top.expanduser(), 0)]
+    visited: set[str] = set()  # a link may lead back to a parent
     while pending:
         folder, depth = pending.pop()
         job.check()
+        if (real := os.path.realpath(folder)) in visited:
+            continue
+        visited.add(real)
         try:
             entries = sorted(folder.iterdir())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            yield _create_damaged_entry(folder, location, _get_title(folder, top), error)
             continue
         names = {path.name for path in entries}
         if "config.json" in names and (entry := read_folder_entry(folder, location)):
@@ -97,21 +110,47 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
             if path.suffix.lower() == ".gguf":
                 if entry := read_gguf_entry(path, location):
                     yield entry
-            elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
+            elif depth < _DEPTH and not path.name.startswith(".") and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a folder without permission
                 pending.append((path, depth + 1))
 
 
 def _get_title(folder: Path, top: Path) -> str:
     relative = folder.relative_to(top.expanduser())
-    return "/".join(relative.parts[-2:]) or folder.name
+    return (
+        make_unicode(Path(*relative.parts[-2:]))
+        if relative.parts
+        else make_unicode(Path(folder.name))
+    )
+
+
+def _read_or_refuse(
+    source: Path, location: ModelLocation, title: str, read: Callable[[], ModelEntry | None]
+) -> ModelEntry | None:
+    """Return what `read` returns; if the model is damaged, an entry that says why.
+
+    One odd model must not hide the others of its folder.
+    """
+    try:
+        if not is_unicode(source):
+            raise InvalidContentError("its path isn't valid UTF-8; rename it")
+        with translate_library_errors(
+            lambda reason: InvalidContentError(Text.model_validate(reason)),
+            InvalidContentError,
+        ):
+            return read()
+    except (OSError, ValueError, ProblemError) as error:
+        return _create_damaged_entry(source, location, title, error)
 
 
 def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | None:
     """Return the model in a folder; None if its config.json doesn't describe a model."""
-    try:
-        config = read_json(folder / "config.json")
-    except (OSError, ValueError):
-        return None
+    return _read_or_refuse(
+        folder, location, folder.name, lambda: _read_folder_entry(folder, location)
+    )
+
+
+def _read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | None:
+    config = read_json(folder / "config.json")
     if not isinstance(config, dict) or not (
         config.get("architectures") or config.get("model_type")
     ):
@@ -128,15 +167,13 @@ def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | Non
     elif not weights and not missing:
         pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
         refusal = refusal or (_PICKLE_REFUSAL if pickled else text("It has no .safetensors file."))
-    architectures = config.get("architectures")
-    names = architectures if isinstance(architectures, list) else []
     return ModelEntry(
         source=str(folder),
         title=folder.name,
         location=location,
-        bytes=sum(file.stat().st_size for file in weights) or None,
+        bytes=sum(file.stat().st_size for file in weights if file.exists()) or None,
         parameters=parameters or None,
-        architecture=str(names[0] if names else config.get("model_type") or ""),
+        architecture=get_architecture(config),
         stored=stored,
         license=model_folder.read_license(folder) or "",
         outline=read_outline(config),
@@ -178,11 +215,12 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
     """Return the model of a GGUF file; None for a file that is part of another model."""
     if "mmproj" in file.name.lower():
         return None  # the vision part of a model beside it
-    try:
-        size = file.stat().st_size
-        facts = gguf_header.read(file)
-    except (OSError, ValueError) as error:
-        return _create_damaged_entry(file, location, title, error)
+    return _read_or_refuse(file, location, title, lambda: _read_gguf_entry(file, location, title))
+
+
+def _read_gguf_entry(file: Path, location: ModelLocation, title: str) -> ModelEntry | None:
+    size = file.stat().st_size
+    facts = gguf_header.read(file)
     is_part = int(facts.values.get("split.count", 0) or 0) > 1
     if not is_part and facts.values.get("general.type", "model") != "model":
         return None
@@ -225,10 +263,12 @@ def _create_damaged_entry(
     file: Path, location: ModelLocation, title: str, error: Exception
 ) -> ModelEntry:
     return ModelEntry(
-        source=str(file),
-        title=title or file.name,
+        source=make_unicode(file),
+        title=title or make_unicode(Path(file.name)),
         location=location,
-        refusal=text("It can't be read: {reason}.", reason=describe_os_error(error)),
+        refusal=error.problems[0].what
+        if isinstance(error, ProblemError)
+        else text("It can't be read: {reason}.", reason=describe_os_error(error)),
     )
 
 
@@ -253,7 +293,11 @@ def _scan_cache(job: JobContext) -> Iterator[ModelEntry]:
 
     try:
         cache = huggingface_hub.scan_cache_dir()
-    except (CacheNotFound, ValueError):
+    except CacheNotFound:
+        return
+    except (OSError, ValueError) as error:
+        folder = Path(huggingface_hub.constants.HF_HUB_CACHE)
+        yield _create_damaged_entry(folder, "cache", folder.name, error)
         return
     for repository in cache.repos:
         if repository.repo_type != "model":
@@ -311,16 +355,18 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
     registry = store / "manifests"
     for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):
         job.check()
+        title = _get_ollama_title(manifest.relative_to(registry))
         try:
             layers = read_json(manifest)["layers"]
             kinds = {str(layer["mediaType"]).rpartition(".")[2]: layer for layer in layers}
+            digest = str(kinds["model"]["digest"]) if "model" in kinds else ""
         except (OSError, ValueError, KeyError, TypeError):
+            damage = InvalidContentError("its manifest is damaged")
+            yield _create_damaged_entry(manifest, "ollama", title, damage)
             continue
-        title = _get_ollama_title(manifest.relative_to(registry))
-        if (model_layer := kinds.get("model")) is None:
+        if not _DIGEST.fullmatch(digest):
             continue
-        blob = store / "blobs" / str(model_layer["digest"]).replace(":", "-")
-        entry = read_gguf_entry(blob, "ollama", title)
+        entry = read_gguf_entry(store / "blobs" / digest.replace(":", "-"), "ollama", title)
         if entry is None:
             continue
         if not entry.refusal and "adapter" in kinds:
@@ -331,6 +377,7 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
 
 def _get_ollama_title(below: Path) -> str:
     """Return the name as `ollama list` shows it: name:tag, with an owner other than library."""
-    *folders, name, tag = below.parts
+    parts = Path(make_unicode(below)).parts
+    *folders, name, tag = parts if len(parts) > 1 else (*parts, "")
     shown = [part for part in folders if part not in ("registry.ollama.ai", "library")]
     return "/".join([*shown, f"{name}:{tag}"])

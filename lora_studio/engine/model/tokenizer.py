@@ -7,10 +7,8 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import text
 from lora_studio.core.model import remote_code
-from lora_studio.engine.model import base_templates
-from lora_studio.engine.model.folder import unreadable_model_error
+from lora_studio.engine.model import base_templates, tokenizer_files
 
 
 def load_tokenizer(
@@ -24,26 +22,34 @@ def load_tokenizer(
     project's setting: code of the tokenizer runs only with the user's consent as well.
     """
     is_allowed = remote_code.is_allowed(folder, requested=trust)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=is_allowed, local_files_only=True
+
+    def load(source: Path) -> PreTrainedTokenizerBase:
+        loaded = AutoTokenizer.from_pretrained(
+            source, trust_remote_code=is_allowed, local_files_only=True
         )
-    except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
-        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise unreadable_model_error(
-            folder, text("its tokenizer can't be loaded ({reason})", reason=reason)
-        ) from error
+        _try_out(loaded)
+        return loaded
+
+    with tokenizer_files.report_damage(folder, load):
+        tokenizer = load(folder)
     chosen = dataset.chat_template if dataset is not None else "model"
     if chosen != "model" or not tokenizer.chat_template:
         tokenizer.chat_template = base_templates.get_template(
             "chatml" if chosen == "model" else chosen, tokenizer
         )
-    elif isinstance(tokenizer.chat_template, dict):
-        tokenizer.chat_template = tokenizer.get_chat_template()
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = _pad_token(tokenizer)
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Use a tokenizer once; raises any exception if a part of it is damaged."""
+    tokenizer.decode(tokenizer(tokenizer_files.TRIAL)["input_ids"])
+    if isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.get_chat_template()
+    if not isinstance(tokenizer.chat_template, str | None):
+        raise TypeError("chat_template isn't a text")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = _pad_token(tokenizer)
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:

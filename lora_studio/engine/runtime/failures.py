@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
+from lora_studio.core.system.files import describe_os_error
 
 
 class CancelledError(Exception):
@@ -123,6 +126,39 @@ def is_out_of_memory(exception: BaseException) -> bool:
     return isinstance(exception, (RuntimeError, OSError)) and bool(
         _OUT_OF_MEMORY.search(str(exception))
     )
+
+
+@contextmanager
+def translate_library_errors(
+    to_error: Callable[[Text | str], BaseException], *expected: type[Exception]
+) -> Iterator[None]:
+    """Raise `to_error(reason)` for an exception of a library that reads a file from somebody else.
+
+    Such libraries raise any type, even plain `Exception`, for a file that they don't understand.
+    What isn't about the file's content passes: problems, a cancellation, lack of memory, errors of
+    the disk, and the `expected` types, which the caller handles.
+    """
+    passed: tuple[type[Exception], ...] = (ProblemError, CancelledError, OfflineError, *expected)
+    try:
+        yield
+    except passed:
+        raise
+    except BaseException as error:
+        is_about_content = isinstance(error, Exception) or is_native_panic(error)
+        if not is_about_content or is_out_of_memory(error) or _is_about_disk(error):
+            raise
+        reason = describe_os_error(error)
+        problem = to_error(reason[:300] if isinstance(reason, str) else reason)
+        raise problem from error
+
+
+def _is_about_disk(error: BaseException) -> bool:
+    return isinstance(error, PermissionError) or disk_problem(error, "") is not None
+
+
+def is_native_panic(exception: BaseException) -> bool:
+    """Return whether an exception is a panic of a library in Rust, which isn't an `Exception`."""
+    return type(exception).__name__ == "PanicException"
 
 
 def disk_full_problem(title: Template | Text, file: object) -> Problem:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, require_consent
 from lora_studio.core.messages import Text, text
+from lora_studio.core.model.catalog import get_architecture
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
@@ -228,4 +229,4 @@ def _find_error_line(ended: child_process.ChildExit) -> str:
 
 def _read_architecture(merged: Path) -> str:
     config: dict[str, Any] = read_json(merged / "config.json")
-    return ", ".join(config.get("architectures") or [config.get("model_type", "unknown")])
+    return get_architecture(config) or "unknown"

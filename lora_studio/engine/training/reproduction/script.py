@@ -142,7 +142,7 @@ def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],
             "notes": list_differences(
-                facts, run.read_manifest().get("backend", {}).get("name", "")
+                facts, (run.read_manifest().get("backend") or {}).get("name", "")
             ),
             "device": format_literal(str(tuned.base.device)),
             "dtype": str(tuned.base.dtype),

@@ -38,8 +38,8 @@ _COMPUTED = ("eva", "loftq")
 
 def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
     """Return statements that load the base model: by hub id and commit, or from a folder."""
-    source = run.read_manifest()["base_model"]
-    commit = source["commit"]
+    source = run.read_manifest().get("base_model") or {}
+    commit = source.get("commit")
     device_map = getattr(facts.tuned.base.model, "hf_device_map", {})
     arguments = ["BASE", "dtype=DTYPE"]
     if commit:

@@ -1,0 +1,48 @@
+"""Keep damaged settings files aside, so that the program can write new ones without losing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.problems import Problem, Where, warning
+
+#: Suffix of a damaged file that was kept; further ones get a number.
+SUFFIX = ".damaged"
+
+#: Damaged files to keep of one name. Later ones stay where they are and are overwritten.
+_MOST = 20
+
+_notices: list[Problem] = []
+
+
+def set_aside(file: Path) -> Path | None:
+    """Rename a file whose content is damaged, and note it for the user; return its new path.
+
+    Returns None if there is no such file, or it can't be renamed.
+    """
+    for number in range(1, _MOST + 1):
+        kept = file.with_name(file.name + SUFFIX + (f"-{number}" if number > 1 else ""))
+        if kept.exists():
+            continue
+        try:
+            file.rename(kept)
+        except OSError:
+            return None
+        _notices.append(
+            warning(
+                "settings.damaged",
+                "{file} is damaged, so default values are used.",
+                "The damaged file is kept as {kept}. To restore it, repair it and rename it back.",
+                where=Where(file=str(file)),
+                file=file.name,
+                kept=kept.name,
+            )
+        )
+        return kept
+    return None
+
+
+def collect_notices() -> list[Problem]:
+    """Return the notices about files that were set aside, each once."""
+    notices, _notices[:] = list(_notices), []
+    return notices
