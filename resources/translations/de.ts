@@ -1989,6 +1989,10 @@
             <translation>Kopieren oder laden Sie den Adapter erneut oder bitten Sie den Autor um die von PEFT geschriebene Datei.</translation>
         </message>
         <message>
+            <source>Copy or download the adapter again.</source>
+            <translation>Kopiere den Adapter noch einmal oder lade ihn neu herunter.</translation>
+        </message>
+        <message>
             <source>Copy or download the file again.</source>
             <translation>Kopieren oder laden Sie die Datei erneut.</translation>
         </message>
@@ -7190,6 +7194,10 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
+            <source>The adapter in {folder} can't be read: {reason}.</source>
+            <translation>Der Adapter in {folder} kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The adapter in {folder} is damaged: {reason}.</source>
             <translation>Der Adapter in {folder} ist beschädigt: {reason}.</translation>
         </message>
@@ -7391,6 +7399,10 @@
         <message>
             <source>The curve starts at the first step.</source>
             <translation>Die Kurve beginnt mit dem ersten Schritt.</translation>
+        </message>
+        <message>
+            <source>The damaged file is kept as {kept}. To restore it, repair it and rename it back.</source>
+            <translation>Die beschädigte Datei bleibt als {kept} erhalten. Um sie wiederherzustellen, repariere sie und benenne sie zurück um.</translation>
         </message>
         <message>
             <source>The dataset has no rows.</source>
@@ -10005,6 +10017,10 @@
             <translation>sie hat keinen Rang, anders als andere Antworten auf denselben Beitrag</translation>
         </message>
         <message>
+            <source>it has no tokenizer</source>
+            <translation>es hat keinen Tokenizer</translation>
+        </message>
+        <message>
             <source>it has {layers} of {expected} layers</source>
             <translation>es hat {layers} von {expected} Schichten</translation>
         </message>
@@ -10042,7 +10058,7 @@
         </message>
         <message>
             <source>it isn't a JSON object</source>
-            <translation>kein JSON-Objekt</translation>
+            <translation>es ist kein JSON-Objekt</translation>
         </message>
         <message>
             <source>it isn't a regular file</source>
@@ -10117,12 +10133,20 @@
             <translation>ihr Header ist kein JSON-Objekt</translation>
         </message>
         <message>
+            <source>its manifest is damaged</source>
+            <translation>sein Manifest ist beschädigt</translation>
+        </message>
+        <message>
             <source>its parent rows form a cycle</source>
             <translation>die Zeilen davor bilden einen Kreis</translation>
         </message>
         <message>
-            <source>its tokenizer can't be loaded ({reason})</source>
-            <translation>der Tokenizer lässt sich nicht laden ({reason})</translation>
+            <source>its path isn't valid UTF-8; rename it</source>
+            <translation>sein Pfad ist kein gültiges UTF-8; benenne es um</translation>
+        </message>
+        <message>
+            <source>its tokenizer can't be loaded from {files} ({reason})</source>
+            <translation>der Tokenizer kann nicht aus {files} geladen werden ({reason})</translation>
         </message>
         <message>
             <source>its tokens differ in conversation {conversation}, from token {token}</source>
@@ -10131,6 +10155,10 @@
         <message>
             <source>its top-1 agreement is {top1:.1%} (minimum {limit:.0%})</source>
             <translation>die Top-1-Übereinstimmung beträgt {top1:.1%} (mindestens {limit:.0%})</translation>
+        </message>
+        <message>
+            <source>its {file} is damaged ({reason})</source>
+            <translation>{file} ist beschädigt ({reason})</translation>
         </message>
         <message>
             <source>its {setting} is {actual} instead of {expected}</source>
@@ -10267,6 +10295,10 @@
         <message>
             <source>memory ran out</source>
             <translation>Speicher reichte nicht</translation>
+        </message>
+        <message>
+            <source>merges.txt or vocab.json</source>
+            <translation>merges.txt oder vocab.json</translation>
         </message>
         <message>
             <source>merging and converting to GGUF</source>
@@ -11141,6 +11173,14 @@
             <translation>der Schalter für Überlegungen</translation>
         </message>
         <message>
+            <source>the token ID {id:d} is too large</source>
+            <translation>die Token-ID {id:d} ist zu groß</translation>
+        </message>
+        <message>
+            <source>the token {token} has no valid ID</source>
+            <translation>das Token {token} hat keine gültige ID</translation>
+        </message>
+        <message>
             <source>the tool calls are not a list</source>
             <translation>die Tool-Aufrufe sind keine Liste</translation>
         </message>
@@ -11627,6 +11667,10 @@
         <message>
             <source>{file} is a pickle file, which can run code when it is opened.</source>
             <translation>{file} ist eine Pickle-Datei, die beim Öffnen Code ausführen kann.</translation>
+        </message>
+        <message>
+            <source>{file} is damaged, so default values are used.</source>
+            <translation>{file} ist beschädigt, daher gelten die Standardwerte.</translation>
         </message>
         <message>
             <source>{file} is empty.</source>

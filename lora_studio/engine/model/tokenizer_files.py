@@ -99,7 +99,7 @@ def _damaged(name: str, reason: Template | Text) -> InvalidContentError:
     return InvalidContentError(_describe_damage(name, reason))
 
 
-def _describe_damage(name: str, reason: Template | Text) -> Text:
+def _describe_damage(name: Text | str, reason: Template | Text) -> Text:
     return text("its {file} is damaged ({reason})", file=name, reason=reason)
 
 
@@ -115,7 +115,7 @@ def _describe(folder: Path, reason: Text | str, load: Callable[[Path], object]) 
         ("merges.txt", _open_merges),
     ):
         if (folder / name).is_file() and (refused := _try(check, folder / name)) is not None:
-            both = "merges.txt or vocab.json" if name == "merges.txt" else name
+            both = text("merges.txt or vocab.json") if name == "merges.txt" else name
             return _describe_damage(both, refused)
     for name in _SETTINGS:
         if (folder / name).is_file() and _loads_without(folder, name, load):
