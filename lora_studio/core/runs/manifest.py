@@ -14,7 +14,6 @@ from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 
-
 #: Entries that are objects.
 _OBJECTS = ("taken_along", "kernels", "backend", "base_model", "memory", "checksums", "versions")
 

@@ -24,6 +24,8 @@ from lora_studio.core.system.locks import FileLock
 
 #: Files in the runs folder.
 FILE, _LOCK = "queue.json", ".queue.lock"
+#: Longest name of a folder in bytes, which no file system exceeds.
+_LONGEST = 255
 #: Seconds to wait for another program that is changing the queue.
 _TIMEOUT = 5.0
 
@@ -40,7 +42,8 @@ class QueuedRun(BaseModel):
     @classmethod
     def _require_name(cls, run: str) -> str:
         """Refuse paths: a queue from elsewhere names only runs beside it."""
-        if run in ("", ".", "..") or run != Path(run).name or "\\" in run or "\0" in run:
+        is_name = run == Path(run).name and not {"\\", "\0"} & {*run}
+        if run in ("", ".", "..") or not is_name or len(run.encode("utf-8", "replace")) > _LONGEST:
             raise ValueError("not the name of a folder")
         return run
 

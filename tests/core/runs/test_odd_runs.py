@@ -135,7 +135,7 @@ def test_odd_names_and_links_hide_no_run(run: RunFolder) -> None:
         summary.name.encode()
 
 
-@pytest.mark.parametrize("entry", ["../../etc", "", "x" * 300, "a/b", "a\0b"])
+@pytest.mark.parametrize("entry", ["../../etc", "", "x" * 256, "a/b", "a\0b"])
 def test_queued_run_outside_of_the_folder_is_ignored(run: RunFolder, entry: str) -> None:
     content = {"entries": [{"run": entry}]}
     (run.path.parent / queue.FILE).write_text(json.dumps(content))

@@ -137,7 +137,8 @@ def test_ollama_models_are_listed_from_manifests(
     (library / "llama" / "torn").write_text("{")
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     result = scan("ollama")
-    assert result.keys() == {"llama:1b", "pim/harbour:latest"}
+    assert result.keys() == {"llama:1b", "pim/harbour:latest", "llama:torn"}
+    assert "manifest is damaged" in str(result["llama:torn"].refusal)
     assert result["llama:1b"].is_usable
     assert classify_source(result["llama:1b"].source) == "gguf"
     assert "adapter" in str(result["pim/harbour:latest"].refusal)
