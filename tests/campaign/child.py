@@ -64,7 +64,9 @@ class Watch:
             self.events.append(f"{event} {str(arguments[0])[:200]}")
 
     def _note(self, event: str, path: str | bytes) -> None:
-        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolving links is audited itself
+        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - a path as it was written
+        if name.startswith("/proc/"):  # a file in a folder that is open
+            name = os.path.realpath(name)
         if not name.startswith(self._inside) and "__pycache__" not in name:
             self.events.append(f"{event} {name[:200]}")
 
@@ -111,9 +113,9 @@ class Child:
         self._canary = Canary(folder / "canary")
         with (folder / "progress").open("r+b") as file:
             self._progress = mmap.mmap(file.fileno(), 8)
-        self._stderr = os.fstat(2).st_size
         with contextlib.suppress(Exception):
             family.run(family.generate(random.Random(0)), self._sandbox)  # imports what it needs
+        self._stderr = os.fstat(2).st_size
         _limit_memory()
         self._watch = Watch(folder, allows_programs=family.starts_programs)
 
@@ -136,7 +138,7 @@ class Child:
             done += 1
             if kind and outcome not in findings:
                 findings[outcome] = (self._family.name, index, kind, outcome, details)
-            if time.time() > until:
+            if time.time() > until or kind == "memory":  # the peak would count for all that follow
                 break
         if self._canary.has_changed():
             findings["canary"] = (self._family.name, first, "file changed", "canary", "")

@@ -83,7 +83,7 @@ class Campaign:
                     continue
                 figures.add(answer)
                 first += answer["inputs"]
-                if figures.peak > _MAX_PEAK:
+                if answer["peak"] > _MAX_PEAK:
                     child.close()
                     child = ChildProcess(family, self.seed)
         finally:

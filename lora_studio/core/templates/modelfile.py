@@ -103,7 +103,7 @@ def _quote_value(text: str, kind: Text) -> str:
     """
     if _SURROGATE.search(text):  # has no UTF-8
         raise _unquotable_error(text, kind)
-    readings = (text, re.sub(r"[^ -~\n\t]", "", text))
+    readings = (text, *(re.sub(rf"[^ -~{kept}]", "", text) for kept in ("\n\t", "\n\t\r")))
     if not any(re.search(r'"""(\s|$)', reading) for reading in readings):
         return f'"""{text}"""'
     if not any(re.search(r'^"|"(\s|$)', reading) for reading in readings):

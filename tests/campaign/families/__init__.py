@@ -31,6 +31,7 @@ FAMILIES: dict[str, str] = {
     "archives": "data_files",
     "hub-answers": "server_answers",
     "ollama-answers": "server_answers",
+    "run-folders": "run_folders",
     "kills": "interrupted_runs",
     "bad-disks": "interrupted_runs",
 }

@@ -225,14 +225,14 @@ def run_file(content: bytes, sandbox: Path) -> str:
 
 FAMILIES = [
     SimpleFamily(
-        "data-files", generate_file, run_file, seconds=10.0, weight=2, smoke=25, split=split_bytes
+        "data-files", generate_file, run_file, seconds=10.0, weight=1.5, smoke=25, split=split_bytes
     ),
     SimpleFamily(
         "archives",
         generate_archive,
         run_file,
         seconds=20.0,
-        weight=1.5,
+        weight=1,
         smoke=12,
         split=split_bytes,
     ),

@@ -289,5 +289,5 @@ FAMILIES = [
     SimpleFamily("adapters", generate_adapter, run_adapter, smoke=60),
     SimpleFamily("weight-indexes", generate_index, run_index, weight=0.5, smoke=80),
     SimpleFamily("cards", generate_card, run_card, weight=0.7, smoke=50),
-    SimpleFamily("patterns", generate_pattern, run_pattern, weight=0.5),
+    SimpleFamily("patterns", generate_pattern, run_pattern, weight=1),
 ]

@@ -72,6 +72,15 @@ def _to_text(draft: project.Draft) -> str:
     return json.dumps(values, sort_keys=True, default=str)
 
 
+def _save_and_load(draft: project.Draft, copy: Path) -> None:
+    try:
+        draft.save(copy)
+    except ProblemError:
+        return
+    if draft.read_only is None and _to_text(project.load(copy)) != _to_text(draft):
+        raise WrongResultError("a saved project is different when it is loaded again")
+
+
 def run_project(content: bytes, sandbox: Path) -> str:
     """Do what opening, saving, and starting a project do."""
     file = sandbox / "p.lorastudio"
@@ -83,14 +92,8 @@ def run_project(content: bytes, sandbox: Path) -> str:
     problems = [*draft.list_problems(), *checks.check(draft)]
     for problem in problems:
         str(problem)
-    copy = sandbox / "copy.lorastudio"
-    try:
-        draft.save(copy)
-    except ProblemError:
-        return "not saved"
-    again = project.load(copy)
-    if draft.read_only is None and _to_text(again) != _to_text(draft):
-        raise WrongResultError("a saved project is different when it is loaded again")
+    if len(content) % 4 == 0:  # it takes longer than all the rest
+        _save_and_load(draft, sandbox / "copy.lorastudio")
     try:
         frozen = draft.freeze()
     except ProblemError:

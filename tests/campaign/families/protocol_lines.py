@@ -142,7 +142,7 @@ def run_message(content: bytes, sandbox: Path) -> str:
 
 
 FAMILIES = [
-    SimpleFamily("commands", generate_command, run_command),
-    SimpleFamily("events", generate_event, run_event, weight=2),
-    SimpleFamily("messages", generate_message, run_message, smoke=100),
+    SimpleFamily("commands", generate_command, run_command, weight=3),
+    SimpleFamily("events", generate_event, run_event, weight=4),
+    SimpleFamily("messages", generate_message, run_message, smoke=100, weight=2),
 ]

@@ -200,21 +200,29 @@ def _draw_go(rng: random.Random, depth: int = 0) -> str:
                 f'{left}define "t"{right}{body}{left}end{right}', f'{left}template "t" {pipe}{right}',
                 f'{left}define "t"{right}a{left}template "t" .{right}{left}end{right}{left}template "t" .{right}',
                 f'{left}define "t"{right}{left}template "t" .{right}{left}template "t" .{right}{left}end{right}{left}template "t" .{right}',
-                "{{$m := \"a\"}}" + "{{range .Messages}}" * 4 + '{{$m = printf "%s%s" $m $m}}' + "{{end}}" * 4 + "{{$m}}",
-                "".join(f'{{{{define "a{n}"}}}}{{{{template "a{n + 1}" .}}}}{{{{template "a{n + 1}" .}}}}{{{{end}}}}' for n in range(30))
-                + '{{define "a30"}}x{{end}}{{template "a0" .}}',
-                "{{range 999999999}}x{{end}}", "{{range .Messages}}" * 14 + "x" + "{{end}}" * 14,
-                "(" * rng.choice((10, 3000)) + "1", "{{" + "(" * rng.choice((10, 3000)) + "1" + ")" * 3000 + "}}",
-                f'{left}block "b" {pipe}{right}{body}{left}end{right}',
+f'{left}block "b" {pipe}{right}{body}{left}end{right}',
                 f"{left}break{right}", f"{left}continue{right}", f"{left}/* c */{right}", "{{", "}}",
             ))
         )  # fmt: skip
     return "".join(parts)
 
 
+#: TEMPLATEs that are short and do much.
+_GO_BOMBS = (
+    '{{$m := "a"}}' + "{{range .Messages}}" * 4 + '{{$m = printf "%s%s" $m $m}}' + "{{end}}" * 4 + "{{$m}}",
+    "".join(f'{{{{define "a{n}"}}}}{{{{template "a{n + 1}" .}}}}{{{{template "a{n + 1}" .}}}}{{{{end}}}}' for n in range(30))
+    + '{{define "a30"}}x{{end}}{{template "a0" .}}',
+    "{{range 999999999}}x{{end}}",
+    "{{range .Messages}}" * 14 + "x" + "{{end}}" * 14,
+    "{{" + "(" * 3000 + "1" + ")" * 3000 + "}}",
+)  # fmt: skip
+
+
 def generate_go(rng: random.Random) -> bytes:
     """Return a TEMPLATE."""
     text = _draw_go(rng)
+    if rng.random() < 0.01:
+        text += rng.choice(_GO_BOMBS)
     if rng.random() < 0.3:
         text = _break(rng, text, ("{{", "}}", '"', "`", "(", ")", "|", ".", "$", "-", ":="))
     return text.encode("utf-8", "surrogatepass")
@@ -233,6 +241,6 @@ def run_go(content: bytes, sandbox: Path) -> str:
 
 
 FAMILIES = [
-    SimpleFamily("chat-templates", generate_jinja, run_jinja, seconds=4.0, weight=2, smoke=40),
-    SimpleFamily("go-templates", generate_go, run_go, seconds=4.0, weight=2, smoke=40),
+    SimpleFamily("chat-templates", generate_jinja, run_jinja, seconds=4.0, weight=1.5, smoke=40),
+    SimpleFamily("go-templates", generate_go, run_go, seconds=4.0, weight=1.5, smoke=40),
 ]

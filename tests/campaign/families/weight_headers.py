@@ -134,7 +134,12 @@ def run_gguf(content: bytes, sandbox: Path) -> str:
 
 FAMILIES = [
     SimpleFamily(
-        "safetensors", generate_safetensors, run_safetensors, smoke=100, split=split_bytes
+        "safetensors",
+        generate_safetensors,
+        run_safetensors,
+        smoke=100,
+        split=split_bytes,
+        weight=1.5,
     ),
-    SimpleFamily("gguf", generate_gguf, run_gguf, smoke=100, split=split_bytes),
+    SimpleFamily("gguf", generate_gguf, run_gguf, smoke=100, split=split_bytes, weight=1.5),
 ]
