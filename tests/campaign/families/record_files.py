@@ -104,12 +104,13 @@ def _read_record(name: str, content: bytes, sandbox: Path) -> None:
 def _read_run(run: Any) -> None:
     """Read everything of a run that lists and pages show."""
     from lora_studio.core.runs import facts, index
+    from lora_studio.core.runs.heldout import read_heldout
 
     run.read_about()
     run.read_manifest()
     run.worker_pid()
     run.has_run_out_of_memory()
-    _allow_problem(run.read_heldout)
+    _allow_problem(lambda: read_heldout(run))
     _allow_problem(run.load_project)
     _allow_problem(lambda: facts.read_frozen_settings(run))
     for summary in index.read_summaries(run.path.parent):
