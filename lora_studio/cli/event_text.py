@@ -229,6 +229,12 @@ def _describe_self_tested(event: events.SelfTested) -> Text:
 
 def _describe_self_test_result(event: events.SelfTested) -> Text:
     """Return the agreement of a stage and its limits, or why it has none."""
+    if event.top1 is None or event.kl is None:
+        return text(
+            "{faults}. Most likely cause: {cause}" if event.cause else "{faults}",
+            faults=event.faults,
+            cause=event.cause,
+        )
     agreement = text(
         "same top token at {top1:percent} of {positions} positions, KL {kl:.4f}",
         top1=event.top1,

@@ -2420,12 +2420,20 @@
             <translation>Trainieren Sie keine Biases, oder wählen Sie ORPO, das kein Referenzmodell braucht.</translation>
         </message>
         <message>
-            <source>Don't use it. Export again, or choose a quantization with more bits.</source>
-            <translation>Verwenden Sie sie nicht. Exportieren Sie noch einmal oder wählen Sie eine Quantisierung mit mehr Bits.</translation>
+            <source>Don't use it. Export again.</source>
+            <translation>Verwende die Datei nicht. Exportiere erneut.</translation>
+        </message>
+        <message>
+            <source>Don't use it. Export again. If that doesn't help, choose another version of llama.cpp.</source>
+            <translation>Verwende die Datei nicht. Exportiere erneut. Hilft das nicht, wähle eine andere Version von llama.cpp.</translation>
         </message>
         <message>
             <source>Don't use it. Merge again, then export again. Details are in the log.</source>
             <translation>Verwenden Sie es nicht. Führen Sie noch einmal zusammen und exportieren Sie dann neu. Details stehen im Protokoll.</translation>
+        </message>
+        <message>
+            <source>Don't use the GGUF files. Choose another version of llama.cpp, or merge again and then export again.</source>
+            <translation>Verwende die GGUF-Dateien nicht. Wähle eine andere Version von llama.cpp, oder führe Modell und Adapter erneut zusammen und exportiere dann erneut.</translation>
         </message>
         <message>
             <source>Don't use this server. Check the address in HF_ENDPOINT and your proxy settings.</source>
@@ -9262,6 +9270,10 @@
             <translation>Willkommen</translation>
         </message>
         <message>
+            <source>What differs: {differences}.</source>
+            <translation>Unterschiede: {differences}.</translation>
+        </message>
+        <message>
             <source>What each feature would contact</source>
             <translation>Was jede Funktion kontaktieren würde</translation>
         </message>
@@ -9745,6 +9757,14 @@
             <translation>Zeilen vergleichen</translation>
         </message>
         <message>
+            <source>comparing the GGUF files</source>
+            <translation>GGUF-Dateien werden verglichen</translation>
+        </message>
+        <message>
+            <source>comparing the merged model</source>
+            <translation>zusammengeführtes Modell wird verglichen</translation>
+        </message>
+        <message>
             <source>comparing token counts with Ollama</source>
             <translation>Tokenzahlen mit Ollama vergleichen</translation>
         </message>
@@ -10001,10 +10021,6 @@
             <translation>sie endet mitten im Header</translation>
         </message>
         <message>
-            <source>it has a separate output layer, but the model ties it to the embedding</source>
-            <translation>es hat eine eigene Ausgabeschicht, das Modell teilt sie aber mit dem Embedding</translation>
-        </message>
-        <message>
             <source>it has a value of the unknown type {kind:d}</source>
             <translation>sie enthält einen Wert vom unbekannten Typ {kind:d}</translation>
         </message>
@@ -10021,8 +10037,12 @@
             <translation>es hat keinen Tokenizer</translation>
         </message>
         <message>
-            <source>it has {layers} of {expected} layers</source>
-            <translation>es hat {layers} von {expected} Schichten</translation>
+            <source>it has the key {key} twice</source>
+            <translation>der Schlüssel {key} kommt zweimal vor</translation>
+        </message>
+        <message>
+            <source>it has the tensor {tensor} twice</source>
+            <translation>der Tensor {tensor} kommt zweimal vor</translation>
         </message>
         <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
@@ -10097,10 +10117,6 @@
             <translation>die KL-Divergenz beträgt {kl:.3g} Nats (höchstens {limit:g})</translation>
         </message>
         <message>
-            <source>its RoPE base is {actual:g} instead of {expected:g}</source>
-            <translation>die RoPE-Basis ist {actual:g} statt {expected:g}</translation>
-        </message>
-        <message>
             <source>its SHA-256 is {digest}…, expected {expected}…</source>
             <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
         </message>
@@ -10111,10 +10127,6 @@
         <message>
             <source>its checksum differs from the one recorded when the folder was created</source>
             <translation>die Prüfsumme stimmt nicht mit der überein, die beim Anlegen des Ordners gespeichert wurde</translation>
-        </message>
-        <message>
-            <source>its embedding and output layer are no longer tied</source>
-            <translation>Embedding und Ausgabeschicht sind nicht mehr gekoppelt</translation>
         </message>
         <message>
             <source>its end is missing</source>
@@ -10161,10 +10173,6 @@
             <translation>{file} ist beschädigt ({reason})</translation>
         </message>
         <message>
-            <source>its {setting} is {actual} instead of {expected}</source>
-            <translation>{setting} ist {actual} statt {expected}</translation>
-        </message>
-        <message>
             <source>its {tensor} differs from the first adapter's</source>
             <translation>{tensor} unterscheidet sich von dem des ersten Adapters</translation>
         </message>
@@ -10183,6 +10191,10 @@
         <message>
             <source>layer</source>
             <translation>Schicht</translation>
+        </message>
+        <message>
+            <source>layers are missing: {layers}</source>
+            <translation>es fehlen Schichten: {layers}</translation>
         </message>
         <message>
             <source>learning rate</source>
@@ -10399,6 +10411,10 @@
         <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
+        </message>
+        <message>
+            <source>not compared by value: {reason}</source>
+            <translation>nicht Wert für Wert verglichen: {reason}</translation>
         </message>
         <message>
             <source>not enough memory for a context of {tokens} tokens</source>
@@ -10720,6 +10736,13 @@
             <source>the adapter was not merged: these are the base model's weights</source>
             <translation>der Adapter wurde nicht zusammengeführt: das sind die Gewichte des Basismodells</translation>
         </message>
+        <message numerus="yes">
+            <source>the adapter's updates are missing from {n} tensors</source>
+            <translation>
+                <numerusform>in {n} Tensor fehlt die Änderung des Adapters</numerusform>
+                <numerusform>in {n} Tensoren fehlen die Änderungen des Adapters</numerusform>
+            </translation>
+        </message>
         <message>
             <source>the answer has an unexpected form</source>
             <translation>die Antwort hat eine unerwartete Form</translation>
@@ -10873,12 +10896,24 @@
             <translation>die Beschreibung des Tensors {name} ist ungültig</translation>
         </message>
         <message>
+            <source>the file can't be read ({reason})</source>
+            <translation>die Datei ist nicht lesbar ({reason})</translation>
+        </message>
+        <message>
+            <source>the file has the same values as a fresh quantization of what was trained, so this is the loss of the quantization itself</source>
+            <translation>die Datei hat dieselben Werte wie eine neue Quantisierung des trainierten Modells, also ist das der Verlust durch die Quantisierung selbst</translation>
+        </message>
+        <message>
             <source>the file is missing</source>
             <translation>die Datei fehlt</translation>
         </message>
         <message>
             <source>the file is truncated</source>
             <translation>die Datei ist unvollständig</translation>
+        </message>
+        <message>
+            <source>the file is truncated: it has {actual} of {expected} bytes</source>
+            <translation>die Datei ist unvollständig: sie hat {actual} von {expected} Bytes</translation>
         </message>
         <message>
             <source>the filter {name}</source>
@@ -11201,10 +11236,6 @@
             <translation>die Änderung von {module} hat den Rang {rank:d}, laut den Einstellungen aber {expected:d}</translation>
         </message>
         <message>
-            <source>the updates of {modules} are missing from the merged weights</source>
-            <translation>die Updates von {modules} fehlen in den zusammengeführten Gewichten</translation>
-        </message>
-        <message>
             <source>the updates were merged at {factor:.2f} times their scale</source>
             <translation>die Updates wurden mit dem {factor:.2f}-Fachen ihrer Skalierung zusammengeführt</translation>
         </message>
@@ -11271,6 +11302,10 @@
         <message>
             <source>this version of llama.cpp can't merge weights while reading them</source>
             <translation>diese Version von llama.cpp kann Gewichte nicht beim Lesen zusammenführen</translation>
+        </message>
+        <message>
+            <source>this version of llama.cpp converts or runs the model differently, since the file's values are those of a fresh conversion</source>
+            <translation>diese Version von llama.cpp konvertiert das Modell anders oder führt es anders aus, denn die Datei hat die Werte einer neuen Konvertierung</translation>
         </message>
         <message>
             <source>to do</source>
@@ -11593,6 +11628,10 @@
             <translation>{file} ist nicht lesbar</translation>
         </message>
         <message>
+            <source>{file} can't be read ({reason})</source>
+            <translation>{file} ist nicht lesbar ({reason})</translation>
+        </message>
+        <message>
             <source>{file} can't be read as a GGUF model.</source>
             <translation>{file} lässt sich nicht als GGUF-Modell lesen.</translation>
         </message>
@@ -11661,6 +11700,10 @@
             <translation>{file} im Ordner des Laufs ist leer.</translation>
         </message>
         <message>
+            <source>{file} is a different file than in training</source>
+            <translation>{file} ist eine andere Datei als beim Training</translation>
+        </message>
+        <message>
             <source>{file} is a link to a file outside of its folder, so it isn't copied.</source>
             <translation>{file} ist ein Link auf eine Datei außerhalb des Ordners und wird deshalb nicht kopiert.</translation>
         </message>
@@ -11687,6 +11730,10 @@
         <message>
             <source>{file} is missing</source>
             <translation>{file} fehlt</translation>
+        </message>
+        <message>
+            <source>{file} is not part of the trained model</source>
+            <translation>{file} gehört nicht zum trainierten Modell</translation>
         </message>
         <message>
             <source>{file} lists no files</source>
@@ -11849,6 +11896,30 @@
             <translation>{job} läuft</translation>
         </message>
         <message>
+            <source>{key} differs from character {position} on: {actual} instead of {expected}</source>
+            <translation>{key} weicht ab Zeichen {position} ab: {actual} statt {expected}</translation>
+        </message>
+        <message>
+            <source>{key} has {actual} entries instead of {expected}</source>
+            <translation>{key} hat {actual} Einträge statt {expected}</translation>
+        </message>
+        <message>
+            <source>{key} is missing, expected {expected}</source>
+            <translation>{key} fehlt, erwartet wird {expected}</translation>
+        </message>
+        <message>
+            <source>{key} is stored as another type of value than llama.cpp expects</source>
+            <translation>{key} ist mit einem anderen Werttyp gespeichert, als llama.cpp erwartet</translation>
+        </message>
+        <message>
+            <source>{key} is {actual} instead of {expected}</source>
+            <translation>{key} ist {actual} statt {expected}</translation>
+        </message>
+        <message>
+            <source>{key} is {actual}, but should not be set</source>
+            <translation>{key} ist {actual}, sollte aber nicht gesetzt sein</translation>
+        </message>
+        <message>
             <source>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</source>
             <translation>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</translation>
         </message>
@@ -11884,10 +11955,6 @@
             <translation>{model} wurde erstellt, aber nicht getestet: {reason}</translation>
         </message>
         <message>
-            <source>{modules} contain the wrong updates</source>
-            <translation>{modules} enthalten falsche Updates</translation>
-        </message>
-        <message>
             <source>{module} has a different shape in this model.</source>
             <translation>{module} hat in diesem Modell eine andere Form.</translation>
         </message>
@@ -11906,10 +11973,6 @@
         <message>
             <source>{names} and {count} more</source>
             <translation>{names} und {count} weitere</translation>
-        </message>
-        <message>
-            <source>{names} and {more} more</source>
-            <translation>{names} und {more} weiteren</translation>
         </message>
         <message>
             <source>{names} trained in full</source>
@@ -12230,6 +12293,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} more differences</source>
+            <translation>
+                <numerusform>{n} weiterer Unterschied</numerusform>
+                <numerusform>{n} weitere Unterschiede</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} of the runs can no longer be resumed.</source>
             <translation>
                 <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
@@ -12381,6 +12451,20 @@
             <translation>
                 <numerusform>{n} Tensor</numerusform>
                 <numerusform>{n} Tensoren</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} tensors and all settings, tokens, and templates were compared by value</source>
+            <translation>
+                <numerusform>{n} Tensor sowie alle Einstellungen, Tokens und Vorlagen wurden Wert für Wert verglichen</numerusform>
+                <numerusform>{n} Tensoren sowie alle Einstellungen, Tokens und Vorlagen wurden Wert für Wert verglichen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} tensors and {keys} keys were compared by value</source>
+            <translation>
+                <numerusform>{n} Tensor und {keys} Schlüssel wurden Wert für Wert verglichen</numerusform>
+                <numerusform>{n} Tensoren und {keys} Schlüssel wurden Wert für Wert verglichen</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -12631,6 +12715,34 @@
             <translation>{task}: Die Festplatte ist schreibgeschützt.</translation>
         </message>
         <message>
+            <source>{tensor} contains NaN or infinite values</source>
+            <translation>{tensor} enthält NaN oder unendliche Werte</translation>
+        </message>
+        <message>
+            <source>{tensor} contains only zeros</source>
+            <translation>{tensor} enthält nur Nullen</translation>
+        </message>
+        <message>
+            <source>{tensor} contains the values of {actual}</source>
+            <translation>{tensor} enthält die Werte von {actual}</translation>
+        </message>
+        <message>
+            <source>{tensor} differs from what was trained in {rows} of {total} rows</source>
+            <translation>{tensor} weicht in {rows} von {total} Zeilen vom trainierten Modell ab</translation>
+        </message>
+        <message>
+            <source>{tensor} has its rows in the wrong order</source>
+            <translation>die Zeilen von {tensor} sind in der falschen Reihenfolge</translation>
+        </message>
+        <message>
+            <source>{tensor} has the adapter's update at {factor:.2f} times its scale</source>
+            <translation>{tensor} enthält die Änderung des Adapters mit dem {factor:.2f}-Fachen der Skalierung</translation>
+        </message>
+        <message>
+            <source>{tensor} has the shape {actual} instead of {expected}</source>
+            <translation>{tensor} hat die Form {actual} statt {expected}</translation>
+        </message>
+        <message>
             <source>{tensor} has the shape {stored} in the base model and {wanted} in the adapter</source>
             <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
         </message>
@@ -12643,12 +12755,24 @@
             <translation>{tensor} fehlt</translation>
         </message>
         <message>
+            <source>{tensor} is not part of the trained model</source>
+            <translation>{tensor} gehört nicht zum trainierten Modell</translation>
+        </message>
+        <message>
             <source>{tensor} is square, so its orientation is ambiguous</source>
             <translation>{tensor} ist quadratisch, seine Ausrichtung ist daher mehrdeutig</translation>
         </message>
         <message>
+            <source>{tensor} is stored as {actual} instead of {expected}</source>
+            <translation>{tensor} ist als {actual} statt als {expected} gespeichert</translation>
+        </message>
+        <message>
             <source>{tensor} is stored as {dtype}</source>
             <translation>{tensor} ist als {dtype} gespeichert</translation>
+        </message>
+        <message>
+            <source>{tensor} is the base model's, without the adapter</source>
+            <translation>{tensor} ist der Tensor des Basismodells, ohne den Adapter</translation>
         </message>
         <message>
             <source>{time} left</source>

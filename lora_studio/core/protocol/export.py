@@ -110,23 +110,28 @@ class SelfTested(BaseEvent):
     `top1` is the share of answer positions with the same likeliest token, `kl` the mean
     Kullback-Leibler divergence in nats from base + adapter to the stage; beyond the limits it
     fails, and `basis` says where they come from, or why there are none (None). `passed` means that
-    it did not fail: a lossy stage is the trained model, at low precision. `cause` is the likeliest
-    cause of a failure, empty if unknown.
+    it did not fail: a lossy stage is the trained model, at low precision. `faults` name what differs
+    from what was trained, `cause` is the likeliest cause of it, empty if unknown, and `remedy` what
+    to do. A stage whose values differ (`compared` says what was compared) isn't measured: it has no
+    positions, and None for what would be.
     """
 
     kind: Literal["self_tested"] = "self_tested"
     stage: str  # merged, converted (the source of all quantizations), or a quantization
-    conversations: int
-    positions: int
-    tokens_equal: bool
-    top1: float
-    kl: float
-    top1_limit: float | None
-    kl_limit: float | None
+    conversations: int = 0
+    positions: int = 0
+    tokens_equal: bool | None = None
+    top1: float | None = None
+    kl: float | None = None
+    top1_limit: float | None = None
+    kl_limit: float | None = None
     basis: Text = NO_TEXT
     passed: bool
     verdict: Verdict = "passed"
+    faults: tuple[Text, ...] = ()
     cause: Text = NO_TEXT
+    remedy: Text = NO_TEXT
+    compared: Text = NO_TEXT
 
     @model_validator(mode="before")
     @classmethod

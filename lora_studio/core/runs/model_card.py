@@ -170,7 +170,7 @@ def _build_selftest(results: dict[str, Any]) -> str:
     if not stages:
         return ""
     rows = [
-        f"| {stage['stage']} | {formatting.format_percent(stage['top1'])} | {stage['kl']:.4f} | "
+        f"| {stage['stage']} | {_format_agreement(stage)} | "
         f"{stage.get('verdict') or ('passed' if stage['passed'] else 'failed')} |"
         for stage in stages
     ]
@@ -187,6 +187,13 @@ def _build_selftest(results: dict[str, Any]) -> str:
             *rows,
         ]
     )
+
+
+def _format_agreement(stage: dict[str, Any]) -> str:
+    """Return two cells; a stage whose files differ from what was trained isn't measured."""
+    if stage["top1"] is None or stage["kl"] is None:
+        return "not measured | not measured"
+    return f"{formatting.format_percent(stage['top1'])} | {stage['kl']:.4f}"
 
 
 def _build_license(facts: CardFacts) -> str:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -272,17 +271,6 @@ def write_settings(
     model_files.copy(base, merged[0].folder, target)
     dtype = _DTYPES.get(spec.dtype)
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
-
-
-def get_merge_settings(run: RunFolder, job: JobContext) -> dict[str, Any]:
-    """Return the settings that the merged model of a run has or would have; raises ProblemError."""
-    if run.has_merged:
-        return model_files.read_config(run.merged)
-    project = run.load_project()
-    base = resolve_base(project.model, project.merging, job)
-    plan = make_plan(base, _read_adapters(run, project.merging), project.merging)
-    before, dtype = model_files.read_config(base), _DTYPES.get(project.merging.dtype)
-    return model_files.update_settings(before, dtype, plan.outputs, untied=plan.untied)
 
 
 def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:

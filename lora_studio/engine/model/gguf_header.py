@@ -18,10 +18,10 @@ from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.foreign_files import open_regular
 
 #: Bytes of the fixed-width value types, by their number in the file, and how struct reads them.
-_FIXED = {
+FIXED = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
-_TEXT, _LIST = 8, 9
+TEXT, LIST = 8, 9
 
 #: Longest text of a header in bytes: chat templates have up to 100 kB.
 _MAX_TEXT = 16_000_000
@@ -59,71 +59,84 @@ class GgufFacts:
 def read(file: Path) -> GgufFacts:
     """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged."""
     with open_regular(file, 1 << 20) as stream:
-        magic, version, tensors, pairs = struct.unpack("<4sIQQ", _read_exactly(stream, 24))
-        if magic != b"GGUF":
-            raise InvalidContentError("it isn't a GGUF file")
-        if version not in (2, 3):
-            raise InvalidContentError("GGUF version {version:d} isn't supported", version=version)
+        tensors, pairs = read_counts(stream)
         values: dict[str, Any] = {}
         vocabulary = 0
-        for _ in range(_check_count(stream, pairs, 13)):
-            key = _read_text(stream)
-            (kind,) = struct.unpack("<I", _read_exactly(stream, 4))
-            if kind == _LIST:
-                length = _skip_list(stream)
+        for _ in range(check_count(stream, pairs, 13)):
+            key = read_text(stream)
+            (kind,) = struct.unpack("<I", read_exactly(stream, 4))
+            if kind == LIST:
+                length = skip_list(stream)
                 if key == "tokenizer.ggml.tokens":
                     vocabulary = length
             else:
-                values[key] = _read_value(stream, kind)
+                values[key] = read_value(stream, kind)
         parameters = sum(
-            _read_weight_count(stream) for _ in range(_check_count(stream, tensors, 24))
+            _read_weight_count(stream) for _ in range(check_count(stream, tensors, 24))
         )
     return GgufFacts(values, parameters, vocabulary)
 
 
+def read_counts(stream: BinaryIO) -> tuple[int, int]:
+    """Read the first bytes of a file and return its numbers of tensors and keys."""
+    magic, version, tensors, pairs = struct.unpack("<4sIQQ", read_exactly(stream, 24))
+    if magic != b"GGUF":
+        raise InvalidContentError("it isn't a GGUF file")
+    if version not in (2, 3):
+        raise InvalidContentError("GGUF version {version:d} isn't supported", version=version)
+    return tensors, pairs
+
+
 def _read_weight_count(stream: BinaryIO) -> int:
     """Return how many weights the next tensor of the list has."""
-    _read_text(stream)
-    (dimensions,) = struct.unpack("<I", _read_exactly(stream, 4))
-    if dimensions > 8:
-        raise InvalidContentError("a tensor has more than eight dimensions")
-    shape = struct.unpack(f"<{dimensions}Q", _read_exactly(stream, 8 * dimensions))
-    _read_exactly(stream, 12)  # its type, and where it begins
+    read_text(stream)
+    shape = read_shape(stream)
+    read_exactly(stream, 12)  # its type, and where it begins
     return math.prod(shape)
 
 
-def _read_value(stream: BinaryIO, kind: int) -> Any:
-    if kind == _TEXT:
-        return _read_text(stream)
+def read_shape(stream: BinaryIO) -> tuple[int, ...]:
+    """Return the shape of the next tensor of the list, fastest axis first."""
+    (dimensions,) = struct.unpack("<I", read_exactly(stream, 4))
+    if dimensions > 8:
+        raise InvalidContentError("a tensor has more than eight dimensions")
+    return struct.unpack(f"<{dimensions}Q", read_exactly(stream, 8 * dimensions))
+
+
+def read_value(stream: BinaryIO, kind: int) -> Any:
+    """Return the plain value of a type that comes next."""
+    if kind == TEXT:
+        return read_text(stream)
     letter = "<" + _check_kind(kind)
-    return struct.unpack(letter, _read_exactly(stream, struct.calcsize(letter)))[0]
+    return struct.unpack(letter, read_exactly(stream, struct.calcsize(letter)))[0]
 
 
-def _skip_list(stream: BinaryIO, depth: int = 1) -> int:
+def skip_list(stream: BinaryIO, depth: int = 1) -> int:
     """Skip a list and return its length."""
-    kind, length = struct.unpack("<IQ", _read_exactly(stream, 12))
-    if kind == _TEXT:
-        for _ in range(_check_count(stream, length, 8)):
-            (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
+    kind, length = struct.unpack("<IQ", read_exactly(stream, 12))
+    if kind == TEXT:
+        for _ in range(check_count(stream, length, 8)):
+            (size,) = struct.unpack("<Q", read_exactly(stream, 8))
             stream.seek(_check_text(size), 1)  # the next read notices the end of the file
-    elif kind == _LIST and depth < _MAX_DEPTH:
-        for _ in range(_check_count(stream, length, 12)):
-            _skip_list(stream, depth + 1)
+    elif kind == LIST and depth < _MAX_DEPTH:
+        for _ in range(check_count(stream, length, 12)):
+            skip_list(stream, depth + 1)
     else:
         size = struct.calcsize("<" + _check_kind(kind))
-        stream.seek(_check_count(stream, length, size) * size, 1)
+        stream.seek(check_count(stream, length, size) * size, 1)
     return int(length)
 
 
 def _check_kind(kind: int) -> str:
-    if kind not in _FIXED:
+    if kind not in FIXED:
         raise InvalidContentError("it has a value of the unknown type {kind:d}", kind=kind)
-    return _FIXED[kind]
+    return FIXED[kind]
 
 
-def _read_text(stream: BinaryIO) -> str:
-    (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
-    return _read_exactly(stream, _check_text(size)).decode("utf-8", "replace")
+def read_text(stream: BinaryIO) -> str:
+    """Return the text that comes next."""
+    (size,) = struct.unpack("<Q", read_exactly(stream, 8))
+    return read_exactly(stream, _check_text(size)).decode("utf-8", "replace")
 
 
 def _check_text(size: int) -> int:
@@ -132,7 +145,7 @@ def _check_text(size: int) -> int:
     return size
 
 
-def _check_count(stream: BinaryIO, count: int, size: int) -> int:
+def check_count(stream: BinaryIO, count: int, size: int) -> int:
     """Return how many items follow; raises ValueError if they, of `size` bytes each or more, can't."""
     remaining = os.fstat(stream.fileno()).st_size - stream.tell()
     if count * size > remaining:
@@ -140,7 +153,8 @@ def _check_count(stream: BinaryIO, count: int, size: int) -> int:
     return count
 
 
-def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """Return the next bytes; raises InvalidContentError if the file ends before."""
     data = stream.read(size)
     if len(data) < size:
         raise InvalidContentError("it ends in the middle of its header")

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.selftest import limits, reading
-from lora_studio.engine.selftest.causes import Cause
+from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.reading import SelfTestCase
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The most likely cause of a failure; without a message when none was found.
+
+    `rounded_to`: the weights are right, and the error comes from storing them in this dtype.
+    """
+
+    message: Text = NO_TEXT
+    rounded_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,16 +45,20 @@ class Stage:
     """A model under test.
 
     `read` returns a case's logits, float32 [positions, vocabulary]; `token_fault` says where its
-    tokens differ from those trained on, `faults` what else is wrong; `find_cause` looks for the most
-    likely cause of a failure; `inherited` is the divergence in nats of the model that it was made from.
+    tokens differ from those trained on, `faults` what else is wrong. `comparison` says how far its
+    values are known to be right. `find_rounding` returns rounding as a cause where it explains a
+    failure. `inherited` is the divergence in nats of the model that it was made from.
+    `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
     """
 
     name: str
     read: Callable[[SelfTestCase], np.ndarray]
     token_fault: Text | None
     faults: tuple[Text, ...]
-    find_cause: Callable[[], Cause]
+    comparison: StageComparison
+    find_rounding: Callable[[], Cause] = Cause
     inherited: float = 0.0
+    is_conversion_proven: bool = False
 
 
 def judge_stage(
@@ -54,11 +69,19 @@ def judge_stage(
     limit = limits.get_limit(
         stage.name, reference.computed_in, positions, reference.parameters, stage.inherited
     )
+    if stage.comparison.is_exact and stage.is_conversion_proven and not limits.is_exact(stage.name):
+        limit = limits.OWN_LOSS
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
-    cause = Cause() if verdict != "failed" or limit.is_met(top1, kl) else stage.find_cause()
-    if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
-        verdict = "lossy"  # the merge is correct; only its precision limits it
+    cause = Cause()
+    if verdict == "failed" and not limit.is_met(top1, kl):
+        cause = stage.find_rounding()
+        if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
+            verdict = "lossy"  # the merge is correct; only its precision limits it
+        elif stage.comparison.is_exact and stage.name != "merged":
+            cause = Cause(_CONVERTER)
+    if verdict == "failed":
+        faults += _find_measured_faults(limit, top1, kl)
     result = events.SelfTested(
         stage=stage.name,
         conversations=len(cases),
@@ -68,24 +91,59 @@ def judge_stage(
         kl=kl,
         top1_limit=None if limit.unjudged else limit.top1,
         kl_limit=None if limit.unjudged else limit.kl,
-        basis=text("not judged: {reason}", reason=limit.unjudged)
-        if limit.unjudged
-        else limit.source,
+        basis=_describe_basis(limit),
         passed=verdict != "failed",
         verdict=verdict,
         cause=cause.message,
+        faults=tuple(faults),
+        compared=stage.comparison.compared,
+        remedy=_get_remedy(stage.name) if verdict == "failed" else NO_TEXT,
     )
     job.emit(result)
-    if cause.rounded_to:
+    if cause.rounded_to and verdict == "lossy":
         job.emit(events.Warned(problem=_rounding_problem(result, cause)))
     elif verdict == "failed":
-        measured = _find_measured_faults(limit, top1, kl)
-        job.emit(
-            events.Warned(problem=_failed_stage_problem(stage, [*faults, *measured], cause.message))
-        )
+        job.emit(events.Warned(problem=_failed_stage_problem(result)))
     elif verdict == "lossy" and not limits.is_exact(stage.name):
         job.emit(events.Warned(problem=_lossy_quantization_problem(result)))
     return result
+
+
+def _describe_basis(limit: limits.Limit) -> Text:
+    if limit is limits.OWN_LOSS or not limit.unjudged:
+        return limit.source or limit.unjudged
+    return text("not judged: {reason}", reason=limit.unjudged)
+
+
+def report_faults(stage: str, comparison: StageComparison, job: JobContext) -> events.SelfTested:
+    """Emit a stage whose values differ from what was trained; it isn't measured."""
+    result = events.SelfTested(
+        stage=stage,
+        passed=False,
+        verdict="failed",
+        cause=comparison.cause,
+        faults=comparison.faults,
+        compared=comparison.compared,
+        remedy=_get_remedy(stage) if stage == "merged" else text("Don't use it. Export again."),
+    )
+    job.emit(result)
+    job.emit(events.Warned(problem=_failed_stage_problem(result)))
+    return result
+
+
+#: The cause of a wrong file whose bytes are what the converter writes for the right model.
+_CONVERTER = text(
+    "this version of llama.cpp converts or runs the model differently, since the file's values are "
+    "those of a fresh conversion"
+)
+
+
+def _get_remedy(stage: str) -> Text:
+    if stage == "merged":
+        return text("Don't use it. Merge again, then export again. Details are in the log.")
+    if stage == "converted":
+        return text("Don't use the GGUF files. Choose another version of llama.cpp, or merge again and then export again.")  # fmt: skip
+    return text("Don't use it. Export again. If that doesn't help, choose another version of llama.cpp.")  # fmt: skip
 
 
 def _measure(
@@ -132,13 +190,13 @@ def _rounding_problem(result: events.SelfTested, cause: Cause) -> Problem:
             label=text("Use {dtype}", dtype=dtype), step="merging", field="dtype", value=better
         ),
         cause=cause.message,
-        top1=result.top1,
-        kl=result.kl,
+        top1=result.top1 or 0.0,
+        kl=result.kl or 0.0,
         dtype=dtype,
     )
 
 
-def _failed_stage_problem(stage: Stage, faults: list[Text], cause: Text) -> Problem:
+def _failed_stage_problem(result: events.SelfTested) -> Problem:
     names = {
         "merged": text("The merged model"),
         "converted": text("The GGUF file before quantization"),
@@ -146,15 +204,13 @@ def _failed_stage_problem(stage: Stage, faults: list[Text], cause: Text) -> Prob
     return warning(
         "selftest.failed",
         "{stage} differs from what was trained: {faults}. Most likely cause: {cause}."
-        if cause
+        if result.cause
         else "{stage} differs from what was trained: {faults}.",
-        "Don't use it. Merge again, then export again. Details are in the log."
-        if stage.name in names
-        else "Don't use it. Export again, or choose a quantization with more bits.",
-        where=Where(step="merging" if stage.name == "merged" else "export"),
-        stage=names.get(stage.name) or text("The {quantization} file", quantization=stage.name),
-        faults=tuple(faults),
-        cause=cause,
+        result.remedy,
+        where=Where(step="merging" if result.stage == "merged" else "export"),
+        stage=names.get(result.stage) or text("The {quantization} file", quantization=result.stage),
+        faults=result.faults,
+        cause=result.cause,
     )
 
 
@@ -167,6 +223,6 @@ def _lossy_quantization_problem(result: events.SelfTested) -> Problem:
         "importance matrix also helps.",
         where=Where(step="export", field="quantizations"),
         quantization=result.stage,
-        top1=result.top1,
-        kl=result.kl,
+        top1=result.top1 or 0.0,
+        kl=result.kl or 0.0,
     )

@@ -104,6 +104,17 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     )
 
 
+#: For a file with the bytes of this model's own healthy quantization, whose conversion was proven.
+OWN_LOSS = Limit(
+    0.0,
+    _NOISE,
+    unjudged=text(
+        "the file has the same values as a fresh quantization of what was trained, so this is the "
+        "loss of the quantization itself"
+    ),
+)
+
+
 def _create_unjudged(why: Text) -> Limit:
     return Limit(0.0, _NOISE, unjudged=why)
 

@@ -1,4 +1,8 @@
-"""The self-test: check that merged model and GGUF files predict what base + adapter predicts.
+"""The self-test: check that merged model and GGUF files are and predict what was trained.
+
+First every value is compared with a fresh computation of base + adapter (`stage_comparisons.py`).
+What equals it is then measured, to find what a comparison can't: rounding, the loss of a
+quantization, and faults of the converter itself.
 
 Base + adapter is the merged combination: the adapter at its weight, and any further ones. Every
 stage reads the same held-out conversations. At the positions where an answer is predicted, the
@@ -14,8 +18,9 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.lora.adapters import AdapterMix
-from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
@@ -40,14 +45,22 @@ from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import (
-    causes,
-    reading,
+from lora_studio.engine.selftest import limits, reading
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.expected_model import measure_rounding
+from lora_studio.engine.selftest.judging import (
+    Cause,
+    Reference,
+    Stage,
+    judge_stage,
+    report_faults,
 )
-from lora_studio.engine.selftest.causes import Cause
-from lora_studio.engine.selftest.judging import Reference, Stage, judge_stage
 from lora_studio.engine.selftest.reading import SelfTestCase
+from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from lora_studio.engine.tokens import encoder
+
+#: Rounding is reported as the cause when its errors exceed this share of the updates.
+_BLURRED = 0.1
 
 
 def run(
@@ -60,62 +73,186 @@ def run(
 ) -> list[events.SelfTested]:
     """Test the merged model and GGUF files, by stage, of a run; emit and save the results.
 
-    The merged model's earlier result is reused if neither the model nor its reference has changed,
-    unless `fresh`. A failed stage also emits a warning with the cause. Returns [] when the run has
-    no held-out conversations.
+    First every value is compared with what was trained; a stage that differs fails and isn't
+    measured. The others answer the held-out conversations; without any, they have no result. The
+    merged model's earlier result is reused if neither the model nor its reference has changed,
+    unless `fresh`. A failed stage also emits a warning with the cause. Raises ProblemError when
+    base or adapter can't be used.
     """
     earlier = None if fresh else _read_earlier(folder)
     folder.selftest_file.unlink(missing_ok=True)
-    if not heldout.is_expected(folder) or not folder.adapter.is_dir():
+    if not folder.adapter.is_dir():
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
         return []
-    tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
-    cases = reading.read_cases(folder, project, tokenizer)
+    cases: list[SelfTestCase] = []
+    if heldout.is_expected(folder):
+        tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
+        cases = reading.read_cases(folder, project, tokenizer)
     if not cases:
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
-        return []
-    _log_coverage(cases, job)
+    else:
+        _log_coverage(cases, job)
     if earlier is not None and not files:
         write_atomic(folder.selftest_file, json.dumps(earlier, indent=2, ensure_ascii=False) + "\n")
         return [_emit_earlier(earlier, job)]
     with _create_scratch_folder(folder) as scratch:
-        return _test(folder, project, cases, files, earlier, scratch, job)
+        return _Test(folder, project, cases, scratch, job).run(files, earlier)
 
 
-def _test(
-    folder: RunFolder,
-    project: Project,
-    cases: list[SelfTestCase],
-    files: Mapping[str, Path],
-    earlier: dict[str, Any] | None,
-    scratch: Path,
-    job: JobContext,
-) -> list[events.SelfTested]:
-    reference = _get_reference(folder, project, cases, scratch, job)
-    answers = {"base + adapter": reference.answers}
-    results: list[events.SelfTested] = []
-    if earlier is not None:
-        results = [_emit_earlier(earlier, job)]
-        answers["merged"] = [entry["merged"] for entry in earlier["answers"]]
-    elif folder.has_merged:
-        merged, answers["merged"] = _test_merged(folder, project, cases, reference, job)
-        results = [merged]
-    inherited = sum(result.kl for result in results if result.verdict == "lossy")
-    for stage, file in files.items():
-        _release()
-        result, answers[stage] = _test_gguf(stage, file, folder, cases, reference, inherited, job)
-        results.append(result)
-    report = {
-        "conversations": len(cases),
-        "positions": len(reference.log_probabilities),
-        "reference": f"base + adapter, computed in {reference.computed_in}",
-        "passed": all(result.passed for result in results),
-        "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
-        "answers": _build_comparison(cases, answers),
-        "merged_from": _compute_fingerprint(folder),
-    }
-    write_atomic(folder.selftest_file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    return results
+class _Test:
+    """One self-test: its conversations, and the results and answers of its stages so far."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        project: Project,
+        cases: list[SelfTestCase],
+        scratch: Path,
+        job: JobContext,
+    ) -> None:
+        self._folder, self._project, self._cases = folder, project, cases
+        self._scratch, self._job = scratch, job
+        self._comparer = RunComparer(folder, project, scratch, job)
+        self._results: list[events.SelfTested] = []
+        self._answers: dict[str, list[str]] = {}
+        self._reference: Reference | None = None
+
+    def run(
+        self, files: Mapping[str, Path], earlier: dict[str, Any] | None
+    ) -> list[events.SelfTested]:
+        """Test all stages and save the report."""
+        if earlier is not None:
+            self._results.append(_emit_earlier(earlier, self._job))
+            self._answers["merged"] = [entry["merged"] for entry in earlier["answers"]]
+        elif self._folder.has_merged:
+            comparison = self._comparer.compare_merged()
+            self._test_stage("merged", comparison, partial(self._measure_merged, comparison))
+        comparisons = self._comparer.compare_files(files)
+        for stage, file in files.items():
+            _release()
+            comparison = comparisons[stage]
+            measure = partial(self._measure_gguf, stage, file, comparison)
+            self._test_stage(stage, comparison, measure)
+        self._write_report()
+        return self._results
+
+    def _test_stage(
+        self, stage: str, comparison: StageComparison, measure: Callable[[], events.SelfTested]
+    ) -> None:
+        """Report what differs, else measure; a stage that can't be loaded is a failed one."""
+        if comparison.compared and not comparison.is_exact and not comparison.faults:
+            message = text("{stage}: {compared}.", stage=stage, compared=comparison.compared)
+            self._job.emit(events.Log(text=message))
+        if comparison.faults:
+            self._results.append(report_faults(stage, comparison, self._job))
+        elif self._cases:
+            try:
+                self._results.append(measure())
+            except ProblemError as error:
+                if error.problems[0].code.startswith(("device.", "disk.")):
+                    raise
+                unusable = StageComparison((error.problems[0].what,), compared=comparison.compared)
+                self._results.append(report_faults(stage, unusable, self._job))
+
+    def _get_reference(self) -> Reference:
+        """Return base + adapter's predictions, computed when the first stage needs them."""
+        if self._reference is None:
+            self._reference = _compute_reference(
+                self._folder, self._project, self._cases, self._scratch, self._job
+            )
+        return self._reference
+
+    def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
+        if not comparison.is_exact:  # then damage would go unnoticed
+            checksums.require_intact(self._folder, self._folder.merged, on_block=self._job.check)
+        reference, project, cases = self._get_reference(), self._project, self._cases
+        spec = ModelSpec(
+            source=str(self._folder.merged),
+            precision=_without_quantization(project.model).precision,
+            device=project.model.device,
+            trust_remote_code=project.model.trust_remote_code,
+        )
+        loaded = loading.load(generation.widen_on_cpu(spec, self._job), self._job)
+
+        def tokenize(text: str) -> list[int]:
+            return loaded.tokenizer(text, add_special_tokens=False).input_ids
+
+        faults: list[Text] = []
+        renderer = encoder.Encoder(loaded.tokenizer, project.dataset)
+        if any(renderer.render_text(case.sample) != case.text for case in cases):
+            faults.append(text("its chat template renders conversations differently"))
+        stops = loaded.model.generation_config.eos_token_id
+        stop_ids = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
+        faults += reading.find_stop_faults(cases, stop_ids.__contains__)
+        stage = Stage(
+            name="merged",
+            read=lambda case: reading.read_in_torch(loaded.model, case),
+            token_fault=reading.find_token_fault(cases, tokenize),
+            faults=tuple(faults),
+            comparison=comparison,
+            find_rounding=self._find_rounding if comparison.is_exact else lambda: Cause(),
+        )
+        result = judge_stage(stage, cases, reference, self._job)
+        self._answers["merged"] = reading.generate_in_torch(
+            loaded.model, loaded.tokenizer, cases, "merged", self._job
+        )
+        return result
+
+    def _find_rounding(self) -> Cause:
+        """Return rounding if it changes the updates noticeably.
+
+        Call it for a merged model with the expected bytes: then only their rounding can differ.
+        """
+        share, dtype = measure_rounding(self._comparer.open_merged(), self._job)
+        if share <= _BLURRED:
+            return Cause()
+        message = text(
+            "rounding to {dtype} changes the adapter's updates by {share:percent}",
+            dtype=dtype,
+            share=share,
+        )
+        return Cause(message, dtype)
+
+    def _measure_gguf(
+        self, name: str, file: Path, comparison: StageComparison
+    ) -> events.SelfTested:
+        if file.parent == self._folder.gguf and not comparison.is_exact:
+            checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
+        reference, cases, job = self._get_reference(), self._cases, self._job
+        longest = max(len(case.ids) for case in cases)
+        context = longest + reading.ANSWER_TOKENS + 8
+        with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:
+            stage = Stage(
+                name=name,
+                read=lambda case: llama.compute_logits(case.ids, case.positions),
+                token_fault=reading.find_token_fault(cases, llama.tokenize),
+                faults=tuple(reading.find_stop_faults(cases, llama.is_end_of_generation)),
+                comparison=comparison,
+                inherited=sum(r.kl or 0.0 for r in self._results if r.stage == "merged" and r.verdict == "lossy"),
+                is_conversion_proven=any(limits.is_exact(r.stage) and r.stage != "merged" and r.passed for r in self._results),
+            )  # fmt: skip
+            result = judge_stage(stage, cases, reference, job)
+            self._answers[name] = reading.generate_in_llama(llama, cases, name, job)
+            return result
+
+    def _write_report(self) -> None:
+        reference, results = self._reference, self._results
+        if not results:
+            return
+        answers = {"base + adapter": reference.answers} if reference else {}
+        report = {
+            "conversations": len(self._cases),
+            "positions": len(reference.log_probabilities) if reference else 0,
+            "reference": f"base + adapter, computed in {reference.computed_in}"
+            if reference
+            else "",
+            "passed": all(result.passed for result in results),
+            "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
+            "answers": _build_comparison(self._cases, answers | self._answers) if reference else [],
+            "merged_from": _compute_fingerprint(self._folder),
+        }
+        content = json.dumps(report, indent=2, ensure_ascii=False)
+        write_atomic(self._folder.selftest_file, content + "\n")
 
 
 def _build_comparison(
@@ -173,7 +310,7 @@ def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested
 # --- what is computed -------------------------------------------------------------------------
 
 
-def _get_reference(
+def _compute_reference(
     folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
 ) -> Reference:
     source = str(merge.resolve_base(project.model, project.merging, job, folder))
@@ -220,80 +357,6 @@ def _read_reference(
 def _without_quantization(spec: ModelSpec) -> ModelSpec:
     """Return the spec without 4-bit or 8-bit loading: the 16-bit original is merged."""
     return spec.model_copy(update={"precision": "auto"} if "bit" in spec.precision else {})
-
-
-def _test_merged(
-    folder: RunFolder,
-    project: Project,
-    cases: list[SelfTestCase],
-    reference: Reference,
-    job: JobContext,
-) -> tuple[events.SelfTested, list[str]]:
-    checksums.require_intact(folder, folder.merged, on_block=job.check)
-    spec = ModelSpec(
-        source=str(folder.merged),
-        precision=_without_quantization(project.model).precision,
-        device=project.model.device,
-        trust_remote_code=project.model.trust_remote_code,
-    )
-    loaded = loading.load(generation.widen_on_cpu(spec, job), job)
-
-    def tokenize(text: str) -> list[int]:
-        return loaded.tokenizer(text, add_special_tokens=False).input_ids
-
-    faults: list[Text] = []
-    renderer = encoder.Encoder(loaded.tokenizer, project.dataset)
-    if any(renderer.render_text(case.sample) != case.text for case in cases):
-        faults.append(text("its chat template renders conversations differently"))
-    stops = loaded.model.generation_config.eos_token_id
-    stop_ids = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
-    faults += reading.find_stop_faults(cases, stop_ids.__contains__)
-    stage = Stage(
-        name="merged",
-        read=lambda case: reading.read_in_torch(loaded.model, case),
-        token_fault=reading.find_token_fault(cases, tokenize),
-        faults=tuple(faults),
-        find_cause=lambda: causes.find_cause_in_merged(
-            merge.resolve_base(project.model, project.merging, job),
-            merge.get_chosen_adapters(folder, project.merging),
-            folder.merged,
-        ),
-    )
-    result = judge_stage(stage, cases, reference, job)
-    return result, reading.generate_in_torch(loaded.model, loaded.tokenizer, cases, "merged", job)
-
-
-def _test_gguf(
-    name: str,
-    file: Path,
-    folder: RunFolder,
-    cases: list[SelfTestCase],
-    reference: Reference,
-    inherited: float,
-    job: JobContext,
-) -> tuple[events.SelfTested, list[str]]:
-    if file.parent == folder.gguf:
-        checksums.require_intact(folder, folder.gguf, [file.name], job.check)
-    longest = max(len(case.ids) for case in cases)
-    context = longest + reading.ANSWER_TOKENS + 8
-    with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:
-        stage = Stage(
-            name=name,
-            read=lambda case: llama.compute_logits(case.ids, case.positions),
-            token_fault=reading.find_token_fault(cases, llama.tokenize),
-            faults=tuple(reading.find_stop_faults(cases, llama.is_end_of_generation)),
-            find_cause=lambda: Cause(_find_gguf_cause(file, folder, job)),
-            inherited=inherited,
-        )
-        result = judge_stage(stage, cases, reference, job)
-        return result, reading.generate_in_llama(llama, cases, name, job)
-
-
-def _find_gguf_cause(file: Path, folder: RunFolder, job: JobContext) -> Text:
-    try:
-        return causes.find_cause_in_gguf(file, merge.get_merge_settings(folder, job))
-    except ProblemError:
-        return NO_TEXT  # base or adapter are gone, so nothing can be compared
 
 
 def _nothing_held_out_problem() -> Problem:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -173,13 +174,15 @@ def test_older_result_without_verdict_fails_unless_passed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_correct_merge_and_conversion_pass(family: str, tmp_path: Path) -> None:
-    run = tiny_run(family, tmp_path, quantizations=("F16", "Q8_0"))
+    run = tiny_run(family, tmp_path, quantizations=("F16", "BF16", "Q8_0", "Q4_K_M"))
     job, _ = recorded_job()
     merge.merge(run, job)
     results, _ = check(run, conversion.write(run, run.load_project(), job))
-    assert list(results) == ["merged", "F16", "Q8_0"]
+    assert list(results) == ["merged", "BF16", "F16", "Q8_0", "Q4_K_M"]
     for result in results.values():
         assert result.passed, result
+        assert result.faults == ()
+        assert "compared by value" in str(result.compared)
         assert result.tokens_equal
         assert result.conversations >= 32
         assert result.positions >= 1000
@@ -260,9 +263,9 @@ def swapped_halves_of_layers(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (wrong_scale, "merged at 1.10 times their scale"),
-        (missing_module, "the updates of model.layers.1.self_attn.v_proj are missing"),
-        (swapped_halves_of_layers, "contain the wrong updates"),
+        (wrong_scale, "the updates were merged at 1.10 times their scale"),
+        (missing_module, "model.layers.1.self_attn.v_proj.weight is the base model's"),
+        (swapped_halves_of_layers, "model.layers.0.mlp.down_proj.weight differs from what was"),
     ],
     ids=["scale", "missing module", "swapped layers"],
 )
@@ -272,10 +275,8 @@ def test_wrong_merge_is_detected_with_its_cause(
     merge_wrongly(run, change)
     results, recorder = check(run)
     assert not results["merged"].passed
-    assert results["merged"].tokens_equal
-    assert results["merged"].kl > results["merged"].kl_limit
+    assert results["merged"].kl is None
     assert results["merged"].verdict == "failed"
-    assert cause in str(results["merged"].cause)
     message = fault(recorder)
     assert "The merged model differs from what was trained" in message
     assert cause in message
@@ -296,47 +297,6 @@ def test_weighted_adapters_are_tested_at_their_weights(
     project = run.load_project().model_copy(update={"merging": chosen})
     (result,) = selftest.run(run, project, {}, recorded_job()[0])
     assert result.verdict == ("passed" if honored else "failed")
-
-
-@pytest.mark.slow
-def test_changed_chat_template_is_detected(run: RunFolder) -> None:
-    file = run.merged / "chat_template.jinja"
-    file.write_text(file.read_text("utf-8").replace("<|eot_id|>", "<|eom_id|>"), "utf-8")
-    results, recorder = check(run)
-    assert not results["merged"].passed
-    assert "chat template" in fault(recorder)
-
-
-@pytest.mark.slow
-def test_changed_tokenizer_is_detected(run: RunFolder) -> None:
-    file = run.merged / "tokenizer.json"
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    content["model"]["merges"] = content["model"]["merges"][:10]
-    file.write_text(json.dumps(content), "utf-8")
-    results, recorder = check(run)
-    assert not results["merged"].passed
-    assert not results["merged"].tokens_equal
-    assert "its tokens differ in conversation 1" in fault(recorder)
-
-
-@pytest.mark.slow
-def test_wrong_end_token_is_detected(run: RunFolder) -> None:
-    for name in ("generation_config.json", "tokenizer_config.json"):
-        file = run.merged / name
-        content = json.loads(file.read_text("utf-8"))
-        content |= {"eos_token_id": 1} if "generation" in name else {"eos_token": "<|end_of_text|>"}
-        file.write_text(json.dumps(content), "utf-8")
-    results, recorder = check(run)
-    assert not results["merged"].passed
-    assert "doesn't stop" in fault(recorder)
-
-
-@pytest.mark.slow
-def test_untied_head_is_detected_with_its_cause(run: RunFolder) -> None:
-    untied_head(run.merged)
-    results, _ = check(run)
-    assert results["merged"].verdict == "failed"
-    assert "output layer are no longer tied" in str(results["merged"].cause)
 
 
 @pytest.mark.slow
@@ -433,8 +393,7 @@ def test_unchanged_merged_model_is_tested_only_once(
     assert not recorder.of(events.ModelLoaded)
     assert any("tested before" in str(log.text) for log in recorder.of(events.Log))
     untied_head(run.merged)
-    changed, recorder = check(run)
-    assert recorder.of(events.ModelLoaded)
+    changed, _ = check(run)
     assert changed["merged"].verdict == "failed"
 
 
@@ -494,9 +453,9 @@ def wrong_rotary_base(model: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (untied_head, "a separate output layer"),
-        (one_layer_left_out, "1 of 2 layers"),
-        (wrong_rotary_base, "RoPE base is 500 instead of 500000"),
+        (untied_head, "output.weight is not part of the trained model"),
+        (one_layer_left_out, "layers are missing: 1"),
+        (wrong_rotary_base, "llama.rope.freq_base is 500.0 instead of 500000.0"),
     ],
     ids=["untied head", "missing layer", "RoPE base"],
 )
@@ -506,18 +465,46 @@ def test_wrong_conversion_is_detected_though_merge_is_correct(
     results, recorder = check(run, {"F16": converted_wrongly(run, change)})
     assert results["merged"].passed
     assert not results["F16"].passed
-    assert results["F16"].tokens_equal
     assert "The F16 file differs from what was trained" in fault(recorder)
-    assert cause in str(results["F16"].cause)
+    assert cause in fault(recorder)
 
 
 @pytest.mark.slow
-def test_other_pre_tokenizer_is_detected_by_its_tokens(run: RunFolder, tmp_path: Path) -> None:
+def test_fault_of_the_converter_is_found_by_its_tokens(run: RunFolder, tmp_path: Path) -> None:
     splits = llama_cpp_folder(tmp_path / "other", llama="qwen2")
+    project = run.load_project()
+    spec = project.export.model_copy(update={"llama_cpp": str(splits)})
+    run.update_merging_and_export(project.model_copy(update={"export": spec}), run.path)
     results, recorder = check(run, {"F16": converted_wrongly(run, lambda _: None, splits)})
     assert not results["F16"].passed
-    assert not results["F16"].tokens_equal
+    assert results["F16"].tokens_equal is False
     assert "its tokens differ" in fault(recorder)
+
+
+@pytest.mark.slow
+def test_failed_stage_does_not_stop_the_next(run: RunFolder) -> None:
+    right = converted_wrongly(run, lambda _: None)
+    torn = run.path / "torn.gguf"
+    torn.write_bytes(right.read_bytes()[:-5000])
+    os.truncate(run.merged / safetensors_files.SINGLE, 50_000)
+    results, recorder = check(run, {"F16": right, "Q8_0": torn})
+    assert [result.verdict for result in results.values()] == ["failed", "passed", "failed"]
+    assert "the file is truncated" in str(results["merged"].faults[0])
+    assert "the file is truncated: it has" in str(results["Q8_0"].faults[0])
+    for warning in recorder.of(events.Warned):
+        assert warning.problem.code == "selftest.failed"
+        assert "Don't use it" in str(warning.problem.remedy)
+    report = json.loads(run.selftest_file.read_text("utf-8"))
+    assert report["passed"] is False
+
+
+@pytest.mark.slow
+def test_values_are_compared_without_heldout_rows(run: RunFolder) -> None:
+    run.heldout_file.unlink()
+    write_config(run.merged, rms_norm_eps=1e-3)
+    results, _ = check(run)
+    assert results["merged"].verdict == "failed"
+    assert "rms_norm_eps is 0.001" in str(results["merged"].faults[0])
 
 
 @pytest.mark.slow
@@ -550,16 +537,7 @@ def test_file_that_misses_the_end_of_turn_is_detected(tmp_path: Path) -> None:
     shutil.rmtree(run.path / "wrong")
     wrong, recorder = check(run, {"F16": converted_wrongly(run, other_end)})
     assert not wrong["F16"].passed
-    assert "doesn't stop" in fault(recorder)
-
-
-@pytest.mark.slow
-def test_unreadable_gguf_file_is_a_problem(run: RunFolder, tmp_path: Path) -> None:
-    file = tmp_path / "torn.gguf"
-    file.write_bytes(b"GGUF and no more")
-    with pytest.raises(ProblemError) as caught:
-        check(run, {"Q8_0": file})
-    assert caught.value.problems[0].code == "gguf.not_loaded"
+    assert "tokenizer.ggml.eos_token_id is" in fault(recorder)
 
 
 # --- as jobs ----------------------------------------------------------------------------------

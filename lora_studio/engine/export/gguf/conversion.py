@@ -42,6 +42,9 @@ from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
+#: What a GGUF file was made from, in the record of an export.
+MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
+
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
 
@@ -110,8 +113,15 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         if project.export.adapter_gguf:
             written.append(_write_adapter(run, project, converted.model, plan.scratch, job))
         checksums.record_checksums(run, run.gguf, written, job.check)
-        run.update_manifest(gguf=converted.record)
+        run.update_manifest(gguf=_add_earlier_files(run, converted.record))
         yield converted
+
+
+def _add_earlier_files(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of an export, with the files of earlier exports that weren't replaced."""
+    earlier = run.read_manifest().get("gguf")
+    files = earlier.get("files") if isinstance(earlier, dict) else None
+    return record | {"files": (files if isinstance(files, dict) else {}) | record["files"]}
 
 
 def choose_sources(
@@ -199,16 +209,17 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
     if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(converted, plan.file(first), first, tool=tool)
         job.emit(written[first])
-    record: dict[str, Any] = {
+    how: dict[str, Any] = {
         "converter": str(tool),
         "quantizer": str(quantizer_name),
         "pass": first,
-        "from": "base and adapter" if source.passing else "merged model",
-        "files": {
-            name: {"bytes": event.bytes, "imatrix": event.imatrix}
-            for name, event in written.items()
-        },
+        "from": DIRECT_SOURCE if source.passing else MERGED_SOURCE,
     }
+    details = {
+        name: how | {"bytes": event.bytes, "imatrix": event.imatrix}
+        for name, event in written.items()
+    }
+    record = how | {"files": details}
     files = {name: Path(event.file) for name, event in written.items()}
     return GgufFiles(files, source.folder, converted if converted.exists() else None, record)
 

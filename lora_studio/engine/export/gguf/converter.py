@@ -42,25 +42,30 @@ def convert(
     *,
     kind: FirstPass = "F16",
     outline: bool = False,
+    compare: Path | None = None,
     recipe: Path | None = None,
 ) -> Text:
     """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
-    `outline` leaves out the weights; a `recipe` (`direct_gguf.py`) merges them while they are read.
+    `outline` leaves out the weights; `compare`, a request of `tensor_comparison.py`, compares them
+    instead; a `recipe` (`direct_gguf.py`) merges them while they are read.
     Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
-    script, tool = _find(llama_cpp, CONVERTER)
+    script, tool = find_converter(llama_cpp)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
     options = ["--outline"] if outline else []
+    options += ["--compare", str(compare)] if compare else []
     options += ["--merging", str(recipe)] if recipe else []
     command = child_process.get_python_command(
         converter_program.__name__, *options, str(script), *arguments
     )
     stage = text("merging and converting to GGUF") if recipe else _CONVERTING
-    _run_converter(command, text("reading tensor shapes") if outline else stage, model, target, job)
+    if outline or compare:
+        stage = text("reading tensor shapes") if outline else text("comparing the GGUF files")
+    _run_converter(command, stage, model, target, job)
     return tool
 
 
@@ -72,7 +77,7 @@ def convert_adapter(
     Only settings and tokenizer of `base` are read. The file keeps the adapter's 32 bits. Raises
     ProblemError.
     """
-    script, tool = _find(llama_cpp, LORA_CONVERTER)
+    script, tool = find_converter(llama_cpp, LORA_CONVERTER)
     command = child_process.get_python_command(
         converter_program.__name__, str(script), str(adapter), "--base", str(base), "--outfile", str(target),
         "--outtype", "f32",
@@ -121,7 +126,7 @@ def _strips_white_space(merged: Path) -> bool:
     return "</s>" in rstrip and "<|end|>" in rstrip
 
 
-def _find(llama_cpp: str, name: str) -> tuple[Path, Text]:
+def find_converter(llama_cpp: str, name: str = CONVERTER) -> tuple[Path, Text]:
     """Return the user's own converter, else one on PATH, else the packaged one; and its name.
 
     The user's folder may lack the adapter converter; the next one is used then.

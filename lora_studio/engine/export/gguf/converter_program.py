@@ -7,6 +7,9 @@ tokenizer's type, and for some types starts every prompt with token 11, whatever
 of the converted model, and the file has a hole in place of the weights, which uses no disk space on
 file systems with sparse files. The quantizer's dry run needs no more.
 
+- `--compare REQUEST` writes an outline too, and compares what the tensors would be with those of
+other GGUF files (`tensor_comparison.py`).
+
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.
 
@@ -29,7 +32,7 @@ from typing import Any
 from lora_studio.core.model import remote_code
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
@@ -48,6 +51,24 @@ def _write_outline(writer: Any, *, progress: bool = False) -> None:
         )
         file.truncate(file.tell() + length)
         file.seek(0, 2)
+
+
+def _compare_while_writing(writer: Any, request: Path) -> None:
+    """Replace GGUFWriter.write_tensors_to_file: compare the tensors, then write the hole."""
+    from lora_studio.engine.export.gguf import tensor_comparison
+
+    wanted = tensor_comparison.ComparisonRequest.model_validate_json(read_bytes(request))
+    written = {name: item for tensors in writer.tensors for name, item in tensors.items()}
+    result = tensor_comparison.compare_tensors(
+        tensor_comparison.iter_written(written, _print_progress), wanted
+    )
+    wanted.result.write_text(result.model_dump_json(), "utf-8")
+    _write_outline(writer)
+
+
+def _print_progress(share: float) -> None:
+    """Report progress as the converter's own progress bar does."""
+    print(f"Writing: {share:4.0%}")
 
 
 def _deny_bos(vocabulary: type[Any]) -> None:
@@ -123,9 +144,10 @@ def has_bos(model: Path) -> bool:
 
 
 def _main() -> None:
-    """Run the child: [--outline] [--merging RECIPE] SCRIPT and its arguments."""
+    """Run the child: [--outline] [--compare REQUEST] [--merging RECIPE] SCRIPT, its arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--outline", action="store_true")
+    parser.add_argument("--compare", type=Path)
     parser.add_argument("--merging", type=Path)
     parser.add_argument("script", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
@@ -139,6 +161,10 @@ def _main() -> None:
         _deny_bos(gguf.SpecialVocab)
         if arguments.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
+        if request := arguments.compare:
+            gguf.GGUFWriter.write_tensors_to_file = lambda writer, **_: _compare_while_writing(
+                writer, request
+            )
         if arguments.merging:
             _merge_while_reading(gguf, arguments.merging)
 

@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 
 #: The same line in a dry run: shape, type now and, where that changes, the type to be.
 _PLANNED = re.compile(
-    r"\[\s*\d+/\s*\d+\]\s+\S+\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
+    r"\[\s*\d+/\s*\d+\]\s+(\S+)\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
 )
 
 #: Alignment of tensors in the file, in bytes.
@@ -108,6 +108,30 @@ def estimate_sizes(
     if ended.status != 0:
         raise _quantization_error(ended, quantizations[0], source)
     return sizes
+
+
+def plan_types(
+    source: Path, quantizations: Sequence[str], job: JobContext
+) -> dict[str, dict[str, str]]:
+    """Return the type that the packaged library gives each tensor, by quantization.
+
+    Without an importance matrix, which changes some types; impossible quantizations are left out.
+    Only shapes and types of `source` matter. Raises ProblemError when the file can't be read.
+    """
+    planned: dict[str, dict[str, str]] = {}
+
+    def on_line(line: str) -> None:
+        match line.split():
+            case ["TYPE", quantization, tensor, kind]:
+                planned.setdefault(quantization, {})[tensor] = kind
+            case _:
+                print(line, file=sys.stderr)
+
+    command = child_process.get_python_command(__name__, "types", str(source), *quantizations)
+    ended = child_process.run(command, job, on_line)
+    if ended.status != 0:
+        raise _quantization_error(ended, _get_quantization(quantizations[0]), source)
+    return planned
 
 
 def _get_quantization(name: str) -> Quantization:
@@ -241,13 +265,23 @@ def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
     return 0
 
 
+def _print_types(source: str, *quantizations: str) -> int:
+    quantizer = Quantizer()
+    for name in quantizations:
+        with quantizer.capture_log() as messages:
+            status = quantizer.run(source, "", name, dry=True, nthread=1)
+        for tensor, _, now, then in _PLANNED.findall("".join(messages)) if status == 0 else ():
+            print("TYPE", name, tensor, (then or now).upper())
+    return 0
+
+
 def parse_planned_bytes(text: str, source_bytes: int) -> int:
     """Return the size of the file that a dry run's log describes, given that of its source.
 
     Header and vocabulary are those of the source; raises ValueError for a log without tensors.
     """
     before = after = 0
-    for shape, now, then in _PLANNED.findall(text):
+    for _, shape, now, then in _PLANNED.findall(text):
         before += _count_tensor_bytes(shape, now)
         after += _count_tensor_bytes(shape, then or now)
     if not after:
@@ -266,4 +300,9 @@ def _count_tensor_bytes(shape: str, kind: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit((_estimate_size if sys.argv[1] == "sizes" else _quantize)(*sys.argv[2:]))
+    programs: dict[str, Callable[..., int]] = {
+        "sizes": _estimate_size,
+        "types": _print_types,
+        "quantize": _quantize,
+    }
+    sys.exit(programs[sys.argv[1]](*sys.argv[2:]))

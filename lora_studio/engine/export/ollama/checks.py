@@ -44,7 +44,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
         return  # not tested, by the user's choice
     failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
     faulty = [name for name in ("merged", "converted") if name in failed]
-    if quantization in failed and not failed[quantization]["tokens_equal"]:
+    if quantization in failed and not failed[quantization]["tokens_equal"]:  # or never measured
         faulty.append(quantization)
     if faulty:
         raise fail(

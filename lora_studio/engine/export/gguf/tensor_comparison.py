@@ -1,0 +1,249 @@
+"""Compare the tensors of GGUF files with those that the converter would write now.
+
+The converter runs as usual, but what it would write is compared instead, one tensor at a time
+(`converter_program.py`). A quantized tensor is held against the quantization of its source, which
+llama.cpp computes without randomness, so that equal means equal in every byte.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from lora_studio.engine.export.gguf import block_quantization
+from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
+from lora_studio.engine.model import gguf_layout
+from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.runtime.llama_cpp import count_threads
+
+#: Values that one thread quantizes at once.
+_CHUNK = 1 << 20
+
+
+class ComparisonRequest(BaseModel):
+    """What the child compares: GGUF files by stage, where it writes its result, and suspects.
+
+    With `suspects`, tensors by stage, it looks only for what those tensors are instead.
+    """
+
+    files: dict[str, Path]
+    result: Path
+    suspects: dict[str, list[str]] = {}
+
+
+class TensorDifference(BaseModel):
+    """How one tensor of a file differs from what it should be.
+
+    `rows` of its `total` rows differ. `error` is ‖stored − source‖ and `healthy` that of a fresh
+    quantization, both None where the type needs an importance matrix or isn't a quantization.
+    `zeros`, `permuted` and `infinite` say what it looks like.
+    """
+
+    rows: int
+    total: int
+    error: float | None = None
+    healthy: float | None = None
+    zeros: bool = False
+    permuted: bool = False
+    infinite: bool = False
+
+
+class TensorDifferences(BaseModel):
+    """What differs, by stage and tensor; for suspects: the equal tensors, and the error of each."""
+
+    differences: dict[str, dict[str, TensorDifference]] = {}
+    equal_to: dict[str, dict[str, str]] = {}
+    errors: dict[str, dict[str, float]] = {}
+
+
+@dataclass(frozen=True)
+class ReferenceTensor:
+    """A tensor as the converter writes it: its bytes, uint8 [rows, bytes of a row]."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    raw: np.ndarray
+
+
+@dataclass
+class _Comparer:
+    request: ComparisonRequest
+    layouts: dict[str, GgufLayout]
+    pool: ThreadPoolExecutor
+    result: TensorDifferences = field(default_factory=TensorDifferences)
+
+    def compare(self, reference: ReferenceTensor) -> None:
+        """Compare one tensor with the tensor of that name in every file."""
+        for stage, layout in self.layouts.items():
+            stored = layout.tensors.get(reference.name)
+            if stored is None or stored.shape != reference.shape or stored.bytes is None:
+                continue  # the parent compares names, shapes, and types
+            raw = read_rows(layout.file, stored)
+            rows = np.concatenate(self._find_unequal_rows(reference, stored, raw))
+            if rows.any():
+                differences = self.result.differences.setdefault(stage, {})
+                differences[stored.name] = self._describe(reference, stored, raw, rows)
+
+    def identify(self, reference: ReferenceTensor) -> None:
+        """Note the suspects that equal this tensor, and the distance of those of its name."""
+        for stage, names in self.request.suspects.items():
+            layout = self.layouts[stage]
+            for name in names:
+                stored = layout.tensors[name]
+                if stored.shape != reference.shape or stored.bytes is None:
+                    continue
+                raw = read_rows(layout.file, stored)
+                first = next(self._iter_chunks(reference, stored))
+                equal = not _compare_chunk(reference, stored, raw, first).any()
+                if equal and not any(
+                    rows.any() for rows in self._find_unequal_rows(reference, stored, raw)
+                ):
+                    self.result.equal_to.setdefault(stage, {}).setdefault(name, reference.name)
+                if name == reference.name:
+                    error, _ = self._measure_errors(reference, stored, raw)
+                    self.result.errors.setdefault(stage, {})[name] = error
+
+    def _find_unequal_rows(
+        self, reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return for each row whether it differs, in chunks."""
+        chunks = self._iter_chunks(reference, stored)
+        return list(
+            self.pool.map(lambda chunk: _compare_chunk(reference, stored, raw, chunk), chunks)
+        )
+
+    @staticmethod
+    def _iter_chunks(reference: ReferenceTensor, stored: GgufTensor) -> Iterator[slice]:
+        step = max(_CHUNK // max(reference.shape[-1] if reference.shape else 1, 1), 1)
+        for first in range(0, max(stored.rows, 1), step):
+            yield slice(first, min(first + step, stored.rows))
+
+    def _describe(
+        self, reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray, rows: np.ndarray
+    ) -> TensorDifference:
+        error, healthy = self._measure_errors(reference, stored, raw)
+        return TensorDifference(
+            rows=int(rows.sum()),
+            total=len(rows),
+            error=error if math.isfinite(error) else None,
+            healthy=healthy,
+            zeros=not raw.any() or bool(error and _is_zero(stored, raw)),
+            permuted=self._is_permuted(reference, stored, raw),
+            infinite=not math.isfinite(error),
+        )
+
+    def _measure_errors(
+        self, reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray
+    ) -> tuple[float, float | None]:
+        """Return ‖stored − source‖, and that of a fresh quantization, None without one."""
+        total, fresh = 0.0, 0.0
+        is_known = True
+        for chunk in self._iter_chunks(reference, stored):
+            source = block_quantization.widen(reference.raw[chunk], reference.type)
+            with np.errstate(all="ignore"):  # a damaged tensor may hold anything
+                total += float(((_widen(stored, raw[chunk]) - source) ** 2).sum(dtype=np.float64))
+            quantized = _convert(source, stored.type)
+            is_known = is_known and quantized is not None
+            if quantized is not None:
+                fresh += float(((_widen(stored, quantized) - source) ** 2).sum(dtype=np.float64))
+        return math.sqrt(total), math.sqrt(fresh) if is_known else None
+
+    def _is_permuted(self, reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray) -> bool:
+        """Return whether the rows are the right ones in another order."""
+        expected: list[bytes] = []
+        for chunk in self._iter_chunks(reference, stored):
+            converted = _convert_reference(reference, stored.type, chunk)
+            if converted is None:
+                return False
+            expected += [row.tobytes() for row in converted]
+        return sorted(expected) == sorted(row.tobytes() for row in raw)
+
+
+def compare_tensors(
+    references: Iterable[ReferenceTensor],
+    request: ComparisonRequest,
+) -> TensorDifferences:
+    """Return how the files of a request differ from these tensors."""
+    layouts = {stage: gguf_layout.read(file) for stage, file in request.files.items()}
+    with ThreadPoolExecutor(count_threads()) as pool:
+        comparer = _Comparer(request, layouts, pool)
+        for reference in references:
+            (comparer.identify if request.suspects else comparer.compare)(reference)
+    return comparer.result
+
+
+def read_rows(file: Path, tensor: GgufTensor) -> np.ndarray:
+    """Return a view of a tensor's bytes, uint8 [rows, bytes of a row]."""
+    size = tensor.bytes or 0
+    if not size:
+        return np.empty((0, 0), np.uint8)
+    mapped = np.memmap(file, np.uint8, mode="r", offset=tensor.start, shape=size)
+    return mapped.reshape(max(tensor.rows, 1), -1)
+
+
+def iter_layout(layout: GgufLayout) -> Iterator[ReferenceTensor]:
+    """Yield the tensors of a file as references for another."""
+    for tensor in layout.tensors.values():
+        yield ReferenceTensor(
+            tensor.name, tensor.shape, tensor.type, read_rows(layout.file, tensor)
+        )
+
+
+def iter_written(
+    tensors: Mapping[str, Any], on_progress: Callable[[float], None]
+) -> Iterator[ReferenceTensor]:
+    """Yield what gguf's writer would write, each in a temporary file of its own size."""
+    total, done = sum(item.nbytes for item in tensors.values()) or 1, 0
+    with tempfile.TemporaryDirectory(prefix="lora-studio-tensor-") as folder:
+        file = Path(folder, "tensor")
+        for name, item in tensors.items():
+            with file.open("wb") as stream:
+                item.tensor.tofile(stream)
+            item.tensor = None  # frees what the converter computed
+            done += item.nbytes
+            on_progress(done / total)
+            shape = tuple(map(int, item.shape))
+            raw = np.fromfile(file, np.uint8).reshape(max(math.prod(shape[:-1]), 1), -1)
+            yield ReferenceTensor(name, shape, int(item.dtype), raw)
+
+
+def _compare_chunk(
+    reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray, chunk: slice
+) -> np.ndarray:
+    """Return for each row whether its bytes differ from those of its source in the stored type."""
+    expected = _convert_reference(reference, stored.type, chunk)
+    if expected is None:  # only an importance matrix would give the same bytes
+        return np.ones(chunk.stop - chunk.start, bool)
+    return np.asarray((expected != raw[chunk]).any(axis=1))
+
+
+def _convert_reference(reference: ReferenceTensor, kind: int, chunk: slice) -> np.ndarray | None:
+    if kind == reference.type:
+        return reference.raw[chunk]
+    return _convert(block_quantization.widen(reference.raw[chunk], reference.type), kind)
+
+
+def _convert(values: np.ndarray, kind: int) -> np.ndarray | None:
+    if kind == F32:
+        return np.ascontiguousarray(values, np.float32).view(np.uint8)
+    return block_quantization.quantize_rows(values, kind)
+
+
+def _widen(stored: GgufTensor, raw: np.ndarray) -> np.ndarray:
+    return block_quantization.widen(raw, stored.type)
+
+
+def _is_zero(stored: GgufTensor, raw: np.ndarray) -> bool:
+    """Return whether all values are zero, as quantized zeros needn't have zero bytes."""
+    if stored.type in (F32, F16, BF16):
+        return not raw.any()
+    return not _widen(stored, raw[: min(len(raw), 64)]).any() and not _widen(stored, raw).any()

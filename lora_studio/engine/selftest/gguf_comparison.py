@@ -1,0 +1,267 @@
+"""Compare GGUF files with what was trained: every key and every tensor by its value.
+
+The reference is a fresh conversion of base + adapter. Its header is written without weights; its
+tensors are compared one at a time while the converter computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.problems import InvalidContentError, ProblemError
+from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes
+from lora_studio.engine.export.gguf import quantizer
+from lora_studio.engine.export.gguf.converter import (
+    FirstPass,
+    UnsupportedModelError,
+    choose_model_name,
+    convert,
+)
+from lora_studio.engine.export.gguf.tensor_comparison import (
+    ComparisonRequest,
+    TensorDifference,
+    TensorDifferences,
+)
+from lora_studio.engine.model import gguf_layout
+from lora_studio.engine.model.gguf_layout import GgufLayout
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.selftest import gguf_values, tensor_faults
+from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
+from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
+from lora_studio.engine.selftest.tensor_faults import TensorFault
+
+#: Quantized with an importance matrix or by another version, a tensor may be this much farther from
+#: its source than a fresh quantization. It must also be nearer to it than to the base's tensor.
+_FARTHER = 2.0
+
+
+@dataclass(frozen=True)
+class ConvertedFile:
+    """A file to compare, and how it was written.
+
+    `kind` is its quantization. `is_repeatable`: a fresh quantization gives the same bytes, so there
+    was no importance matrix, and the same quantizer is used. `same_converter`: the same version of
+    the converter is used.
+    """
+
+    file: Path
+    kind: str
+    is_repeatable: bool = True
+    same_converter: bool = True
+
+
+class GgufComparer:
+    """Compares the files of a run that were converted in one way."""
+
+    def __init__(
+        self,
+        expected: ExpectedModel,
+        scratch: Path,
+        job: JobContext,
+        *,
+        name: str,
+        llama_cpp: str,
+        kind: FirstPass,
+        trust: bool,
+    ) -> None:
+        """Use the converter with these settings; `kind` is the type that it writes."""
+        self._expected, self._scratch, self._job = expected, scratch, job
+        self._name, self._llama_cpp, self._kind, self._trust = name, llama_cpp, kind, trust
+        self._outline = scratch / "outline.gguf"
+
+    def compare(self, files: Mapping[str, ConvertedFile]) -> dict[str, StageComparison]:
+        """Return how each file differs, by stage; one that can't be read has that as its fault."""
+        comparisons: dict[str, StageComparison] = {}
+        layouts: dict[str, GgufLayout] = {}
+        for stage, converted in files.items():
+            fault = _find_damage(converted.file, layouts, stage)
+            if fault is not None:
+                comparisons[stage] = StageComparison((fault,))
+        if not layouts:
+            return comparisons
+        try:
+            paths = {stage: files[stage].file for stage in layouts}
+            result = self._run(ComparisonRequest(files=paths, result=self._result))
+            outline = gguf_layout.read(self._outline)
+            planned = self._plan_types(files)
+            faults = {
+                stage: [
+                    *self._find_faults(stage, files[stage], layout, outline, result),
+                    *gguf_values.find_type_faults(layout, outline, planned.get(stage)),
+                ]
+                for stage, layout in layouts.items()
+            }
+            identified = self._identify(faults, paths)
+        except (ProblemError, OSError, ValueError) as error:
+            reason = error.problems[0].what if isinstance(error, ProblemError) else describe_os_error(error)  # fmt: skip
+            message = text("not compared by value: {reason}", reason=reason)
+            return comparisons | {stage: StageComparison(compared=message) for stage in layouts}
+        for stage in layouts:
+            comparisons[stage] = self._summarize(stage, files[stage], layouts[stage], outline, result, identified[stage])  # fmt: skip
+        return comparisons
+
+    @property
+    def _result(self) -> Path:
+        return self._scratch / "comparison.json"
+
+    def _run(self, request: ComparisonRequest, recipe: Path | None = None) -> TensorDifferences:
+        """Run the converter and return what it compared; raises ProblemError."""
+        requested = self._scratch / "request.json"
+        requested.write_text(request.model_dump_json(), "utf-8")
+        try:
+            self._convert(requested, recipe)
+        except UnsupportedModelError:
+            self._expected = open_expected(
+                self._expected.merge, self._scratch, self._job, trust=self._trust, whole=True
+            )
+            self._convert(requested, None)
+        return TensorDifferences.model_validate_json(read_bytes(request.result, MAX_LARGE))
+
+    def _convert(self, requested: Path, recipe: Path | None) -> None:
+        folder = self._expected.folder
+        convert(
+            folder, self._outline, choose_model_name(self._name, folder), self._llama_cpp, self._job,
+            kind=self._kind, compare=requested, recipe=recipe or self._expected.recipe,
+        )  # fmt: skip
+
+    def _find_faults(
+        self,
+        stage: str,
+        converted: ConvertedFile,
+        layout: GgufLayout,
+        outline: GgufLayout,
+        result: TensorDifferences,
+    ) -> list[TensorFault]:
+        """Return the faults of a file's tensors, not yet identified."""
+        faults = gguf_values.find_tensor_list_faults(layout, outline)
+        for name, difference in result.differences.get(stage, {}).items():
+            if converted.is_repeatable or not _is_near(difference):
+                faults.append(_classify(name, difference))
+        return faults
+
+    def _plan_types(self, files: Mapping[str, ConvertedFile]) -> dict[str, dict[str, str]]:
+        """Return the quantizer's types by stage and tensor, of files that it wrote repeatably."""
+        kinds = {file.kind for file in files.values() if file.is_repeatable} - {self._kind}
+        types = quantizer.plan_types(self._outline, sorted(kinds), self._job) if kinds else {}
+        planned = {
+            stage: {} if file.kind == self._kind else types.get(file.kind)
+            for stage, file in files.items()
+            if file.is_repeatable
+        }
+        return {stage: by_tensor for stage, by_tensor in planned.items() if by_tensor is not None}
+
+    # --- what a wrong tensor is instead ---------------------------------------------------------
+
+    def _identify(
+        self, faults: Mapping[str, list[TensorFault]], paths: Mapping[str, Path]
+    ) -> dict[str, list[TensorFault]]:
+        """Return the faults, with the name of the tensor that a wrong one equals."""
+        suspects = {
+            stage: [fault.name for fault in found if fault.kind == "differs"]
+            for stage, found in faults.items()
+        }
+        suspects = {stage: names for stage, names in suspects.items() if names}
+        if not suspects:
+            return dict(faults)
+        request = ComparisonRequest(
+            files={stage: paths[stage] for stage in suspects},
+            result=self._result,
+            suspects=suspects,
+        )
+        base = self._find_equal_in_base(request)
+        others = self._run(request).equal_to
+        return {
+            stage: [
+                _name_other(fault, base.get(stage, {}), others.get(stage, {})) for fault in found
+            ]
+            for stage, found in faults.items()
+        }
+
+    def _find_equal_in_base(self, request: ComparisonRequest) -> dict[str, dict[str, str]]:
+        """Return for each suspect the tensor of the base model that it equals."""
+        recipe = self._expected.recipe
+        if recipe is None:
+            return {}
+        without = self._expected.merge.model_copy(update={"adapters": ()})
+        base_recipe = recipe.with_name("base.json")
+        base_recipe.write_text(without.model_dump_json(), "utf-8")
+        try:
+            return self._run(request, base_recipe).equal_to
+        except ProblemError:
+            return {}  # the adapter enlarges the vocabulary or unties the head
+
+    def _summarize(
+        self,
+        stage: str,
+        converted: ConvertedFile,
+        layout: GgufLayout,
+        outline: GgufLayout,
+        result: TensorDifferences,
+        faults: Sequence[TensorFault],
+    ) -> StageComparison:
+        values = gguf_values.find_value_differences(
+            layout, outline, converted.kind, same_converter=converted.same_converter
+        )
+        messages = [*values, *(fault.describe() for fault in faults)]
+        return StageComparison(
+            faults=summarize_faults(messages),
+            cause=tensor_faults.find_cause(faults, self._expected.changed),
+            is_exact=not messages and not result.differences.get(stage),
+            compared=counted(
+                len(outline.tensors),
+                "{n} tensor and {keys} keys were compared by value",
+                "{n} tensors and {keys} keys were compared by value",
+                keys=len(outline.values),
+            ),
+        )
+
+
+def _find_damage(file: Path, layouts: dict[str, GgufLayout], stage: str) -> Text | None:
+    """Add the layout of a readable file; return why another can't be read."""
+    try:
+        layout = gguf_layout.read(file)
+        size = file.stat().st_size
+    except (OSError, InvalidContentError) as error:
+        return text("the file can't be read ({reason})", reason=describe_os_error(error))
+    if size < layout.needed_bytes:
+        return text(
+            "the file is truncated: it has {actual} of {expected} bytes",
+            actual=size,
+            expected=layout.needed_bytes,
+        )
+    layouts[stage] = layout
+    return None
+
+
+def _is_near(difference: TensorDifference) -> bool:
+    """Return whether another quantizer or an importance matrix explains a difference."""
+    if difference.zeros or difference.permuted or difference.infinite:
+        return False
+    if difference.error is None or difference.healthy is None:
+        return not difference.infinite  # needs an importance matrix: only statistics can tell
+    return difference.error <= _FARTHER * difference.healthy
+
+
+def _classify(name: str, difference: TensorDifference) -> TensorFault:
+    fault = TensorFault(name, "differs", rows=difference.rows, total=difference.total)
+    if difference.infinite:
+        return replace(fault, kind="infinite")
+    if difference.zeros:
+        return replace(fault, kind="zeros")
+    return replace(fault, kind="permuted") if difference.permuted else fault
+
+
+def _name_other(
+    fault: TensorFault, base: Mapping[str, str], merged: Mapping[str, str]
+) -> TensorFault:
+    if base.get(fault.name) == fault.name:
+        return replace(fault, kind="base")
+    if fault.name in merged:
+        return replace(fault, kind="other", other=merged[fault.name])
+    if fault.name in base:
+        return replace(fault, kind="other", other=base[fault.name])
+    return fault

@@ -1,0 +1,233 @@
+"""Compare a merged model with what was trained: every setting, token and weight by its value."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import StoredTensor
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.selftest import tensor_faults
+from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
+from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
+from lora_studio.engine.selftest.tensor_faults import TensorFault
+from lora_studio.engine.selftest.value_differences import describe_text_difference, iter_differences
+
+#: Files of these types change what a loader loads if they are added to a model.
+_LOADED = frozenset(
+    {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".safetensors", ".bin"}
+)
+
+#: Settings that record who wrote the file and from where; no loader acts on them.
+_COSMETIC = ("transformers_version", "_name_or_path")
+
+#: The sum of a product's terms depends on the processor: so large a share of the values may be
+#: rounded to the next number. Less than this can't change an answer.
+_NEIGHBORS = 1e-3
+
+#: The same for weights of 32 bits, where each value may differ by this share.
+_SUMMATION = 2.0**-20
+
+
+def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> StageComparison:
+    """Return how a merged model differs from what was trained; reads one tensor at a time."""
+    differences = list(_iter_file_differences(expected.folder, merged))
+    faults: list[TensorFault] = []
+    try:
+        faults = _find_tensor_faults(merged, expected, job)
+    except ProblemError as error:  # a file is missing or truncated
+        differences.append(error.problems[0].what)
+    return StageComparison(
+        faults=summarize_faults([*differences, *(fault.describe() for fault in faults)]),
+        cause=tensor_faults.find_cause(faults, expected.changed),
+        is_exact=not differences and not faults,
+        compared=counted(
+            len(expected.tensors),
+            "{n} tensor and all settings, tokens, and templates were compared by value",
+            "{n} tensors and all settings, tokens, and templates were compared by value",
+        ),
+    )
+
+
+# --- small files ------------------------------------------------------------------------------
+
+
+def _iter_file_differences(expected: Path, actual: Path) -> Iterator[Text]:
+    names = {file.name for file in expected.iterdir() if file.is_file()}
+    for name in sorted(names):
+        if not (actual / name).is_file():
+            yield text("{file} is missing", file=name)
+        elif not name.endswith((".safetensors", ".index.json")):
+            yield from _compare_file(expected / name, actual / name)
+    for file in sorted(actual.iterdir()):
+        if file.suffix in _LOADED and file.is_file() and file.name not in names:
+            yield text("{file} is not part of the trained model", file=file.name)
+
+
+def _compare_file(expected: Path, actual: Path) -> Iterator[Text]:
+    try:
+        if read_bytes(expected, MAX_LARGE) == read_bytes(actual, MAX_LARGE):
+            return
+        if actual.suffix == ".json":
+            pair = [_drop_cosmetic(read_json(file, MAX_LARGE)) for file in (expected, actual)]
+            for difference in iter_differences(*pair):
+                yield text("{file}: {difference}", file=actual.name, difference=difference)
+            return
+        texts = [read_bytes(file, MAX_LARGE).decode("utf-8") for file in (expected, actual)]
+    except UnicodeDecodeError:
+        yield text("{file} is a different file than in training", file=actual.name)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = describe_os_error(error)
+        yield text("{file} can't be read ({reason})", file=actual.name, reason=reason)
+    else:
+        yield describe_text_difference(actual.name, *texts)
+
+
+def _drop_cosmetic(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    kept = {name: value for name, value in content.items() if name not in _COSMETIC}
+    return json.loads(json.dumps(kept))
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def _find_tensor_faults(
+    merged: Path, expected: ExpectedModel, job: JobContext
+) -> list[TensorFault]:
+    stored = safetensors_files.read_index(merged)
+    faults = [
+        TensorFault(name, "additional")
+        for name in stored
+        if name not in {tensor.name for tensor in expected.tensors}
+    ]
+    for number, tensor in enumerate(expected.tensors):
+        job.report_progress(
+            text("comparing the merged model"), number, len(expected.tensors), "tensors"
+        )
+        fault = _compare_tensor(tensor, stored.get(tensor.name))
+        if fault is not None:
+            faults.append(fault)
+    return _identify_others(faults, stored, expected)
+
+
+def _compare_tensor(tensor: ExpectedTensor, stored: StoredTensor | None) -> TensorFault | None:
+    if stored is None:
+        return TensorFault(tensor.name, "missing")
+    if stored.shape != tensor.shape:
+        shapes = (_format_shape(stored.shape), _format_shape(tensor.shape))
+        return TensorFault(tensor.name, "shape", *shapes)
+    if stored.dtype != tensor.dtype:
+        return TensorFault(tensor.name, "type", stored.dtype, tensor.dtype)
+    wanted, actual = tensor.read(), stored.read()
+    if torch.equal(_get_bytes(wanted), _get_bytes(actual)):
+        return None
+    if tensor.changed and _is_rounded_alike(wanted, actual):
+        return None
+    return _classify(tensor, wanted, actual)
+
+
+def _is_rounded_alike(wanted: torch.Tensor, actual: torch.Tensor) -> bool:
+    """Return whether only the order of summation on another processor explains the difference."""
+    if not wanted.is_floating_point() or not bool(torch.isfinite(actual).all()):
+        return False
+    one, other = wanted.double(), actual.double()
+    facts = torch.finfo(wanted.dtype)
+    distance = (one - other).abs()
+    if wanted.dtype == torch.float32:
+        return bool((distance <= _SUMMATION * (one.abs() + one.square().mean().sqrt())).all())
+    step = torch.maximum(one.abs(), other.abs()) * facts.eps + facts.smallest_normal * facts.eps
+    share = float((distance > 0).double().mean())
+    return share <= _NEIGHBORS and bool((distance <= 1.001 * step).all())
+
+
+def _classify(tensor: ExpectedTensor, wanted: torch.Tensor, actual: torch.Tensor) -> TensorFault:
+    """Return what a wrong tensor looks like."""
+    rows, total = _count_unequal_rows(wanted, actual), wanted.shape[0] if wanted.shape else 1
+    if actual.is_floating_point() and not bool(torch.isfinite(actual.float()).all()):
+        return TensorFault(tensor.name, "infinite")
+    if not bool(actual.any()):
+        return TensorFault(tensor.name, "zeros")
+    if _is_permuted(wanted, actual):
+        return TensorFault(tensor.name, "permuted")
+    output = tensor.output
+    if output is not None and output.updates:
+        base = output.source.read_rows(0, output.source.length).to(output.dtype)
+        if torch.equal(_get_bytes(base), _get_bytes(actual)):
+            return TensorFault(tensor.name, "base")
+        factor = _fit_factor(base, wanted, actual)
+        if factor is not None:
+            return TensorFault(tensor.name, "scaled", factor=factor)
+    return TensorFault(tensor.name, "differs", rows=rows, total=total)
+
+
+def _fit_factor(base: torch.Tensor, wanted: torch.Tensor, actual: torch.Tensor) -> float | None:
+    """Return f of actual ≈ base + f · (wanted − base) by least squares; None where that isn't so."""
+    update, change = (wanted.double() - base.double()), (actual.double() - base.double())
+    size = float((update * update).sum())
+    if not size:
+        return None
+    factor = float((change * update).sum()) / size
+    rest = float((change - factor * update).norm())
+    rounding = torch.finfo(wanted.dtype).eps * float(actual.double().norm())
+    explained = rest <= 0.1 * math.sqrt(size) * abs(factor) + 2 * rounding
+    return factor if explained and abs(factor - 1) > 0.02 else None
+
+
+def _is_permuted(wanted: torch.Tensor, actual: torch.Tensor) -> bool:
+    if len(wanted.shape) < 2:
+        return torch.equal(wanted.flatten().sort().values, actual.flatten().sort().values)
+    pair = [sorted(row.tobytes() for row in _get_bytes(t).numpy()) for t in (wanted, actual)]
+    return pair[0] == pair[1]
+
+
+def _identify_others(
+    faults: list[TensorFault], stored: dict[str, StoredTensor], expected: ExpectedModel
+) -> list[TensorFault]:
+    """Return the faults, with the name of the right tensor whose values a wrong one has."""
+    unknown = {fault.name: fault for fault in faults if fault.kind == "differs"}
+    if not unknown:
+        return faults
+    values = {name: _get_bytes(stored[name].read()[:64]) for name in unknown}
+    equal_to: dict[str, str] = {}
+    for tensor in expected.tensors:
+        alike = [name for name in unknown if stored[name].shape == tensor.shape]
+        if not alike:
+            continue
+        wanted = tensor.read()
+        for name in alike:
+            if torch.equal(_get_bytes(wanted[:64]), values[name]) and torch.equal(
+                _get_bytes(wanted), _get_bytes(stored[name].read())
+            ):
+                equal_to.setdefault(name, tensor.name)
+    return [
+        TensorFault(fault.name, "other", equal_to[fault.name]) if fault.name in equal_to else fault
+        for fault in faults
+    ]
+
+
+def _count_unequal_rows(wanted: torch.Tensor, actual: torch.Tensor) -> int:
+    one, other = _get_bytes(wanted), _get_bytes(actual)
+    return int((one != other).any(dim=1).sum())
+
+
+def _get_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the bytes of a tensor, row by row."""
+    rows = max(tensor.shape[0] if tensor.shape else 1, 1)
+    data = tensor.contiguous().view(-1).view(torch.uint8)
+    return data.reshape(rows, len(data) // rows)
+
+
+def _format_shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

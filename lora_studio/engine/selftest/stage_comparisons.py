@@ -1,0 +1,132 @@
+"""Compare every stage of a run with what was trained, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lora_studio.core.messages import text
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer
+from lora_studio.engine.export.gguf.conversion import DIRECT_SOURCE, MERGED_SOURCE
+from lora_studio.engine.export.gguf.converter import FirstPass, find_converter
+from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
+from lora_studio.engine.merging import merge as merging
+from lora_studio.engine.model.safetensors_files import PlannedFile
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
+from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
+from lora_studio.engine.selftest.merged_comparison import compare_merged
+
+#: Stage of the file that all quantizations are made from.
+_CONVERTED = "converted"
+
+
+class RunComparer:
+    """Compares the merged model and GGUF files of a run; one that fails doesn't stop the next."""
+
+    def __init__(self, folder: RunFolder, project: Project, scratch: Path, job: JobContext) -> None:
+        """Compare in `scratch`; raises ProblemError when base or adapter can't be used."""
+        self._folder, self._project, self._scratch, self._job = folder, project, scratch, job
+        self._trust = project.model.trust_remote_code
+        self._opened: dict[str, ExpectedModel] = {}
+        checksums.require_intact(folder, folder.adapter)
+        record: dict[str, Any] = folder.read_manifest().get("gguf") or {}
+        self._record = record if isinstance(record, dict) else {}
+
+    def compare_merged(self) -> StageComparison:
+        """Return how the merged model differs."""
+        try:
+            return compare_merged(self._folder.merged, self.open_merged(), self._job)
+        except ProblemError as error:
+            return _not_compared(error)
+
+    def open_merged(self) -> ExpectedModel:
+        """Return the merged model that is expected; raises ProblemError."""
+        return self._open(MERGED_SOURCE)
+
+    def compare_files(self, files: Mapping[str, Path]) -> dict[str, StageComparison]:
+        """Return how each GGUF file differs; files are grouped by how they were converted."""
+        groups: dict[tuple[str, str], dict[str, ConvertedFile]] = {}
+        for stage, file in files.items():
+            entry = self._get_entry(stage)
+            group = (str(entry.get("from", "")), str(entry.get("pass", "")))
+            groups.setdefault(group, {})[stage] = self._describe(stage, file, entry)
+        comparisons: dict[str, StageComparison] = {}
+        for (source, first), group_files in groups.items():
+            try:
+                comparer = self._create_comparer(source, first)
+            except ProblemError as error:
+                comparisons |= {stage: _not_compared(error) for stage in group_files}
+                continue
+            comparisons |= comparer.compare(group_files)
+        return comparisons
+
+    def _get_entry(self, stage: str) -> dict[str, Any]:
+        """Return how a file was written, from the record of its export."""
+        entry = (self._record.get("files") or {}).get(stage)
+        return self._record | (entry if isinstance(entry, dict) else {})
+
+    def _describe(self, stage: str, file: Path, entry: dict[str, Any]) -> ConvertedFile:
+        llama_cpp = self._project.export.llama_cpp
+        binary, quantizer_name = quantizer.find_quantizer(llama_cpp)
+        _, converter_name = find_converter(llama_cpp)
+        kind = str(entry.get("pass", "F16")) if stage == _CONVERTED else stage
+        same_quantizer = entry.get("quantizer") in (None, str(quantizer_name))
+        return ConvertedFile(
+            file,
+            kind,
+            is_repeatable=stage == _CONVERTED
+            or kind == entry.get("pass")
+            or (same_quantizer and binary is None and not entry.get("imatrix")),
+            same_converter=entry.get("converter") in (None, str(converter_name)),
+        )
+
+    def _create_comparer(self, source: str, first: str) -> GgufComparer:
+        expected, project = self._open(source or self._guess_source()), self._project
+        scratch = self._scratch / f"comparison-{first}-{source}"
+        scratch.mkdir()
+        if first not in ("F32", "F16", "BF16"):
+            tensors = [PlannedFile(t.name, t.dtype, t.shape) for t in expected.tensors]
+            first = conversion.choose_first_pass(tensors, project.export.quantizations)
+        return GgufComparer(
+            expected,
+            scratch,
+            self._job,
+            name=project.name,
+            llama_cpp=project.export.llama_cpp,
+            kind=cast(FirstPass, first),
+            trust=self._trust,
+        )
+
+    def _guess_source(self) -> str:
+        """Return what an unrecorded file was probably made from."""
+        return MERGED_SOURCE if self._folder.has_merged else DIRECT_SOURCE
+
+    def _open(self, source: str) -> ExpectedModel:
+        """Return the expected model of a merge or of a direct export; raises ProblemError."""
+        if source not in self._opened:
+            project = self._project
+            if source == MERGED_SOURCE:
+                merge = DirectMerge(
+                    base=merging.resolve_base(
+                        project.model, project.merging, self._job, self._folder
+                    ),
+                    adapters=tuple(merging.get_chosen_adapters(self._folder, project.merging)),
+                    merging=project.merging,
+                )
+            else:
+                merge = direct_gguf.plan_direct_merge(self._folder, project, self._job)
+            scratch = self._scratch / f"expected-{len(self._opened)}"
+            self._opened[source] = open_expected(merge, scratch, self._job, trust=self._trust)
+        return self._opened[source]
+
+
+def _not_compared(error: ProblemError) -> StageComparison:
+    reason = error.problems[0].what
+    return StageComparison(compared=text("not compared by value: {reason}", reason=reason))

@@ -1,0 +1,233 @@
+"""A GGUF file is compared by value: every planted fault is named, correct files have none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
+from lora_studio.engine.merging import merge
+from lora_studio.engine.model.safetensors_files import SINGLE
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.expected_model import open_expected
+from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
+from tests.helpers.gguf_editing import LEFT_OUT, edit, read_tensor
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_run import tiny_run
+
+Plant = Callable[[dict[str, Path], Path], Path]
+
+GATE, UP, Q = "blk.1.ffn_gate.weight", "blk.1.ffn_up.weight", "blk.0.attn_q.weight"
+NORM = "blk.0.attn_norm.weight"
+
+
+def value(key: str, planted: Any) -> Plant:
+    """Plant another value of a key; None leaves it out, a function changes it."""
+
+    def plant(files: dict[str, Path], target: Path) -> Path:
+        reader = gguf.GGUFReader(files["F16"])
+        new = planted(reader.fields[key].contents()) if callable(planted) else planted
+        return edit(files["F16"], target, {key: new})
+
+    return plant
+
+
+def tensor(name: str, change: Callable[[np.ndarray], Any], quantization: str = "F16") -> Plant:
+    """Plant a tensor that `change` returns for the correct raw data."""
+
+    def plant(files: dict[str, Path], target: Path) -> Path:
+        planted = change(read_tensor(files[quantization], name))
+        return edit(files[quantization], target, tensors={name: planted})
+
+    return plant
+
+
+def from_base(name: str, quantization: str) -> Plant:
+    """Plant the base model's tensor in the same quantization."""
+
+    def plant(files: dict[str, Path], target: Path) -> Path:
+        planted = read_tensor(files[f"base-{quantization}"], name)
+        return edit(files[quantization], target, tensors={name: planted})
+
+    return plant
+
+
+def other_tensor(name: str, other: str, quantization: str) -> Plant:
+    """Plant the values of another tensor of the file."""
+
+    def plant(files: dict[str, Path], target: Path) -> Path:
+        planted = read_tensor(files[quantization], other)
+        return edit(files[quantization], target, tensors={name: planted})
+
+    return plant
+
+
+def cut(share: float) -> Plant:
+    def plant(files: dict[str, Path], target: Path) -> Path:
+        shutil.copyfile(files["Q8_0"], target)
+        os.truncate(target, int(target.stat().st_size * share))
+        return target
+
+    return plant
+
+
+def replace_entry(index: int, planted: Any) -> Callable[[list[Any]], list[Any]]:
+    return lambda items: [*items[:index], planted, *items[index + 1 :]]
+
+
+def flip(data: np.ndarray) -> np.ndarray:
+    """Return the rows in another order."""
+    return data[::-1]
+
+
+def swap_halves_of_heads(data: np.ndarray) -> np.ndarray:
+    """Undo the converter's permutation for rotary embeddings: 4 heads of 16 rows."""
+    return data.reshape(4, 8, 2, -1).swapaxes(1, 2).reshape(data.shape)
+
+
+#: (identifier, quantization, what is planted, what must be named)
+FAULTS: list[tuple[str, str, Plant, str]] = [
+    ("rope base", "F16", value("llama.rope.freq_base", 10000.0), "llama.rope.freq_base is 10000.0 instead of 500000.0"),
+    ("rope base near", "F16", value("llama.rope.freq_base", 500001.0), "llama.rope.freq_base is 500001.0 instead of 500000.0"),
+    ("rope dimensions", "F16", value("llama.rope.dimension_count", 8), "llama.rope.dimension_count is 8 instead of 16"),
+    ("rope scaling", "F16", value("llama.rope.scaling.factor", 4.0), "llama.rope.scaling.factor is 4.0, but should not be set"),
+    ("epsilon", "F16", value("llama.attention.layer_norm_rms_epsilon", 1e-3), "llama.attention.layer_norm_rms_epsilon is 0.001 instead of 1e-06"),
+    ("epsilon missing", "F16", value("llama.attention.layer_norm_rms_epsilon", LEFT_OUT), "layer_norm_rms_epsilon is missing"),
+    ("context length", "F16", value("llama.context_length", 512), "llama.context_length is 512 instead of 1024"),
+    ("layers", "F16", value("llama.block_count", 1), "llama.block_count is 1 instead of 2"),
+    ("embedding length", "F16", value("llama.embedding_length", 128), "llama.embedding_length is 128 instead of 64"),
+    ("feed forward", "F16", value("llama.feed_forward_length", 64), "llama.feed_forward_length is 64 instead of 128"),
+    ("heads", "F16", value("llama.attention.head_count", 8), "llama.attention.head_count is 8 instead of 4"),
+    ("no heads", "F16", value("llama.attention.head_count", 0), "llama.attention.head_count is 0 instead of 4"),
+    ("key-value heads", "F16", value("llama.attention.head_count_kv", 4), "llama.attention.head_count_kv is 4 instead of 2"),
+    ("key length", "F16", value("llama.attention.key_length", 32), "llama.attention.key_length is 32 instead of 16"),
+    ("sliding window", "F16", value("llama.attention.sliding_window", 64), "llama.attention.sliding_window is 64, but should not be set"),
+    ("vocabulary size", "F16", value("llama.vocab_size", 1), "llama.vocab_size is 1 instead of"),
+    ("architecture", "F16", value("general.architecture", "qwen2"), "general.architecture is \"qwen2\" instead of \"llama\""),
+    ("file type", "F16", value("general.file_type", 7), "general.file_type is 7 instead of 1"),
+    ("sampling default", "F16", value("general.sampling.temp", 1.5), "general.sampling.temp is 1.5, but should not be set"),
+    ("tokenizer model", "F16", value("tokenizer.ggml.model", "llama"), "tokenizer.ggml.model is \"llama\" instead of \"gpt2\""),
+    ("pre-tokenizer", "F16", value("tokenizer.ggml.pre", "qwen2"), "tokenizer.ggml.pre is \"qwen2\" instead of \"llama-bpe\""),
+    ("pre-tokenizer missing", "F16", value("tokenizer.ggml.pre", LEFT_OUT), "tokenizer.ggml.pre is missing"),
+    ("token", "F16", value("tokenizer.ggml.tokens", replace_entry(300, "xyz")), "tokenizer.ggml.tokens[300] is \"xyz\""),
+    ("tokens cut", "F16", value("tokenizer.ggml.tokens", lambda tokens: tokens[:-1]), "tokenizer.ggml.tokens has"),
+    ("token type", "F16", value("tokenizer.ggml.token_type", replace_entry(478, 1)), "tokenizer.ggml.token_type[478] is 1 instead of 3"),
+    ("merge", "F16", value("tokenizer.ggml.merges", replace_entry(5, "q z")), "tokenizer.ggml.merges[5] is \"q z\""),
+    ("merges cut", "F16", value("tokenizer.ggml.merges", lambda merges: merges[:10]), "tokenizer.ggml.merges has 10 entries instead of"),
+    ("eos", "F16", value("tokenizer.ggml.eos_token_id", 1), "tokenizer.ggml.eos_token_id is 1 instead of 478"),
+    ("eos missing", "F16", value("tokenizer.ggml.eos_token_id", LEFT_OUT), "tokenizer.ggml.eos_token_id is missing"),
+    ("bos", "F16", value("tokenizer.ggml.bos_token_id", 3), "tokenizer.ggml.bos_token_id is 3"),
+    ("eot", "F16", value("tokenizer.ggml.eot_token_id", 3), "tokenizer.ggml.eot_token_id is 3, but should not be set"),
+    ("padding", "F16", value("tokenizer.ggml.padding_token_id", 3), "tokenizer.ggml.padding_token_id is 3, but should not be set"),
+    ("second bos", "F16", value("tokenizer.ggml.add_bos_token", False), "tokenizer.ggml.add_bos_token is false instead of true"),
+    ("add eos", "F16", value("tokenizer.ggml.add_eos_token", True), "tokenizer.ggml.add_eos_token is true, but should not be set"),
+    ("add space", "F16", value("tokenizer.ggml.add_space_prefix", True), "tokenizer.ggml.add_space_prefix is true, but should not be set"),
+    ("template trailing blank", "F16", value("tokenizer.chat_template", lambda text: text + " "), "tokenizer.chat_template differs from character"),
+    ("other template", "F16", value("tokenizer.chat_template", "{{ messages }}"), "tokenizer.chat_template differs from character 3 on"),
+    ("template missing", "F16", value("tokenizer.chat_template", LEFT_OUT), "tokenizer.chat_template is missing"),
+    ("second template", "F16", value("tokenizer.chat_template.tool_use", "x"), "tokenizer.chat_template.tool_use is \"x\", but should not be set"),
+    ("base tensor", "F16", from_base(GATE, "F16"), f"{GATE} is the base model's, without the adapter"),
+    ("base tensor in Q8_0", "Q8_0", from_base(GATE, "Q8_0"), f"{GATE} is the base model's, without the adapter"),
+    ("base tensor in Q4_K_M", "Q4_K_M", from_base(UP, "Q4_K_M"), f"{UP} is the base model's, without the adapter"),
+    ("zeros", "F16", tensor(GATE, np.zeros_like), f"{GATE} contains only zeros"),
+    ("zeros in Q8_0", "Q8_0", tensor(GATE, np.zeros_like, "Q8_0"), f"{GATE} contains only zeros"),
+    ("NaN", "F16", tensor(NORM, lambda data: np.full_like(data, np.nan)), f"{NORM} contains NaN"),
+    ("rows reversed", "Q8_0", tensor(GATE, flip, "Q8_0"), f"{GATE} has its rows in the wrong order"),
+    ("rotary order", "F16", tensor(Q, swap_halves_of_heads), f"{Q} has its rows in the wrong order"),
+    ("other tensor", "Q8_0", other_tensor(GATE, UP, "Q8_0"), f"{GATE} contains the values of {UP}"),
+    ("other layer", "F16", other_tensor(GATE, "blk.0.ffn_gate.weight", "F16"), f"{GATE} contains the values of blk.0.ffn_gate.weight"),
+    ("one row", "F16", tensor(GATE, lambda data: np.concatenate([data[:1] * 2, data[1:]])), f"{GATE} differs from what was trained in 1 of 128 rows"),
+    ("norm scaled", "Q8_0", tensor(NORM, lambda data: data * 1.01, "Q8_0"), f"{NORM} differs"),
+    ("tensor missing", "F16", tensor(GATE, lambda _: LEFT_OUT), f"{GATE} is missing"),
+    ("separate head", "F16", lambda files, target: edit(files["F16"], target, tensors={"output.weight": np.ones((480, 64), np.float32)}), "output.weight is not part of the trained model"),
+    ("other type", "Q8_0", tensor(GATE, lambda data: (gguf.quants.quantize(gguf.quants.dequantize(data, gguf.GGMLQuantizationType.Q8_0), gguf.GGMLQuantizationType.Q4_0), gguf.GGMLQuantizationType.Q4_0), "Q8_0"), f"{GATE} is stored as Q4_0 instead of Q8_0"),
+    ("cut in the weights", "Q8_0", cut(0.9), "the file is truncated: it has"),
+    ("cut in the header", "Q8_0", cut(0.05), "the file can't be read"),
+    ("empty", "Q8_0", cut(0.0), "the file can't be read"),
+]  # fmt: skip
+
+
+def write_files(run: RunFolder, folder: Path) -> dict[str, Path]:
+    """Return correct files by quantization, and those of the base model."""
+    job, project = recorded_job()[0], run.load_project()
+    files: dict[str, Path] = {str(k): v for k, v in conversion.write(run, project, job).items()}
+    shutil.copytree(run.merged, folder / "kept")
+    shutil.copyfile(run.path.parents[1] / "base" / SINGLE, run.merged / SINGLE)
+    copies = {name: Path(shutil.copyfile(file, folder / file.name)) for name, file in files.items()}
+    base = conversion.write(run, project, job)
+    copies |= {
+        f"base-{name}": Path(shutil.copyfile(file, folder / f"base-{file.name}"))
+        for name, file in base.items()
+    }
+    shutil.rmtree(run.merged)
+    (folder / "kept").rename(run.merged)
+    return copies
+
+
+def compare_all(
+    run: RunFolder, planted: dict[str, ConvertedFile], scratch: Path
+) -> dict[str, StageComparison]:
+    job, project = recorded_job()[0], run.load_project()
+    recipe = DirectMerge(
+        base=merge.resolve_base(project.model, project.merging, job),
+        adapters=tuple(merge.get_chosen_adapters(run, project.merging)),
+        merging=project.merging,
+    )
+    expected = open_expected(recipe, scratch / "expected", job, trust=False)
+    comparer = GgufComparer(
+        expected,
+        scratch,
+        job,
+        name=project.name,
+        llama_cpp=project.export.llama_cpp,
+        kind="BF16",
+        trust=False,
+    )
+    return comparer.compare(planted)
+
+
+@pytest.fixture(scope="module")
+def comparisons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageComparison]:
+    """All planted faults and the correct files, compared in one run of the converter."""
+    folder = tmp_path_factory.mktemp("gguf")
+    run = tiny_run("llama3", folder / "run", quantizations=("F16", "Q8_0", "Q4_K_M"))
+    merge.merge(run, recorded_job()[0])
+    files = write_files(run, folder)
+    planted = {
+        name: ConvertedFile(plant(files, folder / f"planted-{number}.gguf"), kind)
+        for number, (name, kind, plant, _) in enumerate(FAULTS)
+    }
+    planted |= {kind: ConvertedFile(files[kind], kind) for kind in ("F16", "Q8_0", "Q4_K_M")}
+    return compare_all(run, planted, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "named"), [pytest.param(f[0], f[3], id=f[0]) for f in FAULTS])
+def test_planted_fault_in_gguf_file_is_named(
+    name: str, named: str, comparisons: dict[str, StageComparison]
+) -> None:
+    faults = comparisons[name].faults
+    assert any(named in str(fault) for fault in faults), faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_K_M"])
+def test_correct_file_has_no_fault(kind: str, comparisons: dict[str, StageComparison]) -> None:
+    assert comparisons[kind].faults == ()
+    assert comparisons[kind].is_exact
+    assert "tensors and" in str(comparisons[kind].compared)
+
+
+@pytest.mark.slow
+def test_one_fault_names_one_tensor(comparisons: dict[str, StageComparison]) -> None:
+    for name in ("base tensor in Q8_0", "rows reversed", "rotary order", "other tensor"):
+        assert len(comparisons[name].faults) == 1, comparisons[name].faults
