@@ -1,7 +1,7 @@
 """The process that runs inputs: it is watched and limited from outside, and may die at any input.
 
-It reads requests as JSON lines (`{"first": 0, "count": 100}` or `{"content": base64}`) and answers each
-with one line. Before each input it writes the input's number to a small shared file.
+It reads requests as JSON lines (a family with `{"first": 0, "count": 100, "until": TIME}` or with
+`{"content": base64}`) and answers each with one line. Before each input it writes the input's number to a small shared file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Watch:
     """Records what an input does outside of its sandbox."""
 
-    def __init__(self, sandbox: Path, *, allows_programs: bool) -> None:
+    def __init__(self, sandbox: Path) -> None:
         """Watch from now on; audit hooks can't be removed."""
         self.events: list[str] = []
-        self._allows_programs = allows_programs
+        self.allows_programs = False
         self._inside = (str(sandbox), "/dev/null", str(Path(sys.prefix)))
         sys.addaudithook(self._on_event)
 
@@ -58,9 +59,9 @@ class Watch:
                 self._note(event, arguments[0])
         elif event in _CONNECTIONS:
             address = str(arguments[1] if event == "socket.connect" else arguments[0])
-            if not self._allows_programs or not ("127.0.0.1" in address or "/" in address):
+            if not self.allows_programs or not ("127.0.0.1" in address or "/" in address):
                 self.events.append(f"{event} {address[:200]}")
-        elif event in _PROGRAMS and not self._allows_programs:
+        elif event in _PROGRAMS and not self.allows_programs:
             self.events.append(f"{event} {str(arguments[0])[:200]}")
 
     def _note(self, event: str, path: str | bytes) -> None:
@@ -103,27 +104,24 @@ def describe_error(error: BaseException) -> str:
 
 
 class Child:
-    """Runs the inputs of one family."""
+    """Runs the inputs of one or several families."""
 
-    def __init__(self, family: Family, seed: int, folder: Path) -> None:
-        """Prepare the sandbox and the limits; the family's libraries are imported already."""
-        self._family, self._seed = family, seed
+    def __init__(self, families: Sequence[Family], seed: int, folder: Path) -> None:
+        """Prepare the sandbox and the limits; import what the families need."""
+        self._families, self._seed = {family.name: family for family in families}, seed
         self._sandbox = folder / "sandbox"
         self._sandbox.mkdir(exist_ok=True)
         self._canary = Canary(folder / "canary")
         with (folder / "progress").open("r+b") as file:
             self._progress = mmap.mmap(file.fileno(), 8)
-        with contextlib.suppress(Exception):
-            family.run(family.generate(random.Random(0)), self._sandbox)  # imports what it needs
+        for family in families:
+            with contextlib.suppress(Exception):
+                family.run(family.generate(random.Random(0)), self._sandbox)
         self._stderr = os.fstat(2).st_size
         _limit_memory()
-        self._watch = Watch(folder, allows_programs=family.starts_programs)
+        self._watch = Watch(folder)
 
-    def generate(self, index: int) -> bytes:
-        """Return an input by its number."""
-        return self._family.generate(random.Random(f"{self._seed}/{self._family.name}/{index}"))
-
-    def run_many(self, first: int, count: int, until: float) -> dict[str, Any]:
+    def run_many(self, name: str, first: int, count: int, until: float) -> dict[str, Any]:
         """Run inputs one after another, as long as there is time, and return their figures."""
         outcomes: dict[str, int] = {}
         findings: dict[str, tuple[Any, ...]] = {}
@@ -132,16 +130,16 @@ class Child:
         for index in range(first, first + count):
             struct.pack_into("<q", self._progress, 0, index)
             started = time.process_time()
-            outcome, kind, details = self.run_one(self.generate(index))
+            outcome, kind, details = self.run_one(name, self._generate(name, index))
             slowest = max(slowest, time.process_time() - started)
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
             done += 1
             if kind and outcome not in findings:
-                findings[outcome] = (self._family.name, index, kind, outcome, details)
+                findings[outcome] = (name, index, kind, outcome, details)
             if time.time() > until or kind == "memory":  # the peak would count for all that follow
                 break
         if self._canary.has_changed():
-            findings["canary"] = (self._family.name, first, "file changed", "canary", "")
+            findings["canary"] = (name, first, "file changed", "canary", "")
         return {
             "inputs": done,
             "seconds": time.process_time() - began,
@@ -151,10 +149,15 @@ class Child:
             "findings": list(findings.values()),
         }
 
-    def run_one(self, content: bytes) -> tuple[str, str, str]:
+    def _generate(self, name: str, index: int) -> bytes:
+        return self._families[name].generate(random.Random(f"{self._seed}/{name}/{index}"))
+
+    def run_one(self, name: str, content: bytes) -> tuple[str, str, str]:
         """Run one input; return the outcome or signature, the kind of a finding or "", and details."""
+        family = self._families[name]
+        self._watch.allows_programs = family.starts_programs
         try:
-            outcome, kind, details = self._family.run(content, self._sandbox), "", ""
+            outcome, kind, details = family.run(content, self._sandbox), "", ""
         except MemoryError as error:
             outcome, kind, details = describe_error(error), "memory", traceback.format_exc()
         except WrongResultError as error:
@@ -199,7 +202,7 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main(name: str, seed: int, folder: Path) -> None:
+def main(names: str, seed: int, folder: Path) -> None:
     """Answer requests until stdin ends."""
     from tests.campaign.families import load_family
 
@@ -210,14 +213,16 @@ def main(name: str, seed: int, folder: Path) -> None:
     faulthandler.enable(all_threads=True)
     os.chdir(folder)
     warnings.simplefilter("ignore")
-    child = Child(load_family(name), seed, folder)
+    child = Child([load_family(name) for name in names.split(",")], seed, folder)
     answers.write(json.dumps({"ready": True, "peak": _read_peak()}) + "\n")
     for line in sys.stdin:
         request = json.loads(line)
         if "content" in request:
-            answer: Any = child.run_one(base64.b64decode(request["content"]))
+            answer: Any = child.run_one(request["family"], base64.b64decode(request["content"]))
         else:
-            answer = child.run_many(request["first"], request["count"], request["until"])
+            answer = child.run_many(
+                request["family"], request["first"], request["count"], request["until"]
+            )
         answers.write(json.dumps(answer) + "\n")
     answers.flush()
     os._exit(0)

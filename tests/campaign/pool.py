@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,17 @@ class ChildDiedError(Exception):
 
 
 class ChildProcess:
-    """One process for one family."""
+    """One process for one or several families."""
 
-    def __init__(self, family: Family, seed: int) -> None:
+    def __init__(self, families: Sequence[Family], seed: int) -> None:
         """Start it; the first request waits until it is ready."""
-        self._family = family
         self._folder = Path(tempfile.mkdtemp(prefix="campaign-"))
         (self._folder / "progress").write_bytes(struct.pack("<q", -1))
         for name in ("data", "config", "home"):
             (self._folder / name).mkdir()
+        names = ",".join(family.name for family in families)
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.campaign.child",
-                family.name,
-                str(seed),
-                str(self._folder),
-            ],
+            [sys.executable, "-m", "tests.campaign.child", names, str(seed), str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._build_environment(),
@@ -78,20 +72,22 @@ class ChildProcess:
             "PYTHONHASHSEED": "0",
         }
 
-    def request(self, content: dict[str, Any]) -> Any:
+    def request(self, family: Family, **content: Any) -> Any:
         """Send a request and return the answer; raises ChildDiedError."""
         if not self._is_ready:
             self._read(_START_SECONDS, is_start=True)
             self._is_ready = True
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(content).encode() + b"\n")
+            self._process.stdin.write(
+                json.dumps({"family": family.name, **content}).encode() + b"\n"
+            )
             self._process.stdin.flush()
-        return self._read(self._family.seconds)
+        return self._read(family.seconds)
 
-    def run_content(self, content: bytes) -> tuple[str, str]:
+    def run_content(self, family: Family, content: bytes) -> tuple[str, str]:
         """Run one input; return its signature and the kind of the finding, "" if there is none."""
-        outcome, kind, _ = self.request({"content": base64.b64encode(content).decode()})
+        outcome, kind, _ = self.request(family, content=base64.b64encode(content).decode())
         return outcome, kind
 
     def _read(self, seconds: float, *, is_start: bool = False) -> Any:

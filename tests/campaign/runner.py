@@ -63,14 +63,13 @@ class Campaign:
         figures = self.figures[family.name]
         until = time.time() + seconds
         first, deaths = 0, 0
-        child = ChildProcess(family, self.seed)
+        child = ChildProcess([family], self.seed)
         try:
             while time.time() < until and first < self.most and deaths < _MAX_DEATHS:
                 count = min(self.most - first, 100_000)
                 batch_until = min(until, time.time() + _BATCH_SECONDS)
-                request = {"first": first, "count": count, "until": batch_until}
                 try:
-                    answer = child.request(request)
+                    answer = child.request(family, first=first, count=count, until=batch_until)
                 except ChildDiedError as error:
                     deaths += 1
                     figures.inputs += max(0, error.index - first + 1)
@@ -79,13 +78,13 @@ class Campaign:
                     )
                     figures.findings.setdefault(error.signature, finding)
                     first = max(first, error.index) + 1
-                    child = ChildProcess(family, self.seed)
+                    child = ChildProcess([family], self.seed)
                     continue
                 figures.add(answer)
                 first += answer["inputs"]
                 if answer["peak"] > _MAX_PEAK:
                     child.close()
-                    child = ChildProcess(family, self.seed)
+                    child = ChildProcess([family], self.seed)
         finally:
             child.close()
 
@@ -101,8 +100,8 @@ def generate(family: Family, seed: int, index: int) -> bytes:
 
 def minimize(family: Family, content: bytes, signature: str) -> bytes:
     """Return the smallest input with the same signature that is found in reasonable time."""
-    with contextlib.closing(_Restarting(family)) as child:
-        minimizer = Minimizer(lambda smaller: child.find_fault(smaller).endswith(signature))
+    with contextlib.closing(_Restarting([family])) as child:
+        minimizer = Minimizer(lambda smaller: child.find_fault(family, smaller).endswith(signature))
         return minimizer.minimize(content, family.split)
 
 
@@ -125,45 +124,54 @@ def replay(family: Family, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Run files of the corpus and yield those that fail, with the signature."""
     if not files:
         return
-    with contextlib.closing(_Restarting(family)) as child:
+    with contextlib.closing(_Restarting([family])) as child:
         for file in files:
-            if fault := child.find_fault(file.read_bytes()):
+            if fault := child.find_fault(family, file.read_bytes()):
                 yield file, fault
 
 
-def run_smoke(family: Family) -> list[str]:
-    """Run the family's corpus and a fixed number of inputs in one process; return what fails."""
-    with contextlib.closing(_Restarting(family)) as child:
-        failed = [
-            f"{file.name}: {fault}"
-            for file in list_corpus(family)
-            if (fault := child.find_fault(file.read_bytes()))
-        ]
-        try:
-            answer = child.process.request({"first": 0, "count": family.smoke, "until": math.inf})
-        except ChildDiedError as error:
-            return [*failed, f"input {error.index}: {error.signature}"]
-        return failed + [f"input {entry[1]}: {entry[3]}" for entry in answer["findings"]]
+def run_smoke(families: Sequence[Family]) -> list[str]:
+    """Run the corpus and a fixed number of inputs of families in one process; return what fails."""
+    failed = []
+    with contextlib.closing(_Restarting(families)) as child:
+        for family in families:
+            for file in list_corpus(family):
+                if fault := child.find_fault(family, file.read_bytes()):
+                    failed.append(f"{family.name}/{file.name}: {fault}")
+            request = {"first": 0, "count": family.smoke, "until": math.inf}
+            try:
+                answer = child.process.request(family, **request)
+            except ChildDiedError as error:
+                failed.append(f"{family.name} input {error.index}: {error.signature}")
+                child.restart()
+                continue
+            failed += [f"{family.name} input {x[1]}: {x[3]}" for x in answer["findings"]]
+    return failed
 
 
 class _Restarting:
     """A process that is replaced when an input ends it."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
-        self.process = ChildProcess(family, 0)
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+        self.process = ChildProcess(families, 0)
 
-    def find_fault(self, content: bytes) -> str:
+    def find_fault(self, family: Family, content: bytes) -> str:
         """Run an input; return what is wrong, "" if nothing is."""
         try:
-            outcome, kind = self.process.run_content(content)
+            outcome, kind = self.process.run_content(family, content)
         except ChildDiedError as error:
-            self.process = ChildProcess(self._family, 0)
+            self.restart()
             return error.signature
         if kind == "memory":
-            self.close()
-            self.process = ChildProcess(self._family, 0)
+            self.restart()
         return f"{kind}: {outcome}" if kind else ""
 
+    def restart(self) -> None:
+        """Replace the process."""
+        self.close()
+        self.process = ChildProcess(self._families, 0)
+
     def close(self) -> None:
+        """End the process."""
         self.process.close()

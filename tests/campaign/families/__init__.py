@@ -18,6 +18,7 @@ FAMILIES: dict[str, str] = {
     "patterns": "model_files",
     "safetensors": "weight_headers",
     "gguf": "weight_headers",
+    "tokenizers": "tokenizers",
     "chat-templates": "templates",
     "go-templates": "templates",
     "modelfiles": "modelfiles",
