@@ -11172,6 +11172,10 @@
             <translation>die Antwort des Servers ist größer als {limit:size}</translation>
         </message>
         <message>
+            <source>the server's list has no end</source>
+            <translation>die Liste des Servers hat kein Ende</translation>
+        </message>
+        <message>
             <source>the setting {name} is invalid</source>
             <translation>die Einstellung {name} ist ungültig</translation>
         </message>

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.network.bounded_answers import AnswerLimits
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.engine.export.ollama import client as ollama_client
@@ -29,6 +31,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (ollama_client, client):
         monkeypatch.setattr(module, "API_LIMITS", api)
     monkeypatch.setattr(ollama_client, "LINE_LIMITS", lines)
+    monkeypatch.setattr(client, "MAX_PAGES", 5)
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
 
 
@@ -42,6 +45,13 @@ def sized(body: bytes) -> Script:
 
 def redirect(to: str) -> Script:
     return send(f"HTTP/1.1 307 Moved\r\nLocation: {to}\r\nConnection: close\r\n\r\n".encode())
+
+
+def send_page(connection: socket.socket) -> None:
+    """Send an empty page of a list, with another one after it."""
+    following = f"http://127.0.0.1:{connection.getsockname()[1]}/api/models?cursor=x"
+    head = f'Link: <{following}>; rel="next"\r\nConnection: close\r\nContent-Length: 2\r\n\r\n'
+    connection.sendall(OK + head.encode() + b"[]")
 
 
 def chat(host: str) -> object:
@@ -100,6 +110,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
         pytest.param(drip(OK + b"X: "), "model.offline", id="header that drips"),
         pytest.param(drip(OK + b"\r\n"), "model.unreadable_answer", id="body that drips"),
         pytest.param(redirect("ftp://x.example/"), "model.unreadable_answer", id="redirect to FTP"),
+        pytest.param(send_page, "model.unreadable_answer", id="endless pages"),
     ],
 )  # fmt: skip
 def test_hub_without_an_end_is_a_problem(
@@ -123,3 +134,24 @@ def test_token_does_not_follow_a_redirect_to_another_host(hub: Callable[[int], N
         account.read_account(job)
     assert b"hf_secret" in first.requests[0]
     assert b"hf_secret" not in other.requests[0]
+
+
+def test_only_files_too_large_for_http_use_xet(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants, file_download
+
+    with client.contact_hub(Purpose.MODEL_DOWNLOAD):
+        pass  # prepares the library
+    noted: list[str] = []
+    monkeypatch.setattr(client, "note_contact", lambda host, port, purpose: noted.append(host))
+    sizes = iter([constants.MAX_HTTP_DOWNLOAD_SIZE + 1])
+
+    def download(repository: str) -> str:
+        if constants.HF_HUB_DISABLE_XET:
+            file_download.http_get("http://127.0.0.1:9/", None, expected_size=next(sizes))
+        return "/snapshot"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert str(client.download_snapshot("a/b")) == "/snapshot"
+    assert noted
+    assert constants.HF_HUB_DISABLE_XET

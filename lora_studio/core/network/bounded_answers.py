@@ -64,11 +64,11 @@ class AnswerLimits:
     period: float = 120.0
 
 
-#: An answer that is read as a whole, such as JSON.
-API_LIMITS = AnswerLimits(max_bytes=64_000_000, seconds=120.0)
+#: An answer that is read as a whole, such as JSON, whose values can take 30 times its size in memory.
+API_LIMITS = AnswerLimits(max_bytes=16_000_000, seconds=120.0)
 #: An answer in lines. The first one of a model that is loaded can take many minutes.
 LINE_LIMITS = AnswerLimits(
-    max_bytes=256_000_000, first_seconds=1800.0, line_bytes=16_000_000, line_seconds=1800.0
+    max_bytes=256_000_000, first_seconds=1800.0, line_bytes=4_000_000, line_seconds=1800.0
 )
 #: A file. Its size is checked where it is written (`engine/hub/answers.py`, `setup/download.py`).
 FILE_LIMITS = AnswerLimits(bytes_per_period=64_000)

@@ -78,6 +78,7 @@ def contacting(purpose: Purpose, *, with_threads: bool = False) -> Iterator[None
         yield
     finally:
         _thread.purpose = before
+        _thread.until = None  # of a request that failed before its answer
         if with_threads:
             _shared.remove(purpose)
 

@@ -68,7 +68,7 @@ def check_library_downloads() -> None:
     WORKAROUND: huggingface_hub (1.x) joins the ETag that a server sends to the folder of its cache, so
     a server could write files anywhere with `../`.
     """
-    from huggingface_hub import file_download
+    from huggingface_hub import constants, file_download
 
     original = file_download.get_hf_file_metadata
 
@@ -87,10 +87,16 @@ def check_library_downloads() -> None:
     @functools.wraps(original_get)
     def bounded(url: str, temp_file: Any, **named: Any) -> None:
         size = named.get("expected_size")
+        if size is not None and size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            raise TooLargeForHttpError(size)
         file: Any = temp_file if size is None else _BoundedFile(temp_file, size)
         original_get(url, file, **named)
 
     file_download.http_get = bounded
+
+
+class TooLargeForHttpError(ValueError):
+    """Raised for a file of so many bytes that the Hub serves it through Xet alone."""
 
 
 class _BoundedFile:

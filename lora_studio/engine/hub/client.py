@@ -14,6 +14,7 @@ from lora_studio.core.network.bounded_answers import (
     API_LIMITS,
     FILE_LIMITS,
     AnswerLimits,
+    UntrustedAnswerError,
     bound_answers,
     reject_malformed_answers,
 )
@@ -25,12 +26,17 @@ from lora_studio.engine.hub import answers
 _XET_HOSTS = ("cas-server.xethub.hf.co", "transfer.xethub.hf.co")
 
 
+#: Pages of lists that are read in a block; a page of files has a thousand.
+MAX_PAGES = 200
+
+
 @contextmanager
 def contact_hub(purpose: Purpose) -> Iterator[None]:
     """Declare why the Hub is contacted in a block, with bounded and checked answers."""
     from huggingface_hub import errors
 
     _prepare_library()
+    _pages.clear()
     expected = (OSError, httpx.HTTPError, errors.HFValidationError)
     with contacting(purpose, with_threads=True), reject_malformed_answers(*expected):
         yield
@@ -42,13 +48,10 @@ def download_snapshot(repository: str, **options: Any) -> Path:
     Files above the limit of the Hub's HTTP downloads are transferred by Xet.
     """
     import huggingface_hub
-    from huggingface_hub import errors
 
     try:
         return Path(huggingface_hub.snapshot_download(repository, **options))
-    except errors.HFValidationError:
-        raise
-    except ValueError:
+    except answers.TooLargeForHttpError:
         with _allow_xet():
             return Path(huggingface_hub.snapshot_download(repository, **options))
 
@@ -65,7 +68,23 @@ def _create_http_client() -> httpx.Client:
     """Return the library's own client, with bounded answers."""
     from huggingface_hub.utils import _http
 
-    return bound_answers(_http.default_client_factory(), _choose_limits)
+    client = bound_answers(_http.default_client_factory(), _choose_limits)
+    client.event_hooks = client.event_hooks | {
+        "response": [*client.event_hooks["response"], _count_page]
+    }
+    return client
+
+
+#: Addresses of the further pages that were announced in the current block.
+_pages: list[str] = []
+
+
+def _count_page(response: httpx.Response) -> None:
+    """Raise UntrustedAnswerError for a list without an end: the library reads it to its last page."""
+    if "next" in response.links:
+        _pages.append(str(response.url))
+        if len(_pages) > MAX_PAGES:
+            raise UntrustedAnswerError("the server's list has no end")
 
 
 def _choose_limits(request: httpx.Request) -> AnswerLimits:

@@ -66,6 +66,23 @@ def test_bytes_are_counted_with_the_declared_purpose(tmp_path: Path) -> None:
     assert ollama["host"] == "127.0.0.1"
 
 
+def test_time_limit_ends_with_its_block(tmp_path: Path) -> None:
+    program = """
+    one, other = socket.socketpair()
+    other.send(b"x")
+    with connections.contacting(Purpose.HUB_SEARCH):
+        connections.limit_receiving(0.0)
+        try:
+            one.recv(1)
+        except TimeoutError:
+            pass
+        else:
+            raise SystemExit("no limit")
+    assert one.recv(1) == b"x"
+    """
+    assert run(program, tmp_path) == {}
+
+
 def test_threads_of_a_library_have_the_purpose_of_their_caller(tmp_path: Path) -> None:
     contacts = run(
         """

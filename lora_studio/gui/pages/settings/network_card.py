@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from lora_studio.client import network_report
 from lora_studio.core import formatting, timestamps
@@ -22,6 +23,8 @@ from lora_studio.gui.widgets.fact_list import align_at_top
 
 #: Contacts that are shown; the command line shows all.
 _MAX_ROWS = 40
+#: Milliseconds between two reads of the records while the card is visible.
+_INTERVAL = 3000
 
 
 class NetworkCard(Card):
@@ -59,7 +62,6 @@ class NetworkCard(Card):
             "caption",
             wrap=True,
         )
-        self.update_button = button(tr("Update"), self.refresh, kind="link")
         self.clear_button = button(tr("Delete record"), self._clear, kind="link")
         self.possible = _Table()
         more = CollapsibleSection(tr("What each feature would contact"))
@@ -73,11 +75,23 @@ class NetworkCard(Card):
             self.none,
             self.contacts,
             self.note,
-            row(self.update_button, self.clear_button, None, spacing=Spacing.M),
+            row(self.clear_button, None),
             more,
         )
+        self._timer = QTimer(self, interval=_INTERVAL)
+        self._timer.timeout.connect(self.refresh)
         self.show_offline()
         self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Follow the contacts while the card is visible."""
+        super().showEvent(event)
+        self._timer.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Stop following the contacts."""
+        super().hideEvent(event)
+        self._timer.stop()
 
     def show_offline(self) -> None:
         """Show whether offline mode is on, also if the environment sets it."""
@@ -119,17 +133,22 @@ class _Table(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._cells: list[list[str]] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(Spacing.M)
         self._grid.setVerticalSpacing(Spacing.XS)
 
     def show_rows(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Replace everything."""
+        """Replace everything that has changed, so that a selection stays."""
+        cells = [list(titles), *map(list, rows)]
+        if cells == self._cells:
+            return
+        self._cells = cells
         while (item := self._grid.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
-        for index, texts in enumerate([titles, *rows]):
+        for index, texts in enumerate(cells):
             for column, text in enumerate(texts):
                 cell = label(text, "muted" if index == 0 else "body", wrap=True)
                 align_at_top(cell)
@@ -139,18 +158,7 @@ class _Table(QWidget):
 
     def get_rows(self) -> list[list[str]]:
         """Return the shown texts, the titles first."""
-        cells = [
-            self._grid.itemAtPosition(row_, column)
-            for row_ in range(self._grid.rowCount())
-            for column in range(self._grid.columnCount())
-        ]
-        texts = [
-            widget.text()
-            for item in cells
-            if item is not None and isinstance(widget := item.widget(), QLabel)
-        ]
-        width = self._grid.columnCount()
-        return [texts[at : at + width] for at in range(0, len(texts), width)]
+        return self._cells
 
 
 def _format_contact(contact: Contact) -> tuple[str, str, str, str]:

@@ -19,6 +19,8 @@ from lora_studio.gui.pages.settings.network_card import NetworkCard
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path))
     monkeypatch.setenv(connections.SESSION_VARIABLE, "window")
+    # Other tests in this process have contacted servers.
+    monkeypatch.setattr(connections, "save", lambda: None)
 
 
 def write(session: str, host: str, received: int | None) -> None:
@@ -37,7 +39,9 @@ def test_card_shows_the_contacts_of_this_window_s_session(qtbot: QtBot) -> None:
     assert not card.none.isHidden()
     write("window", "huggingface.co", 5_000_000)
     write("other", "elsewhere.example", 1)
-    card.update_button.click()
+    card.show()
+    qtbot.waitUntil(lambda: len(card.contacts.get_rows()) > 1)
+    card.hide()
     titles, row = card.contacts.get_rows()
     assert titles[:2] == ["Host", "Purpose"]
     assert row[:3] == ["huggingface.co", "Model download", "5 MB / 5 MB"]
