@@ -132,7 +132,7 @@ def selftest(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     command = commands.SelfTest(run=str(path.resolve()))
     ending = headless.perform(command, display)
     status = headless.get_exit_status(ending)
-    if status == 0 and any(not stage.passed for stage in _list_stages(path, command.id)):
+    if status == 0 and headless.has_failed_selftest(RunFolder(path.resolve()), command):
         status = headless.FAILED
     raise typer.Exit(status)
 
@@ -240,8 +240,3 @@ def _show_sizes(
             )
     display.console.print(table)
     display.print_line(text("Tools: {tools}.", tools=estimate.tools))
-
-
-def _list_stages(path: Path, command: str) -> list[events.SelfTested]:
-    log = RunFolder(path.resolve()).iter_events()
-    return [e for e in log if isinstance(e, events.SelfTested) and e.id == command]

@@ -121,14 +121,26 @@ def create_run(draft: Draft) -> RunFolder:
 def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Run stages on a run and return 0, or the exit status of the first one that failed.
 
+    A stage that completes but fails its self-test doesn't stop the next; the status is 1 in the end.
     Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
     pauses training, so that `resume` can continue it.
     """
+    is_as_trained = True
     for stage in stages:
         display.print_title(stage)
-        if status := run_stage(STAGES[stage](run=str(run.path)), display):
+        command = STAGES[stage](run=str(run.path))
+        if status := run_stage(command, display):
             return status
-    return 0
+        is_as_trained = is_as_trained and not has_failed_selftest(run, command)
+    return 0 if is_as_trained else FAILED
+
+
+def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:
+    """Return whether a self-test of this command found something that wasn't trained."""
+    return any(
+        isinstance(event, events.SelfTested) and event.id == command.id and not event.passed
+        for event in run.iter_events_of("self_tested")
+    )
 
 
 def run_stage(command: commands.Job, display: Display) -> int:

@@ -13,6 +13,7 @@ from lora_studio.cli.app import app
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from tests.helpers import fake_engine
@@ -75,6 +76,25 @@ def test_invalid_export_arguments_are_refused_with_reason(arguments: list[str], 
     status, text = studio("export", *arguments)
     assert status == headless.REFUSED
     assert words in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("passed", "command", "failed"),
+    [
+        pytest.param(False, "this", True, id="failed"),
+        pytest.param(True, "this", False, id="passed"),
+        pytest.param(False, "earlier", False, id="failed in an earlier command"),
+    ],
+)
+def test_failed_self_test_of_a_command_decides_its_status(
+    passed: bool, command: str, failed: bool, run: RunFolder
+) -> None:
+    tested = events.SelfTested(
+        id=command, stage="Q8_0", passed=passed, verdict="passed" if passed else "failed"
+    )
+    run.events_file.write_text(events.to_line(tested) + "\n", "utf-8")
+    export_command = commands.Export(id="this", run=str(run.path))
+    assert headless.has_failed_selftest(run, export_command) is failed
 
 
 def test_unknown_upload_kind_is_refused(run: RunFolder) -> None:
