@@ -20,9 +20,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.protocol import events
 from lora_studio.core.system import paths
+from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
 from lora_studio.gui import language, theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.help.about import AboutDialog
@@ -126,7 +128,18 @@ def _export_steps(folder: Path) -> list[dict[str, Any]]:
         emit(_self_test("Q8_0", 0.994, 0.002)),
         emit(
             events.OllamaCreated(
-                host="http://127.0.0.1:11434", name="support-bot", version="0.13.2"
+                host="http://127.0.0.1:11434",
+                name="support-bot",
+                version="0.34.2",
+                proof=PromptProof(
+                    by="server",
+                    version="0.34.2",
+                    path=PromptPath.CHAT_TEMPLATE,
+                    reason=text("the model has no TEMPLATE"),
+                    compared=31,
+                    equal=31,
+                    counted=3,
+                ),
             )
         ),
     ]

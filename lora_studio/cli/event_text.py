@@ -206,8 +206,8 @@ def _describe_template_derived(event: events.TemplateDerived) -> Text:
     if event.proven:
         return counted(
             event.conversations,
-            "Ollama template verified on {n} conversation.",
-            "Ollama template verified on {n} conversations.",
+            "TEMPLATE for Ollama before 0.30 verified by rendering {n} conversation.",
+            "TEMPLATE for Ollama before 0.30 verified by rendering {n} conversations.",
         )
     return text(
         "The Ollama template couldn't be verified: {difference}", difference=event.difference

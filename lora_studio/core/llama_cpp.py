@@ -16,6 +16,7 @@ LORA_CONVERTER = "convert_lora_to_gguf.py"
 
 #: The quantizer, and where builds and releases of llama.cpp have it.
 QUANTIZER = "llama-quantize"
+SERVER = "llama-server"
 QUANTIZER_FOLDERS = ("build/bin", "bin", "build/bin/Release", ".")
 
 #: What Python imports and what programs load. A folder next to the converter counts too: Python would
@@ -52,8 +53,8 @@ def find_programs(folder: Path) -> ForeignCode:
 
 def _is_code(name: str) -> bool:
     """Return whether a file can be run or loaded by llama.cpp's programs, judged by its name."""
-    is_quantizer = name in (QUANTIZER, f"{QUANTIZER}.exe")
-    return is_quantizer or name.endswith(_CODE) or _VERSIONED_LIBRARY in name
+    is_program = name.removesuffix(".exe") in (QUANTIZER, SERVER)
+    return is_program or name.endswith(_CODE) or _VERSIONED_LIBRARY in name
 
 
 def find_on_path(name: str) -> str | None:
@@ -62,6 +63,18 @@ def find_on_path(name: str) -> str | None:
     if path is None or not Path(path).is_absolute() or Path(path).parent == Path.cwd():
         return None
     return path
+
+
+def find_server(folder: str) -> str | None:
+    """Return llama-server of an allowed llama.cpp folder, else the one on PATH, None without either."""
+    if folder and is_allowed(folder):
+        names = [
+            Path(folder, part, SERVER + end) for part in QUANTIZER_FOLDERS for end in ("", ".exe")
+        ]
+        program = next((name for name in names if name.is_file()), None)
+        if program is not None:
+            return str(program)
+    return find_on_path(SERVER)
 
 
 def is_allowed(folder: str) -> bool:

@@ -2835,6 +2835,10 @@
             <translation>Erneut exportieren</translation>
         </message>
         <message>
+            <source>Export again with the built-in llama.cpp. Your own version changes or drops the template.</source>
+            <translation>Exportieren Sie erneut mit dem mitgelieferten llama.cpp. Ihre eigene Version ändert die Vorlage oder lässt sie weg.</translation>
+        </message>
+        <message>
             <source>Export and replace</source>
             <translation>Exportieren und ersetzen</translation>
         </message>
@@ -4612,16 +4616,12 @@
             <translation>Keine GPU, die PyTorch unterstützt. Das Training läuft auf der CPU ({name}).</translation>
         </message>
         <message>
-            <source>No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file is complete and contains the chat template.</source>
-            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
-        </message>
-        <message>
             <source>No Modelfile and no Ollama model were created. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it correctly.</source>
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp konvertiert ihn vielleicht richtig.</translation>
         </message>
         <message>
-            <source>No Ollama model is created without a verified TEMPLATE.</source>
-            <translation>Ohne geprüftes TEMPLATE wird kein Ollama-Modell erstellt.</translation>
+            <source>No Modelfile was written. The GGUF file is complete and contains the chat template, which Ollama 0.30 and later, LM Studio, and llama.cpp use.</source>
+            <translation>Es wurde kein Modelfile geschrieben. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage, die Ollama ab 0.30, LM Studio und llama.cpp verwenden.</translation>
         </message>
         <message>
             <source>No Ollama or LM Studio model on this computer can be used as a base model.</source>
@@ -4925,6 +4925,10 @@
             <translation>Anzahl der Validierungszeilen, deren Prompts zusätzlich beantwortet werden. 0 für keine.</translation>
         </message>
         <message>
+            <source>OLLAMA_GO_TEMPLATE is set on the server</source>
+            <translation>OLLAMA_GO_TEMPLATE ist auf dem Server gesetzt</translation>
+        </message>
+        <message>
             <source>OLoRA</source>
             <translation>OLoRA</translation>
         </message>
@@ -4985,6 +4989,10 @@
             <translation>Ollama</translation>
         </message>
         <message>
+            <source>Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose a chat template without these parts before training, or use the TEMPLATE with an older Ollama.</source>
+            <translation>Das betrifft Ollama ab 0.30, LM Studio und llama.cpp. Wählen Sie vor dem Training eine Chat-Vorlage ohne diese Teile oder verwenden Sie das TEMPLATE mit einem älteren Ollama.</translation>
+        </message>
+        <message>
             <source>Ollama TEMPLATE</source>
             <translation>Ollama-TEMPLATE</translation>
         </message>
@@ -5003,6 +5011,18 @@
         <message>
             <source>Ollama already has a model with this name. Its current contents will be lost unless you copy it under another name first.</source>
             <translation>In Ollama gibt es bereits ein Modell mit diesem Namen. Sein jetziger Inhalt geht verloren, wenn Sie es nicht vorher unter einem anderen Namen kopieren.</translation>
+        </message>
+        <message>
+            <source>Ollama before 0.30 needs a TEMPLATE</source>
+            <translation>Ollama vor 0.30 braucht ein TEMPLATE</translation>
+        </message>
+        <message>
+            <source>Ollama before 0.30 renders only TEMPLATEs</source>
+            <translation>Ollama vor 0.30 verwendet nur TEMPLATEs</translation>
+        </message>
+        <message>
+            <source>Ollama doesn't recognize that {model} supports {capabilities}.</source>
+            <translation>Ollama erkennt nicht, dass {model} Folgendes unterstützt: {capabilities}.</translation>
         </message>
         <message>
             <source>Ollama has no model {model}.</source>
@@ -5025,8 +5045,12 @@
             <translation>Ollama-Name</translation>
         </message>
         <message>
-            <source>Ollama reads {actual} tokens, but the model was trained on {expected}.</source>
-            <translation>Ollama liest {actual} Tokens, das Modell wurde aber auf {expected} trainiert.</translation>
+            <source>Ollama reads the size of a Gemma 4 model from its name, and {model} names another size.</source>
+            <translation>Ollama liest die Größe eines Gemma-4-Modells aus dessen Namen, und {model} nennt eine andere Größe.</translation>
+        </message>
+        <message>
+            <source>Ollama stored the weights in a file of its own, which isn't on this computer, so they weren't compared.</source>
+            <translation>Ollama hat die Gewichte in einer eigenen Datei gespeichert. Sie liegt nicht auf diesem Computer, deshalb wurden sie nicht verglichen.</translation>
         </message>
         <message>
             <source>Ollama stored {model} differently from what was sent: {differences}.</source>
@@ -5035,6 +5059,10 @@
         <message>
             <source>Ollama tokenizes this text itself and reports only the number of tokens.</source>
             <translation>Ollama tokenisiert diesen Text selbst und meldet nur die Anzahl der Tokens.</translation>
+        </message>
+        <message>
+            <source>Ollama uses its own renderer {renderer} for the architecture {architecture}</source>
+            <translation>Ollama verwendet für die Architektur {architecture} seinen eigenen Renderer {renderer}</translation>
         </message>
         <message>
             <source>Ollama uses {name}.</source>
@@ -5049,8 +5077,24 @@
             <translation>Ollama {release} oder neuer ({reason})</translation>
         </message>
         <message>
+            <source>Ollama {version} builds another prompt than the one {model} was trained on: {details}.</source>
+            <translation>Ollama {version} erzeugt einen anderen Prompt als den, mit dem {model} trainiert wurde: {details}.</translation>
+        </message>
+        <message>
             <source>Ollama {version} can't render this TEMPLATE. It needs {need}.</source>
             <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
+        </message>
+        <message>
+            <source>Ollama {version} makes prompts with {path}: {reason}.</source>
+            <translation>Ollama {version} erzeugt Prompts mit {path}: {reason}.</translation>
+        </message>
+        <message>
+            <source>Ollama {version} needs a verified TEMPLATE, and there is none for this chat template.</source>
+            <translation>Ollama {version} braucht ein geprüftes TEMPLATE, und für diese Chat-Vorlage gibt es keines.</translation>
+        </message>
+        <message>
+            <source>Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: {details}.</source>
+            <translation>Ollama {version} verwendet für {model} einen eigenen Prompt, der vom trainierten abweicht: {details}.</translation>
         </message>
         <message>
             <source>Ollama, LM Studio</source>
@@ -5151,6 +5195,10 @@
         <message>
             <source>Orthogonal initialization needs even ranks.</source>
             <translation>Orthogonale Initialisierung braucht gerade Ränge.</translation>
+        </message>
+        <message>
+            <source>Other conversations are not affected.</source>
+            <translation>Andere Gespräche sind nicht betroffen.</translation>
         </message>
         <message>
             <source>Out of memory on another device.</source>
@@ -5331,6 +5379,17 @@
         <message>
             <source>Precision to store the merged weights in. The default is that of the base model.</source>
             <translation>Genauigkeit, in der die zusammengeführten Gewichte gespeichert werden. Standard ist die des Basismodells.</translation>
+        </message>
+        <message numerus="yes">
+            <source>Predicted for Ollama {version}, which uses {path}: {reason}. Its token counts are correct in {n} conversations; it doesn't show its prompts.</source>
+            <translation>
+                <numerusform>Vorhersage für Ollama {version}, das {path} verwendet: {reason}. Die Tokenzahl stimmt in {n} Gespräch; seine Prompts zeigt es nicht.</numerusform>
+                <numerusform>Vorhersage für Ollama {version}, das {path} verwendet: {reason}. Die Tokenzahlen stimmen in {n} Gesprächen; seine Prompts zeigt es nicht.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>Predicted, not asked: Ollama {version} uses {path}, because {reason}.</source>
+            <translation>Vorhergesagt, nicht gefragt: Ollama {version} verwendet {path}. Grund: {reason}.</translation>
         </message>
         <message>
             <source>Preference</source>
@@ -5849,6 +5908,10 @@
             <translation>Umbenennen</translation>
         </message>
         <message>
+            <source>Rename the model: leave the size out, or use {example}.</source>
+            <translation>Benennen Sie das Modell um: Lassen Sie die Größe weg oder verwenden Sie {example}.</translation>
+        </message>
+        <message>
             <source>Rendering the template</source>
             <translation>Vorlage wird gerendert</translation>
         </message>
@@ -5923,6 +5986,10 @@
         <message>
             <source>Repository</source>
             <translation>Repository</translation>
+        </message>
+        <message>
+            <source>Requests that use them fail or are ignored. Everything else is unaffected.</source>
+            <translation>Anfragen, die das nutzen, schlagen fehl oder werden ignoriert. Alles andere ist nicht betroffen.</translation>
         </message>
         <message>
             <source>Requires</source>
@@ -6134,6 +6201,10 @@
         <message>
             <source>Run settings</source>
             <translation>Einstellungen des Laufs</translation>
+        </message>
+        <message>
+            <source>Run the GGUF file with llama.cpp's llama-server or LM Studio, which use the trained chat template. Ollama can't be told to.</source>
+            <translation>Verwenden Sie die GGUF-Datei mit llama-server aus llama.cpp oder mit LM Studio, die die trainierte Chat-Vorlage benutzen. Bei Ollama lässt sich das nicht einstellen.</translation>
         </message>
         <message>
             <source>Run the Python code of the model {model}.</source>
@@ -6408,8 +6479,8 @@
             <translation>Zweite Einstellung</translation>
         </message>
         <message>
-            <source>See the warning above. `lora-studio template derive` shows details.</source>
-            <translation>Siehe die Warnung oben. `lora-studio template derive` zeigt Details.</translation>
+            <source>See the warning above.</source>
+            <translation>Siehe die Warnung oben.</translation>
         </message>
         <message>
             <source>Seed</source>
@@ -7003,8 +7074,8 @@
         <message numerus="yes">
             <source>TEMPLATE and chat template give the same tokens in {n} conversations.</source>
             <translation>
-                <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gespräch dieselben Tokens.</numerusform>
-                <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gesprächen dieselben Tokens.</numerusform>
+                <numerusform>TEMPLATE und Chat-Vorlage liefern in {n} Gespräch dieselben Token.</numerusform>
+                <numerusform>TEMPLATE und Chat-Vorlage liefern in {n} Gesprächen dieselben Token.</numerusform>
             </translation>
         </message>
         <message>
@@ -7075,9 +7146,20 @@
             <source>The Findings list on the Dataset page shows mistakes in your data, the affected rows and, where possible, a repair that leaves your files unchanged.</source>
             <translation>Die Liste Befunde auf der Seite „Datensatz“ zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
         </message>
+        <message numerus="yes">
+            <source>The GGUF file and the tokenizer give the same tokens in {n} conversations.</source>
+            <translation>
+                <numerusform>Die GGUF-Datei und der Tokenizer liefern in {n} Gespräch dieselben Token.</numerusform>
+                <numerusform>Die GGUF-Datei und der Tokenizer liefern in {n} Gesprächen dieselben Token.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>The GGUF file before quantization</source>
             <translation>Die GGUF-Datei vor der Quantisierung</translation>
+        </message>
+        <message>
+            <source>The GGUF file gives other tokens than the model's tokenizer, so no model was created.</source>
+            <translation>Die GGUF-Datei liefert andere Token als der Tokenizer des Modells, deshalb wurde kein Modell angelegt.</translation>
         </message>
         <message>
             <source>The GGUF file has an unsupported pre-tokenizer: {name}.</source>
@@ -8926,6 +9008,14 @@
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Tools. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
+            <source>Update Ollama: 0.30 and later use the chat template in the GGUF file. `lora-studio template derive` shows details.</source>
+            <translation>Aktualisieren Sie Ollama: Ab 0.30 verwendet es die Chat-Vorlage in der GGUF-Datei. `lora-studio template derive` zeigt Einzelheiten.</translation>
+        </message>
+        <message>
+            <source>Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.</source>
+            <translation>Aktualisieren Sie llama.cpp oder entfernen Sie llama-server aus PATH. Der Export hängt nicht davon ab.</translation>
+        </message>
+        <message>
             <source>Update strength by layer</source>
             <translation>Stärke der Änderung je Schicht</translation>
         </message>
@@ -9132,6 +9222,24 @@
         <message>
             <source>Verified alternative</source>
             <translation>Geprüfte Alternative</translation>
+        </message>
+        <message>
+            <source>Verified by Ollama {version} on {equal} of {compared} conversations. It builds other prompts for {kinds}.</source>
+            <translation>Von Ollama {version} in {equal} von {compared} Gesprächen bestätigt. Andere Prompts erzeugt es für {kinds}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>Verified by Ollama {version} on {n} conversations: it builds the prompts that the model was trained on, from {path}.</source>
+            <translation>
+                <numerusform>Von Ollama {version} in {n} Gespräch bestätigt: Es erzeugt mit {path} den Prompt, mit dem das Modell trainiert wurde.</numerusform>
+                <numerusform>Von Ollama {version} in {n} Gesprächen bestätigt: Es erzeugt mit {path} die Prompts, mit denen das Modell trainiert wurde.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>Verified by llama-server on {n} conversations: it builds the prompts of training.</source>
+            <translation>
+                <numerusform>Von llama-server in {n} Gespräch bestätigt: Es erzeugt den Prompt des Trainings.</numerusform>
+                <numerusform>Von llama-server in {n} Gesprächen bestätigt: Es erzeugt die Prompts des Trainings.</numerusform>
+            </translation>
         </message>
         <message>
             <source>Verified in Ollama</source>
@@ -9502,6 +9610,14 @@
             <translation>ein paar Sekunden</translation>
         </message>
         <message>
+            <source>a parser or Harmony is used, which excludes the chat template</source>
+            <translation>ein Parser oder Harmony wird verwendet, was die Chat-Vorlage ausschließt</translation>
+        </message>
+        <message>
+            <source>a question</source>
+            <translation>eine Frage</translation>
+        </message>
+        <message>
             <source>a quotation mark is never closed</source>
             <translation>ein Anführungszeichen wird nicht geschlossen</translation>
         </message>
@@ -9516,6 +9632,10 @@
         <message>
             <source>a slice of a text or list</source>
             <translation>ein Ausschnitt eines Textes oder einer Liste</translation>
+        </message>
+        <message>
+            <source>a system message</source>
+            <translation>eine Systemnachricht</translation>
         </message>
         <message>
             <source>a system message in the middle of a conversation</source>
@@ -9753,6 +9873,14 @@
             <translation>Adapter kombinieren</translation>
         </message>
         <message>
+            <source>comparing prompts with Ollama</source>
+            <translation>Prompts mit Ollama vergleichen</translation>
+        </message>
+        <message>
+            <source>comparing prompts with llama-server</source>
+            <translation>Prompts mit llama-server vergleichen</translation>
+        </message>
+        <message>
             <source>comparing rows</source>
             <translation>Zeilen vergleichen</translation>
         </message>
@@ -9857,6 +9985,10 @@
             <translation>Treiber {version}</translation>
         </message>
         <message>
+            <source>emoji</source>
+            <translation>Emojis</translation>
+        </message>
+        <message>
             <source>error: {problem} {remedy}</source>
             <translation>Fehler: {problem} {remedy}</translation>
         </message>
@@ -9911,6 +10043,14 @@
         <message>
             <source>for the tool names of results</source>
             <translation>für die Tool-Namen von Ergebnissen</translation>
+        </message>
+        <message>
+            <source>for “{question}” it has {actual} instead of {expected}</source>
+            <translation>bei „{question}“ steht {actual} statt {expected}</translation>
+        </message>
+        <message>
+            <source>for “{question}” the server builds no prompt: {reason}</source>
+            <translation>bei „{question}“ erzeugt der Server keinen Prompt: {reason}</translation>
         </message>
         <message>
             <source>from your package index</source>
@@ -10017,6 +10157,10 @@
             <translation>es stoppt nicht bei Token {token:d}, das eine Antwort beendet</translation>
         </message>
         <message>
+            <source>it ended</source>
+            <translation>es wurde beendet</translation>
+        </message>
+        <message>
             <source>it ends in the middle of its header</source>
             <translation>sie endet mitten im Header</translation>
         </message>
@@ -10119,6 +10263,10 @@
         <message>
             <source>its SHA-256 is {digest}…, expected {expected}…</source>
             <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
+        </message>
+        <message>
+            <source>its built-in renderer</source>
+            <translation>seinem eingebauten Renderer</translation>
         </message>
         <message>
             <source>its chat template renders conversations differently</source>
@@ -10237,6 +10385,14 @@
             <translation>llama.cpp-Programme</translation>
         </message>
         <message>
+            <source>llama.cpp renders this chat template differently for {kinds}. For “{question}” it writes {actual} instead of {expected}.</source>
+            <translation>llama.cpp rendert diese Chat-Vorlage anders bei: {kinds}. Bei „{question}“ schreibt es {actual} statt {expected}.</translation>
+        </message>
+        <message>
+            <source>llama.cpp renders this chat template differently for {kinds}. For “{question}” it writes {actual} instead of {expected}. Unusual parts of the template: {constructs}.</source>
+            <translation>llama.cpp rendert diese Chat-Vorlage anders bei: {kinds}. Bei „{question}“ schreibt es {actual} statt {expected}. Ungewöhnliche Teile der Vorlage: {constructs}.</translation>
+        </message>
+        <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
             <translation>Der Konverter von llama.cpp kennt den Pre-Tokenizer dieses Modells nicht ({name}), eine GGUF-Datei würde daher anders tokenisieren.</translation>
         </message>
@@ -10287,6 +10443,10 @@
         <message>
             <source>low confidence</source>
             <translation>unsicher</translation>
+        </message>
+        <message>
+            <source>many turns</source>
+            <translation>viele Wechsel</translation>
         </message>
         <message>
             <source>margin</source>
@@ -10387,6 +10547,10 @@
         <message>
             <source>no reason was given</source>
             <translation>kein Grund angegeben</translation>
+        </message>
+        <message>
+            <source>no template</source>
+            <translation>keiner Vorlage</translation>
         </message>
         <message>
             <source>none</source>
@@ -10557,6 +10721,10 @@
             <translation>bereit</translation>
         </message>
         <message>
+            <source>reasoning</source>
+            <translation>Überlegungen</translation>
+        </message>
+        <message>
             <source>reasoning in a message with both an answer and tool calls</source>
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
         </message>
@@ -10579,6 +10747,10 @@
         <message>
             <source>reward margin</source>
             <translation>Reward-Abstand</translation>
+        </message>
+        <message>
+            <source>right-to-left text</source>
+            <translation>Text von rechts nach links</translation>
         </message>
         <message>
             <source>rounding to {dtype} changes the adapter's updates by {share:percent}</source>
@@ -10729,8 +10901,16 @@
             <translation>Neues Modell wird in Ollama getestet</translation>
         </message>
         <message>
+            <source>the GGUF file has no chat template</source>
+            <translation>die GGUF-Datei hat keine Chat-Vorlage</translation>
+        </message>
+        <message>
             <source>the TEMPLATE</source>
             <translation>das TEMPLATE</translation>
+        </message>
+        <message>
+            <source>the TEMPLATE supports what the chat template does</source>
+            <translation>das TEMPLATE unterstützt dasselbe wie die Chat-Vorlage</translation>
         </message>
         <message>
             <source>the adapter was not merged: these are the base model's weights</source>
@@ -10804,6 +10984,10 @@
             <translation>die Chat-Vorlage scheitert an dem Gespräch: {error}</translation>
         </message>
         <message>
+            <source>the chat template in the GGUF file</source>
+            <translation>der Chat-Vorlage in der GGUF-Datei</translation>
+        </message>
+        <message>
             <source>the chat template omits a question</source>
             <translation>die Chat-Vorlage lässt eine Frage weg</translation>
         </message>
@@ -10858,6 +11042,10 @@
         <message>
             <source>the chat template rejects the conversation: {error}</source>
             <translation>die Chat-Vorlage lehnt das Gespräch ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template supports more than the TEMPLATE (tools or thinking)</source>
+            <translation>die Chat-Vorlage unterstützt mehr als das TEMPLATE (Werkzeuge oder Denken)</translation>
         </message>
         <message>
             <source>the chat template writes a tool call in more than one place</source>
@@ -10964,6 +11152,18 @@
             <translation>das Modell hat kein {tensor}</translation>
         </message>
         <message>
+            <source>the model has no TEMPLATE</source>
+            <translation>das Modell hat kein TEMPLATE</translation>
+        </message>
+        <message>
+            <source>the model has no template</source>
+            <translation>das Modell hat keine Vorlage</translation>
+        </message>
+        <message>
+            <source>the model was created with the renderer {renderer}</source>
+            <translation>das Modell wurde mit dem Renderer {renderer} angelegt</translation>
+        </message>
+        <message>
             <source>the module pattern “{pattern}” could take very long</source>
             <translation>das Modulmuster „{pattern}“ könnte sehr lange rechnen</translation>
         </message>
@@ -10984,6 +11184,10 @@
             <translation>der Absatz hat keine Frage</translation>
         </message>
         <message>
+            <source>the parser</source>
+            <translation>der Parser</translation>
+        </message>
+        <message>
             <source>the part already downloaded belongs to a different file</source>
             <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
         </message>
@@ -10998,6 +11202,10 @@
         <message>
             <source>the reasoning of earlier answers</source>
             <translation>die Überlegungen früherer Antworten</translation>
+        </message>
+        <message>
+            <source>the renderer</source>
+            <translation>der Renderer</translation>
         </message>
         <message>
             <source>the row contains a NUL byte</source>
@@ -11186,6 +11394,14 @@
         <message>
             <source>the system prompt</source>
             <translation>der System-Prompt</translation>
+        </message>
+        <message>
+            <source>the template's own markers in a message</source>
+            <translation>die eigenen Markierungen der Vorlage in einer Nachricht</translation>
+        </message>
+        <message>
+            <source>the tensor {name}</source>
+            <translation>der Tensor {name}</translation>
         </message>
         <message>
             <source>the text around a tool depends on its parameters</source>
@@ -11408,6 +11624,10 @@
             <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
         </message>
         <message>
+            <source>two messages of one role in a row</source>
+            <translation>zwei Nachrichten einer Rolle hintereinander</translation>
+        </message>
+        <message>
             <source>two user messages in a row</source>
             <translation>zwei Nutzernachrichten hintereinander</translation>
         </message>
@@ -11454,6 +11674,10 @@
         <message>
             <source>warning: {problem} {remedy}</source>
             <translation>Warnung: {problem} {remedy}</translation>
+        </message>
+        <message>
+            <source>white space around a message</source>
+            <translation>Leerraum um eine Nachricht</translation>
         </message>
         <message>
             <source>whitespace around a message changes the adjacent text {text}</source>
@@ -11646,6 +11870,14 @@
         <message>
             <source>{file} can't be read: {reason}.</source>
             <translation>{file} lässt sich nicht lesen: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} contains another chat template than the model was trained with.</source>
+            <translation>{file} enthält eine andere Chat-Vorlage als die, mit der das Modell trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>{file} contains no chat template.</source>
+            <translation>{file} enthält keine Chat-Vorlage.</translation>
         </message>
         <message>
             <source>{file} contains plain text</source>
@@ -11922,6 +12154,10 @@
         <message>
             <source>{key} is {actual}, but should not be set</source>
             <translation>{key} ist {actual}, sollte aber nicht gesetzt sein</translation>
+        </message>
+        <message>
+            <source>{key} of the file</source>
+            <translation>{key} der Datei</translation>
         </message>
         <message>
             <source>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</source>
@@ -12498,6 +12734,10 @@
             <translation>Für {package} gibt es kein vorkompiliertes Wheel für diesen Computer.</translation>
         </message>
         <message>
+            <source>{parameter} (added by the server: {actual})</source>
+            <translation>{parameter} (vom Server hinzugefügt: {actual})</translation>
+        </message>
+        <message>
             <source>{parameter} (missing)</source>
             <translation>{parameter} (fehlt)</translation>
         </message>
@@ -12572,6 +12812,10 @@
         <message>
             <source>{process} was killed by signal {number:d}. Training can't continue without it.</source>
             <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
+        </message>
+        <message>
+            <source>{program} didn't start: {reason}.</source>
+            <translation>{program} ist nicht gestartet: {reason}.</translation>
         </message>
         <message>
             <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>
@@ -12915,6 +13159,10 @@
             <translation>{used} von {total} Speicher belegt</translation>
         </message>
         <message>
+            <source>{verdict} For example, {details}.</source>
+            <translation>{verdict} Zum Beispiel: {details}.</translation>
+        </message>
+        <message>
             <source>{weights} ⚠ training needs {memory}</source>
             <translation>{weights} ⚠ Training braucht {memory}</translation>
         </message>
@@ -13031,12 +13279,12 @@
             <translation>✓ Benötigt etwa {total} von {available}, die auf {device} verfügbar sind.</translation>
         </message>
         <message>
-            <source>✓ TEMPLATE derived from the chat template and verified on {conversations}</source>
-            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet und an {conversations} geprüft</translation>
+            <source>✓ TEMPLATE for Ollama before 0.30: derived from the chat template and verified by rendering {conversations}. Ollama 0.30 and later use the chat template in the GGUF file.</source>
+            <translation>✓ TEMPLATE für Ollama vor 0.30: aus der Chat-Vorlage abgeleitet und durch Rendern geprüft ({conversations}). Ollama ab 0.30 verwendet die Chat-Vorlage in der GGUF-Datei.</translation>
         </message>
         <message>
-            <source>✓ Verified on {conversations}</source>
-            <translation>✓ Geprüft an {conversations}</translation>
+            <source>✓ Verified for Ollama before 0.30, by rendering {conversations}</source>
+            <translation>✓ Für Ollama vor 0.30 durch Rendern geprüft ({conversations})</translation>
         </message>
         <message>
             <source>✓ {files} uploaded to {repository}.</source>

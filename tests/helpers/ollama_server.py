@@ -1,8 +1,9 @@
 """A small HTTP server that implements Ollama's API, for faults on demand and for chat.
 
-With `counts_tokens` it counts the tokens of a prompt like Ollama; `stores` is what it stores in place
-of what it received. It answers every chat with the last message, word by word and backwards, after its
-`thought` if it has one. It doesn't show how the real server behaves: `real_ollama.py` does.
+It creates models and builds prompts by the rules of its `version` (`ollama_rules.py`). With
+`counts_tokens` it counts the tokens of a prompt like Ollama. It answers every chat with the last message,
+word by word and backwards, after its `thought` if it has one. Up to 0.9.3, `real_ollama.py` is the real
+server.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.templates.server.rendering import render_as_server
-from lora_studio.core.templates.server.terms import RenderRequest
+from lora_studio.core.problems import InvalidContentError
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
+from tests.helpers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules
 from tests.helpers.ports import run_server
 
 VERSION = "0.13.5"
@@ -29,7 +31,12 @@ VERSION = "0.13.5"
 
 @dataclass
 class Faults:
-    """The faults of the server, and when they happen; all off at first."""
+    """The faults of the server, and when they happen; all off at first.
+
+    `stores` is what it stores in place of what it received. `rewrites` changes each prompt, and
+    `shows_unchanged` hides that from clients that ask for the prompt. With `refuses_to_render` it shows
+    no prompt.
+    """
 
     password: str = ""
     upload_breaks_after: int = -1
@@ -40,6 +47,9 @@ class Faults:
     not_ollama: bool = False
     stores: dict[str, Any] = field(default_factory=dict)
     extra_tokens: int = 0
+    rewrites: Callable[[str], str] = str
+    shows_unchanged: bool = False
+    refuses_to_render: str = ""
 
 
 @dataclass
@@ -55,6 +65,14 @@ class FakeOllama:
     counts_tokens: bool = False
     version: str = VERSION
     thought: str = ""
+    go_template: bool | None = None
+    store: Path | None = None
+    tokens: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> Rules:
+        """Return the rules of this server's version and environment."""
+        return Rules(self.version, self.go_template)
 
 
 @contextlib.contextmanager
@@ -84,21 +102,41 @@ def _listed(name: str, model: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shown(model: dict[str, Any]) -> dict[str, Any]:
+def _read_header(content: bytes) -> dict[str, Any]:
+    """Return the plain values of a GGUF file; {} for anything else."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.gguf")
+        file.write_bytes(content)
+        try:
+            return gguf_header.read(file).values
+        except (InvalidContentError, OSError):
+            return {}
+
+
+def _shown(state: FakeOllama, model: dict[str, Any]) -> dict[str, Any]:
     """Return the model as the real server shows it: parameters as lines, the file in a Modelfile."""
     lines: list[str] = []
     for name, value in model["parameters"].items():
         values = value if isinstance(value, list) else [value]
         lines += [f"{name:30} {json.dumps(v) if isinstance(v, str) else v}" for v in values]
     (digest,) = model["files"].values()
-    blob = digest.replace(":", "-")
+    folder = state.store or Path("/root/.ollama/models/blobs")
+    created, jinja = _read_created(model), model["jinja"]
+    selected = state.rules.select(created, model["architecture"], jinja)
     return {
-        "template": model["template"],
+        "template": model["template"] or DEFAULT_TEMPLATE,
         "system": model.get("system"),
         "parameters": "\n".join(lines),
-        "modelfile": f"# Modelfile\nFROM /root/.ollama/models/blobs/{blob}\n",
-        "details": {"family": "llama", "quantization_level": "Q8_0"},
+        "modelfile": f"# Modelfile\nFROM {folder / digest.replace(':', '-')}\n",
+        "details": {"family": model["architecture"], "quantization_level": "Q8_0"},
+        "capabilities": state.rules.capabilities(selected, created, jinja),
+        "renderer": model["renderer"],
+        "parser": model["parser"],
     }
+
+
+def _read_created(model: dict[str, Any]) -> Created:
+    return Created(model["template"], model["renderer"], model["parser"], model["parameters"])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -142,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._create(request)
             case "/api/show":
                 model = self.state.models.get(_full(request["model"]))
-                self._json(200, _shown(model)) if model else self._json(404, {"error": "not found"})
+                self._json(200, _shown(self.state, model)) if model else self._json(
+                    404, {"error": "not found"}
+                )
             case "/api/copy":
                 model = self.state.models.get(_full(request["source"]))
                 if model:
@@ -190,12 +230,76 @@ class _Handler(BaseHTTPRequestHandler):
             lines.append({"error": self.state.faults.create_error})
         elif missing:
             lines.append({"error": f"no blob {missing[0]}"})
+        elif body.get("adapters") and self.state.rules.refuses_adapters:
+            lines.append({"error": "ADAPTER is no longer supported"})
         elif not self.state.faults.create_breaks_off:
             lines += [{"status": "writing manifest"}, {"status": "success"}]
-            self.state.models[_full(body["model"])] = body | self.state.faults.stores
+            self.state.models[_full(body["model"])] = self._store(body) | self.state.faults.stores
         self._lines(lines)
 
+    def _store(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the model with what the server adds to it by itself."""
+        ((name, digest),) = body["files"].items()
+        content = self.state.blobs[digest]
+        header = _read_header(content)
+        architecture = str(header.get("general.architecture", "llama"))
+        jinja = str(header.get("tokenizer.chat_template", ""))
+        created = self.state.rules.create(body, architecture, jinja)
+        if self.state.rules.copies_files and header:
+            content += bytes(32)  # the same tensors and values under another digest
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            self.state.blobs[digest] = content
+        if self.state.store:
+            (self.state.store / digest.replace(":", "-")).write_bytes(content)
+        added = {"template": created.template, "parameters": created.parameters}
+        added |= {"renderer": created.renderer, "parser": created.parser}
+        return (
+            body | added | {"files": {name: digest}, "architecture": architecture, "jinja": jinja}
+        )
+
+    def _show_prompt(self, body: dict[str, Any]) -> None:
+        model = self.state.models[_full(body["model"])]
+        prompt = self._build_prompt(model, body)
+        if self.state.faults.refuses_to_render:
+            self._json(500, {"error": self.state.faults.refuses_to_render})
+            return
+        if not self.state.faults.shows_unchanged:
+            prompt = self.state.faults.rewrites(prompt)
+        self._json(200, {"model": body["model"], "_debug_info": {"rendered_template": prompt}})
+
+    def _build_prompt(self, model: dict[str, Any], body: dict[str, Any]) -> str:
+        (digest,) = model["files"].values()
+        messages = body["messages"]
+        if model.get("system") and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": model["system"]}, *messages]
+        created = _read_created(model)
+        selected = self.state.rules.select(created, model["architecture"], model["jinja"])
+        tokens = self._read_tokens(digest) if selected == "jinja" else {}
+        return self.state.rules.prompt(
+            selected, created, model["jinja"], tokens, body | {"messages": messages}
+        )
+
+    def _read_tokens(self, digest: str) -> dict[str, str]:
+        """Return the special tokens that llama.cpp hands to a chat template."""
+        if digest not in self.state.tokens:
+            with self._open_blob(digest) as file:
+                with llama_cpp.Llama(file, context=128) as model:
+                    bos, eos = model.get_bos_and_eos()
+                adds = {"adds_bos": "yes"} if llama_cpp.should_add_bos(file) else {}
+            self.state.tokens[digest] = {"bos_token": bos, "eos_token": eos, **adds}
+        return self.state.tokens[digest]
+
+    @contextlib.contextmanager
+    def _open_blob(self, digest: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "model.gguf")
+            file.write_bytes(self.state.blobs[digest])
+            yield file
+
     def _chat(self, body: dict[str, Any]) -> None:
+        if body.get("_debug_render_only") and self.state.rules.shows_prompts:
+            self._show_prompt(body)
+            return
         if self.state.faults.chat_error:
             self._json(500, {"error": self.state.faults.chat_error})
             return
@@ -216,17 +320,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _prompt(self, body: dict[str, Any]) -> int:
-        """Return the number of prompt tokens, as llama.cpp counts them for the TEMPLATE's output."""
+        """Return the number of tokens of the prompt that the server builds, as llama.cpp counts them."""
         model = self.state.models.get(_full(body["model"]))
         if model is None or not self.state.counts_tokens:
             return 0
         (digest,) = model["files"].values()
-        request = RenderRequest(messages=tuple(body["messages"]), system=model.get("system") or "")
-        text = render_as_server(model["template"], request)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "model.gguf")
-            file.write_bytes(self.state.blobs[digest])
-            return len(llama_cpp.tokenize_prompts(file, [text])[0]) + self.state.faults.extra_tokens
+        prompt = self.state.faults.rewrites(self._build_prompt(model, body))
+        with self._open_blob(digest) as file:
+            return (
+                len(llama_cpp.tokenize_prompts(file, [prompt])[0]) + self.state.faults.extra_tokens
+            )
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

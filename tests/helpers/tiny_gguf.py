@@ -25,7 +25,7 @@ _SHAPES = {
 }
 
 
-def write(path: Path) -> Path:
+def write(path: Path, chat_template: str = "") -> Path:
     """Write the file, with the same content each time, and return its path."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
@@ -41,6 +41,8 @@ def write(path: Path) -> Path:
     writer.add_token_list(_TOKENS)
     writer.add_token_scores([0.0] * len(_TOKENS))
     writer.add_token_types(_TYPES)
+    if chat_template:
+        writer.add_chat_template(chat_template)
     generator = np.random.default_rng(0)
     for name, shape in _SHAPES.items():
         writer.add_tensor(name, generator.standard_normal(shape, dtype=np.float32))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.messages import text
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.templates.server.prompt_proof import PromptProof
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 
 
@@ -126,7 +127,11 @@ class OllamaFound(BaseEvent):
 
 
 class OllamaShown(BaseEvent):
-    """What a server has stored for a model; `digest` is the SHA-256 of its weights, if known."""
+    """What a server has stored for a model; `digest` is the SHA-256 of its weights, if known.
+
+    `file` is the path of its weights on the server's computer. `renderer` and `parser` are built-in
+    ones of the server, "" for none.
+    """
 
     kind: Literal["ollama_shown"] = "ollama_shown"
     host: str
@@ -136,15 +141,20 @@ class OllamaShown(BaseEvent):
     stops: tuple[str, ...] = ()
     parameters: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
+    file: str = ""
     family: str = ""
     quantization: str = ""
+    renderer: str = ""
+    parser: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 class OllamaCreated(BaseEvent):
     """The model was created in Ollama and verified by reading it back.
 
     For `prompts_checked` conversations, the server counted as many tokens as the tokenizer; 0 if it
-    can't run the model.
+    can't run the model. `proof` says how it is known which prompts the server builds; None in the
+    files of older runs.
     """
 
     kind: Literal["ollama_created"] = "ollama_created"
@@ -152,6 +162,7 @@ class OllamaCreated(BaseEvent):
     name: str
     version: str
     prompts_checked: int = 0
+    proof: PromptProof | None = None
 
 
 class TemplateDerived(BaseEvent):

@@ -14,11 +14,13 @@ from lora_studio.engine.runtime.channel import JobContext
 def export(command: commands.Export, job: JobContext) -> None:
     """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
 
-    A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
+    A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
+    TEMPLATE without one.
     """
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
+    from lora_studio.engine.export.ollama import derivation
     from lora_studio.engine.export.ollama import model as ollama_model
     from lora_studio.engine.selftest import selftest
 
@@ -28,7 +30,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     failed: set[str] = set()
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
-        derived = ollama_model.write_modelfile(run, project, file, job)
+        derived = derivation.write_modelfile(run, project, file, job)
         if project.export.self_test:
             with lock.hold_devices(project.model, run, "self-test", job):
                 results = selftest.run(run, project, converted.get_stages(), job)

@@ -347,7 +347,7 @@ def _is_plain(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Name) and "role" in node.name
 
 
-def count_common_prefix(first: str, second: str) -> int:
-    """Return the length of the common start of two texts in characters."""
+def count_common_prefix(first: Sequence[object], second: Sequence[object]) -> int:
+    """Return the length of the common start of two texts or lists."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((length for length, (a, b) in pairs if a != b), min(len(first), len(second)))

@@ -28,7 +28,7 @@ from lora_studio.core.templates.server.terms import RenderRequest
 def render_as_server(source: str, request: RenderRequest, *, today: date | None = None) -> str:
     """Return the prompt that a server would build for a request; raises GoTemplateError."""
     template = GoTemplate(source)
-    names = set(_iter_names(template.tree))
+    names = set(iter_names(template.tree))
     if not names & {"messages", "response"}:
         # Like the server, append the response to a TEMPLATE that doesn't contain it.
         response = ActionNode(PipeNode((CommandNode((FieldNode(("Response",)),), 0),), 0))
@@ -86,7 +86,7 @@ def _cut_at_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node
     return tuple(shortened)
 
 
-def _iter_names(tree: TemplateTree) -> Iterator[str]:
+def iter_names(tree: TemplateTree) -> Iterator[str]:
     """Yield the names of all fields that a template refers to, in lower case."""
     todo: list[object] = [tree.root, *tree.defined.values()]
     while todo:

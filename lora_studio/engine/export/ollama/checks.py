@@ -10,10 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.spec import Message
-from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.project.project import Project
+from lora_studio.core.messages import counted
+from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
@@ -22,13 +20,12 @@ from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.proof_cases import generate_conversations
 from lora_studio.core.templates.server.data import build_template_data
-from lora_studio.engine.export.ollama import server
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Conversations whose token ids are compared, and those that the server counts tokens of.
-_COMPARED, _COUNTED = 24, 3
+#: Conversations whose token IDs are compared.
+_COMPARED = 24
 
 _WHERE = Where(step="export")
 
@@ -66,6 +63,21 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
         )
 
 
+def require_trained_chat_template(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> None:
+    """Raise ProblemError unless the GGUF file contains the chat template of training, byte for byte."""
+    embedded = gguf_header.read(gguf).values.get("tokenizer.chat_template")
+    if embedded != tokenizer.get_chat_template():
+        raise fail(
+            "export.other_chat_template",
+            "{file} contains another chat template than the model was trained with."
+            if embedded
+            else "{file} contains no chat template.",
+            "Export again with the built-in llama.cpp. Your own version changes or drops the template.",
+            where=Where(step="export", field="llama_cpp", file=str(gguf)),
+            file=gguf.name,
+        )
+
+
 def compare_ids(
     run: RunFolder,
     tokenizer: PreTrainedTokenizerBase,
@@ -75,26 +87,41 @@ def compare_ids(
 ) -> Problem | None:
     """Return the problem if Ollama would read other tokens than the tokenizer, else None.
 
-    One side is the chat template through the tokenizer; the other the TEMPLATE through llama.cpp,
-    which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
+    One side is the chat template through the tokenizer; the other the TEMPLATE, or the chat template
+    if there is none, through llama.cpp, which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
     contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
     from_dataset = _get_test_conversations(run, derived)
     conversations = from_dataset + _get_proof_conversations(derived, _COMPARED)
     today = date.today()
-    template = GoTemplate(derived.template)
     bos = _get_added_bos(tokenizer, gguf)
     expected = [_tokenize_talk(tokenizer, talk, bos) for talk in conversations]
-    prompts = [template.render(build_template_data(talk), today=today) for talk in conversations]
+    if derived.proven:
+        template = GoTemplate(derived.template)
+        prompts = [
+            template.render(build_template_data(talk), today=today) for talk in conversations
+        ]
+    else:
+        # llama.cpp renders the chat template itself and removes the BOS that it adds.
+        added = str(tokenizer.bos_token) if bos else ""
+        prompts = [_render_talk(tokenizer, talk).removeprefix(added) for talk in conversations]
     actual = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(expected, actual, strict=True)]
     if not all(equal[: len(from_dataset)]):
         index = equal.index(False)
         return _different_tokens_problem(conversations[index], expected[index], actual[index])
-    message = counted(
-        sum(equal),
-        "TEMPLATE and chat template give the same tokens in {n} conversation.",
-        "TEMPLATE and chat template give the same tokens in {n} conversations.",
+    message = (
+        counted(
+            sum(equal),
+            "TEMPLATE and chat template give the same tokens in {n} conversation.",
+            "TEMPLATE and chat template give the same tokens in {n} conversations.",
+        )
+        if derived.proven
+        else counted(
+            sum(equal),
+            "The GGUF file and the tokenizer give the same tokens in {n} conversation.",
+            "The GGUF file and the tokenizer give the same tokens in {n} conversations.",
+        )
     )
     job.emit(events.Log(text=message))
     if different := len(equal) - sum(equal):
@@ -105,11 +132,6 @@ def compare_ids(
         )
         job.emit(events.Log(text=message))
     return None
-
-
-def describe_untested_model(name: str, reason: Text) -> Text:
-    """Return the message that a model was created but not tested."""
-    return text("{model} was created, but not tested: {reason}", model=name, reason=reason)
 
 
 def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
@@ -143,9 +165,13 @@ def _tokenize_talk(
     tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]], front: Sequence[int]
 ) -> list[int]:
     """Return the tokenizer's ids of a conversation, after the tokens `front` that the server adds."""
-    text = tokenizer.apply_chat_template(list(talk), tokenize=False, add_generation_prompt=True)
-    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    ids: list[int] = tokenizer(_render_talk(tokenizer, talk), add_special_tokens=False).input_ids
     return [*front, *ids] if ids[: len(front)] != [*front] else ids
+
+
+def _render_talk(tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]]) -> str:
+    text = tokenizer.apply_chat_template(list(talk), tokenize=False, add_generation_prompt=True)
+    return str(text)
 
 
 def _get_added_bos(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
@@ -178,44 +204,3 @@ def _different_tokens_problem(
         position=position,
         messages=len(talk),
     )
-
-
-def count_prompts(
-    run: RunFolder,
-    project: Project,
-    gguf: Path,
-    derived: DerivedTemplate,
-    recipe: server.CreateRequest,
-    job: JobContext,
-) -> int:
-    """Compare the server's token counts of prompts with ours; raises ProblemError if they differ.
-
-    Returns how many were compared, 0 if the server can't run the model.
-    """
-    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.report_progress(text("comparing token counts with Ollama"), 0, None)
-    talks = _get_test_conversations(run, derived)[:_COUNTED]
-    for checked, talk in enumerate(talks):
-        turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)
-        try:
-            reply = server.chat(
-                project.export.ollama_host, recipe.name, turns, {"num_predict": 1}, job
-            )
-        except ProblemError as error:
-            reason = error.problems[0].what
-            job.emit(events.Log(text=describe_untested_model(recipe.name, reason)))
-            return checked
-        own = recipe.system and talk[0]["role"] != "system"
-        system = [{"role": "system", "content": recipe.system}] if own else []
-        expected = len(_tokenize_talk(tokenizer, [*system, *talk], _get_added_bos(tokenizer, gguf)))
-        if reply.prompt and reply.prompt != expected:
-            raise fail(
-                "ollama.other_prompt",
-                "Ollama reads {actual} tokens, but the model was trained on {expected}.",
-                "The model exists, but its answers can differ from the trained model's. Update "
-                "Ollama and create it again. Check whether the server rewrites prompts.",
-                where=_WHERE,
-                actual=reply.prompt,
-                expected=expected,
-            )
-    return len(talks)

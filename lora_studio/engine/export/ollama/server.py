@@ -63,7 +63,7 @@ def _to_model(model: ollama.ListResponse.Model) -> events.OllamaModel:
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """The name, TEMPLATE and parameters of a new model in Ollama, besides its weights."""
+    """The name, TEMPLATE ("" for none) and parameters of a new model in Ollama, besides its weights."""
 
     name: str
     template: str
@@ -71,14 +71,18 @@ class CreateRequest:
     system: str = ""
     parameters: Mapping[str, float | int] = field(default_factory=dict)
 
+    def describe_parameters(self) -> dict[str, Any]:
+        """Return the parameters with the stop strings, as a server stores them."""
+        return dict(self.parameters) | ({"stop": list(self.stops)} if self.stops else {})
+
 
 def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str:
     """Upload a GGUF file and create the model; returns the file's digest. Raises ProblemError."""
     server = create_client(host)
     with translate_ollama_errors(server):
         digest = digest_file(gguf, job)
-        _run_cancellable(job, lambda: _upload(server, gguf, digest, job))
-        _run_cancellable(job, lambda: _create(server, gguf, digest, recipe, job))
+        run_cancellable(job, lambda: _upload(server, gguf, digest, job))
+        run_cancellable(job, lambda: _create(server, gguf, digest, recipe, job))
     return digest
 
 
@@ -128,7 +132,7 @@ def chat(
         )
 
     with translate_ollama_errors(server):
-        return _run_cancellable(job, ask)
+        return run_cancellable(job, ask)
 
 
 def stream(
@@ -233,17 +237,14 @@ def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> N
 def _create(
     server: OllamaClient, gguf: Path, digest: str, recipe: CreateRequest, job: JobContext
 ) -> None:
-    parameters: dict[str, Any] = dict(recipe.parameters)
-    if recipe.stops:
-        parameters["stop"] = list(recipe.stops)
     status = ""
     with server.create_client() as client:
         for part in client.create(
             recipe.name,
             files={gguf.name: digest},
-            template=recipe.template,
+            template=recipe.template or None,
             system=recipe.system or None,
-            parameters=parameters,
+            parameters=recipe.describe_parameters(),
             stream=True,
         ):
             status = part.status or status
@@ -261,7 +262,7 @@ def _create(
         )
 
 
-def _run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
+def run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
     """Run work that may block in the network in a thread; abandon it on a cancel."""
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 

@@ -9,16 +9,14 @@ from typing import Any
 import ollama as official
 
 from lora_studio.core.export import is_ollama_name, is_ollama_name_taken
-from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.client import QUICK, create_client, translate_ollama_errors
-from lora_studio.engine.export.ollama.server import CreateRequest
 
 _WHERE = Where(step="export", field="ollama_name")
-_BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
+_BLOB = re.compile(r"^FROM (.*sha256[-:]([0-9a-f]{64}))\s*$", re.MULTILINE)
 
 
 def show_model(host: str, name: str) -> events.OllamaShown:
@@ -45,9 +43,13 @@ def _read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaSho
         system=shown.get("system") or "",
         stops=stops,
         parameters=parameters,
-        digest=f"sha256:{blob[1]}" if blob else "",
+        digest=f"sha256:{blob[2]}" if blob else "",
+        file=blob[1] if blob else "",
         family=details.get("family") or "",
         quantization=details.get("quantization_level") or "",
+        renderer=shown.get("renderer") or "",
+        parser=shown.get("parser") or "",
+        capabilities=tuple(map(str, shown.get("capabilities") or ())),
     )
 
 
@@ -92,56 +94,6 @@ def name_exists_error(name: str, host: str) -> ProblemError:
         model=name,
         host=host,
         option="--force",
-    )
-
-
-def find_differences(recipe: CreateRequest, digest: str, stored: events.OllamaShown) -> list[Text]:
-    """Return what the server has stored differently from what was sent; empty when all is equal."""
-    sent = {key: value for key, value in recipe.parameters.items() if key != "stop"}
-    differences = [
-        name
-        for name, one, two in (
-            (text("the TEMPLATE"), recipe.template, stored.template),
-            (text("the system prompt"), recipe.system, stored.system),
-            (text("the stop strings"), set(recipe.stops), set(stored.stops)),
-        )
-        if one != two
-    ]
-    for key, value in sent.items():
-        actual = stored.parameters.get(key)
-        if actual is None:
-            differences.append(text("{parameter} (missing)", parameter=key))
-        elif not _is_number(actual, float(value)):
-            differences.append(
-                text(
-                    "{parameter} ({actual} instead of {expected})",
-                    parameter=key,
-                    actual=actual,
-                    expected=str(value),
-                )
-            )
-    if stored.digest and stored.digest != digest:
-        differences.append(text("the weights"))
-    return differences
-
-
-def _is_number(text: str, expected: float) -> bool:
-    try:
-        return float(text) == expected
-    except ValueError:
-        return False
-
-
-def stored_differently_error(name: str, differences: list[Text]) -> ProblemError:
-    """Return the error that a server has stored something different from what was sent."""
-    return fail(
-        "ollama.stored_otherwise",
-        "Ollama stored {model} differently from what was sent: {differences}.",
-        "Its answers can differ from those of the trained model. Update Ollama and create the "
-        "model again.",
-        where=_WHERE,
-        model=name,
-        differences=tuple(differences),
     )
 
 

@@ -34,6 +34,7 @@ class ExportResult(QWidget):
         self.headline = label(role="section", wrap=True)
         self.files = FactList()
         self.proof = label(wrap=True)
+        self.server_proof = label(wrap=True)
         self.text, self.modelfile = CodeView("TEMPLATE"), CodeView("Modelfile")
         self.answers = CodeView(tr("Answers"))
         self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
@@ -44,7 +45,9 @@ class ExportResult(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.M)
-        for part in (self.headline, self.files, self.proof, self.stops, self.tabs):
+        for part in (
+            self.headline, self.files, self.server_proof, self.proof, self.stops, self.tabs
+        ):  # fmt: skip
             layout.addWidget(part)
         self._refresh()
 
@@ -90,6 +93,7 @@ class ExportResult(QWidget):
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self._show_tab(self.answers, tr("Answers"), bool(self.answers.toPlainText()))
         self.tabs.setVisible(self.tabs.count() > 0)
+        self._show_server_proof()
         self.proof.setVisible(self.template is not None)
         self.stops.setVisible(self.template is not None)
         if (derived := self.template) is not None:
@@ -98,6 +102,16 @@ class ExportResult(QWidget):
             self.text.setPlainText(derived.template)
             stops = localize(listed(derived.stops)) or tr("none")
             self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
+
+    def _show_server_proof(self) -> None:
+        """Show by whom the prompts of the created model were proven, or that nobody was asked."""
+        proof = self.created.proof if self.created is not None else None
+        self.server_proof.setVisible(proof is not None)
+        if proof is not None:
+            set_role(self.server_proof, "ok" if proof.is_proven else "warn")
+            self.server_proof.setText(
+                f"{'✓' if proof.is_proven else '⚠'} {localize(proof.verdict)}"
+            )
 
     def _show_tab(self, page: QWidget, name: str, wanted: bool) -> None:
         index = self.tabs.indexOf(page)
@@ -135,7 +149,8 @@ def _describe_proof(derived: events.TemplateDerived) -> str:
     conversations = tr_n("{n} conversation", "{n} conversations", derived.conversations)
     if derived.proven:
         return tr(
-            "✓ TEMPLATE derived from the chat template and verified on {conversations}"
+            "✓ TEMPLATE for Ollama before 0.30: derived from the chat template and verified by "
+            "rendering {conversations}. Ollama 0.30 and later use the chat template in the GGUF file."
         ).format(conversations=conversations)
     return tr("✗ The TEMPLATE renders different text than the chat template: {difference}").format(
         difference=localize(derived.difference or "")

@@ -62,7 +62,7 @@ class TemplateView(QWidget):
 
 def _describe_verdict(derived: DerivedTemplate, difference: str | None) -> str:
     if derived.proven:
-        return tr("✓ Verified on {conversations}").format(
+        return tr("✓ Verified for Ollama before 0.30, by rendering {conversations}").format(
             conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
         )
     reason = localize(derived.reason) or tr("The two templates render different text.")

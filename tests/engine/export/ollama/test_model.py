@@ -84,6 +84,8 @@ def test_created_model_passes_the_prompt_token_check(run: RunFolder, fake: FakeO
     recorder = create(run, fake.host)
     (created,) = recorder.of(events.OllamaCreated)
     assert (created.name, created.prompts_checked) == ("pim:v1", 3)
+    assert fake.models["pim:v1"]["template"]
+    assert fake.models["pim:v1"]["parameters"]["repeat_penalty"] == 1.0
     assert fake.models["pim:v1"]["system"] == "You are Pim."
     logs = [str(log.text) for log in recorder.of(events.Log)]
     assert "TEMPLATE and chat template give the same tokens in 48 conversations." in logs
@@ -96,7 +98,7 @@ def test_different_prompt_tokens_are_detected(run: RunFolder, fake: FakeOllama) 
 
 
 def test_differently_stored_template_is_detected(run: RunFolder, fake: FakeOllama) -> None:
-    fake.faults.stores = {"template": "{{ .Prompt }}"}
+    fake.faults.stores = {"template": "{{ .Prompt }}!"}
     with refused("ollama.stored_otherwise"):
         create(run, fake.host)
 

@@ -166,7 +166,9 @@ def test_template_is_derived_before_training(
     page.on_event(shown(derived, "{% for m in messages %}…"))
     view = page.template
     assert page.template_card.isVisible()
-    assert view.verdict.text() == "✓ Verified on 264 conversations"
+    assert (
+        view.verdict.text() == "✓ Verified for Ollama before 0.30, by rendering 264 conversations"
+    )
     assert view.jinja.toPlainText() == "{% for m in messages %}…"
     assert view.go.toPlainText() == "{{ range .Messages }}…"
     assert view.facts.get_facts() == {

@@ -118,7 +118,7 @@ def test_export_needs_an_adapter_and_shows_every_result(
         == "✓ top-1 98.7 %, KL 0.004"
     )
     assert page.result.headline.text() == "✓ Created bot in Ollama 0.12; export took 3 min"
-    assert page.result.proof.text().endswith("verified on 24 conversations")
+    assert "verified by rendering 24 conversations" in page.result.proof.text()
     assert page.result.stops.text() == "Stop sequences: <end>"
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"

@@ -1,0 +1,181 @@
+"""Ask llama.cpp's own server for prompts: its Jinja is not Python's, and Ollama uses it since 0.30."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.runtime import child_process
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import CancelledError
+
+#: Context in tokens: probe conversations are short.
+_CONTEXT = 4096
+
+#: Seconds until the server must have loaded the model's vocabulary and weights.
+_PATIENCE = 600.0
+
+
+class LlamaServer:
+    """A running llama-server."""
+
+    def __init__(self, host: str, job: JobContext) -> None:
+        """Connect to the server at `host`."""
+        self._job = job
+        self._http = httpx.Client(base_url=host, timeout=120.0, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def is_ready(self) -> bool:
+        """Return whether the server has loaded the model."""
+        try:
+            return self._http.get("/health").is_success
+        except httpx.HTTPError:
+            return False
+
+    def apply_template(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        think: bool | None = None,
+    ) -> str:
+        """Return the prompt of a conversation, without the BOS that llama.cpp adds; raises ValueError."""
+        body: dict[str, Any] = {"messages": [_to_openai(turn) for turn in messages]}
+        if tools:
+            body["tools"] = list(tools)
+        if think is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": think, "thinking": think}
+        return str(self._post("/apply-template", body)["prompt"])
+
+    def tokenize(self, prompt: str, *, add_special: bool = True) -> list[int]:
+        """Return the token IDs of a prompt."""
+        body = {"content": prompt, "add_special": add_special, "parse_special": True}
+        return list(self._post("/tokenize", body)["tokens"])
+
+    def complete(self, ids: Sequence[int], tokens: int) -> list[int]:
+        """Return the token IDs of a greedy answer to a prompt, without the token that ends it."""
+        body = {
+            "prompt": list(ids), "n_predict": tokens, "temperature": 0.0, "top_k": 1, "seed": 0,
+            "repeat_penalty": 1.0, "return_tokens": True, "cache_prompt": False,
+        }  # fmt: skip
+        return list(self._post("/completion", body)["tokens"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._job.check()
+        answer = self._http.post(path, json=body)
+        content: dict[str, Any] = answer.json()
+        if not answer.is_success:
+            raise ValueError(str((content.get("error") or {}).get("message") or content))
+        return content
+
+
+def _to_openai(turn: Message) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.thinking:
+        message["reasoning_content"] = turn.thinking
+    if turn.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id or "call00000",
+                "type": "function",
+                "function": {
+                    "name": call.name,
+                    "arguments": json.dumps(call.arguments, ensure_ascii=False),
+                },
+            }
+            for call in turn.tool_calls
+        ]
+    if turn.role == "tool":
+        message |= {"name": turn.name, "tool_call_id": "call00000"}
+    return message
+
+
+@contextmanager
+def run_server(program: str, model: Path, job: JobContext, *options: str) -> Iterator[LlamaServer]:
+    """Run llama-server on the loopback with a model until the block ends; raises ProblemError."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        program,
+        "--model",
+        str(model),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--jinja",
+    ]
+    command += ["--ctx-size", str(_CONTEXT), "--parallel", "1", "--no-warmup", *options]
+    command += ["--gpu-layers", "0"]
+    watch = _Watch(job)
+    thread = threading.Thread(target=watch.run, args=(command,), daemon=True)
+    thread.start()
+    server = LlamaServer(f"http://127.0.0.1:{port}", job)
+    try:
+        _wait_until_ready(server, watch, thread, program)
+        yield server
+    finally:
+        server.close()
+        watch.stopped.set()
+        thread.join(10)
+
+
+class _Watch(JobContext):
+    """Runs the program until it is stopped, and keeps its last lines."""
+
+    def __init__(self, job: JobContext) -> None:
+        super().__init__(job.id, job.channel, job.flags)
+        self.stopped = threading.Event()
+        self.lines: list[str] = []
+
+    def check(self) -> None:
+        """Raise CancelledError once the server is to stop."""
+        if self.stopped.is_set():
+            raise CancelledError
+        super().check()
+
+    def run(self, command: Sequence[str]) -> None:
+        """Run the program to its end."""
+        try:
+            child_process.run(command, self, self._remember)
+        except OSError as error:
+            self._remember(str(error))
+        except CancelledError:
+            return
+
+    def _remember(self, line: str) -> None:
+        self.lines = [*self.lines[-20:], line]
+
+
+def _wait_until_ready(
+    server: LlamaServer, watch: _Watch, thread: threading.Thread, program: str
+) -> None:
+    waited = 0.0
+    while thread.is_alive() and waited < _PATIENCE:
+        watch.check()
+        if server.is_ready():
+            return
+        watch.stopped.wait(0.1)
+        waited += 0.1
+    reason: Text = text(watch.lines[-1]) if watch.lines else text("it ended")
+    raise fail(
+        "export.llama_server_failed",
+        "{program} didn't start: {reason}.",
+        "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.",
+        where=Where(step="export", field="llama_cpp", file=program),
+        program=program,
+        reason=reason,
+    )

@@ -1,0 +1,315 @@
+"""Create a model on a server of known version, read it back, and prove its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.templates.features import ServerNeed
+from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.server.prompt_path import (
+    NO_TEMPLATE,
+    CreationPlan,
+    ServedModel,
+    list_chat_template_abilities,
+    name_gemma4_prompt,
+    parse_version,
+    plan_creation,
+    predict_prompt_path,
+)
+from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.engine.export.ollama import (
+    derivation,
+    prompt_judge,
+    read_back,
+    server,
+    store,
+)
+from lora_studio.engine.model import gguf_header, loading
+from lora_studio.engine.runtime.channel import JobContext
+
+#: Longest answer of the test chat, in tokens.
+_TRIAL_TOKENS = 48
+
+_WHERE = Where(step="export", field="ollama_host")
+
+
+def create_on(
+    ollama: events.OllamaFound,
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    job: JobContext,
+) -> None:
+    """Create the model, compare what was stored, prove its prompts and ask a first question.
+
+    Raises ProblemError if the server would answer with another prompt than the trained one.
+    """
+    spec, version = project.export, parse_version(ollama.version)
+    facts = gguf_header.read(gguf)
+    model = ServedModel(facts.architecture, str(facts.values.get("tokenizer.chat_template") or ""))
+    plan = plan_creation(version, model, derived.template if derived.proven else "")
+    if plan is None:
+        raise _unverified_template_error(ollama.version)
+    if plan.template:
+        derived = _adapt_to_server(run, project, gguf, derived, ollama, job)
+        plan = replace(plan, template=derived.template)
+    recipe = server.CreateRequest(
+        name=server.get_model_name(project),
+        template=plan.template,
+        stops=derived.stops,
+        system=spec.system_prompt,
+        parameters=derivation.list_parameters(spec),
+    )
+    if problem := _check_gemma4_name(recipe.name, model.architecture, facts.parameters):
+        job.emit(events.Warned(problem=problem))
+    recipe, plan, stored = _create_and_read(
+        ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
+    )
+    job.emit(
+        events.Log(
+            text=text(
+                "Ollama {version} makes prompts with {path}: {reason}.",
+                version=ollama.version,
+                path=plan.prediction.path.description,
+                reason=plan.prediction.reason,
+            )
+        )
+    )
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    judged = prompt_judge.JudgedModel(
+        host=spec.ollama_host,
+        name=recipe.name,
+        version=ollama.version,
+        tokenizer=tokenizer,
+        gguf=gguf,
+        system=recipe.system,
+        prediction=plan.prediction,
+        can_think="thinking" in stored.capabilities,
+    )
+    proof = prompt_judge.judge_prompts(judged, job)
+    _report(proof, recipe.name, job)
+    job.emit(
+        events.OllamaCreated(
+            host=ollama.host,
+            name=recipe.name,
+            version=ollama.version,
+            prompts_checked=proof.counted,
+            proof=proof,
+        )
+    )
+    if proof.counted:
+        _ask_first_question(run, spec.ollama_host, recipe.name, job)
+    elif proof.unasked:
+        job.emit(events.Log(text=_describe_untested_model(recipe.name, proof)))
+
+
+def _create_and_read(
+    server_version: str,
+    host: str,
+    gguf: Path,
+    recipe: server.CreateRequest,
+    plan: CreationPlan,
+    model: ServedModel,
+    derived: DerivedTemplate,
+    job: JobContext,
+) -> tuple[server.CreateRequest, CreationPlan, events.OllamaShown]:
+    """Create the model, again with our TEMPLATE if the server has added one of its own.
+
+    Without a TEMPLATE, `create` adds a stock one if it knows a similar chat template, which can win
+    over the chat template.
+    """
+    version = parse_version(server_version)
+    digest = server.create(host, gguf, recipe, job)
+    stored = store.show_model(host, recipe.name)
+    if not recipe.template and stored.template not in ("", NO_TEMPLATE):
+        sent = derived.template if derived.proven else stored.template
+        plan = CreationPlan(sent, predict_prompt_path(version, replace(model, template=sent)))
+        recipe = replace(recipe, template=sent)
+        if derived.proven:
+            server.create(host, gguf, recipe, job)
+            stored = store.show_model(host, recipe.name)
+    differences = read_back.find_differences(recipe, digest, stored, version, gguf, job)
+    if differences:
+        raise read_back.stored_differently_error(recipe.name, differences)
+    _check_capabilities(plan, model, stored, job)
+    return recipe, plan, stored
+
+
+def _check_capabilities(
+    plan: CreationPlan, model: ServedModel, stored: events.OllamaShown, job: JobContext
+) -> None:
+    """Warn if the server doesn't offer tools or thinking although the chat template has them."""
+    if plan.prediction.path is not PromptPath.CHAT_TEMPLATE or not stored.capabilities:
+        return
+    missing = list_chat_template_abilities(model.chat_template) - {*stored.capabilities}
+    if missing:
+        problem = read_back.missing_capability_warning(stored.name, sorted(missing))
+        job.emit(events.Warned(problem=problem))
+
+
+def _report(proof: PromptProof, name: str, job: JobContext) -> None:
+    """Report the proof; raises ProblemError if plain conversations have another prompt."""
+    job.emit(events.Log(text=proof.verdict))
+    if not proof.differences:
+        return
+    details = prompt_judge.explain_differences(proof)
+    if proof.path is PromptPath.RENDERER:
+        job.emit(events.Warned(problem=_forced_prompt_warning(proof, name)))
+    elif any(kind.is_plain for kind in proof.different_kinds):
+        raise fail(
+            "ollama.other_prompt",
+            "Ollama {version} builds another prompt than the one {model} was trained on: {details}.",
+            "The model exists, but its answers can differ from the trained model's. Update "
+            "Ollama and create it again. Check whether the server rewrites prompts.",
+            where=_WHERE,
+            version=proof.version,
+            model=name,
+            details=details,
+        )
+    else:
+        job.emit(
+            events.Warned(
+                problem=warning(
+                    "ollama.partly_proven",
+                    "{verdict} For example, {details}.",
+                    "Other conversations are not affected.",
+                    where=_WHERE,
+                    verdict=proof.verdict,
+                    details=details,
+                )
+            )
+        )
+
+
+def _forced_prompt_warning(proof: PromptProof, name: str) -> Problem:
+    return warning(
+        "ollama.forced_prompt",
+        "Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: "
+        "{details}.",
+        "Run the GGUF file with llama.cpp's llama-server or LM Studio, which use the trained chat "
+        "template. Ollama can't be told to.",
+        where=_WHERE,
+        version=proof.version,
+        model=name,
+        details=prompt_judge.explain_differences(proof),
+    )
+
+
+def _check_gemma4_name(name: str, architecture: str, parameters: int) -> Problem | None:
+    """Return a warning if the model's name makes Ollama choose the prompt of another size."""
+    if architecture != "gemma4":
+        return None
+    right = name_gemma4_prompt("", parameters)
+    if name_gemma4_prompt(name, parameters) == right:
+        return None
+    return warning(
+        "ollama.misleading_name",
+        "Ollama reads the size of a Gemma 4 model from its name, and {model} names another size.",
+        "Rename the model: leave the size out, or use {example}.",
+        where=Where(step="export", field="ollama_name"),
+        model=name,
+        example="gemma4-e4b" if right == "small" else "gemma4-31b",
+    )
+
+
+def _adapt_to_server(
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    ollama: events.OllamaFound,
+    job: JobContext,
+) -> DerivedTemplate:
+    """Return the TEMPLATE for this server version: an older one can't write the current date."""
+    lacking = [need for need in derived.needs if parse_version(ollama.version) < need.release]
+    if ServerNeed.RANGE in lacking:
+        raise fail(
+            "ollama.too_old",
+            "Ollama {version} can't render this TEMPLATE. It needs {need}.",
+            "Update Ollama and export again.",
+            where=_WHERE,
+            version=ollama.version,
+            need=ServerNeed.RANGE.description,
+        )
+    for need in lacking:
+        if need is not ServerNeed.DATE:
+            job.emit(events.Warned(problem=_outdated_server_warning(ollama.version, need)))
+    if ServerNeed.DATE not in lacking:
+        return derived
+    today = date.today()
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    job.emit(
+        events.Log(
+            text=text(
+                "This chat template contains the current date, which Ollama {version} doesn't "
+                "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
+                "Ollama insert the current date.",
+                version=ollama.version,
+                date=today.isoformat(),
+            )
+        )
+    )
+    frozen = derivation.derive(tokenizer, gguf, job, frozen_date=today).derived
+    assert frozen is not None
+    return frozen
+
+
+def _outdated_server_warning(version: str, need: ServerNeed) -> Problem:
+    return warning(
+        "ollama.no_calls",
+        "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
+        "Update Ollama, or use the model without tools. Nothing else is affected.",
+        where=_WHERE,
+        version=version,
+        need=need.description,
+    )
+
+
+def _unverified_template_error(version: str) -> ProblemError:
+    return fail(
+        "ollama.not_proven",
+        "Ollama {version} needs a verified TEMPLATE, and there is none for this chat template.",
+        "Update Ollama: 0.30 and later use the chat template in the GGUF file. "
+        "`lora-studio template derive` shows details.",
+        where=_WHERE,
+        version=version,
+    )
+
+
+def _describe_untested_model(name: str, proof: PromptProof) -> Text:
+    return text("{model} was created, but not tested: {reason}", model=name, reason=proof.unasked)
+
+
+def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
+    """Ask the new model a first question; report if the server can't run it."""
+    rows = (sample.messages for sample in read_heldout(run) if sample.messages)
+    question = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
+    turns = question or (Message(role="user", content="Hello! Who are you?"),)
+    job.report_progress(text("testing the new model in Ollama"), 0, None)
+    try:
+        reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
+    except ProblemError as error:
+        reason = error.problems[0].what
+        untested = text("{model} was created, but not tested: {reason}", model=name, reason=reason)
+        job.emit(events.Log(text=untested))
+        return
+    job.emit(
+        events.Log(
+            text=text(
+                "Asked “{question}”, {model} answered: {answer}",
+                question=turns[0].content,
+                model=name,
+                answer=reply.text,
+            )
+        )
+    )
