@@ -150,7 +150,7 @@ class Display:
         """Show one event."""
         if self.as_json:
             with self.console.tolerate_failure():
-                sys.stdout.write(event.model_dump_json(context=READABLE) + "\n")
+                sys.stdout.write(events.to_line(event, READABLE) + "\n")
                 sys.stdout.flush()
             return
         match event:

@@ -228,7 +228,7 @@ def _show_sizes(
     )
     estimate = ask(command, events.SizesEstimated, display)
     if display.as_json:
-        print(estimate.model_dump_json(context=READABLE))
+        print(events.to_line(estimate, READABLE))
         return
     table = Table("Quantization", "Size", "Loss", "", box=None)
     for name, quantization in QUANTIZATIONS.items():

@@ -4,6 +4,7 @@ module.
 
 from __future__ import annotations
 
+import math
 import re
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only parser of expressions
 from typing import Any
@@ -22,11 +23,13 @@ _NUMBERS = ("layers_to_transform",)
 
 _MAX_LENGTH = 2000
 
-#: Most repetitions without an end, each of which multiplies the time by the length of a name.
-_MAX_REPEATS = 3
+#: Length of a long name: in so many ways an open repetition may end.
+_LENGTH = 200
 
-#: From so many repetitions on, a repetition counts as one without an end.
-_MANY = 16
+#: Most ways to match one name: of three open repetitions, and some choices.
+_MAX_WAYS = 1e8
+
+_REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
 
 def check_settings(config: dict[str, Any]) -> None:
@@ -68,35 +71,39 @@ def check_pattern(pattern: str) -> None:
         if len(pattern) > _MAX_LENGTH:
             raise InvalidContentError("one of its module patterns is too long")
         re.compile(rf"(.*\.)?({pattern})$")  # as it is matched: flags may only be at the start
-        repeats = _count_repeats(_parser.parse(pattern), inside=False)
+        ways = _count_ways(_parser.parse(pattern))
     except (re.error, RecursionError, OverflowError):
         raise InvalidContentError(
             "the module pattern “{pattern}” is invalid", pattern=pattern
         ) from None
-    if repeats > _MAX_REPEATS:
+    if ways > _MAX_WAYS:
         raise InvalidContentError(
             "the module pattern “{pattern}” could take very long", pattern=pattern[:200]
         )
 
 
-def _count_repeats(parsed: Any, *, inside: bool) -> int:
-    """Return the number of open repetitions; one that contains a choice counts as too many."""
-    count = 0
+def _count_ways(parsed: Any) -> float:
+    """Return in how many ways the matcher may try an expression, infinite for one that multiplies.
+
+    A repetition of something that itself has several ways takes exponential time.
+    """
+    ways = 1.0
     for operator, argument in parsed:
-        if operator in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
-            _, most, body = argument
-            is_open = most >= _MANY
-            if is_open and inside:
-                return _MAX_REPEATS + 1
-            count += is_open + _count_repeats(body, inside=inside or is_open)
+        if operator in _REPEATS:
+            least, most, body = argument
+            inner = _count_ways(body)
+            if most > 1 and inner > 1:
+                return math.inf
+            lengths = min(most - least + 1, _LENGTH)
+            ways *= lengths if most > 1 else (most - least) + inner
         elif operator is _constants.BRANCH:
-            if inside:
-                return _MAX_REPEATS + 1
-            count += max(_count_repeats(branch, inside=inside) for branch in argument[1])
+            ways *= sum(_count_ways(branch) for branch in argument[1])
         elif operator is _constants.SUBPATTERN:
-            count += _count_repeats(argument[3], inside=inside)
+            ways *= _count_ways(argument[3])
         elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
-            count += _count_repeats(argument[1], inside=inside)
+            ways *= _count_ways(argument[1])
+        elif operator is _constants.ATOMIC_GROUP:
+            ways *= _count_ways(argument)
         elif operator in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
-            return _MAX_REPEATS + 1
-    return count
+            return math.inf
+    return ways

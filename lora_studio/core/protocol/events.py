@@ -124,15 +124,15 @@ def _parse_hello(line: str | bytes) -> Hello | None:
     return Hello.model_validate({key: raw[key] for key in Hello.model_fields if key in raw})
 
 
-def to_line(event: BaseModel) -> str:
+def to_line(event: BaseModel, context: dict[str, bool] | None = None) -> str:
     """Return an event or command as one JSON line, without the newline.
 
-    Lone surrogates, which JSON from elsewhere and file names that aren't UTF-8 contain, become "?".
+    With the context READABLE, messages also carry their finished text. Lone surrogates, which JSON from elsewhere and file names that aren't UTF-8 contain, become "?".
     """
     try:
-        return event.model_dump_json()
+        return event.model_dump_json(context=context)
     except PydanticSerializationError:
-        line = json.dumps(event.model_dump(mode="json"), ensure_ascii=False)
+        line = json.dumps(event.model_dump(mode="json", context=context), ensure_ascii=False)
         return line.encode("utf-8", "replace").decode("utf-8")
 
 

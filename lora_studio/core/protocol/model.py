@@ -143,7 +143,7 @@ class ParametersCounted(BaseEvent):
     @property
     def percent(self) -> float:
         """Trainable parameters as a percentage of all."""
-        return 100.0 * self.trainable / self.total if self.total else 0.0
+        return 100 * min(self.trainable, self.total) / self.total if self.total else 0.0
 
 
 class ModelInspected(BaseEvent):

@@ -214,6 +214,8 @@ def run_file(content: bytes, sandbox: Path) -> str:
     except ProblemError as error:
         str(error).encode("utf-8", "replace")
         return "refused"
+    except MemoryError:  # a damaged file may claim any amount; the worker names it
+        return "too large"
     answer = channel.last(events.DatasetInspected)
     (source,) = answer.sources
     if source.rows != source.used + sum(entry.count for entry in source.skipped):
