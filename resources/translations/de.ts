@@ -10984,6 +10984,10 @@
             <translation>die Chat-Vorlage scheitert an dem Gespräch: {error}</translation>
         </message>
         <message>
+            <source>the chat template fails with the thinking switch: {error}</source>
+            <translation>die Chat-Vorlage scheitert mit dem Denkschalter: {error}</translation>
+        </message>
+        <message>
             <source>the chat template in the GGUF file</source>
             <translation>der Chat-Vorlage in der GGUF-Datei</translation>
         </message>

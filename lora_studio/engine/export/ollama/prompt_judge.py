@@ -38,7 +38,11 @@ from lora_studio.engine.export.ollama.client import (
 )
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.chat_format import ChatFormat, count_common_prefix
+from lora_studio.engine.tokens.chat_format import (
+    ChatFormat,
+    count_common_prefix,
+    refuse_template,
+)
 
 #: Conversations whose prompt tokens the server counts.
 _COUNTED = 3
@@ -117,7 +121,12 @@ def _render(form: ChatFormat, messages: Sequence[Message], probe: PromptProbe) -
         return form.render(messages, probe.tools, prompt=True)
     plain = form.to_plain(messages)
     switch = {"enable_thinking": probe.think, "thinking": probe.think}
-    return form.template.render(plain, True, tools=None, **switch)
+    try:
+        return form.template.render(plain, True, tools=None, **switch)
+    except Exception as error:  # foreign code may raise anything
+        raise refuse_template(
+            "the chat template fails with the thinking switch: {error}", error
+        ) from error
 
 
 def judge_prompts(model: JudgedModel, job: JobContext) -> PromptProof:
