@@ -6008,6 +6008,10 @@
             <translation>Zuordnung zurücksetzen</translation>
         </message>
         <message>
+            <source>Restore it from a backup, or rename it so that a new one can be written. Then start this step again.</source>
+            <translation>Stellen Sie es aus einer Sicherung wieder her oder benennen Sie es um, damit es neu geschrieben werden kann. Starten Sie dann diesen Schritt erneut.</translation>
+        </message>
+        <message>
             <source>Restore it from a backup, or resume the training, which writes it again.</source>
             <translation>Stellen Sie sie aus einer Sicherung wieder her, oder setzen Sie das Training fort, das sie neu schreibt.</translation>
         </message>
@@ -6030,6 +6034,10 @@
         <message>
             <source>Restore the folder from a backup, or resume the training, which writes it again from the last checkpoint.</source>
             <translation>Stellen Sie den Ordner aus einer Sicherung wieder her, oder setzen Sie das Training fort, das ihn aus dem letzten Checkpoint neu schreibt.</translation>
+        </message>
+        <message>
+            <source>Restore the folder from a backup.</source>
+            <translation>Stellen Sie den Ordner aus einer Sicherung wieder her.</translation>
         </message>
         <message>
             <source>Restore the model that the adapter was trained on. To merge into another one, choose it on the Merge page.</source>
@@ -6217,6 +6225,10 @@
         <message>
             <source>Run the llama.cpp programs in {folder}.</source>
             <translation>Die llama.cpp-Programme in {folder} ausführen.</translation>
+        </message>
+        <message>
+            <source>Run the self-test again, which writes the file again.</source>
+            <translation>Führen Sie den Selbsttest erneut aus: Er schreibt die Datei neu.</translation>
         </message>
         <message>
             <source>Run “git lfs pull” or download the file, then choose it.</source>
@@ -10222,7 +10234,7 @@
         </message>
         <message>
             <source>it isn't a JSON object</source>
-            <translation>es ist kein JSON-Objekt</translation>
+            <translation>kein JSON-Objekt</translation>
         </message>
         <message>
             <source>it isn't a regular file</source>
@@ -13065,6 +13077,22 @@
         <message>
             <source>{title} failed: the disk reported an error.</source>
             <translation>{title} ist fehlgeschlagen: Der Datenträger hat einen Fehler gemeldet.</translation>
+        </message>
+        <message>
+            <source>{title} failed: {file} can't be used, because {reason}.</source>
+            <translation>{title}: Fehlgeschlagen, {file} kann nicht verwendet werden ({reason}).</translation>
+        </message>
+        <message>
+            <source>{title} failed: {file} is a file, but must be a folder.</source>
+            <translation>{title}: Fehlgeschlagen, {file} ist eine Datei, muss aber ein Ordner sein.</translation>
+        </message>
+        <message>
+            <source>{title} failed: {file} is a folder, but must be a file.</source>
+            <translation>{title}: Fehlgeschlagen, {file} ist ein Ordner, muss aber eine Datei sein.</translation>
+        </message>
+        <message>
+            <source>{title} failed: {file} is missing.</source>
+            <translation>{title}: Fehlgeschlagen, {file} fehlt.</translation>
         </message>
         <message>
             <source>{title} failed: {reason}</source>

@@ -141,7 +141,10 @@ def _export_to_cluster(run: RunFolder) -> None:
 
 
 def _list_adapters(run: RunFolder) -> Outcome:
-    model = run.load_project().model if run.project_file.is_file() else None
+    try:
+        model = run.load_project().model
+    except ProblemError:
+        model = None
     return _handle(commands.ListAdapters(folders=(str(run.path.parent),), model=model))
 
 
@@ -222,10 +225,10 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _ALWAYS = ("events.jsonl", "manifest.json", "run.lock", "tmp", "log.txt", ".", "commands.jsonl")
 
-#: Files whose content is the same however often it is written, and what writes them.
+#: Files whose bytes are the same however often it is written, and what writes them.
 _DERIVED: dict[str, tuple[str, ...]] = {
-    "resume": ("adapter/", "data/", "samples.json", "heldout.jsonl"),
-    "merge": ("merged/",),
+    "resume": ("adapter/adapter_model.safetensors", "data/", "heldout.jsonl"),
+    "merge": ("merged/model.safetensors",),
     "export": ("gguf/",),
 }
 

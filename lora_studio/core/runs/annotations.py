@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lora_studio.core.system.foreign_files import read_bytes
 
 #: A line of the notes about a step: `@1200 lowered the rate`.
 _STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
@@ -20,6 +23,14 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Return tags without surrounding blanks, commas, or repetitions."""
     parts = (" ".join(part.split()) for tag in tags for part in tag.split(","))
     return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def read_annotations(file: Path) -> RunAnnotations | None:
+    """Return the annotations in a file; None if it is missing or damaged."""
+    try:
+        return RunAnnotations.model_validate_json(read_bytes(file))
+    except (OSError, ValidationError):
+        return None
 
 
 class GridSettings(BaseModel):

@@ -196,7 +196,9 @@ def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:
     return fail(
         "run.damaged_adapter",
         "The adapter in {folder} is damaged: {reason}.",
-        "Restore the folder from a backup, or resume the training, which writes it again from "
+        "Restore the folder from a backup."
+        if folder == run.start_adapter
+        else "Restore the folder from a backup, or resume the training, which writes it again from "
         "the last checkpoint.",
         where=where,
         folder=name,

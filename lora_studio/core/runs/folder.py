@@ -23,11 +23,11 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import frozen_project, manifest
-from lora_studio.core.runs.annotations import RunAnnotations
+from lora_studio.core.runs.annotations import RunAnnotations, read_annotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import open_regular, read_bytes, read_json
+from lora_studio.core.system.foreign_files import open_regular, read_json
 from lora_studio.core.system.locks import FileLock
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
@@ -278,22 +278,15 @@ class RunFolder:
 
     def read_about(self) -> RunAnnotations:
         """Return the user's annotations of the run; empty if they are missing or damaged."""
-        try:
-            return RunAnnotations.model_validate_json(read_bytes(self.about_file))
-        except (OSError, ValidationError):
-            return RunAnnotations()
+        return read_annotations(self.about_file) or RunAnnotations()
 
     def write_about(self, about: RunAnnotations) -> None:
         """Write the user's annotations; raises ProblemError, also if the run was deleted."""
         if not self.path.is_dir():
             raise _not_written_error(self.about_file, text("the run no longer exists"))
         try:
-            RunAnnotations.model_validate_json(read_bytes(self.about_file))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValidationError):
-            damaged_files.set_aside(self.about_file)
-        try:
+            if self.about_file.exists() and not read_annotations(self.about_file):
+                damaged_files.set_aside(self.about_file)
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise _not_written_error(self.about_file, describe_os_error(error)) from error

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -34,7 +35,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 2 {__version__}"
+_FORMAT = f"LoRA Studio runs 3 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -355,12 +356,19 @@ def _to_line(name: str, entry: _Entry) -> str:
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
     plain = {"run": name, "stamp": entry.stamp, "told": entry.progress, "summary": summary}
-    return json.dumps(plain, ensure_ascii=False, default=Text.model_dump)
+    line = json.dumps(plain, ensure_ascii=False, default=Text.model_dump)
+    return f"{zlib.crc32(line.encode()):08x} {line}"
 
 
 def _from_line(line: bytes) -> tuple[str, _Entry]:
-    """Return the entry of a line; raises ValueError and others if it has values of wrong types."""
-    plain = json.loads(line)
+    """Return the entry of a line, which its CRC-32 precedes.
+
+    Raises ValueError and others if it is damaged or has values of wrong types.
+    """
+    checksum, _, content = line.partition(b" ")
+    if int(checksum, 16) != zlib.crc32(content):
+        raise ValueError("the line has changed since it was written")
+    plain = json.loads(content)
     if plain["told"].keys() != _PROGRESS_FIELDS:
         raise ValueError("the entry is incomplete")
     _PROGRESS.validate_python(plain["told"])

@@ -28,6 +28,7 @@ class UnsafeFileError(OSError):
 
     def __init__(self, path: Path, reason: Template, **values: Any) -> None:
         """Store the file and the reason: a template with `values` for its fields."""
+        self.path = path
         self.reason = text(reason, **values)
         super().__init__(f"{path}: {self.reason}")
 

@@ -15,10 +15,10 @@ from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import checksums, model_card
+from lora_studio.core.runs import checksums, model_card, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.hub.client import contact_hub
 from lora_studio.engine.hub.errors import get_network_errors
 from lora_studio.engine.model.folder import read_license, require_inside
@@ -137,10 +137,7 @@ def _get_size(content: Path | bytes) -> int:
 
 
 def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
-    try:
-        selftest: dict[str, Any] = read_json(run.selftest_file, MAX_LARGE)
-    except (OSError, ValueError):
-        selftest = {}
+    selftest = selftest_report.read(run)
     manifest = run.read_manifest()
     base = (manifest.get("base_model") or {}).get("folder")
     return CardFacts(

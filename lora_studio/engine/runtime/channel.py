@@ -192,8 +192,10 @@ class Inbox:
         return ended.set
 
     def _read_mailbox(self, path: Path, position: int) -> int:
-        if not path.exists() or path.stat().st_size <= position:
-            return position
+        if not path.is_file():
+            return 0
+        if path.stat().st_size <= position:
+            return path.stat().st_size  # less than before if something has emptied it
         with open_regular(path) as file:
             file.seek(position)
             for line in file:

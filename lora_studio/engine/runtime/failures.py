@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lora_studio.core.messages import Template, Text
+from lora_studio.core.messages import NO_TEXT, Template, Text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import UnsafeFileError
 
 
 class CancelledError(Exception):
@@ -64,12 +65,42 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
             title=title,
             file=file or "",
         )
+    if (problem := _file_problem(exception, title)) is not None:
+        return problem
     return error(
         "engine.unexpected",
         "{title} failed: {reason}",
         "Details are in the run's log. Everything saved before is kept.",
         title=title,
         reason=get_first_line(exception),
+    )
+
+
+def _file_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    """Return the problem of a file that is missing or isn't what it should be; None for anything else."""
+    if isinstance(exception, UnsafeFileError):
+        what: Template = "{title} failed: {file} can't be used, because {reason}."
+        file, reason = str(exception.path), exception.reason
+    elif isinstance(exception, FileNotFoundError) and exception.filename:
+        what, file, reason = "{title} failed: {file} is missing.", str(exception.filename), NO_TEXT
+    elif isinstance(exception, IsADirectoryError) and exception.filename:
+        # A rename names the new file first, and the folder in its way second.
+        file, reason = str(exception.filename2 or exception.filename), NO_TEXT
+        what = "{title} failed: {file} is a folder, but must be a file."
+    elif isinstance(exception, NotADirectoryError | FileExistsError) and exception.filename:
+        what = "{title} failed: {file} is a file, but must be a folder."
+        file, reason = str(exception.filename2 or exception.filename), NO_TEXT
+    else:
+        return None
+    return error(
+        "disk.wrong_file",
+        what,
+        "Restore it from a backup, or rename it so that a new one can be written. Then start this step "
+        "again.",
+        where=Where(file=file),
+        title=title,
+        file=file,
+        reason=reason,
     )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -34,10 +33,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import checksums, heldout
+from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine import generation
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.merging import merge
@@ -80,10 +77,11 @@ def run(
     base or adapter can't be used.
     """
     earlier = None if fresh else _read_earlier(folder)
-    folder.selftest_file.unlink(missing_ok=True)
+    selftest_report.delete(folder)
     if not folder.adapter.is_dir():
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
         return []
+    checksums.require_intact(folder, folder.adapter, on_block=job.check)
     cases: list[SelfTestCase] = []
     if heldout.is_expected(folder):
         tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
@@ -93,7 +91,7 @@ def run(
     else:
         _log_coverage(cases, job)
     if earlier is not None and not files:
-        write_atomic(folder.selftest_file, json.dumps(earlier, indent=2, ensure_ascii=False) + "\n")
+        selftest_report.write(folder, earlier)
         return [_emit_earlier(earlier, job)]
     with _create_scratch_folder(folder) as scratch:
         return _Test(folder, project, cases, scratch, job).run(files, earlier)
@@ -251,8 +249,7 @@ class _Test:
             "answers": _build_comparison(self._cases, answers | self._answers) if reference else [],
             "merged_from": _compute_fingerprint(self._folder),
         }
-        content = json.dumps(report, indent=2, ensure_ascii=False)
-        write_atomic(self._folder.selftest_file, content + "\n")
+        selftest_report.write(self._folder, report)
 
 
 def _build_comparison(
@@ -285,14 +282,14 @@ def _compute_fingerprint(folder: RunFolder) -> str:
 def _read_earlier(folder: RunFolder) -> dict[str, Any] | None:
     """Return the saved result, reduced to the merged stage, if it is still valid."""
     try:
-        report: dict[str, Any] = read_json(folder.selftest_file, MAX_LARGE)
+        report = selftest_report.read(folder)
         stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
         answers = [
             {key: entry[key] for key in ("prompt", "base + adapter", "merged")}
             for entry in report["answers"]
         ]
         current = report["merged_from"] == _compute_fingerprint(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ProblemError, KeyError, TypeError):
         return None
     if not (current and stages):
         return None

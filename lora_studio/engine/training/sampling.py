@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
@@ -140,7 +140,7 @@ class Sampler:
         shown = [prompt.shown for prompt in self.prepare_prompts()]
         file = self._run.samples_file
         request = {"prompts": shown, "tokens": self._spec.sample_tokens}
-        saved = _read_saved(file)
+        saved = _read_saved(self._run)
         is_same = request.items() <= saved.items()
         answers = saved.get("base") if is_same else None
         is_complete = isinstance(answers, list) and len(answers) == len(shown)
@@ -156,6 +156,7 @@ class Sampler:
         if self._ranks.is_first:
             text = json.dumps(request | {"base": answers}, ensure_ascii=False, indent=1)
             write_atomic(file, text)
+            checksums.record_checksums(self._run, self._run.path, [file.name])
         return list(zip(shown, answers, strict=True))
 
     def _generate(self, prompts: Sequence[SamplePrompt]) -> list[str]:
@@ -190,10 +191,12 @@ class Sampler:
         )
 
 
-def _read_saved(file: Path) -> dict[str, Any]:
+def _read_saved(run: RunFolder) -> dict[str, Any]:
     """Return the saved answers, {} if there are none or the file is damaged: they are made anew."""
     try:
-        saved = read_json(file, MAX_LARGE)
+        saved = read_json(run.samples_file, MAX_LARGE)
+        if checksums.find_damage(run, run.path, names=[run.samples_file.name]) is not None:
+            return {}
     except (OSError, ValueError):
         return {}
     return saved if isinstance(saved, dict) else {}

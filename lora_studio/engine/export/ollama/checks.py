@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.messages import counted
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.proof_cases import generate_conversations
@@ -35,10 +35,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
 
     With `anyway` the loss of a low-bit quantization is accepted, but never another fault.
     """
-    try:
-        stages: list[dict[str, Any]] = read_json(run.selftest_file, MAX_LARGE)["stages"]
-    except (OSError, ValueError, KeyError):
-        return  # not tested, by the user's choice
+    stages: list[dict[str, Any]] = selftest_report.read(run).get("stages", [])  # [] if not tested
     failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
     faulty = [name for name in ("merged", "converted") if name in failed]
     if quantization in failed and not failed[quantization]["tokens_equal"]:  # or never measured

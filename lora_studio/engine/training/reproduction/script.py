@@ -6,6 +6,7 @@ doesn't use. It computes logits plainly and has none of our kernels, so it also 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import textwrap
@@ -17,9 +18,11 @@ import jinja2
 import torch
 
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.lora import attach
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
@@ -71,6 +74,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         else:
             write_atomic(run.model_script, scripts.model)
         write_atomic(run.train_script, scripts.train)
+        checksums.record_checksums(run, run.data)
     except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
         if not isinstance(error, OSError):
             traceback.print_exc()
@@ -82,9 +86,29 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
 
 
 def is_complete(run: RunFolder) -> bool:
-    """Return whether a run folder has the script, its rows and its requirements."""
-    files = (run.train_script, run.lock_list, run.data / "order.npy")
-    return all(file.is_file() for file in files)
+    """Return whether a run folder has the script, its rows and its requirements, all undamaged.
+
+    A script that the user has edited stays.
+    """
+    scripts = [run.train_script, *([run.model_script] if run.model_script.exists() else [])]
+    if not all(map(_is_python, scripts)) or not _is_text(run.lock_list):
+        return False
+    is_intact = checksums.find_damage(run, run.data) is None
+    return (run.data / "order.npy").is_file() and is_intact
+
+
+def _is_python(file: Path) -> bool:
+    try:
+        return bool(ast.parse(read_text(file)).body)
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
+def _is_text(file: Path) -> bool:
+    try:
+        return read_text(file).endswith("\n")
+    except (OSError, ValueError):
+        return False
 
 
 def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:

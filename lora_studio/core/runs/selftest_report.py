@@ -1,0 +1,52 @@
+"""The report of a run's self-test, which decides what may be created in Ollama."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+
+
+def write(run: RunFolder, report: dict[str, Any]) -> None:
+    """Write the report and record its checksum; raises OSError."""
+    write_atomic(run.selftest_file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    checksums.record_checksums(run, run.path, [run.selftest_file.name])
+
+
+def delete(run: RunFolder) -> None:
+    """Delete the report of an earlier test; raises OSError."""
+    checksums.forget_checksums(run, run.path, [run.selftest_file.name])
+    run.selftest_file.unlink(missing_ok=True)
+
+
+def read(run: RunFolder) -> dict[str, Any]:
+    """Return the report, {} if the run wasn't tested; raises ProblemError if it is damaged."""
+    file = run.selftest_file
+    try:
+        content = read_json(file, MAX_LARGE)
+        if (damage := checksums.find_damage(run, run.path, names=[file.name])) is not None:
+            raise InvalidContentError(damage)
+        if not isinstance(content, dict):
+            raise InvalidContentError("it isn't a JSON object")
+    except FileNotFoundError:
+        if checksums.find_damage(run, run.path, names=[file.name]) is None:
+            return {}
+        raise _damaged_error(run) from None
+    except (OSError, ValueError) as error:
+        raise _damaged_error(run) from error
+    return content
+
+
+def _damaged_error(run: RunFolder) -> ProblemError:
+    return fail(
+        "run.damaged_file",
+        "{file} in the run folder is damaged.",
+        "Run the self-test again, which writes the file again.",
+        where=Where(file=str(run.selftest_file)),
+        file=run.selftest_file.name,
+    )
