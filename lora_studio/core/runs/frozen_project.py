@@ -51,7 +51,10 @@ def write(file: Path, frozen: Project, created: str) -> dict[str, str]:
         return relative
 
     content = map_paths(frozen, make_relative).to_toml()
-    seal = _SEAL_LINE.format(content=zlib.crc32(content.encode()), run=zlib.crc32(created.encode()))
+    seal = _SEAL_LINE.format(
+        content=zlib.crc32(content.encode()),
+        run=zlib.crc32(created.encode("utf-8", "surrogatepass")),
+    )
     write_atomic(file, seal + content)
     return originals
 
@@ -171,7 +174,9 @@ def _require_unchanged(file: Path, manifest: dict[str, Any]) -> None:
     if int(seal[1], 16) != zlib.crc32(content[seal.end() :].encode()):
         raise _damaged_error(file, "{file} in the run folder has changed since it was written.")
     created = manifest.get("created")
-    if isinstance(created, str) and int(seal[2], 16) != zlib.crc32(created.encode()):
+    if isinstance(created, str) and int(seal[2], 16) != zlib.crc32(
+        created.encode("utf-8", "surrogatepass")
+    ):
         raise _damaged_error(
             file, "{file} and manifest.json in the run folder belong to different runs."
         )

@@ -356,7 +356,7 @@ def _to_line(name: str, entry: _Entry) -> str:
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
     plain = {"run": name, "stamp": entry.stamp, "told": entry.progress, "summary": summary}
-    line = json.dumps(plain, ensure_ascii=False, default=Text.model_dump)
+    line = json.dumps(plain, default=Text.model_dump)  # ASCII: names may have odd characters
     return f"{zlib.crc32(line.encode()):08x} {line}"
 
 

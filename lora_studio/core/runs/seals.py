@@ -22,4 +22,4 @@ def remove_seal(content: dict[str, Any]) -> bool:
 
 
 def _compute(content: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())  # ASCII: also of odd text
