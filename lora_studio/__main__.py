@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
@@ -20,13 +21,24 @@ def main() -> None:
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):
         from lora_studio.gui.app import main as window
 
-        sys.exit(window(arguments))
+        sys.exit(_open_window(window, arguments))
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 can't print every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from lora_studio.cli.app import main as command_line
 
     command_line()
+
+
+def _open_window(window: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run the window and return the exit status; a problem before it opens goes to the terminal."""
+    from lora_studio.core.problems import ProblemError
+
+    try:
+        return window(arguments)
+    except ProblemError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def open_closed_streams() -> None:

@@ -22,6 +22,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.spec import Spec
+from lora_studio.core.system.paths import expand_home
 
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 JsonObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -34,7 +35,7 @@ _Answer = TypeVar("_Answer", bound=events.Event)
 
 def parse_model(source: str) -> ModelSpec:
     """Return the model that an option names; a local path is made absolute."""
-    local = Path(source).expanduser()
+    local = expand_home(Path(source))
     return ModelSpec(source=str(local.resolve()) if local.exists() else source)
 
 

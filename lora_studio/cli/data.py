@@ -19,6 +19,7 @@ from lora_studio.core.messages import READABLE, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
+from lora_studio.core.system.paths import expand_home
 
 app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)
 
@@ -108,7 +109,7 @@ def parse_source(
             name=row_format,
             formats=("auto", *FORMATS),
         )
-    local = Path(file).expanduser()
+    local = expand_home(Path(file))
     is_hub = bool(file) and not local.exists() and DataSource(path=file).is_hub
     return DataSource.model_validate(
         {

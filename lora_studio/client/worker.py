@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from lora_studio import __version__
 from lora_studio.client.endings import crash_problem, describe_exit, out_of_memory_problem
@@ -69,8 +70,7 @@ class Worker:
         """
         log = run.log_file if run else paths.get_log_folder() / "worker.log"
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with open_own(log, "ab" if run else "wb") as output:
+            with _open_log(log, run) as output:
                 command, engine_environment = get_launch_settings()
                 process = subprocess.Popen(
                     command,
@@ -207,6 +207,20 @@ class Worker:
         if hasattr(os, "killpg"):
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _open_log(log: Path, run: RunFolder | None) -> IO[Any]:
+    """Open the log of a worker; raises OSError.
+
+    Without a run, the log is discarded if its folder can't be written to.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return open_own(log, "ab" if run else "wb")
+    except OSError:
+        if run is not None:
+            raise
+        return Path(os.devnull).open("wb")
 
 
 def perform(

@@ -1094,6 +1094,10 @@
             <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
+            <source>Check that the disk isn't full and that no limit on file sizes is set (`ulimit -f`), or set TMPDIR to another folder.</source>
+            <translation>Prüfe, ob der Datenträger voll ist oder eine Grenze für Dateigrößen gilt (`ulimit -f`), oder setze TMPDIR auf einen anderen Ordner.</translation>
+        </message>
+        <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
             <translation>Prüfen Sie, ob auf der Festplatte Platz frei und die Engine installiert ist.</translation>
         </message>
@@ -5596,6 +5600,14 @@
             <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen.</translation>
         </message>
         <message>
+            <source>Raise the limit on address space (run `ulimit -v unlimited` in the terminal before you start LoRA Studio), or close other programs.</source>
+            <translation>Erhöhe die Grenze des Adressraums (führe vor dem Start von LoRA Studio im Terminal `ulimit -v unlimited` aus) oder schließe andere Programme.</translation>
+        </message>
+        <message>
+            <source>Raise the limit on open files (run `ulimit -n 4096` in the terminal before you start LoRA Studio).</source>
+            <translation>Erhöhe die Grenze für geöffnete Dateien (führe vor dem Start von LoRA Studio im Terminal `ulimit -n 4096` aus).</translation>
+        </message>
+        <message>
             <source>Random seed: the same seed gives the same answer.</source>
             <translation>Seed des Zufallsgenerators: Derselbe Seed ergibt dieselbe Antwort.</translation>
         </message>
@@ -6557,6 +6569,10 @@
         <message>
             <source>Sequence packing</source>
             <translation>Sequence Packing</translation>
+        </message>
+        <message>
+            <source>Set HOME to a folder that you can write to, or {variable} to the folder itself.</source>
+            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder {variable} auf den Ordner selbst.</translation>
         </message>
         <message>
             <source>Set HTTPS_PROXY and HTTP_PROXY to the proxy's host and port, and remove ALL_PROXY. SOCKS proxies aren't supported.</source>
@@ -9576,6 +9592,10 @@
         <message>
             <source>Your examples</source>
             <translation>Ihre Beispiele</translation>
+        </message>
+        <message>
+            <source>Your home folder is unknown: HOME isn't set, and the system has no entry for your account.</source>
+            <translation>Dein Persönlicher Ordner ist unbekannt: HOME ist nicht gesetzt, und das System hat keinen Eintrag für dein Konto.</translation>
         </message>
         <message>
             <source>Your own llama.cpp build to convert and quantize with. Leave empty for the built-in one.</source>
@@ -13077,6 +13097,18 @@
         <message>
             <source>{title} failed: the disk reported an error.</source>
             <translation>{title} ist fehlgeschlagen: Der Datenträger hat einen Fehler gemeldet.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the system didn't allow enough memory to load a library.</source>
+            <translation>{title} ist fehlgeschlagen: Das System hat nicht genug Speicher erlaubt, um eine Bibliothek zu laden.</translation>
+        </message>
+        <message>
+            <source>{title} failed: there is no folder for temporary files that can be written to.</source>
+            <translation>{title} ist fehlgeschlagen: Es gibt keinen beschreibbaren Ordner für temporäre Dateien.</translation>
+        </message>
+        <message>
+            <source>{title} failed: too many files are open.</source>
+            <translation>{title} ist fehlgeschlagen: Es sind zu viele Dateien geöffnet.</translation>
         </message>
         <message>
             <source>{title} failed: {file} can't be used, because {reason}.</source>

@@ -1,4 +1,4 @@
-"""A disk that fails: a small library that makes writes to chosen files fail in a child process."""
+"""A disk that fails: a small library that makes writes to chosen files, and reads if asked, fail in a child process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _SOURCE = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ static int fails(int file) {
     ssize_t length;
     int number, switched;
     if (!word || !on || (switched = open(on, O_RDONLY)) < 0) return 0;
-    length = read(switched, content, sizeof content - 1);
+    length = syscall(SYS_read, switched, content, sizeof content - 1);  /* not the read below, which asks here */
     close(switched);
     number = atoi(getenv("BAD_DISK_ERRNO"));
     if (length > 0 && sscanf(content, "%d %199s", &number, other) == 2) word = other;
@@ -54,6 +55,28 @@ ssize_t pwrite(int file, const void *data, size_t size, off_t at) {
     return fails(file) ? -1 : original(file, data, size, at);
 }
 
+static int fails_reading(int file) { return getenv("BAD_DISK_READS") && fails(file); }
+
+ssize_t read(int file, void *data, size_t size) {
+    ORIGINAL(read);
+    return fails_reading(file) ? -1 : original(file, data, size);
+}
+
+ssize_t readv(int file, const struct iovec *parts, int count) {
+    ORIGINAL(readv);
+    return fails_reading(file) ? -1 : original(file, parts, count);
+}
+
+ssize_t pread(int file, void *data, size_t size, off_t at) {
+    ORIGINAL(pread);
+    return fails_reading(file) ? -1 : original(file, data, size, at);
+}
+
+ssize_t pread64(int file, void *data, size_t size, off_t at) {
+    ORIGINAL(pread64);
+    return fails_reading(file) ? -1 : original(file, data, size, at);
+}
+
 int fsync(int file) {
     ORIGINAL(fsync);
     return fails(file) ? -1 : original(file);
@@ -70,9 +93,15 @@ def build(folder: Path) -> Path:
     return library
 
 
-def environment(library: Path, word: str, number: int, switch: Path) -> dict[str, str]:
-    """Return the variables with which writes to paths with `word` fail once `switch` exists."""
+def environment(
+    library: Path, word: str, number: int, switch: Path, *, reads: bool = False
+) -> dict[str, str]:
+    """Return the variables with which writes to paths with `word` fail once `switch` exists.
+
+    With `reads`, reading such files fails, too; mapped files can still be read.
+    """
     return {
+        **({"BAD_DISK_READS": "1"} if reads else {}),
         "LD_PRELOAD": str(library),
         "BAD_DISK_WORD": word,
         "BAD_DISK_ERRNO": str(number),

@@ -32,4 +32,6 @@ _LM_STUDIO = (".lmstudio/models", ".cache/lm-studio/models")
 
 def list_lm_studio_folders() -> list[Path]:
     """Return LM Studio's models folders that exist, the newer first."""
-    return [folder for name in _LM_STUDIO if (folder := Path.home() / name).is_dir()]
+    return [
+        folder for name in _LM_STUDIO if (folder := paths.expand_home(Path("~")) / name).is_dir()
+    ]

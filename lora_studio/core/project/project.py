@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -246,7 +247,7 @@ def _describe_syntax_error(error: Exception) -> Text | str:
 
 def find_file(path: Path) -> Path:
     """Return the project file of a file or folder; raises ProblemError."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         files = sorted(path.glob(f"*{SUFFIX}"))
         if len(files) == 1:
             return files[0]
@@ -260,7 +261,7 @@ def find_file(path: Path) -> Path:
             suffix=SUFFIX,
             where=Where(file=str(path)),
         )
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - see above
         raise fail(
             "project.not_found",
             "No project was found at {path}.",

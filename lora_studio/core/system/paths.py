@@ -8,12 +8,33 @@ from pathlib import Path
 
 import platformdirs
 
+from lora_studio.core.problems import fail
+
 _APP = "lora-studio"
 
 
 def _get_user_folder(variable: str, default: str) -> Path:
-    """Return a per-user folder, which an environment variable may move (tests, other disks)."""
-    return Path(os.environ.get(variable) or default).expanduser()
+    """Return a per-user folder, which an environment variable may move (tests, other disks).
+
+    Raises ProblemError if it is below a home folder that the system doesn't know.
+    """
+    try:
+        return Path(os.environ.get(variable) or default).expanduser()
+    except RuntimeError as error:
+        raise fail(
+            "system.no_home",
+            "Your home folder is unknown: HOME isn't set, and the system has no entry for your account.",
+            "Set HOME to a folder that you can write to, or {variable} to the folder itself.",
+            variable=variable,
+        ) from error
+
+
+def expand_home(path: Path) -> Path:
+    """Return a path with `~` expanded; unchanged if there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def get_data_folder() -> Path:

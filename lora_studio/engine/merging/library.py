@@ -16,6 +16,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import is_unicode, make_unicode
+from lora_studio.core.system.paths import expand_home
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging import (
@@ -36,7 +37,7 @@ def find_adapters(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts
     """Return every adapter in these folders, the newest first; an unreadable one carries its problem."""
     adapters: dict[Path, AdapterFacts] = {}
     for folder in folders:
-        for adapter_folder in _iter_adapter_folders(folder.expanduser(), _DEPTH):
+        for adapter_folder in _iter_adapter_folders(expand_home(folder), _DEPTH):
             job.report_progress(text("looking for adapters"), len(adapters), None, "adapters")
             adapters.setdefault(adapter_folder.resolve(), _describe_or_refuse(adapter_folder))
     return sorted(adapters.values(), key=lambda facts: facts.changed, reverse=True)

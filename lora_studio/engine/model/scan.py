@@ -25,6 +25,7 @@ from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import InvalidContentError, ProblemError
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import is_unicode, make_unicode, read_json
+from lora_studio.core.system.paths import expand_home
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import gguf_header
@@ -80,7 +81,7 @@ def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> li
             return find_ollama_stores()
         case "lm_studio":
             return list_lm_studio_folders()
-    return [folder.expanduser() for folder in folders]
+    return [expand_home(folder) for folder in folders]
 
 
 # --- folders ----------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> li
 
 def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[ModelEntry]:
     """Yield the models in a folder and its subfolders, without hidden ones."""
-    pending = [(top.expanduser(), 0)]
+    pending = [(expand_home(top), 0)]
     visited: set[str] = set()  # a link may lead back to a parent
     while pending:
         folder, depth = pending.pop()
@@ -115,7 +116,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
 
 
 def _get_title(folder: Path, top: Path) -> str:
-    relative = folder.relative_to(top.expanduser())
+    relative = folder.relative_to(expand_home(top))
     return (
         make_unicode(Path(*relative.parts[-2:]))
         if relative.parts
@@ -345,7 +346,10 @@ def _read_snapshot(folder: Path) -> ModelEntry | None:
 def find_ollama_stores() -> list[Path]:
     """Return the existing folders in which an Ollama server on this computer keeps its models."""
     configured = os.environ.get("OLLAMA_MODELS")
-    defaults = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    defaults = [
+        expand_home(Path("~")) / ".ollama" / "models",
+        Path("/usr/share/ollama/.ollama/models"),
+    ]
     folders = [Path(configured)] if configured else defaults
     return [folder for folder in folders if (folder / "manifests").is_dir()]
 

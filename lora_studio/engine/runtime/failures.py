@@ -53,6 +53,8 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
         )
     if (problem := disk_problem(exception, title)) is not None:
         return problem
+    if (problem := _system_limit_problem(exception, title)) is not None:
+        return problem
     if isinstance(exception, PermissionError):
         file = str(exception.filename) if exception.filename else None
         return error(
@@ -145,6 +147,35 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
             "Move the project to a disk without that limit (FAT32 allows 4 GB per file), or "
             "raise your account's file size limit. Complete files are unchanged.",
             where=Where(file=str(getattr(exception, "filename", None) or "") or None),
+            title=title,
+        )
+    return None
+
+
+def _system_limit_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    """Return the problem of a limit of the account or a missing temporary folder, else None."""
+    if "failed to map segment from shared object" in str(exception):
+        return error(
+            "system.address_space",
+            "{title} failed: the system didn't allow enough memory to load a library.",
+            "Raise the limit on address space (run `ulimit -v unlimited` in the terminal before you start "
+            "LoRA Studio), or close other programs.",
+            title=title,
+        )
+    if "No usable temporary directory" in str(exception):
+        return error(
+            "system.no_temporary_folder",
+            "{title} failed: there is no folder for temporary files that can be written to.",
+            "Check that the disk isn't full and that no limit on file sizes is set (`ulimit -f`), or set "
+            "TMPDIR to another folder.",
+            title=title,
+        )
+    if isinstance(exception, OSError) and exception.errno in (errno.EMFILE, errno.ENFILE):
+        return error(
+            "system.open_files",
+            "{title} failed: too many files are open.",
+            "Raise the limit on open files (run `ulimit -n 4096` in the terminal before you start LoRA "
+            "Studio).",
             title=title,
         )
     return None

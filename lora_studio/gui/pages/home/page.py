@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.core.system.paths import expand_home
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.home.recent_projects import ProjectScan, ProjectSummary
 from lora_studio.gui.pages.page import AppPage
@@ -233,7 +234,7 @@ class _ProjectRow(QFrame):
 def _shorten_folder(file: Path) -> str:
     """Return the project's folder, shortened in the middle, with ~ for the home folder."""
     folder = file.parent
-    home = Path.home()
+    home = expand_home(Path("~"))
     text = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
     return text if len(text) <= 72 else f"{text[:30]}…{text[-40:]}"
 

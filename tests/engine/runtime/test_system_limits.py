@@ -1,0 +1,54 @@
+"""Limits of the user's account are named, not reported as unexpected errors."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.engine.runtime.failures import (
+    CancelledError,
+    to_problem,
+    translate_library_errors,
+)
+
+
+@pytest.mark.parametrize(
+    ("exception", "code"),
+    [
+        (ImportError("libtorch.so: failed to map segment from shared object"), "system.address_space"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "system.no_temporary_folder"),
+        (OSError(errno.EMFILE, "Too many open files"), "system.open_files"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk.full"),
+        (OSError(errno.EFBIG, "File too large"), "disk.file_too_large"),
+        (OSError(errno.EIO, "Input/output error"), "disk.failing"),
+        (OSError(errno.EROFS, "Read-only file system"), "disk.read_only"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_limit_of_the_system_is_named(exception: Exception, code: str) -> None:
+    assert to_problem(exception, "Training").code == code
+
+
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize("exception", [Exception("odd"), PanicException("odd"), TypeError("odd")])
+def test_any_exception_of_a_library_is_translated(exception: BaseException) -> None:
+    with pytest.raises(ProblemError), translate_library_errors(_to_error):
+        raise exception
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [MemoryError(), CancelledError(), OSError(errno.EIO, "disk"), PermissionError("no"), KeyboardInterrupt()],
+)  # fmt: skip
+def test_what_is_not_about_content_passes(exception: BaseException) -> None:
+    with pytest.raises(type(exception)), translate_library_errors(_to_error):
+        raise exception
+
+
+def _to_error(reason: object) -> ProblemError:
+    return fail("test.odd", "{reason}.", "Again.", reason=str(reason))
