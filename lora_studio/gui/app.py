@@ -37,7 +37,7 @@ from PySide6.QtWidgets import QApplication
 from lora_studio import __version__
 from lora_studio.core.network import connections
 from lora_studio.core.problems import Where, error
-from lora_studio.core.system import damaged_files, offline, paths
+from lora_studio.core.system import damaged_files, offline, paths, user_folders
 from lora_studio.gui import language, theme
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
@@ -118,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     window.show()
     for problem in damaged_files.collect_notices():
         window.state.messages.problem(problem)
+    if unsaved := user_folders.settings_problem():
+        window.state.messages.problem(unsaved)
     window.engine.open_if_missing()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:

@@ -6571,6 +6571,14 @@
             <translation>Sequence Packing</translation>
         </message>
         <message>
+            <source>Set HOME to a folder that you can write to, or LORA_STUDIO_CACHE to another cache folder.</source>
+            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder LORA_STUDIO_CACHE auf einen anderen Cache-Ordner.</translation>
+        </message>
+        <message>
+            <source>Set HOME to a folder that you can write to, or LORA_STUDIO_CONFIG to another folder for settings. Then restart the app.</source>
+            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder LORA_STUDIO_CONFIG auf einen anderen Ordner für Einstellungen. Starte die App dann neu.</translation>
+        </message>
+        <message>
             <source>Set HOME to a folder that you can write to, or {variable} to the folder itself.</source>
             <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder {variable} auf den Ordner selbst.</translation>
         </message>
@@ -9608,6 +9616,10 @@
         <message>
             <source>Your prompt</source>
             <translation>Ihr Prompt</translation>
+        </message>
+        <message>
+            <source>Your settings and the list of projects can't be saved: {folder} can't be written to ({reason}).</source>
+            <translation>Deine Einstellungen und die Liste der Projekte können nicht gespeichert werden: In {folder} kann nicht geschrieben werden ({reason}).</translation>
         </message>
         <message>
             <source>Zephyr</source>
@@ -13085,6 +13097,10 @@
         <message>
             <source>{title} failed: no permission to use {file}.</source>
             <translation>{title} ist fehlgeschlagen: keine Berechtigung für {file}.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the cache folder {folder} can't be written to ({reason}).</source>
+            <translation>{title} ist fehlgeschlagen: In den Cache-Ordner {folder} kann nicht geschrieben werden ({reason}).</translation>
         </message>
         <message>
             <source>{title} failed: the disk is full.</source>

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.jobs import write_rows
+from tests.helpers.tiny_models import tiny_model
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="uses devices and names of Linux"),
@@ -63,6 +66,34 @@ def run_cli(
     return ended
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    return tiny_model("llama3", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def trainable(project: Path, model: Path) -> Path:
+    """A project that trains 16 steps of a tiny model in seconds, with a checkpoint after each second."""
+    rows = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
+    write_rows(project / "rows.jsonl", rows)
+    (project / "p.lorastudio").write_text(
+        f"""schema_version = 1
+name = "p"
+model = {{source = "{model}", precision = "fp32", device = "cpu"}}
+lora = {{rank = 4, alpha = 8}}
+dataset = {{sources = ["rows.jsonl"], validation_count = 4, max_length = 256}}
+training = {{epochs = 4, micro_batch = 2, gradient_accumulation = 2, sample_rows = 0, save_every = 2}}
+"""
+    )
+    return project
+
+
+#: Without variables that move folders of the user away from HOME.
+UNMOVED: dict[str, str | None] = dict.fromkeys(
+    ("LORA_STUDIO_DATA", "LORA_STUDIO_CONFIG", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS")
+)
+
 HOMES: list[tuple[str, dict[str, str | None]]] = [
     ("no home", {"HOME": None}),
     ("missing home", {"HOME": "/nonexistent/home"}),
@@ -78,12 +109,56 @@ HOMES: list[tuple[str, dict[str, str | None]]] = [
 def test_runs_are_listed_without_a_usable_home(
     project: Path, variables: dict[str, str | None]
 ) -> None:
-    folders = dict.fromkeys(
-        ("LORA_STUDIO_DATA", "LORA_STUDIO_CONFIG", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS")
-    )
     (project / "runs" / "ä🙂").mkdir()
-    ended = run_cli("runs", project, environment={**folders, **variables})
+    ended = run_cli("runs", project, environment=UNMOVED | variables)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "home"),
+    [
+        pytest.param("estimate", "/etc/passwd", id="estimate, home is a file"),
+        pytest.param("train", "/proc/home", id="train, home can't be written"),
+    ],
+)
+def test_unwritable_home_is_named(trainable: Path, command: str, home: str) -> None:
+    ended = run_cli(command, trainable, environment=UNMOVED | {"HOME": home})
+    assert ended.returncode == 1
+    assert f"the cache folder {home}/.cache/lora-studio can't be written to" in ended.stdout
+
+
+_WINDOW = """
+import sys
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QLabel
+from lora_studio.gui import app
+
+def end():
+    print([label.text() for label in QApplication.allWidgets() if isinstance(label, QLabel)])
+    QApplication.quit()
+
+prepare = app.prepare
+def prepare_to_end(application):
+    QTimer.singleShot(1500, end)
+    return prepare(application)
+app.prepare = prepare_to_end
+sys.exit(app.main([]))
+"""
+
+
+def test_window_opens_without_a_usable_home() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in UNMOVED}
+    ended = subprocess.run(
+        [sys.executable, "-c", _WINDOW],
+        env=environment | {"HOME": "/etc/passwd", "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "/etc/passwd/.config/lora-studio can't be written to" in ended.stdout
 
 
 def test_full_stdout_is_reported(project: Path) -> None:

@@ -13,6 +13,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import UnsafeFileError
+from lora_studio.core.system.user_folders import cache_problem
 
 
 class CancelledError(Exception):
@@ -51,10 +52,9 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
             "also helps.",
             title=title,
         )
-    if (problem := disk_problem(exception, title)) is not None:
-        return problem
-    if (problem := _system_limit_problem(exception, title)) is not None:
-        return problem
+    for translate in (cache_problem, disk_problem, _system_limit_problem):
+        if (problem := translate(exception, title)) is not None:
+            return problem
     if isinstance(exception, PermissionError):
         file = str(exception.filename) if exception.filename else None
         return error(
