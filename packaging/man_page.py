@@ -29,6 +29,7 @@ ENVIRONMENT = (
     ("LORA_STUDIO_ENGINES", "Folder for engines, in place of that in LORA_STUDIO_DATA."),
     ("LORA_STUDIO_TORCH_INDEX", "Where the engine's PyTorch comes from, as for --torch."),
     ("LORA_STUDIO_ENGINE", "Command line of a worker, in place of the installed engine."),
+    ("LORA_STUDIO_READER_MEMORY", "Bytes of memory that reading a dataset or model may use."),
     ("HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE", "As the Hugging Face libraries read them."),
     ("HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE", "Proxy and certificates for every download."),
     ("OLLAMA_HOST", "Where Ollama listens."),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.core import limits
 from lora_studio.core.network.purposes import Purpose
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
@@ -210,3 +211,48 @@ def test_foreign_files_are_opened_in_one_place(calls: list[tuple[str, ast.Call, 
         if module not in OPENERS and not module.startswith("setup/") and is_reading(call, function)
     }
     assert openers == set()
+
+
+#: Packages whose modules read what others prepared: bounds on it belong to `core/limits.py`.
+BOUNDED = (
+    "core/lora/", "core/model/", "core/system/foreign_files.py", "core/templates/", "core/spec.py", "core/llama_cpp.py",
+    "engine/dataset/files/", "engine/hub/front_matter.py", "engine/lora/adapter_files.py", "engine/model/gguf_header.py",
+    "engine/model/safetensors_header.py", "engine/export/ollama/template_sandbox.py",
+)  # fmt: skip
+
+#: Names of bounds on something else: what is searched in real data, shown, or lost.
+OTHER_BOUNDS = {"MAX_LESSONS", "_MOST_LOST"}
+
+
+def test_bounds_on_foreign_input_are_in_one_table() -> None:
+    elsewhere = [
+        f"{file.relative_to(PACKAGE).as_posix()}: {target.id}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.relative_to(PACKAGE).as_posix().startswith(BOUNDED)
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant | ast.BinOp | ast.Tuple)
+        for target in ast.walk(node)
+        if isinstance(target, ast.Name) and target.id.startswith(("_MAX_", "MAX_", "_MOST_"))
+        if target.id not in OTHER_BOUNDS
+    ]
+    assert elsewhere == []
+
+
+def test_each_limit_has_a_subject_unit_and_reason() -> None:
+    subjects = [limit.subject for limit in limits.LIMITS]
+    assert len(set(subjects)) == len(subjects)
+    assert all(limit.value > 0 and limit.reason.endswith(".") for limit in limits.LIMITS)
+
+
+def test_each_limit_is_used() -> None:
+    source = "".join(file.read_text("utf-8") for file in PACKAGE.rglob("*.py"))
+    tree = ast.parse((PACKAGE / "core" / "limits.py").read_text("utf-8"))
+    names = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+    unused = [
+        name.id
+        for name in names
+        if isinstance(name, ast.Name)
+        if name.id.isupper() and not name.id.startswith("_") and f"limits.{name.id}" not in source
+    ]
+    assert unused == []

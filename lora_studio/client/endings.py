@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, Where, error
@@ -67,6 +68,19 @@ def crash_problem(what: Text, run: RunFolder | None) -> Problem:
     else:
         remedy = "Everything that was saved is intact. Start the step again."
     return error("worker.crashed", what, remedy, where=_locate_log(run))
+
+
+def reader_died_problem(reason: Text, file: str) -> Problem:
+    """Return the problem for a worker that ended while it was reading a file."""
+    return error(
+        "worker.reader_died",
+        "{file} can't be read. {reason}",
+        "LoRA Studio and your project are fine. The file may be damaged or made to use up memory: check "
+        "where it comes from, or choose another one.",
+        where=Where(file=file),
+        file=Path(file).name,
+        reason=reason,
+    )
 
 
 def _locate_log(run: RunFolder | None) -> Where:

@@ -14,9 +14,6 @@ from lora_studio.core.protocol.events import Event
 
 Command = commands.Job | commands.Question | commands.Control
 
-#: Seconds a worker has to respond to a cancel request before it is killed.
-CANCEL_SECONDS = 10.0
-
 
 class Link(Protocol):
     """A connection to a worker that this process or another one started."""
@@ -28,7 +25,7 @@ class Link(Protocol):
         """Yield events until the worker ends. Blocks; every command gets its ending event."""
 
     def cancel(self, target: str) -> None:
-        """Ask the worker to cancel a command, and kill it after `CANCEL_SECONDS`."""
+        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
 
     def close(self) -> None:
         """Tell the worker that no more commands follow."""

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 
 from lora_studio.client.endings import crash_problem, out_of_memory_problem
-from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, parse_events
+from lora_studio.client.link import Command, call_later, parse_events
+from lora_studio.core import limits
 from lora_studio.core.curves.lost_steps import (
     LostSteps,
     expect_checkpoints,
@@ -84,11 +85,11 @@ class WatchedRun:
             yield events.Failed(id=open_command, problem=problem)
 
     def cancel(self, target: str) -> None:
-        """Ask the worker to cancel a command, and kill it after `CANCEL_SECONDS`."""
+        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
         pid = self.pid
         self.send(commands.Cancel(target=target))
         if pid is not None:
-            call_later(CANCEL_SECONDS, lambda: kill_tree(pid) if self.pid == pid else None)
+            call_later(limits.CANCEL_SECONDS, lambda: kill_tree(pid) if self.pid == pid else None)
 
     def close(self) -> None:
         """Do nothing: the worker belongs to another process."""

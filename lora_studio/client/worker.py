@@ -18,15 +18,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from lora_studio import __version__
-from lora_studio.client.endings import crash_problem, describe_exit, out_of_memory_problem
+from lora_studio.client.endings import (
+    crash_problem,
+    describe_exit,
+    out_of_memory_problem,
+    reader_died_problem,
+)
 from lora_studio.client.link import (
-    CANCEL_SECONDS,
     Command,
     Link,
     call_later,
     iter_until_ended,
     parse_events,
 )
+from lora_studio.core import limits
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
@@ -54,6 +59,8 @@ class Worker:
         self._run = run
         self._kills, self._counted_at = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # ID of each open command -> whether it was canceled
+        self._readers: set[str] = set()  # IDs of the commands that only read files
+        self._files: dict[str, str] = {}  # ID of each open command -> the file that it reads
         self._lock = threading.RLock()  # reentrant: a signal handler may call `send` at any time
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._detached = False
@@ -110,6 +117,8 @@ class Worker:
         with self._lock:
             if not isinstance(command, commands.Control):
                 self._open[command.id] = False
+                if command.reads_foreign_files:
+                    self._readers.add(command.id)
             assert self._process.stdin is not None
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.write(commands.to_pipe(command))
@@ -130,7 +139,11 @@ class Worker:
                 mismatch = engines.version_mismatch_problem(event.app_version)
                 self.kill()
                 break
+            if isinstance(event, events.FileOpened):
+                self._files[event.id] = event.file
+                continue
             if isinstance(event, events.Ending):
+                self._files.pop(event.id, None)
                 with self._lock:
                     self._open.pop(event.id, None)
             self._update_kill_count(is_first=isinstance(event, events.Hello))
@@ -138,7 +151,7 @@ class Worker:
         code = self._exit_status()
         if code is None:
             return
-        reader.join(CANCEL_SECONDS)
+        reader.join(limits.CANCEL_SECONDS)
         self.close()
         _remove_scratch(self._run)
         with self._lock:
@@ -147,17 +160,18 @@ class Worker:
             if cancelled and mismatch is None:
                 yield events.Cancelled(id=command_id)
             else:
-                problem = mismatch or self._exit_problem(code)
+                problem = mismatch or self._exit_problem(code, self._files.get(command_id, ""))
                 yield events.Failed(id=command_id, problem=problem)
 
     def cancel(self, target: str) -> None:
-        """Ask the worker to cancel a command, and kill it after `CANCEL_SECONDS`."""
+        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
         with self._lock:
             if target not in self._open:
                 return
             self._open[target] = True
         self.send(commands.Cancel(target=target))
-        call_later(CANCEL_SECONDS, lambda: self.kill() if target in self._open else None)
+        seconds = limits.READER_CANCEL if target in self._readers else limits.CANCEL_SECONDS
+        call_later(seconds, lambda: self.kill() if target in self._open else None)
 
     def close(self) -> None:
         """Tell the worker that no more commands follow: it exits after the current one."""
@@ -188,7 +202,9 @@ class Worker:
                 return self.wait(_WAIT_INTERVAL)
         return None
 
-    def _exit_problem(self, code: int) -> Problem:
+    def _exit_problem(self, code: int, file: str) -> Problem:
+        if file:
+            return reader_died_problem(describe_exit(code), file)
         if code == -getattr(signal, "SIGKILL", 9) and self._kills.has_risen():
             return out_of_memory_problem(self._run)
         return crash_problem(describe_exit(code), self._run)

@@ -115,10 +115,6 @@ ROW_COST = _limit(
     _DATA, "What a row counts toward the content, in addition to its own size", 200, "bytes",
     "Rows without any content take memory and time, too.",
 )  # fmt: skip
-PAGE_BYTES = _limit(
-    _DATA, "One column of a row group in Parquet, or one batch in Arrow, unpacked", 256_000_000,
-    "bytes", "It is unpacked as a whole. Writers use 1 MB to 128 MB.",
-)  # fmt: skip
 COMPARED_CHARACTERS = _limit(
     _DATA, "Text in memory while rows are compared for near duplicates", 4_000_000, "characters",
     "Each character takes about 60 bytes while it is hashed.",
@@ -127,8 +123,8 @@ COMPARED_CHARACTERS = _limit(
 # --- models and adapters --------------------------------------------------------------------------
 
 WEIGHTS_HEADER = _limit(
-    _MODELS, "The header of a safetensors file", 32_000_000, "bytes",
-    "A file with 100,000 tensors has 12 MB.",
+    _MODELS, "The header of a safetensors file", 100_000_000, "bytes",
+    "The limit of the format's own library. A file with 100,000 tensors has 12 MB.",
 )  # fmt: skip
 GGUF_TEXT = _limit(
     _MODELS, "One text in the header of a GGUF file", 16_000_000, "bytes",
@@ -146,9 +142,17 @@ PATTERN = _limit(
     _MODELS, "A pattern of module names in an adapter", 2000, "characters",
     "Patterns that list modules one by one have a few hundred.",
 )  # fmt: skip
-PATTERN_REPEATS = _limit(
-    _MODELS, "Unlimited repetitions in a pattern of module names", 3, "items",
-    "Each multiplies the time by the length of a name.",
+PATTERN_WAYS = _limit(
+    _MODELS, "Ways in which a pattern of module names may match one name", 1e8, "items",
+    "Three unlimited repetitions in a long name, and some choices.",
+)  # fmt: skip
+ADAPTER_RANK = _limit(
+    _MODELS, "The rank of an adapter", 1_000_000, "items",
+    "Ranks are at most the width of a layer.",
+)  # fmt: skip
+ADAPTER_ALPHA = _limit(
+    _MODELS, "The alpha of an adapter", 1e9, "items",
+    "It is up to a few times the rank.",
 )  # fmt: skip
 CODE_FILES = _limit(
     _MODELS, "Python files in the folder of a model that needs its own code", 500, "items",
@@ -205,6 +209,22 @@ GO_DEPTH = _limit(
     _TEMPLATES, "TEMPLATEs that call each other", 100_000, "levels",
     "The limit of Go, with which Ollama renders them.",
 )  # fmt: skip
+GO_SECONDS = _limit(
+    _TEMPLATES, "One rendering of a TEMPLATE in a test of many", 20.0, "seconds",
+    "Ordinary conversations take a few milliseconds.",
+)  # fmt: skip
+GO_OUTPUT = _limit(
+    _TEMPLATES, "What a TEMPLATE writes", 64_000_000, "bytes",
+    "The longest conversations have a few million.",
+)  # fmt: skip
+GO_TEXT = _limit(
+    _TEMPLATES, "A text that a TEMPLATE builds", 16_000_000, "bytes",
+    "The longest conversations have a few million.",
+)  # fmt: skip
+GO_COUNT = _limit(
+    _TEMPLATES, "A number that a loop of a TEMPLATE counts to", 100_000, "items",
+    "TEMPLATEs loop over messages and tools.",
+)  # fmt: skip
 GO_NESTING = _limit(
     _TEMPLATES, "Blocks inside each other in a TEMPLATE", 200, "levels",
     "The largest known templates have a dozen. Python allows a thousand.",
@@ -225,15 +245,41 @@ NAME_BYTES = _limit(
     "The limit of every supported file system.",
 )  # fmt: skip
 
+KNOWN_PROJECTS = _limit(
+    _PROJECTS, "Projects that are remembered as known", 2000, "items",
+    "The oldest are forgotten, and shown again before they open.",
+)  # fmt: skip
+TEXT_FIELDS = _limit(
+    _PROJECTS, "Values in one message, nested ones included", 1000, "items",
+    "Messages of old runs and of workers are data. Most have up to ten values.",
+)  # fmt: skip
+TEXT_LENGTH = _limit(
+    _PROJECTS, "One message", 1_000_000, "characters",
+    "Most have a few hundred.",
+)  # fmt: skip
+NETWORK_RECORD = _limit(
+    _PROJECTS, "The record of contacted hosts of one process", 1_000_000, "bytes",
+    "A host takes about 200 bytes.",
+)  # fmt: skip
+
 # --- processes ------------------------------------------------------------------------------------
 
+SCAN_MEMORY = _limit(
+    _PROCESSES, "Memory that the first reading of a dataset may add to a worker, in addition to the size "
+    "of its files", 900_000_000, "bytes",
+    "A scan needs a few blocks of rows, and an index of the rows.",
+)  # fmt: skip
 READER_MEMORY = _limit(
     _PROCESSES, "Memory that one question may add to a worker that reads foreign files", 4_000_000_000,
     "bytes",
     "Reading needs less than 1 GB within the other limits, comparing two million rows as much again. "
     "On a computer with less than 8 GB, it is half of the memory.",
 )  # fmt: skip
+READER_CANCEL = _limit(
+    _PROCESSES, "Time in which a worker that only reads responds to a cancel before it is ended", 2.0,
+    "seconds", "It has nothing to save.",
+)  # fmt: skip
 CANCEL_SECONDS = _limit(
-    _PROCESSES, "Time in which a worker responds to a cancel before it is ended", 10.0, "seconds",
-    "Trainings save a checkpoint first.",
+    _PROCESSES, "Time in which any other worker responds to a cancel before it is ended", 10.0,
+    "seconds", "Trainings end after the current micro-batch.",
 )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from lora_studio.core import limits
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
@@ -24,12 +25,6 @@ QUANTIZER_FOLDERS = ("build/bin", "bin", "build/bin/Release", ".")
 _CODE = (".py", ".so", ".dylib", ".dll")
 _VERSIONED_LIBRARY = ".so."
 
-#: A checkout of llama.cpp has about 300 such files; builds add their libraries.
-_MAX_FILES = 5000
-
-#: Deeper folders mean a link that leads back to a parent folder.
-_MAX_DEPTH = 30
-
 
 def find_programs(folder: Path) -> ForeignCode:
     """Return the files of a llama.cpp folder that conversion and quantization can run.
@@ -40,7 +35,10 @@ def find_programs(folder: Path) -> ForeignCode:
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name != ".git"]
         files += [Path(parent, name) for name in names if _is_code(name)]
-        if len(files) > _MAX_FILES or len(Path(parent).parts) > len(folder.parts) + _MAX_DEPTH:
+        if (
+            len(files) > limits.LLAMA_CPP_FILES
+            or len(Path(parent).parts) > len(folder.parts) + limits.LLAMA_CPP_DEPTH
+        ):
             raise fail(
                 "export.too_much_code",
                 "{folder} has more program files than llama.cpp.",

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import formatting, limits, timestamps
 
 #: Looks up the translation of a template; the number decides which plural form is returned.
 Translate = Callable[[str, int | None], str]
@@ -148,9 +148,6 @@ _PARSER = string.Formatter()
 #: Python's formats that a template may use; a width could fill the memory.
 _PLAIN_FORMAT = re.compile(r"(0\d)?,?(\.\d{1,2})?[defgx%]?")
 
-#: Most fields and characters of one sentence; nested messages could multiply without end.
-_MAX_FIELDS, _MAX_LENGTH = 1000, 1_000_000
-
 
 class _Formatter(string.Formatter):
     """Fills templates: integers with thousands separators, nested messages in the same language."""
@@ -185,7 +182,7 @@ class _Formatter(string.Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         self._fields += 1
-        if self._fields > _MAX_FIELDS or self._length > _MAX_LENGTH:
+        if self._fields > limits.TEXT_FIELDS or self._length > limits.TEXT_LENGTH:
             raise ValueError("too long")
         text = self._format(value, format_spec)
         self._length += len(text)

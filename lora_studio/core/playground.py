@@ -13,11 +13,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 
 #: The most columns side by side.
 COLUMNS = 3
@@ -189,7 +190,7 @@ class Playground:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
         is overwritten."""
         try:
-            content = read_json(self.votes_file, MAX_LARGE)
+            content = read_json(self.votes_file, limits.LARGE_FILE)
             return [Vote.model_validate(each) for each in content["votes"]]
         except FileNotFoundError:
             return []

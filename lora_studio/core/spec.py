@@ -13,13 +13,8 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template
-
-#: Longest list in a setting; the window shows each entry.
-_MAX_ENTRIES = 1000
-
-#: Longest path and longest name in it, in bytes, of every supported file system.
-_MAX_PATH, _MAX_NAME = 4000, 255
 
 Kind = Literal["choice", "flag", "integer", "number", "text", "path", "list"]
 
@@ -35,7 +30,7 @@ class Spec(BaseModel):
         extra = cls.model_fields[info.field_name or ""].json_schema_extra
         is_path = isinstance(extra, dict) and bool(extra.get("path"))
         items = value if isinstance(value, tuple) else (value,)
-        if len(items) > _MAX_ENTRIES:
+        if len(items) > limits.SETTING_ENTRIES:
             raise value_error("has more than 1,000 entries")
         for item in items:
             if isinstance(item, str):
@@ -93,8 +88,9 @@ def check_text(value: str, *, is_path: bool) -> str:
     if "\0" in value:
         raise value_error("contains a null character")
     if is_path:
-        if len(os.fsencode(value)) > _MAX_PATH or any(
-            len(os.fsencode(part)) > _MAX_NAME for part in value.replace("\\", "/").split("/")
+        if len(os.fsencode(value)) > limits.PATH_BYTES or any(
+            len(os.fsencode(part)) > limits.NAME_BYTES
+            for part in value.replace("\\", "/").split("/")
         ):
             raise value_error("is longer than a path can be")
         try:

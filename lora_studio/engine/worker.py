@@ -27,8 +27,9 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
+from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
-from lora_studio.engine.runtime.failures import CancelledError, to_problem
+from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory, to_problem
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
 #: Seconds to keep trying to acquire the lock of a run.
@@ -49,8 +50,11 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     inbox = Inbox(pending.put)
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
     call_on_sigterm(inbox.request_shutdown)
+    # Arrow's default allocator reserves a gigabyte, which would count against the limit on memory.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     while (command := pending.get()) is not None:
-        handle(command, channel, inbox, run_command)
+        if handle(command, channel, inbox, run_command) is not None:
+            break  # the parent starts a new worker for the commands that follow
     channel.drain()
     sys.stderr.flush()
     os._exit(0)
@@ -85,9 +89,27 @@ def handle(
     channel: Channel,
     inbox: Inbox,
     run_command: RunCommand = jobs.run_command,
-) -> None:
-    """Carry out one command from `Started` to its ending event."""
-    job = JobContext(command.id, channel, inbox.start_command(command))
+) -> Problem | None:
+    """Carry out one command from `Started` to its ending event.
+
+    Returns the problem of a command that used up the memory that it is allowed, else None.
+    """
+    allowance = memory_guard.get_allowance(command)
+    job = JobContext(
+        command.id,
+        channel,
+        inbox.start_command(command),
+        reports_files=command.reads_foreign_files,
+    )
+
+    def end_process() -> None:
+        """End this process because its memory exceeds the limit; called from another thread."""
+        problem = memory_guard.exceeded_problem(job.file, allowance or 0)
+        job.emit(events.Failed(problem=problem))
+        channel.drain()
+        os._exit(1)
+
+    exhausted: Problem | None = None
     try:
         with _hold_run(command, job, channel, inbox) as held:
             try:
@@ -95,11 +117,15 @@ def handle(
                 job.check()
                 for problem in held.warnings:
                     job.emit(events.Warned(problem=problem))
-                ending = run_command(held.command, job)
+                with memory_guard.limit_memory(allowance, end_process):
+                    ending = run_command(held.command, job)
                 for problem in damaged_files.collect_notices():
                     job.emit(events.Warned(problem=problem))
             except BaseException as error:
                 ending = _to_ending(error, command, job)
+                if allowance is not None and is_out_of_memory(error):
+                    exhausted = memory_guard.exceeded_problem(job.file, allowance)
+                    ending = events.Failed(problem=exhausted)
             connections.save()
             # Still under the run's lock: once it is free, the record says how the command ended. The
             # parent is told even if the disk can't take the record.
@@ -110,6 +136,7 @@ def handle(
     finally:
         if job.folder is not None:
             job.folder.close()
+    return exhausted
 
 
 def _to_ending(

@@ -3990,6 +3990,14 @@
             <translation>LoRA</translation>
         </message>
         <message>
+            <source>LoRA Studio and your project are fine. The file may be damaged or made to use up memory: check where it comes from, or choose another one.</source>
+            <translation>LoRA Studio und dein Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfe, woher sie stammt, oder wähle eine andere.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio and your project are fine. The file may be damaged or made to use up memory: check where it comes from. If you trust it, save its rows as JSON lines.</source>
+            <translation>LoRA Studio und dein Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfe, woher sie stammt. Wenn du ihr vertraust, speichere ihre Zeilen als JSON Lines.</translation>
+        </message>
+        <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
         </message>
@@ -5676,6 +5684,10 @@
             <translation>Modelldetails werden gelesen…</translation>
         </message>
         <message>
+            <source>Reading needs more than {limit:memory} of memory, so it was stopped.</source>
+            <translation>Das Lesen braucht mehr als {limit:memory} Arbeitsspeicher und wurde deshalb abgebrochen.</translation>
+        </message>
+        <message>
             <source>Reading rows</source>
             <translation>Zeilen lesen</translation>
         </message>
@@ -5698,6 +5710,10 @@
         <message>
             <source>Reading the row</source>
             <translation>Zeile wird gelesen</translation>
+        </message>
+        <message>
+            <source>Reading {file} needs more than {limit:memory} of memory, so it was stopped.</source>
+            <translation>Das Lesen von {file} braucht mehr als {limit:memory} Arbeitsspeicher und wurde deshalb abgebrochen.</translation>
         </message>
         <message>
             <source>Reading…</source>
@@ -10233,6 +10249,10 @@
             <translation>der Tensor {tensor} kommt zweimal vor</translation>
         </message>
         <message>
+            <source>it has too many values</source>
+            <translation>sie enthält zu viele Werte</translation>
+        </message>
+        <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
@@ -11914,6 +11934,10 @@
         <message>
             <source>{file} can't be read as a GGUF model: {reason}.</source>
             <translation>{file} lässt sich nicht als GGUF-Modell lesen: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} can't be read. {reason}</source>
+            <translation>{file} kann nicht gelesen werden. {reason}</translation>
         </message>
         <message>
             <source>{file} can't be read: {reason}.</source>

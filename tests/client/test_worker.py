@@ -20,6 +20,7 @@ from lora_studio.client.endings import crash_problem
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
+from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
@@ -115,7 +116,7 @@ def test_scratch_files_of_killed_worker_are_removed(engine: Engine, run: RunFold
 def test_ignored_cancel_is_enforced_by_killing_worker(
     engine: Engine, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "CANCEL_SECONDS", 0.3)
     engine(f"{HELLO}\nc = take()\nsay(events.Started(id=c.id, command='train'))\ntime.sleep(600)")
     command = commands.Train(run=str(run.path))
     worker = Worker.start(run)

@@ -19,6 +19,7 @@ from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
+from lora_studio.core import limits
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -202,7 +203,7 @@ def test_run_never_gets_two_workers(long_run: RunFolder) -> None:
 def test_cancel_is_obeyed_and_keeps_checkpoints(
     long_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)  # no enforcement during the test
+    monkeypatch.setattr(limits, "CANCEL_SECONDS", 600)  # no enforcement during the test
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     stream = client_worker.perform(command, workers.append)

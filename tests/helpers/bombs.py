@@ -1,7 +1,8 @@
 """Small files that would take gigabytes, minutes or a stack overflow to read without limits.
 
-`python -m tests.helpers.bombs FILE [--cancel-after SECONDS] [--lint]` reads one in this process as a
-worker does, and prints what came out, the peak of its memory and its seconds as JSON.
+`python -m tests.helpers.bombs FILE --write` writes the file that BOMBS has under this name.
+`python -m tests.helpers.bombs FILE [--cancel-after SECONDS] [--lint]` reads it in this process as a
+worker does, and prints what came out, the peak of its memory and its seconds of CPU time as JSON.
 """
 
 from __future__ import annotations
@@ -237,9 +238,13 @@ def main() -> None:
     """Read one file and print what happened."""
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path)
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--cancel-after", type=float)
     parser.add_argument("--lint", action="store_true")
     options = parser.parse_args()
+    if options.write:
+        BOMBS[options.file.name](options.file)
+        return
 
     from lora_studio.core.dataset.spec import DatasetSpec, DataSource
     from lora_studio.core.protocol import commands, events
@@ -255,15 +260,14 @@ def main() -> None:
         if options.cancel_after is not None and isinstance(event, events.Started):
 
             def cancel() -> None:
-                cancelled_at[0] = time.perf_counter()
+                cancelled_at[0] = time.process_time()
                 flags.cancel.set()
 
             timer = threading.Timer(options.cancel_after, cancel)
             timer.daemon = True
             timer.start()
 
-    before = _read_peak()
-    began = time.perf_counter()
+    began = time.process_time()
     outcomes, codes = [], []
     for command in asked:
         channel = handle(command, on_event)
@@ -276,13 +280,12 @@ def main() -> None:
             codes += [f"{entry.count} × {entry.reason}" for entry in event.skipped]
         if isinstance(ending, events.Cancelled):
             break
-    ended = time.perf_counter()
+    ended = time.process_time()
     result = {
         "endings": outcomes,
         "codes": codes,
         "seconds": round(ended - began, 2),
         "peak_mb": round(_read_peak() / 1e6),
-        "before_mb": round(before / 1e6),
     }
     if cancelled_at[0]:
         result["latency"] = round(ended - cancelled_at[0], 2)
@@ -290,14 +293,13 @@ def main() -> None:
 
 
 def _read_peak() -> int:
-    """Return the peak memory of this process and of its largest child, in bytes."""
-    own, child = (
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return (own + child) * (1 if sys.platform == "darwin" else 1024)
+    """Return the peak memory of this process, plus that of its largest child, in bytes."""
+    status = Path("/proc/self/status").read_text("ascii")
+    own = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    return 1024 * (own + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as in a worker
     main()

@@ -9,6 +9,7 @@ import re
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only parser of expressions
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError
 
 #: Settings whose keys are regular expressions, with numbers.
@@ -21,13 +22,8 @@ _LISTS = ("target_modules", "exclude_modules", "layers_pattern")
 _NAMES = ("modules_to_save", "target_parameters")
 _NUMBERS = ("layers_to_transform",)
 
-_MAX_LENGTH = 2000
-
 #: Length of a long name: in so many ways an open repetition may end.
 _LENGTH = 200
-
-#: Most ways to match one name: of three open repetitions, and some choices.
-_MAX_WAYS = 1e8
 
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
@@ -68,7 +64,7 @@ def check_pattern(pattern: str) -> None:
     number of ways grows exponentially.
     """
     try:
-        if len(pattern) > _MAX_LENGTH:
+        if len(pattern) > limits.PATTERN:
             raise InvalidContentError("one of its module patterns is too long")
         re.compile(rf"(.*\.)?({pattern})$")  # as it is matched: flags may only be at the start
         ways = _count_ways(_parser.parse(pattern))
@@ -76,7 +72,7 @@ def check_pattern(pattern: str) -> None:
         raise InvalidContentError(
             "the module pattern “{pattern}” is invalid", pattern=pattern
         ) from None
-    if ways > _MAX_WAYS:
+    if ways > limits.PATTERN_WAYS:
         raise InvalidContentError(
             "the module pattern “{pattern}” could take very long", pattern=pattern[:200]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
@@ -12,10 +13,6 @@ from lora_studio.core.system.foreign_files import read_json
 
 #: Files whose `auto_map` names classes that transformers would import from the folder.
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json")
-
-#: More files or bytes than this aren't the code of a model.
-_MAX_FILES = 500
-_MAX_BYTES = 20_000_000
 
 
 def find_code(folder: Path) -> ForeignCode | None:
@@ -28,7 +25,10 @@ def find_code(folder: Path) -> ForeignCode | None:
     if not any("--" not in name for name in references):
         return None
     files = [file for file in folder.rglob("*.py") if file.is_file()]
-    if len(files) > _MAX_FILES or sum(file.stat().st_size for file in files) > _MAX_BYTES:
+    if (
+        len(files) > limits.CODE_FILES
+        or sum(file.stat().st_size for file in files) > limits.CODE_BYTES
+    ):
         raise fail(
             "model.too_much_code",
             "{folder} has more Python files than a model needs ({count}).",

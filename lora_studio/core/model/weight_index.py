@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 
 #: File that maps tensors to the files of a model in several parts.
 INDEX = "model.safetensors.index.json"
@@ -20,7 +21,7 @@ def list_weight_files(folder: Path) -> list[str]:
     Raises OSError, and InvalidContentError if one isn't a safetensors file of the folder itself: an
     index from elsewhere may name a pickle or a file outside.
     """
-    content = read_json(folder / INDEX, MAX_LARGE)
+    content = read_json(folder / INDEX, limits.LARGE_FILE)
     try:
         names = list(dict.fromkeys(content["weight_map"].values()))
     except (KeyError, AttributeError, TypeError):

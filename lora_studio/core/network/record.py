@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from lora_studio.core import limits
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
@@ -26,7 +27,6 @@ KEPT_SECONDS, MAX_RECORDS = 7 * 24 * 3600.0, 1000
 MAX_CONTACTS = 300
 OTHERS = "(others)"
 
-_MAX_BYTES = 1_000_000
 _HOST = re.compile(r"[\w.:%()*-]{1,253}")
 
 
@@ -99,7 +99,9 @@ def read_records(session: str = "", now: float | None = None) -> list[ContactRec
         if session and not file.name.startswith(f"{session}-"):
             continue
         with suppress(OSError, ValidationError):
-            records.append(ContactRecord.model_validate_json(read_bytes(file, _MAX_BYTES)))
+            records.append(
+                ContactRecord.model_validate_json(read_bytes(file, limits.NETWORK_RECORD))
+            )
     return sorted(records, key=lambda record: record.started)
 
 

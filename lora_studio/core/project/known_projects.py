@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lora_studio.core import limits
 from lora_studio.core.project.access_requests import AccessRequest, list_requests
 from lora_studio.core.project.project import Draft
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
-
-#: The projects that are recorded; those opened longest ago are dropped.
-_MAX_PROJECTS = 2000
 
 
 def is_known(project_file: Path) -> bool:
@@ -41,7 +39,9 @@ def accept(draft: Draft) -> None:
     known.pop(key, None)
     known[key] = requests
     try:
-        write_atomic(_get_file(), json.dumps(dict(list(known.items())[-_MAX_PROJECTS:]), indent=1))
+        write_atomic(
+            _get_file(), json.dumps(dict(list(known.items())[-limits.KNOWN_PROJECTS :]), indent=1)
+        )
     except OSError:
         return  # asking again is better than not opening the project
 

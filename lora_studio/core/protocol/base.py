@@ -44,6 +44,10 @@ class BaseCommand(BaseModel):
     #: Whether it is about the open project and is therefore canceled when another one is opened.
     in_project: ClassVar[bool] = True
 
+    #: Whether it only reads files that somebody else may have prepared. If so, the worker's memory is
+    #: limited while it works.
+    reads_foreign_files: ClassVar[bool] = False
+
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
 
 

@@ -19,6 +19,7 @@ class InspectDataset(BaseCommand):
     title = text("Reading the dataset")
     step = "dataset"
     lane = "scanner"
+    reads_foreign_files = True
     kind: Literal["inspect_dataset"] = "inspect_dataset"
     dataset: DatasetSpec
     preview: int = Field(20, ge=0, le=1000)
@@ -35,6 +36,7 @@ class ReadRows(BaseCommand):
     step = "dataset"
     lane = "reader"
     is_optional = True
+    reads_foreign_files = True
     kind: Literal["read_rows"] = "read_rows"
     dataset: DatasetSpec
     first: int = Field(0, ge=0)
@@ -51,6 +53,7 @@ class ShowRow(BaseCommand):
     title = text("Reading the row")
     step = "dataset"
     is_optional = True
+    reads_foreign_files = True
     kind: Literal["show_row"] = "show_row"
     dataset: DatasetSpec
     model: ModelSpec | None = None
@@ -65,6 +68,7 @@ class MeasureDataset(BaseCommand):
     step = "dataset"
     lane = "scanner"
     is_optional = True
+    reads_foreign_files = True
     kind: Literal["measure_dataset"] = "measure_dataset"
     dataset: DatasetSpec
     model: ModelSpec
@@ -77,6 +81,7 @@ class LintDataset(BaseCommand):
     step = "dataset"
     lane = "scanner"
     is_optional = True
+    reads_foreign_files = True
     kind: Literal["lint_dataset"] = "lint_dataset"
     dataset: DatasetSpec
     model: ModelSpec | None = None

@@ -46,6 +46,7 @@ from lora_studio.core.protocol.job import (
     Cancelled,
     Done,
     Failed,
+    FileOpened,
     Hello,
     Log,
     Progress,
@@ -87,7 +88,7 @@ from lora_studio.core.protocol.training import (
 
 Ending = Done | Failed | Cancelled
 Event = (
-    Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
+    Hello | Started | Progress | FileOpened | Log | Warned | Done | Failed | Cancelled
     | ModelsFound | ModelDownloaded | AccountFound
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
@@ -161,6 +162,7 @@ __all__ = [
     "Evaluated",
     "Event",
     "Failed",
+    "FileOpened",
     "Finding",
     "Generated",
     "GgufWritten",

@@ -82,6 +82,16 @@ class Progress(BaseEvent):
     eta_s: float | None = None
 
 
+class FileOpened(BaseEvent):
+    """The command starts to read a file that somebody else may have prepared.
+
+    If the worker dies, its parent knows which file it was reading. Parents don't show this event.
+    """
+
+    kind: Literal["file_opened"] = "file_opened"
+    file: str
+
+
 class Log(BaseEvent):
     """A line for the log of the run."""
 

@@ -21,6 +21,7 @@ class ListAdapters(BaseCommand):
     """List the adapters in folders and, with a model, which of them fit it."""
 
     title = text("Looking for adapters")
+    reads_foreign_files = True
     kind: Literal["list_adapters"] = "list_adapters"
     folders: tuple[str, ...]
     model: ModelSpec | None = None
@@ -30,6 +31,7 @@ class ShowAdapter(BaseCommand):
     """Show an adapter layer by layer and, with a model, whether it fits."""
 
     title = text("Reading the adapter")
+    reads_foreign_files = True
     kind: Literal["show_adapter"] = "show_adapter"
     folder: str
     model: ModelSpec | None = None

@@ -19,6 +19,7 @@ class InspectModel(BaseCommand):
 
     title = text("Inspecting the model")
     step = "model"
+    reads_foreign_files = True
     kind: Literal["inspect_model"] = "inspect_model"
     model: ModelSpec
     lora: LoraSpec = LoraSpec()
@@ -32,6 +33,7 @@ class ListModels(BaseCommand):
     title = text("Looking for models")
     lane = "finder"
     in_project = False
+    reads_foreign_files = True
     kind: Literal["list_models"] = "list_models"
     location: Literal["folder", "cache", "ollama", "lm_studio"]
     folders: tuple[str, ...] = ()

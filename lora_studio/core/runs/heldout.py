@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_text
+from lora_studio.core.system.foreign_files import read_text
 
 
 def is_expected(run: RunFolder) -> bool:
@@ -30,7 +31,7 @@ def read_heldout(run: RunFolder) -> list[Sample]:
     try:
         if (damage := checksums.find_damage(run, run.path, names=[file.name])) is not None:
             raise InvalidContentError(damage)
-        lines = read_text(file, MAX_LARGE).split("\n")
+        lines = read_text(file, limits.LARGE_FILE).split("\n")
         if lines.pop():
             raise ValueError("the last line is incomplete")
         return [_parse_row(json.loads(line)) for line in lines]

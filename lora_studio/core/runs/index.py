@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from lora_studio import __version__
+from lora_studio.core import limits
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import facts as run_facts
@@ -24,7 +25,7 @@ from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, make_unicode, read_bytes
+from lora_studio.core.system.foreign_files import make_unicode, read_bytes
 
 #: `unreadable`: folders that aren't a run or have unreadable settings are listed as well.
 RowState = run_state.State | Literal["unreadable"]
@@ -331,7 +332,7 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
     """
     entries: dict[str, _Entry] = {}
     try:
-        head, *lines = read_bytes(file, MAX_LARGE).splitlines()
+        head, *lines = read_bytes(file, limits.LARGE_FILE).splitlines()
         if head != _FORMAT.encode():
             return {}
         for line in lines:

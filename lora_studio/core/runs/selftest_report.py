@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 
 
 def write(run: RunFolder, report: dict[str, Any]) -> None:
@@ -28,7 +29,7 @@ def read(run: RunFolder) -> dict[str, Any]:
     """Return the report, {} if the run wasn't tested; raises ProblemError if it is damaged."""
     file = run.selftest_file
     try:
-        content = read_json(file, MAX_LARGE)
+        content = read_json(file, limits.LARGE_FILE)
         if (damage := checksums.find_damage(run, run.path, names=[file.name])) is not None:
             raise InvalidContentError(damage)
         if not isinstance(content, dict):

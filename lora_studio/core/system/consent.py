@@ -16,9 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.system import damaged_files, paths
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 
 #: What the code is: Python files of a model, or the programs in a folder of llama.cpp.
 CodeKind = Literal["model", "llama_cpp"]
@@ -45,7 +46,7 @@ def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> Foreig
     names = sorted(file.relative_to(folder).as_posix() for file in files)
     digest = hashlib.sha256(kind.encode())
     for name in names:
-        content = hashlib.sha256(read_bytes(folder / name, MAX_LARGE))
+        content = hashlib.sha256(read_bytes(folder / name, limits.LARGE_FILE))
         digest.update(f"\0{name}\0".encode())
         digest.update(content.digest())
     return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])

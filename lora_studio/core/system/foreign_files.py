@@ -13,14 +13,9 @@ import stat
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import InvalidContentError
-
-#: Largest file of settings, of one record or of a model's card that is read, in bytes.
-MAX_SMALL = 16_000_000
-
-#: Largest tokenizer, list of held-out rows or list of answers, in bytes.
-MAX_LARGE = 256_000_000
 
 
 class UnsafeFileError(OSError):
@@ -59,7 +54,7 @@ def open_raw(path: Path) -> io.FileIO:
     return io.FileIO(path, "rb", opener=open_checked)
 
 
-def read_bytes(path: Path, limit: int = MAX_SMALL) -> bytes:
+def read_bytes(path: Path, limit: int = limits.SMALL_FILE) -> bytes:
     """Return the content of a file; raises OSError, also if it has more than `limit` bytes."""
     with open_regular(path) as file:
         content = file.read(limit + 1)
@@ -68,12 +63,12 @@ def read_bytes(path: Path, limit: int = MAX_SMALL) -> bytes:
     return content
 
 
-def read_text(path: Path, limit: int = MAX_SMALL, errors: str = "strict") -> str:
+def read_text(path: Path, limit: int = limits.SMALL_FILE, errors: str = "strict") -> str:
     """Return the UTF-8 text of a file; raises OSError and ValueError."""
     return read_bytes(path, limit).decode("utf-8", errors)
 
 
-def read_json(path: Path, limit: int = MAX_SMALL) -> Any:
+def read_json(path: Path, limit: int = limits.SMALL_FILE) -> Any:
     """Return the JSON content of a file; raises OSError and ValueError."""
     return parse_json(read_bytes(path, limit))
 
@@ -92,11 +87,20 @@ def make_unicode(path: Path) -> str:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Return the value of a JSON text; raises ValueError, also if it is nested too deeply."""
+    """Return the value of a JSON text; raises ValueError, also for too many values or levels."""
+    if len(content) > limits.JSON_VALUES and _count_values(content) > limits.JSON_VALUES:
+        raise InvalidContentError("it has too many values")
     try:
         return json.loads(content)
     except RecursionError:
         raise InvalidContentError("it is nested too deeply") from None
+
+
+def _count_values(content: str | bytes) -> int:
+    """Return at least the number of values in a JSON text."""
+    if isinstance(content, str):
+        return sum(map(content.count, ",[{"))
+    return sum(map(content.count, (b",", b"[", b"{")))
 
 
 def _require_regular(path: Path, descriptor: int) -> int:

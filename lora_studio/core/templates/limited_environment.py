@@ -14,8 +14,9 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import BuiltinMethodType
+from typing import Any, TypeVar, cast
 
 import jinja2
 from jinja2 import nodes
@@ -23,23 +24,16 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-#: Longest text or list that a template may build; the longest conversations have a million characters.
-MAX_LENGTH = 16_000_000
-
-#: Length of all texts and lists that one rendering may build.
-MAX_TOTAL = 512_000_000
-
-#: Loop rounds and calls of one rendering; a thousand turns with tools take a few ten thousand.
-MAX_STEPS = 5_000_000
-
-#: Seconds of one rendering.
-MAX_SECONDS = 20.0
+from lora_studio.core import limits
 
 #: Steps between two looks at the clock, and the length of a text that counts as so many.
 _CLOCK_STEPS, _LONG = 1024, 100_000
 
-#: Largest indentation of JSON.
-_MAX_INDENT = 64
+#: Texts that one expression may write without counting them first.
+_WRITTEN = 4
+_PLAIN_TEXT = {str}
+
+_NodeT = TypeVar("_NodeT", bound=nodes.Node)
 
 #: Number in a format string that is too large for a width.
 _WIDTH = re.compile(r"\d{6,}")
@@ -54,22 +48,22 @@ class _Budget:
 
     def __init__(self) -> None:
         self._steps, self._total = 0, 0
-        self._deadline = time.monotonic() + MAX_SECONDS
+        self._deadline = time.monotonic() + limits.TEMPLATE_SECONDS
 
-    def take_step(self) -> None:
-        self._steps += 1
-        if self._steps % _CLOCK_STEPS == 0:
+    def take_steps(self, count: int) -> None:
+        before, self._steps = self._steps, self._steps + count
+        if before // _CLOCK_STEPS != self._steps // _CLOCK_STEPS:
             self.check_clock()
 
     def build(self, length: int) -> None:
         self._total += length
-        if length > MAX_LENGTH or self._total > MAX_TOTAL:
+        if length > limits.TEMPLATE_LENGTH or self._total > limits.TEMPLATE_TOTAL:
             raise TemplateLimitError("the chat template builds a text that is too long")
         if length > _LONG:
             self.check_clock()
 
     def check_clock(self) -> None:
-        if self._steps > MAX_STEPS or time.monotonic() > self._deadline:
+        if self._steps > limits.TEMPLATE_STEPS or time.monotonic() > self._deadline:
             raise TemplateLimitError("the chat template takes too long")
 
 
@@ -98,40 +92,153 @@ def _measure(value: object) -> int:
 def _count_rounds(items: Any) -> Any:
     """Pass on the items of a loop, and take a step for each."""
     budget = _budget.get(None)
-    return items if budget is None or isinstance(items, Undefined) else _step(items, budget)
+    if budget is None or isinstance(items, Undefined):
+        return items
+    if type(items) in (list, tuple, dict, str) and len(items) <= _CLOCK_STEPS:
+        budget.take_steps(len(items))  # ten times as fast as one by one
+        return items
+    return _step(items, budget)
 
 
 def _step(items: Iterable[Any], budget: _Budget) -> Iterator[Any]:
     for item in items:
-        budget.take_step()
+        budget.take_steps(1)
         yield item
 
 
 def _concatenate(parts: Iterable[Any]) -> str:
-    texts = [part if isinstance(part, str) else str(part) for part in parts]
-    _build(sum(map(len, texts)))
+    """Join the parts of a text; ends as soon as they are too long."""
+    texts: list[str] = []
+    length = 0
+    for part in parts:
+        text = part if isinstance(part, str) else str(part)
+        texts.append(text)
+        length += len(text)
+        if length > limits.TEMPLATE_LENGTH:
+            break
+    _build(length)
     return "".join(texts)
 
 
+def _add(*operands: Any) -> Any:
+    """Return the sum of all operands, and check its size."""
+    if len(operands) <= _WRITTEN and set(map(type, operands)) == _PLAIN_TEXT:
+        text = "".join(operands)
+        _build(len(text))
+        return text
+    total, *others = operands
+    for other in others:
+        _build(_measure(total) + _measure(other))
+        total = total + other
+    return total
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    """Return a remainder, or a formatted text after checking its size."""
+    if type(left) is not int:
+        _limit_formatted(left)
+    return left % right
+
+
+def _count_output(part: Any) -> Any:
+    """Count a part of a text that is collected before it is joined, as in a macro."""
+    _build(_measure(part))
+    return part
+
+
 class _Counting(NodeTransformer):
-    """Lets the loops and concatenations of a template be counted."""
+    """Lets the loops, sums and concatenations of a template be counted.
+
+    What is only written at once isn't counted when it is computed: no expression can use it again,
+    and `_concatenate` counts it. Nearly all sums of chat templates are of that kind.
+    """
+
+    def __init__(self) -> None:
+        self._collectors = 0  # blocks around the node whose text is a value
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - jinja calls it
-        self.generic_visit(node)
+        node = self._collect(node) if node.recursive else self._visit_children(node)
         node.iter = _filter(node.iter, "_count_rounds")
+        return node
+
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Macro:  # noqa: N802 - likewise
+        return self._collect(node)
+
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.CallBlock:  # noqa: N802 - likewise
+        return self._collect(node)
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.FilterBlock:  # noqa: N802
+        return self._collect(node)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:  # noqa: N802
+        return self._collect(node)
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 - likewise
+        if self._collectors:
+            self.generic_visit(node)
+            node.nodes = [
+                part if isinstance(part, nodes.TemplateData) else _filter(part, "_count_output")
+                for part in node.nodes
+            ]
+        else:
+            node.nodes = [
+                self._visit_written(part)
+                if _count_variables(part) <= _WRITTEN
+                else self.visit(part)
+                for part in node.nodes
+            ]
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802 - likewise
         self.generic_visit(node)
         return _filter(nodes.List(node.nodes, lineno=node.lineno), "_concatenate")
 
+    def visit_Add(self, node: nodes.Add) -> nodes.Filter:  # noqa: N802 - likewise
+        operands: list[nodes.Expr] = []
+        first: nodes.Expr = node
+        while isinstance(first, nodes.Add):
+            operands.append(first.right)
+            first = first.left
+        first, *others = [self.visit(operand) for operand in (first, *reversed(operands))]
+        return _filter(first, "_add", others)
 
-def _filter(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(cast(nodes.Expr, node), name, [], [], None, None, lineno=node.lineno)
+    def visit_Mod(self, node: nodes.Mod) -> nodes.Filter:  # noqa: N802 - likewise
+        return _filter(self.visit(node.left), "_modulo", [self.visit(node.right)])
+
+    def _visit_written(self, node: Any) -> Any:
+        """Visit what is only written: its sums stay as they are."""
+        if isinstance(node, nodes.Add):
+            node.left, node.right = self._visit_written(node.left), self._visit_written(node.right)
+        elif isinstance(node, nodes.Concat):
+            node.nodes = [self._visit_written(part) for part in node.nodes]
+        else:
+            return self.visit(node)
+        return node
+
+    def _collect(self, node: _NodeT) -> _NodeT:
+        self._collectors += 1
+        try:
+            return self._visit_children(node)
+        finally:
+            self._collectors -= 1
+
+    def _visit_children(self, node: _NodeT) -> _NodeT:
+        self.generic_visit(node)
+        return node
 
 
-def _limit_sum(left: Any, right: Any) -> None:
-    _build(_measure(left) + _measure(right))
+def _count_variables(node: nodes.Node) -> int:
+    """Return how many operands of sums and concatenations aren't constant."""
+    if isinstance(node, nodes.Add):
+        return _count_variables(node.left) + _count_variables(node.right)
+    if isinstance(node, nodes.Concat):
+        return sum(map(_count_variables, node.nodes))
+    return 0 if isinstance(node, nodes.Const) else 1
+
+
+def _filter(node: nodes.Node, name: str, arguments: Sequence[nodes.Expr] = ()) -> nodes.Filter:
+    expression = cast(nodes.Expr, node)
+    return nodes.Filter(expression, name, list(arguments), [], None, None, lineno=node.lineno)
 
 
 def _limit_repeated(left: Any, right: Any) -> None:
@@ -153,12 +260,14 @@ def _limit_power(base: Any, exponent: Any) -> None:
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], None]] = {
-    "+": _limit_sum, "*": _limit_repeated, "%": _limit_formatted, "**": _limit_power,
+    "*": _limit_repeated, "**": _limit_power,
 }  # fmt: skip
 
 
 def _limit_replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
     text, old, new = str(text), str(old), str(new)
+    if len(new) <= len(old) and len(text) <= _LONG:
+        return
     times = text.count(old) if old else len(text) + 1
     _build(len(text) + times * max(0, len(new) - len(old)))
 
@@ -185,6 +294,10 @@ _METHODS: dict[str, Callable[..., None]] = {
     "replace": _limit_replaced, "join": _limit_joined, "expandtabs": _limit_tabs,
     "format": _limit_formatted, "format_map": _limit_formatted,
 }  # fmt: skip
+#: Methods of strings whose result is never longer, and that call nothing else.
+_SHORTENING = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "lower", "upper"))
+#: What jinja passes to every call inside of a loop or block.
+_JINJA_VARIABLES = {"_loop_vars", "_block_vars"}
 _FILTERS: dict[str, Callable[..., None]] = {
     "center": _limit_width, "batch": _limit_width, "slice": _limit_width,
     "replace": _limit_replaced, "indent": _limit_tabs, "format": _limit_formatted,
@@ -224,7 +337,10 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         """Create the environment with Jinja's settings."""
         super().__init__(**settings)
         del self.globals["lipsum"]
-        self.filters |= {"_count_rounds": _count_rounds, "_concatenate": _concatenate}
+        self.filters |= {
+            "_count_rounds": _count_rounds, "_concatenate": _concatenate, "_add": _add,
+            "_modulo": _modulo, "_count_output": _count_output,
+        }  # fmt: skip
         self.filters |= {
             name: _limited(self.filters[name], limit) for name, limit in _FILTERS.items()
         }
@@ -239,10 +355,12 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     def call(self, context: Context, function: Any, /, *arguments: Any, **named: Any) -> Any:
         """Call a function after taking a step and checking the size of its result."""
         if (budget := _budget.get(None)) is not None:
-            budget.take_step()
-        text = getattr(function, "__self__", None)
-        if isinstance(text, str) and (limit := _METHODS.get(function.__name__)) is not None:
-            limit(text, *arguments, **named)
+            budget.take_steps(1)
+        if type(function) is BuiltinMethodType and type(text := function.__self__) is str:
+            if (name := function.__name__) in _SHORTENING and named.keys() <= _JINJA_VARIABLES:
+                return function(*arguments)
+            if (limit := _METHODS.get(name)) is not None:
+                limit(text, *arguments, **named)
         return super().call(context, function, *arguments, **named)
 
     def _generate(self, source: nodes.Template, *others: Any, **named: Any) -> Any:
@@ -257,7 +375,9 @@ def to_json(
     sort_keys: bool = False,
 ) -> str:
     """Return JSON as transformers' filter `tojson` writes it, which doesn't escape HTML."""
-    if _measure(indent) > _MAX_INDENT or (isinstance(indent, int) and indent > _MAX_INDENT):
+    if _measure(indent) > limits.TEMPLATE_INDENT or (
+        isinstance(indent, int) and indent > limits.TEMPLATE_INDENT
+    ):
         raise TemplateLimitError("the chat template indents JSON too much")
     written = json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys

@@ -7,10 +7,8 @@ from typing import Any
 
 import yaml
 
+from lora_studio.core import limits
 from lora_studio.core.system.foreign_files import read_text
-
-#: Longest front matter, in characters; that of the largest cards has a few ten thousand.
-_MAX_LENGTH = 1_000_000
 
 
 class _PlainLoader(yaml.BaseLoader):
@@ -29,7 +27,7 @@ def read_front_matter(card: Path) -> dict[str, Any]:
     """Return the fields at the top of a card as texts, lists and dicts; {} if they can't be read."""
     try:
         parts = read_text(card, errors="replace").split("---", 2)
-        if len(parts) < 3 or parts[0].strip() or len(parts[1]) > _MAX_LENGTH:
+        if len(parts) < 3 or parts[0].strip() or len(parts[1]) > limits.FRONT_MATTER:
             return {}
         fields = yaml.load(parts[1], _PlainLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
@@ -32,9 +33,6 @@ _OTHER_KINDS = (
     "monteclora_config", "kasa_config", "mica", "trainable_token_indices",
     "ensure_weight_tying", "layer_replication",
 )  # fmt: skip
-
-#: Largest rank and alpha; no model is as wide.
-_MAX_RANK, _MAX_ALPHA = 1_000_000, 1e9
 
 #: Initial values that take something out of the base weights. PEFT can repeat the first two.
 _REPEATABLE = ("pissa", "olora")
@@ -165,8 +163,10 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not (
-        all(type(rank) is int and 0 < rank <= _MAX_RANK for rank in ranks)
-        and all(type(alpha) in (int, float) and abs(alpha) <= _MAX_ALPHA for alpha in alphas)
+        all(type(rank) is int and 0 < rank <= limits.ADAPTER_RANK for rank in ranks)
+        and all(
+            type(alpha) in (int, float) and abs(alpha) <= limits.ADAPTER_ALPHA for alpha in alphas
+        )
     ):
         raise fail(
             "merging.broken_settings",

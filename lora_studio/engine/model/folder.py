@@ -8,14 +8,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import (
-    MAX_LARGE,
-    MAX_SMALL,
     open_regular,
     read_bytes,
     read_json,
@@ -81,7 +80,7 @@ def check_folder(folder: Path) -> Path:
 def require_bounded_files(folder: Path) -> None:
     """Raise ProblemError if a file that libraries read as a whole is larger than any model's."""
     for file in folder.iterdir():
-        limit = MAX_LARGE if file.name in _VOCABULARIES else MAX_SMALL
+        limit = limits.LARGE_FILE if file.name in _VOCABULARIES else limits.SMALL_FILE
         if file.suffix in _READ_AS_A_WHOLE and file.is_file() and file.stat().st_size > limit:
             reason = text("{file} is larger than {limit:size}", file=file.name, limit=limit)
             raise unreadable_model_error(folder, reason)

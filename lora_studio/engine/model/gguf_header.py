@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.foreign_files import open_regular
 
@@ -22,12 +23,6 @@ FIXED = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
 TEXT, LIST = 8, 9
-
-#: Longest text of a header in bytes: chat templates have up to 100 kB.
-_MAX_TEXT = 16_000_000
-
-#: Lists inside lists; the format has none.
-_MAX_DEPTH = 2
 
 #: Architectures that can be unpacked for training; a test holds it equal to what transformers reads.
 TRAINABLE = (
@@ -118,7 +113,7 @@ def skip_list(stream: BinaryIO, depth: int = 1) -> int:
         for _ in range(check_count(stream, length, 8)):
             (size,) = struct.unpack("<Q", read_exactly(stream, 8))
             stream.seek(_check_text(size), 1)  # the next read notices the end of the file
-    elif kind == LIST and depth < _MAX_DEPTH:
+    elif kind == LIST and depth < limits.GGUF_DEPTH:
         for _ in range(check_count(stream, length, 12)):
             skip_list(stream, depth + 1)
     else:
@@ -140,7 +135,7 @@ def read_text(stream: BinaryIO) -> str:
 
 
 def _check_text(size: int) -> int:
-    if size > _MAX_TEXT:
+    if size > limits.GGUF_TEXT:
         raise InvalidContentError("its header is damaged")
     return size
 

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.files import describe_os_error
@@ -23,9 +24,6 @@ _BITS = {
     "U64": 64, "I64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 
-#: Longest header that the format's own library reads, in bytes.
-_MAX_HEADER = 100_000_000
-
 #: Tensor name -> {dtype, shape, data_offsets}; offsets count from the start of the data.
 Header = dict[str, dict[str, Any]]
 
@@ -36,7 +34,7 @@ def read_header_bytes(file: Path) -> bytes:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:
             raise InvalidContentError("the header is longer than the file")
-        if length > _MAX_HEADER:
+        if length > limits.WEIGHTS_HEADER:
             raise InvalidContentError("the header is too long")
         return stream.read(length)
 

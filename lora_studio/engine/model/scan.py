@@ -93,7 +93,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
     visited: set[str] = set()  # a link may lead back to a parent
     while pending:
         folder, depth = pending.pop()
-        job.check()
+        job.open_file(folder)
         if (real := os.path.realpath(folder)) in visited:
             continue
         visited.add(real)
@@ -109,6 +109,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
             yield entry.model_copy(update={"title": _get_title(folder, top)})
         for path in entries:
             if path.suffix.lower() == ".gguf":
+                job.open_file(path)
                 if entry := read_gguf_entry(path, location):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a folder without permission

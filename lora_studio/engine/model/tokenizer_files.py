@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import MAX_LARGE, parse_json, read_bytes
+from lora_studio.core.system.foreign_files import parse_json, read_bytes
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -53,7 +54,7 @@ def _check_files(folder: Path) -> None:
     """Raise InvalidContentError for a file that isn't JSON or has token IDs beyond `MAX_ID`."""
     for name in dict.fromkeys((*_VOCABULARIES, *_SETTINGS)):
         try:
-            content = read_bytes(folder / name, MAX_LARGE)
+            content = read_bytes(folder / name, limits.LARGE_FILE)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -145,18 +146,18 @@ def _try(check: Callable[[Path], object], file: Path) -> str | None:
 def _open_tokenizer(file: Path) -> None:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_buffer(read_bytes(file, MAX_LARGE))
+    tokenizer = tokenizers.Tokenizer.from_buffer(read_bytes(file, limits.LARGE_FILE))
     tokenizers.Tokenizer.from_str(tokenizer.to_str()).encode(TRIAL)  # transformers copies it so
 
 
 def _open_sentencepiece(file: Path) -> None:
     import sentencepiece
 
-    sentencepiece.SentencePieceProcessor(model_proto=read_bytes(file, MAX_LARGE))
+    sentencepiece.SentencePieceProcessor(model_proto=read_bytes(file, limits.LARGE_FILE))
 
 
 def _open_vocabulary(file: Path) -> None:
-    vocabulary = parse_json(read_bytes(file, MAX_LARGE).decode("utf-8"))
+    vocabulary = parse_json(read_bytes(file, limits.LARGE_FILE).decode("utf-8"))
     if not isinstance(vocabulary, dict):
         raise InvalidContentError("it isn't a JSON object")
     for token, number in vocabulary.items():

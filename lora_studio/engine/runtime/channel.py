@@ -239,6 +239,9 @@ class JobContext:
     flags: Flags
     #: Whether a pause may end the work right here: not in the middle of an optimizer step.
     pausable: bool = False
+    #: Whether the parent is told which files are read, and the last of them.
+    reports_files: bool = False
+    file: str = ""
     #: Called with each event after it was sent.
     listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
     #: The folder of the run that the command changes.
@@ -286,6 +289,15 @@ class JobContext:
                 )
             )
         self._location = location
+
+    def open_file(self, path: Path) -> None:
+        """Note that a file is about to be read that somebody else may have prepared; raises as `check`
+        does.
+        """
+        self.check()
+        if self.reports_files and str(path) != self.file:
+            self.file = str(path)
+            self.emit(events.FileOpened(file=self.file))
 
     def report_progress(
         self, stage: Template | Text, done: float, total: float | None, unit: str = ""

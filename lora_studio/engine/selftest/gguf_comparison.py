@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import InvalidContentError, ProblemError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.engine.export.gguf import quantizer
 from lora_studio.engine.export.gguf.converter import (
     FirstPass,
@@ -119,7 +120,7 @@ class GgufComparer:
                 self._expected.merge, self._scratch, self._job, trust=self._trust, whole=True
             )
             self._convert(requested, None)
-        return TensorDifferences.model_validate_json(read_bytes(request.result, MAX_LARGE))
+        return TensorDifferences.model_validate_json(read_bytes(request.result, limits.LARGE_FILE))
 
     def _convert(self, requested: Path, recipe: Path | None) -> None:
         folder = self._expected.folder

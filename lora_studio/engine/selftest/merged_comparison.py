@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
@@ -76,14 +77,16 @@ def _iter_file_differences(expected: Path, actual: Path) -> Iterator[Text]:
 
 def _compare_file(expected: Path, actual: Path) -> Iterator[Text]:
     try:
-        if read_bytes(expected, MAX_LARGE) == read_bytes(actual, MAX_LARGE):
+        if read_bytes(expected, limits.LARGE_FILE) == read_bytes(actual, limits.LARGE_FILE):
             return
         if actual.suffix == ".json":
-            pair = [_drop_cosmetic(read_json(file, MAX_LARGE)) for file in (expected, actual)]
+            pair = [
+                _drop_cosmetic(read_json(file, limits.LARGE_FILE)) for file in (expected, actual)
+            ]
             for difference in iter_differences(*pair):
                 yield text("{file}: {difference}", file=actual.name, difference=difference)
             return
-        texts = [read_bytes(file, MAX_LARGE).decode("utf-8") for file in (expected, actual)]
+        texts = [read_bytes(file, limits.LARGE_FILE).decode("utf-8") for file in (expected, actual)]
     except UnicodeDecodeError:
         yield text("{file} is a different file than in training", file=actual.name)
     except (OSError, ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol import events
@@ -15,7 +16,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import generation
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -194,7 +195,7 @@ class Sampler:
 def _read_saved(run: RunFolder) -> dict[str, Any]:
     """Return the saved answers, {} if there are none or the file is damaged: they are made anew."""
     try:
-        saved = read_json(run.samples_file, MAX_LARGE)
+        saved = read_json(run.samples_file, limits.LARGE_FILE)
         if checksums.find_damage(run, run.path, names=[run.samples_file.name]) is not None:
             return {}
     except (OSError, ValueError):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
+from lora_studio.core import limits
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.worker_thread import WorkerThread
+
+#: How a question fails whose worker died.
+_CRASHES = ("worker.crashed", "worker.out_of_memory", "worker.reader_died")
 
 
 class Inspector(QObject):
@@ -26,6 +30,8 @@ class Inspector(QObject):
         """Start no worker before its first question."""
         super().__init__(parent)
         self._threads: dict[str, WorkerThread] = {}  # by lane
+        self._started: dict[str, set[str]] = {}  # by lane, the questions that its worker has begun
+        self._open: dict[str, str] = {}  # lane of each question whose ending hasn't arrived
         self._killed_lanes: set[str] = set()  # lanes whose worker was killed and has not ended yet
         self._is_shut_down = False
         self._paused = False  # whether workers are stopped until `resume`
@@ -52,6 +58,7 @@ class Inspector(QObject):
         if older := self._latest.get(question.kind):
             self.drop(older)
         self._latest[question.kind] = question
+        self._open[question.id] = question.lane
         if not self._paused:
             self._get_worker(question.lane).send(question)
 
@@ -72,6 +79,15 @@ class Inspector(QObject):
             del self._latest[question.kind]
             if (thread := self._threads.get(question.lane)) is not None:
                 thread.send(commands.Cancel(target=question.id))
+                if question.reads_foreign_files:
+                    wait = round(1000 * limits.READER_CANCEL)
+                    QTimer.singleShot(wait, self, partial(self._end_if_running, question))
+
+    def _end_if_running(self, question: commands.Question) -> None:
+        """Replace the worker that still works on a question that was dropped."""
+        begun = self._started.get(question.lane, set())
+        if question.id in begun and question.id in self._open:
+            self._restart_worker(question.lane)
 
     def forget(self) -> None:
         """Drop all questions, because another project was opened."""
@@ -85,10 +101,15 @@ class Inspector(QObject):
         Pending queries are sent again, so their callers continue to wait.
         """
         for lane in self._threads.keys() - self._killed_lanes:
-            self._killed_lanes.add(lane)
-            thread = self._threads[lane]
-            thread.event_received.disconnect(self._on_event)  # its failure is not an answer
-            thread.kill()
+            self._restart_worker(lane)
+
+    def _restart_worker(self, lane: str) -> None:
+        if lane in self._killed_lanes or lane not in self._threads:
+            return
+        self._killed_lanes.add(lane)
+        thread = self._threads[lane]
+        thread.event_received.disconnect(self._on_event)  # its failure is not an answer
+        thread.kill()
 
     def pause(self) -> None:
         """End the workers and start none before `resume`, because the engine is being removed."""
@@ -120,11 +141,17 @@ class Inspector(QObject):
         return self._threads[lane]
 
     def _on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Started) and (lane := self._open.get(event.id)):
+            self._started.setdefault(lane, set()).add(event.id)
+        if isinstance(event, events.Ending):
+            self._open.pop(event.id, None)
         kind = next(
             (kind for kind, command in self._latest.items() if command.id == event.id), None
         )
         if kind is None:
             return
+        if self._is_bystander(self._latest[kind].lane, event):
+            return  # `_on_worker_ended` asks it again
         ended = isinstance(event, events.Ending)
         if ended:  # removed first, because a slot may ask the next question of this kind
             del self._latest[kind]
@@ -133,8 +160,17 @@ class Inspector(QObject):
             problem = event.problem if isinstance(event, events.Failed) else None
             self.finished.emit(kind, assign_step(problem, kind))
 
+    def _is_bystander(self, lane: str, event: events.Event) -> bool:
+        """Return whether a question failed only because its worker died of an earlier one."""
+        begun = self._started.get(lane, set())
+        is_crash = isinstance(event, events.Failed) and event.problem.code in _CRASHES
+        return is_crash and bool(begun) and event.id not in begun
+
     def _on_worker_ended(self, lane: str) -> None:
-        """Start another worker for the questions that the ended one didn't receive."""
+        """Start another worker for the questions that the ended one didn't begin."""
+        self._started.pop(lane, None)
+        waiting = {question.id for question in self._latest.values()}
+        self._open = {id_: of for id_, of in self._open.items() if of != lane or id_ in waiting}
         self._threads.pop(lane).deleteLater()
         self._killed_lanes.discard(lane)
         if not (self._is_shut_down or self._paused):
@@ -143,6 +179,7 @@ class Inspector(QObject):
     def _ask_again(self, lane: str) -> None:
         for question in self._latest.values():
             if question.lane == lane:
+                self._open[question.id] = lane
                 self._get_worker(lane).send(question)
 
 

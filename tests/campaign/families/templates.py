@@ -10,9 +10,8 @@ from typing import Any
 
 import jinja2
 
-from lora_studio.core.templates import limited_environment
+from lora_studio.core import limits
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.go import rendering
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
@@ -133,7 +132,7 @@ def generate_jinja(rng: random.Random) -> bytes:
 
 def run_jinja(content: bytes, sandbox: Path) -> str:
     """Compile and render the template; its own errors are Jinja's or those of an expression."""
-    limited_environment.MAX_SECONDS = 0.5  # so that a loop costs the campaign little
+    limits.TEMPLATE_SECONDS = 0.5  # so that a loop costs the campaign little
     try:
         template = ChatTemplate(content.decode("utf-8", "replace"), {"bos_token": "<s>"})
     except jinja2.TemplateError:
@@ -149,7 +148,7 @@ def run_jinja(content: bytes, sandbox: Path) -> str:
             continue
         if not isinstance(text, str):
             raise WrongResultError("a rendering isn't a text")
-        if len(text) > limited_environment.MAX_TOTAL:
+        if len(text) > limits.TEMPLATE_TOTAL:
             raise WrongResultError("a rendering is longer than allowed")
     return outcome
 
@@ -230,7 +229,7 @@ def generate_go(rng: random.Random) -> bytes:
 
 def run_go(content: bytes, sandbox: Path) -> str:
     """Render the TEMPLATE as a server does."""
-    rendering.MAX_SECONDS = 0.5
+    limits.GO_SECONDS = 0.5
     request = RenderRequest(messages=tuple(_TALK), tools=(_TOOL,))
     try:
         render_as_server(content.decode("utf-8", "replace"), request, today=date(2026, 1, 2))

@@ -7,7 +7,7 @@ import time
 import jinja2
 import pytest
 
-from lora_studio.core.templates import limited_environment
+from lora_studio.core import limits
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.limited_environment import TemplateLimitError
 
@@ -51,7 +51,7 @@ BOMBS = {
 def test_bomb_is_stopped_before_it_takes_memory_or_time(
     bomb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limited_environment, "MAX_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "TEMPLATE_SECONDS", 0.5)
     started = time.process_time()
     with pytest.raises((jinja2.TemplateError, RecursionError, OverflowError)):
         ChatTemplate(bomb).render(TALK)

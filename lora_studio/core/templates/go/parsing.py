@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
+from lora_studio.core import limits
 from lora_studio.core.templates.go.lexing import GoToken, lex
 from lora_studio.core.templates.go.tree import (
     ActionNode,
@@ -35,7 +36,6 @@ FUNCTIONS = (
     COMPARISONS | PRINTERS | OLLAMA_FUNCTIONS | {"and", "or", "not", "len", "index", "slice"}
 )
 UNSUPPORTED_FUNCTIONS = frozenset(["html", "js", "urlquery", "call", "toTypeScriptType"])
-MAX_NESTING = 200
 
 
 def parse(source: str) -> TemplateTree:
@@ -90,8 +90,8 @@ class _Parser:
         it.
         """
         self.nesting += 1
-        if self.nesting > MAX_NESTING:
-            self.fail(f"blocks nested more than {MAX_NESTING} deep")
+        if self.nesting > limits.GO_NESTING:
+            self.fail(f"blocks nested more than {limits.GO_NESTING} deep")
         nodes: list[Node] = []
         while True:
             token = self.next()
@@ -208,8 +208,8 @@ class _Parser:
         declares, assigns = self.declarations(context)
         commands: list[CommandNode] = []
         self.nesting += 1
-        if self.nesting > MAX_NESTING:
-            self.fail(f"blocks nested more than {MAX_NESTING} deep")
+        if self.nesting > limits.GO_NESTING:
+            self.fail(f"blocks nested more than {limits.GO_NESTING} deep")
         while self.skip_space().kind != end:
             commands.append(self.command())
             if self.peek().kind == "pipe":

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from lora_studio.core import limits
 from lora_studio.core.templates.go.functions import (
     CallError,
     JsonList,
@@ -50,15 +51,6 @@ from lora_studio.core.templates.go.tree import (
 )
 
 __all__ = ["GoTemplate", "GoTemplateError", "JsonList", "JsonMap", "Struct", "render"]
-
-MAX_DEPTH = 100_000  # Go's own limit on templates that call templates
-
-#: Limits on one rendering, as a TEMPLATE may come from anybody: seconds, bytes of its output and of one
-#: text in it, and numbers that one loop counts.
-MAX_SECONDS = 20.0
-MAX_OUTPUT = 64_000_000
-MAX_TEXT = 16_000_000
-MAX_COUNT = 100_000
 
 #: Steps between two looks at the clock.
 _CLOCK_STEPS = 1024
@@ -126,7 +118,7 @@ class _Run:
         self.depth = 0
         self.inside_recursion = False
         self.steps = self.length = 0
-        self.deadline = time.monotonic() + MAX_SECONDS
+        self.deadline = time.monotonic() + limits.GO_SECONDS
 
     def fail(self, what: str, position: int) -> GoTemplateError:
         return GoTemplateError(what, self.tree.source, position)
@@ -172,7 +164,7 @@ class _Run:
     def append(self, text: bytes) -> None:
         """Write a text; what a cached template wrote is counted once more when it is added."""
         self.length += len(text)
-        if self.length > MAX_OUTPUT:
+        if self.length > limits.GO_OUTPUT:
             raise self.fail("the template writes a text that is too long", 0)
         self.output.append(text)
 
@@ -226,8 +218,8 @@ class _Run:
                 raise self.fail(
                     f"can't use {value} to iterate over more than one variable", pipe.position
                 )
-            if value > MAX_COUNT:
-                raise self.fail(f"range counts to more than {MAX_COUNT}", pipe.position)
+            if value > limits.GO_COUNT:
+                raise self.fail(f"range counts to more than {limits.GO_COUNT}", pipe.position)
             return [(None, number) for number in range(value)]
         raise self.fail(f"range can't iterate over {type_name(value)}", pipe.position)
 
@@ -251,8 +243,8 @@ class _Run:
         body = self.tree.defined.get(node.name)
         if body is None:
             raise self.fail(f'template "{node.name}" not defined', node.position)
-        if self.depth >= MAX_DEPTH:
-            raise self.fail(f"exceeded maximum template depth ({MAX_DEPTH})", node.position)
+        if self.depth >= limits.GO_DEPTH:
+            raise self.fail(f"exceeded maximum template depth ({limits.GO_DEPTH})", node.position)
         value = self.pipeline(node.pipe, dot) if node.pipe else None
         call = _TailCall(body, value, self.depth + 1)
         calls_itself = node.name in self.memory.recursive
@@ -308,7 +300,7 @@ class _Run:
             return (self.today - timedelta(days=name == "yesterdayDate")).isoformat().encode()
         try:
             result = call_builtin(name, arguments)
-            if isinstance(result, bytes) and len(result) > MAX_TEXT:
+            if isinstance(result, bytes) and len(result) > limits.GO_TEXT:
                 raise CallError("the text is too long")
             return result
         except CallError as error:

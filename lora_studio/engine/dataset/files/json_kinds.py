@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.engine.dataset.files import nested_rows
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
@@ -156,7 +158,7 @@ def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonSh
         return JsonShape("json columns")
     if document is not None and _is_pandas_table(document):
         return JsonShape("json columns", is_readable=False)
-    lists = list(_iter_lists(head))
+    lists = list(itertools.islice(_iter_lists(head), limits.COLUMNS))
     rows = {
         name: offset
         for name, offset in lists

@@ -160,6 +160,7 @@ class _Scan:
         )
 
     def _read(self, container: Container, writer: RowWriter, *, is_only: bool) -> None:
+        self._job.open_file(container.path)
         first, size = self._notes.rows, container.path.stat().st_size
         end = _End()
         self._problems += _iter_known_problems(container)

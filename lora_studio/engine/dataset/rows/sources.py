@@ -70,6 +70,7 @@ class SourceFiles:
         has_rows = False
         for number, candidate in enumerate(self.candidates):
             job.report_progress("looking at files", number, len(self.candidates), "files")
+            job.open_file(candidate.file)
             try:
                 container = recognize_file(
                     candidate.file, candidate.member, self.source.split, job.check
@@ -118,7 +119,7 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     files = _get_local_files(source, result, job)
     members: list[FileCandidate] = []
     for file, name in files:
-        job.check()
+        job.open_file(file)
         try:
             members += _iter_members(file, name, job)
         except ProblemError as error:

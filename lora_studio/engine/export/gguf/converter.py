@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core import limits
 from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, require_consent
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -119,7 +120,7 @@ def choose_model_name(name: str, merged: Path) -> str:
 
 def _strips_white_space(merged: Path) -> bool:
     try:
-        added = read_json(merged / "tokenizer.json", MAX_LARGE)["added_tokens"]
+        added = read_json(merged / "tokenizer.json", limits.LARGE_FILE)["added_tokens"]
     except (OSError, ValueError, KeyError):
         return False
     rstrip = {token["content"] for token in added if token.get("rstrip")}

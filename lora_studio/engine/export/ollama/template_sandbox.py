@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import jinja2
 from pydantic import BaseModel, Field, TypeAdapter
 
+from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import events
@@ -31,10 +32,6 @@ from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Deriving the largest known templates takes ten seconds and 150 MB on one slow core.
-DERIVE_SECONDS = 180.0
-RENDER_SECONDS = 30.0
-MEMORY_BYTES = 2 << 30
 #: A child's wall-clock limit as a multiple of its CPU limit, since it may have to share the processor.
 _PATIENCE = 4
 _TOO_LONG = getattr(signal, "SIGXCPU", None)
@@ -71,7 +68,7 @@ def derive(
     *,
     eos: tuple[str, ...] = (),
     frozen_date: date | None = None,
-    seconds: float = DERIVE_SECONDS,
+    seconds: float = limits.DERIVATION_SECONDS,
 ) -> events.TemplateDerived:
     """Return the TEMPLATE of a chat template; raises ProblemError when it exceeds a limit."""
     work = _Derive(
@@ -100,7 +97,7 @@ def render(
     today: date | None,
     job: JobContext,
     *,
-    seconds: float = RENDER_SECONDS,
+    seconds: float = limits.RENDERING_SECONDS,
 ) -> events.TemplateRendered:
     """Return a rendered TEMPLATE; raises ProblemError when it is invalid or exceeds a limit."""
     work = _Render(template=template, request=request, today=today)
@@ -137,7 +134,7 @@ def _run_in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> s
                 "template.limit",
                 "The template was stopped: it used more than {limit:memory} of memory.",
                 _LIMIT_REMEDY,
-                limit=MEMORY_BYTES,
+                limit=limits.TEMPLATE_MEMORY,
             )
         print(*ended.lines, sep="\n", file=sys.stderr)
         raise fail(
@@ -181,7 +178,7 @@ def _limit_process(seconds: float) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (limits.TEMPLATE_MEMORY, limits.TEMPLATE_MEMORY))
         allowed = int(seconds)
         # The first limit sends a signal; at the second one the system kills the process.
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from lora_studio.core import formatting
+from lora_studio.core import formatting, limits
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 
@@ -45,7 +45,7 @@ def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str
 def format_self_test_answers(run: RunFolder | None) -> str:
     """Return the answers of each stage of the self-test, by prompt; "" if there are none."""
     try:
-        rows = read_json(run.selftest_file, MAX_LARGE)["answers"] if run else []
+        rows = read_json(run.selftest_file, limits.LARGE_FILE)["answers"] if run else []
         conversations = [
             [f"» {row['prompt'].strip()}"]
             + [f"{stage}:\n{text.strip()}" for stage, text in row.items() if stage != "prompt"]

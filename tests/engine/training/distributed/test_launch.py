@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from lora_studio.client import worker as client_worker
 from lora_studio.client.oom_supervisor import RestartingWorker
+from lora_studio.core import limits
 from lora_studio.core.curves import metrics
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec, list_device_names
@@ -279,7 +280,7 @@ def test_no_process_survives_a_killed_rank_or_a_cancel(
     assert run.read_state() == "failed"
 
     # The worker obeys the cancel itself; it isn't enforced.
-    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)
+    monkeypatch.setattr(limits, "CANCEL_SECONDS", 600)
     sent = train_in_worker(run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True)
     assert events_of(sent, events.Cancelled)
     assert list(run.iter_events())[-1].kind == "cancelled"

@@ -1,0 +1,105 @@
+"""A file that needs more memory than reading may use ends its worker only, and is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lora_studio.client.worker import Worker
+from lora_studio.core import limits
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.runtime import memory_guard
+from tests.helpers import fake_engine
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Path:
+    """Return a Parquet file of a few kilobytes with one page of 200 MB."""
+    file = tmp_path / "bomb.parquet"
+    table = pa.table({"question": ["q"], "answer": ["x" * (200 * MEGABYTE)]})
+    pq.write_table(table, file, compression="zstd", use_dictionary=False)
+    return file
+
+
+def inspect(file: Path) -> commands.InspectDataset:
+    return commands.InspectDataset(dataset=DatasetSpec(sources=(DataSource(path=str(file)),)))
+
+
+def run(command: commands.Question, environment: dict[str, str] | None = None) -> events.Event:
+    """Return how a question to a new worker ended; the worker has ended, too."""
+    worker = Worker.start(environment=environment)
+    worker.send(command)
+    ending: events.Event | None = None
+    for event in worker.iter_events():
+        if isinstance(event, events.Ending):
+            ending = event
+            worker.close()
+    assert ending is not None
+    worker.wait(10)
+    return ending
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_bomb_ends_its_worker_and_next_worker_answers(bomb: Path, tmp_path: Path) -> None:
+    ended = run(inspect(bomb), {memory_guard.VARIABLE: "100e6"})
+    assert isinstance(ended, events.Failed)
+    assert ended.problem.code in ("worker.memory_limit", "worker.reader_died")
+    assert "bomb.parquet" in str(ended.problem.what)
+    assert ended.problem.where.file == str(bomb)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"instruction": "Q", "output": "A"}) + "\n", "utf-8")
+    assert isinstance(run(inspect(rows), {memory_guard.VARIABLE: "100e6"}), events.Done)
+
+
+def test_worker_that_dies_while_reading_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    opened = {"kind": "file_opened", "file": str(tmp_path / "odd.arrow")}
+    scenario.write_text(
+        json.dumps({"inspect_dataset": [{"emit": opened}, {"kill": True}]}), "utf-8"
+    )
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    ended = run(inspect(tmp_path / "odd.arrow"))
+    assert isinstance(ended, events.Failed)
+    assert ended.problem.code == "worker.reader_died"
+    assert "odd.arrow" in str(ended.problem.what)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_allocation_beyond_the_limit_raises_memory_error() -> None:
+    with memory_guard.limit_memory(50 * MEGABYTE, lambda: None), pytest.raises(MemoryError):
+        bytearray(500 * MEGABYTE)
+    assert len(bytearray(500 * MEGABYTE)) == 500 * MEGABYTE
+
+
+def test_watched_memory_beyond_the_limit_is_reported() -> None:
+    calls: list[int] = []
+    with memory_guard.watch_memory(20 * MEGABYTE, lambda: calls.append(1)):
+        used = bytearray(b"x" * (80 * MEGABYTE))
+        for _ in range(100):
+            if calls:
+                break
+            time.sleep(0.02)
+    assert calls == [1]
+    del used
+
+
+def test_small_files_get_less_memory_than_large_ones(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.jsonl", tmp_path / "large.jsonl"
+    small.write_bytes(b"{}\n")
+    with large.open("wb") as file:
+        file.truncate(100 * MEGABYTE)
+    allowances = [memory_guard.get_allowance(inspect(file)) for file in (small, large)]
+    assert allowances == [limits.SCAN_MEMORY + 3, limits.SCAN_MEMORY + 100 * MEGABYTE]
+    assert memory_guard.get_allowance(commands.InspectDevices()) is None
