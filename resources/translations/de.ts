@@ -9470,6 +9470,10 @@
             <translation>Wenn du ein Modell vom Hub auswählst oder verwendest</translation>
         </message>
         <message>
+            <source>When you export, if llama-server is on your PATH</source>
+            <translation>Beim Export, wenn llama-server im PATH liegt</translation>
+        </message>
+        <message>
             <source>When you first use the built-in model</source>
             <translation>Wenn du das mitgelieferte Modell zum ersten Mal verwendest</translation>
         </message>
@@ -10419,6 +10423,10 @@
         <message>
             <source>lists a quantization twice</source>
             <translation>nennt eine Quantisierung zweimal</translation>
+        </message>
+        <message>
+            <source>llama-server</source>
+            <translation>llama-server</translation>
         </message>
         <message>
             <source>llama.cpp can't load it</source>

@@ -22,6 +22,7 @@ class Purpose(StrEnum):
     DATASET_DOWNLOAD = "dataset_download"
     HUB_UPLOAD = "hub_upload"
     OLLAMA = "ollama"
+    LLAMA_SERVER = "llama_server"
     BUILTIN_MODEL = "builtin_model"
     ENGINE_SETUP = "engine_setup"
     WANDB = "wandb"
@@ -37,6 +38,7 @@ TITLES: Mapping[Purpose, Text] = {
     Purpose.DATASET_DOWNLOAD: text("Dataset download"),
     Purpose.HUB_UPLOAD: text("Upload to the Hub"),
     Purpose.OLLAMA: text("Ollama"),
+    Purpose.LLAMA_SERVER: text("llama-server"),
     Purpose.BUILTIN_MODEL: text("Built-in model"),
     Purpose.ENGINE_SETUP: text("Engine setup and updates"),
     Purpose.WANDB: text("Weights & Biases"),
@@ -54,6 +56,7 @@ _WHEN: Mapping[Purpose, Text] = {
     Purpose.OLLAMA: text(
         "When you open the Export page, export to Ollama, or chat with its models"
     ),
+    Purpose.LLAMA_SERVER: text("When you export, if llama-server is on your PATH"),
     Purpose.BUILTIN_MODEL: text("When you first use the built-in model"),
     Purpose.ENGINE_SETUP: text("When you install, update, or repair the engine"),
     Purpose.WANDB: text("During training, if you select this tracker"),
@@ -105,6 +108,7 @@ def list_possible_contacts(
     hosts[Purpose.OLLAMA] = extract_hosts(
         [ollama_host or environ.get("OLLAMA_HOST", "") or _OLLAMA]
     )
+    hosts[Purpose.LLAMA_SERVER] = (_LOOPBACK,)
     hosts[Purpose.BUILTIN_MODEL] = packages
     hosts[Purpose.ENGINE_SETUP] = _unique(
         [

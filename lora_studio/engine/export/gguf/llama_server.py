@@ -14,6 +14,8 @@ import httpx
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
+from lora_studio.core.network.connections import contacting
+from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -125,8 +127,9 @@ def run_server(program: str, model: Path, job: JobContext, *options: str) -> Ite
     thread.start()
     server = LlamaServer(f"http://127.0.0.1:{port}", job)
     try:
-        _wait_until_ready(server, watch, thread, program)
-        yield server
+        with contacting(Purpose.LLAMA_SERVER):
+            _wait_until_ready(server, watch, thread, program)
+            yield server
     finally:
         server.close()
         watch.stopped.set()
