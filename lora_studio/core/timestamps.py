@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
 
+#: The time in the name of a run folder.
+_FORMAT = "%Y%m%d-%H%M%S"
 _STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
 
 #: Short month names and the order of day and month, for the whole process.
@@ -58,11 +61,29 @@ def format_short_time(moment: float, *, seconds: bool = False) -> str:
 
 def format_run_name(folder: str) -> str:
     """Return a run folder's name as `24 Nov, 14:05:12 · support-bot`; any other name unchanged."""
+    moment = _parse_stamp(folder)
+    if moment is None:
+        return folder
+    return f"{format_short_time(moment.timestamp(), seconds=True)} · {folder[16:]}"
+
+
+def create_run_stamp(folders: Iterable[str]) -> str:
+    """Return the stamp of a new run's name, given the names of the other runs, newest first.
+
+    Runs are ordered by name. If the clock was set back (daylight saving time, another time zone, an
+    empty battery), the new run is dated one second after the newest one, so that it is the newest.
+    """
+    now = datetime.now().replace(microsecond=0)
+    newest = next(filter(None, map(_parse_stamp, folders)), now)
+    if newest > now:
+        with contextlib.suppress(OverflowError):  # the last second of the year 9999
+            now = newest + timedelta(seconds=1)
+    return f"{now:{_FORMAT}}"
+
+
+def _parse_stamp(folder: str) -> datetime | None:
+    """Return the time in a run folder's name, None if it has none."""
     match = _STAMP.match(folder)
-    if match is None:
-        return folder
-    try:
-        moment = datetime.strptime(match[1], "%Y%m%d-%H%M%S")
-    except ValueError:
-        return folder
-    return f"{format_short_time(moment.timestamp(), seconds=True)} · {match[2]}"
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(match[1], _FORMAT) if match else None
+    return None

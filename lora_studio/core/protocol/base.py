@@ -19,6 +19,26 @@ RunState = Literal["trained", "merged", "exported"]
 #: process; a page of rows must not wait for any of them.
 Lane = Literal["common", "scanner", "reader", "finder", "hub", "downloads", "sizes"]
 
+#: A clock that also counts while the computer sleeps and that can't be set: on Linux, then on macOS;
+#: None where `time.monotonic` is such a clock (Windows).
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def _read_clock() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+#: The time in seconds since 1970 at which that clock was 0, as known when this process started.
+_EPOCH = time.time() - _read_clock()
+
+
+def read_event_time() -> float:
+    """Return the time in seconds since 1970 (UTC), as if the clock were never set in this process.
+
+    So the difference between two events of a worker is a duration.
+    """
+    return _EPOCH + _read_clock()
+
 
 class BaseCommand(BaseModel):
     """A request to a worker.
@@ -61,4 +81,4 @@ class BaseEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     id: str = ""
-    time: float = Field(default_factory=time.time)
+    time: float = Field(default_factory=read_event_time)

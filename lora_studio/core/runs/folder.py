@@ -29,6 +29,7 @@ from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_json
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.timestamps import create_run_stamp
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
@@ -355,7 +356,7 @@ class RunFolder:
 
 def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
     """Create a run in the folder `runs`; raises ProblemError if that fails."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = create_run_stamp(_list_names(runs))
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
     for attempt in range(1, 1000):
         path = runs / (f"{stamp}-{slug}" if attempt == 1 else f"{stamp}-{slug}-{attempt}")

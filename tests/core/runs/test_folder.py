@@ -196,3 +196,25 @@ def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run.heldout_file.write_text("".join(lines), "utf-8")
     first, second = (Message.model_validate(turn) for turn in (question, answered))
     assert read_heldout(run) == [Sample("sft", (first, second)), Sample("sft", (first,))]
+
+
+@pytest.mark.parametrize(
+    "newest",
+    [
+        pytest.param("20991231-235959-p", id="in the future"),
+        pytest.param("20200101-000000-p", id="in the past"),
+        pytest.param("20999999-000000-p", id="without a time"),
+    ],
+)
+def test_new_run_is_the_newest_after_the_clock_is_set_back(tmp_path: Path, newest: str) -> None:
+    (tmp_path / newest).mkdir()
+    run = folder.create_run(tmp_path, Project(name="p"), tmp_path)
+    dated = [name for name in (newest, run.path.name) if "9999-" not in name]
+    assert max(dated) == run.path.name
+    second = folder.create_run(tmp_path, Project(name="p"), tmp_path)
+    assert second.path.name > run.path.name
+
+
+def test_run_from_the_last_second_of_time_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "99991231-235959-p").mkdir()
+    assert folder.create_run(tmp_path, Project(name="p"), tmp_path).path.is_dir()

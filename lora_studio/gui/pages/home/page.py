@@ -211,7 +211,9 @@ class _ProjectRow(QFrame):
         folder = ElidedLabel(_shorten_folder(summary.file), "caption")
         folder.full = str(summary.file)
         has_state = summary.is_loaded and not summary.is_missing
-        ago = f" · {_format_age(time.time() - summary.changed)}" if has_state else ""
+        age = time.time() - summary.changed
+        # No age if the clock was set back since the change.
+        ago = f" · {_format_age(age)}" if has_state and age > -60 else ""
         state = label(summary.status_text + ago, "caption")
         self.tools = row()
         names = column(
