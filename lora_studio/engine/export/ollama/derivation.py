@@ -59,7 +59,7 @@ def write_modelfile(
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
-    if problem := jinja_check.check_chat_template(project, tokenizer, gguf, job):
+    for problem in jinja_check.check_chat_template(project, tokenizer, gguf, job):
         job.emit(events.Warned(problem=problem))
     if not derived.proven:
         return derived

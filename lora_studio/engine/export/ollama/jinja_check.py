@@ -1,4 +1,4 @@
-"""Find conversations for which llama.cpp's Jinja builds another prompt than the training's.
+"""Find conversations for which llama.cpp's server builds another prompt than the training's.
 
 Ollama since 0.30, LM Studio, and llama.cpp render the chat template in the GGUF file with llama.cpp's own
 Jinja engine. If llama-server is on this computer, the probe conversations go through it.
@@ -6,19 +6,20 @@ Jinja engine. If llama-server is on this computer, the probe conversations go th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import llama_cpp as programs
-from lora_studio.core.messages import counted, listed, text
-from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.messages import Text, counted, listed, text
+from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.templates import constructs
-from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, run_server
+from lora_studio.engine.export.ollama.jinja_causes import CauseFinder, JinjaCause, get_switches
 from lora_studio.engine.export.ollama.prompt_judge import (
     TrainedPrompt,
     describe_difference,
@@ -27,17 +28,31 @@ from lora_studio.engine.export.ollama.prompt_judge import (
 from lora_studio.engine.runtime.channel import JobContext
 
 
+@dataclass(frozen=True)
+class JinjaDifference:
+    """A conversation with another prompt on llama-server, and what the server does to cause it."""
+
+    difference: ProbeDifference
+    causes: frozenset[JinjaCause]
+
+
 def check_chat_template(
     project: Project, tokenizer: PreTrainedTokenizerBase, gguf: Path, job: JobContext
-) -> Problem | None:
-    """Return a warning if llama-server builds other prompts; None if equal or if there is no server."""
+) -> list[Problem]:
+    """Return a warning per cause for which llama-server builds other prompts, or if it can't start.
+
+    The list is empty if all prompts are equal, and if there is no server to ask.
+    """
     program = programs.find_server(project.export.llama_cpp)
     if program is None:
-        return None
+        return []
     job.report_progress(text("comparing prompts with llama-server"), 0, None)
     trained = list_trained_prompts(tokenizer, project.export.system_prompt)
-    with run_server(program, gguf, job) as server:
-        differences = find_jinja_differences(server, tokenizer, trained)
+    try:
+        with run_server(program, gguf, job) as server:
+            differences = find_jinja_differences(server, tokenizer, trained)
+    except ProblemError as error:
+        return [problem.model_copy(update={"severity": "warning"}) for problem in error.problems]
     if not differences:
         message = counted(
             len(trained),
@@ -45,53 +60,134 @@ def check_chat_template(
             "Verified by llama-server on {n} conversations: it builds the prompts of training.",
         )
         job.emit(events.Log(text=message))
-        return None
-    return _different_jinja_problem(tokenizer, differences)
+    return [
+        _different_prompts_problem(cause, [one for one in differences if cause in one.causes])
+        for cause in JinjaCause
+        if any(cause in one.causes for one in differences)
+    ]
 
 
 def find_jinja_differences(
-    server: LlamaServer, tokenizer: PreTrainedTokenizerBase, trained: tuple[TrainedPrompt, ...]
-) -> list[ProbeDifference]:
+    server: LlamaServer, tokenizer: PreTrainedTokenizerBase, trained: Sequence[TrainedPrompt]
+) -> list[JinjaDifference]:
     """Return the conversations for which the server has other token IDs, or no prompt."""
     bos = str(tokenizer.bos_token or "")
-    differences: list[ProbeDifference] = []
+    finder = CauseFinder(server, tokenizer)
+    differences: list[JinjaDifference] = []
     for one in trained:
-        probe = one.probe
         try:
-            prompt = server.apply_template(one.messages, probe.tools, probe.think)
+            prompt = server.apply_template(one.messages, one.probe.tools, get_switches(one))
         except ValueError as error:
-            differences.append(
-                ProbeDifference(
-                    kind=probe.kind, question=probe.messages[-1].content, refused=text(str(error))
-                )
+            question = one.probe.messages[-1].content
+            refused = ProbeDifference(
+                kind=one.probe.kind, question=question, refused=text(str(error))
             )
+            differences.append(JinjaDifference(refused, frozenset({JinjaCause.UNKNOWN})))
             continue
         ids = server.tokenize(prompt)
         if ids != one.ids:
-            differences.append(describe_difference(one, prompt, ids, bos))
+            difference = describe_difference(one, prompt, ids, bos)
+            differences.append(JinjaDifference(difference, finder.find(one)))
     return differences
 
 
-def _different_jinja_problem(
-    tokenizer: PreTrainedTokenizerBase, differences: list[ProbeDifference]
-) -> Problem:
-    first = differences[0]
-    kinds = dict.fromkeys(difference.kind for difference in differences)
-    template = ChatTemplate(tokenizer.get_chat_template())
-    suspects = [construct.title for construct in constructs.find_suspects(template)]
-    return warning(
+#: The codes, what the server does, and the remedies.
+_CAUSES: dict[JinjaCause, tuple[str, Text, Text]] = {
+    JinjaCause.REASONING: (
+        "export.server_reasoning",
+        text(
+            "llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it"
+        ),
+        text(
+            "For the prompts of training, set `think` to false in requests to Ollama, or start "
+            "llama-server with `--reasoning off`."
+        ),
+    ),
+    JinjaCause.REASONING_SET: (
+        "export.server_sets_reasoning",
+        text(
+            "llama.cpp always sets `enable_thinking`, and the chat template writes another prompt "
+            "where it isn't set, as in training"
+        ),
+        text(
+            "Before training, set it at the start of the chat template: `{example}`.",
+            example="{%- set enable_thinking = false %}",
+        ),
+    ),
+    JinjaCause.EARLIER_REASONING: (
+        "export.server_keeps_reasoning",
+        text(
+            "llama.cpp keeps the reasoning of earlier answers in the prompt, and the chat template "
+            "removes it in training"
+        ),
+        text(
+            "For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't "
+            "send the reasoning of earlier answers."
+        ),
+    ),
+    JinjaCause.DATE: (
+        "export.server_date",
+        text(
+            "llama.cpp writes today's date where the chat template writes another one in training"
+        ),
+        text(
+            "Send training's date as `date_string` in `chat_template_kwargs`, or choose a chat template "
+            "without a date before training."
+        ),
+    ),
+    JinjaCause.SYSTEM: (
+        "export.server_system",
+        text(
+            "llama.cpp writes the system message before the first question, because the chat template "
+            "omits it"
+        ),
+        text(
+            "Don't send a system message, or choose a chat template with system messages before "
+            "training."
+        ),
+    ),
+    JinjaCause.TRIMMED: (
+        "export.server_trims",
+        text("llama.cpp removes white space around every message for chat templates like this one"),
+        text("Remove white space around the messages of your data, then train again."),
+    ),
+    JinjaCause.SAFE: (
+        "export.server_safe_filter",
+        text(
+            "The chat template uses the filter `safe`, which llama.cpp ignores and with which Python "
+            "escapes the texts that are added"
+        ),
+        text("Remove this filter from the chat template before training."),
+    ),
+    JinjaCause.UNKNOWN: (
         "export.other_jinja",
-        "llama.cpp renders this chat template differently for {kinds}. For “{question}” it writes "
-        "{actual} instead of {expected}. Unusual parts of the template: {constructs}."
-        if suspects
-        else "llama.cpp renders this chat template differently for {kinds}. For “{question}” it "
-        "writes {actual} instead of {expected}.",
-        "Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose a chat template without "
-        "these parts before training, or use the TEMPLATE with an older Ollama.",
+        text("llama.cpp renders this chat template differently from transformers"),
+        text(
+            "Choose another chat template before training, or use the TEMPLATE with Ollama before 0.30."
+        ),
+    ),
+}
+
+
+def _different_prompts_problem(
+    cause: JinjaCause, differences: Sequence[JinjaDifference]
+) -> Problem:
+    code, reason, advice = _CAUSES[cause]
+    first = differences[0].difference
+    kinds = dict.fromkeys(one.difference.kind for one in differences)
+    return warning(
+        code,
+        "{reason}. The prompt differs for {kinds}. For “{question}” the server refuses: {refused}"
+        if first.refused
+        else "{reason}. The prompt differs for {kinds}. For “{question}” it has {actual} instead of "
+        "{expected}.",
+        "{advice} Ollama 0.30 and later, LM Studio, and llama.cpp are affected.",
         where=Where(step="export"),
+        reason=reason,
+        advice=advice,
         kinds=listed([kind.description for kind in kinds]),
         question=first.question,
-        actual=repr(str(first.refused) or first.actual),
+        refused=first.refused,
+        actual=repr(first.actual),
         expected=repr(first.expected),
-        constructs=listed(suspects),
     )

@@ -55,11 +55,12 @@ _CONTEXT = 40
 class TrainedPrompt:
     """A probe conversation with the prompt and the token IDs that training gives it.
 
-    `messages` are the probe's, after the model's own system prompt if it has none.
+    `messages` are the probe's in the form that the chat template reads, after the model's own system
+    prompt if the probe has none.
     """
 
     probe: PromptProbe
-    messages: tuple[Message, ...]
+    messages: list[dict[str, Any]]
     text: str
     ids: list[int]
 
@@ -113,7 +114,7 @@ def _iter_trained_prompts(
         if is_ignored:
             continue  # the chat template has no tools, and servers refuse them
         ids = tokenizer(prompt, add_special_tokens=False).input_ids
-        yield TrainedPrompt(probe, messages, prompt, list(ids))
+        yield TrainedPrompt(probe, form.to_plain(messages), prompt, list(ids))
 
 
 def _render(form: ChatFormat, messages: Sequence[Message], probe: PromptProbe) -> str:
