@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.jobs import write_rows
 from tests.helpers.tiny_models import tiny_model
 
@@ -159,6 +161,35 @@ def test_window_opens_without_a_usable_home() -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "/etc/passwd/.config/lora-studio can't be written to" in ended.stdout
+
+
+def test_trainings_at_once_outlive_their_output(trainable: Path) -> None:
+    command = [sys.executable, "-P", "-m", "lora_studio", "train", str(trainable)]
+    poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "TMPDIR": "/nonexistent"}
+    piped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        command,
+        env={**os.environ, **poor},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert piped.stdout is not None
+    assert piped.stderr is not None
+    assert any(line.strip() == "Train" for line in piped.stdout)  # its run exists now
+    piped.stdout.close()  # as `head` does
+    output = "".join(other.communicate(timeout=300))
+    error = piped.stderr.read()
+    piped.wait(timeout=300)
+    piped.stderr.close()
+    assert other.returncode == 0, output
+    assert "Traceback" not in output + error
+    runs = [RunFolder(path) for path in (trainable / "runs").iterdir()]
+    assert len(runs) == 2
+    until = time.monotonic() + 120
+    while any(run.is_running() for run in runs) and time.monotonic() < until:
+        time.sleep(0.1)  # the command has ended with its output, the worker continues
+    assert [(run.read_state(), run.has_adapter) for run in runs] == [("trained", True)] * 2
 
 
 def test_full_stdout_is_reported(project: Path) -> None:
