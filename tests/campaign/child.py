@@ -192,7 +192,11 @@ class Child:
 
 
 def _read_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the peak of resident memory in bytes; `ru_maxrss` would include the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(
+        next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    )
 
 
 def _limit_memory() -> None:

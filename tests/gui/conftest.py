@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
+from lora_studio.core.project import known_projects, project
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import message_bar
@@ -136,6 +137,7 @@ def project_folder(tmp_path: Path) -> Path:
         'schema_version = 1\nname = "support bot"\n'
         '[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
     )
+    known_projects.accept(project.load(folder))
     return folder
 
 

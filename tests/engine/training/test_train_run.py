@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs import checksums, seals
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe.objectives import Loss
@@ -383,7 +384,7 @@ def test_damaged_checkpoints_are_reported_and_skipped(start: Start) -> None:
 
 def test_partial_checkpoint_of_killed_worker_is_deleted(start: Start) -> None:
     run = start(training={"max_steps": 2})
-    half = run.checkpoints / ".step-00000001.abc.tmp"
+    half = run.checkpoints / ".step-00000001.abcd1234.tmp"
     half.mkdir(parents=True)
     (half / "training.pt").write_bytes(b"half")
     train(run, resume=True)
@@ -421,8 +422,9 @@ def test_resuming_an_adapter_without_a_weight_is_a_problem(start: Start) -> None
     lost = weights.popitem()[0]
     save_file(weights, file, {"format": "pt"})
     about = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
-    about["files"][file.name] = file.stat().st_size
-    (checkpoint / "checkpoint.json").write_text(json.dumps(about), "utf-8")
+    assert seals.remove_seal(about)
+    about["files"][file.name] = checksums.compute_checksum(file)
+    (checkpoint / "checkpoint.json").write_text(json.dumps(seals.add_seal(about)), "utf-8")
     problem = problem_of(train(run, resume=True))
     assert problem.code == "training.checkpoint_foreign"
     assert lost.removesuffix(".weight") in str(problem.what).replace(".default", "")

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.system import paths
 from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
 from lora_studio.gui.window.main_window import Window
+
+
+@pytest.fixture
+def shared_folder(project_folder: Path) -> Path:
+    """Return a project that this user hasn't opened yet."""
+    (paths.get_config_folder() / "known_projects.json").unlink()
+    return project_folder
 
 
 def add_export(folder: Path, line: str) -> None:
@@ -27,10 +36,10 @@ def read_texts(dialog: ForeignProjectDialog) -> str:
 
 
 def test_foreign_project_opens_after_its_requests_are_confirmed(
-    qtbot: QtBot, window: Window, project_folder: Path
+    qtbot: QtBot, window: Window, shared_folder: Path
 ) -> None:
-    add_export(project_folder, 'ollama_host = "http://models.example:11434"\nllama_cpp = "tools"')
-    assert not window.open_project(project_folder)
+    add_export(shared_folder, 'ollama_host = "http://models.example:11434"\nllama_cpp = "tools"')
+    assert not window.open_project(shared_folder)
     assert not window.has_project
     dialog = get_dialog(window)
     texts = read_texts(dialog)
@@ -41,32 +50,32 @@ def test_foreign_project_opens_after_its_requests_are_confirmed(
     assert window.has_project
 
 
-def test_confirmed_project_opens_without_a_question(window: Window, project_folder: Path) -> None:
-    add_export(project_folder, 'llama_cpp = "tools"')
-    window.open_project(project_folder)
+def test_confirmed_project_opens_without_a_question(window: Window, shared_folder: Path) -> None:
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    window.open_project(shared_folder)
     get_dialog(window).open_project.click()
     window.state.new()
-    assert window.open_project(project_folder)
+    assert window.open_project(shared_folder)
 
 
-def test_canceled_project_stays_closed_and_unknown(window: Window, project_folder: Path) -> None:
-    add_export(project_folder, 'llama_cpp = "tools"')
-    window.open_project(project_folder)
+def test_canceled_project_stays_closed_and_unknown(window: Window, shared_folder: Path) -> None:
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    window.open_project(shared_folder)
     get_dialog(window).cancel.click()
     assert not window.has_project
-    assert not window.open_project(project_folder)
+    assert not window.open_project(shared_folder)
 
 
 def test_project_changed_elsewhere_shows_only_what_is_new(
-    window: Window, project_folder: Path
+    window: Window, shared_folder: Path
 ) -> None:
-    add_export(project_folder, 'llama_cpp = "tools"')
-    window.open_project(project_folder)
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    window.open_project(shared_folder)
     get_dialog(window).open_project.click()
     window.state.new()
-    (file,) = project_folder.glob("*.lorastudio")
+    (file,) = shared_folder.glob("*.lorastudio")
     file.write_text(f'{file.read_text("utf-8")}ollama_host = "models.example"\n', "utf-8")
-    assert not window.open_project(project_folder)
+    assert not window.open_project(shared_folder)
     dialog = next(
         one
         for one in window.findChildren(ForeignProjectDialog)
@@ -76,16 +85,16 @@ def test_project_changed_elsewhere_shows_only_what_is_new(
     assert "tools" not in read_texts(dialog)
 
 
-def test_own_edits_are_not_asked_about_again(window: Window, project_folder: Path) -> None:
-    assert window.open_project(project_folder)
+def test_own_edits_are_not_asked_about_again(window: Window, shared_folder: Path) -> None:
+    assert window.open_project(shared_folder)
     window.state.set("export", "ollama_host", "models.example")
     assert window.save()
     window.state.new()
-    assert window.open_project(project_folder)
+    assert window.open_project(shared_folder)
 
 
-def test_request_text_is_shown_as_plain_text(window: Window, project_folder: Path) -> None:
-    add_export(project_folder, "llama_cpp = \"<img src='file:///dev/zero'>\"")
-    window.open_project(project_folder)
+def test_request_text_is_shown_as_plain_text(window: Window, shared_folder: Path) -> None:
+    add_export(shared_folder, "llama_cpp = \"<img src='file:///dev/zero'>\"")
+    window.open_project(shared_folder)
     for label in get_dialog(window).findChildren(QLabel):
         assert label.textFormat() == Qt.TextFormat.PlainText

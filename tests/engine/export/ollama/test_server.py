@@ -15,8 +15,8 @@ import pytest
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
+from lora_studio.engine.export.ollama import read_back, store
 from lora_studio.engine.export.ollama import server as ollama_server
-from lora_studio.engine.export.ollama import store
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -151,7 +151,9 @@ def test_create_uploads_the_file_and_sends_all_settings(server: FakeOllama, gguf
     recorder = create(server, gguf)
     digest = f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
     assert server.blobs == {digest: gguf.read_bytes()}
-    assert server.models["harbour:v1"] == {
+    added = ("architecture", "jinja", "parser", "renderer")  # by the server
+    sent = {key: sent for key, sent in server.models["harbour:v1"].items() if key not in added}
+    assert sent == {
         "model": "harbour:v1",
         "files": {"model.gguf": digest},
         "template": "{{ .Prompt }}!",
@@ -307,7 +309,8 @@ def test_find_differences_names_what_the_server_changed(
     job, _ = recorded_job()
     digest = ollama_server.create(server.host, gguf, RECIPE, job)
     stored = store.show_model(server.host, RECIPE.name)
-    assert [*map(str, store.find_differences(RECIPE, digest, stored))] == named
+    differences = read_back.find_differences(RECIPE, digest, stored, (0, 9, 3), gguf, job)
+    assert [*map(str, differences)] == named
 
 
 @pytest.mark.parametrize(
