@@ -7933,6 +7933,10 @@
             <translation>Die Zahl der Schritte erscheint, sobald der Datensatz gelesen ist.</translation>
         </message>
         <message>
+            <source>The operating system refused what the app needs to work: a folder, memory, or open files. Your projects and runs are not affected.</source>
+            <translation>Das Betriebssystem hat etwas verweigert, was die App braucht: einen Ordner, Speicher oder offene Dateien. Deine Projekte und Läufe sind nicht betroffen.</translation>
+        </message>
+        <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
             <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie die Zielmodule nach Namen und nehmen Sie {names} auf.</translation>
         </message>
@@ -9676,6 +9680,10 @@
         <message>
             <source>Your settings and the list of projects can't be saved: {folder} can't be written to ({reason}).</source>
             <translation>Deine Einstellungen und die Liste der Projekte können nicht gespeichert werden: In {folder} kann nicht geschrieben werden ({reason}).</translation>
+        </message>
+        <message>
+            <source>Your settings are stored in the configuration folder, which Settings shows. Projects and runs don't depend on them.</source>
+            <translation>Deine Einstellungen liegen im Konfigurationsordner, den die Einstellungen anzeigen. Projekte und Läufe hängen nicht davon ab.</translation>
         </message>
         <message>
             <source>Zephyr</source>

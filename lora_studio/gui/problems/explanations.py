@@ -99,6 +99,14 @@ _EXPLANATIONS = {
         "template language from Hugging Face. A converted template is used only if it is verified "
         "to produce the same text."
     ),
+    "settings": mark(
+        "Your settings are stored in the configuration folder, which Settings shows. Projects and "
+        "runs don't depend on them."
+    ),
+    "system": mark(
+        "The operating system refused what the app needs to work: a folder, memory, or open files. "
+        "Your projects and runs are not affected."
+    ),
     "training": mark(
         "The settings on the Train page are checked before each start. A message next to a setting "
         "tells you if it doesn't fit your data or device."

@@ -195,7 +195,7 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
     assert len(codes) > 250
     unexplained = explain_kind(_problem().model_copy(update={"code": "nothing.known"}))
     shown_where_they_arise = {"chat", "command", "demo", "device", "disk", "files", "hub"}
-    shown_where_they_arise |= {"playground", "project", "settings", "window", "worker"}
+    shown_where_they_arise |= {"playground", "project", "settings", "system", "window", "worker"}
     for code in codes:
         family = code.partition(".")[0]
         problem = Problem(code=code, what="It is odd.", remedy="Mend it.")

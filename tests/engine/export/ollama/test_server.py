@@ -18,6 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import read_back, store
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.runtime.failures import CancelledError
+from tests.helpers import tiny_gguf
 from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 
@@ -306,6 +307,7 @@ def test_find_differences_names_what_the_server_changed(
     server: FakeOllama, gguf: Path, stores: dict[str, object], named: list[str]
 ) -> None:
     server.faults.stores = stores
+    tiny_gguf.write(gguf)
     job, _ = recorded_job()
     digest = ollama_server.create(server.host, gguf, RECIPE, job)
     stored = store.show_model(server.host, RECIPE.name)
