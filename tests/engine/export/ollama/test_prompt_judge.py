@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from lora_studio.engine.export.ollama import server as ollama_server
 from tests.helpers import ollama_rules
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_models import TEMPLATES
 from tests.helpers.tiny_run import tiny_run
 
 pytestmark = pytest.mark.slow
@@ -46,8 +48,11 @@ class Exported:
     derived: DerivedTemplate
 
 
-def exported(family: str, folder: Path) -> Exported:
+def exported(family: str, folder: Path, chat_template: str = "") -> Exported:
     run = tiny_run(family, folder)
+    if chat_template:
+        for target in (folder / "base", run.tokenizer):
+            shutil.copy(TEMPLATES / f"{chat_template}.jinja", target / "chat_template.jinja")
     project = run.load_project()
     gguf, (job, _) = folder / "pim.gguf", recorded_job()
     converter.convert(folder / "base", gguf, "pim", project.export.llama_cpp, job)
@@ -62,8 +67,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return exported("qwen3", tmp_path_factory.mktemp("qwen"))
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return exported("qwen3", tmp_path_factory.mktemp("caller"), "caller")
 
 
 def create(model: Exported, fake: FakeOllama) -> Recorder:
@@ -209,10 +214,10 @@ def test_forced_renderer_is_reported_not_hidden(
 
 
 def test_reasoning_and_tools_of_a_native_server_are_judged(
-    fake: FakeOllama, qwen: Exported
+    fake: FakeOllama, caller: Exported
 ) -> None:
     fake.version = "0.33.0"
-    proof = get_proof(create(qwen, fake))
+    proof = get_proof(create(caller, fake))
     assert proof.by == "server"
     assert proof.compared > 20
     assert not any(kind.is_plain for kind in proof.different_kinds)
