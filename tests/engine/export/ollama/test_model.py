@@ -151,10 +151,11 @@ def test_server_too_old_for_call_ids_gives_a_warning(
         return event.model_copy(update={"derived": needing})
 
     monkeypatch.setattr(template_sandbox, "derive", needing_ids)
-    for version, warnings in (("0.11.10", ["ollama.no_calls"]), ("0.12.0", [])):
+    for version, is_too_old in (("0.11.10", True), ("0.12.0", False)):
         fake.version = version
         warned = create(run, fake.host, force=True).of(events.Warned)
-        assert [event.problem.code for event in warned] == warnings
+        # Both merge neighbors of one role, which is another warning.
+        assert ("ollama.no_calls" in [event.problem.code for event in warned]) is is_too_old
 
 
 def test_missing_quantization_lists_available_files(run: RunFolder, fake: FakeOllama) -> None:
