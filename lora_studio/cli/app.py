@@ -15,7 +15,6 @@ from lora_studio import __version__
 from lora_studio.cli import (
     adapters,
     chat,
-    cluster,
     data,
     demo,
     diagnostics,
@@ -69,7 +68,7 @@ app.command(name="merge")(adapters.merge)
 app.command(name="export")(export.export)
 app.command(name="selftest")(export.selftest)
 app.command(name="push")(export.push)
-app.command(name="cluster")(cluster.cluster)
+app.command(name="cluster")(runs.cluster)
 app.command(name="doctor")(diagnostics.doctor)
 app.command(name="diagnostics")(diagnostics.diagnostics_)
 app.command(name="network")(network.network)

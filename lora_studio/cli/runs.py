@@ -1,4 +1,4 @@
-"""`lora-studio runs`: list the runs of a project in one table, filtered and sorted."""
+"""`lora-studio runs` lists the runs of a project; `cluster` writes one as a folder for many GPUs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from lora_studio.cli import headless
 from lora_studio.cli.common import JsonOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
+from lora_studio.core.messages import text
 from lora_studio.core.problems import fail
 from lora_studio.core.project import project
+from lora_studio.core.runs import cluster as run_cluster
 from lora_studio.core.runs import index
 from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs import table as run_table
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.table import Column
 
@@ -142,3 +146,45 @@ def _dump_run(run: RunSummary) -> dict[str, Any]:
         "checkpoint_bytes": run.checkpoint_bytes, "reason": str(run.reason), "notes": run.about.notes,
         "tags": run.tags, "settings": run.settings,
     }  # fmt: skip
+
+
+def cluster(
+    path: Annotated[Path, typer.Argument(help="Project, or the folder of a run to continue.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create. It must not exist.")],
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model/--no-model", help="Include the model if it is a local folder or file."
+        ),
+    ] = True,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting for this run, for example --set training.epochs=1."
+        ),
+    ] = None,
+) -> None:
+    """Export a run as a folder that trains on a cluster with one command, on any number of GPUs.
+
+    The README.md in the folder explains how. When training is done, copy the folder back to the project's runs folder.
+    """
+    display = Display()
+    run = RunFolder(path.resolve())
+    with exit_on_problem(display):
+        if run.project_file.is_file():
+            written = run_cluster.export_run(run, out.resolve(), with_model=model)
+        else:
+            draft = headless.open_project(path, change or [], display)
+            if draft is None:
+                raise typer.Exit(headless.REFUSED)
+            assert draft.folder is not None
+            written = run_cluster.export_project(
+                draft.freeze(), draft.folder, out.resolve(), with_model=model
+            )  # fmt: skip
+    display.console.print(f"Written: {written.path}", soft_wrap=True, markup=False)
+    display.print_line(
+        text(
+            "Copy the folder to the cluster and run {command} there. For details, see README.md.",
+            command=run_cluster.COMMAND,
+        )
+    )

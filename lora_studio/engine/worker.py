@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,25 +102,11 @@ def handle(
         reports_files=command.reads_foreign_files,
     )
 
-    def end_process() -> None:
-        """End this process because its memory exceeds the limit; called from another thread."""
-        problem = memory_guard.exceeded_problem(job.file, allowance or 0)
-        job.emit(events.Failed(problem=problem))
-        channel.drain()
-        os._exit(1)
-
     exhausted: Problem | None = None
     try:
         with _hold_run(command, job, channel, inbox) as held:
             try:
-                job.emit(events.Started(command=command.kind))
-                job.check()
-                for problem in held.warnings:
-                    job.emit(events.Warned(problem=problem))
-                with memory_guard.limit_memory(allowance, end_process):
-                    ending = run_command(held.command, job)
-                for problem in damaged_files.collect_notices():
-                    job.emit(events.Warned(problem=problem))
+                ending = _carry_out(held.command, held.warnings, job, allowance, run_command)
             except BaseException as error:
                 ending = _to_ending(error, command, job)
                 if allowance is not None and is_out_of_memory(error):
@@ -137,6 +123,33 @@ def handle(
         if job.folder is not None:
             job.folder.close()
     return exhausted
+
+
+def _carry_out(
+    command: commands.Job | commands.Question,
+    warnings: Sequence[Problem],
+    job: JobContext,
+    allowance: int | None,
+    run_command: RunCommand,
+) -> events.Ending:
+    """Run a command under its limit of memory in bytes, and return its ending."""
+
+    def end_process() -> None:
+        """End this process because its memory exceeds the limit; called from another thread."""
+        problem = memory_guard.exceeded_problem(job.file, allowance or 0)
+        job.emit(events.Failed(problem=problem))
+        job.channel.drain()
+        os._exit(1)
+
+    job.emit(events.Started(command=command.kind))
+    job.check()
+    for problem in warnings:
+        job.emit(events.Warned(problem=problem))
+    with memory_guard.limit_memory(allowance, end_process):
+        ending = run_command(command, job)
+    for problem in damaged_files.collect_notices():
+        job.emit(events.Warned(problem=problem))
+    return ending
 
 
 def _to_ending(

@@ -79,6 +79,12 @@ def read_config(folder: Path) -> dict[str, Any]:
             file=CONFIG,
             reason=error.reason,
         ) from error
+    _require_plain(config)
+    return config
+
+
+def _require_plain(config: dict[str, Any]) -> None:
+    """Raise ProblemError for an adapter that fits only a changed base model."""
     initial = str(config.get("init_lora_weights")).lower()
     if initial.startswith(_CHANGING):
         raise _adapter_error(
@@ -88,7 +94,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             "path_initial_model_for_weight_conversion=…).",
             initial=initial,
         )
-    return config
 
 
 def resolve_lora(spec: LoraSpec) -> LoraSpec:

@@ -95,21 +95,8 @@ def bound_answers(client: httpx.Client, choose: ChooseLimits) -> httpx.Client:
     connections.start()  # the time of an answer's header is limited where its bytes are received
 
     def on_request(request: httpx.Request) -> None:
-        limits = choose(request)
         _check_redirect(request)
-        timeouts = request.extensions.get("timeout", {})
-        filled = {key: timeouts.get(key) or value for key, value in _TIMEOUTS.items()}
-        if limits.line_seconds is not None:
-            filled["read"] = limits.line_seconds
-        request.extensions["timeout"] = filled
-        started = request.extensions.setdefault(_STARTED, time.monotonic())
-        has_body = request.headers.get("content-length", "0") != "0"
-        is_upload = has_body and limits.line_seconds is None
-        connections.limit_receiving(
-            None if limits.first_seconds is None or is_upload else started + limits.first_seconds
-        )
-        if limits.max_bytes is not None:
-            request.headers["accept-encoding"] = "identity"
+        _limit_time(request, choose(request))
 
     def on_response(response: httpx.Response) -> None:
         connections.limit_receiving(None)
@@ -128,6 +115,23 @@ def bound_answers(client: httpx.Client, choose: ChooseLimits) -> httpx.Client:
         "response": [on_response, *client.event_hooks.get("response", ())],
     }
     return client
+
+
+def _limit_time(request: httpx.Request, limits: AnswerLimits) -> None:
+    """Set the timeouts of a request, and ask for an answer that isn't compressed if its size counts."""
+    timeouts = request.extensions.get("timeout", {})
+    filled = {key: timeouts.get(key) or value for key, value in _TIMEOUTS.items()}
+    if limits.line_seconds is not None:
+        filled["read"] = limits.line_seconds
+    request.extensions["timeout"] = filled
+    started = request.extensions.setdefault(_STARTED, time.monotonic())
+    has_body = request.headers.get("content-length", "0") != "0"
+    is_upload = has_body and limits.line_seconds is None
+    connections.limit_receiving(
+        None if limits.first_seconds is None or is_upload else started + limits.first_seconds
+    )
+    if limits.max_bytes is not None:
+        request.headers["accept-encoding"] = "identity"
 
 
 def _check_location(response: httpx.Response) -> None:

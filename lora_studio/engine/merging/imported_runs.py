@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -73,8 +74,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _is_model_file(file)]
     linked = _can_link(files, run.path)
     if not linked:
-        needed = sum(file.stat().st_size for file in files)
-        disk.require_free_space(run.path, needed, "The model")
+        disk.require_free_space(run.path, _get_size(files), "The model")
     with create_folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
             job.report_progress(text("importing the model"), done, len(files), "files")
@@ -94,7 +94,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         }
     )
     dtype = max(tensors.values(), key=lambda tensor: tensor.end - tensor.start).dtype
-    size = sum(file.stat().st_size for file in run.merged.iterdir() if file.is_file())
+    size = _get_size(run.merged.iterdir())
     job.emit(
         events.Merged(
             folder=str(run.merged),
@@ -103,6 +103,10 @@ def import_model(run: RunFolder, job: JobContext) -> None:
             tensors_changed=0,
         )
     )
+
+
+def _get_size(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _is_model_file(file: Path) -> bool:

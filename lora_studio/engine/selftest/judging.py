@@ -66,11 +66,7 @@ def judge_stage(
 ) -> events.SelfTested:
     """Read every case with a stage, emit how well it agrees, and warn when it fails."""
     top1, kl, positions = _measure(stage, cases, reference, job)
-    limit = limits.get_limit(
-        stage.name, reference.computed_in, positions, reference.parameters, stage.inherited
-    )
-    if stage.comparison.is_exact and stage.is_conversion_proven and not limits.is_exact(stage.name):
-        limit = limits.OWN_LOSS
+    limit = _choose_limit(stage, reference, positions)
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
     cause = Cause()
@@ -100,13 +96,25 @@ def judge_stage(
         remedy=_get_remedy(stage.name) if verdict == "failed" else NO_TEXT,
     )
     job.emit(result)
-    if cause.rounded_to and verdict == "lossy":
-        job.emit(events.Warned(problem=_rounding_problem(result, cause)))
-    elif verdict == "failed":
-        job.emit(events.Warned(problem=_failed_stage_problem(result)))
-    elif verdict == "lossy" and not limits.is_exact(stage.name):
-        job.emit(events.Warned(problem=_lossy_quantization_problem(result)))
+    _warn(result, cause, job)
     return result
+
+
+def _choose_limit(stage: Stage, reference: Reference, positions: int) -> limits.Limit:
+    if stage.comparison.is_exact and stage.is_conversion_proven and not limits.is_exact(stage.name):
+        return limits.OWN_LOSS
+    return limits.get_limit(
+        stage.name, reference.computed_in, positions, reference.parameters, stage.inherited
+    )
+
+
+def _warn(result: events.SelfTested, cause: Cause, job: JobContext) -> None:
+    if cause.rounded_to and result.verdict == "lossy":
+        job.emit(events.Warned(problem=_rounding_problem(result, cause)))
+    elif result.verdict == "failed":
+        job.emit(events.Warned(problem=_failed_stage_problem(result)))
+    elif result.verdict == "lossy" and not limits.is_exact(result.stage):
+        job.emit(events.Warned(problem=_lossy_quantization_problem(result)))
 
 
 def _describe_basis(limit: limits.Limit) -> Text:

@@ -85,8 +85,9 @@ def compare_ids(
     """Return the problem if Ollama would read other tokens than the tokenizer, else None.
 
     One side is the chat template through the tokenizer; the other the TEMPLATE, or the chat template
-    if there is none, through llama.cpp, which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
-    contain rare Unicode white space, on which tokenizers differ for other reasons.
+    if there is none, through llama.cpp, which adds BOS by its own rule. Conversations from the
+    dataset decide; those of the proof contain rare Unicode white space, on which tokenizers differ
+    for other reasons.
     """
     from_dataset = _get_test_conversations(run, derived)
     conversations = from_dataset + _get_proof_conversations(derived, _COMPARED)
@@ -107,13 +108,18 @@ def compare_ids(
     if not all(equal[: len(from_dataset)]):
         index = equal.index(False)
         return _different_tokens_problem(conversations[index], expected[index], actual[index])
+    _report_equal_tokens(equal, job, with_template=derived.proven)
+    return None
+
+
+def _report_equal_tokens(equal: Sequence[bool], job: JobContext, *, with_template: bool) -> None:
     message = (
         counted(
             sum(equal),
             "TEMPLATE and chat template give the same tokens in {n} conversation.",
             "TEMPLATE and chat template give the same tokens in {n} conversations.",
         )
-        if derived.proven
+        if with_template
         else counted(
             sum(equal),
             "The GGUF file and the tokenizer give the same tokens in {n} conversation.",
@@ -128,7 +134,6 @@ def compare_ids(
             "In {n} conversations with unusual characters, the tokens of the GGUF file differ.",
         )
         job.emit(events.Log(text=message))
-    return None
 
 
 def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:

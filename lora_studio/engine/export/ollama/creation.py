@@ -63,54 +63,64 @@ def create_on(
     if plan.template:
         derived = _adapt_to_server(run, project, gguf, derived, ollama, job)
         plan = replace(plan, template=derived.template)
-    recipe = server.CreateRequest(
-        name=server.get_model_name(project),
-        template=plan.template,
-        stops=derived.stops,
-        system=spec.system_prompt,
-        parameters=derivation.list_parameters(spec),
-    )
+    recipe = _make_request(project, plan.template, derived.stops)
     if problem := _check_gemma4_name(recipe.name, model.architecture, facts.parameters):
         job.emit(events.Warned(problem=problem))
     recipe, plan, stored = _create_and_read(
         ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
     )
-    job.emit(
-        events.Log(
-            text=text(
-                "Ollama {version} makes prompts with {path}: {reason}.",
-                version=ollama.version,
-                path=plan.prediction.path.description,
-                reason=plan.prediction.reason,
-            )
-        )
-    )
-    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     judged = prompt_judge.JudgedModel(
         host=spec.ollama_host,
         name=recipe.name,
         version=ollama.version,
-        tokenizer=tokenizer,
+        tokenizer=loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code),
         gguf=gguf,
         system=recipe.system,
         prediction=plan.prediction,
         can_think="thinking" in stored.capabilities,
     )
+    _prove(judged, run, ollama.host, job)
+
+
+def _make_request(project: Project, template: str, stops: tuple[str, ...]) -> server.CreateRequest:
+    return server.CreateRequest(
+        name=server.get_model_name(project),
+        template=template,
+        stops=stops,
+        system=project.export.system_prompt,
+        parameters=derivation.list_parameters(project.export),
+    )
+
+
+def _prove(
+    judged: prompt_judge.JudgedModel, run: RunFolder, shown_host: str, job: JobContext
+) -> None:
+    """Prove the prompts of a created model, report the proof, and ask a first question."""
+    job.emit(
+        events.Log(
+            text=text(
+                "Ollama {version} makes prompts with {path}: {reason}.",
+                version=judged.version,
+                path=judged.prediction.path.description,
+                reason=judged.prediction.reason,
+            )
+        )
+    )
     proof = prompt_judge.judge_prompts(judged, job)
-    _report(proof, recipe.name, job)
+    _report(proof, judged.name, job)
     job.emit(
         events.OllamaCreated(
-            host=ollama.host,
-            name=recipe.name,
-            version=ollama.version,
+            host=shown_host,
+            name=judged.name,
+            version=judged.version,
             prompts_checked=proof.counted,
             proof=proof,
         )
     )
     if proof.counted:
-        _ask_first_question(run, spec.ollama_host, recipe.name, job)
+        _ask_first_question(run, judged.host, judged.name, job)
     elif proof.unasked:
-        job.emit(events.Log(text=_describe_untested_model(recipe.name, proof)))
+        job.emit(events.Log(text=_describe_untested_model(judged.name, proof)))
 
 
 def _create_and_read(

@@ -44,18 +44,7 @@ def write_modelfile(
     job.emit(event)
     assert event.derived is not None
     derived = event.derived
-    for note in derived.notes:
-        job.emit(events.Log(text=text("Ollama TEMPLATE: {note}.", note=note)))
-    for limit in derived.limits:
-        job.emit(
-            events.Log(
-                text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
-            )
-        )
-    for need in derived.needs:
-        job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
-    if not derived.proven:
-        job.emit(events.Warned(problem=_not_proven_problem(derived)))
+    _report(derived, job)
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
@@ -71,6 +60,21 @@ def write_modelfile(
     )
     write_atomic(run.modelfile, content)
     return derived
+
+
+def _report(derived: DerivedTemplate, job: JobContext) -> None:
+    for note in derived.notes:
+        job.emit(events.Log(text=text("Ollama TEMPLATE: {note}.", note=note)))
+    for limit in derived.limits:
+        job.emit(
+            events.Log(
+                text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
+            )
+        )
+    for need in derived.needs:
+        job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
+    if not derived.proven:
+        job.emit(events.Warned(problem=_not_proven_problem(derived)))
 
 
 def derive(

@@ -44,14 +44,6 @@ class NetworkCard(Card):
         self._ollama_host = ""
         self.offline = QCheckBox(tr("Offline mode"))
         self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
-        about = label(
-            tr(
-                "In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on "
-                "this computer still works."
-            ),
-            "caption",
-            wrap=True,
-        )
         self.contacts = _Table()
         self.none = label(tr("No host was contacted since this window opened."), "muted", wrap=True)
         self.note = label(
@@ -70,7 +62,7 @@ class NetworkCard(Card):
         self.more = more
         self.add(
             row(self.offline, None),
-            about,
+            label(_explain_offline_mode(), "caption", wrap=True),
             label(tr("Contacted since this window opened"), "label"),
             self.none,
             self.contacts,
@@ -126,6 +118,13 @@ class NetworkCard(Card):
         except OSError as error:
             self.failed.emit(describe_os_error(error))
         self.refresh()
+
+
+def _explain_offline_mode() -> str:
+    return tr(
+        "In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on this "
+        "computer still works."
+    )
 
 
 class _Table(QWidget):
