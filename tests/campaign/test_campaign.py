@@ -46,6 +46,7 @@ def test_minimizer_leaves_only_the_fault() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_campaign_finds_nothing() -> None:
     command = [
         sys.executable,

@@ -88,7 +88,10 @@ FILES: dict[str, Callable[[RunFolder], Path]] = {
 
 @pytest.mark.parametrize(
     "every",
-    [pytest.param(29, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)],
+    [
+        pytest.param(29, id="sample"),
+        pytest.param(1, id="all", marks=[pytest.mark.slow, pytest.mark.thorough]),
+    ],
 )
 @pytest.mark.parametrize(
     ("name", "make"),

@@ -30,7 +30,7 @@ def test_intact_tokenizer_can_be_used(intact: dict[str, Path], layout: str) -> N
     ("count", "seed"),
     [
         pytest.param(60, 1, id="sample"),
-        pytest.param(1500, 2, id="all", marks=pytest.mark.slow),
+        pytest.param(1500, 2, id="all", marks=[pytest.mark.slow, pytest.mark.thorough]),
     ],
 )
 def test_damaged_tokenizer_is_usable_or_a_problem(

@@ -31,7 +31,11 @@ from tests.helpers.jobs import make_job
 
 #: In the fast tier every so many of the combinations, in the slow tier all.
 EVERY = pytest.mark.parametrize(
-    "every", [pytest.param(37, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+    "every",
+    [
+        pytest.param(37, id="sample"),
+        pytest.param(1, id="all", marks=[pytest.mark.slow, pytest.mark.thorough]),
+    ],
 )
 
 

@@ -59,6 +59,7 @@ def test_sample_of_damages_is_named_or_repaired(interrupted: RunPair, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
 def test_damages_are_named_or_repaired_by_every_verb(state: str, tmp_path: Path) -> None:
     build = {

@@ -59,6 +59,7 @@ def _kill_in_the_middle(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_run_killed_repeatedly_matches_an_unbroken_run(
     engine: ForkingEngine, tiny: TinyModel, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_run_killed_repeatedly_matches_an_unbroken_run(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_kills_of_every_job_lose_nothing(
     engine: ForkingEngine, tiny: TinyModel, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_excess_is_named_and_other_rows_are_used(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BOMBS)
 def test_bomb_takes_under_1_gb_and_heeds_cancel(name: str, tmp_path: Path) -> None:
     run_child(tmp_path / name, "--write")

@@ -87,6 +87,7 @@ def test_any_rows_end_in_verdicts_or_problems(rows: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("row_format", ["messages", "sharegpt", "alpaca", "question_answer", "prompt_completion", "text", "preference", "kto"])  # fmt: skip
 @settings(
     max_examples=150,

@@ -29,7 +29,7 @@ from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import TEMPLATES, tiny_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 #: A text of each family's chat templates, in the order in which they are looked for.
 _FAMILIES = {
