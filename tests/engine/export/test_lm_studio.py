@@ -68,7 +68,7 @@ def test_file_is_copied_to_another_disk_if_space_allows(
 def test_default_folder_is_in_home_and_missing_one_warns(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     (warning,) = add_file(file, "").of(events.Warned)
     assert warning.problem.code == "export.no_lm_studio"
     (tmp_path / ".lmstudio" / "models").mkdir(parents=True)

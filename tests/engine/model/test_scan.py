@@ -160,7 +160,7 @@ def _manifest(file: Path, kinds: dict[str, str]) -> None:
 
 def test_lm_studio_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_gguf(tmp_path / ".lmstudio/models/someone/Model-GGUF/model-Q4_K_M.gguf")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     result = scan("lm_studio")
     assert result["model-Q4_K_M.gguf"].is_usable
 

@@ -31,6 +31,10 @@ _MOST_LINES = 40
 _PATIENCE = 600.0
 
 
+#: What requests raise when the server has ended or doesn't answer in time.
+ServerError = httpx.HTTPError
+
+
 class LlamaServer:
     """A running llama-server."""
 

@@ -15,11 +15,10 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-import httpx
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.engine.export.gguf.llama_server import LlamaServer
+from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerError
 from lora_studio.engine.export.ollama.prompt_judge import TrainedPrompt
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import ChatFormat
@@ -89,7 +88,7 @@ class CauseFinder:
         try:
             expected = self._imitate(trained, imitated) if imitated else trained.ids
             prompt = self._server.apply_template(trained.messages, trained.probe.tools, switches)
-        except (CancelledError, httpx.HTTPError):
+        except (CancelledError, ServerError):
             raise
         except Exception:  # the server refuses it, or foreign code in the template fails
             return False
