@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 import pytest
 
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
@@ -162,6 +163,7 @@ def write_files(run: RunFolder, folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {str(k): v for k, v in conversion.write(run, project, job).items()}
     shutil.copytree(run.merged, folder / "kept")
     shutil.copyfile(run.path.parents[1] / "base" / SINGLE, run.merged / SINGLE)
+    checksums.forget_checksums(run, run.merged)
     copies = {name: Path(shutil.copyfile(file, folder / file.name)) for name, file in files.items()}
     base = conversion.write(run, project, job)
     copies |= {
