@@ -72,7 +72,7 @@ class SafeConsole(Console):
                 raise
 
     def on_broken_pipe(self) -> None:
-        """Raise BrokenPipeError, where rich would exit: a job may go on without its reader."""
+        """Raise BrokenPipeError, where rich would exit: a job can continue without its reader."""
         raise BrokenPipeError
 
     def render(

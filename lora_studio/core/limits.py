@@ -2,7 +2,7 @@
 
 `LIMITS` lists them with their units and reasons; `packaging/reference.py` writes it as a page of the
 documentation. A bound is generous for real data, and small enough that reading needs less than 1 GB of
-memory and heeds a cancel within two seconds.
+memory and responds to a cancel within two seconds.
 """
 
 from __future__ import annotations

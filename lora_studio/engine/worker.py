@@ -114,7 +114,7 @@ def handle(
                     ending = events.Failed(problem=exhausted)
             connections.save()
             # Still under the run's lock: once it is free, the record says how the command ended. The
-            # parent is told even if the disk can't take the record.
+            # parent gets the ending even if the disk can't take the record.
             with contextlib.suppress(OSError):
                 job.emit(ending)
     except BaseException as error:

@@ -27,7 +27,7 @@ CodeKind = Literal["model", "llama_cpp"]
 #: Environment variable with hashes that are trusted in this process and its children.
 TRUST_VARIABLE = "LORA_STUDIO_TRUST"
 
-#: Hex digits of a hash: 128 bits, which nobody can match with other code.
+#: Hex digits of a hash: 128 bits, which no one can match with other code.
 _DIGITS = 32
 
 

@@ -80,7 +80,7 @@ def sweep_temporary_files(folder: Path, *names: str) -> None:
 
 
 def sweep_temporary_folders(folder: Path) -> None:
-    """Delete the temporary folders that killed processes left in a folder that nobody else uses now.
+    """Delete the temporary folders that killed processes left in a folder that no one else uses now.
 
     A folder that was moved aside for a new one that never arrived is moved back.
     """

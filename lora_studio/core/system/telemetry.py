@@ -1,4 +1,4 @@
-"""Usage statistics and error reports of libraries, which are off: this program contacts nobody unasked."""
+"""Usage statistics and error reports of libraries, which are off: this program contacts no one unasked."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class JobContext:
     flags: Flags
     #: Whether a pause may end the work right here: not in the middle of an optimizer step.
     pausable: bool = False
-    #: Whether the parent is told which files are read, and the last of them.
+    #: Whether to report to the parent which files are read, and the last of them.
     reports_files: bool = False
     file: str = ""
     #: Called with each event after it was sent.

@@ -2,7 +2,7 @@
 
 On Linux, a path through the open directory (`/proc/PID/fd/N`) leads to the folder wherever it is, for
 child processes as well, and to nothing once it was deleted: a folder of the old name is never created
-anew. Elsewhere the path stays what it is, and the work ends when it no longer leads to the folder.
+again. Elsewhere the path stays what it is, and the work ends when it no longer leads to the folder.
 """
 
 from __future__ import annotations

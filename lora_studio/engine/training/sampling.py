@@ -193,7 +193,7 @@ class Sampler:
 
 
 def _read_saved(run: RunFolder) -> dict[str, Any]:
-    """Return the saved answers, {} if there are none or the file is damaged: they are made anew."""
+    """Return the saved answers, {} if there are none or the file is damaged: they are made again."""
     try:
         saved = read_json(run.samples_file, limits.LARGE_FILE)
         if checksums.find_damage(run, run.path, names=[run.samples_file.name]) is not None:

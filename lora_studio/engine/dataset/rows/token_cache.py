@@ -50,7 +50,7 @@ from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 CHUNK = 2048
 BATCH = 256
 _HELD_TOKENS = 4_000_000
-#: Bytes of rows that are tokenized before a cancel is heeded.
+#: Bytes of rows that are tokenized before it responds to a cancel.
 _PART_BYTES = 1_000_000
 
 #: Rows from which several processes are worth their start.

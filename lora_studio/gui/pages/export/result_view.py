@@ -104,7 +104,7 @@ class ExportResult(QWidget):
             self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
 
     def _show_server_proof(self) -> None:
-        """Show by whom the prompts of the created model were proven, or that nobody was asked."""
+        """Show by whom the prompts of the created model were proven, or that no server was asked."""
         proof = self.created.proof if self.created is not None else None
         self.server_proof.setVisible(proof is not None)
         if proof is not None:
