@@ -13203,6 +13203,10 @@
             <translation>{title} ist fehlgeschlagen: eine Datei wurde größer, als ihr Datenträger erlaubt.</translation>
         </message>
         <message>
+            <source>{title} failed: no folder for temporary files is writable.</source>
+            <translation>{title} fehlgeschlagen: Kein Ordner für temporäre Dateien ist beschreibbar.</translation>
+        </message>
+        <message>
             <source>{title} failed: no permission to use a file.</source>
             <translation>{title} ist fehlgeschlagen: keine Berechtigung für eine Datei.</translation>
         </message>
@@ -13229,10 +13233,6 @@
         <message>
             <source>{title} failed: the system didn't allow enough memory to load a library.</source>
             <translation>{title} ist fehlgeschlagen: Das System hat nicht genug Speicher erlaubt, um eine Bibliothek zu laden.</translation>
-        </message>
-        <message>
-            <source>{title} failed: there is no folder for temporary files that can be written to.</source>
-            <translation>{title} ist fehlgeschlagen: Es gibt keinen beschreibbaren Ordner für temporäre Dateien.</translation>
         </message>
         <message>
             <source>{title} failed: too many files are open.</source>

@@ -14,14 +14,14 @@ PIECES: tuple[bytes, ...] = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"'", b"{", b"}", b"[", b"]", b"<", b">", b",", b":", b"=",
     b"\r", b"\n", b"\t", b"\\", b"//", b"/*", b"#", b"NaN", b"Infinity", b"-", b"1e999", b"9" * 400,
     b"\\ud800", b"\\u0000", b"\xc3\x28", b"\xe2\x80\x8b", b"\xe2\x80\xa8", b"\x1b[31m", b"\x1b]52;c;YQ==\x07",
-    b"../", b"~nobody/", b"/dev/zero", b"null", b"true", b"{{", b"}}", b"{%", b"%}", b'"""', b"---\n",
+    b"../", b"~unknown-user/", b"/dev/zero", b"null", b"true", b"{{", b"}}", b"{%", b"%}", b'"""', b"---\n",
     b"&a [*a]", b"!!python/name:os.system", b"[" * 500, b"{\"a\":" * 500, b"(" * 300,
     "\u202e🙂é\u0301".encode(), b"<img src='file:///dev/zero'>", b"${HOME}", b"$(id)", b"%s%n", b"{0.__class__}",
 )  # fmt: skip
 
 #: Texts in the place of a value.
 TEXTS: tuple[str, ...] = (
-    "", " ", "a", "\0", "a\0b", "~nobody/x", "~", "../../canary/notes.txt", "/dev/zero", "/dev/stdin",
+    "", " ", "a", "\0", "a\0b", "~unknown-user/x", "~", "../../canary/notes.txt", "/dev/zero", "/dev/stdin",
     "x" * 300, "x/" * 3000, "x" * 70_000, "\ud800", "é", "e\u0301", "\u200b", "\u202e", "\x1b[2J", "\n", "\r\n",
     "null", "NaN", "-1", "1e999", "{}", "[]", "{0}", "{n", "{n:>9999999999}", "{a.__class__}", "{n[0]}", "%n",
     "(a+)+$", "(", "[", "*", ".*", "(.*)*x", "<b>b</b>", "{{ x }}", "a\\b", "C:\\x", "con", "file:///etc/passwd",

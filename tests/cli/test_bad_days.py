@@ -228,7 +228,7 @@ def test_deleted_current_folder_is_no_obstacle(project: Path, tmp_path: Path) ->
     [
         pytest.param("\udcff\udcfe", id="not unicode"),
         pytest.param("x" * 300, id="too long"),
-        pytest.param("~nobody/x", id="unknown user"),
+        pytest.param("~unknown-user/x", id="unknown user"),
     ],
 )
 def test_odd_project_name_is_a_problem(tmp_path: Path, name: str) -> None:

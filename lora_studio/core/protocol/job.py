@@ -46,7 +46,9 @@ class Shutdown(BaseCommand):
 
 
 class GoOffline(BaseCommand):
-    """Contact no other computer from now on. There is no way back: it also comes from mailboxes."""
+    """Turn on offline mode for a running job. A job can't be switched back, since anyone who can write to
+    its mailbox can send this.
+    """
 
     kind: Literal["go_offline"] = "go_offline"
 

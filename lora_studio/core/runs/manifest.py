@@ -19,7 +19,7 @@ _OBJECTS = ("taken_along", "kernels", "backend", "base_model", "memory", "checks
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Return the entries, those of a wrong type left out; empty if there is no readable manifest."""
+    """Return the entries of the expected types; {} if the manifest is missing or unreadable."""
     try:
         content = read_json(file)
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ _notices: list[Problem] = []
 def set_aside(file: Path) -> Path | None:
     """Rename a file whose content is damaged, and note it for the user; return its new path.
 
-    Returns None if there is no such file, or it can't be renamed.
+    Returns None if the file doesn't exist or can't be renamed.
     """
     for number in range(1, _MOST + 1):
         kept = file.with_name(file.name + SUFFIX + (f"-{number}" if number > 1 else ""))

@@ -30,7 +30,7 @@ def _get_user_folder(variable: str, default: str) -> Path:
 
 
 def expand_home(path: Path) -> Path:
-    """Return a path with `~` expanded; unchanged if there is no such user."""
+    """Return a path with `~` expanded, or the path itself if the user is unknown."""
     try:
         return path.expanduser()
     except RuntimeError:

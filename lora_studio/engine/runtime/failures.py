@@ -165,7 +165,7 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
     if "No usable temporary directory" in str(exception):
         return error(
             "system.no_temporary_folder",
-            "{title} failed: there is no folder for temporary files that can be written to.",
+            "{title} failed: no folder for temporary files is writable.",
             "Check that the disk isn't full and that no limit on file sizes is set (`ulimit -f`), or set "
             "TMPDIR to another folder.",
             title=title,

@@ -17,7 +17,7 @@ from tests.campaign.mutation import NUMBERS, TEXTS, damage_bytes, draw_text
 _VALUES = [
     "nan", "inf", "-inf", "[]", "{}", '[["a"]]', "[{a=1}]", "1979-05-27T07:32:00Z", "07:32:00", "0x_f", "1e999",
     '"\\ud800"', "'''", '"""\n"""', "[" * 200, '"a" # b', "true false", "9" * 400, "{path='a', share=1e400}",
-    '[{path="x"}, {path="x", split="y"}]', '{path="~nobody/x"}', '[{path="a\\u0000"}]',
+    '[{path="x"}, {path="x", split="y"}]', '{path="~unknown-user/x"}', '[{path="a\\u0000"}]',
 ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ CASES = [
     pytest.param('[dataset]\nsources = ["org/rows"]', ["download org/rows"], id="Hub data"),
     pytest.param('[export]\nlm_studio_folder = "/srv"', ["write /srv"], id="LM Studio"),
     pytest.param('[dataset]\nsources = [1, {path = 2}]', [], id="invalid values"),
-    pytest.param('[dataset]\nvalidation_file = "~nobody/x\\u0000"', None, id="impossible path"),
+    pytest.param('[dataset]\nvalidation_file = "~unknown-user/x\\u0000"', None, id="impossible path"),
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from lora_studio.core.project import checks, project
 
 #: What an attacker, or a broken disk, puts in the place of a value.
 VALUES = [
-    '"a\\u0000b"', '"~nobody/x"', f'"{"x" * 5000}"', f'"{"x/" * 3000}"', "nan", "inf", "-1", "[]", "{}",
+    '"a\\u0000b"', '"~unknown-user/x"', f'"{"x" * 5000}"', f'"{"x/" * 3000}"', "nan", "inf", "-1", "[]", "{}",
     "9" * 400, "true", '[["a"]]', "[{a=1}]", "1979-05-27T07:32:00Z", '"\\ud800"', "'''", '"../../.."',
     '"/dev/zero"', '"<img src=x>"', "[" * 2000, '"\\u200b"',
 ]  # fmt: skip

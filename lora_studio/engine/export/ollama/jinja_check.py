@@ -41,7 +41,7 @@ def check_chat_template(
 ) -> list[Problem]:
     """Return a warning per cause for which llama-server builds other prompts, or if it can't start.
 
-    The list is empty if all prompts are equal, and if there is no server to ask.
+    Returns [] if all prompts are equal, or if llama-server isn't installed.
     """
     program = programs.find_server(project.export.llama_cpp)
     if program is None:
