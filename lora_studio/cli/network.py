@@ -13,7 +13,7 @@ from lora_studio.cli.common import JsonObjectOption, print_json
 from lora_studio.cli.console import Display
 from lora_studio.client import network_report
 from lora_studio.core import formatting, timestamps
-from lora_studio.core.messages import NO_TEXT, text
+from lora_studio.core.messages import text
 from lora_studio.core.network import record
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
 from lora_studio.core.network.record import Contact
@@ -55,9 +55,9 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
         return
     table = Table("Host", "Purpose", "Sent", "Received", "Last contact", box=None)
     for contact in contacts:
-        local = text(" (this computer)") if contact.is_local else NO_TEXT
+        host = format_address(contact.host, contact.port)
         table.add_row(
-            CellText(f"{format_address(contact.host, contact.port)}{local}"),
+            CellText(str(text("{host} (this computer)", host=host)) if contact.is_local else host),
             CellText(str(TITLES[contact.purpose])),
             _format_bytes(contact.sent),
             _format_bytes(contact.received),

@@ -28,11 +28,6 @@ def read_contacts(session: str = "") -> list[Contact]:
     return record.merge_contacts(contact for one in records for contact in one.contacts)
 
 
-def get_start(session: str = "") -> float | None:
-    """Return the Unix time of the oldest kept contact; None without contacts."""
-    return min((one.started for one in record.read_records(session)), default=None)
-
-
 def list_possible(ollama_host: str = "") -> list[PossibleContact]:
     """Return what each feature would contact with the user's settings."""
     return list_possible_contacts(build_uv_environment(), ollama_host)
@@ -47,7 +42,7 @@ def to_json(contacts: Sequence[Contact], possible: Sequence[PossibleContact]) ->
     """Return the report as JSON values; times are Unix times."""
     return {
         "offline": offline.is_on(),
-        "since": get_start(),
+        "since": min((contact.first for contact in contacts), default=None),
         "contacts": [
             contact.model_dump(mode="json") | {"local": contact.is_local} for contact in contacts
         ],

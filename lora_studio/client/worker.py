@@ -59,7 +59,7 @@ class Worker:
         self._run = run
         self._kills, self._counted_at = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # ID of each open command -> whether it was canceled
-        self._readers: set[str] = set()  # IDs of the commands that only read files
+        self._readers: set[str] = set()  # IDs of the open commands that only read files
         self._files: dict[str, str] = {}  # ID of each open command -> the file that it reads
         self._lock = threading.RLock()  # reentrant: a signal handler may call `send` at any time
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -146,6 +146,7 @@ class Worker:
                 self._files.pop(event.id, None)
                 with self._lock:
                     self._open.pop(event.id, None)
+                    self._readers.discard(event.id)
             self._update_kill_count(is_first=isinstance(event, events.Hello))
             yield event
         code = self._exit_status()

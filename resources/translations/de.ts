@@ -12970,6 +12970,10 @@
             <translation>{program} ist nicht gestartet: {reason}.</translation>
         </message>
         <message>
+            <source>{program} stopped: {reason}.</source>
+            <translation>{program} wurde beendet: {reason}.</translation>
+        </message>
+        <message>
             <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>
             <translation>{purpose} braucht {needed:size} freien Speicherplatz, davon {reserve:size} als Reserve, aber nur {free:size} sind frei.</translation>
         </message>

@@ -97,8 +97,8 @@ def note_contact(host: str, port: int | None, purpose: Purpose) -> None:
     save()
 
 
-def require_allowed(host: str) -> None:
-    """Raise OfflineError if offline mode forbids native code to contact this host."""
+def require_allowed(host: object) -> None:
+    """Raise OfflineError if offline mode forbids contacting this host."""
     if offline.is_on() and not offline.is_local_host(host):
         raise OfflineError(offline.format_host(host))
 
@@ -137,8 +137,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     address = arguments[index]
     host = address[0] if isinstance(address, tuple) and address else address
-    if offline.is_on() and not offline.is_local_host(host):
-        raise OfflineError(offline.format_host(host))
+    require_allowed(host)
     if index and isinstance(address, tuple) and len(address) > 1:
         _count_connection(arguments[0], offline.format_host(host), address[1])
 

@@ -36,7 +36,6 @@ class ContactTable:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """Start without contacts."""
         self._now = now
-        self._lock = threading.RLock()
         self.clear()
 
     def clear(self) -> None:

@@ -23,7 +23,7 @@ from lora_studio.core.system.offline import is_local_host
 
 #: How long a record is kept, in seconds, and how many at most.
 KEPT_SECONDS, MAX_RECORDS = 7 * 24 * 3600.0, 1000
-#: Different hosts, ports and purposes in the record of one process; more are counted as `_OTHERS`.
+#: Different hosts, ports and purposes in the record of one process; more are counted as `OTHERS`.
 MAX_CONTACTS = 300
 OTHERS = "(others)"
 
@@ -128,7 +128,7 @@ def _list_files(now: float | None) -> tuple[list[Path], list[Path]]:
                 dated.append((file.stat().st_mtime, file))
     dated.sort(key=lambda entry: entry[0], reverse=True)
     kept = [file for at, file in dated[:MAX_RECORDS] if at >= oldest]
-    return kept, [file for _, file in dated if file not in set(kept)]
+    return kept, [file for _, file in dated[len(kept) :]]
 
 
 def merge_contacts(contacts: Iterable[Contact]) -> list[Contact]:

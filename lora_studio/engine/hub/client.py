@@ -25,7 +25,6 @@ from lora_studio.engine.hub import answers
 #: Where Xet's native code transfers files.
 _XET_HOSTS = ("cas-server.xethub.hf.co", "transfer.xethub.hf.co")
 
-
 #: Pages of lists that are read in a block; a page of files has a thousand.
 MAX_PAGES = 200
 
@@ -52,7 +51,8 @@ def download_snapshot(repository: str, **options: Any) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(repository, **options))
     except answers.TooLargeForHttpError:
-        with _allow_xet():
+        is_dataset = options.get("repo_type") == "dataset"
+        with _allow_xet(Purpose.DATASET_DOWNLOAD if is_dataset else Purpose.MODEL_DOWNLOAD):
             return Path(huggingface_hub.snapshot_download(repository, **options))
 
 
@@ -93,11 +93,11 @@ def _choose_limits(request: httpx.Request) -> AnswerLimits:
 
 
 @contextmanager
-def _allow_xet() -> Iterator[None]:
+def _allow_xet(purpose: Purpose) -> Iterator[None]:
     from huggingface_hub import constants
 
     for host in _XET_HOSTS:
-        note_contact(host, 443, Purpose.MODEL_DOWNLOAD)
+        note_contact(host, 443, purpose)
     constants.HF_HUB_DISABLE_XET = False
     try:
         yield

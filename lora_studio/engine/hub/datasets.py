@@ -14,6 +14,7 @@ from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.hub.answers import check_file_name
 from lora_studio.engine.hub.client import download_snapshot
 from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
 from lora_studio.engine.hub.front_matter import read_front_matter
@@ -85,7 +86,7 @@ def _list_files(source: DataSource) -> list[str]:
 
     try:
         info = huggingface_hub.HfApi().dataset_info(source.path, revision=source.revision)
-        return sorted(entry.rfilename for entry in info.siblings or [])
+        return sorted(check_file_name(entry.rfilename) for entry in info.siblings or [])
     except (errors.HfHubHTTPError, UntrustedAnswerError):
         raise  # the Hub answered and refused, or its answer can't be read
     except get_unreachable_errors():

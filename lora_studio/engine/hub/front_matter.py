@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml
 
 from lora_studio.core import limits
 from lora_studio.core.system.foreign_files import read_text
+
+#: The lines between two lines of dashes.
+_FRONT_MATTER = re.compile(r"\s*---[ \t\r]*\n(.*?)\n---", re.DOTALL)
 
 
 class _PlainLoader(yaml.BaseLoader):
@@ -26,10 +30,10 @@ class _PlainLoader(yaml.BaseLoader):
 def read_front_matter(card: Path) -> dict[str, Any]:
     """Return the fields at the top of a card as texts, lists and dicts; {} if they can't be read."""
     try:
-        parts = read_text(card, errors="replace").split("---", 2)
-        if len(parts) < 3 or parts[0].strip() or len(parts[1]) > limits.FRONT_MATTER:
+        front_matter = _FRONT_MATTER.match(read_text(card, errors="replace"))
+        if front_matter is None or len(front_matter[1]) > limits.FRONT_MATTER:
             return {}
-        fields = yaml.load(parts[1], _PlainLoader)
+        fields = yaml.load(front_matter[1], _PlainLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -19,6 +19,7 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         pytest.param("---\nlicense: mit\ntags: [a, b]\n---\n# Card", {"license": "mit", "tags": ["a", "b"]}, id="usual"),
         pytest.param("# Card", {}, id="none"),
+        pytest.param("---\r\na: b --- c\r\nd: e\r\n---\r\n", {"a": "b --- c", "d": "e"}, id="dashes in a value"),
         pytest.param("text before\n---\nlicense: mit\n---\n", {}, id="not at the top"),
         pytest.param("---\nlicense: mit\n", {}, id="without an end"),
         pytest.param("---\n- a\n---\n", {}, id="a list"),

@@ -61,6 +61,11 @@ class PromptProbe:
     tools: tuple[dict[str, Any], ...] = ()
     think: bool | None = None
 
+    @property
+    def switches(self) -> dict[str, bool]:
+        """Return the variables of chat templates that `think` sets."""
+        return {} if self.think is None else {"enable_thinking": self.think, "thinking": self.think}
+
 
 _WEATHER: dict[str, Any] = {
     "type": "function",

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -29,7 +29,6 @@ _MOST_LINES = 40
 
 #: Seconds until the server must have loaded the model's vocabulary and weights.
 _PATIENCE = 600.0
-
 
 #: What requests raise when the server has ended or doesn't answer in time.
 ServerError = httpx.HTTPError
@@ -131,17 +130,9 @@ def run_server(program: str, model: Path, job: JobContext, *options: str) -> Ite
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        program,
-        "--model",
-        str(model),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--jinja",
-    ]
-    command += ["--ctx-size", str(_CONTEXT), "--parallel", "1", "--no-warmup", *options]
-    command += ["--gpu-layers", "0"]
+        program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--jinja",
+        "--ctx-size", str(_CONTEXT), "--parallel", "1", "--no-warmup", *options, "--gpu-layers", "0",
+    ]  # fmt: skip
     watch = _Watch(job)
     thread = threading.Thread(target=watch.run, args=(command,), daemon=True)
     thread.start()
@@ -150,6 +141,10 @@ def run_server(program: str, model: Path, job: JobContext, *options: str) -> Ite
         with contacting(Purpose.LLAMA_SERVER):
             _wait_until_ready(server, watch, thread, program)
             yield server
+    except ServerError as error:
+        raise _server_failed_error(
+            program, "{program} stopped: {reason}.", str(error).rstrip(".") or type(error).__name__
+        ) from error
     finally:
         server.close()
         watch.stopped.set()
@@ -193,7 +188,6 @@ def _wait_until_ready(
             return
         watch.stopped.wait(0.1)
         waited += 0.1
-    where = Where(step="export", field="llama_cpp", file=program)
     # llama.cpp's Jinja names the construct that it can't execute, then writes other lines.
     errors = [line for line in watch.lines if line.startswith(("While executing", "Error:"))]
     if errors:
@@ -202,16 +196,20 @@ def _wait_until_ready(
             "{program} can't use the chat template: {reason}.",
             "Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose another chat template "
             "before training, or use the TEMPLATE with Ollama before 0.30.",
-            where=where,
+            where=Where(step="export", field="llama_cpp", file=program),
             program=program,
             reason=" ".join(errors[-2:]),
         )
-    reason: Text = text(watch.lines[-1]) if watch.lines else text("it ended")
-    raise fail(
+    reason = watch.lines[-1] if watch.lines else text("it ended")
+    raise _server_failed_error(program, "{program} didn't start: {reason}.", reason)
+
+
+def _server_failed_error(program: str, what: Template, reason: Text | str) -> ProblemError:
+    return fail(
         "export.llama_server_failed",
-        "{program} didn't start: {reason}.",
+        what,
         "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.",
-        where=where,
+        where=Where(step="export", field="llama_cpp", file=program),
         program=program,
         reason=reason,
     )

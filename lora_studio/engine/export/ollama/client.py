@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from lora_studio.core.network.bounded_answers import (
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.offline import is_local_host
 
 QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model can send nothing for minutes; canceling works nonetheless.
@@ -51,11 +51,7 @@ class OllamaClient:
     @property
     def is_loopback(self) -> bool:
         """Return whether the server is on this computer, which is reached without a proxy."""
-        name = urlsplit(self.host).hostname or ""
-        try:
-            return name == "localhost" or ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return is_local_host(urlsplit(self.host).hostname)
 
     @contextmanager
     def create_http_client(self, timeout: httpx.Timeout = QUICK) -> Iterator[httpx.Client]:

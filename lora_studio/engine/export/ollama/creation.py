@@ -120,7 +120,7 @@ def _prove(
     if proof.counted:
         _ask_first_question(run, judged.host, judged.name, job)
     elif proof.unasked:
-        job.emit(events.Log(text=_describe_untested_model(judged.name, proof)))
+        job.emit(events.Log(text=_describe_untested_model(judged.name, proof.unasked)))
 
 
 def _create_and_read(
@@ -296,8 +296,8 @@ def _unverified_template_error(version: str) -> ProblemError:
     )
 
 
-def _describe_untested_model(name: str, proof: PromptProof) -> Text:
-    return text("{model} was created, but not tested: {reason}", model=name, reason=proof.unasked)
+def _describe_untested_model(name: str, reason: Text) -> Text:
+    return text("{model} was created, but not tested: {reason}", model=name, reason=reason)
 
 
 def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
@@ -309,9 +309,7 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:
-        reason = error.problems[0].what
-        untested = text("{model} was created, but not tested: {reason}", model=name, reason=reason)
-        job.emit(events.Log(text=untested))
+        job.emit(events.Log(text=_describe_untested_model(name, error.problems[0].what)))
         return
     job.emit(
         events.Log(

@@ -82,7 +82,7 @@ class CauseFinder:
         return frozenset({JinjaCause.UNKNOWN})
 
     def _is_explained(self, trained: TrainedPrompt, undone: Causes, imitated: Causes) -> bool:
-        switches = get_switches(trained)
+        switches = trained.probe.switches
         for cause in undone:
             switches |= _SWITCHES[cause]
         try:
@@ -97,7 +97,7 @@ class CauseFinder:
     def _imitate(self, trained: TrainedPrompt, causes: Causes) -> list[int]:
         """Return the training's token IDs of a conversation after what the server does to it."""
         messages, template = trained.messages, self._template
-        variables: dict[str, Any] = dict(get_switches(trained))
+        variables: dict[str, Any] = dict(trained.probe.switches)
         for cause in causes:
             match cause:
                 case JinjaCause.REASONING_SET:
@@ -117,12 +117,6 @@ class CauseFinder:
             messages, True, tools=list(trained.probe.tools) or None, **variables
         )
         return list(self._tokenizer(prompt, add_special_tokens=False).input_ids)
-
-
-def get_switches(trained: TrainedPrompt) -> dict[str, bool]:
-    """Return the variables that a conversation's own thinking switch sets."""
-    think = trained.probe.think
-    return {} if think is None else {"enable_thinking": think, "thinking": think}
 
 
 def _list_combinations(trained: TrainedPrompt) -> list[tuple[Causes, Causes]]:

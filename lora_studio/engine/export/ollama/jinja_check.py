@@ -19,10 +19,11 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, run_server
-from lora_studio.engine.export.ollama.jinja_causes import CauseFinder, JinjaCause, get_switches
+from lora_studio.engine.export.ollama.jinja_causes import CauseFinder, JinjaCause
 from lora_studio.engine.export.ollama.prompt_judge import (
     TrainedPrompt,
     describe_difference,
+    describe_refusal,
     list_trained_prompts,
 )
 from lora_studio.engine.runtime.channel import JobContext
@@ -76,12 +77,9 @@ def find_jinja_differences(
     differences: list[JinjaDifference] = []
     for one in trained:
         try:
-            prompt = server.apply_template(one.messages, one.probe.tools, get_switches(one))
+            prompt = server.apply_template(one.messages, one.probe.tools, one.probe.switches)
         except ValueError as error:
-            question = one.probe.messages[-1].content
-            refused = ProbeDifference(
-                kind=one.probe.kind, question=question, refused=text(str(error))
-            )
+            refused = describe_refusal(one, text(str(error)))
             differences.append(JinjaDifference(refused, frozenset({JinjaCause.UNKNOWN})))
             continue
         ids = server.tokenize(prompt)

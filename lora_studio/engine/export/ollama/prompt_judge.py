@@ -121,9 +121,8 @@ def _render(form: ChatFormat, messages: Sequence[Message], probe: PromptProbe) -
     if probe.think is None:
         return form.render(messages, probe.tools, prompt=True)
     plain = form.to_plain(messages)
-    switch = {"enable_thinking": probe.think, "thinking": probe.think}
     try:
-        return form.template.render(plain, True, tools=None, **switch)
+        return form.template.render(plain, True, tools=None, **probe.switches)
     except Exception as error:  # foreign code may raise anything
         raise refuse_template(
             "the chat template fails with the thinking switch: {error}", error
@@ -162,7 +161,7 @@ def _compare_prompts(
             if problem.code != "ollama.refused":
                 return proof.model_copy(update={"unasked": problem.what})
             if not one.probe.kind.is_plain:
-                refused.append(_describe_refusal(one, problem.what))
+                refused.append(describe_refusal(one, problem.what))
                 continue
             return proof.model_copy(update={"unasked": problem.what})
         if prompt is None:
@@ -263,7 +262,8 @@ def _name_difference(one: TrainedPrompt, expected: str, actual: str) -> ProbeDif
     return ProbeDifference(kind=one.probe.kind, question=question, expected=expected, actual=actual)
 
 
-def _describe_refusal(one: TrainedPrompt, reason: Text) -> ProbeDifference:
+def describe_refusal(one: TrainedPrompt, reason: Text) -> ProbeDifference:
+    """Return the difference of a conversation for which a server builds no prompt."""
     question = one.probe.messages[-1].content
     return ProbeDifference(kind=one.probe.kind, question=question, refused=reason)
 
