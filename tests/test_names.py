@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import ast
+import functools
+import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "lora_studio"
 
+#: A class or function as its line begins; parsing the whole tree would take seconds.
+DEFINITION = re.compile(r"^( *)(class|(?:async )?def) (\w+)", re.MULTILINE)
 
-def definitions(kinds: tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
-    """Yield (module, name) of every public definition at the top level of a module."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.parse(file.read_text("utf-8")).body:
-            if isinstance(node, kinds) and not node.name.startswith("_"):
-                yield file.relative_to(PACKAGE).as_posix(), node.name
+
+@functools.cache
+def list_definitions(folder: Path) -> list[tuple[str, str, str, str]]:
+    """Return module, indentation, keyword, and name of every class and function."""
+    return [
+        (file.relative_to(folder).as_posix(), match[1], match[2], match[3])
+        for file in sorted(folder.rglob("*.py"))
+        for match in DEFINITION.finditer(file.read_text("utf-8"))
+    ]
 
 
 def test_public_class_names_are_unique() -> None:
     modules = defaultdict(list)
-    for module, name in definitions((ast.ClassDef,)):
-        modules[name].append(module)
+    for module, indentation, keyword, name in list_definitions(PACKAGE):
+        if keyword == "class" and not indentation and not name.startswith("_"):
+            modules[name].append(module)
     assert {name: defining for name, defining in modules.items() if len(defining) > 1} == {}
 
 
@@ -33,15 +39,10 @@ VAGUE = {"told", "found", "made", "kept", "place", "take", "begin", "settle", "u
 
 
 def test_public_names_are_not_vague_words() -> None:
-    vague = []
-    for file in sorted(PACKAGE.rglob("*.py")):
-        module = file.relative_to(PACKAGE).as_posix()
-        if file.stem in VAGUE:
-            vague.append(module)
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name.lower() in VAGUE:
-                vague.append(f"{module}: {node.name}")
-    assert vague == []
+    modules = [file for file in sorted(PACKAGE.rglob("*.py")) if file.stem in VAGUE]
+    assert modules == []
+    definitions = list_definitions(PACKAGE)
+    assert [f"{module}: {name}" for module, *_, name in definitions if name.lower() in VAGUE] == []
 
 
 #: A longer name is a paragraph; name the subject, the condition and the outcome.
@@ -50,10 +51,8 @@ MAX_TEST_NAME = 60
 
 def test_test_names_are_short() -> None:
     long = [
-        f"{file.relative_to(TESTS).as_posix()}: {node.name}"
-        for file in sorted(TESTS.rglob("*.py"))
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if node.name.startswith("test_") and len(node.name) > MAX_TEST_NAME
+        f"{module}: {name}"
+        for module, *_, name in list_definitions(TESTS)
+        if name.startswith("test_") and len(name) > MAX_TEST_NAME
     ]
     assert long == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,28 +80,41 @@ IMPORTERS: dict[str, set[str]] = {
 DECLARING = ("contacting", "contact_hub", "note_contact")
 
 
-def iter_calls() -> Iterator[tuple[str, ast.Call, str]]:
-    """Yield module, call and the function's name as it is written."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.Call):
-                yield file.relative_to(PACKAGE).as_posix(), node, ast.unparse(node.func)
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Every module, parsed once."""
+    return {
+        file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text("utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
 @pytest.fixture(scope="module")
-def imports() -> list[tuple[str, str]]:
-    return list(iter_imports())
+def nodes(trees: dict[str, ast.Module]) -> list[tuple[str, ast.AST]]:
+    """Every node with its module."""
+    return [(module, node) for module, tree in trees.items() for node in ast.walk(tree)]
 
 
-def iter_imports() -> Iterator[tuple[str, str]]:
-    """Yield module and the full name of each import."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            for name in names:
-                yield file.relative_to(PACKAGE).as_posix(), name
+@pytest.fixture(scope="module")
+def calls(nodes: list[tuple[str, ast.AST]]) -> list[tuple[str, ast.Call, str]]:
+    """Module, call, and the function's name as it is written."""
+    return [
+        (module, node, ast.unparse(node.func))
+        for module, node in nodes
+        if isinstance(node, ast.Call)
+    ]
+
+
+@pytest.fixture(scope="module")
+def imports(nodes: list[tuple[str, ast.AST]]) -> list[tuple[str, str]]:
+    """Module and the full name of each import."""
+    names = []
+    for module, node in nodes:
+        if isinstance(node, ast.Import):
+            names += [(module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append((module, node.module))
+    return names
 
 
 @pytest.mark.parametrize("library", IMPORTERS)
@@ -129,11 +141,6 @@ def test_each_purpose_is_declared_where_a_host_is_contacted(
     by_value.add("Purpose.BUILTIN_MODEL")  # the variable of a child process
     everything = {f"Purpose.{purpose.name}" for purpose in Purpose}
     assert declared | by_value == everything - {"Purpose.UNKNOWN"}
-
-
-@pytest.fixture(scope="module")
-def calls() -> list[tuple[str, ast.Call, str]]:
-    return list(iter_calls())
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -226,12 +233,12 @@ BOUNDED = (
 OTHER_BOUNDS = {"MAX_LESSONS", "_MOST_LOST", "_MOST_MARKERS"}
 
 
-def test_bounds_on_foreign_input_are_in_one_table() -> None:
+def test_bounds_on_foreign_input_are_in_one_table(trees: dict[str, ast.Module]) -> None:
     elsewhere = [
-        f"{file.relative_to(PACKAGE).as_posix()}: {target.id}"
-        for file in sorted(PACKAGE.rglob("*.py"))
-        if file.relative_to(PACKAGE).as_posix().startswith(BOUNDED)
-        for node in ast.parse(file.read_text("utf-8")).body
+        f"{module}: {target.id}"
+        for module, tree in trees.items()
+        if module.startswith(BOUNDED)
+        for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Constant | ast.BinOp | ast.Tuple)
         for target in ast.walk(node)
@@ -247,10 +254,10 @@ def test_each_limit_has_a_subject_unit_and_reason() -> None:
     assert all(limit.value > 0 and limit.reason.endswith(".") for limit in limits.LIMITS)
 
 
-def test_each_limit_is_used() -> None:
+def test_each_limit_is_used(trees: dict[str, ast.Module]) -> None:
     source = "".join(file.read_text("utf-8") for file in PACKAGE.rglob("*.py"))
-    tree = ast.parse((PACKAGE / "core" / "limits.py").read_text("utf-8"))
-    names = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+    body = trees["core/limits.py"].body
+    names = [node.targets[0] for node in body if isinstance(node, ast.Assign)]
     unused = [
         name.id
         for name in names
