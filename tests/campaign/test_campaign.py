@@ -29,6 +29,7 @@ _SERVERS = ("hub-answers", "ollama-answers")
 _OTHERS = tuple(name for name in FAMILIES if name not in (*_ENGINE, *_SERVERS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [_ENGINE, _SERVERS, _OTHERS], ids=["engine", "servers", "others"])
 def test_fixed_and_past_inputs_are_handled(names: Sequence[str]) -> None:
     families = [family for name in names if (family := load_family(name)).smoke]
@@ -47,18 +48,9 @@ def test_minimizer_leaves_only_the_fault() -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.timeout(60 * float(MINUTES) + 1800)
 def test_campaign_finds_nothing() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.campaign",
-        "--minutes",
-        MINUTES,
-        "--seed",
-        "1",
-        "--jobs",
-        "1",
-    ]
+    command = [sys.executable, "-m", "tests.campaign", "--minutes", MINUTES, "--seed", "1", "--jobs", "1"]  # fmt: skip
     root = Path(__file__).parents[2]
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     print(ended.stdout)

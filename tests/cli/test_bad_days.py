@@ -76,7 +76,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trainable(project: Path, model: Path) -> Path:
-    """A project that trains 16 steps of a tiny model in seconds, with a checkpoint after each second."""
+    """A project that trains 16 steps of a tiny model in seconds, with a checkpoint after every second step."""
     rows = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
     write_rows(project / "rows.jsonl", rows)
     (project / "p.lorastudio").write_text(

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from lora_studio.core.system import telemetry
 
 
@@ -18,6 +20,7 @@ def run(program: str, **environment: str) -> str:
     return ended.stdout.strip()
 
 
+@pytest.mark.slow
 def test_libraries_find_their_telemetry_turned_off() -> None:
     program = (
         "from huggingface_hub import constants\n"

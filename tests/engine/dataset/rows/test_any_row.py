@@ -70,6 +70,7 @@ def check(rows: list[dict[str, Any]], row_format: str = "auto") -> None:
         assert event.rows_read == len(rows) + 1
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,
