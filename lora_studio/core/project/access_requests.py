@@ -15,6 +15,7 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import list_facts
 from lora_studio.core.system.offline import is_local_host
+from lora_studio.core.system.paths import expand_home
 from lora_studio.core.training.trackers import TITLES
 
 #: What a request allows: programs to run, data to leave this computer, files outside the project's
@@ -164,7 +165,7 @@ def _is_inside(path: str, folder: Path | None) -> bool:
     if folder is None:
         return False
     try:
-        return (folder / Path(path).expanduser()).resolve().is_relative_to(folder.resolve())
+        return (folder / expand_home(Path(path))).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
         return False  # no file system takes it, so the project's checks refuse it
 
