@@ -801,7 +801,7 @@
         </message>
         <message>
             <source>Before training, set it at the start of the chat template: `{example}`.</source>
-            <translation>Setze es vor dem Training am Anfang der Chatvorlage: `{example}`.</translation>
+            <translation>Setzen Sie es vor dem Training am Anfang der Chat-Vorlage: `{example}`.</translation>
         </message>
         <message>
             <source>Below the loss</source>
@@ -1099,7 +1099,7 @@
         </message>
         <message>
             <source>Check that the disk isn't full and that no limit on file sizes is set (`ulimit -f`), or set TMPDIR to another folder.</source>
-            <translation>Prüfe, ob der Datenträger voll ist oder eine Grenze für Dateigrößen gilt (`ulimit -f`), oder setze TMPDIR auf einen anderen Ordner.</translation>
+            <translation>Prüfen Sie, ob der Datenträger voll ist oder eine Grenze für Dateigrößen gilt (`ulimit -f`), oder setzen Sie TMPDIR auf einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
@@ -1155,7 +1155,7 @@
         </message>
         <message>
             <source>Check the address. If it is an Ollama server, restart and update it.</source>
-            <translation>Prüfe die Adresse. Wenn es ein Ollama-Server ist, aktualisiere ihn und starte ihn neu.</translation>
+            <translation>Prüfen Sie die Adresse. Wenn es ein Ollama-Server ist, aktualisieren Sie ihn und starten Sie ihn neu.</translation>
         </message>
         <message>
             <source>Check the disk for errors. To get the best adapter again, train again.</source>
@@ -1323,7 +1323,7 @@
         </message>
         <message>
             <source>Choose a file with one row per line and one column per field. A table may be transposed, or use another delimiter.</source>
-            <translation>Wähle eine Datei mit einer Zeile pro Datensatz und einer Spalte pro Feld. Vielleicht ist die Tabelle vertauscht (transponiert) oder verwendet ein anderes Trennzeichen.</translation>
+            <translation>Wählen Sie eine Datei mit einer Zeile pro Datensatz und einer Spalte pro Feld. Vielleicht ist die Tabelle vertauscht (transponiert) oder verwendet ein anderes Trennzeichen.</translation>
         </message>
         <message>
             <source>Choose a file with rows of text.</source>
@@ -1475,7 +1475,7 @@
         </message>
         <message>
             <source>Choose an archive that contains only the data, or unpack it and choose the folder.</source>
-            <translation>Wähle ein Archiv, das nur die Daten enthält, oder entpacke es und wähle den Ordner.</translation>
+            <translation>Wählen Sie ein Archiv, das nur die Daten enthält, oder entpacken Sie es und wählen Sie den Ordner.</translation>
         </message>
         <message>
             <source>Choose an existing row.</source>
@@ -1491,7 +1491,7 @@
         </message>
         <message>
             <source>Choose another chat template before training, or use the TEMPLATE with Ollama before 0.30.</source>
-            <translation>Wähle vor dem Training eine andere Chatvorlage, oder verwende das TEMPLATE mit Ollama vor 0.30.</translation>
+            <translation>Wählen Sie vor dem Training eine andere Chat-Vorlage, oder verwenden Sie das TEMPLATE mit Ollama vor 0.30.</translation>
         </message>
         <message>
             <source>Choose another chat template on the Dataset page.</source>
@@ -1619,7 +1619,7 @@
         </message>
         <message>
             <source>Choose the folder of llama.cpp itself.</source>
-            <translation>Wähle den Ordner von llama.cpp selbst.</translation>
+            <translation>Wählen Sie den Ordner von llama.cpp selbst.</translation>
         </message>
         <message>
             <source>Choose the folder that contains config.json and .safetensors.</source>
@@ -1870,7 +1870,7 @@
         </message>
         <message>
             <source>Connections can go through your proxy {hosts}.</source>
-            <translation>Verbindungen können über deinen Proxy {hosts} laufen.</translation>
+            <translation>Verbindungen können über Ihren Proxy {hosts} laufen.</translation>
         </message>
         <message>
             <source>Constant</source>
@@ -2002,7 +2002,7 @@
         </message>
         <message>
             <source>Copy or download the adapter again.</source>
-            <translation>Kopiere den Adapter noch einmal oder lade ihn neu herunter.</translation>
+            <translation>Kopieren Sie den Adapter noch einmal oder laden Sie ihn neu herunter.</translation>
         </message>
         <message>
             <source>Copy or download the file again.</source>
@@ -2429,7 +2429,7 @@
         </message>
         <message>
             <source>Don't send a system message, or choose a chat template with system messages before training.</source>
-            <translation>Sende keine Systemnachricht, oder wähle vor dem Training eine Chatvorlage mit Systemnachrichten.</translation>
+            <translation>Senden Sie keine Systemnachricht, oder wählen Sie vor dem Training eine Chat-Vorlage mit Systemnachrichten.</translation>
         </message>
         <message>
             <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
@@ -2437,11 +2437,11 @@
         </message>
         <message>
             <source>Don't use it. Export again.</source>
-            <translation>Verwende die Datei nicht. Exportiere erneut.</translation>
+            <translation>Verwenden Sie die Datei nicht. Exportieren Sie erneut.</translation>
         </message>
         <message>
             <source>Don't use it. Export again. If that doesn't help, choose another version of llama.cpp.</source>
-            <translation>Verwende die Datei nicht. Exportiere erneut. Hilft das nicht, wähle eine andere Version von llama.cpp.</translation>
+            <translation>Verwenden Sie die Datei nicht. Exportieren Sie erneut. Hilft das nicht, wählen Sie eine andere Version von llama.cpp.</translation>
         </message>
         <message>
             <source>Don't use it. Merge again, then export again. Details are in the log.</source>
@@ -2449,7 +2449,7 @@
         </message>
         <message>
             <source>Don't use the GGUF files. Choose another version of llama.cpp, or merge again and then export again.</source>
-            <translation>Verwende die GGUF-Dateien nicht. Wähle eine andere Version von llama.cpp, oder führe Modell und Adapter erneut zusammen und exportiere dann erneut.</translation>
+            <translation>Verwenden Sie die GGUF-Dateien nicht. Wählen Sie eine andere Version von llama.cpp, oder führen Sie Modell und Adapter erneut zusammen und exportieren Sie dann erneut.</translation>
         </message>
         <message>
             <source>Don't use this server. Check the address in HF_ENDPOINT and your proxy settings.</source>
@@ -2573,7 +2573,7 @@
         </message>
         <message>
             <source>During training, if you select this tracker</source>
-            <translation>Beim Training, wenn du diesen Tracker auswählst</translation>
+            <translation>Beim Training, wenn Sie diesen Tracker auswählen</translation>
         </message>
         <message>
             <source>EVA</source>
@@ -3176,11 +3176,11 @@
         </message>
         <message>
             <source>For the prompts of training, set `think` to false in requests to Ollama, or start llama-server with `--reasoning off`.</source>
-            <translation>Damit die Prompts denen des Trainings gleichen, setze `think` in Anfragen an Ollama auf false, oder starte llama-server mit `--reasoning off`.</translation>
+            <translation>Damit die Prompts denen des Trainings gleichen, setzen Sie `think` in Anfragen an Ollama auf false, oder starten Sie llama-server mit `--reasoning off`.</translation>
         </message>
         <message>
             <source>For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't send the reasoning of earlier answers.</source>
-            <translation>Damit die Prompts denen des Trainings gleichen, starte llama-server mit `--no-reasoning-preserve`, oder sende die Überlegungen früherer Antworten nicht mit.</translation>
+            <translation>Damit die Prompts denen des Trainings gleichen, starten Sie llama-server mit `--no-reasoning-preserve`, oder senden Sie die Überlegungen früherer Antworten nicht mit.</translation>
         </message>
         <message>
             <source>Format</source>
@@ -3512,7 +3512,7 @@
         </message>
         <message>
             <source>If you trust the file, unpack it yourself or save its rows as JSON lines, and choose the result.</source>
-            <translation>Wenn du der Datei vertraust, entpacke sie selbst oder speichere ihre Zeilen als JSON Lines, und wähle das Ergebnis.</translation>
+            <translation>Wenn Sie der Datei vertrauen, entpacken Sie sie selbst oder speichern Sie ihre Zeilen als JSON Lines, und wählen Sie das Ergebnis.</translation>
         </message>
         <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
@@ -4011,11 +4011,11 @@
         </message>
         <message>
             <source>LoRA Studio and your project are fine. The file may be damaged or made to use up memory: check where it comes from, or choose another one.</source>
-            <translation>LoRA Studio und dein Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfe, woher sie stammt, oder wähle eine andere.</translation>
+            <translation>LoRA Studio und Ihr Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfen Sie, woher sie stammt, oder wählen Sie eine andere.</translation>
         </message>
         <message>
             <source>LoRA Studio and your project are fine. The file may be damaged or made to use up memory: check where it comes from. If you trust it, save its rows as JSON lines.</source>
-            <translation>LoRA Studio und dein Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfe, woher sie stammt. Wenn du ihr vertraust, speichere ihre Zeilen als JSON Lines.</translation>
+            <translation>LoRA Studio und Ihr Projekt sind unversehrt. Die Datei ist vielleicht beschädigt oder soll den Arbeitsspeicher füllen: Prüfen Sie, woher sie stammt. Wenn Sie ihr vertrauen, speichern Sie ihre Zeilen als JSON Lines.</translation>
         </message>
         <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
@@ -5022,7 +5022,7 @@
         </message>
         <message>
             <source>Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose another chat template before training, or use the TEMPLATE with Ollama before 0.30.</source>
-            <translation>Betroffen sind Ollama ab 0.30, LM Studio und llama.cpp. Wähle vor dem Training eine andere Chatvorlage, oder verwende das TEMPLATE mit Ollama vor 0.30.</translation>
+            <translation>Betroffen sind Ollama ab 0.30, LM Studio und llama.cpp. Wählen Sie vor dem Training eine andere Chat-Vorlage, oder verwenden Sie das TEMPLATE mit Ollama vor 0.30.</translation>
         </message>
         <message>
             <source>Ollama TEMPLATE</source>
@@ -5629,11 +5629,11 @@
         </message>
         <message>
             <source>Raise the limit on address space (run `ulimit -v unlimited` in the terminal before you start LoRA Studio), or close other programs.</source>
-            <translation>Erhöhe die Grenze des Adressraums (führe vor dem Start von LoRA Studio im Terminal `ulimit -v unlimited` aus) oder schließe andere Programme.</translation>
+            <translation>Erhöhen Sie die Grenze des Adressraums (führen Sie vor dem Start von LoRA Studio im Terminal `ulimit -v unlimited` aus) oder schließen Sie andere Programme.</translation>
         </message>
         <message>
             <source>Raise the limit on open files (run `ulimit -n 4096` in the terminal before you start LoRA Studio).</source>
-            <translation>Erhöhe die Grenze für geöffnete Dateien (führe vor dem Start von LoRA Studio im Terminal `ulimit -n 4096` aus).</translation>
+            <translation>Erhöhen Sie die Grenze für geöffnete Dateien (führen Sie vor dem Start von LoRA Studio im Terminal `ulimit -n 4096` aus).</translation>
         </message>
         <message>
             <source>Random seed: the same seed gives the same answer.</source>
@@ -5909,7 +5909,7 @@
         </message>
         <message>
             <source>Remove this filter from the chat template before training.</source>
-            <translation>Entferne diesen Filter vor dem Training aus der Chatvorlage.</translation>
+            <translation>Entfernen Sie diesen Filter vor dem Training aus der Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Remove this source</source>
@@ -5921,7 +5921,7 @@
         </message>
         <message>
             <source>Remove white space around the messages of your data, then train again.</source>
-            <translation>Entferne Leerraum um die Nachrichten deiner Daten, und trainiere dann neu.</translation>
+            <translation>Entfernen Sie Leerraum um die Nachrichten Ihrer Daten, und trainieren Sie dann neu.</translation>
         </message>
         <message>
             <source>Remove {adapter}</source>
@@ -6608,7 +6608,7 @@
         </message>
         <message>
             <source>Send training's date as `date_string` in `chat_template_kwargs`, or choose a chat template without a date before training.</source>
-            <translation>Sende das Datum des Trainings als `date_string` in `chat_template_kwargs`, oder wähle vor dem Training eine Chatvorlage ohne Datum.</translation>
+            <translation>Senden Sie das Datum des Trainings als `date_string` in `chat_template_kwargs`, oder wählen Sie vor dem Training eine Chat-Vorlage ohne Datum.</translation>
         </message>
         <message>
             <source>Sent / received</source>
@@ -6620,15 +6620,15 @@
         </message>
         <message>
             <source>Set HOME to a folder that you can write to, or LORA_STUDIO_CACHE to another cache folder.</source>
-            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder LORA_STUDIO_CACHE auf einen anderen Cache-Ordner.</translation>
+            <translation>Setzen Sie HOME auf einen Ordner, in den Sie schreiben können, oder LORA_STUDIO_CACHE auf einen anderen Cache-Ordner.</translation>
         </message>
         <message>
             <source>Set HOME to a folder that you can write to, or LORA_STUDIO_CONFIG to another folder for settings. Then restart the app.</source>
-            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder LORA_STUDIO_CONFIG auf einen anderen Ordner für Einstellungen. Starte die App dann neu.</translation>
+            <translation>Setzen Sie HOME auf einen Ordner, in den Sie schreiben können, oder LORA_STUDIO_CONFIG auf einen anderen Ordner für Einstellungen. Starten Sie die App dann neu.</translation>
         </message>
         <message>
             <source>Set HOME to a folder that you can write to, or {variable} to the folder itself.</source>
-            <translation>Setze HOME auf einen Ordner, in den du schreiben kannst, oder {variable} auf den Ordner selbst.</translation>
+            <translation>Setzen Sie HOME auf einen Ordner, in den Sie schreiben können, oder {variable} auf den Ordner selbst.</translation>
         </message>
         <message>
             <source>Set HTTPS_PROXY and HTTP_PROXY to the proxy's host and port, and remove ALL_PROXY. SOCKS proxies aren't supported.</source>
@@ -7501,7 +7501,7 @@
         </message>
         <message>
             <source>The chat template uses the filter `safe`, which llama.cpp ignores and with which Python escapes the texts that are added</source>
-            <translation>Die Chatvorlage verwendet den Filter `safe`, den llama.cpp ignoriert und mit dem Python die angefügten Texte maskiert</translation>
+            <translation>Die Chat-Vorlage verwendet den Filter `safe`, den llama.cpp ignoriert und mit dem Python die angefügten Texte maskiert</translation>
         </message>
         <message>
             <source>The checkpoint doesn't match the adapter: {reason}.</source>
@@ -7580,7 +7580,7 @@
         </message>
         <message>
             <source>The damaged file is kept as {kept}. To restore it, repair it and rename it back.</source>
-            <translation>Die beschädigte Datei bleibt als {kept} erhalten. Um sie wiederherzustellen, repariere sie und benenne sie zurück um.</translation>
+            <translation>Die beschädigte Datei bleibt als {kept} erhalten. Um sie wiederherzustellen, reparieren Sie sie und benennen Sie sie zurück um.</translation>
         </message>
         <message>
             <source>The dataset has no rows.</source>
@@ -7934,7 +7934,7 @@
         </message>
         <message>
             <source>The operating system refused what the app needs to work: a folder, memory, or open files. Your projects and runs are not affected.</source>
-            <translation>Das Betriebssystem hat etwas verweigert, was die App braucht: einen Ordner, Speicher oder offene Dateien. Deine Projekte und Läufe sind nicht betroffen.</translation>
+            <translation>Das Betriebssystem hat etwas verweigert, was die App braucht: einen Ordner, Speicher oder offene Dateien. Ihre Projekte und Läufe sind nicht betroffen.</translation>
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
@@ -8889,7 +8889,7 @@
         </message>
         <message>
             <source>Try again later. If you set HF_ENDPOINT or a proxy, check the address.</source>
-            <translation>Versuche es später noch einmal. Wenn du HF_ENDPOINT oder einen Proxy eingestellt hast, prüfe die Adresse.</translation>
+            <translation>Versuchen Sie es später noch einmal. Wenn Sie HF_ENDPOINT oder einen Proxy eingestellt haben, prüfen Sie die Adresse.</translation>
         </message>
         <message>
             <source>Try again later. Uploaded data is not sent twice.</source>
@@ -9503,11 +9503,11 @@
         </message>
         <message>
             <source>When you add or use a dataset from the Hub</source>
-            <translation>Wenn du einen Datensatz vom Hub hinzufügst oder verwendest</translation>
+            <translation>Wenn Sie einen Datensatz vom Hub hinzufügen oder verwenden</translation>
         </message>
         <message>
             <source>When you choose or use a model from the Hub</source>
-            <translation>Wenn du ein Modell vom Hub auswählst oder verwendest</translation>
+            <translation>Wenn Sie ein Modell vom Hub auswählen oder verwenden</translation>
         </message>
         <message>
             <source>When you export, if llama-server is on your PATH</source>
@@ -9515,27 +9515,27 @@
         </message>
         <message>
             <source>When you first use the built-in model</source>
-            <translation>Wenn du das mitgelieferte Modell zum ersten Mal verwendest</translation>
+            <translation>Wenn Sie das mitgelieferte Modell zum ersten Mal verwenden</translation>
         </message>
         <message>
             <source>When you install, update, or repair the engine</source>
-            <translation>Wenn du die Engine installierst, aktualisierst oder reparierst</translation>
+            <translation>Wenn Sie die Engine installieren, aktualisieren oder reparieren</translation>
         </message>
         <message>
             <source>When you open the Export page, export to Ollama, or chat with its models</source>
-            <translation>Wenn du die Seite „Export“ öffnest, nach Ollama exportierst oder mit Ollama-Modellen chattest</translation>
+            <translation>Wenn Sie die Seite „Export“ öffnen, nach Ollama exportieren oder mit Ollama-Modellen chatten</translation>
         </message>
         <message>
             <source>When you search the Hub for models</source>
-            <translation>Wenn du auf dem Hub nach Modellen suchst</translation>
+            <translation>Wenn Sie auf dem Hub nach Modellen suchen</translation>
         </message>
         <message>
             <source>When you sign in, and to show your name if you are signed in</source>
-            <translation>Wenn du dich anmeldest, und um deinen Namen anzuzeigen, wenn du angemeldet bist</translation>
+            <translation>Wenn Sie sich anmelden, und um Ihren Namen anzuzeigen, wenn Sie angemeldet sind</translation>
         </message>
         <message>
             <source>When you upload an adapter or a model</source>
-            <translation>Wenn du einen Adapter oder ein Modell hochlädst</translation>
+            <translation>Wenn Sie einen Adapter oder ein Modell hochladen</translation>
         </message>
         <message>
             <source>Where it is faster</source>
@@ -9651,7 +9651,7 @@
         </message>
         <message>
             <source>You're asked again, with the code in view, before any of it runs.</source>
-            <translation>Bevor Code läuft, wirst du noch einmal gefragt und kannst ihn ansehen.</translation>
+            <translation>Bevor Code läuft, werden Sie noch einmal gefragt und können ihn ansehen.</translation>
         </message>
         <message>
             <source>You're editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
@@ -9663,7 +9663,7 @@
         </message>
         <message>
             <source>Your home folder is unknown: HOME isn't set, and the system has no entry for your account.</source>
-            <translation>Dein Persönlicher Ordner ist unbekannt: HOME ist nicht gesetzt, und das System hat keinen Eintrag für dein Konto.</translation>
+            <translation>Ihr persönlicher Ordner ist unbekannt: HOME ist nicht gesetzt, und das System hat keinen Eintrag für Ihr Konto.</translation>
         </message>
         <message>
             <source>Your own llama.cpp build to convert and quantize with. Leave empty for the built-in one.</source>
@@ -9679,11 +9679,11 @@
         </message>
         <message>
             <source>Your settings and the list of projects can't be saved: {folder} can't be written to ({reason}).</source>
-            <translation>Deine Einstellungen und die Liste der Projekte können nicht gespeichert werden: In {folder} kann nicht geschrieben werden ({reason}).</translation>
+            <translation>Ihre Einstellungen und die Liste der Projekte können nicht gespeichert werden: In {folder} kann nicht geschrieben werden ({reason}).</translation>
         </message>
         <message>
             <source>Your settings are stored in the configuration folder, which Settings shows. Projects and runs don't depend on them.</source>
-            <translation>Deine Einstellungen liegen im Konfigurationsordner, den die Einstellungen anzeigen. Projekte und Läufe hängen nicht davon ab.</translation>
+            <translation>Ihre Einstellungen liegen im Konfigurationsordner, den die Einstellungen anzeigen. Projekte und Läufe hängen nicht davon ab.</translation>
         </message>
         <message>
             <source>Zephyr</source>
@@ -10474,7 +10474,7 @@
         </message>
         <message>
             <source>llama.cpp always sets `enable_thinking`, and the chat template writes another prompt where it isn't set, as in training</source>
-            <translation>llama.cpp setzt immer `enable_thinking`, und die Chatvorlage schreibt einen anderen Prompt, wenn es wie im Training nicht gesetzt ist</translation>
+            <translation>llama.cpp setzt immer `enable_thinking`, und die Chat-Vorlage schreibt einen anderen Prompt, wenn es wie im Training nicht gesetzt ist</translation>
         </message>
         <message>
             <source>llama.cpp can't load it</source>
@@ -10498,7 +10498,7 @@
         </message>
         <message>
             <source>llama.cpp keeps the reasoning of earlier answers in the prompt, and the chat template removes it in training</source>
-            <translation>llama.cpp behält die Überlegungen früherer Antworten im Prompt, und die Chatvorlage entfernt sie im Training</translation>
+            <translation>llama.cpp behält die Überlegungen früherer Antworten im Prompt, und die Chat-Vorlage entfernt sie im Training</translation>
         </message>
         <message>
             <source>llama.cpp on PATH ({file})</source>
@@ -10510,11 +10510,11 @@
         </message>
         <message>
             <source>llama.cpp removes white space around every message for chat templates like this one</source>
-            <translation>llama.cpp entfernt bei Chatvorlagen wie dieser den Leerraum um jede Nachricht</translation>
+            <translation>llama.cpp entfernt bei Chat-Vorlagen wie dieser den Leerraum um jede Nachricht</translation>
         </message>
         <message>
             <source>llama.cpp renders this chat template differently from transformers</source>
-            <translation>llama.cpp wertet diese Chatvorlage anders aus als transformers</translation>
+            <translation>llama.cpp wertet diese Chat-Vorlage anders aus als transformers</translation>
         </message>
         <message>
             <source>llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it</source>
@@ -10522,11 +10522,11 @@
         </message>
         <message>
             <source>llama.cpp writes the system message before the first question, because the chat template omits it</source>
-            <translation>llama.cpp schreibt die Systemnachricht vor die erste Frage, weil die Chatvorlage sie weglässt</translation>
+            <translation>llama.cpp schreibt die Systemnachricht vor die erste Frage, weil die Chat-Vorlage sie weglässt</translation>
         </message>
         <message>
             <source>llama.cpp writes today's date where the chat template writes another one in training</source>
-            <translation>llama.cpp schreibt das heutige Datum, wo die Chatvorlage im Training ein anderes schreibt</translation>
+            <translation>llama.cpp schreibt das heutige Datum, wo die Chat-Vorlage im Training ein anderes schreibt</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -12963,7 +12963,7 @@
         </message>
         <message>
             <source>{program} can't use the chat template: {reason}.</source>
-            <translation>{program} kann die Chatvorlage nicht verwenden: {reason}.</translation>
+            <translation>{program} kann die Chat-Vorlage nicht verwenden: {reason}.</translation>
         </message>
         <message>
             <source>{program} didn't start: {reason}.</source>
@@ -13208,7 +13208,7 @@
         </message>
         <message>
             <source>{title} failed: no folder for temporary files is writable.</source>
-            <translation>{title} fehlgeschlagen: Kein Ordner für temporäre Dateien ist beschreibbar.</translation>
+            <translation>{title} ist fehlgeschlagen: Kein Ordner für temporäre Dateien ist beschreibbar.</translation>
         </message>
         <message>
             <source>{title} failed: no permission to use a file.</source>
@@ -13244,19 +13244,19 @@
         </message>
         <message>
             <source>{title} failed: {file} can't be used, because {reason}.</source>
-            <translation>{title}: Fehlgeschlagen, {file} kann nicht verwendet werden ({reason}).</translation>
+            <translation>{title} ist fehlgeschlagen: {file} kann nicht verwendet werden ({reason}).</translation>
         </message>
         <message>
             <source>{title} failed: {file} is a file, but must be a folder.</source>
-            <translation>{title}: Fehlgeschlagen, {file} ist eine Datei, muss aber ein Ordner sein.</translation>
+            <translation>{title} ist fehlgeschlagen: {file} ist eine Datei, muss aber ein Ordner sein.</translation>
         </message>
         <message>
             <source>{title} failed: {file} is a folder, but must be a file.</source>
-            <translation>{title}: Fehlgeschlagen, {file} ist ein Ordner, muss aber eine Datei sein.</translation>
+            <translation>{title} ist fehlgeschlagen: {file} ist ein Ordner, muss aber eine Datei sein.</translation>
         </message>
         <message>
             <source>{title} failed: {file} is missing.</source>
-            <translation>{title}: Fehlgeschlagen, {file} fehlt.</translation>
+            <translation>{title} ist fehlgeschlagen: {file} fehlt.</translation>
         </message>
         <message>
             <source>{title} failed: {reason}</source>
@@ -13408,7 +13408,7 @@
         </message>
         <message>
             <source>“{name}” hasn't been opened here before. Open it only if you expect what it asks for. None of this has happened yet.</source>
-            <translation>„{name}“ wurde hier noch nie geöffnet. Öffne es nur, wenn du erwartest, was es verlangt. Noch ist nichts davon geschehen.</translation>
+            <translation>„{name}“ wurde hier noch nie geöffnet. Öffnen Sie es nur, wenn Sie erwarten, was es verlangt. Noch ist nichts davon geschehen.</translation>
         </message>
         <message>
             <source>“{name}” was changed outside of LoRA Studio. It now also asks for the following. None of this has happened yet.</source>
