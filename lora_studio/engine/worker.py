@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +103,9 @@ def handle(
 
     exhausted: Problem | None = None
     try:
-        with _hold_run(command, job, channel, inbox) as held:
+        with _hold_run(command, job, channel, inbox) as (held, warnings):
             try:
-                ending = _carry_out(held.command, held.warnings, job, allowance, run_command)
+                ending = _carry_out(held, warnings, job, allowance, run_command)
             except BaseException as error:
                 ending = _to_ending(error, command, job)
                 if allowance is not None and is_out_of_memory(error):
@@ -164,25 +163,19 @@ def _to_ending(
     return events.Failed(problem=to_problem(error, command.title))
 
 
-@dataclass(frozen=True)
-class _HeldCommand:
-    """A command whose run is locked, through a path that leads to the run even after a move."""
-
-    command: commands.Job | commands.Question
-    warnings: tuple[Problem, ...] = ()
-
-
 @contextmanager
 def _hold_run(
     command: commands.Job | commands.Question, job: JobContext, channel: Channel, inbox: Inbox
-) -> Iterator[_HeldCommand]:
+) -> Iterator[tuple[commands.Job | commands.Question, list[Problem]]]:
     """Hold the run's lock and record its events while a command changes it.
+
+    Yields the command with a path that leads to the run even after a move, and what was damaged.
 
     Deletes what killed workers left, and repairs the record of the run. A training that resumes after
     the system killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
     if not command.changes_run:
-        yield _HeldCommand(command)
+        yield command, []
         return
     named = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
     named.load_project()  # raises for a folder that is not a run, before anything is written into it
@@ -212,14 +205,14 @@ def _hold_run(
         undo.callback(
             inbox.call_on_parent_exit(lambda: _start_guard(job.folder) if is_guarded else None)
         )
-        yield _HeldCommand(command.model_copy(update=changes), warnings)
+        yield command.model_copy(update=changes), warnings
 
 
-def _repair(run: RunFolder) -> tuple[Problem, ...]:
+def _repair(run: RunFolder) -> list[Problem]:
     """Delete what killed workers left, and repair the record; return what was damaged."""
     leftovers.sweep(run)
     damage = manifest.repair(run.manifest_file)
-    return () if damage is None else (damage,)
+    return [] if damage is None else [damage]
 
 
 def _start_guard(folder: PinnedFolder | None) -> None:

@@ -6080,6 +6080,10 @@
             <translation>Stellen Sie die Datei aus einer Sicherung wieder her, um die Kurven zurückzubekommen. Adapter und Checkpoints sind nicht betroffen.</translation>
         </message>
         <message>
+            <source>Restore the file from a backup, or resume the training, which writes the adapter and the record again from the last checkpoint.</source>
+            <translation>Stellen Sie die Datei aus einer Sicherung wieder her oder setzen Sie das Training fort: Es schreibt den Adapter und das Protokoll aus dem letzten Checkpoint neu.</translation>
+        </message>
+        <message>
             <source>Restore the file from a backup, or resume the training, which writes the adapter and the record again from the last checkpoint. The damaged file is kept as {aside}.</source>
             <translation>Stellen Sie die Datei aus einer Sicherung wieder her oder setzen Sie das Training fort: Es schreibt den Adapter und das Protokoll aus dem letzten Checkpoint neu. Die beschädigte Datei bleibt als {aside} erhalten.</translation>
         </message>
@@ -12399,10 +12403,6 @@
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
         </message>
         <message>
-            <source>{name} has changed since it was written</source>
-            <translation>{name} hat sich seit dem Schreiben geändert</translation>
-        </message>
-        <message>
             <source>{name} has more than {most} columns.</source>
             <translation>{name} hat mehr als {most} Spalten.</translation>
         </message>
@@ -12543,16 +12543,8 @@
             <translation>{name} ist mehr als einmal komprimiert.</translation>
         </message>
         <message>
-            <source>{name} is damaged</source>
-            <translation>{name} ist beschädigt</translation>
-        </message>
-        <message>
             <source>{name} is empty.</source>
             <translation>{name} ist leer.</translation>
-        </message>
-        <message>
-            <source>{name} is incomplete</source>
-            <translation>{name} ist unvollständig</translation>
         </message>
         <message>
             <source>{name} is neither JSON nor JSON lines: it starts with “{beginning}”.</source>

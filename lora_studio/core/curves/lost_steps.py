@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from lora_studio.core.messages import counted, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import events
-from lora_studio.core.runs.folder import EVENTS_START, RunFolder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import EVENTS_START
 
 
 class LostSteps:
@@ -22,10 +21,10 @@ class LostSteps:
         """Follow an event, in the order of the file."""
         match event:
             case events.TrainingStarted() | events.Recovered():
-                self._rewind(event.step)
+                self.rewind(event.step)
             case events.StepDone():
                 if event.step <= self.last:
-                    self._rewind(event.step - 1)
+                    self.rewind(event.step - 1)
                 self.expect(event.step - 1)
                 self.last = event.step
 
@@ -35,18 +34,10 @@ class LostSteps:
             self.ranges.append((self.last + 1, step))
             self.last = step
 
-    def _rewind(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
+        """Drop what follows a step, since training continues from it."""
         self.last = min(self.last, step)
         self.ranges = [(first, min(last, step)) for first, last in self.ranges if first <= step]
-
-
-def find_lost_steps(run: RunFolder, stream: Iterable[object]) -> LostSteps:
-    """Return the steps that are missing from the events of a run, up to its last checkpoint."""
-    lost = LostSteps()
-    for event in stream:
-        lost.on_event(event)
-    expect_checkpoints(lost, run)
-    return lost
 
 
 def expect_checkpoints(lost: LostSteps, run: RunFolder) -> None:
@@ -60,7 +51,7 @@ def lost_steps_warning(run: RunFolder, lost: LostSteps) -> Problem | None:
 
     A run that was exported to a cluster starts without the events of its first steps.
     """
-    before = run.read_manifest().get(EVENTS_START, 0)
+    before = run.read_manifest().get(EVENTS_START) or 0
     ranges = [(max(first, before + 1), last) for first, last in lost.ranges if last > before]
     if not ranges:
         return None

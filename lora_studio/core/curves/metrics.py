@@ -54,8 +54,8 @@ class MetricSeries:
     `Recovered.step`): the steps after it are dropped, since they are computed again.
 
     `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
-    measured, `figures` and `evaluation_figures` for the additional metrics of an objective; `evaluations` are losses. `checkpoints` are steps,
-    and `lost` the steps that are missing.
+    measured, `figures` and `evaluation_figures` for the additional metrics of an objective;
+    `evaluations` are losses. `checkpoints` are steps, and `lost` the steps that are missing.
     """
 
     def __init__(self) -> None:

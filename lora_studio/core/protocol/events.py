@@ -128,7 +128,8 @@ def _parse_hello(line: str | bytes) -> Hello | None:
 def to_line(event: BaseModel, context: dict[str, bool] | None = None) -> str:
     """Return an event or command as one JSON line, without the newline.
 
-    With the context READABLE, messages also carry their finished text. Lone surrogates, which JSON from elsewhere and file names that aren't UTF-8 contain, become "?".
+    With the context READABLE, messages also carry their finished text. Lone surrogates, which JSON from
+    elsewhere and file names that aren't UTF-8 contain, become "?".
     """
     try:
         return event.model_dump_json(context=context)

@@ -1,7 +1,7 @@
 """Checksums of what a run has produced, so that damage is noticed before it is handed on.
 
-The adapter, the best adapters, the merged model and the GGUF files are recorded in the manifest when
-they are written. A checkpoint records its own files.
+Adapters, the merged model, the GGUF files and the files that jobs read again, such as the held-out rows,
+are recorded in the manifest when they are written. A checkpoint records its own files.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from lora_studio.core.problems import InvalidContentError, ProblemError, Where, 
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_regular, read_json
-
-#: Entry of the manifest: folder -> file name -> size in bytes and CRC-32.
-_ENTRY = "checksums"
 
 #: The file with the checksums of a checkpoint, under its entry "files".
 CHECKPOINT = "checkpoint.json"
@@ -112,27 +109,26 @@ def require_intact_source(path: Path, on_block: OnBlock = lambda: None) -> None:
                 require_intact(run, folder, names, on_block)
 
 
-def read_checkpoint_entries(folder: Path) -> dict[str, Any]:
-    """Return the entries of a checkpoint; raises OSError, and ValueError if they are damaged."""
+def read_checkpoint_entries(folder: Path, on_block: OnBlock = lambda: None) -> dict[str, Any]:
+    """Return the entries of a checkpoint; raises OSError, and ValueError if a file in it is damaged."""
     entries = read_json(folder / CHECKPOINT)
     if not isinstance(entries, dict) or not isinstance(entries.get("files"), dict):
         raise ValueError(f"{CHECKPOINT} has no list of files")
     if not seals.remove_seal(entries):
-        raise InvalidContentError("{name} has changed since it was written", name=CHECKPOINT)
+        raise InvalidContentError("{file} has changed since it was written", file=CHECKPOINT)
+    if (damage := _compare(entries["files"], folder, set(), on_block)) is not None:
+        raise InvalidContentError(damage)
     return entries
 
 
 def _require_intact_checkpoint(run: RunFolder, folder: Path, on_block: OnBlock) -> None:
     try:
-        files = read_checkpoint_entries(folder)["files"]
-    except (OSError, ValueError):
-        damage: Text | None = text("{file} can't be read", file=CHECKPOINT)
-    else:
-        # Version 0.1 recorded sizes only.
-        files = {name: entry for name, entry in files.items() if isinstance(entry, list)}
-        damage = _compare(files, folder, set(), on_block)
-    if damage is not None:
-        raise _damaged_error(run, folder, damage)
+        read_checkpoint_entries(folder, on_block)
+    except InvalidContentError as error:
+        raise _damaged_error(run, folder, error.reason) from error
+    except (OSError, ValueError) as error:
+        reason = text("{file} can't be read", file=CHECKPOINT)
+        raise _damaged_error(run, folder, reason) from error
 
 
 def _compare(
@@ -142,27 +138,29 @@ def _compare(
         if names and name not in names:
             continue
         file = folder / name
-        if not (isinstance(entry, list) and len(entry) == 2):
+        # Checkpoints of version 0.1 record sizes only.
+        written = entry if isinstance(entry, list) and len(entry) == 2 else [entry, None]
+        if not isinstance(written[0], int):
             return text("the checksum of {file} is unreadable", file=name)
         try:
-            if _was_intact(file, entry):
+            if _was_intact(file, written):
                 continue
             size, checksum = compute_checksum(file, on_block)
         except OSError:
             return text("{file} is missing", file=name)
-        if size < entry[0]:
+        if size < written[0]:
             return text("{file} is incomplete", file=name)
-        if [size, checksum] != entry:
+        if written not in ([size, checksum], [size, None]):
             return text("{file} has changed since it was written", file=name)
         _INTACT[str(file)] = (size, file.stat().st_mtime_ns, checksum)
     return None
 
 
-def _was_intact(file: Path, entry: list[int]) -> bool:
+def _was_intact(file: Path, written: list[Any]) -> bool:
     """Return whether this process has compared the file before and it hasn't been touched since."""
     facts = file.stat()
-    return _INTACT.get(str(file)) == (facts.st_size, facts.st_mtime_ns, entry[1]) and (
-        facts.st_size == entry[0]
+    return _INTACT.get(str(file)) == (facts.st_size, facts.st_mtime_ns, written[1]) and (
+        facts.st_size == written[0]
     )
 
 
@@ -207,9 +205,8 @@ def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:
 
 
 def _get_recorded(run: RunFolder) -> dict[str, dict[str, Any]]:
-    recorded = run.read_manifest().get(_ENTRY)
-    if not isinstance(recorded, dict):
-        return {}
+    """Return the size in bytes and the CRC-32 of each file, by folder and name."""
+    recorded = run.read_manifest().get("checksums") or {}
     return {name: files for name, files in recorded.items() if isinstance(files, dict)}
 
 

@@ -16,7 +16,9 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs.folder import EVENTS_START, RunFolder
+from lora_studio.core.runs import frozen_project
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import EVENTS_START
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import (
     copy_file,
@@ -101,8 +103,6 @@ def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFold
 
 def list_missing_files(run: RunFolder) -> list[Problem]:
     """Return a problem for each file that the exported folder lacks."""
-    frozen = run.load_project()
-    sources = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
     return [
         error(
             "cluster.missing",
@@ -111,8 +111,8 @@ def list_missing_files(run: RunFolder) -> list[Problem]:
             path=name,
             where=Where(file=name),
         )
-        for name in sources
-        if Path(name).is_absolute() and not Path(name).exists()
+        for name in frozen_project.iter_inputs(run.load_project(), with_data=True)
+        if not Path(name).exists()
     ]
 
 

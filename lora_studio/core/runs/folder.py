@@ -37,9 +37,6 @@ _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 #: The most seconds by which the clocks of a computer and a network drive may differ.
 _CLOCKS = 3600.0
 
-#: Entry of the manifest: the step after which the events of an exported run start.
-EVENTS_START = "events_start"
-
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
 
@@ -240,12 +237,9 @@ class RunFolder:
     def write_project(self, frozen: Project) -> None:
         """Write the frozen project, whose paths are absolute; raises OSError."""
         entries = self.read_manifest()
-        created = entries.get("created")
-        originals = frozen_project.write(
-            self.project_file, frozen, created if isinstance(created, str) else ""
-        )
+        originals = frozen_project.write(self.project_file, frozen, entries.get("created") or "")
         earlier = entries.get("taken_along")
-        taken_along = (earlier if isinstance(earlier, dict) else {}) | originals
+        taken_along = (earlier or {}) | originals
         if taken_along != earlier:
             self.update_manifest(taken_along=taken_along)
 

@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.adapters import parse_weighted
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Template
-from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, error, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
+from lora_studio.core.spec import Spec, list_facts
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
 
@@ -53,7 +57,7 @@ def write(file: Path, frozen: Project, created: str) -> dict[str, str]:
     content = map_paths(frozen, make_relative).to_toml()
     seal = _SEAL_LINE.format(
         content=zlib.crc32(content.encode()),
-        run=zlib.crc32(created.encode("utf-8", "surrogatepass")),
+        run=_compute_run_checksum(created),
     )
     write_atomic(file, seal + content)
     return originals
@@ -63,8 +67,7 @@ def read(file: Path, manifest: dict[str, Any]) -> Project:
     """Return the project with absolute paths; raises ProblemError if it is damaged."""
     _require_unchanged(file, manifest)
     frozen = project.load(file).freeze()
-    originals = manifest.get("taken_along")
-    paths = originals if isinstance(originals, dict) else {}
+    paths = manifest.get("taken_along") or {}
     folder = file.parent.resolve()
 
     def locate(name: str) -> str:
@@ -80,33 +83,28 @@ def read(file: Path, manifest: dict[str, Any]) -> Project:
 
 def map_paths(frozen: Project, change: ChangePath) -> Project:
     """Return the project with every local path replaced by `change(path)`; Hub IDs stay."""
-    dataset, merging, export = frozen.dataset, frozen.merging, frozen.export
-    sources = tuple(
-        source if source.is_hub else source.model_copy(update={"path": change(source.path)})
-        for source in dataset.sources
-    )
-    further = tuple(
-        f"{change(each.folder)}={each.weight:g}" for each in map(parse_weighted, merging.further)
-    )
+    specs: dict[str, Any] = {step: _map_spec(frozen.get_spec(step), change) for step in STEPS}
+    return frozen.model_copy(update=specs)
 
-    def optional(name: str) -> str:
-        return change(name) if name else name
 
-    is_local = frozen.model.kind in ("folder", "gguf")
+def _map_spec(spec: Spec, change: ChangePath) -> Spec:
     changes: dict[str, Any] = {
-        "model": frozen.model.model_copy(
-            update={"source": change(frozen.model.source)} if is_local else {}
-        ),
-        "lora": frozen.lora.model_copy(update={"start_from": optional(frozen.lora.start_from)}),
-        "dataset": dataset.model_copy(
-            update={"sources": sources, "validation_file": optional(dataset.validation_file)}
-        ),
-        "merging": merging.model_copy(update={"base": optional(merging.base), "further": further}),
-        "export": export.model_copy(
-            update={name: optional(getattr(export, name)) for name in _EXPORT_PATHS}
-        ),
+        facts.name: change(path)
+        for facts in list_facts(type(spec))
+        if facts.path and (path := getattr(spec, facts.name))
     }
-    return frozen.model_copy(update=changes)
+    if isinstance(spec, ModelSpec) and spec.kind not in ("folder", "gguf"):
+        changes = {}
+    if isinstance(spec, DatasetSpec):
+        changes["sources"] = tuple(
+            source if source.is_hub else source.model_copy(update={"path": change(source.path)})
+            for source in spec.sources
+        )
+    if isinstance(spec, MergingSpec):
+        changes["further"] = tuple(
+            f"{change(each.folder)}={each.weight:g}" for each in map(parse_weighted, spec.further)
+        )
+    return spec.model_copy(update=changes)
 
 
 def find_in_project(missing: Path, run: Path) -> Path | None:
@@ -130,11 +128,8 @@ def list_missing_inputs(
 
     That is the base model and, with `with_data`, the dataset.
     """
-    originals = manifest.get("taken_along")
-    old_by_path = {
-        str((run / name).resolve()): str(old)
-        for name, old in (originals.items() if isinstance(originals, dict) else ())
-    }
+    originals = manifest.get("taken_along") or {}
+    old_by_path = {str((run / name).resolve()): str(old) for name, old in originals.items()}
     return [
         error(
             "run.missing_input",
@@ -146,12 +141,13 @@ def list_missing_inputs(
             old=old_by_path.get(name, name),
             where=Where(file=name),
         )
-        for name in _iter_inputs(frozen, with_data=with_data)
+        for name in iter_inputs(frozen, with_data=with_data)
         if not Path(name).exists()
     ]
 
 
-def _iter_inputs(frozen: Project, *, with_data: bool) -> Iterator[str]:
+def iter_inputs(frozen: Project, *, with_data: bool) -> Iterator[str]:
+    """Yield the base model and, with `with_data`, the files of the dataset, unless they are on the Hub."""
     if frozen.model.kind in ("folder", "gguf"):
         yield frozen.model.source
     if with_data:
@@ -174,12 +170,14 @@ def _require_unchanged(file: Path, manifest: dict[str, Any]) -> None:
     if int(seal[1], 16) != zlib.crc32(content[seal.end() :].encode()):
         raise _damaged_error(file, "{file} in the run folder has changed since it was written.")
     created = manifest.get("created")
-    if isinstance(created, str) and int(seal[2], 16) != zlib.crc32(
-        created.encode("utf-8", "surrogatepass")
-    ):
+    if created is not None and int(seal[2], 16) != _compute_run_checksum(created):
         raise _damaged_error(
             file, "{file} and manifest.json in the run folder belong to different runs."
         )
+
+
+def _compute_run_checksum(created: str) -> int:
+    return zlib.crc32(created.encode("utf-8", "surrogatepass"))
 
 
 def _damaged_error(file: Path, what: Template) -> ProblemError:
@@ -190,7 +188,3 @@ def _damaged_error(file: Path, what: Template) -> ProblemError:
         where=Where(file=str(file)),
         file=file.name,
     )
-
-
-#: Settings of the export that are paths.
-_EXPORT_PATHS = ("llama_cpp", "lm_studio_folder")

@@ -14,8 +14,15 @@ from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 
-#: Entries that are objects.
-_OBJECTS = ("taken_along", "kernels", "backend", "base_model", "memory", "checksums", "versions")
+#: The step after which the events of an exported run start.
+EVENTS_START = "events_start"
+
+#: Types of the entries that are read again; each may be null.
+_OBJECTS = (
+    "backend", "base_model", "checksums", "dataset", "gguf", "kernels", "memory", "parameters",
+    "results", "taken_along", "versions",
+)  # fmt: skip
+_TYPES: dict[str, type] = {"created": str, EVENTS_START: int} | dict.fromkeys(_OBJECTS, dict)
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def read(file: Path) -> dict[str, Any]:
     return {
         name: value
         for name, value in content.items()
-        if name not in _OBJECTS or isinstance(value, dict | None)
+        if value is None or isinstance(value, _TYPES.get(name, object))
     }
 
 
@@ -68,9 +75,11 @@ def repair(file: Path) -> Problem | None:
         return None
     entries = read(file)
     aside = file.with_name("manifest.damaged.json")
+    is_kept = False
     if file.exists() and not aside.exists():
         with contextlib.suppress(OSError):
             file.rename(aside)
+            is_kept = True
     if entries or not file.exists():
         update(file, entries)
     return warning(
@@ -78,7 +87,10 @@ def repair(file: Path) -> Problem | None:
         "The record of this run, {file}, is damaged: {reason}. Its adapter and models can't be compared "
         "with what was trained.",
         "Restore the file from a backup, or resume the training, which writes the adapter and the "
-        "record again from the last checkpoint. The damaged file is kept as {aside}.",
+        "record again from the last checkpoint. The damaged file is kept as {aside}."
+        if is_kept
+        else "Restore the file from a backup, or resume the training, which writes the adapter and the "
+        "record again from the last checkpoint.",
         where=Where(file=str(file)),
         file=file.name,
         reason=damage,

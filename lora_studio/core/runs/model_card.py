@@ -113,8 +113,8 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
 def _build_training(facts: CardFacts) -> str:
     project, manifest = facts.project, facts.manifest
     lora, training = project.lora, project.training
-    data = manifest.get("dataset", {})
-    counts = manifest.get("parameters", {})
+    data = manifest.get("dataset") or {}
+    counts = manifest.get("parameters") or {}
     rows: list[tuple[str, object]] = [
         ("Data", ", ".join(_get_source_name(source.path) for source in project.dataset.sources)),
         ("Rows trained on", data.get("rows_train")),

@@ -65,25 +65,23 @@ class QueueFile(BaseModel):
 def load(runs: Path) -> QueueFile:
     """Return the queue of a runs folder; empty if there is none or the file is damaged."""
     try:
-        stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
+        return _read(runs)
     except (OSError, ValidationError):
         return QueueFile()
-    return _without_deleted(runs, stored)
 
 
 def _load_or_set_aside(runs: Path) -> QueueFile:
     """Return the queue to change; a damaged file is kept aside, since it is about to be replaced."""
     try:
-        stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
-    except FileNotFoundError:
-        return QueueFile()
+        return _read(runs)
     except (OSError, ValidationError):
-        damaged_files.set_aside(runs / FILE)
+        damaged_files.set_aside(runs / FILE)  # does nothing if there is no file
         return QueueFile()
-    return _without_deleted(runs, stored)
 
 
-def _without_deleted(runs: Path, stored: QueueFile) -> QueueFile:
+def _read(runs: Path) -> QueueFile:
+    """Return the queue without runs that were deleted; raises OSError and ValidationError."""
+    stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
     entries = (
         entry for entry in stored.entries if RunFolder(runs / entry.run).project_file.is_file()
     )

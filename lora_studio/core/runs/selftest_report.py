@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -29,25 +29,19 @@ def read(run: RunFolder) -> dict[str, Any]:
     """Return the report, {} if the run wasn't tested; raises ProblemError if it is damaged."""
     file = run.selftest_file
     try:
-        content = read_json(file, limits.LARGE_FILE)
         if (damage := checksums.find_damage(run, run.path, names=[file.name])) is not None:
             raise InvalidContentError(damage)
+        content = read_json(file, limits.LARGE_FILE)
         if not isinstance(content, dict):
             raise InvalidContentError("it isn't a JSON object")
     except FileNotFoundError:
-        if checksums.find_damage(run, run.path, names=[file.name]) is None:
-            return {}
-        raise _damaged_error(run) from None
+        return {}
     except (OSError, ValueError) as error:
-        raise _damaged_error(run) from error
+        raise fail(
+            "run.damaged_file",
+            "{file} in the run folder is damaged.",
+            "Run the self-test again, which writes the file again.",
+            where=Where(file=str(file)),
+            file=file.name,
+        ) from error
     return content
-
-
-def _damaged_error(run: RunFolder) -> ProblemError:
-    return fail(
-        "run.damaged_file",
-        "{file} in the run folder is damaged.",
-        "Run the self-test again, which writes the file again.",
-        where=Where(file=str(run.selftest_file)),
-        file=run.selftest_file.name,
-    )

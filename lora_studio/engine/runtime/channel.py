@@ -277,8 +277,8 @@ class JobContext:
 
     def _follow_folder(self, folder: PinnedFolder) -> None:
         """Report a move of the run's folder; raise ProblemError if it is out of reach."""
-        folder.require_present()
-        location = folder.locate()
+        if (location := folder.locate()) is None:
+            raise folder.gone_error()
         if self._location not in (None, location):
             self.emit(
                 events.Log(

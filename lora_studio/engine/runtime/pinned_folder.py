@@ -12,7 +12,6 @@ import json
 import os
 from pathlib import Path
 
-from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 
 #: Where Linux lists the open files of this process.
@@ -52,17 +51,11 @@ class PinnedFolder:
         current = str(self.locate() or self._original)
         return line.replace(str(self.path), json.dumps(current)[1:-1])
 
-    def require_present(self) -> None:
-        """Raise ProblemError if the folder can no longer be written to."""
-        if self.locate() is None:
-            raise self.gone_error()
-
     def gone_error(self) -> ProblemError:
         """Return the error for a folder that was deleted or moved where it can't be followed."""
-        what: Template = "The run folder {path} was moved or deleted while a job was using it."
         return fail(
             "run.moved",
-            what,
+            "The run folder {path} was moved or deleted while a job was using it.",
             "If you moved it, start the step again at its new location: everything that was saved moved "
             "with it.",
             path=str(self._original),

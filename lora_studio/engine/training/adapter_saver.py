@@ -103,8 +103,7 @@ class AdapterSaver:
 
     def _is_saved(self, step: int) -> bool:
         """Return whether the run's adapter is the intact one of a step."""
-        results = self._run.read_manifest().get("results")
-        saved = results.get("kept") if isinstance(results, dict) else None
+        saved = (self._run.read_manifest().get("results") or {}).get("kept")
         return (
             isinstance(saved, dict)
             and saved.get("step") == step

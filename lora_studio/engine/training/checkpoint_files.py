@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.checksums import (
@@ -94,12 +94,6 @@ def write_adapter(
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises ValueError, OSError or a reader's own error if it is damaged."""
     entries = read_checkpoint_entries(folder)
-    for name, expected in entries["files"].items():
-        size, checksum = expected if isinstance(expected, list) else (expected, None)
-        if (folder / name).stat().st_size != size:
-            raise InvalidContentError("{name} is incomplete", name=name)
-        if checksum is not None and compute_checksum(folder / name)[1] != checksum:
-            raise InvalidContentError("{name} is damaged", name=name)
     tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
     return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
 
@@ -116,9 +110,14 @@ def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
     return None
 
 
-def delete_older_checkpoints(run: RunFolder, keep: int) -> None:
-    """Delete all checkpoints but the newest `keep`."""
-    for step in run.list_checkpoint_steps()[:-keep]:
+def delete_outdated_checkpoints(run: RunFolder, last: int, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep` up to the step `last`.
+
+    Later ones are damaged: training continued from one before them.
+    """
+    steps = run.list_checkpoint_steps()
+    outdated = {*steps} - {*[step for step in steps if step <= last][-keep:]}
+    for step in outdated:
         shutil.rmtree(run.checkpoint(step), ignore_errors=True)
 
 

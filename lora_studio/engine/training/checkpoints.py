@@ -84,7 +84,8 @@ class CheckpointManager:
             return False
         self.saved_step = state.step
         if self._ranks.is_first:
-            checkpoint_files.delete_older_checkpoints(self._run, self._spec.keep_checkpoints)
+            keep = self._spec.keep_checkpoints
+            checkpoint_files.delete_outdated_checkpoints(self._run, state.step, keep)
             self._job.emit(events.CheckpointSaved(step=state.step, folder=str(folder)))
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_studio.core.curves.lost_steps import find_lost_steps, lost_steps_warning
+from lora_studio.core.curves.lost_steps import LostSteps, lost_steps_warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import JobContext
@@ -15,8 +15,12 @@ def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None
     A checkpoint contains all evaluations until then, but no steps.
     """
     stream = list(run.iter_events_of("step_done", "evaluated", "training_started", "recovered"))
-    problem = lost_steps_warning(run, find_lost_steps(run, stream))
-    if problem is not None:
+    lost = LostSteps()
+    for event in stream:
+        lost.on_event(event)
+    lost.rewind(state.step)  # what follows is trained again
+    lost.expect(state.step)
+    if (problem := lost_steps_warning(run, lost)) is not None:
         job.emit(events.Warned(problem=problem))
     recorded = {event.step: event.loss for event in stream if isinstance(event, events.Evaluated)}
     missing = [entry for entry in state.evaluations if recorded.get(entry.step) != entry.loss]

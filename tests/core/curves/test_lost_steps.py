@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.core.curves.lost_steps import LostSteps, find_lost_steps, lost_steps_warning
+from lora_studio.core.curves.lost_steps import LostSteps, expect_checkpoints, lost_steps_warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import EVENTS_START
 
 
-def follow(*stream: Any) -> list[tuple[int, int]]:
+def follow(*stream: Any) -> LostSteps:
     lost = LostSteps()
     for event in stream:
         lost.on_event(event)
-    return lost.ranges
+    return lost
 
 
 def steps(first: int, last: int) -> list[events.StepDone]:
@@ -41,17 +42,26 @@ def steps(first: int, last: int) -> list[events.StepDone]:
     ],
 )
 def test_gaps_between_steps_are_found(stream: list[Any], expected: list[tuple[int, int]]) -> None:
-    assert follow(*stream) == expected
+    assert follow(*stream).ranges == expected
 
 
 def test_steps_up_to_the_last_checkpoint_are_expected(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.checkpoint(8).mkdir(parents=True)
-    lost = find_lost_steps(run, steps(1, 5))
+    lost = follow(*steps(1, 5))
+    expect_checkpoints(lost, run)
     warning = lost_steps_warning(run, lost)
     assert lost.ranges == [(6, 8)]
     assert warning is not None
     assert "3 steps are missing: 6 to 8" in str(warning.what)
+
+
+@pytest.mark.parametrize("start", [3, None, "x", [3]], ids=str)
+def test_steps_before_an_exported_run_are_not_missing(tmp_path: Path, start: object) -> None:
+    run = RunFolder(tmp_path)
+    run.update_manifest(**{EVENTS_START: start})
+    warning = lost_steps_warning(run, follow(*steps(4, 5)))
+    assert (warning is None) == (start == 3)
 
 
 def test_watched_run_ends_with_a_warning_about_lost_steps(tmp_path: Path) -> None:

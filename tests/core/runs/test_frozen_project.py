@@ -156,7 +156,18 @@ def test_changed_manifest_is_kept_aside_and_its_entries_stay(tmp_path: Path) -> 
     assert warning.code == "run.damaged_manifest"
     assert run.read_manifest()["name"] == "Pam"
     assert (run.path / "manifest.damaged.json").is_file()
+    assert "is kept" in str(warning.remedy)
     assert manifest.repair(run.manifest_file) is None
+
+
+def test_second_damaged_manifest_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    run = make_project(tmp_path / "p")
+    for content in ("first", "second"):
+        run.manifest_file.write_text(content)
+        warning = manifest.repair(run.manifest_file)
+    assert warning is not None
+    assert "is kept" not in str(warning.remedy)
+    assert (run.path / "manifest.damaged.json").read_text() == "first"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"], ids=range(4))

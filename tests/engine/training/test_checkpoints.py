@@ -168,6 +168,16 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert channel.last(events.Warned).problem.code == "training.checkpoint_damaged"
 
 
+def test_new_checkpoint_replaces_a_later_damaged_one(tmp_path: Path) -> None:
+    from lora_studio.engine.training import checkpoint_files
+
+    run = RunFolder(tmp_path)
+    for step in (10, 15, 20):
+        run.checkpoint(step).mkdir(parents=True)
+    checkpoint_files.delete_outdated_checkpoints(run, last=15, keep=1)
+    assert run.list_checkpoint_steps() == [15]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 1 MB."""
