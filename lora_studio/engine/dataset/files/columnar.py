@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from lora_studio.core import limits
@@ -38,6 +39,12 @@ _ROWS, _ROWS_OF_REPEATS = 2048, 64
 _REPEATING = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}
 #: Maximum number of rows to count in a damaged part.
 _MOST_LOST = 10_000_000
+#: Types whose arrays contain each value as often as it occurs.
+_STORED_ONCE = (
+    pa.types.is_primitive, pa.types.is_decimal, pa.types.is_null, pa.types.is_string,
+    pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+)  # fmt: skip
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 
 
@@ -107,11 +114,9 @@ def _read_parquet(
                     rows = min(rows, _ROWS_OF_REPEATS)
                 for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                     batch.validate(full=True)
-                    before_batch = done
                     for block in _slice_batch(batch, notes):
                         done += len(block)
                         yield block, min(1.0, done / total)
-                    done = before_batch + batch.num_rows
             except MemoryError:
                 raise
             except (pa.ArrowException, OSError):
@@ -186,25 +191,36 @@ def _iter_small_blocks(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowB
 
 
 def _measure_values(array: pa.Array) -> int:
-    """Return the bytes of an array's values, each counted as often as it occurs."""
+    """Return the bytes of an array's values, each as often as it occurs, at least one for each."""
+    return max(len(array), _measure_content(array)) if len(array) else 0
+
+
+def _measure_content(array: pa.Array) -> int:
     import pyarrow.compute as pc
 
     kind = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return _measure_values(array.storage)
     if pa.types.is_dictionary(kind):
         dictionary = array.dictionary
         if not (pa.types.is_string(dictionary.type) or pa.types.is_large_string(dictionary.type)):
-            return len(array) * max(1, dictionary.nbytes)
+            return len(array) * int(dictionary.nbytes)
         return int(pc.sum(pc.binary_length(dictionary).take(array.indices)).as_py() or 0)
     if pa.types.is_struct(kind):
         return sum(map(_measure_values, array.flatten()))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _measure_values(array.flatten())
     if pa.types.is_map(kind):
-        return array.nbytes + _measure_values(array.keys) + _measure_values(array.items)
-    if pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        start, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        items = (array.keys.slice(start, end - start), array.items.slice(start, end - start))
+        return sum(map(_measure_values, items))
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        lengths = np.frombuffer(array.buffers()[1], np.int32)[::4]  # the first of four numbers
+        return int(lengths[array.offset :][: len(array)].sum(dtype=np.int64))
+    if any(is_plain(kind) for is_plain in _STORED_ONCE):
         return int(array.nbytes)
-    # Views and runs may refer to the same value many times.
-    return len(array) * max(1, array.get_total_buffer_size())
+    # Views of lists and runs may refer to the same value many times.
+    return len(array) * int(array.get_total_buffer_size())
 
 
 def _count_rows_at_once(size: int, rows: int) -> int:

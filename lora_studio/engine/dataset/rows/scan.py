@@ -43,7 +43,7 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Increase this whenever a scan of the same file would give a different result.
-VERSION = 16
+VERSION = 17
 
 #: Problems of a file as a whole, for which even its first rows aren't used.
 _REFUSED = ("dataset.expands", "dataset.too_many_columns", "dataset.too_much_memory")
@@ -169,8 +169,8 @@ class _Scan:
                 self._job.report_progress(
                     "reading rows", self._done + position, self._total, "bytes"
                 )
-                size = sum(map(len, block.raws)) + limits.ROW_COST * len(block)
-                self._allowances[container.path].add(size)
+                content = sum(map(len, block.raws)) + limits.ROW_COST * len(block)
+                self._allowances[container.path].add(content)
                 if len(block):
                     writer.write(block)
                     self._notes.rows += len(block)

@@ -20,14 +20,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.protocol.job import Progress
+from lora_studio.engine.dataset.files import columnar
 from lora_studio.engine.dataset.files.encodings import detect_encoding
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import make_job
+from tests.helpers.recorded_job import recorded_job
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -316,6 +320,31 @@ def test_values_without_json_type_become_text(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.string_view(), "a text of over twelve characters"),
+        (pa.binary_view(), b"more than twelve bytes"),
+        (pa.binary(), b"text"),
+        (pa.binary(4), b"text"),
+        (pa.decimal128(9, 2), 1),
+        (pa.uuid(), bytes(16)),
+        (pa.map_(pa.string(), pa.string()), [("key", "text")]),
+    ],
+    ids=str,
+)
+def test_row_of_large_arrow_batch_counts_its_own_size_only(
+    kind: pa.DataType, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROW_BYTES", 2000)
+    monkeypatch.setattr(columnar, "BLOCK_BYTES", 2000)
+    table = pa.table({"text": ["x"] * 3000, "more": pa.array([value] * 3000, kind)})
+    with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table)
+    store = scan(tmp_path / "rows.arrow")
+    assert (len(store), store.facts.faults) == (3000, ())
+
+
 # --- encodings and compression --------------------------------------------------------------------
 
 
@@ -459,6 +488,15 @@ def test_folder_is_read_by_file_and_lists_skipped_files(tmp_path: Path) -> None:
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
         assert name in warnings
     assert all(problem.severity == "warning" for problem in store.facts.problems)
+
+
+def test_progress_of_folder_ends_at_the_size_of_its_files(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text((json.dumps(QA) + "\n") * 100, "utf-8")
+    job, recorder = recorded_job()
+    open_store(DataSource(path=str(tmp_path)), job)
+    reading = [event for event in recorder.of(Progress) if str(event.stage) == "reading rows"]
+    assert reading[-1].done == reading[-1].total
 
 
 def test_folder_skips_documents_and_damaged_archives_by_name(tmp_path: Path) -> None:
