@@ -7420,10 +7420,6 @@
             <translation>{file} des Adapters kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
-            <source>The adapter's {file} has no valid rank (r) and alpha (lora_alpha).</source>
-            <translation>In {file} des Adapters fehlen gültige Werte für Rang (r) und Alpha (lora_alpha).</translation>
-        </message>
-        <message>
             <source>The adapters have different ranks at {module} ({ranks}), and the method {method} needs equal ranks.</source>
             <translation>Die Adapter haben bei {module} verschiedene Ränge ({ranks}), und die Methode {method} braucht gleiche Ränge.</translation>
         </message>
@@ -10291,6 +10287,10 @@
         <message>
             <source>it has no tokenizer</source>
             <translation>es hat keinen Tokenizer</translation>
+        </message>
+        <message>
+            <source>it has no valid rank (r) and alpha (lora_alpha)</source>
+            <translation>darin fehlen gültige Werte für Rang (r) und Alpha (lora_alpha)</translation>
         </message>
         <message>
             <source>it has the key {key} twice</source>

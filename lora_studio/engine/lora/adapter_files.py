@@ -145,21 +145,21 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     try:
         check_settings(config)
+        _check_numbers(config)
     except InvalidContentError as error:
         raise fail(
-            "merging.unsafe_pattern",
+            "merging.broken_settings",
             "The adapter's {file} can't be used: {reason}.",
-            "Ask its author for an adapter whose settings list the module names.",
+            "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
             where=Where(step="merging", file=str(folder / CONFIG)),
             file=CONFIG,
             reason=error.reason,
         ) from error
-    _check_numbers(folder, config)
     return config
 
 
-def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
-    """Raise ProblemError unless every rank and alpha, of all modules or of some, is a number."""
+def _check_numbers(config: dict[str, Any]) -> None:
+    """Raise InvalidContentError unless every rank and alpha, of all modules or of some, is a number."""
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not (
@@ -168,13 +168,7 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
             type(alpha) in (int, float) and abs(alpha) <= limits.ADAPTER_ALPHA for alpha in alphas
         )
     ):
-        raise fail(
-            "merging.broken_settings",
-            "The adapter's {file} has no valid rank (r) and alpha (lora_alpha).",
-            "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
-            where=Where(step="merging", file=str(folder / CONFIG)),
-            file=CONFIG,
-        )
+        raise InvalidContentError("it has no valid rank (r) and alpha (lora_alpha)")
 
 
 def foreign_adapter_error(folder: Path, reason: Template | Text) -> ProblemError:
