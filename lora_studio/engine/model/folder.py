@@ -29,6 +29,7 @@ _READ_AS_A_WHOLE = (".json", ".jinja", ".txt", ".model", ".md")
 _VOCABULARIES = (
     "tokenizer.json",
     "tokenizer.model",
+    "tekken.json",
     "vocab.json",
     "merges.txt",
     weight_index.INDEX,
