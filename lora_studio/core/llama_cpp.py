@@ -15,7 +15,7 @@ from lora_studio.core.system.consent import ForeignCode
 CONVERTER = "convert_hf_to_gguf.py"
 LORA_CONVERTER = "convert_lora_to_gguf.py"
 
-#: The quantizer, and where builds and releases of llama.cpp have it.
+#: Its programs, and where builds and releases of llama.cpp have them.
 QUANTIZER = "llama-quantize"
 SERVER = "llama-server"
 QUANTIZER_FOLDERS = ("build/bin", "bin", "build/bin/Release", ".")

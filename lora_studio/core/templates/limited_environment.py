@@ -161,18 +161,6 @@ class _Counting(NodeTransformer):
         node.iter = _filter(node.iter, "_count_rounds")
         return node
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Macro:  # noqa: N802 - likewise
-        return self._collect(node)
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.CallBlock:  # noqa: N802 - likewise
-        return self._collect(node)
-
-    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.FilterBlock:  # noqa: N802
-        return self._collect(node)
-
-    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:  # noqa: N802
-        return self._collect(node)
-
     def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 - likewise
         if self._collectors:
             self.generic_visit(node)
@@ -221,6 +209,9 @@ class _Counting(NodeTransformer):
             return self._visit_children(node)
         finally:
             self._collectors -= 1
+
+    # Named as jinja calls them.
+    visit_Macro = visit_CallBlock = visit_FilterBlock = visit_AssignBlock = _collect  # noqa: N815
 
     def _visit_children(self, node: _NodeT) -> _NodeT:
         self.generic_visit(node)

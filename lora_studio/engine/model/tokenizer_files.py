@@ -129,7 +129,7 @@ def _describe(folder: Path, reason: Text | str, load: Callable[[Path], object]) 
     )
 
 
-def _try(check: Callable[[Path], object], file: Path) -> str | None:
+def _try(check: Callable[[Path], object], file: Path) -> Text | None:
     """Return why a file can't be opened; None if it can."""
     try:
         with translate_library_errors(
@@ -139,7 +139,7 @@ def _try(check: Callable[[Path], object], file: Path) -> str | None:
     except ImportError:
         return None
     except InvalidContentError as error:
-        return str(error.reason)
+        return error.reason
     return None
 
 

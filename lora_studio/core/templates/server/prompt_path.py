@@ -35,9 +35,6 @@ NATIVE_SINCE: Version = (0, 30)
 #: `_debug_render_only` answers with the prompt instead of generating.
 RENDERS_SINCE: Version = (0, 11, 5)
 
-#: `ollama create` refuses ADAPTER.
-NO_ADAPTER_SINCE: Version = (0, 34, 1)
-
 #: Renderers that `create` sets by architecture, and since when.
 FORCED_RENDERERS: dict[str, tuple[str, Version]] = {
     "gemma4": ("gemma4", (0, 21)),
