@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.problems import InvalidContentError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -45,3 +45,25 @@ def read(run: RunFolder) -> dict[str, Any]:
             file=file.name,
         ) from error
     return content
+
+
+def reduce_to_merged(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report without the results of GGUF files; raises KeyError or TypeError if malformed."""
+    stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
+    columns = ("prompt", "base + adapter", "merged")
+    answers = [{name: row[name] for name in columns if name in row} for row in report["answers"]]
+    passed = all(stage["passed"] for stage in stages)
+    return report | {"stages": stages, "answers": answers, "passed": passed}
+
+
+def forget_files(run: RunFolder) -> None:
+    """Remove the results of GGUF files, which are about to be replaced; raises OSError."""
+    try:
+        report = reduce_to_merged(read(run))
+    except (ProblemError, KeyError, TypeError):
+        report = {"stages": []}
+    if report["stages"]:
+        write(run, report)
+    else:
+        delete(run)
+

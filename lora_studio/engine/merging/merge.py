@@ -50,6 +50,9 @@ from lora_studio.engine.runtime.channel import JobContext
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
+#: Settings of how a merged model is stored, which the manifest records: they may change afterwards.
+STORAGE = ("dtype", "shard_size_gb")
+
 #: Increase this whenever the same merge would give different bytes: unfinished merges then start over.
 _VERSION = 1
 
@@ -101,6 +104,7 @@ def merge(run: RunFolder, job: JobContext) -> None:
     checksums.forget_checksums(run, run.merged)
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
     checksums.record_checksums(run, run.merged, on_block=job.check)
+    run.update_manifest(merged=project.merging.model_dump(include=set(STORAGE)))
 
 
 def merge_adapters(command: MergeAdapters, job: JobContext) -> None:

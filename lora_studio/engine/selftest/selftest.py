@@ -114,6 +114,7 @@ class _Test:
         self._results: list[events.SelfTested] = []
         self._answers: dict[str, list[str]] = {}
         self._reference: Reference | None = None
+        self._earlier: dict[str, Any] = {}
 
     def run(
         self, files: Mapping[str, Path], earlier: dict[str, Any] | None
@@ -121,7 +122,10 @@ class _Test:
         """Test all stages and save the report."""
         if earlier is not None:
             self._results.append(_emit_earlier(earlier, self._job))
-            self._answers["merged"] = [entry["merged"] for entry in earlier["answers"]]
+            self._earlier = earlier
+            texts = [entry["merged"] for entry in earlier["answers"] if "merged" in entry]
+            if texts:  # none if the merged model wasn't measured
+                self._answers["merged"] = texts
         elif self._folder.has_merged:
             comparison = self._comparer.compare_merged()
             self._test_stage("merged", comparison, partial(self._measure_merged, comparison))
@@ -234,22 +238,30 @@ class _Test:
             return result
 
     def _write_report(self) -> None:
-        reference, results = self._reference, self._results
+        results = self._results
         if not results:
             return
-        answers = {"base + adapter": reference.answers} if reference else {}
         report = {
             "conversations": len(self._cases),
-            "positions": len(reference.log_probabilities) if reference else 0,
-            "reference": f"base + adapter, computed in {reference.computed_in}"
-            if reference
-            else "",
+            **self._describe_reference(),
             "passed": all(result.passed for result in results),
             "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
-            "answers": _build_comparison(self._cases, answers | self._answers) if reference else [],
             "merged_from": _compute_fingerprint(self._folder),
         }
         selftest_report.write(self._folder, report)
+
+    def _describe_reference(self) -> dict[str, Any]:
+        """Return what the report says of base + adapter; the earlier report's if no stage read it."""
+        reference = self._reference
+        if reference is None:
+            empty: dict[str, Any] = {"positions": 0, "reference": "", "answers": []}
+            return {key: self._earlier.get(key, value) for key, value in empty.items()}
+        answers = {"base + adapter": reference.answers} | self._answers
+        return {
+            "positions": len(reference.log_probabilities),
+            "reference": f"base + adapter, computed in {reference.computed_in}",
+            "answers": _build_comparison(self._cases, answers),
+        }
 
 
 def _build_comparison(
@@ -282,18 +294,11 @@ def _compute_fingerprint(folder: RunFolder) -> str:
 def _read_earlier(folder: RunFolder) -> dict[str, Any] | None:
     """Return the saved result, reduced to the merged stage, if it is still valid."""
     try:
-        report = selftest_report.read(folder)
-        stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
-        answers = [
-            {key: entry[key] for key in ("prompt", "base + adapter", "merged")}
-            for entry in report["answers"]
-        ]
-        current = report["merged_from"] == _compute_fingerprint(folder)
+        report = selftest_report.reduce_to_merged(selftest_report.read(folder))
+        is_current = report["merged_from"] == _compute_fingerprint(folder)
     except (ProblemError, KeyError, TypeError):
         return None
-    if not (current and stages):
-        return None
-    return report | {"stages": stages, "answers": answers, "passed": stages[0]["passed"]}
+    return report if is_current and report["stages"] else None
 
 
 def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:

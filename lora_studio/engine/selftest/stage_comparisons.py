@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
+
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
@@ -36,8 +39,11 @@ class RunComparer:
         self._trust = project.model.trust_remote_code
         self._opened: dict[str, ExpectedModel] = {}
         checksums.require_intact(folder, folder.adapter)
-        record: dict[str, Any] = folder.read_manifest().get("gguf") or {}
-        self._record = record if isinstance(record, dict) else {}
+        manifest = folder.read_manifest()
+        self._record, self._merged_record = (
+            entry if isinstance(entry, dict) else {}
+            for entry in (manifest.get("gguf"), manifest.get("merged"))
+        )
 
     def compare_merged(self) -> StageComparison:
         """Return how the merged model differs."""
@@ -108,6 +114,15 @@ class RunComparer:
         """Return what an unrecorded file was probably made from."""
         return MERGED_SOURCE if self._folder.has_merged else DIRECT_SOURCE
 
+    def _get_merged_settings(self) -> MergingSpec:
+        """Return the settings with the storage that the merged model was written with."""
+        settings = self._project.merging
+        recorded = {k: v for k, v in self._merged_record.items() if k in merging.STORAGE}
+        try:
+            return MergingSpec.model_validate(settings.model_dump() | recorded)
+        except ValidationError:  # the manifest is damaged
+            return settings
+
     def _open(self, source: str) -> ExpectedModel:
         """Return the expected model of a merge or of a direct export; raises ProblemError."""
         if source not in self._opened:
@@ -118,7 +133,7 @@ class RunComparer:
                         project.model, project.merging, self._job, self._folder
                     ),
                     adapters=tuple(merging.get_chosen_adapters(self._folder, project.merging)),
-                    merging=project.merging,
+                    merging=self._get_merged_settings(),
                 )
             else:
                 merge = direct_gguf.plan_direct_merge(self._folder, project, self._job)

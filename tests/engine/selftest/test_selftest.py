@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -395,6 +395,57 @@ def test_unchanged_merged_model_is_tested_only_once(
     untied_head(run.merged)
     changed, _ = check(run)
     assert changed["merged"].verdict == "failed"
+
+
+@pytest.mark.slow
+def test_report_is_complete_after_a_faulty_and_a_repaired_export(run: RunFolder) -> None:
+    check(run)
+    file = converted_wrongly(run, lambda _: None)
+    content = file.read_bytes()
+    file.write_bytes(content[:-1000])
+    results, _ = check(run, {"F16": file})
+    assert not results["F16"].passed
+    report = json.loads(run.selftest_file.read_text("utf-8"))
+    assert report["positions"] == results["merged"].positions
+    assert report["answers"][0].keys() == {"prompt", "base + adapter", "merged"}
+    file.write_bytes(content)
+    results, _ = check(run, {"F16": file})
+    assert results["F16"].passed
+    report = json.loads(run.selftest_file.read_text("utf-8"))
+    assert report["answers"][0].keys() == {"prompt", "base + adapter", "merged", "F16"}
+
+
+@pytest.mark.slow
+def test_file_is_tested_next_to_a_merged_model_that_failed(run: RunFolder) -> None:
+    (run.merged / "added_tokens.json").write_text("{}", "utf-8")
+    results, _ = check(run)
+    assert not results["merged"].passed
+    file = converted_wrongly(run, lambda _: None)
+    results, _ = check(run, {"F16": file})
+    assert not results["merged"].passed
+    assert results["F16"].passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("merged", "chosen"),
+    [
+        pytest.param({"dtype": "fp16"}, {"dtype": "auto"}, id="float16, then the base's"),
+        pytest.param({"dtype": "fp32"}, {"dtype": "fp16"}, id="float32, then float16"),
+        pytest.param({}, {"dtype": "fp32", "shard_size_gb": 1e-4}, id="the base's, then float32"),
+    ],
+)
+def test_merged_model_passes_after_storage_settings_change(
+    merged: dict[str, Any], chosen: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tiny_run("llama3", tmp_path)
+    project = run.load_project()
+    run.write_project(project.model_copy(update={"merging": MergingSpec(**merged)}))
+    merge.merge(run, recorded_job()[0])
+    run.write_project(project.model_copy(update={"merging": MergingSpec(**chosen)}))
+    results, _ = check(run)
+    assert results["merged"].passed
+    assert results["merged"].faults == ()
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import checksums
+from lora_studio.core.runs import checksums, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
@@ -107,6 +107,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         file=lambda quantization: run.get_gguf_file(project.name, quantization),
         conversations=lambda: calibration.read_run_conversations(run, project, job),
     )
+    selftest_report.forget_files(run)
     checksums.forget_checksums(run, run.gguf, [plan.file(q).name for q in plan.spec.quantizations])
     with convert_plan(plan, job) as converted:
         written = [file.name for file in converted.files.values()]

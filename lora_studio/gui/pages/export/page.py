@@ -149,6 +149,10 @@ class ExportPage(StepPage):
         self.queries.on_event(event)
         self.hub.on_event(event)
         mine = any(job.apply(event) for job in self._jobs)
+        if mine and isinstance(event, events.Ending):  # less disk space is free now
+            self.queries.sizes.forget()
+            if self.isVisible():
+                self.queries.sizes.schedule()
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
             self.template_card.show()

@@ -87,6 +87,21 @@ def test_checked_files_show_disk_space_and_llama_cpp(
     assert page.disk_space.text() == "Disk space: 6.4 GB. 10 GB is available."
 
 
+def test_sizes_and_free_space_are_asked_again_after_an_export(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    state.set_answer(model_facts.model())
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    page.queries.sizes.ask_now()
+    earlier = page.queries.sizes.asked
+    assert earlier is not None
+    with qtbot.waitSignal(page.queries.sizes.ask) as signal:
+        play_events(page, export_events(run))
+    assert signal.args[0].id != earlier.id
+
+
 def test_export_needs_an_adapter_and_shows_every_result(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
