@@ -6,7 +6,7 @@ tensors are compared one at a time while the converter computes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,8 +36,13 @@ from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expec
 from lora_studio.engine.selftest.tensor_faults import TensorFault
 
 #: Quantized with an importance matrix or by another version, a tensor may be this much farther from
-#: its source than a fresh quantization. It must also be nearer to it than to the base's tensor.
+#: its source than a fresh quantization.
 _FARTHER = 2.0
+
+#: Such a tensor is the base's if its distance to that is less than this share of its distance to the
+#: trained tensor. Updates far smaller than the quantization error can't be detected: with them,
+#: correct tensors reach 0.994.
+_NEARER_TO_BASE = 0.98
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,13 @@ class GgufComparer:
             result = self._run(ComparisonRequest(files=paths, result=self._result))
             outline = gguf_layout.read(self._outline)
             planned = self._plan_types(files)
+            others = {stage: paths[stage] for stage in layouts if not files[stage].is_repeatable}
+            request = ComparisonRequest(files=others, result=self._result)
+            base = self._run_on_base(request) if others else None
             faults = {
                 stage: [
-                    *self._find_faults(stage, files[stage], layout, outline, result),
+                    *gguf_values.find_tensor_list_faults(layout, outline),
+                    *_find_faults(stage, files[stage], result, base),
                     *gguf_values.find_type_faults(layout, outline, planned.get(stage)),
                 ]
                 for stage, layout in layouts.items()
@@ -124,25 +133,11 @@ class GgufComparer:
 
     def _convert(self, requested: Path, recipe: Path | None) -> None:
         folder = self._expected.folder
+        outline = self._outline if recipe is None else self._outline.with_name("base.gguf")
         convert(
-            folder, self._outline, choose_model_name(self._name, folder), self._llama_cpp, self._job,
+            folder, outline, choose_model_name(self._name, folder), self._llama_cpp, self._job,
             kind=self._kind, compare=requested, recipe=recipe or self._expected.recipe,
         )  # fmt: skip
-
-    def _find_faults(
-        self,
-        stage: str,
-        converted: ConvertedFile,
-        layout: GgufLayout,
-        outline: GgufLayout,
-        result: TensorDifferences,
-    ) -> list[TensorFault]:
-        """Return the faults of a file's tensors, not yet identified."""
-        faults = gguf_values.find_tensor_list_faults(layout, outline)
-        for name, difference in result.differences.get(stage, {}).items():
-            if converted.is_repeatable or not _is_near(difference):
-                faults.append(_classify(name, difference))
-        return faults
 
     def _plan_types(self, files: Mapping[str, ConvertedFile]) -> dict[str, dict[str, str]]:
         """Return the quantizer's types by stage and tensor, of files that it wrote repeatably."""
@@ -173,7 +168,8 @@ class GgufComparer:
             result=self._result,
             suspects=suspects,
         )
-        base = self._find_equal_in_base(request)
+        base_result = self._run_on_base(request)
+        base = base_result.equal_to if base_result is not None else {}
         others = self._run(request).equal_to
         return {
             stage: [
@@ -182,18 +178,18 @@ class GgufComparer:
             for stage, found in faults.items()
         }
 
-    def _find_equal_in_base(self, request: ComparisonRequest) -> dict[str, dict[str, str]]:
-        """Return for each suspect the tensor of the base model that it equals."""
+    def _run_on_base(self, request: ComparisonRequest) -> TensorDifferences | None:
+        """Return what the request gives for the base model; None if it can't be converted."""
         recipe = self._expected.recipe
         if recipe is None:
-            return {}
+            return None
         without = self._expected.merge.model_copy(update={"adapters": ()})
         base_recipe = recipe.with_name("base.json")
         base_recipe.write_text(without.model_dump_json(), "utf-8")
         try:
-            return self._run(request, base_recipe).equal_to
+            return self._run(request, base_recipe)
         except ProblemError:
-            return {}  # the adapter enlarges the vocabulary or unties the head
+            return None  # the adapter enlarges the vocabulary or unties the head
 
     def _summarize(
         self,
@@ -238,13 +234,35 @@ def _find_damage(file: Path, layouts: dict[str, GgufLayout], stage: str) -> Text
     return None
 
 
+def _find_faults(
+    stage: str, converted: ConvertedFile, result: TensorDifferences, base: TensorDifferences | None
+) -> Iterator[TensorFault]:
+    """Yield the wrong tensors of a file, not yet identified; `base`: how it differs from the base."""
+    from_base = base.differences.get(stage, {}) if base is not None else {}
+    can_be_base = base is not None and not converted.is_repeatable
+    for name, difference in result.differences.get(stage, {}).items():
+        if can_be_base and _is_of_base(from_base.get(name), difference):
+            yield TensorFault(name, "base")
+        elif converted.is_repeatable or not _is_near(difference):
+            yield _classify(name, difference)
+
+
 def _is_near(difference: TensorDifference) -> bool:
     """Return whether another quantizer or an importance matrix explains a difference."""
-    if difference.zeros or difference.permuted or difference.infinite:
+    if difference.error is None or difference.zeros or difference.permuted:
         return False
-    if difference.error is None or difference.healthy is None:
-        return not difference.infinite  # needs an importance matrix: only statistics can tell
+    if difference.healthy is None:
+        return True  # needs an importance matrix: only statistics can tell
     return difference.error <= _FARTHER * difference.healthy
+
+
+def _is_of_base(from_base: TensorDifference | None, difference: TensorDifference) -> bool:
+    """Return whether a tensor is a quantization of the base's; None where it equals a fresh one."""
+    if from_base is None:
+        return True
+    if from_base.error is None or difference.error is None:
+        return False
+    return _is_near(from_base) and from_base.error < _NEARER_TO_BASE * difference.error
 
 
 def _classify(name: str, difference: TensorDifference) -> TensorFault:

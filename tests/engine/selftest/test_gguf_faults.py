@@ -12,9 +12,10 @@ import gguf
 import numpy as np
 import pytest
 
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.export.gguf import conversion, imatrix, quantizer
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model.safetensors_files import SINGLE
@@ -175,6 +176,35 @@ def write_files(run: RunFolder, folder: Path) -> dict[str, Path]:
     return copies
 
 
+def quantize_with_imatrix(source: Path, target: Path) -> Path:
+    """Write a Q4_K_M file whose quantizer had an importance matrix."""
+    generator = np.random.default_rng(0)
+    sums = {
+        tensor.name: imatrix.ActivationSums(
+            np.exp(generator.normal(0, 1.5, (1, int(tensor.shape[0])))), np.array([1])
+        )
+        for tensor in gguf.GGUFReader(source).tensors
+        if tensor.name.startswith("blk.") and len(tensor.shape) == 2
+    }
+    matrix = target.with_suffix(".imatrix")
+    imatrix.write(sums, matrix, "rows.jsonl")
+    quantizer.quantize(source, target, "Q4_K_M", "", recorded_job()[0], imatrix=matrix)
+    return target
+
+
+def plant_with_imatrix(files: dict[str, Path], folder: Path) -> dict[str, ConvertedFile]:
+    """Return a correct file, and one with a tensor of the base model, both with a matrix."""
+    correct, base = (
+        quantize_with_imatrix(files[name], folder / f"matrix-{name}.gguf")
+        for name in ("F16", "base-F16")
+    )
+    planted = edit(correct, folder / "matrix-planted.gguf", tensors={UP: read_tensor(base, UP)})
+    return {
+        "correct": ConvertedFile(correct, "Q4_K_M", is_repeatable=False),
+        "base tensor": ConvertedFile(planted, "Q4_K_M", is_repeatable=False),
+    }
+
+
 def compare_all(
     run: RunFolder, planted: dict[str, ConvertedFile], scratch: Path
 ) -> dict[str, StageComparison]:
@@ -212,6 +242,19 @@ def comparisons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageComp
     return compare_all(run, planted, folder)
 
 
+@pytest.fixture(scope="module", params=[1.0, 0.05], ids=["large updates", "small updates"])
+def with_imatrix(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, StageComparison]:
+    """A correct and a faulty file whose quantizer had an importance matrix."""
+    folder = tmp_path_factory.mktemp("imatrix")
+    run = tiny_run("llama3", folder / "run", quantizations=("F16",))
+    weighted = {"merging": MergingSpec(weight=request.param)}
+    run.write_project(run.load_project().model_copy(update=weighted))
+    merge.merge(run, recorded_job()[0])
+    return compare_all(run, plant_with_imatrix(write_files(run, folder), folder), folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "named"), [pytest.param(f[0], f[3], id=f[0]) for f in FAULTS])
 def test_planted_fault_in_gguf_file_is_named(
@@ -227,6 +270,18 @@ def test_correct_file_has_no_fault(kind: str, comparisons: dict[str, StageCompar
     assert comparisons[kind].faults == ()
     assert comparisons[kind].is_exact
     assert "tensors and" in str(comparisons[kind].compared)
+
+
+@pytest.mark.slow
+def test_correct_file_with_imatrix_has_no_fault(with_imatrix: dict[str, StageComparison]) -> None:
+    assert with_imatrix["correct"].faults == ()
+    assert not with_imatrix["correct"].is_exact
+
+
+@pytest.mark.slow
+def test_base_tensor_with_imatrix_is_named(with_imatrix: dict[str, StageComparison]) -> None:
+    faults = [str(fault) for fault in with_imatrix["base tensor"].faults]
+    assert faults == [f"{UP} is the base model's, without the adapter"]
 
 
 @pytest.mark.slow

@@ -57,11 +57,10 @@ class TensorDifference(BaseModel):
 
 
 class TensorDifferences(BaseModel):
-    """What differs, by stage and tensor; for suspects: the equal tensors, and the error of each."""
+    """What differs, by stage and tensor; for suspects: the equal tensors."""
 
     differences: dict[str, dict[str, TensorDifference]] = {}
     equal_to: dict[str, dict[str, str]] = {}
-    errors: dict[str, dict[str, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class _Comparer:
                 differences[stored.name] = self._describe(reference, stored, raw, rows)
 
     def identify(self, reference: ReferenceTensor) -> None:
-        """Note the suspects that equal this tensor, and the distance of those of its name."""
+        """Note the suspects that equal this tensor."""
         for stage, names in self.request.suspects.items():
             layout = self.layouts[stage]
             for name in names:
@@ -108,9 +107,6 @@ class _Comparer:
                     rows.any() for rows in self._find_unequal_rows(reference, stored, raw)
                 ):
                     self.result.equal_to.setdefault(stage, {}).setdefault(name, reference.name)
-                if name == reference.name:
-                    error, _ = self._measure_errors(reference, stored, raw)
-                    self.result.errors.setdefault(stage, {})[name] = error
 
     def _find_unequal_rows(
         self, reference: ReferenceTensor, stored: GgufTensor, raw: np.ndarray
