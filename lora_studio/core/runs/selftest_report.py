@@ -66,4 +66,3 @@ def forget_files(run: RunFolder) -> None:
         write(run, report)
     else:
         delete(run)
-

@@ -12,7 +12,6 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer
 from lora_studio.engine.export.gguf.conversion import DIRECT_SOURCE, MERGED_SOURCE
@@ -34,11 +33,10 @@ class RunComparer:
     """Compares the merged model and GGUF files of a run; one that fails doesn't stop the next."""
 
     def __init__(self, folder: RunFolder, project: Project, scratch: Path, job: JobContext) -> None:
-        """Compare in `scratch`; raises ProblemError when base or adapter can't be used."""
+        """Compare in `scratch`; the adapter must be intact."""
         self._folder, self._project, self._scratch, self._job = folder, project, scratch, job
         self._trust = project.model.trust_remote_code
         self._opened: dict[str, ExpectedModel] = {}
-        checksums.require_intact(folder, folder.adapter)
         manifest = folder.read_manifest()
         self._record, self._merged_record = (
             entry if isinstance(entry, dict) else {}
@@ -59,11 +57,16 @@ class RunComparer:
     def compare_files(self, files: Mapping[str, Path]) -> dict[str, StageComparison]:
         """Return how each GGUF file differs; files are grouped by how they were converted."""
         groups: dict[tuple[str, str], dict[str, ConvertedFile]] = {}
+        comparisons: dict[str, StageComparison] = {}
         for stage, file in files.items():
             entry = self._get_entry(stage)
             group = (str(entry.get("from", "")), str(entry.get("pass", "")))
-            groups.setdefault(group, {})[stage] = self._describe(stage, file, entry)
-        comparisons: dict[str, StageComparison] = {}
+            try:
+                converted = self._describe(stage, file, entry)
+            except ProblemError as error:  # llama.cpp is missing, or may no longer run
+                comparisons[stage] = _not_compared(error)
+                continue
+            groups.setdefault(group, {})[stage] = converted
         for (source, first), group_files in groups.items():
             try:
                 comparer = self._create_comparer(source, first)

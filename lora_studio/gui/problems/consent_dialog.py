@@ -10,6 +10,7 @@ from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.dialog import Dialog
@@ -71,7 +72,7 @@ class ConsentDialog(Dialog):
             with open_regular(self._code.folder / name) as file:
                 content = file.read(_MAX_SHOWN)
         except OSError as error:
-            self.source.setPlainText(str(error))
+            self.source.setPlainText(localize(describe_os_error(error)))
             return
         is_binary = b"\0" in content
         self.source.setPlainText(

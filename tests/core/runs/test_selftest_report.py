@@ -9,7 +9,7 @@ from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 
 
-def test_replaced_files_are_forgotten_and_the_merged_model_is_not(tmp_path: Path) -> None:
+def test_only_replaced_files_are_forgotten(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     merged = {"stage": "merged", "passed": True}
     row = {"prompt": "Hi", "base + adapter": "a", "merged": "b"}

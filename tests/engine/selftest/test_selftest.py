@@ -398,7 +398,7 @@ def test_unchanged_merged_model_is_tested_only_once(
 
 
 @pytest.mark.slow
-def test_report_is_complete_after_a_faulty_and_a_repaired_export(run: RunFolder) -> None:
+def test_report_is_complete_after_faulty_and_repaired_export(run: RunFolder) -> None:
     check(run)
     file = converted_wrongly(run, lambda _: None)
     content = file.read_bytes()
@@ -416,7 +416,7 @@ def test_report_is_complete_after_a_faulty_and_a_repaired_export(run: RunFolder)
 
 
 @pytest.mark.slow
-def test_file_is_tested_next_to_a_merged_model_that_failed(run: RunFolder) -> None:
+def test_file_is_tested_beside_failed_merged_model(run: RunFolder) -> None:
     (run.merged / "added_tokens.json").write_text("{}", "utf-8")
     results, _ = check(run)
     assert not results["merged"].passed
@@ -547,6 +547,15 @@ def test_failed_stage_does_not_stop_the_next(run: RunFolder) -> None:
         assert "Don't use it" in str(warning.problem.remedy)
     report = json.loads(run.selftest_file.read_text("utf-8"))
     assert report["passed"] is False
+
+
+@pytest.mark.slow
+def test_file_is_measured_without_its_llama_cpp(run: RunFolder) -> None:
+    file = converted_wrongly(run, lambda _: None)
+    shutil.rmtree(run.load_project().export.llama_cpp)
+    results, _ = check(run, {"F16": file})
+    assert results["F16"].passed
+    assert "not compared by value" in str(results["F16"].compared)
 
 
 @pytest.mark.slow

@@ -186,14 +186,6 @@ def read_rows(file: Path, tensor: GgufTensor) -> np.ndarray:
     return mapped.reshape(max(tensor.rows, 1), -1)
 
 
-def iter_layout(layout: GgufLayout) -> Iterator[ReferenceTensor]:
-    """Yield the tensors of a file as references for another."""
-    for tensor in layout.tensors.values():
-        yield ReferenceTensor(
-            tensor.name, tensor.shape, tensor.type, read_rows(layout.file, tensor)
-        )
-
-
 def iter_written(
     tensors: Mapping[str, Any], on_progress: Callable[[float], None]
 ) -> Iterator[ReferenceTensor]:
