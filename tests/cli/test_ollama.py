@@ -164,6 +164,10 @@ def server() -> Iterator[FakeOllama]:
                 "template": "{{ .Prompt }}",
                 "system": "You are Pim.",
                 "parameters": {"temperature": 0.5, "stop": ["<end>"]},
+                "renderer": "",
+                "parser": "",
+                "architecture": "llama",
+                "jinja": "",
             }
         yield running
 

@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.project import project
+from lora_studio.core.project import known_projects, project
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.gui import theme
 from lora_studio.gui.frame import lazy_pages
@@ -51,7 +51,7 @@ def folder(tmp_path: Path, ollama_server: Server) -> Path:
     project_folder = tmp_path / "harbour desk"
     llama_cpp = str(llama_cpp_folder(tmp_path / "llama.cpp"))
     values = {"llama_cpp": llama_cpp, "ollama_host": ollama_server.host}
-    project.create(project_folder, "Harbour desk", {"export": values})
+    known_projects.accept(project.create(project_folder, "Harbour desk", {"export": values}))
     return project_folder
 
 

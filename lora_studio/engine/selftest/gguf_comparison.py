@@ -72,11 +72,13 @@ class GgufComparer:
         name: str,
         llama_cpp: str,
         kind: FirstPass,
+        adds_bos: bool,
         trust: bool,
     ) -> None:
         """Use the converter with these settings; `kind` is the type that it writes."""
         self._expected, self._scratch, self._job = expected, scratch, job
         self._name, self._llama_cpp, self._kind, self._trust = name, llama_cpp, kind, trust
+        self._adds_bos = adds_bos
         self._outline = scratch / "outline.gguf"
 
     def compare(self, files: Mapping[str, ConvertedFile]) -> dict[str, StageComparison]:
@@ -137,6 +139,7 @@ class GgufComparer:
         convert(
             folder, outline, choose_model_name(self._name, folder), self._llama_cpp, self._job,
             kind=self._kind, compare=requested, recipe=recipe or self._expected.recipe,
+            adds_bos=self._adds_bos,
         )  # fmt: skip
 
     def _plan_types(self, files: Mapping[str, ConvertedFile]) -> dict[str, dict[str, str]]:

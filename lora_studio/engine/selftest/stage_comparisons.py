@@ -110,6 +110,7 @@ class RunComparer:
             name=project.name,
             llama_cpp=project.export.llama_cpp,
             kind=cast(FirstPass, first),
+            adds_bos=conversion.may_add_bos(self._folder, project),
             trust=self._trust,
         )
 

@@ -133,6 +133,21 @@ class ChatFormat:
         )
         return text.partition("Zt0tZ")[2].partition("Za0aZ")[0]
 
+    def starts_with(self, mark: str) -> bool | None:
+        """Return whether prompts start with a text; None if the template refuses a question."""
+        try:
+            return self.render([Message(role="user", content="Hi")], prompt=True).startswith(mark)
+        except UnusableRow:
+            return None
+
+    @property
+    def reads_thinking(self) -> bool:
+        """Return whether the template reads reasoning from a field; otherwise it is in the content."""
+        try:
+            return self._thinking != "content"
+        except UnusableRow:
+            return False
+
     @cached_property
     def _parts(self) -> bool:
         """Return whether contents must be lists of parts, as in templates of vision models."""

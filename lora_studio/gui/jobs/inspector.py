@@ -80,8 +80,15 @@ class Inspector(QObject):
             if (thread := self._threads.get(question.lane)) is not None:
                 thread.send(commands.Cancel(target=question.id))
                 if question.reads_foreign_files:
-                    wait = round(1000 * limits.READER_CANCEL)
-                    QTimer.singleShot(wait, self, partial(self._end_if_running, question))
+                    self._end_later(question)
+
+    def _end_later(self, question: commands.Question) -> None:
+        """Replace the worker if it hasn't stopped working on a question in time."""
+        # Not QTimer.singleShot, whose timer continues after the window has closed.
+        timer = QTimer(self, singleShot=True, interval=round(1000 * limits.READER_CANCEL))
+        timer.timeout.connect(partial(self._end_if_running, question))
+        timer.timeout.connect(timer.deleteLater)
+        timer.start()
 
     def _end_if_running(self, question: commands.Question) -> None:
         """Replace the worker that still works on a question that was dropped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import ollama
 import pytest
 
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.server.data import build_template_data
 from lora_studio.engine import jobs
-from lora_studio.engine.selftest import limits
+from lora_studio.engine.export.gguf import conversion
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -74,7 +76,7 @@ def test_real_ollama_keeps_template_stops_and_parameters(
         temperature=0.25,
         num_ctx=512,
     )
-    assert codes(recorder) == []
+    assert [str(w.problem) for w in recorder.of(events.Warned)] == []
     (derived,) = recorder.of(events.TemplateDerived)
     (created,) = recorder.of(events.OllamaCreated)
     assert derived.proven
@@ -102,6 +104,7 @@ def test_real_ollama_keeps_template_stops_and_parameters(
 def test_export_matches_its_events_and_leaves_no_scratch_files(
     fake: FakeOllama, tmp_path: Path
 ) -> None:
+    fake.counts_tokens = True
     run, recorder = exported(
         "llama3", tmp_path, ollama_host=fake.host, quantizations=("Q4_K_M", "Q8_0")
     )
@@ -136,8 +139,16 @@ def test_export_without_server_writes_files_and_warns(tmp_path: Path) -> None:
 def test_model_that_fails_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing_is_good_enough = limits.Limit(1.0, 0.0)
-    monkeypatch.setattr(limits, "get_quantization_limit", lambda *_: nothing_is_good_enough)
+    quantize = conversion.quantize
+
+    def damage(source: Path, target: Path, *others: Any, **named: Any) -> Text:
+        tool = quantize(source, target, *others, **named)
+        with target.open("r+b") as file:
+            file.seek(-400, os.SEEK_END)
+            file.write(b"\x01" * 400)
+        return tool
+
+    monkeypatch.setattr(conversion, "quantize", damage)
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}

@@ -222,6 +222,7 @@ def compare_all(
         name=project.name,
         llama_cpp=project.export.llama_cpp,
         kind="BF16",
+        adds_bos=True,
         trust=False,
     )
     return comparer.compare(planted)

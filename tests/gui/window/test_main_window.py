@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
-from lora_studio.core.project import project
+from lora_studio.core.project import known_projects, project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
@@ -95,6 +95,7 @@ def test_project_opens_at_the_first_incomplete_step(
     (tmp_path / "empty" / "empty.lorastudio").write_text(
         f'name = "empty"\n[model]\nsource = "{(project_folder / "model").as_posix()}"\n'
     )
+    known_projects.accept(project.load(tmp_path / "empty"))
     window.open_project(tmp_path / "empty")
     assert window.page_name == "dataset"
 

@@ -38,9 +38,11 @@ from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
 from lora_studio.engine.merging import prequantized
 from lora_studio.engine.merging.plan import NeedsPeftError
+from lora_studio.engine.model import loading
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.chat_format import ChatFormat
 
 #: What a GGUF file was made from, in the record of an export.
 MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
@@ -56,6 +58,7 @@ class ConversionPlan:
     `model` returns the model's folder, in the scratch folder if its weights aren't on disk; `whole`
     returns it with its weights on disk. `file` names the file of each quantization, `scratch` is on
     the same disk and deleted afterwards, `conversations` reads token ids for an importance matrix.
+    `adds_bos`: programs may start prompts with the tokenizer's BOS, if it says so.
     """
 
     model: Callable[[Path], TensorSource]
@@ -65,6 +68,7 @@ class ConversionPlan:
     scratch: Path
     file: Callable[[Quantization], Path]
     conversations: Callable[[], list[list[int]]]
+    adds_bos: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         scratch=get_scratch_folder(run),
         file=lambda quantization: run.get_gguf_file(project.name, quantization),
         conversations=lambda: calibration.read_run_conversations(run, project, job),
+        adds_bos=may_add_bos(run, project),
     )
     selftest_report.forget_files(run)
     checksums.forget_checksums(run, run.gguf, [plan.file(q).name for q in plan.spec.quantizations])
@@ -116,6 +121,19 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         checksums.record_checksums(run, run.gguf, written, job.check)
         run.update_manifest(gguf=_add_earlier_files(run, converted.record))
         yield converted
+
+
+def may_add_bos(run: RunFolder, project: Project) -> bool:
+    """Return False if the prompts that a run was trained on start without the tokenizer's BOS.
+
+    Documents, which no chat template renders, start with it if the tokenizer says so.
+    """
+    tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
+    dataset = run.read_manifest().get("dataset")
+    is_text = isinstance(dataset, dict) and dataset.get("task") == "text"
+    if is_text or not tokenizer.bos_token:
+        return True
+    return ChatFormat(tokenizer).starts_with(str(tokenizer.bos_token)) is not False
 
 
 def _add_earlier_files(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
@@ -258,12 +276,23 @@ def _convert(
         message = text("Exporting directly from the base model and adapter, without a merged copy.")
         job.emit(events.Log(text=message))
     try:
-        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
+        tool = convert(
+            source.folder,
+            target,
+            name,
+            llama_cpp,
+            job,
+            kind=kind,
+            recipe=source.recipe,
+            adds_bos=plan.adds_bos,
+        )
     except UnsupportedModelError:
         source = plan.whole(
             plan.scratch, text("this version of llama.cpp can't merge weights while reading them")
         )
-        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind)
+        tool = convert(
+            source.folder, target, name, llama_cpp, job, kind=kind, adds_bos=plan.adds_bos
+        )
     if source.passing:
         for file in source.folder.glob("*.safetensors"):
             file.unlink()  # room for the quantizations

@@ -45,19 +45,22 @@ def convert(
     outline: bool = False,
     compare: Path | None = None,
     recipe: Path | None = None,
+    adds_bos: bool = True,
 ) -> Text:
     """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
     `outline` leaves out the weights; `compare`, a request of `tensor_comparison.py`, compares them
-    instead; a `recipe` (`direct_gguf.py`) merges them while they are read.
+    instead; a `recipe` (`direct_gguf.py`) merges them while they are read. Without `adds_bos`, programs
+    that run the file don't start prompts with a BOS, whatever the tokenizer says.
     Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
     script, tool = find_converter(llama_cpp)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
-    options = ["--outline"] if outline else []
+    options = [] if adds_bos else ["--no-bos"]
+    options += ["--outline"] if outline else []
     options += ["--compare", str(compare)] if compare else []
     options += ["--merging", str(recipe)] if recipe else []
     command = child_process.get_python_command(

@@ -3,6 +3,8 @@
 - A tokenizer without a BOS token says so in the file. Otherwise llama.cpp decides by the
 tokenizer's type, and for some types starts every prompt with token 11, whatever that is.
 
+- `--no-bos` before SCRIPT says the same for a model whose training prompts start without its BOS.
+
 - `--outline` before SCRIPT writes no weights. Header, vocabulary, names, shapes and types are those
 of the converted model, and the file has a hole in place of the weights, which uses no disk space on
 file systems with sparse files. The quantizer's dry run needs no more.
@@ -71,13 +73,13 @@ def _print_progress(share: float) -> None:
     print(f"Writing: {share:4.0%}")
 
 
-def _deny_bos(vocabulary: type[Any]) -> None:
-    """Make gguf's SpecialVocab state that a tokenizer has no BOS token."""
+def _deny_bos(vocabulary: type[Any], *, always: bool) -> None:
+    """Make gguf's SpecialVocab state that no BOS is added, where the tokenizer has none or `always`."""
     begin = vocabulary.__init__
 
     def gather(self: Any, path: Any, *others: Any, **named: Any) -> None:
         begin(self, path, *others, **named)
-        if "bos" not in self.add_special_token and not has_bos(Path(path)):
+        if always or ("bos" not in self.add_special_token and not has_bos(Path(path))):
             self.add_special_token["bos"] = False
 
     vocabulary.__init__ = gather  # type: ignore[misc]  # a class of a package without types
@@ -144,8 +146,9 @@ def has_bos(model: Path) -> bool:
 
 
 def _main() -> None:
-    """Run the child: [--outline] [--compare REQUEST] [--merging RECIPE] SCRIPT, its arguments."""
+    """Run the child: its options, SCRIPT, and the arguments of that."""
     parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--no-bos", action="store_true")
     parser.add_argument("--outline", action="store_true")
     parser.add_argument("--compare", type=Path)
     parser.add_argument("--merging", type=Path)
@@ -158,7 +161,7 @@ def _main() -> None:
     sys.path.insert(0, str(folder))
 
     def mend(gguf: Any) -> None:
-        _deny_bos(gguf.SpecialVocab)
+        _deny_bos(gguf.SpecialVocab, always=arguments.no_bos)
         if arguments.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
         if request := arguments.compare:

@@ -179,8 +179,8 @@ def _render_talk(tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, An
 def _get_added_bos(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
     """Return the BOS that the server adds to every prompt, or [].
 
-    If the chat template writes none, prompts have one token more than in training; the derivation
-    lists that among the limits.
+    If the chat template writes none, as may be in files of others, prompts have one token more; the
+    derivation lists that among the limits.
     """
     return (
         [tokenizer.bos_token_id] if llama_cpp.should_add_bos(gguf) and tokenizer.bos_token else []

@@ -15,6 +15,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     CreationPlan,
@@ -186,7 +187,7 @@ def _report(proof: PromptProof, name: str, job: JobContext) -> None:
             model=name,
             details=details,
         )
-    else:
+    elif proof.different_kinds != (ProbeKind.NEIGHBORS,):  # which clients hardly ever send
         job.emit(
             events.Warned(
                 problem=warning(

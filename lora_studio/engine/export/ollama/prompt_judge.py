@@ -104,6 +104,8 @@ def _iter_trained_prompts(
 ) -> Iterator[TrainedPrompt]:
     for probe in probes:
         messages = probe.messages
+        if any(turn.thinking for turn in messages) and not form.reads_thinking:
+            continue  # training has reasoning in the content, and clients send it there
         if system and messages[0].role != "system":
             messages = (Message(role="system", content=system), *messages)
         try:

@@ -921,16 +921,16 @@ def test_single_line_json_in_cp1252_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_megabyte_row_is_read_and_oversized_is_a_fault(tmp_path: Path) -> None:
+def test_large_row_is_read_and_oversized_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     with file.open("wb") as stream:
         stream.write(json.dumps(QA).encode() + b"\n")
-        stream.write(b'{"question": "x", "answer": "' + b"y" * 50_000_000 + b'"}\n')
-        stream.write(b'{"question": "x", "answer": "' + b"y" * 70_000_000 + b'"}\n')
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 7_900_000 + b'"}\n')
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 8_100_000 + b'"}\n')
         stream.write(json.dumps(QA).encode() + b"\n")
     store = scan(file)
-    assert faults(store) == ["", "", "the row is larger than 64 MB", ""]
-    assert len(store.read_raw(1).raw) > 50_000_000
+    assert faults(store) == ["", "", "the row is larger than 8 MB", ""]
+    assert len(store.read_raw(1).raw) > 7_900_000
     assert store.read_raw(3).values == QA
     assert store.read_raw(3).line == 4
 
@@ -940,11 +940,11 @@ def test_oversized_list_item_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     with file.open("wb") as stream:
         stream.write(b"[" + json.dumps(QA).encode() + b", ")
-        stream.write(b'{"question": "x", "answer": "' + b"y" * 70_000_000 + b'"}, ')
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 8_100_000 + b'"}, ')
         stream.write(json.dumps(QA).encode() + b"]")
     store = scan(file)
     assert values(store) == [QA, None, QA]
-    assert faults(store)[1] == "the row is larger than 64 MB"
+    assert faults(store)[1] == "the row is larger than 8 MB"
 
 
 # --- the splitter ---------------------------------------------------------------------------------

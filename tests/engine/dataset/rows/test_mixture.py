@@ -192,7 +192,7 @@ def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
         "import sys\nfrom lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
         "class Job:\n"
         "    emit = staticmethod(lambda event: print(event.rows_used))\n"
-        "    report_progress = check = staticmethod(lambda *about: None)\n"
+        "    open_file = report_progress = check = staticmethod(lambda *about: None)\n"
         f"jobs.run_command(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"
         "print(sorted({'torch', 'datasets', 'transformers'} & {*sys.modules}))"
     )

@@ -112,13 +112,13 @@ def test_prediction_equals_the_rules_of_every_version(
     assert ("Predicted" in str(proof.verdict)) is (proof.by != "server")
 
 
-def test_neighbors_that_the_server_merges_are_named(fake: FakeOllama, llama: Exported) -> None:
+def test_merged_neighbors_are_named_without_a_warning(fake: FakeOllama, llama: Exported) -> None:
     fake.version = "0.29.1"
     recorder = create(llama, fake)
     proof = get_proof(recorder)
     assert ProbeKind.NEIGHBORS in proof.different_kinds
     assert "two messages of one role in a row" in str(proof.verdict)
-    assert [w.problem.code for w in recorder.of(events.Warned)] == ["ollama.partly_proven"]
+    assert recorder.of(events.Warned) == []
 
 
 def test_server_that_runs_another_template_is_detected(fake: FakeOllama, llama: Exported) -> None:

@@ -145,10 +145,9 @@ def step_metrics(sent: list[Any]) -> dict[int, dict[str, float]]:
 
 def change_device(run: RunFolder, device: str) -> None:
     """Change the device of a run."""
-    text = run.project_file.read_text("utf-8")
-    before = run.load_project().model.device
-    run.project_file.write_text(text.replace(f'"{before}"', f'"{device}"'), "utf-8")
-    assert run.load_project().model.device == device
+    project = run.load_project()
+    model = project.model.model_copy(update={"device": device})
+    run.write_project(project.model_copy(update={"model": model}))
 
 
 def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
