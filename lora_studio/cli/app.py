@@ -38,10 +38,10 @@ from lora_studio.cli.console import Display, make_printable, write_out
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
-from lora_studio.core.curves.lost_steps import expect_checkpoints, lost_steps_warning
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project import presets
 from lora_studio.core.protocol import commands
+from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, damaged_files, offline, paths
 from lora_studio.core.system.files import describe_os_error

@@ -12,7 +12,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, print_json
 from lora_studio.cli.console import Display
 from lora_studio.client import network_report
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import timestamps
 from lora_studio.core.messages import text
 from lora_studio.core.network import record
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
@@ -59,11 +59,17 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
         table.add_row(
             CellText(str(text("{host} (this computer)", host=host)) if contact.is_local else host),
             CellText(str(TITLES[contact.purpose])),
-            _format_bytes(contact.sent),
-            _format_bytes(contact.received),
+            *network_report.format_bytes(contact),
             timestamps.format_time(contact.last),
         )
     display.console.print(table)
+    if any(contact.uncounted for contact in contacts):
+        display.print_line(
+            text(
+                "Amounts of data are unknown (–) or incomplete (≥) for uv, Weights & Biases, and Xet, which "
+                "transfers files of more than 50 GB."
+            )
+        )
 
 
 def _print_possible(possible: list[PossibleContact], display: Display) -> None:
@@ -80,7 +86,3 @@ def _print_possible(possible: list[PossibleContact], display: Display) -> None:
         display.print_line(
             text("Connections can go through your proxy {hosts}.", hosts=", ".join(proxies))
         )
-
-
-def _format_bytes(count: int | None) -> str:
-    return "–" if count is None else formatting.format_size(count)

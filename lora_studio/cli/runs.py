@@ -111,11 +111,11 @@ def _parse_states(names: list[str]) -> set[str]:
 
 
 def _show(listed_runs: list[RunSummary], display: Display) -> None:
-    """Print the table, and below it why runs failed or can't be read."""
+    """Print the table, and below it why runs failed or can't be read, and what is missing."""
     display.console.print(_make_table(listed_runs, display.console.width))
     for run in listed_runs:
-        if run.reason:
-            line = f"{run.folder}: {run.reason}"
+        for note in filter(None, (run.reason, run.warning)):
+            line = f"{run.folder}: {note}"
             display.console.print(line, soft_wrap=True, markup=False, style="dim")
 
 
@@ -143,7 +143,8 @@ def _dump_run(run: RunSummary) -> dict[str, Any]:
     del values["size"], values["time"]
     return {
         "run": run.folder, **values, "seconds": run.seconds, "bytes": run.bytes, "steps": run.steps,
-        "checkpoint_bytes": run.checkpoint_bytes, "reason": str(run.reason), "notes": run.about.notes,
+        "checkpoint_bytes": run.checkpoint_bytes, "reason": str(run.reason),
+        "warning": str(run.warning), "notes": run.about.notes,
         "tags": run.tags, "settings": run.settings,
     }  # fmt: skip
 

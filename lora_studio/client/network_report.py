@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.request import getproxies
 
+from lora_studio.core import formatting
 from lora_studio.core.network import connections, record
 from lora_studio.core.network.purposes import (
     TITLES,
@@ -36,6 +37,15 @@ def list_possible(ollama_host: str = "") -> list[PossibleContact]:
 def list_proxies() -> tuple[str, ...]:
     """Return the user's proxies, which pass connections on to the hosts of features."""
     return extract_hosts(address for name, address in getproxies().items() if name != "no")
+
+
+def format_bytes(contact: Contact) -> tuple[str, str]:
+    """Return the amounts of data sent and received: "–" if unknown, "≥ 3 MB" if some is uncounted."""
+    sent, received = (
+        "–" if count is None else "≥ " * bool(contact.uncounted) + formatting.format_size(count)
+        for count in (contact.sent, contact.received)
+    )
+    return sent, received
 
 
 def to_json(contacts: Sequence[Contact], possible: Sequence[PossibleContact]) -> dict[str, Any]:

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from lora_studio.client.endings import crash_problem, out_of_memory_problem
 from lora_studio.client.link import Command, call_later, parse_events
 from lora_studio.core import limits
-from lora_studio.core.curves.lost_steps import (
-    LostSteps,
-    expect_checkpoints,
-    lost_steps_warning,
-)
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_own, open_regular
 from lora_studio.setup.tools import kill_tree

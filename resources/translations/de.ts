@@ -1722,6 +1722,10 @@
             <translation>Schließen Sie andere Programme, die das Gerät nutzen, wählen Sie ein kleineres Modell, oder setzen Sie die maximale Sequenzlänge auf weniger als {longest} Tokens.</translation>
         </message>
         <message>
+            <source>Close other programs, or raise the limit on processes (run `ulimit -u 4096` in the terminal before you start LoRA Studio).</source>
+            <translation>Schließen Sie andere Programme oder erhöhen Sie die Grenze für Prozesse (führen Sie im Terminal `ulimit -u 4096` aus, bevor Sie LoRA Studio starten).</translation>
+        </message>
+        <message>
             <source>Close programs that use it, or delete it in the file manager.</source>
             <translation>Schließen Sie Programme, die darauf zugreifen, oder löschen Sie es im Dateimanager.</translation>
         </message>
@@ -3547,8 +3551,8 @@
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message>
-            <source>In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on this computer still works.</source>
-            <translation>Im Offline-Modus kontaktiert LoRA Studio keinen anderen Computer. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
+            <source>In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on this computer still works. Running jobs of the open project go offline at once; jobs of other projects only when they start again.</source>
+            <translation>Im Offline-Modus verbindet sich LoRA Studio mit keinem anderen Computer. Ein Ollama-Server auf diesem Computer funktioniert weiterhin. Laufende Aufträge des geöffneten Projekts gehen sofort offline, die anderer Projekte erst beim nächsten Start.</translation>
         </message>
         <message>
             <source>In offline mode, you can only install an engine from a wheel folder.</source>
@@ -8035,8 +8039,8 @@
             </translation>
         </message>
         <message>
-            <source>The record of the last 7 days is kept on this computer only. Amounts of data are unknown (–) for uv and Weights &amp; Biases.</source>
-            <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer. Für uv und Weights &amp; Biases sind die Datenmengen nicht bekannt (–).</translation>
+            <source>The record of the last 7 days is kept on this computer only. Amounts of data are unknown (–) or incomplete (≥) for uv, Weights &amp; Biases, and Xet, which transfers files of more than 50 GB.</source>
+            <translation>Die Aufzeichnung der letzten 7 Tage bleibt auf diesem Computer. Bei uv, Weights &amp; Biases und Xet, das Dateien über 50 GB überträgt, sind die Datenmengen unbekannt (–) oder unvollständig (≥).</translation>
         </message>
         <message>
             <source>The record of this run, {file}, is damaged: {reason}. Its adapter and models can't be compared with what was trained.</source>
@@ -9386,6 +9390,10 @@
             <translation>Warten Sie, bis er fertig ist, oder sehen Sie dem Lauf zu.</translation>
         </message>
         <message>
+            <source>Wait until the job ends or stop it, then delete the run.</source>
+            <translation>Warten Sie, bis der Auftrag endet, oder stoppen Sie ihn. Löschen Sie den Lauf danach.</translation>
+        </message>
+        <message>
             <source>Wait until the job finishes, or close other windows, then try again.</source>
             <translation>Warten Sie, bis der Auftrag endet, oder schließen Sie andere Fenster und versuchen Sie es dann erneut.</translation>
         </message>
@@ -9416,6 +9424,10 @@
         <message>
             <source>Warmup, stable, decay</source>
             <translation>Warmup, konstant, abfallend</translation>
+        </message>
+        <message>
+            <source>Warning</source>
+            <translation>Warnung</translation>
         </message>
         <message>
             <source>Warnings</source>
@@ -13061,6 +13073,10 @@
             <translation>{run} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
+            <source>{run} wasn't deleted: a job is running in it.</source>
+            <translation>{run} wurde nicht gelöscht: Darin läuft ein Auftrag.</translation>
+        </message>
+        <message>
             <source>{setting}: {value}</source>
             <translation>{setting}: {value}</translation>
         </message>
@@ -13229,6 +13245,10 @@
         <message>
             <source>{title} failed: the system didn't allow enough memory to load a library.</source>
             <translation>{title} ist fehlgeschlagen: Das System hat nicht genug Speicher erlaubt, um eine Bibliothek zu laden.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the system doesn't allow more processes or threads.</source>
+            <translation>{title} ist fehlgeschlagen: Das System erlaubt keine weiteren Prozesse oder Threads.</translation>
         </message>
         <message>
             <source>{title} failed: too many files are open.</source>

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.family import Family, WrongResultError
+from tests.campaign.family import Family, Outcome, WrongResultError
 
 #: Most memory that one input may use, the libraries included, in bytes.
 MAX_MEMORY = 1_000_000_000
@@ -132,10 +132,12 @@ class Child:
             started = time.process_time()
             outcome, kind, details = self.run_one(name, self._generate(name, index))
             slowest = max(slowest, time.process_time() - started)
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            counts = outcome if isinstance(outcome, dict) else {outcome: 1}
+            for ending, number in counts.items():
+                outcomes[ending] = outcomes.get(ending, 0) + number
             done += 1
-            if kind and outcome not in findings:
-                findings[outcome] = (name, index, kind, outcome, details)
+            if kind and str(outcome) not in findings:
+                findings[str(outcome)] = (name, index, kind, str(outcome), details)
             if time.time() > until or kind == "memory":  # the peak would count for all that follow
                 break
         if self._canary.has_changed():
@@ -152,9 +154,10 @@ class Child:
     def _generate(self, name: str, index: int) -> bytes:
         return self._families[name].generate(random.Random(f"{self._seed}/{name}/{index}"))
 
-    def run_one(self, name: str, content: bytes) -> tuple[str, str, str]:
+    def run_one(self, name: str, content: bytes) -> tuple[Outcome, str, str]:
         """Run one input; return the outcome or signature, the kind of a finding or "", and details."""
         family = self._families[name]
+        outcome: Outcome
         self._watch.allows_programs = family.starts_programs
         try:
             outcome, kind, details = family.run(content, self._sandbox), "", ""

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+#: How an input ended; an input that is several attempts has a count for each ending.
+Outcome = str | dict[str, int]
+
 
 class Family(Protocol):
     """Generates inputs of one kind and gives them to the program."""
@@ -26,8 +29,8 @@ class Family(Protocol):
     def generate(self, rng: random.Random) -> bytes:
         """Return an input; the same one for the same state of `rng`."""
 
-    def run(self, content: bytes, sandbox: Path) -> str:
-        """Give an input to the program and return how it ended, in a word.
+    def run(self, content: bytes, sandbox: Path) -> Outcome:
+        """Give an input to the program and return how it ended, in a word, or counts to add up.
 
         Raises any exception that isn't documented, and WrongResultError.
         """
@@ -56,7 +59,7 @@ class SimpleFamily:
 
     name: str
     generate: Callable[[random.Random], bytes]
-    run: Callable[[bytes, Path], str]
+    run: Callable[[bytes, Path], Outcome]
     seconds: float = 2.0
     weight: float = 1.0
     smoke: int = 300
@@ -98,6 +101,10 @@ class Figures:
             self.findings.setdefault(finding.signature, finding)
 
 
+#: Endings that the line of a family lists.
+_MOST_OUTCOMES = 12
+
+
 def describe_figures(name: str, figures: Figures) -> str:
     """Return the line of a family."""
     rate = figures.inputs / figures.seconds if figures.seconds else 0
@@ -105,5 +112,5 @@ def describe_figures(name: str, figures: Figures) -> str:
     return (
         f"{name:<18} {figures.inputs:>9,} inputs  {rate:>8,.0f}/s  {len(figures.findings):>3} findings  "
         f"slowest {figures.slowest:7.3f} s  peak {figures.peak / 1e6:5.0f} MB  "
-        + ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes[:4])
+        + ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes[:_MOST_OUTCOMES])
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_studio.engine.runtime import child_process
 from tests.helpers.preloaded import PreloadedPython
 from tests.helpers.tiny_models import tiny_model
 
@@ -46,13 +45,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPyt
 @pytest.fixture(autouse=True)
 def _preloaded_converter(preloaded: PreloadedPython, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run llama.cpp's converter in a preloaded interpreter. End-to-end tests start a fresh one."""
-    fresh = child_process.get_python_command
-
-    def python(program: str, *arguments: str) -> list[str]:
-        is_converter = "convert" in program.rpartition("/")[2]
-        return (preloaded.command if is_converter else fresh)(program, *arguments)
-
-    monkeypatch.setattr(child_process, "get_python_command", python)
+    preloaded.run_converters(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session", autouse=True)

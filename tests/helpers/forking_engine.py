@@ -1,26 +1,31 @@
 """Workers that start quickly: forks of a process that has imported everything.
 
-`python -m tests.helpers.forking_engine` reads commands from stdin, one JSON line each, and carries out
+`python -m tests.helpers.forking_engine FOLDER` reads commands from stdin, one JSON line each, and carries out
 each in the real worker's main function, in its own process whose events go to stdout. Nothing here
-may have started a thread before.
+may have started a thread before. llama.cpp's converter is forked as well, from a server in FOLDER.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import torch
 
 from lora_studio.engine import worker
 from lora_studio.engine.training import train_run
+from tests.helpers.preloaded import PreloadedPython
 
 #: The line that follows the events of each worker, however it ended.
 ENDED = b'{"kind":"worker ended"}\n'
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Start one worker after another, however each ends."""
+    preloaded = PreloadedPython(folder)
+    preloaded.run_converters(setattr)
+    preloaded.start()
     torch.set_num_threads(1)
     assert train_run.Trainer
     for line in sys.stdin:
@@ -37,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

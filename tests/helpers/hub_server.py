@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,7 +64,7 @@ class Hub:
 @contextmanager
 def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
     """Run the server on a free local port until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_address[1]}", models)
     server.hub = hub
     with run_server(server):
@@ -71,6 +72,14 @@ def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
             yield hub
         finally:
             hub.freed.set()
+
+
+class _Server(ThreadingHTTPServer):
+    """A server whose clients may be killed."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

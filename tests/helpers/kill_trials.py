@@ -33,7 +33,7 @@ _ROWS = [
 ]
 
 #: Shares of the kills that hit each job; an export takes longest.
-_SHARES = {"train": 0.55, "merge": 0.15, "export": 0.15, "selftest": 0.15}
+_SHARES = {"train": 0.6, "merge": 0.16, "export": 0.12, "selftest": 0.12}
 
 _ABOUT = RunAnnotations(title="Survivor", tags=("kept",), notes="@3 do not lose me")
 
@@ -60,20 +60,22 @@ class KillTrials:
         """Train, merge, export and test a run without interruption."""
         self._engine, self._model, self._folder = engine, model, folder
         self._llama_cpp = llama_cpp_folder(folder / "llama.cpp")
-        self._whole = self._create_run(folder / "whole")
+        self.whole = self.create_run(folder / "whole")
         self._seconds: dict[str, float] = {}
         for kind in _SHARES:
             began = time.monotonic()
-            *_, ending = engine.begin(self._create_command(self._whole, kind))
-            assert isinstance(ending, events.Done), ending
+            for event in engine.begin(self.create_command(self.whole, kind)):
+                if isinstance(event, events.Hello):
+                    began = time.monotonic()  # the first worker waits for its process's imports
+            assert isinstance(event, events.Done), event
             self._seconds[kind] = time.monotonic() - began
-        self._expected = take_snapshot(self._whole)
+        self.expected = take_snapshot(self.whole)
 
     def run(self, kills: int, seed: int, until: float = float("inf")) -> KillReport:
         """Run one trial with about this many kills; none after `until` in monotonic seconds."""
         chance, report = random.Random(seed), KillReport(seed)
         folder = self._folder / f"killed-{seed}"
-        run = self._create_run(folder)
+        run = self.create_run(folder)
         for kind, share in _SHARES.items():
             for _ in range(max(1, round(kills * share))):
                 if time.monotonic() < until and not report.losses:
@@ -81,7 +83,7 @@ class KillTrials:
             if not report.losses:
                 self._finish(run, kind, report)
         if not report.losses:
-            report.losses += self._find_losses(run)
+            report.losses += self.find_losses(run)
         if not report.losses:
             shutil.rmtree(folder)
         return report
@@ -93,7 +95,7 @@ class KillTrials:
         delay = chance.random() * self._seconds[kind]
         pause_after = chance.randrange(1, 9) if kind == "train" and chance.random() < 0.3 else 0
         steps, timer = 0, None
-        for event in self._engine.begin(self._create_command(run, kind)):
+        for event in self._engine.begin(self.create_command(run, kind)):
             if isinstance(event, events.Hello):
                 timer = threading.Timer(delay, _kill, (event.pid, report, kind))
                 timer.start()
@@ -110,19 +112,30 @@ class KillTrials:
 
     def _finish(self, run: RunFolder, kind: str, report: KillReport) -> None:
         for _ in range(3):  # a pause that was sent before a kill may still end the first attempt
-            *_, ending = self._engine.begin(self._create_command(run, kind))
+            *_, ending = self._engine.begin(self.create_command(run, kind))
             if not (isinstance(ending, events.Done) and ending.paused):
                 break
         if not isinstance(ending, events.Done):
             report.losses.append(f"{kind} after kills: {ending}")
 
-    def _find_losses(self, run: RunFolder) -> list[str]:
-        losses = []
+    def find_changes(self, run: RunFolder, *parts: str) -> list[str]:
+        """Return which results of the unbroken run are missing or different in another one.
+
+        `parts` are the beginnings of their paths; by default, all that are equal bit for bit.
+        """
         actual = take_snapshot(run)
-        for name, digest in self._expected.items():
-            if name.startswith(_EQUAL) and actual.get(name) != digest:
-                losses.append(f"{name} differs")
-        series, whole = metrics.read_metrics(run), metrics.read_metrics(self._whole)
+        return [
+            f"{name} differs"
+            for name, digest in self.expected.items()
+            if name.startswith(_EQUAL)
+            and name.startswith(parts or _EQUAL)
+            and actual.get(name) != digest
+        ]
+
+    def find_lost_metrics(self, run: RunFolder) -> list[str]:
+        """Return what differs in the curves of a trained run."""
+        losses = []
+        series, whole = metrics.read_metrics(run), metrics.read_metrics(self.whole)
         if list(series.loss.steps) != list(whole.loss.steps):
             losses.append("steps are missing from the curves")
         for name in ("loss", "learning_rate", "grad_norm", "tokens"):
@@ -130,6 +143,11 @@ class KillTrials:
                 losses.append(f"{name} differs in the curves")
         if series.evaluations.values != whole.evaluations.values:
             losses.append("evaluations differ")
+        return losses
+
+    def find_losses(self, run: RunFolder) -> list[str]:
+        """Return what of a completed run was lost: results, metrics, notes, and space on the disk."""
+        losses = [*self.find_changes(run), *self.find_lost_metrics(run)]
         if run.read_about() != _ABOUT:
             losses.append("the notes are lost")
         left = [*list_temporaries(run.path), *list_temporaries(run.checkpoints)]
@@ -138,7 +156,8 @@ class KillTrials:
             losses.append("scratch files were left behind")
         return losses
 
-    def _create_command(self, run: RunFolder, kind: str) -> commands.Job:
+    def create_command(self, run: RunFolder, kind: str) -> commands.Job:
+        """Return the command of a job; training resumes if the run has started."""
         name = str(run.path)
         match kind:
             case "train":
@@ -149,7 +168,8 @@ class KillTrials:
                 return commands.Export(run=name)
         return commands.SelfTest(run=name)
 
-    def _create_run(self, folder: Path) -> RunFolder:
+    def create_run(self, folder: Path) -> RunFolder:
+        """Return a new run in a new folder, with rows, notes, and settings of every job."""
         folder.mkdir(parents=True)
         run = new_run(
             folder,

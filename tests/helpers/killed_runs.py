@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,8 +30,9 @@ class ForkingEngine:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Start the process whose forks are the workers, with more variables in its environment."""
+        self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.helpers.forking_engine"],
+            [sys.executable, "-W", "ignore", "-m", "tests.helpers.forking_engine", self._folder.name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=os.environ
             | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -65,6 +67,7 @@ class ForkingEngine:
         """Kill the process."""
         self._process.kill()
         self._process.communicate()
+        self._folder.cleanup()
 
 
 def new_small_run(folder: Path, model: Path, steps: int) -> RunFolder:

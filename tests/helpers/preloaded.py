@@ -19,7 +19,10 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+
+from lora_studio.engine.runtime import child_process
 
 #: The client of the server below: it hands over its streams and waits for the exit status.
 _CLIENT = """
@@ -48,10 +51,21 @@ class PreloadedPython:
     def command(self, program: str, *arguments: str) -> list[str]:
         """Return the command that runs a module or a script in a fork of the server."""
         if self._server is None:
-            self._start()
+            self.start()
         return [sys.executable, "-I", "-S", "-c", _CLIENT, self._address, program, *arguments]
 
-    def _start(self) -> None:
+    def run_converters(self, set_attribute: Callable[[object, str, object], None]) -> None:
+        """Let llama.cpp's converter run here: replaces a function of the program with `set_attribute`."""
+        fresh = child_process.get_python_command
+
+        def get_command(program: str, *arguments: str) -> list[str]:
+            is_converter = "convert" in program.rpartition("/")[2]
+            return (self.command if is_converter else fresh)(program, *arguments)
+
+        set_attribute(child_process, "get_python_command", get_command)
+
+    def start(self) -> None:
+        """Start the server now, so that forks of this process share it."""
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.preloaded", self._address],
             stdin=subprocess.PIPE,
@@ -78,9 +92,8 @@ def main(address: str) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     from lora_studio.engine.export.gguf import converter_program
-    from lora_studio.engine.runtime import child_process
 
-    assert all((transformers, AutoConfig, AutoTokenizer, converter_program, child_process))
+    assert all((transformers, AutoConfig, AutoTokenizer, converter_program))
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:
@@ -131,8 +144,6 @@ def _serve(client: socket.socket) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Run the program as a fresh interpreter does, and end this process."""
-    from lora_studio.engine.runtime import child_process
-
     status: object = 0
     # llama.cpp's scripts include their own gguf package.
     assert "gguf" not in sys.modules

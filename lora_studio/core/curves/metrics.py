@@ -10,9 +10,9 @@ import io
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
-from lora_studio.core.curves.lost_steps import LostSteps
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import LostSteps
 
 #: The values recorded for every step; names and units are those of `events.StepDone`.
 STEP_VALUES = (

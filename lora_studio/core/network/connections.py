@@ -93,7 +93,7 @@ def limit_receiving(until: float | None) -> None:
 
 def note_contact(host: str, port: int | None, purpose: Purpose) -> None:
     """Count a connection that this process doesn't make itself: of native code or another program."""
-    _TABLE.add_connection(_name(host), port, purpose)
+    _TABLE.add_connection(_name(host), port, purpose, is_counted=False)
     save()
 
 

@@ -19,6 +19,7 @@ class _Counts:
     first: float
     last: float
     connections: int = 0
+    uncounted: int = 0
     sent: int | None = None
     received: int | None = None
 
@@ -46,11 +47,18 @@ class ContactTable:
         self._started = self._now()
         self.is_changed = False
 
-    def add_connection(self, host: str, port: int | None, purpose: Purpose) -> bool:
-        """Count a connection and return whether it is the first one of its kind."""
+    def add_connection(
+        self, host: str, port: int | None, purpose: Purpose, *, is_counted: bool = True
+    ) -> bool:
+        """Count a connection and return whether it is the first one of its kind.
+
+        `is_counted` says whether its bytes will be counted.
+        """
         with self._lock:
             known = len(self._counts)
-            self._get(host, port, purpose).connections += 1
+            counts = self._get(host, port, purpose)
+            counts.connections += 1
+            counts.uncounted += not is_counted
             return len(self._counts) > known
 
     def add_bytes(
@@ -107,6 +115,7 @@ class ContactTable:
                 del self._counts[key]
                 continue
             counts.connections -= before.connections
+            counts.uncounted -= before.uncounted
             counts.sent = None if counts.sent is None else counts.sent - (before.sent or 0)
             counts.received = (
                 None if counts.received is None else counts.received - (before.received or 0)

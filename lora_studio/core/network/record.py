@@ -43,8 +43,9 @@ def _read_purpose(value: object) -> object:
 class Contact(BaseModel):
     """How often a host was contacted for one purpose, and the bytes of requests and answers.
 
-    `sent` and `received` are None if the connections belong to another program, which doesn't report
-    them; encryption adds a few percent to what they count. `first` and `last` are Unix times.
+    `uncounted` connections belong to another program or to native code, which don't report their bytes:
+    `sent` and `received` are None if all do. Encryption adds a few percent to what they count. `first`
+    and `last` are Unix times.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +54,7 @@ class Contact(BaseModel):
     port: int | None = Field(None, ge=0, le=65535)
     purpose: Annotated[Purpose, BeforeValidator(_read_purpose)]
     connections: int = Field(0, ge=0)
+    uncounted: int = Field(0, ge=0)
     sent: int | None = Field(None, ge=0)
     received: int | None = Field(None, ge=0)
     first: float
@@ -142,6 +144,7 @@ def merge_contacts(contacts: Iterable[Contact]) -> list[Contact]:
             port=port,
             purpose=purpose,
             connections=sum(one.connections for one in group),
+            uncounted=sum(one.uncounted for one in group),
             sent=_sum([one.sent for one in group]),
             received=_sum([one.received for one in group]),
             first=min(one.first for one in group),

@@ -25,7 +25,7 @@ from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, W
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
 from lora_studio.core.spec import Spec, get_facts
-from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -154,6 +154,7 @@ class Draft:
                 shutil.copy2(target, target.with_name(target.name + ".bak"))
                 self.keep_backup = False
             write_atomic(target, _dump(self.name, self.values, self.extras))
+            sweep_temporary_files(target.parent, target.name)  # of processes that were killed
         except OSError as error:
             raise fail(
                 "project.not_saved",

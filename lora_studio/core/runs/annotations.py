@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from lora_studio.core.system import damaged_files
 from lora_studio.core.system.foreign_files import read_bytes
 
 #: A line of the notes about a step: `@1200 lowered the rate`.
@@ -26,11 +27,22 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_annotations(file: Path) -> RunAnnotations | None:
-    """Return the annotations in a file; None if it is missing or damaged."""
+    """Return the annotations in a file; None if it is missing, damaged, or can't be read."""
     try:
         return RunAnnotations.model_validate_json(read_bytes(file))
     except (OSError, ValidationError):
         return None
+
+
+def set_damaged_aside(file: Path) -> None:
+    """Keep damaged annotations aside before they are replaced; raises OSError if they can't be read."""
+    try:
+        RunAnnotations.model_validate_json(read_bytes(file))
+    except FileNotFoundError:
+        return
+    except (OSError, ValidationError) as error:
+        damaged_files.raise_unless_damaged(error)
+        damaged_files.set_aside(file)
 
 
 class GridSettings(BaseModel):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import psutil
 from pydantic import ValidationError
 
-from lora_studio.core.messages import NO_TEXT, Template, Text, text
-from lora_studio.core.problems import STEPS, ProblemError, fail
+from lora_studio.core.messages import NO_TEXT, Template, Text, counted, text
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project import migrations
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.state import StateFold
+from lora_studio.core.runs.manifest import EVENTS_START
+from lora_studio.core.runs.state import LostSteps, StateFold
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system.foreign_files import open_regular, read_text
 
@@ -37,6 +39,7 @@ _SUMMARIZED = tuple(
     )
 )
 _STEP = b'"kind":"step_done"'
+_STEP_NUMBER = re.compile(rb'"step":(\d{1,12}),')
 
 #: Every setting, `step.field`, with its default, in the order of the specs.
 DEFAULTS: dict[str, Any] = {
@@ -157,6 +160,7 @@ class RunProgress:
     loss: float | None = None
     records: list[tuple[int, float]] = field(default_factory=list)
     problem: Text = NO_TEXT
+    lost: LostSteps = field(default_factory=LostSteps)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RunProgress:
@@ -164,6 +168,8 @@ class RunProgress:
         values = dict(plain)
         values["state"] = StateFold(**values["state"])
         values["problem"] = Text.model_validate(values["problem"])
+        ranges = [(first, last) for first, last in values["lost"]["ranges"]]
+        values["lost"] = LostSteps(ranges, values["lost"]["last"])
         values["records"] = [(step, loss) for step, loss in values["records"]]
         return cls(**values)
 
@@ -180,6 +186,7 @@ class RunProgress:
     def on_event(self, event: events.Event) -> None:
         """Follow an event; events come in the order of the file."""
         self.state.on_event(event)
+        self.lost.on_event(event)
         match event:
             case events.Started():
                 self._end(self.time)
@@ -230,6 +237,12 @@ def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
             progress.position += len(line)
             if _STEP in line:
                 last_step = line
+                if (
+                    (number := _STEP_NUMBER.search(line))
+                    and line[:1] == b"{"
+                    and line[-2:] == b"}\n"
+                ):
+                    progress.lost.on_step(int(number[1]))
             elif any(mark in line for mark in _SUMMARIZED):
                 _follow_line(progress, last_step)
                 last_step = b""
@@ -249,6 +262,46 @@ def explain_end(progress: RunProgress) -> Text:
     if progress.time and psutil.boot_time() > progress.time:
         return text("The computer was shut down or restarted while it ran.")
     return text("Its process was killed, for example because the computer ran out of memory.")
+
+
+def find_lost_steps(run: RunFolder, progress: RunProgress) -> Problem | None:
+    """Return the warning about missing metrics of a run; None if none are missing."""
+    lost = replace(progress.lost, ranges=[*progress.lost.ranges])
+    if not progress.command:  # a running training writes events before checkpoints
+        expect_checkpoints(lost, run)
+    return lost_steps_warning(run, lost) if lost.ranges else None
+
+
+def expect_checkpoints(lost: LostSteps, run: RunFolder) -> None:
+    """Add the steps up to the last checkpoint; a running training writes events before checkpoints."""
+    if steps := run.list_checkpoint_steps():
+        lost.expect(steps[-1])
+
+
+def lost_steps_warning(run: RunFolder, lost: LostSteps) -> Problem | None:
+    """Return the warning about missing metrics; None if none are missing.
+
+    A run that was exported to a cluster starts without the events of its first steps.
+    """
+    before = run.read_manifest().get(EVENTS_START) or 0
+    ranges = [(max(first, before + 1), last) for first, last in lost.ranges if last > before]
+    if not ranges:
+        return None
+    return warning(
+        "run.lost_metrics",
+        counted(
+            sum(last - first + 1 for first, last in ranges),
+            "The metrics of {n} step are missing: {steps}. {file} is damaged.",
+            "The metrics of {n} steps are missing: {steps}. {file} is damaged.",
+            steps=tuple(
+                text("{first:d} to {last:d}", first=first, last=last) for first, last in ranges
+            ),
+            file=run.events_file.name,
+        ),
+        "Restore the file from a backup to get the curves back. The adapter and the checkpoints are not "
+        "affected.",
+        where=Where(file=str(run.events_file)),
+    )
 
 
 # --- sizes ----------------------------------------------------------------------------------------

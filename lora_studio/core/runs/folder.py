@@ -23,9 +23,9 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import frozen_project, manifest
-from lora_studio.core.runs.annotations import RunAnnotations, read_annotations
+from lora_studio.core.runs.annotations import RunAnnotations, read_annotations, set_damaged_aside
 from lora_studio.core.runs.state import State, StateFold
-from lora_studio.core.system import damaged_files, memory_limits
+from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_json
 from lora_studio.core.system.locks import FileLock
@@ -280,8 +280,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise _not_written_error(self.about_file, text("the run no longer exists"))
         try:
-            if self.about_file.exists() and not read_annotations(self.about_file):
-                damaged_files.set_aside(self.about_file)
+            set_damaged_aside(self.about_file)
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise _not_written_error(self.about_file, describe_os_error(error)) from error
@@ -382,13 +381,8 @@ def find_latest(runs: Path) -> RunFolder | None:
     Reads as few folders as possible: there may be thousands, and a window waits for the answer.
     """
     names = _list_names(runs)
-    since = psutil.boot_time() - _CLOCKS  # locks don't survive a restart of the computer
-    for name in names:
-        with contextlib.suppress(OSError):
-            if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - see above
-                run = RunFolder(runs / name)
-                if run.project_file.is_file() and run.is_running():
-                    return run
+    for run in _iter_running(runs, names):
+        return run
     first: RunFolder | None = None
     for run in (RunFolder(runs / name) for name in names):
         if run.project_file.is_file():
@@ -396,6 +390,21 @@ def find_latest(runs: Path) -> RunFolder | None:
             if run.events_file.is_file():
                 return run
     return first
+
+
+def list_running_runs(runs: Path) -> list[RunFolder]:
+    """Return the runs that a worker is working on, newest first."""
+    return list(_iter_running(runs, _list_names(runs)))
+
+
+def _iter_running(runs: Path, names: list[str]) -> Iterator[RunFolder]:
+    since = psutil.boot_time() - _CLOCKS  # locks don't survive a restart of the computer
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - of thousands
+                run = RunFolder(runs / name)
+                if run.project_file.is_file() and run.is_running():
+                    yield run
 
 
 def _list_names(runs: Path) -> list[str]:

@@ -36,7 +36,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 3 {__version__}"
+_FORMAT = f"LoRA Studio runs 4 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -55,7 +55,7 @@ class RunSummary:
     `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
     the objective has it; `seconds` how long it trained; `bytes` its size on disk; `created` and
     `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge". `settings` are those that are not at their defaults. `reason` is why
-    it is unreadable, or what ended it.
+    it is unreadable, or what ended it; `warning` says which metrics are missing.
     """
 
     folder: str
@@ -75,6 +75,7 @@ class RunSummary:
     created: float = 0.0
     changed: float = 0.0
     reason: Text = NO_TEXT
+    warning: Text = NO_TEXT
     command: str = ""
     has_adapter: bool = False
     about: RunAnnotations = NOTHING_SAID
@@ -235,6 +236,7 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 
 def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     about = run.read_about()
+    lost = run_facts.find_lost_steps(run, progress)
     sizes = run_facts.measure_sizes(run)
     values: dict[str, Any] = {
         "folder": run.path.name,
@@ -250,6 +252,7 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         "steps": progress.steps,
         "seconds": progress.seconds,
         "changed": progress.time,
+        "warning": NO_TEXT if lost is None else lost.what,
         "command": progress.state.changing if progress.time else "train",
     }
     try:

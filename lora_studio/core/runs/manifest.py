@@ -28,9 +28,14 @@ _TYPES: dict[str, type] = {"created": str, EVENTS_START: int} | dict.fromkeys(_O
 def read(file: Path) -> dict[str, Any]:
     """Return the entries of the expected types; {} if the manifest is missing or unreadable."""
     try:
-        content = read_json(file)
+        return _read(file)
     except (OSError, ValueError):
         return {}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the entries of the expected types; raises OSError and ValueError."""
+    content = read_json(file)
     if not isinstance(content, dict):
         return {}
     seals.remove_seal(content)
@@ -42,8 +47,14 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def update(file: Path, entries: dict[str, Any]) -> None:
-    """Add or replace entries, and keep a file that can't be read aside; raises OSError."""
-    before = read(file)
+    """Add or replace entries, and keep a damaged file aside; raises OSError, also if it can't be read."""
+    try:
+        before = _read(file)
+    except FileNotFoundError:
+        before = {}
+    except (OSError, ValueError) as error:
+        damaged_files.raise_unless_damaged(error)
+        before = {}
     if not before and file.exists():
         damaged_files.set_aside(file)
     content = json.loads(_dump(before | entries))
@@ -51,12 +62,16 @@ def update(file: Path, entries: dict[str, Any]) -> None:
 
 
 def find_damage(file: Path) -> Text | str | None:
-    """Return what is wrong with the manifest of a run that has started; None if nothing is."""
+    """Return what is wrong with the manifest of a run that has started; None if nothing is.
+
+    Raises OSError if it can't be read although it may be whole.
+    """
     try:
         content = read_json(file)
     except FileNotFoundError:
         return text("it is missing")
     except OSError as error:
+        damaged_files.raise_unless_damaged(error)
         return describe_os_error(error)
     except ValueError:
         return text("it isn't valid JSON")
@@ -68,7 +83,8 @@ def find_damage(file: Path) -> Text | str | None:
 def repair(file: Path) -> Problem | None:
     """Move a damaged manifest aside, so that jobs write a new one; return a warning if it was damaged.
 
-    The readable entries of a manifest that was changed stay in use.
+    The readable entries of a manifest that was changed stay in use. Raises OSError if it can't be read
+    although it may be whole.
     """
     damage = find_damage(file)
     if damage is None:

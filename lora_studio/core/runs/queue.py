@@ -18,7 +18,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files
-from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.locks import FileLock
 
@@ -71,11 +71,17 @@ def load(runs: Path) -> QueueFile:
 
 
 def _load_or_set_aside(runs: Path) -> QueueFile:
-    """Return the queue to change; a damaged file is kept aside, since it is about to be replaced."""
+    """Return the queue to change; a damaged file is kept aside, since it is about to be replaced.
+
+    Raises OSError if the file can't be read.
+    """
     try:
         return _read(runs)
-    except (OSError, ValidationError):
-        damaged_files.set_aside(runs / FILE)  # does nothing if there is no file
+    except FileNotFoundError:
+        return QueueFile()
+    except (OSError, ValidationError) as error:
+        damaged_files.raise_unless_damaged(error)
+        damaged_files.set_aside(runs / FILE)
         return QueueFile()
 
 
@@ -149,6 +155,7 @@ def _edit_queue(runs: Path) -> Iterator[list[QueueFile]]:
                 raise _not_written_error(runs, text("another program is using it"))
             time.sleep(0.02)
         try:
+            sweep_temporary_files(runs, FILE)
             before = _load_or_set_aside(runs)
             editor = [before]
             yield editor

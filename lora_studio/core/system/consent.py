@@ -7,6 +7,7 @@ the folder moves, and ends when a file of the code changes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,12 +66,12 @@ def trust(code: ForeignCode) -> None:
         "files": list(code.files),
         "trusted": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    _write({**read_trusted(), code.digest: entry})
+    _write({**_read(), code.digest: entry})
 
 
 def revoke(digest: str) -> None:
     """Withdraw the consent to the code with this hash; raises OSError."""
-    _write({key: entry for key, entry in read_trusted().items() if key != digest})
+    _write({key: entry for key, entry in _read().items() if key != digest})
 
 
 def trust_in_this_process(digests: Iterable[str]) -> None:
@@ -80,12 +81,23 @@ def trust_in_this_process(digests: Iterable[str]) -> None:
 
 
 def read_trusted() -> dict[str, dict[str, Any]]:
-    """Return the stored consents by hash; {} if there are none, or the file is damaged and set aside."""
+    """Return the stored consents by hash; {} if there are none, or none can be read.
+
+    A damaged file is set aside.
+    """
+    with contextlib.suppress(OSError):
+        return _read()
+    return {}
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    """Return the stored consents; raises OSError if the file can't be read."""
     try:
         content = read_json(_get_file())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        damaged_files.raise_unless_damaged(error)
         content = None
     if not isinstance(content, dict):
         damaged_files.set_aside(_get_file())

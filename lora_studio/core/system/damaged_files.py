@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from lora_studio.core.problems import Problem, Where, warning
@@ -12,7 +13,19 @@ SUFFIX = ".damaged"
 #: Damaged files to keep of one name. Later ones stay where they are and are overwritten.
 _MOST = 20
 
+#: Errors of opening something that isn't a file: a folder, or links in a circle.
+_NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENOTDIR)
+
 _notices: list[Problem] = []
+
+
+def raise_unless_damaged(error: Exception) -> None:
+    """Raise an error of reading a file that says nothing about its content.
+
+    The disk, a permission, or a limit on open files may be the cause, so the file must not be replaced.
+    """
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE:
+        raise error
 
 
 def set_aside(file: Path) -> Path | None:

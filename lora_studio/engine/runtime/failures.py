@@ -170,6 +170,14 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
             "TMPDIR to another folder.",
             title=title,
         )
+    if _is_out_of_processes(exception):
+        return error(
+            "system.processes",
+            "{title} failed: the system doesn't allow more processes or threads.",
+            "Close other programs, or raise the limit on processes (run `ulimit -u 4096` in the terminal "
+            "before you start LoRA Studio).",
+            title=title,
+        )
     if isinstance(exception, OSError) and exception.errno in (errno.EMFILE, errno.ENFILE):
         return error(
             "system.open_files",
@@ -179,6 +187,13 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
             title=title,
         )
     return None
+
+
+def _is_out_of_processes(exception: BaseException) -> bool:
+    """Return whether a process or a thread couldn't be started because there are too many."""
+    if isinstance(exception, RuntimeError) and "can't start new thread" in str(exception):
+        return True
+    return isinstance(exception, BlockingIOError) and exception.errno == errno.EAGAIN
 
 
 def is_out_of_memory(exception: BaseException) -> bool:

@@ -49,11 +49,16 @@ def map_in_processes(
     `work` is pickled once per process, and what it raises there is raised here. A process that is
     killed raises ProblemError. Where there are fork servers, the modules in `preload` are imported
     once for all processes. With `helping` this process works on pieces itself until the first of the
-    others has finished one; those results stay in memory, so they must be small.
+    others has finished one; those results stay in memory, so they must be small. Where the system
+    doesn't provide what processes share, as with a full /dev/shm, this process does all the work.
     """
     context = _create_process_context(preload)
-    cancelled = context.Event()
-    pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
+    try:
+        cancelled = context.Event()
+        pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
+    except OSError:
+        yield from _map_here(work, pieces, job)
+        return
     try:
         remaining = iter(pieces)
         # Few at a time, so that results never pile up in memory.
@@ -73,6 +78,13 @@ def map_in_processes(
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _map_here(work: Callable[[P], R], pieces: Iterable[P], job: JobContext) -> Iterator[R]:
+    """Yield the result of `work` for each piece, computed in this process; raises CancelledError."""
+    for piece in pieces:
+        job.check()
+        yield work(piece)
 
 
 def _create_process_context(preload: Sequence[str]) -> BaseContext:

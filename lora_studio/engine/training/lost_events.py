@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lora_studio.core.curves.lost_steps import LostSteps, lost_steps_warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import LostSteps
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.trainer_state import TrainerState
 

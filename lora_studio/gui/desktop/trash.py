@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from PySide6.QtCore import QFile, QStandardPaths
@@ -13,7 +13,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.gui.threads import BackgroundReader
 
 
-def move_to_trash(paths: Sequence[Path], thread: BackgroundReader) -> list[Path]:
+def move_to_trash(paths: Iterable[Path], thread: BackgroundReader) -> list[Path]:
     """Move files and folders to the trash and return those moved.
 
     Raises ProblemError at the first one that can't be moved.

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QWidget
 
 from lora_studio.client import sleep_inhibitor
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -305,13 +305,16 @@ class Shell(QMainWindow):
     def set_offline(self, *, on: bool) -> None:
         """Turn offline mode on or off, also in workers that were started before.
 
-        A running job can't go online again; the next one can.
+        A running job can't go online again; the next one can. Jobs of other projects stay as they are.
         """
         self.preferences.offline = on
         self.preferences.save()
         offline.switch(on)
         if on:
-            self.jobs.go_offline()
+            try:
+                self.jobs.go_offline(self.state.runs_folder)
+            except ProblemError as error:
+                self.state.messages.problem(error.problems[0])
         self.inspector.restart_workers()
         self.settings.show_offline()
         self.repeat_queries()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import COMMANDS
-from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.folder import RunFolder, list_running_runs
 from lora_studio.gui.jobs.worker_thread import WorkerThread
 
 Kind = Literal[
@@ -134,10 +136,16 @@ class JobControl(QObject):
         """Save a checkpoint after this step."""
         self._send(commands.SaveCheckpoint(target=self._id))
 
-    def go_offline(self) -> None:
-        """Let a running job contact no other computer from now on."""
-        if self.running:
-            self._send(commands.GoOffline())
+    def go_offline(self, runs: Path | None) -> None:
+        """Let running jobs contact no other computer from now on.
+
+        These are this window's job, and those of other programs in the folder `runs`. Raises ProblemError
+        if one can't be told.
+        """
+        self._send(commands.GoOffline())
+        for run in list_running_runs(runs) if runs is not None else ():
+            if run != self.run:
+                WatchedRun(run).send(commands.GoOffline())
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -34,7 +34,10 @@ FAMILIES: dict[str, str] = {
     "ollama-answers": "server_answers",
     "run-folders": "run_folders",
     "kills": "interrupted_runs",
+    "killed-saves": "interrupted_saves",
+    "killed-downloads": "interrupted_saves",
     "bad-disks": "interrupted_runs",
+    "bad-reads": "interrupted_runs",
 }
 
 

@@ -1,7 +1,7 @@
 """Runs that are interrupted: by kills at any moment, and by a disk that fails.
 
 Each input is a plan in JSON. All run on one tiny model, in forks of one process that has imported
-torch; the first plan also creates the unbroken run that the others are compared with.
+torch; the first plan also carries out every job without interruption, for comparison.
 """
 
 from __future__ import annotations
@@ -12,163 +12,205 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from tests.campaign.family import SimpleFamily, WrongResultError
 
-_STEPS = 14
+#: Events of a training after which the disk fails, and how many of each there may be before.
+_MOMENTS = {"any": 12, "step_done": 9, "checkpoint_saved": 3, "evaluated": 1}
 
-#: Events after which the disk fails, and how many of each there may be before.
-_MOMENTS = {
-    "any": 12,
-    "step_done": 9,
-    "checkpoint_saved": 3,
-    "evaluated": 1,
-    "adapter_saved": 1,
-    "hello": 1,
-}
+#: Jobs that meet a failing disk, and how many operations may succeed before.
+_JOBS = {"train": 30, "merge": 40, "export": 80, "selftest": 30}
 
 #: Parts of the paths of files that can't be written.
-_PLACES = (
+_WRITTEN = (
     "events.jsonl", "checkpoints", "/runs/", "adapter", "log.txt", "manifest.json", "run.lock", "optimizer", ".tmp", "adapter_model",
-    "heldout", "requirements", "cache",
+    "heldout", "requirements", "cache", "merged", "gguf", "selftest", "Modelfile", "/tmp", "model.safetensors",
+)  # fmt: skip
+#: Parts of the paths of files that can't be read; what is mapped into memory can be read nevertheless.
+_READ = (
+    "rows.jsonl", "/model/", "model.safetensors", "config.json", "tokenizer", "checkpoints", "adapter", "manifest.json", "project.toml",
+    "about.json", "events.jsonl", "heldout", "merged", "gguf", "state", "/runs/", "samples.json", "selftest.json",
 )  # fmt: skip
 _ERRORS = {errno.ENOSPC: "disk.full", errno.EDQUOT: "disk.full", errno.EIO: "disk.failing", errno.EROFS: "disk.read_only"}  # fmt: skip
 
 
 def generate_kills(rng: random.Random) -> bytes:
     """Return the number of kills, and the seed of their moments."""
-    return json.dumps({"kills": rng.randrange(3, 9), "seed": rng.randrange(1 << 32)}).encode()
+    return json.dumps({"kills": rng.randrange(15, 30), "seed": rng.randrange(1 << 32)}).encode()
 
 
 def generate_faults(rng: random.Random) -> bytes:
-    """Return a plan of a fault: which files, which error, and from which event on."""
+    """Return a plan of a fault: in which job, which files, operations, and error, and from when on."""
+    job = rng.choices(list(_JOBS), (4, 2, 2, 1))[0]
     event = rng.choice(("any", "step_done", "checkpoint_saved", "evaluated"))
     return json.dumps({
-        "word": rng.choice(_PLACES), "errno": rng.choice(list(_ERRORS)), "event": event,
-        "after": rng.randrange(_MOMENTS[event]),
+        "job": job, "word": rng.choice(_WRITTEN), "errno": rng.choice(list(_ERRORS)),
+        "operations": rng.choice(("ws", "wscm", "w", "s", "c", "m", "cm")),
+        "skip": rng.randrange(_JOBS[job]) if rng.random() < 0.7 else 0,
+        "event": event, "after": rng.randrange(_MOMENTS[event]),
+    }).encode()  # fmt: skip
+
+
+def generate_unreadable(rng: random.Random) -> bytes:
+    """Return a plan of a fault in which files can't be read."""
+    job = rng.choice(list(_JOBS))
+    return json.dumps({
+        "job": job, "word": rng.choice(_READ), "errno": errno.EIO, "operations": "r",
+        "skip": rng.randrange(20) if rng.random() < 0.5 else 0, "event": "any", "after": rng.choice((0, 0, 3)),
     }).encode()  # fmt: skip
 
 
 class _Setting(NamedTuple):
-    """What all plans share."""
+    """What all plans share: trials of every job, the workers' engine, and the switch of its disk."""
 
+    trials: Any
     engine: Any
-    model: Path
-    whole: RunFolder
     switch: Path
 
 
 @functools.cache
-def _get_setting(folder: Path) -> _Setting:
-    """Build the model, start the engine, and train the unbroken run."""
+def _create_setting(folder: Path) -> _Setting:
+    """Carry out every job once on a disk that doesn't fail."""
     from tests.helpers import bad_disk
-    from tests.helpers.killed_runs import ForkingEngine, new_small_run
+    from tests.helpers.kill_trials import KillTrials
+    from tests.helpers.killed_runs import ForkingEngine
     from tests.helpers.tiny_models import tiny_model
 
     folder.mkdir(exist_ok=True)
     switch = folder / "bad"
     library = bad_disk.build(folder)
     engine = ForkingEngine(bad_disk.environment(library, "nothing", errno.EIO, switch))
-    model = tiny_model("llama3", folder / "model")
-    whole = new_small_run(folder / "whole", model, _STEPS)
-    for event in engine.begin(commands.Train(run=str(whole.path))):
-        if isinstance(event, events.Failed):
-            raise WrongResultError(str(event.problem))
-    return _Setting(engine, model, whole, switch)
+    trials = KillTrials(engine, tiny_model("llama3", folder / "model"), folder)
+    return _Setting(trials, engine, switch)
 
 
-def _new_run(setting: _Setting, sandbox: Path) -> RunFolder:
-    from tests.helpers.killed_runs import new_small_run
-
-    shutil.rmtree(sandbox / "project", ignore_errors=True)
-    return new_small_run(sandbox / "project", setting.model, _STEPS)
-
-
-def _is_moment(event: events.Event, moment: dict[str, Any]) -> bool:
-    return bool(moment["event"] in ("any", event.kind))
-
-
-def _finish(setting: _Setting, run: RunFolder) -> None:
-    """Resume until the run is trained, and compare it with the unbroken one."""
-    from tests.helpers.killed_runs import find_differences
-
-    if run.read_state() != "trained":
-        for event in setting.engine.begin(commands.Train(run=str(run.path), resume=True)):
-            if isinstance(event, events.Failed):
-                raise WrongResultError(f"can't be resumed: {event.problem.code}")
-    if differences := find_differences(run, setting.whole):
-        raise WrongResultError(f"differs from an unbroken run: {', '.join(differences)}")
-
-
-@functools.cache
-def _start_trials(folder: Path) -> Any:
-    """Carry out every job once without kills."""
-    from tests.helpers.kill_trials import KillTrials
-    from tests.helpers.killed_runs import ForkingEngine
-    from tests.helpers.tiny_models import tiny_model
-
-    folder.mkdir(exist_ok=True)
-    return KillTrials(ForkingEngine(), tiny_model("llama3", folder / "model"), folder)
-
-
-def run_kills(content: bytes, sandbox: Path) -> str:
+def run_kills(content: bytes, sandbox: Path) -> dict[str, int] | str:
     """Train, merge, export and test a run while its workers are killed; nothing is lost."""
     try:
         plan = {name: int(value) for name, value in json.loads(content).items()}
     except (ValueError, AttributeError, TypeError):
         return "noise"
-    trials = _start_trials(sandbox.parent / "trials")
-    report = trials.run(kills=plan.get("kills", 1), seed=plan.get("seed", 0))
+    setting = _create_setting(sandbox.parent / "shared")
+    report = setting.trials.run(kills=plan.get("kills", 1), seed=plan.get("seed", 0))
     if report.losses:
         raise WrongResultError("; ".join(map(str, report.losses)))
-    return f"{report.kills} kills"
+    return {"kills": report.kills} | {f"of {job}": count for job, count in report.hits.items()}
 
 
-def run_faults(content: bytes, sandbox: Path) -> str:
-    """Let writes fail during a training: the cause is named, and once they succeed, it is resumed."""
-    from lora_studio.engine.training import checkpoint_files
-
+def run_faults(content: bytes, sandbox: Path) -> dict[str, int] | str:
+    """Let a job fail on a bad disk: the cause is named, nothing is lost, and once it succeeds, all is right."""
     try:
         plan = dict(json.loads(content))
-        number, word = int(plan["errno"]), str(plan["word"])
+        number, job = int(plan["errno"]), str(plan["job"])
+        operations = str(plan["operations"])
+        at = f"{number} {plan['word']} {int(plan['skip'])} {operations}"
     except (ValueError, TypeError, KeyError):
         return "noise"
-    setting = _get_setting(sandbox.parent / "shared")
-    run = _new_run(setting, sandbox)
-    left, ending, warned = plan.get("after", 0), None, []
+    setting = _create_setting(sandbox.parent / "shared")
+    run = _prepare_run(setting, sandbox / "project", job)
+    hits = setting.switch.with_name("bad.hits")
+    hits.unlink(missing_ok=True)
+    before = run.read_about()
     try:
-        for event in setting.engine.begin(commands.Train(run=str(run.path))):
-            left -= _is_moment(event, plan)
-            if left < 0 and not setting.switch.exists():
-                setting.switch.write_text(f"{number} {word}")
-            if isinstance(event, events.Warned):
-                warned.append(event.problem.code)
-            if isinstance(event, events.Ending):
-                ending = event
+        seen = _run_job(setting, run, job, at, plan)
     finally:
         setting.switch.unlink(missing_ok=True)
     while run.is_running():
         time.sleep(0.005)
-    outcome = "finished"
+    if not hits.exists():
+        return "not reached"
+    outcome = _judge_ending(seen, _ERRORS[number], is_reading=operations == "r")
+    if run.read_about() != before:
+        raise WrongResultError("the notes are lost")
+    if job != "train" and (changes := setting.trials.find_changes(run)):
+        raise WrongResultError(f"a failed {job} lost {', '.join(changes)}")
+    _check_checkpoints(run)
+    _repeat_job(setting, run, job)
+    return {"faults": 1, f"{job}: {outcome}": 1}
+
+
+def _prepare_run(setting: _Setting, folder: Path, job: str) -> RunFolder:
+    """Return a new run to train, or a copy of the complete one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if job == "train":
+        new: RunFolder = setting.trials.create_run(folder)
+        return new
+    whole = setting.trials.whole
+    project = whole.path.parent.parent
+    shutil.copytree(project, folder)
+    return RunFolder(folder / whole.path.relative_to(project))
+
+
+def _run_job(
+    setting: _Setting, run: RunFolder, job: str, switch: str, plan: dict[str, Any]
+) -> list[Any]:
+    """Carry out a job whose disk fails from an event on, and return its events."""
+    left, event_kind = int(plan.get("after", 0)), plan.get("event", "any")
+    if job != "train" or left == 0:
+        setting.switch.write_text(switch)
+    seen = []
+    for event in setting.engine.begin(setting.trials.create_command(run, job)):
+        seen.append(event)
+        left -= event_kind in ("any", event.kind)
+        if left < 0 and not setting.switch.exists():
+            setting.switch.write_text(switch)
+    return seen
+
+
+def _judge_ending(seen: Sequence[Any], code: str, *, is_reading: bool) -> str:
+    """Return how a job on a bad disk ended, in a word; raises WrongResultError if the cause isn't named."""
+    warned = [str(event.problem.what) for event in seen if isinstance(event, events.Warned)]
+    codes = [event.problem.code for event in seen if isinstance(event, events.Warned)]
+    ending = seen[-1] if seen else None
     if isinstance(ending, events.Failed):
-        outcome = ending.problem.code
-        if outcome != _ERRORS[number]:
-            raise WrongResultError(f"a failing disk is called {outcome}")
-    elif isinstance(ending, events.Done) and ending.paused:
-        outcome = "paused"
-        if _ERRORS[number] not in warned:
+        problem = ending.problem
+        is_named = problem.code == code or "nput/output error" in str(problem.what)
+        if not is_named and not (is_reading and problem.where.file):
+            raise WrongResultError(f"a failing disk ({code}) is called {problem.code}")
+        return str(problem.code)
+    if isinstance(ending, events.Done) and ending.paused:
+        if code not in codes:
             raise WrongResultError("a training pauses without naming the disk")
+        return "paused"
+    if isinstance(ending, events.Done):
+        failed = [
+            event for event in seen if isinstance(event, events.SelfTested) and not event.passed
+        ]
+        if failed:
+            raise WrongResultError(f"a self-test on a failing disk isn't passed: {warned}")
+        return "done"
+    raise WrongResultError(f"a worker on a failing disk ({code}) ends without a reason")
+
+
+def _check_checkpoints(run: RunFolder) -> None:
+    from lora_studio.engine.training import checkpoint_files
+
     for step in run.list_checkpoint_steps():
         checkpoint_files.read_checkpoint(run.checkpoint(step))
-    _finish(setting, run)
-    return outcome
+
+
+def _repeat_job(setting: _Setting, run: RunFolder, job: str) -> None:
+    """Carry out the job again, now that the disk is fine, and compare all with the unbroken run."""
+    if job != "train" or run.read_state() != "trained":
+        *_, ending = setting.engine.begin(setting.trials.create_command(run, job))
+        if isinstance(ending, events.Failed):
+            raise WrongResultError(f"{job} can't be repeated: {ending.problem.code}")
+    if job == "train":
+        changes = setting.trials.find_lost_metrics(run)
+        changes += setting.trials.find_changes(run, "adapter/", "heldout.jsonl", "data/")
+    else:
+        changes = setting.trials.find_changes(run)
+    if changes:
+        raise WrongResultError(f"differs from an unbroken run: {', '.join(changes)}")
 
 
 FAMILIES = [
-    SimpleFamily("kills", generate_kills, run_kills, seconds=60.0, weight=1.5, smoke=0, starts_programs=True),
-    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=60.0, weight=1.5, smoke=0, starts_programs=True),
+    SimpleFamily("kills", generate_kills, run_kills, seconds=120.0, weight=1.5, smoke=0, starts_programs=True),
+    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=90.0, weight=1.5, smoke=0, starts_programs=True),
+    SimpleFamily("bad-reads", generate_unreadable, run_faults, seconds=90.0, weight=1.0, smoke=0, starts_programs=True),
 ]  # fmt: skip

@@ -13,23 +13,25 @@ from tests.campaign.family import SimpleFamily, WrongResultError
 
 
 def generate_damage(rng: random.Random) -> bytes:
-    """Return the number of a damage and of a verb; one of five verbs takes seconds."""
+    """Return the number of a damage and of a verb, and which run; a third of the verbs take seconds."""
     return json.dumps({
-        "damage": rng.randrange(10_000), "verb": rng.randrange(1000), "is_heavy": rng.random() < 0.2, "seed": rng.randrange(1000),
+        "damage": rng.randrange(10_000), "verb": rng.randrange(1000), "is_heavy": rng.random() < 0.35, "seed": rng.randrange(1000),
+        "is_finished": rng.random() < 0.6,
     }).encode()  # fmt: skip
 
 
 @functools.cache
-def _build_run(folder: Path) -> tuple[Any, Any]:
-    """Build the run that is copied for each input, and describe it."""
+def _build_run(folder: Path, *, is_finished: bool) -> tuple[Any, Any]:
+    """Build the run that is copied for each input, and describe it: all jobs done, or a killed training."""
     from tests.helpers import damaged_runs, run_verbs
 
     folder.mkdir(exist_ok=True)
-    pair = damaged_runs.build_interrupted(folder / "project")
+    build = damaged_runs.build_finished if is_finished else damaged_runs.build_interrupted
+    pair = build(folder / "project")
     return pair, run_verbs.take_snapshot(pair.run)
 
 
-def run_damage(content: bytes, sandbox: Path) -> str:
+def run_damage(content: bytes, sandbox: Path) -> dict[str, int] | str:
     """Damage a copy of the run and carry out the verb: it names the damage, or its result is right."""
     from tests.helpers import damaged_runs, run_verbs
 
@@ -37,7 +39,9 @@ def run_damage(content: bytes, sandbox: Path) -> str:
         plan = {name: int(value) for name, value in json.loads(content).items()}
     except (ValueError, AttributeError, TypeError):
         return "noise"
-    pair, whole = _build_run(sandbox.parent / "shared")
+    is_finished = bool(plan.get("is_finished"))
+    shared = sandbox.parent / ("finished" if is_finished else "interrupted")
+    pair, whole = _build_run(shared, is_finished=is_finished)
     copy = sandbox / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     damages = damaged_runs.list_damages(pair.run)
@@ -50,7 +54,8 @@ def run_damage(content: bytes, sandbox: Path) -> str:
     outcome = run_verbs.VERBS[verb](copied.run)
     if faults := run_verbs.find_faults(whole, before, copied.run, damage, verb, outcome):
         raise WrongResultError(f"{verb} after {damage}: {'; '.join(faults)}")
-    return "done" if outcome.is_done else "named"
+    kind = verb if plan.get("is_heavy") else "light"
+    return {"faults": 1, "done" if outcome.is_done else "named": 1, kind: 1}
 
 
 FAMILIES = [

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.core.curves.lost_steps import LostSteps, expect_checkpoints, lost_steps_warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import EVENTS_START
+from lora_studio.core.runs.state import LostSteps
 
 
 def follow(*stream: Any) -> LostSteps:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.client import network_report
 from lora_studio.core.network import record
 from lora_studio.core.network.contact_table import ContactTable
 from lora_studio.core.network.purposes import Purpose
@@ -41,6 +42,20 @@ def test_contacts_of_processes_are_merged() -> None:
     assert (first.connections, first.sent, first.received) == (3, 15, 7)
     assert (first.first, first.last) == (3.0, 9.0)
     assert [contact.purpose for contact in contacts] == [Purpose.HUB_SEARCH, Purpose.OLLAMA]
+
+
+def test_uncounted_connections_make_amounts_incomplete() -> None:
+    write("one", 1, make_contact(sent=10, received=2000), make_contact("uv.example", uncounted=1))
+    write("one", 2, make_contact(uncounted=2), make_contact("plain.example", sent=1, received=2))
+    contacts = record.merge_contacts(
+        contact for one in record.read_records("one") for contact in one.contacts
+    )
+    shown = {contact.host: network_report.format_bytes(contact) for contact in contacts}
+    assert shown == {
+        "hub.example": ("≥ 10 B", "≥ 2 kB"),
+        "uv.example": ("–", "–"),
+        "plain.example": ("1 B", "2 B"),
+    }
 
 
 def test_record_of_a_session_has_only_its_processes() -> None:

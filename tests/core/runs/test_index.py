@@ -103,6 +103,24 @@ def test_training_time_sums_attempts_without_pauses(tmp_path: Path) -> None:
     assert _read(tmp_path).seconds == 60.0
 
 
+def test_missing_steps_are_a_warning_until_they_are_trained_again(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    damaged = b'{"kind":"step_done","step":3,"ste\n'
+    _append(run, *_begun(), _step(1, 1.0, 1001.0), _step(2, 1.0, 1002.0))
+    assert not _read(tmp_path).warning
+    with run.events_file.open("ab") as file:
+        file.write(damaged)
+    _append(run, _step(4, 1.0, 1004.0))
+    runs = RunIndex(tmp_path / "runs")
+    (listed,) = list(runs.refresh())[-1]
+    assert str(listed.warning).startswith("The metrics of 1 step are missing: 3 to 3.")
+    (cached,) = RunIndex(tmp_path / "runs").load()
+    assert cached.warning == listed.warning
+    _append(run, *_begun(), _step(1, 1.0, 1011.0), _step(2, 1.0, 1012.0), _step(3, 1.0, 1013.0))
+    (listed,) = list(runs.refresh())[-1]
+    assert not listed.warning
+
+
 def test_vanished_worker_leaves_interrupted_run_with_reason(tmp_path: Path) -> None:
     run = _one(tmp_path)
     _append(run, *_begun(time.time()), _step(1, 1.0, time.time()))

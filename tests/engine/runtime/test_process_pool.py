@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -88,3 +89,27 @@ def test_worker_processes_end_with_their_parent() -> None:
     parent.kill()
     # The end of the output comes only when every process that holds it has ended.
     parent.communicate(timeout=600)
+
+
+_WITHOUT_SHARED_MEMORY = """
+import sys
+from lora_studio.engine.runtime.process_pool import map_in_processes
+from tests.engine.runtime.test_process_pool import squared
+from tests.helpers.jobs import make_job
+print(list(map_in_processes(squared, range(4), 2, make_job())))
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"]).returncode != 0,
+    reason="needs a mount namespace",
+)
+def test_work_is_done_without_shared_memory() -> None:
+    full = 'mount -t tmpfs -o size=4k,nr_inodes=1 tmpfs /dev/shm && exec "$@"'
+    ended = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", full, "sh", sys.executable, "-c", _WITHOUT_SHARED_MEMORY],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "[0, 1, 4, 9]\n", ended.stderr

@@ -20,6 +20,8 @@ from lora_studio.engine.runtime.failures import (
         (ImportError("libtorch.so: failed to map segment from shared object"), "system.address_space"),
         (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "system.no_temporary_folder"),
         (OSError(errno.EMFILE, "Too many open files"), "system.open_files"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "system.processes"),
+        (RuntimeError("can't start new thread"), "system.processes"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk.full"),
         (OSError(errno.EFBIG, "File too large"), "disk.file_too_large"),
         (OSError(errno.EIO, "Input/output error"), "disk.failing"),

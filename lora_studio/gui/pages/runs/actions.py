@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Qt, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.runs import copies
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.copies import Axis
@@ -292,12 +292,11 @@ class RunActions(QObject):
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
         folders = [self._get_folder(run) for run in runs]
         self._queue.remove([run.folder for run in runs if not checkpoints])
-        paths = [run.checkpoints if checkpoints else run.path for run in folders]
-        existing = [path for path in paths if path.exists()]
         if not checkpoints and self._state.run in folders and not self._state.running:
             self.close_requested.emit()
         self._begin(
-            partial(trash.move_to_trash, existing), partial(self._report_trashed, checkpoints)
+            partial(trash.move_to_trash, _iter_deleted(folders, checkpoints)),
+            partial(self._report_trashed, checkpoints),
         )
 
     def _report_trashed(self, checkpoints: bool, moved: object) -> None:
@@ -314,6 +313,25 @@ class RunActions(QObject):
         assert isinstance(problem, Problem)
         self._state.messages.problem(problem)
         self.runs_changed.emit()
+
+
+def _iter_deleted(runs: Sequence[RunFolder], checkpoints: bool) -> Iterator[Path]:
+    """Yield the folders of runs, or of their checkpoints; raises ProblemError at a run that is in use.
+
+    Another program may have started a job since they were selected.
+    """
+    for run in runs:
+        if run.is_running():
+            raise fail(
+                "run.in_use",
+                "{run} wasn't deleted: a job is running in it.",
+                "Wait until the job ends or stop it, then delete the run.",
+                run=run.path.name,
+                where=Where(file=str(run.path)),
+            )
+        path = run.checkpoints if checkpoints else run.path
+        if path.exists():
+            yield path
 
 
 def _is_unfinished(run: RunSummary) -> bool:

@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.gui.plots.run_curves import RunCurves
@@ -25,10 +26,12 @@ class RunCurvesReader(QObject):
     Signals:
         changed: new metrics of a plotted run are available.
         failed(name, problem): a run couldn't be read.
+        warned(problem): metrics of a run are missing; once for each run and each number of them.
     """
 
     changed = Signal()
     failed = Signal(str, object)
+    warned = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Start without runs."""
@@ -36,6 +39,7 @@ class RunCurvesReader(QObject):
         self._curves: dict[str, RunCurves] = {}
         self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the read
         self._threads: dict[str, BackgroundReader] = {}
+        self._warnings: dict[str, Problem] = {}
 
     def get_curves(self, name: str) -> RunCurves:
         """Return the curves of a run as far as they have been read."""
@@ -64,17 +68,23 @@ class RunCurvesReader(QObject):
 
     def _start(self, name: str, run: RunFolder) -> None:
         thread = BackgroundReader(partial(_read_series, run), self)
-        thread.done.connect(partial(self._on_read, name))
+        thread.done.connect(partial(self._on_read, name, run))
         thread.failed.connect(partial(self._on_failed, name))
         thread.finished.connect(partial(self._on_finished, name, thread))
         self._threads[name] = thread
         thread.start()
 
-    def _on_read(self, name: str, series: object) -> None:
+    def _on_read(self, name: str, run: RunFolder, series: object) -> None:
         assert isinstance(series, metrics.MetricSeries)
         if name in self._curves:
             self._curves[name] = RunCurves.from_series(self._curves[name].name, series)
             self.changed.emit()
+            self._warn(name, lost_steps_warning(run, series.lost))
+
+    def _warn(self, name: str, warning: Problem | None) -> None:
+        if warning is not None and self._warnings.get(name) != warning:
+            self._warnings[name] = warning
+            self.warned.emit(warning)
 
     def _on_failed(self, name: str, problem: Problem) -> None:
         self._as_of.pop(name, None)

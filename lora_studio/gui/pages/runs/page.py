@@ -299,6 +299,7 @@ class RunsPage(AppPage):
         self.queue.changed.connect(self.library.refresh)
         self.curves.changed.connect(self._show_curves)
         self.curves.failed.connect(self._on_read_failed)
+        self.curves.warned.connect(self._state.messages.problem)
         rows.ticked_changed.connect(self._on_ticked_changed)
         rows.refused.connect(state.messages.info)
         self.table.selection_changed.connect(self._show_chosen)

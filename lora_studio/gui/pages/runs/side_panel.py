@@ -110,6 +110,7 @@ def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     loss, best_eval = table.format_cell(run, "loss"), table.format_cell(run, "eval")
     return [
         (tr("Status"), f"{state}. {localize(run.reason)}" if run.reason else state),
+        (tr("Warning"), localize(run.warning)),
         (tr("Started"), table.format_cell(run, "begun")),
         (
             tr("Loss"),

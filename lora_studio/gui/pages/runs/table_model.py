@@ -217,7 +217,8 @@ class RunModel(CheckableTableModel):
                 tip = self._format_tooltip(run, column)
                 return None if tip is None else plain_tip(tip)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{self.names.get(run)}, {tr(STATES[self.get_state(run)].title)}"
+                parts = (self.names.get(run), tr(STATES[self.get_state(run)].title))
+                return ", ".join((*parts, localize(run.warning)) if run.warning else parts)
         return None
 
     def _format_cell(self, run: RunSummary, column: Column) -> str:
@@ -225,7 +226,8 @@ class RunModel(CheckableTableModel):
             state = self.get_state(run)
             style = STATES[state]
             position = f" {self.queued[run.folder]}" if state == "queued" else ""
-            return f"{style.glyph} {tr(style.title)}{position}"
+            warned = " ⚠" if run.warning else ""
+            return f"{style.glyph} {tr(style.title)}{position}{warned}"
         if column == "name":
             letter = self.get_letter(run.folder)
             return f"{letter}  {self.names.get(run)}" if letter else self.names.get(run)
@@ -242,7 +244,7 @@ class RunModel(CheckableTableModel):
                 note = tr("Merge and Export use this run.") if is_current else ""
                 return "\n".join(part for part in (run.folder, run.about.notes, note) if part)
             case "state":
-                return localize(run.reason) or None
+                return "\n".join(map(localize, filter(None, (run.reason, run.warning)))) or None
             case "model":
                 return str(run.get_value("model.source"))
             case "size" if run.checkpoint_bytes:

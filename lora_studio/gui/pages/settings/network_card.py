@@ -9,7 +9,7 @@ from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from lora_studio.client import network_report
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import timestamps
 from lora_studio.core.network import connections, record
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
 from lora_studio.core.network.record import Contact
@@ -49,7 +49,8 @@ class NetworkCard(Card):
         self.note = label(
             tr(
                 "The record of the last 7 days is kept on this computer only. Amounts of data are unknown "
-                "(–) for uv and Weights & Biases."
+                "(–) or incomplete (≥) for uv, Weights & Biases, and Xet, which transfers files of more than "
+                "50 GB."
             ),
             "caption",
             wrap=True,
@@ -123,7 +124,8 @@ class NetworkCard(Card):
 def _explain_offline_mode() -> str:
     return tr(
         "In offline mode, LoRA Studio doesn't contact any other computer. An Ollama server on this "
-        "computer still works."
+        "computer still works. Running jobs of the open project go offline at once; jobs of other "
+        "projects only when they start again."
     )
 
 
@@ -167,14 +169,10 @@ def _format_contact(contact: Contact) -> tuple[str, str, str, str]:
     return (
         host,
         localize(TITLES[contact.purpose]),
-        f"{_format_bytes(contact.sent)} / {_format_bytes(contact.received)}",
+        " / ".join(network_report.format_bytes(contact)),
         timestamps.format_short_time(contact.last),
     )
 
 
 def _format_possible(one: PossibleContact) -> tuple[str, str, str]:
     return localize(TITLES[one.purpose]), "\n".join(one.hosts) or "–", localize(one.when)
-
-
-def _format_bytes(count: int | None) -> str:
-    return "–" if count is None else formatting.format_size(count)

@@ -12,9 +12,9 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.curves import metrics
-from lora_studio.core.curves.lost_steps import lost_steps_warning
 from lora_studio.core.problems import Problem
 from lora_studio.core.runs import names
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder, list_started_runs
 from lora_studio.core.system.files import open_atomic
 from lora_studio.gui.language import tr

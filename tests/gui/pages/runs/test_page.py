@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import list_runs
+from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.controls.quantities import format_decimal
 from lora_studio.gui.pages.runs.axis_editor import parse_numbers
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
@@ -306,6 +307,42 @@ def test_run_is_kept_and_reported_when_the_trash_fails(
     _open_deletion(page, qtbot).all.click()
     qtbot.waitUntil(lambda: any("trash" in str(text) for text in parts.posted), timeout=WAIT)
     assert page.library.run(name).path.is_dir()
+
+
+def test_run_in_use_is_not_deleted(page: RunsPage, parts: Parts, qtbot: QtBot) -> None:
+    (name,) = _choose(page, 0)
+    run = page.library.run(name)
+    dialog = _open_deletion(page, qtbot)
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 1})  # another program starts a job meanwhile
+    try:
+        dialog.all.click()
+        qtbot.waitUntil(lambda: any("is running" in text for text in parts.posted), timeout=WAIT)
+    finally:
+        lock.release()
+    assert run.path.is_dir()
+
+
+def test_missing_metrics_are_shown_in_the_list_and_with_the_curves(
+    page: RunsPage, parts: Parts, qtbot: QtBot
+) -> None:
+    name = next(run.folder for run in page.table.rows.shown if run.step > 3)
+    file = page.library.run(name).events_file
+    lines = file.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if b'"step":2,' not in line]
+    assert len(kept) < len(lines)
+    file.write_bytes(b"".join(kept))
+    page.library.refresh()
+    qtbot.waitUntil(
+        lambda: (run := page.library.get(name)) is not None and bool(run.warning), timeout=WAIT
+    )
+    rows = page.table.rows
+    row = [run.folder for run in rows.shown].index(name)
+    index = rows.index(row, COLUMNS.index("state"))
+    assert "⚠" in index.data()
+    assert "1 step are missing: 2 to 2" in index.data(Qt.ItemDataRole.ToolTipRole)
+    rows.tick([name], True)
+    qtbot.waitUntil(lambda: any("missing" in text for text in parts.posted), timeout=WAIT)
 
 
 def test_menu_enables_only_possible_actions(page: RunsPage, qtbot: QtBot) -> None:

@@ -1,0 +1,220 @@
+"""Small files and downloads whose process is killed at any moment: always the old or the new content.
+
+Each input is a plan in JSON: the moment of the kill, and its seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lora_studio.core.project import project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import queue
+from lora_studio.core.runs.annotations import RunAnnotations
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import damaged_files
+from lora_studio.core.system.files import list_temporaries
+from tests.campaign.family import SimpleFamily, WrongResultError
+
+#: Kills of one plan, and the most seconds before each.
+_KILLS, _SAVE_SECONDS = 5, 0.04
+
+#: Entries of the queue that no kill may lose.
+_QUEUED = 3
+
+
+def generate_plan(rng: random.Random) -> bytes:
+    """Return the seed of the moments."""
+    return json.dumps({"seed": rng.randrange(1 << 32)}).encode()
+
+
+def _read_plan(content: bytes) -> random.Random | None:
+    try:
+        return random.Random(int(json.loads(content)["seed"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+# --- saves ----------------------------------------------------------------------------------------
+
+
+def _create_project(folder: Path) -> RunFolder:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    draft = project.Draft(name="n0")
+    draft.save(folder / "p.lorastudio")
+    runs = [
+        run_folder.create_run(folder / "runs", project.Project(name="x"), folder)
+        for _ in range(_QUEUED)
+    ]
+    queue.add(folder / "runs", [queue.QueuedRun(run=run.path.name) for run in runs])
+    runs[0].write_about(RunAnnotations(title="0"))
+    return runs[0]
+
+
+def _save_forever(run: RunFolder, first: int) -> None:
+    """Save the project, notes, manifest and queue with growing numbers."""
+    folder = run.path.parent.parent
+    draft = project.load(folder)
+    number = first
+    while True:
+        number += 1
+        draft.name = f"n{number}"
+        draft.save()
+        run.write_about(RunAnnotations(title=str(number), notes="x" * (number % 5000)))
+        run.update_manifest(number=number)
+        queue.set_paused(run.path.parent, bool(number % 2))
+        queue.move(run.path.parent, run.path.name, number % _QUEUED)
+
+
+def _kill_child(work: Callable[[], None], seconds: float) -> None:
+    """Run a function in a fork and kill it after some time."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            work()
+        os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise WrongResultError("saving failed before the kill")
+
+
+def _read_numbers(run: RunFolder) -> list[int]:
+    """Return the numbers in the project, the notes and the manifest; raises WrongResultError for damage."""
+    folder = run.path.parent.parent
+    draft = project.load(folder)
+    if draft.list_problems() or not draft.name[1:].isdecimal():
+        raise WrongResultError(f"the project is damaged: {draft.list_problems()}")
+    if len(queue.load(run.path.parent).entries) != _QUEUED:
+        raise WrongResultError("the queue lost a run")
+    if list(folder.rglob(f"*{damaged_files.SUFFIX}*")):
+        raise WrongResultError("a file was set aside as damaged")
+    title = run.read_about().title
+    return [int(draft.name[1:]), int(title or -1), int(run.read_manifest().get("number", 0))]
+
+
+def run_saves(content: bytes, sandbox: Path) -> dict[str, int] | str:
+    """Kill a process that saves a project, notes and a queue; nothing is lost, nothing is left behind."""
+    rng = _read_plan(content)
+    if rng is None:
+        return "noise"
+    run, numbers = _create_project(sandbox / "saves"), [0, 0, 0]
+    for _ in range(_KILLS):
+        _kill_child(functools.partial(_save_forever, run, numbers[0]), rng.random() * _SAVE_SECONDS)
+        now = _read_numbers(run)
+        if any(later < earlier for later, earlier in zip(now, numbers, strict=True)):
+            raise WrongResultError(f"saved {numbers}, then read {now}")
+        numbers = now
+    draft = project.load(run.path.parent.parent)
+    draft.save()
+    queue.set_paused(run.path.parent, not queue.load(run.path.parent).paused)
+    left = [*list_temporaries(run.path.parent.parent), *list_temporaries(run.path.parent)]
+    if left:
+        raise WrongResultError(f"{len(left)} temporary files are left behind: {left[0].name}")
+    return {"kills": _KILLS}
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+
+class _Setting(NamedTuple):
+    """What all plans share; the server runs as long as its stack isn't closed."""
+
+    engine: Any
+    server: contextlib.ExitStack
+    cache: Path
+    digests: dict[str, str]
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+@functools.cache
+def _create_setting(folder: Path) -> _Setting:
+    from tests.helpers.hub_server import hub_server
+    from tests.helpers.killed_runs import ForkingEngine
+    from tests.helpers.tiny_models import tiny_model
+
+    folder.mkdir(exist_ok=True)
+    model = tiny_model("llama3", folder / "model")
+    server = contextlib.ExitStack()
+    hub = server.enter_context(hub_server({"tiny/llama": model}))
+    cache = folder / "hf"
+    engine = ForkingEngine(
+        {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(cache),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_TOKEN": "",
+        }
+    )
+    return _Setting(engine, server, cache, _hash_files(model))
+
+
+def _iter_download(setting: _Setting) -> Iterator[Any]:
+    from lora_studio.core.model.spec import ModelSpec
+    from lora_studio.core.protocol import commands
+
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    yield from setting.engine.begin(command)
+
+
+def run_downloads(content: bytes, sandbox: Path) -> dict[str, int] | str:
+    """Kill downloads of a model; the next one completes it, byte for byte, with nothing left over."""
+    from lora_studio.core.protocol import events
+
+    rng = _read_plan(content)
+    if rng is None:
+        return "noise"
+    setting = _create_setting(sandbox.parent / "hub")
+    shutil.rmtree(setting.cache, ignore_errors=True)
+    kills = 0
+    for _ in range(_KILLS):
+        after, seconds = rng.randrange(8), rng.random() * 0.05
+        pid = 0
+        for event in _iter_download(setting):
+            pid = event.pid if isinstance(event, events.Hello) else pid
+            after -= 1
+            if after < 0 or isinstance(event, events.Ending):
+                time.sleep(seconds)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+                break
+    *_, ending = _iter_download(setting)
+    if not isinstance(ending, events.Done):
+        raise WrongResultError(f"the download can't be completed: {ending}")
+    (snapshot,) = (setting.cache / "hub").glob("models--*/snapshots/*")
+    if _hash_files(snapshot) != {
+        k: v for k, v in setting.digests.items() if (snapshot / k).exists()
+    }:
+        raise WrongResultError("a downloaded file differs")
+    if not (snapshot / "model.safetensors").exists():
+        raise WrongResultError("the weights are missing")
+    if left := list(setting.cache.rglob("*.incomplete")):
+        raise WrongResultError(f"{left[0].name} is left behind")
+    return {"kills": kills}
+
+
+FAMILIES = [
+    SimpleFamily("killed-saves", generate_plan, run_saves, seconds=20.0, weight=0.5, smoke=3, starts_programs=True),
+    SimpleFamily("killed-downloads", generate_plan, run_downloads, seconds=60.0, weight=0.5, smoke=0, starts_programs=True),
+]  # fmt: skip
