@@ -103,7 +103,7 @@ def test_training_time_sums_attempts_without_pauses(tmp_path: Path) -> None:
     assert _read(tmp_path).seconds == 60.0
 
 
-def test_missing_steps_are_a_warning_until_they_are_trained_again(tmp_path: Path) -> None:
+def test_missing_steps_are_a_warning_until_trained_again(tmp_path: Path) -> None:
     run = _one(tmp_path)
     damaged = b'{"kind":"step_done","step":3,"ste\n'
     _append(run, *_begun(), _step(1, 1.0, 1001.0), _step(2, 1.0, 1002.0))

@@ -323,7 +323,7 @@ def test_run_in_use_is_not_deleted(page: RunsPage, parts: Parts, qtbot: QtBot) -
     assert run.path.is_dir()
 
 
-def test_missing_metrics_are_shown_in_the_list_and_with_the_curves(
+def test_missing_metrics_are_shown_in_list_and_curves(
     page: RunsPage, parts: Parts, qtbot: QtBot
 ) -> None:
     name = next(run.folder for run in page.table.rows.shown if run.step > 3)
