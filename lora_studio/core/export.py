@@ -13,9 +13,9 @@ from pydantic import field_validator
 from lora_studio.core.spec import Spec, setting, value_error
 
 Quantization = Literal[
-    "F32", "BF16", "F16", "Q8_0", "MXFP4_MOE", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1",
-    "Q4_K_M", "IQ4_NL", "Q4_K_S", "Q4_0", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_S",
-    "Q3_K_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S", "IQ2_M", "IQ2_S", "Q2_0", "IQ2_XS", "TQ2_0",
+    "F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1",
+    "Q4_K_M", "IQ4_NL", "Q4_K_S", "Q4_0", "MXFP4_MOE", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M",
+    "IQ3_S", "Q3_K_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S", "IQ2_M", "IQ2_S", "Q2_0", "IQ2_XS", "TQ2_0",
     "IQ2_XXS", "TQ1_0", "IQ1_M", "IQ1_S", "Q1_0",
 ]  # fmt: skip
 
@@ -30,7 +30,8 @@ class QuantFacts:
     `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
     (tools/perplexity/README.md); None if the values stay the same, or if no general model survives
     it. With `needs_imatrix` the quantizer requires an importance matrix. `only_for` names the
-    models it was designed for, "" for all.
+    models it was designed for, "" for all. With `needs_experts` it is for mixtures of experts alone,
+    and `bits` are those of one shaped like Qwen3 30B-A3B.
     """
 
     bits: float
@@ -38,6 +39,7 @@ class QuantFacts:
     kl: tuple[float, float] | None = None
     needs_imatrix: bool = False
     only_for: str = ""
+    needs_experts: bool = False
 
 
 #: Every file type that llama.cpp's quantizer writes, from the largest to the smallest.
@@ -46,8 +48,6 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "BF16": QuantFacts(16.0, "practically none"),
     "F16": QuantFacts(16.0, "practically none"),
     "Q8_0": QuantFacts(8.5, "negligible", (0.0072, 0.0014)),
-    # Stores only experts in 4 bits and the other weights in 8; its loss is that of Q4_0.
-    "MXFP4_MOE": QuantFacts(8.5, "small", (0.65, 0.072), only_for="mixtures of experts"),
     "Q6_K": QuantFacts(6.56, "minimal", (0.062, 0.0055)),
     "Q5_1": QuantFacts(6.04, "very small", (0.11, 0.018)),
     "Q5_K_M": QuantFacts(5.7, "very small", (0.096, 0.011)),
@@ -58,6 +58,10 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "IQ4_NL": QuantFacts(4.68, "small", (0.38, 0.036)),
     "Q4_K_S": QuantFacts(4.67, "small", (0.36, 0.043)),
     "Q4_0": QuantFacts(4.64, "noticeable", (0.65, 0.072)),
+    # Stores only experts in 4 bits and the other weights in 8; its loss is that of Q4_0.
+    "MXFP4_MOE": QuantFacts(
+        4.47, "small", (0.65, 0.072), only_for="mixtures of experts", needs_experts=True
+    ),
     "IQ4_XS": QuantFacts(4.46, "small", (0.4, 0.036)),
     "Q3_K_L": QuantFacts(4.3, "noticeable", (0.56, 0.087)),
     "Q3_K_M": QuantFacts(4.0, "noticeable", (0.7, 0.1)),
@@ -260,10 +264,11 @@ def is_direct_export(spec: ExportSpec, *, has_merged: bool) -> bool:
 def should_use_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
     """Return whether a file of this quantization uses an importance matrix.
 
-    Unquantized and 8-bit types ignore one.
+    Unquantized and 8-bit types ignore one, and MXFP4.
     """
     facts = QUANTIZATIONS[quantization]
-    return facts.needs_imatrix or (spec.imatrix == "always" and facts.bits < 8)
+    uses = facts.bits < 8 and not facts.needs_experts
+    return facts.needs_imatrix or (spec.imatrix == "always" and uses)
 
 
 def suggest_ollama_name(project_name: str) -> str:

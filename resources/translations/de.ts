@@ -1522,6 +1522,10 @@
             <translation>Wählen Sie eine andere Projektdatei oder stellen Sie diese aus einer Sicherung wieder her.</translation>
         </message>
         <message>
+            <source>Choose another quantization, such as BF16 or Q8_0.</source>
+            <translation>Wählen Sie eine andere Quantisierung, zum Beispiel BF16 oder Q8_0.</translation>
+        </message>
+        <message>
             <source>Choose another quantization. Q8_0 works with every model. Details are in the log.</source>
             <translation>Wählen Sie eine andere Quantisierung. Q8_0 funktioniert mit jedem Modell. Details stehen im Protokoll.</translation>
         </message>
@@ -1584,6 +1588,10 @@
         <message>
             <source>Choose one or more data files (Ctrl+Shift+O)</source>
             <translation>Eine oder mehrere Datendateien wählen (Strg+Umschalt+O)</translation>
+        </message>
+        <message>
+            <source>Choose other quantizations, or use a newer llama.cpp.</source>
+            <translation>Wählen Sie andere Quantisierungen, oder verwenden Sie ein neueres llama.cpp.</translation>
         </message>
         <message>
             <source>Choose other quantizations. Q4_K_M works with every model.</source>
@@ -2147,6 +2155,10 @@
         <message>
             <source>Create it again with this version of LoRA Studio.</source>
             <translation>Erstellen Sie ihn mit dieser Version von LoRA Studio neu.</translation>
+        </message>
+        <message>
+            <source>Create it as {suggestion}, or leave the size out of the name.</source>
+            <translation>Erstellen Sie es als {suggestion}, oder lassen Sie die Größe im Namen weg.</translation>
         </message>
         <message>
             <source>Create model in Ollama</source>
@@ -5968,10 +5980,6 @@
             <translation>Umbenennen</translation>
         </message>
         <message>
-            <source>Rename the model: leave the size out, or use {example}.</source>
-            <translation>Benennen Sie das Modell um: Lassen Sie die Größe weg oder verwenden Sie {example}.</translation>
-        </message>
-        <message>
             <source>Rendering the template</source>
             <translation>Vorlage wird gerendert</translation>
         </message>
@@ -7310,6 +7318,10 @@
             <translation>Die Ollama-Adresse ist ungültig: {reason}.</translation>
         </message>
         <message>
+            <source>The Ollama server at {host} doesn't support the architecture {architecture}.</source>
+            <translation>Der Ollama-Server unter {host} unterstützt die Architektur {architecture} nicht.</translation>
+        </message>
+        <message>
             <source>The Ollama server at {host} refused the request: {reason}.</source>
             <translation>Der Ollama-Server auf {host} hat die Anfrage abgelehnt: {reason}.</translation>
         </message>
@@ -7831,6 +7843,10 @@
             <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: Wählen Sie seinen Ordner auf der Seite „Export“.</translation>
         </message>
         <message>
+            <source>The merged model is complete and usable. The built-in llama.cpp supports it: leave the llama.cpp field empty, and remove other versions from PATH.</source>
+            <translation>Das zusammengeführte Modell ist vollständig und verwendbar. Das integrierte llama.cpp unterstützt die Architektur: Lassen Sie das Feld llama.cpp leer, und entfernen Sie andere Versionen aus PATH.</translation>
+        </message>
+        <message>
             <source>The merged model is damaged: {reason}.</source>
             <translation>Das zusammengeführte Modell ist beschädigt: {reason}.</translation>
         </message>
@@ -8020,6 +8036,10 @@
             <translation>Die Proxy-Einstellungen können nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
+            <source>The quantizer of {tool} doesn't have {names}.</source>
+            <translation>Der Quantisierer von {tool} kennt {names} nicht.</translation>
+        </message>
+        <message>
             <source>The queue is a file in the project's runs folder that all windows and the command line share. The queued runs themselves don't depend on it.</source>
             <translation>Die Warteschlange ist eine Datei im Ordner der Läufe, die alle Fenster und die Kommandozeile gemeinsam nutzen. Die Läufe darin hängen nicht von ihr ab.</translation>
         </message>
@@ -8168,6 +8188,18 @@
         <message>
             <source>The template was stopped: it used more than {limit:memory} of memory.</source>
             <translation>Die Vorlage wurde gestoppt: sie brauchte mehr als {limit:memory} Arbeitsspeicher.</translation>
+        </message>
+        <message>
+            <source>The tensor {tensor} contains NaN values.</source>
+            <translation>Der Tensor {tensor} enthält NaN-Werte.</translation>
+        </message>
+        <message>
+            <source>The tensor {tensor} contains infinite values.</source>
+            <translation>Der Tensor {tensor} enthält unendliche Werte.</translation>
+        </message>
+        <message>
+            <source>The tensor {tensor} contains values that are too large for {quantization}.</source>
+            <translation>Der Tensor {tensor} enthält Werte, die für {quantization} zu groß sind.</translation>
         </message>
         <message>
             <source>The text of a validation row is also in {rows}, exactly or nearly. The eval loss would look better than it is.</source>
@@ -8449,6 +8481,10 @@
             <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Sie können auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
+            <source>This model can't be quantized to {names}, which is only for mixtures of experts.</source>
+            <translation>Dieses Modell kann nicht zu {names} quantisiert werden: Das ist nur für Mixture-of-Experts-Modelle.</translation>
+        </message>
+        <message>
             <source>This model can't be quantized to {names}: the rows of its weights don't fit the block size.</source>
             <translation>Dieses Modell lässt sich nicht zu {names} quantisieren: die Zeilen seiner Gewichte passen nicht zur Blockgröße.</translation>
         </message>
@@ -8519,10 +8555,6 @@
         <message>
             <source>This setting is already selected as the first setting.</source>
             <translation>Diese Einstellung ist bereits als erste ausgewählt.</translation>
-        </message>
-        <message>
-            <source>This type's block size doesn't divide the row size of this model's weights</source>
-            <translation>Die Blockgröße dieses Typs passt nicht zur Zeilenlänge der Gewichte dieses Modells</translation>
         </message>
         <message>
             <source>This wheel folder is for version {folder}, but LoRA Studio has version {app}.</source>
@@ -8750,6 +8782,10 @@
         <message>
             <source>Training continues. Unless a later evaluation is better, the last adapter is kept.</source>
             <translation>Das Training läuft weiter. Ist keine spätere Evaluation besser, wird der letzte Adapter behalten.</translation>
+        </message>
+        <message>
+            <source>Training diverged, or a file of the model is damaged. Train again with a lower learning rate, or download the base model again.</source>
+            <translation>Das Training ist divergiert, oder eine Datei des Modells ist beschädigt. Trainieren Sie mit einer kleineren Lernrate erneut, oder laden Sie das Basismodell noch einmal herunter.</translation>
         </message>
         <message>
             <source>Training is paused. To continue, select Resume.</source>
@@ -9104,8 +9140,16 @@
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Tools. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
+            <source>Update Ollama.</source>
+            <translation>Aktualisieren Sie Ollama.</translation>
+        </message>
+        <message>
             <source>Update Ollama: 0.30 and later use the chat template in the GGUF file. `lora-studio template derive` shows details.</source>
             <translation>Aktualisieren Sie Ollama: Ab 0.30 verwendet es die Chat-Vorlage in der GGUF-Datei. `lora-studio template derive` zeigt Einzelheiten.</translation>
+        </message>
+        <message>
+            <source>Update Ollama: {needed} and later support it.</source>
+            <translation>Aktualisieren Sie Ollama: Ab {needed} wird die Architektur unterstützt.</translation>
         </message>
         <message>
             <source>Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.</source>
@@ -9122,6 +9166,10 @@
         <message>
             <source>Update the engine in Settings, or run `lora-studio engine update`. Only changes are downloaded.</source>
             <translation>Aktualisieren Sie die Engine in den Einstellungen oder mit `lora-studio engine update`. Nur Änderungen werden heruntergeladen.</translation>
+        </message>
+        <message>
+            <source>Update the program to a release that supports it.</source>
+            <translation>Aktualisieren Sie das Programm auf eine Version, die sie unterstützt.</translation>
         </message>
         <message>
             <source>Update transformers, or choose a model with a supported architecture.</source>
@@ -9272,6 +9320,10 @@
             <translation>Stattdessen {name} verwenden</translation>
         </message>
         <message>
+            <source>Use {suggestion}</source>
+            <translation>{suggestion} verwenden</translation>
+        </message>
+        <message>
             <source>Use {value}</source>
             <translation>{value} verwenden</translation>
         </message>
@@ -9302,6 +9354,10 @@
         <message>
             <source>Validation share</source>
             <translation>Validierungsanteil</translation>
+        </message>
+        <message>
+            <source>Values above 65,504 don't fit into float16. Export F32 as well, or choose bfloat16 for the merged model.</source>
+            <translation>Werte über 65.504 passen nicht in float16. Exportieren Sie zusätzlich F32, oder wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>Values in {unit}, separated by spaces</source>
@@ -10501,6 +10557,10 @@
             <translation>llama.cpp kann ihr Vokabular nicht lesen</translation>
         </message>
         <message>
+            <source>llama.cpp can't write this type for this model</source>
+            <translation>llama.cpp kann diesen Typ für dieses Modell nicht schreiben</translation>
+        </message>
+        <message>
             <source>llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).</source>
             <translation>llama.cpp konnte ein Gespräch mit {tokens} Tokens nicht auswerten (Status {status:d}).</translation>
         </message>
@@ -10543,6 +10603,10 @@
         <message>
             <source>llama.cpp writes today's date where the chat template writes another one in training</source>
             <translation>llama.cpp schreibt das heutige Datum, wo die Chat-Vorlage im Training ein anderes schreibt</translation>
+        </message>
+        <message>
+            <source>llama.cpp {build}, which is built in, supports it. Update the program to a release with this llama.cpp or a later one.</source>
+            <translation>Das integrierte llama.cpp {build} unterstützt sie. Aktualisieren Sie das Programm auf eine Version mit diesem oder einem neueren llama.cpp.</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -12974,8 +13038,16 @@
             <translation>{program} ist nicht gestartet: {reason}.</translation>
         </message>
         <message>
+            <source>{program} doesn't support the architecture {architecture}.</source>
+            <translation>{program} unterstützt die Architektur {architecture} nicht.</translation>
+        </message>
+        <message>
             <source>{program} stopped: {reason}.</source>
             <translation>{program} wurde beendet: {reason}.</translation>
+        </message>
+        <message>
+            <source>{program} {version} doesn't support the architecture {architecture}.</source>
+            <translation>{program} {version} unterstützt die Architektur {architecture} nicht.</translation>
         </message>
         <message>
             <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>

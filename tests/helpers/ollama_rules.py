@@ -23,7 +23,7 @@ VERSIONS = ("0.9.3", "0.29.1", "0.30.0", "0.33.0", "0.34.2")
 DEFAULT_TEMPLATE = "{{ .Prompt }}"
 
 #: server/create.go, createModel: since 0.21 (gemma4) and 0.22.1.
-_RENDERERS = {
+RENDERERS = {
     "gemma4": ("gemma4", (0, 21, 0), ["<turn|>"]),
     "laguna": ("laguna", (0, 22, 1), None),
     "nemotron_h": ("nemotron-3-nano", (0, 22, 1), None),
@@ -100,7 +100,7 @@ class Rules:
         if _distance_is_below(jinja, STOCK_JINJA, 100):
             parameters.setdefault("stop", STOCK_STOPS)
             template = template or STOCK_TEMPLATE
-        renderer, since, stop = _RENDERERS.get(architecture, ("", (0, 0, 0), None))
+        renderer, since, stop = RENDERERS.get(architecture, ("", (0, 0, 0), None))
         if parse(self.version) < since:
             renderer, stop = "", None
         if stop:
@@ -165,17 +165,27 @@ class Rules:
         if think is None and "thinking" in self.capabilities(selected, model, jinja):
             think = True  # server/routes.go, ChatHandler
         if selected == "jinja":
-            return _render_jinja(jinja, tokens, messages, body.get("tools") or (), think)
+            return render_jinja(jinja, tokens, messages, body.get("tools") or (), think)
         if selected == "renderer":
-            # The renderers are programs; this one has a form that no chat template here writes.
-            return "".join(f"<|turn>{m['role']}\n{m['content']}<turn|>\n" for m in messages)
+            return render_with_renderer(jinja, tokens, messages, body.get("tools") or (), think)
         request = RenderRequest(
             messages=tuple(messages), tools=tuple(body.get("tools") or ()), think=think
         )
         return render_as_server(model.template or DEFAULT_TEMPLATE, request)
 
 
-def _render_jinja(
+def render_with_renderer(
+    jinja: str,
+    tokens: Mapping[str, str],
+    messages: Sequence[dict[str, Any]],
+    tools: Sequence[dict[str, Any]],
+    think: bool | None,
+) -> str:
+    """model/renderers: programs that ignore the chat template; no chat template here has this form."""
+    return "".join(f"<|turn>{m['role']}\n{m['content']}<turn|>\n" for m in messages)
+
+
+def render_jinja(
     jinja: str,
     tokens: Mapping[str, str],
     messages: Sequence[dict[str, Any]],

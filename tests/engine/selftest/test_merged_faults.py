@@ -148,6 +148,7 @@ FAULTS = [
     pytest.param(config("eos_token_id", 1), "config.json: eos_token_id is 1 instead of", id="eos in config"),
     pytest.param(config("model_type", "mistral"), "model_type is \"mistral\" instead of \"llama\"", id="model type"),
     pytest.param(config("dtype", "float16"), "dtype is \"float16\" instead of \"bfloat16\"", id="dtype"),
+    pytest.param(config("torch_dtype", "float16"), "torch_dtype is \"float16\", but should not be set", id="older dtype key"),
     pytest.param(setting("generation_config.json", "eos_token_id", 1), "generation_config.json: eos_token_id is 1", id="eos in generation config"),
     pytest.param(setting("generation_config.json", "temperature", 1.9), "temperature is 1.9, but should not be set", id="sampling default"),
     pytest.param(lambda m: (m / "generation_config.json").unlink(), "generation_config.json is missing", id="generation config missing"),

@@ -172,9 +172,25 @@ def test_older_result_without_verdict_fails_unless_passed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_correct_merge_and_conversion_pass(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        pytest.param("llama3", "auto", id="llama3"),
+        pytest.param("qwen3_moe", "auto", id="qwen3_moe"),
+        *(
+            pytest.param(family, dtype, id=f"{family}-{dtype}", marks=pytest.mark.thorough)
+            for family in FAMILIES
+            for dtype in ("auto", "fp16", "bf16", "fp32")
+            if (family, dtype) not in (("llama3", "auto"), ("qwen3_moe", "auto"))
+        ),
+    ],
+)
+def test_correct_merge_and_conversion_pass(
+    family: str, dtype: Literal["auto", "fp16", "bf16", "fp32"], tmp_path: Path
+) -> None:
     run = tiny_run(family, tmp_path, quantizations=("F16", "BF16", "Q8_0", "Q4_K_M"))
+    project = run.load_project()
+    run.write_project(project.model_copy(update={"merging": MergingSpec(dtype=dtype)}))
     job, _ = recorded_job()
     merge.merge(run, job)
     results, _ = check(run, conversion.write(run, run.load_project(), job))

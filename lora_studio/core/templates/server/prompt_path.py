@@ -271,6 +271,14 @@ def _reads_field(pipe: PipeNode, field: str) -> bool:
 
 # --------------------------------------------------------------------------------------- Gemma 4
 
+#: The sizes that Ollama looks for in names, and from how many parameters on a model has each.
+_GEMMA4_SIZES = (
+    ("31b", 29_000_000_000), ("26b", 20_000_000_000), ("12b", 12_000_000_000),
+    ("e4b", 6_500_000_000), ("e2b", 0),
+)  # fmt: skip
+
+_GEMMA4_SIZE = re.compile("|".join(size for size, _ in _GEMMA4_SIZES), re.IGNORECASE)
+
 
 def name_gemma4_prompt(name: str, parameters: int) -> str:
     """Return which of its two Gemma 4 prompts Ollama chooses, `small` or `large`: by name, then by size."""
@@ -280,3 +288,11 @@ def name_gemma4_prompt(name: str, parameters: int) -> str:
     if any(size in lower for size in ("12b", "26b", "31b")):
         return "large"
     return "large" if parameters >= 12_000_000_000 else "small"
+
+
+def suggest_gemma4_name(name: str, parameters: int) -> str:
+    """Return a name with which Ollama chooses the prompt of the model's size: the same if it does."""
+    if name_gemma4_prompt(name, parameters) == name_gemma4_prompt("", parameters):
+        return name
+    right = next(size for size, least in _GEMMA4_SIZES if parameters >= least)
+    return _GEMMA4_SIZE.sub(right, name)

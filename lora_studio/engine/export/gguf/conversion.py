@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
+    QUANTIZATIONS,
     ExportSpec,
     Quantization,
     is_direct_export,
@@ -213,6 +214,8 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
     """Convert, then write the quantizations from largest to smallest; the converted type comes last."""
     source = plan.model(plan.scratch)
     first = choose_first_pass(source.tensors, quantizations)
+    others = [quantization for quantization in quantizations if quantization != first]
+    quantizer.require_known_types(others, plan.spec.llama_cpp, job)
     _require_space(plan, source, first, quantizations)
     converted = plan.scratch / "converted.gguf"
     source, tool = _convert(plan, source, converted, first, job)
@@ -223,7 +226,6 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
         quantizer=quantizer_name,
     )
     job.emit(events.Log(text=message))
-    others = [quantization for quantization in quantizations if quantization != first]
     written = _quantize_all(plan, others, converted, job)
     if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(converted, plan.file(first), first, tool=tool)
@@ -346,10 +348,13 @@ def _estimate_sizes(
         if group:
             expected |= quantizer.estimate_sizes(converted, group, job, imatrix=helped)
     if unable := [name for name in quantizations if name not in expected]:
+        has_no_experts = any(QUANTIZATIONS[name].needs_experts for name in unable)
         raise fail(
             "quantize.not_for_model",
-            "This model can't be quantized to {names}: the rows of its weights don't fit the block "
-            "size.",
+            "This model can't be quantized to {names}, which is only for mixtures of experts."
+            if has_no_experts
+            else "This model can't be quantized to {names}: the rows of its weights don't fit the "
+            "block size.",
             "Choose other quantizations. Q4_K_M works with every model.",
             where=Where(step="export", field="quantizations"),
             names=", ".join(unable),

@@ -17,6 +17,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.export.gguf import converter_program
+from lora_studio.engine.export.gguf.architecture_support import is_convertible
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full_problem
@@ -209,7 +210,10 @@ def _unsupported_architecture_error(name: str, merged: Path) -> ProblemError:
     return fail(
         "gguf.unsupported_architecture",
         "llama.cpp's converter doesn't support the architecture {name}.",
-        "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+        "The merged model is complete and usable. The built-in llama.cpp supports it: leave the "
+        "llama.cpp field empty, and remove other versions from PATH."
+        if is_convertible(name)
+        else "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
         "folder on the Export page.",
         where=Where(file=str(merged)),
         name=name,

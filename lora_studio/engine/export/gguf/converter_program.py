@@ -12,6 +12,8 @@ file systems with sparse files. The quantizer's dry run needs no more.
 - `--compare REQUEST` writes an outline too, and compares what the tensors would be with those of
 other GGUF files (`tensor_comparison.py`).
 
+- A tensor with NaN or infinite values ends the conversion (`finite_values.py`).
+
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.
 
@@ -35,6 +37,7 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
 from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.engine.export.gguf.finite_values import check_while_writing
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
@@ -161,7 +164,9 @@ def _main() -> None:
     sys.path.insert(0, str(folder))
 
     def mend(gguf: Any) -> None:
+        lazy = getattr(gguf, "LazyNumpyTensor", None)
         _deny_bos(gguf.SpecialVocab, always=arguments.no_bos)
+        check_while_writing(gguf.GGUFWriter, getattr(lazy, "to_eager", lambda tensor: tensor))
         if arguments.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
         if request := arguments.compare:

@@ -16,6 +16,10 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.export.gguf.architecture_support import (
+    find_unknown_architecture,
+    unknown_architecture_error,
+)
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -139,7 +143,7 @@ def run_server(program: str, model: Path, job: JobContext, *options: str) -> Ite
     server = LlamaServer(f"http://127.0.0.1:{port}", job)
     try:
         with contacting(Purpose.LLAMA_SERVER):
-            _wait_until_ready(server, watch, thread, program)
+            _wait_until_ready(server, watch, thread, program, model)
             yield server
     except ServerError as error:
         raise _server_failed_error(
@@ -179,7 +183,7 @@ class _Watch(JobContext):
 
 
 def _wait_until_ready(
-    server: LlamaServer, watch: _Watch, thread: threading.Thread, program: str
+    server: LlamaServer, watch: _Watch, thread: threading.Thread, program: str, model: Path
 ) -> None:
     waited = 0.0
     while thread.is_alive() and waited < _PATIENCE:
@@ -200,8 +204,20 @@ def _wait_until_ready(
             program=program,
             reason=" ".join(errors[-2:]),
         )
+    if architecture := find_unknown_architecture("\n".join(watch.lines)):
+        where = Where(step="export", field="llama_cpp", file=program)
+        version = _read_version(program, watch)
+        raise unknown_architecture_error(program, version, architecture, model, where)
     reason = watch.lines[-1] if watch.lines else text("it ended")
     raise _server_failed_error(program, "{program} didn't start: {reason}.", reason)
+
+
+def _read_version(program: str, job: JobContext) -> str:
+    """Return what llama-server says of its version, "" if nothing."""
+    lines: list[str] = []
+    child_process.run([program, "--version"], job, lines.append)
+    named = (line.partition("version:")[2].strip() for line in lines if "version:" in line)
+    return next(named, "")
 
 
 def _server_failed_error(program: str, what: Template, reason: Text | str) -> ProblemError:

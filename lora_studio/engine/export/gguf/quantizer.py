@@ -19,24 +19,34 @@ from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.llama_cpp import QUANTIZER, QUANTIZER_FOLDERS, find_on_path, require_consent
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.export.gguf.architecture_support import (
+    find_unknown_architecture,
+    unknown_architecture_error,
+)
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full_problem
 from lora_studio.engine.runtime.llama_cpp import count_threads
 
 #: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.
-_TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
+_TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]\s*(\S*)")
 
 #: The same line in a dry run: shape, type now and, where that changes, the type to be.
 _PLANNED = re.compile(
     r"\[\s*\d+/\s*\d+\]\s+(\S+)\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
 )
 
+#: A type in the quantizer's help: "  38  or  MXFP4_MOE :  MXFP4 MoE".
+_LISTED = re.compile(r"\s*\d+\s+or\s+(\w+)\s*:")
+
 #: Alignment of tensors in the file, in bytes.
 _ALIGNMENT = 32
 
 #: Values and bytes of a block of types that the package gguf does not know yet (ggml-common.h).
 _BLOCKS = {"Q1_0": (128, 18), "Q2_0": (64, 18)}
+
+#: What `MXFP4_MOE` makes of the experts' tensors.
+_EXPERT_TYPE = "mxfp4"
 
 _PROGRAM = f"{QUANTIZER}.exe" if sys.platform == "win32" else QUANTIZER
 
@@ -79,6 +89,10 @@ def quantize(
 
     ended = child_process.run(command, job, on_line)
     if ended.status != 0 or not target.is_file():
+        output = "\n".join(ended.lines)
+        if architecture := find_unknown_architecture(output):
+            where = Where(step="export", field="llama_cpp")
+            raise unknown_architecture_error(tool, "", architecture, source, where)
         raise _quantization_error(ended, quantization, target)
     return tool
 
@@ -90,7 +104,8 @@ def estimate_sizes(
 
     Only shapes and types of `source` matter: `converter.convert(outline=True)` leaves out weights. With an
     importance matrix the quantizer chooses other types for some tensors. Quantizations that are
-    impossible for this model are left out. Raises ProblemError when the file can't be read.
+    impossible for this model are left out, and those for mixtures of experts if it has no experts.
+    Raises ProblemError when the file can't be read.
     """
     sizes: dict[Quantization, int] = {}
 
@@ -157,6 +172,35 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
     )
 
 
+def list_known_types(binary: Path, job: JobContext) -> frozenset[str]:
+    """Return the types that a quantizer lists in its help; none if it lists them in another form."""
+    names: set[str] = set()
+
+    def on_line(line: str) -> None:
+        if match := _LISTED.match(line):
+            names.add(match[1])
+
+    child_process.run([str(binary), "--help"], job, on_line)
+    return frozenset(names)
+
+
+def require_known_types(
+    quantizations: Sequence[Quantization], llama_cpp: str, job: JobContext
+) -> None:
+    """Raise ProblemError if the quantizer that will be used doesn't have one of these types."""
+    binary, tool = find_quantizer(llama_cpp)
+    known = list_known_types(binary, job) if binary else frozenset()
+    if known and (unknown := [name for name in quantizations if name not in known]):
+        raise fail(
+            "quantize.unknown_type",
+            "The quantizer of {tool} doesn't have {names}.",
+            "Choose other quantizations, or use a newer llama.cpp.",
+            where=Where(step="export", field="quantizations"),
+            tool=tool,
+            names=", ".join(unknown),
+        )
+
+
 def _get_stage(quantization: Quantization) -> Text:
     return text("Quantizing to {quantization}", quantization=quantization)
 
@@ -164,6 +208,8 @@ def _get_stage(quantization: Quantization) -> Text:
 def _quantization_error(
     ended: child_process.ChildExit, quantization: Quantization, target: Path
 ) -> ProblemError:
+    if any("data validation failed" in line for line in ended.lines):
+        return _out_of_range_error(ended, quantization)
     message = next(
         (line for line in reversed(ended.lines) if "fail" in line or "error" in line), ""
     )
@@ -179,6 +225,19 @@ def _quantization_error(
         quantization=quantization,
         reason=message.strip().rstrip("."),
         status=ended.status,
+    )
+
+
+def _out_of_range_error(ended: child_process.ChildExit, quantization: Quantization) -> ProblemError:
+    """Return the error for a tensor with a value that its new type can't hold."""
+    names = [match[3] for line in ended.lines if (match := _TENSOR.search(line))]
+    return fail(
+        "quantize.out_of_range",
+        "The tensor {tensor} contains values that are too large for {quantization}.",
+        "Choose another quantization, such as BF16 or Q8_0.",
+        where=Where(step="export", field="quantizations"),
+        tensor=names[-1] if names else "?",
+        quantization=quantization,
     )
 
 
@@ -258,11 +317,18 @@ def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
         with quantizer.capture_log() as messages:
             status = quantizer.run(source, "", name, dry=True, **settings)
         text = "".join(messages)
+        if status == 0 and QUANTIZATIONS[_get_quantization(name)].needs_experts:
+            status = int(not _has_type(text, _EXPERT_TYPE))
         if status == 0:
             print("SIZE", name, parse_planned_bytes(text, Path(source).stat().st_size))
         else:
             print(name, *text.splitlines()[-2:], file=sys.stderr)
     return 0
+
+
+def _has_type(text: str, kind: str) -> bool:
+    """Return whether a dry run's log gives this type to any tensor."""
+    return any((then or now).lower() == kind for _, _, now, then in _PLANNED.findall(text))
 
 
 def _print_types(source: str, *quantizations: str) -> int:

@@ -63,7 +63,8 @@ def estimate_sizes(
 ) -> events.SizesEstimated:
     """Return the sizes from a dry run of the quantizer on a file without weights.
 
-    They are exact for the packaged llama.cpp. Raises ProblemError.
+    They are exact for the packaged llama.cpp. Types that the quantizer doesn't have or that are
+    impossible for the model are left out. Raises ProblemError.
     """
     kind = choose_first_pass(source.tensors, ())
     # Nothing of the project runs only because the page is shown.
@@ -79,7 +80,10 @@ def estimate_sizes(
             group = [name for name in QUANTIZATIONS if should_use_imatrix(spec, name) is helped]
             estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
             sizes |= {str(name): size for name, size in estimated.items()}
-    _, quantizer_name = quantizer.find_quantizer(llama_cpp)
+    binary, quantizer_name = quantizer.find_quantizer(llama_cpp)
+    known = quantizer.list_known_types(binary, job) if binary else frozenset()
+    if known:
+        sizes = {name: size for name, size in sizes.items() if name in known}
     tools = (
         tool
         if tool == quantizer_name

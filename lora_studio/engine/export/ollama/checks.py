@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.messages import counted
-from lora_studio.core.problems import Problem, Where, fail, warning
+from lora_studio.core.messages import counted, text
+from lora_studio.core.problems import Fix, Problem, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
@@ -20,6 +20,7 @@ from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.proof_cases import generate_conversations
 from lora_studio.core.templates.server.data import build_template_data
+from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
@@ -205,4 +206,27 @@ def _different_tokens_problem(
         expected=str(expected[position : position + 3]),
         position=position,
         messages=len(talk),
+    )
+
+
+def check_gemma4_name(name: str, architecture: str, parameters: int) -> Problem | None:
+    """Return a warning if the model's name makes Ollama choose the prompt of another size."""
+    if architecture != "gemma4":
+        return None
+    right = suggest_gemma4_name(name, parameters)
+    if right == name:
+        return None
+    return warning(
+        "ollama.misleading_name",
+        "Ollama reads the size of a Gemma 4 model from its name, and {model} names another size.",
+        "Create it as {suggestion}, or leave the size out of the name.",
+        where=Where(step="export", field="ollama_name"),
+        fix=Fix(
+            label=text("Use {suggestion}", suggestion=right),
+            step="export",
+            field="ollama_name",
+            value=right,
+        ),
+        model=name,
+        suggestion=right,
     )

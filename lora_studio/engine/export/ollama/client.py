@@ -25,8 +25,9 @@ from lora_studio.core.network.bounded_answers import (
 )
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import ProblemError, Where, error, fail
 from lora_studio.core.system.offline import is_local_host
+from lora_studio.engine.export.gguf.architecture_support import find_unknown_architecture
 
 QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model can send nothing for minutes; canceling works nonetheless.
@@ -125,6 +126,23 @@ def _parse_address(address: str) -> OllamaClient:
     return OllamaClient(url, headers)
 
 
+class UnknownArchitectureError(ProblemError):
+    """Raised when a server is older than the architecture of a model."""
+
+    def __init__(self, host: str, architecture: str) -> None:
+        """Describe it as far as the server's answer does."""
+        self.architecture = architecture
+        refused = error(
+            "ollama.unknown_architecture",
+            "The Ollama server at {host} doesn't support the architecture {architecture}.",
+            "Update Ollama.",
+            where=_WHERE,
+            host=host,
+            architecture=architecture,
+        )
+        super().__init__(refused)
+
+
 @contextmanager
 def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
     """Raise ProblemError for errors of the network and of the server inside the block."""
@@ -209,6 +227,8 @@ def _refused_request_error(server: OllamaClient, status: int, message: str) -> P
             where=_WHERE,
             model=name,
         )
+    if architecture := find_unknown_architecture(message):
+        return UnknownArchitectureError(server.host, architecture)
     return fail(
         "ollama.refused",
         "The Ollama server at {host} refused the request: {reason}.",

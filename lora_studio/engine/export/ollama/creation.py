@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,19 +23,21 @@ from lora_studio.core.templates.server.prompt_path import (
     CreationPlan,
     ServedModel,
     list_chat_template_abilities,
-    name_gemma4_prompt,
     parse_version,
     plan_creation,
     predict_prompt_path,
 )
 from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.engine.export.gguf.architecture_support import outdated_ollama_error
 from lora_studio.engine.export.ollama import (
+    checks,
     derivation,
     prompt_judge,
     read_back,
     server,
     store,
 )
+from lora_studio.engine.export.ollama.client import UnknownArchitectureError
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -65,22 +69,32 @@ def create_on(
         derived = _adapt_to_server(run, project, gguf, derived, ollama, job)
         plan = replace(plan, template=derived.template)
     recipe = _make_request(project, plan.template, derived.stops)
-    if problem := _check_gemma4_name(recipe.name, model.architecture, facts.parameters):
+    if problem := checks.check_gemma4_name(recipe.name, model.architecture, facts.parameters):
         job.emit(events.Warned(problem=problem))
-    recipe, plan, stored = _create_and_read(
-        ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
-    )
-    judged = prompt_judge.JudgedModel(
-        host=spec.ollama_host,
-        name=recipe.name,
-        version=ollama.version,
-        tokenizer=loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code),
-        gguf=gguf,
-        system=recipe.system,
-        prediction=plan.prediction,
-        can_think="thinking" in stored.capabilities,
-    )
-    _prove(judged, run, ollama.host, job)
+    with _name_needed_version(ollama.version, gguf):
+        recipe, plan, stored = _create_and_read(
+            ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
+        )
+        judged = prompt_judge.JudgedModel(
+            host=spec.ollama_host,
+            name=recipe.name,
+            version=ollama.version,
+            tokenizer=loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code),
+            gguf=gguf,
+            system=recipe.system,
+            prediction=plan.prediction,
+            can_think="thinking" in stored.capabilities,
+        )
+        _prove(judged, run, ollama.host, job)
+
+
+@contextmanager
+def _name_needed_version(version: str, gguf: Path) -> Iterator[None]:
+    """Say which version supports the architecture that the server doesn't."""
+    try:
+        yield
+    except UnknownArchitectureError as error:
+        raise outdated_ollama_error(version, error.architecture, gguf, _WHERE) from error
 
 
 def _make_request(project: Project, template: str, stops: tuple[str, ...]) -> server.CreateRequest:
@@ -213,23 +227,6 @@ def _forced_prompt_warning(proof: PromptProof, name: str) -> Problem:
         version=proof.version,
         model=name,
         details=prompt_judge.explain_differences(proof),
-    )
-
-
-def _check_gemma4_name(name: str, architecture: str, parameters: int) -> Problem | None:
-    """Return a warning if the model's name makes Ollama choose the prompt of another size."""
-    if architecture != "gemma4":
-        return None
-    right = name_gemma4_prompt("", parameters)
-    if name_gemma4_prompt(name, parameters) == right:
-        return None
-    return warning(
-        "ollama.misleading_name",
-        "Ollama reads the size of a Gemma 4 model from its name, and {model} names another size.",
-        "Rename the model: leave the size out, or use {example}.",
-        where=Where(step="export", field="ollama_name"),
-        model=name,
-        example="gemma4-e4b" if right == "small" else "gemma4-31b",
     )
 
 

@@ -33,6 +33,7 @@ from lora_studio.core.templates.server.prompt_proof import (
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.client import (
     PATIENT,
+    UnknownArchitectureError,
     create_client,
     translate_ollama_errors,
 )
@@ -158,6 +159,8 @@ def _compare_prompts(
         job.report_progress(text("comparing prompts with Ollama"), number, len(asked))
         try:
             prompt = _ask_for_prompt(model.host, _build_request(model.name, one.probe), job)
+        except UnknownArchitectureError:
+            raise
         except ProblemError as error:
             problem = error.problems[0]
             if problem.code != "ollama.refused":
@@ -289,6 +292,8 @@ def _count_tokens(
             reply = ollama_server.chat(
                 model.host, model.name, one.probe.messages, {"num_predict": 1}, job
             )
+        except UnknownArchitectureError:
+            raise
         except ProblemError as error:
             what = error.problems[0].what
             return proof.model_copy(update={"unasked": proof.unasked or what, "counted": correct})

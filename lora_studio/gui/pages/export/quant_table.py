@@ -42,6 +42,8 @@ def estimate_bytes(quantization: Quantization, parameters: int) -> int:
 class QuantModel(CheckableTableModel):
     """Hold one row per quantization: common, checked and written ones, or all.
 
+    Types for mixtures of experts are among them only if the quantizer can write them for the model.
+
     Signals:
         checked(list[str]): the names that are checked, in the order of checking.
     """
@@ -59,10 +61,16 @@ class QuantModel(CheckableTableModel):
         self.written: dict[str, events.GgufWritten] = {}
         self.tested: dict[str, events.SelfTested] = {}
 
+    @property
+    def offered(self) -> tuple[Quantization, ...]:
+        """Return the quantizations to choose from."""
+        kept = {*self.sizes, *self.chosen, *self.written}
+        return tuple(n for n in NAMES if not QUANTIZATIONS[n].needs_experts or n in kept)
+
     def refresh(self) -> None:
         """Recompute which rows are shown and repaint all cells."""
         visible = {*COMMON, *self.chosen, *self.written}
-        names = tuple(name for name in NAMES if self.shows_all or name in visible)
+        names = tuple(name for name in self.offered if self.shows_all or name in visible)
         if names != self.names:
             self.beginResetModel()
             self.names = names
@@ -148,7 +156,7 @@ class QuantModel(CheckableTableModel):
         if name in self.sizes:
             return tr("Calculated by the quantizer from this model's tensor shapes")
         if self.sizes:
-            return tr("This type's block size doesn't divide the row size of this model's weights")
+            return tr("llama.cpp can't write this type for this model")
         return tr("Estimated from the number of parameters")
 
     def _get_color(self, name: Quantization, column: int) -> Any:
@@ -184,10 +192,12 @@ class QuantTable(Control):
     def show_all(self, on: bool) -> None:
         """Show all quantizations of llama.cpp, or only common and checked ones."""
         self.rows.shows_all = on
-        self.more.setText(
-            tr("Show fewer") if on else tr("Show all {count}").format(count=len(NAMES))
-        )
+        self._show_count()
         self.rows.refresh()
+
+    def _show_count(self) -> None:
+        all_text = tr("Show all {count}").format(count=len(self.rows.offered))
+        self.more.setText(tr("Show fewer") if self.rows.shows_all else all_text)
 
     def _fit(self) -> None:
         self.view.fit()
@@ -207,6 +217,7 @@ class QuantTable(Control):
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set the bytes of each file as the quantizer computes them; unsupported ones are absent."""
         self.rows.sizes = sizes
+        self._show_count()
         self.rows.refresh()
 
     def show_results(

@@ -17,6 +17,7 @@ from lora_studio.core.templates.server.prompt_path import (
     parse_version,
     plan_creation,
     predict_prompt_path,
+    suggest_gemma4_name,
 )
 
 PLAIN_GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
@@ -166,6 +167,25 @@ def test_thinking_is_read_from_the_chat_template(template: str, thinks: bool) ->
 )
 def test_gemma4_prompt_follows_name_then_size(name: str, parameters: int, prompt: str) -> None:
     assert name_gemma4_prompt(name, parameters) == prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "suggestion"),
+    [
+        pytest.param("pim:e4b", 31_000_000_000, "pim:31b", id="large"),
+        pytest.param("pim-E2B-v2", 26_000_000_000, "pim-26b-v2", id="within_a_name"),
+        pytest.param("gemma4-31b", 8_000_000_000, "gemma4-e4b", id="small"),
+        pytest.param("gemma4-12b", 5_000_000_000, "gemma4-e2b", id="smallest"),
+        pytest.param("gemma4-e4b", 5_000_000_000, "gemma4-e4b", id="right_prompt"),
+        pytest.param("pim", 12_000_000_000, "pim", id="without_a_size"),
+    ],
+)
+def test_suggested_gemma4_name_gives_the_prompt_of_its_size(
+    name: str, parameters: int, suggestion: str
+) -> None:
+    assert suggest_gemma4_name(name, parameters) == suggestion
+    prompts = [name_gemma4_prompt(one, parameters) for one in (suggestion, "")]
+    assert prompts[0] == prompts[1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A llama-server that ends in the middle of its work; real ones are in `test_llama_server.py`."""
+"""A llama-server that is too old for a model or ends in the middle of its work; real ones are in `test_llama_server.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.problems import ProblemError
+from lora_studio.engine.export.gguf.architecture_support import find_unknown_architecture
 from lora_studio.engine.export.gguf.llama_server import run_server
+from tests.helpers import tiny_gguf
 from tests.helpers.recorded_job import recorded_job
 
 #: A server that is ready and ends without an answer to the first prompt.
@@ -40,3 +42,42 @@ def test_crashed_server_is_a_problem(tmp_path: Path) -> None:
     ):
         server.apply_template([{"role": "user", "content": "Hi"}])
     assert raised.value.problems[0].code == "export.llama_server_failed"
+
+
+_OUTDATED = """
+import sys
+if "--version" in sys.argv:
+    print("version: 4567 (abcdef0)")
+else:
+    print("llama_model_load: error loading model: unknown model architecture: 'llama'")
+    print("srv  llama_server: exiting due to model loading error")
+    sys.exit(1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script with a #! line")
+def test_server_older_than_the_architecture_is_named_with_the_one_that_has_it(
+    tmp_path: Path,
+) -> None:
+    program, model = tmp_path / "llama-server", tiny_gguf.write(tmp_path / "model.gguf", "")
+    program.write_text(f"#!{sys.executable}\n{_OUTDATED}")
+    program.chmod(0o755)
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError) as raised, run_server(str(program), model, job):
+        pass
+    (problem,) = raised.value.problems
+    assert problem.code == "gguf.unknown_architecture"
+    assert f"{program} 4567 (abcdef0) doesn't support the architecture llama" in str(problem.what)
+    assert "which is built in, supports it" in str(problem.remedy)
+
+
+@pytest.mark.parametrize(
+    ("output", "architecture"),
+    [
+        pytest.param("unknown model architecture: 'novel-2'", "novel-2", id="llama.cpp"),
+        pytest.param('unsupported architecture "Novel"', "Novel", id="converter_of_ollama"),
+        pytest.param("failed to load model", "", id="another_error"),
+    ],
+)
+def test_unknown_architecture_is_read_from_the_message(output: str, architecture: str) -> None:
+    assert find_unknown_architecture(output) == architecture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +11,7 @@ import gguf as gguf_format
 import numpy as np
 import pytest
 
+from lora_studio.core import llama_cpp
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
     COMMON,
@@ -18,6 +21,7 @@ from lora_studio.core.export import (
     should_use_imatrix,
 )
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.system import consent
 from lora_studio.engine.export.gguf import (
     conversion,
     direct_gguf,
@@ -149,12 +153,40 @@ def test_imatrix_always_skips_types_that_ignore_it() -> None:
     assert without == {"F32", "BF16", "F16", "Q8_0", "MXFP4_MOE"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake program is a shell script")
+@pytest.mark.parametrize(
+    ("listed", "is_refused"),
+    [
+        pytest.param(
+            "   7  or  Q8_0    :  7.96G\n          COPY    : only copy\n", True, id="older"
+        ),
+        pytest.param("  38  or  MXFP4_MOE :  MXFP4 MoE\n", False, id="current"),
+        pytest.param("usage: of another form\n", False, id="no_list"),
+    ],
+)
+def test_type_that_the_quantizer_does_not_list_is_refused(
+    listed: str, is_refused: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "bin" / "llama-quantize"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<END\n{listed}END\nexit 1\n", "utf-8")
+    program.chmod(0o755)
+    consent.trust(llama_cpp.find_programs(tmp_path))
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError) if is_refused else nullcontext() as caught:
+        gguf_quantizer.require_known_types(["MXFP4_MOE"], str(tmp_path), job)
+    if caught is not None:
+        (problem,) = caught.value.problems
+        assert problem.code == "quantize.unknown_type"
+        assert f"llama.cpp in {tmp_path} doesn't have MXFP4_MOE" in str(problem.what)
+
+
 # --- written ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "quantization", [name for name in QUANTIZATIONS if name not in ("F16", "Q1_0")]
+    "quantization", [name for name in QUANTIZATIONS if name not in ("F16", "Q1_0", "MXFP4_MOE")]
 )
 def test_every_quantization_is_written_and_runs(
     quantization: Quantization, sixteen_bit: Path, tmp_path: Path
@@ -214,10 +246,41 @@ def test_dry_run_log_gives_the_exact_file_size() -> None:
 def test_sizes_are_estimated_from_shapes_alone(tmp_path: Path) -> None:
     file = outline(tmp_path / "outline.gguf")
     result = gguf_quantizer.estimate_sizes(file, list(QUANTIZATIONS), recorded_job()[0])
-    assert result.keys() == QUANTIZATIONS.keys()
+    assert result.keys() == QUANTIZATIONS.keys() - {"MXFP4_MOE"}
     assert result["F16"] == file.stat().st_size
     assert result["Q8_0"] < 0.55 * result["F16"]
     assert result["Q2_K"] < result["Q4_K_M"] < result["Q6_K"]
+
+
+def test_type_for_experts_is_offered_only_with_experts(tmp_path: Path) -> None:
+    job, _ = recorded_job()
+    dense, mixture = (outline(tmp_path / f"{n}.gguf", experts=n) for n in (0, 8))
+    assert not gguf_quantizer.estimate_sizes(dense, ["MXFP4_MOE"], job)
+    result = gguf_quantizer.estimate_sizes(mixture, ["Q8_0", "Q4_0", "MXFP4_MOE"], job)
+    # Experts in 4.25 bits and the rest in 8.5.
+    experts, parameters = count_parameters(mixture)
+    expected = (experts * 4.25 + (parameters - experts) * 8.5) / 8
+    assert result["MXFP4_MOE"] == pytest.approx(expected, rel=0.02)
+
+
+def count_parameters(file: Path) -> tuple[int, int]:
+    """Return how many parameters are those of experts, and how many there are."""
+    counts = {t.name: int(t.n_elements) for t in gguf_format.GGUFReader(file).tensors}
+    return sum(n for name, n in counts.items() if "_exps" in name), sum(counts.values())
+
+
+@pytest.mark.slow
+def test_experts_are_quantized_to_the_estimated_size(tmp_path: Path) -> None:
+    model, own = tiny_model("qwen3_moe", tmp_path / "model"), llama_cpp_folder(tmp_path / "own")
+    first, file, (job, _) = tmp_path / "first.gguf", tmp_path / "q.gguf", recorded_job()
+    conversion.convert(model, first, "outline", str(own), job, kind="BF16")
+    estimated = gguf_quantizer.estimate_sizes(first, ["MXFP4_MOE"], job)
+    gguf_quantizer.quantize(first, file, "MXFP4_MOE", "", job)
+    assert file.stat().st_size == estimated["MXFP4_MOE"]
+    kinds = {t.name: t.tensor_type.name for t in gguf_format.GGUFReader(file).tensors}
+    assert {kind for name, kind in kinds.items() if "_exps" in name} == {"MXFP4"}
+    with Llama(file, context=64) as llama:
+        assert np.isfinite(llama.compute_logits([0, 5, 9], [0, 2])).all()
 
 
 @pytest.mark.slow
@@ -228,7 +291,7 @@ def test_estimate_before_conversion_matches_the_file(sixteen_bit: Path, tmp_path
         direct_gguf.open_source(folder / "model"), spec, recorded_job()[0]
     ).bytes
     # Q1_0 has blocks of 128 without a smaller fallback; this model's rows have 64 values.
-    assert result.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
+    assert result.keys() == QUANTIZATIONS.keys() - {"Q1_0", "MXFP4_MOE"}
     for name in ("Q8_0", "Q4_K_M"):
         file = tmp_path / f"{name}.gguf"
         gguf_quantizer.quantize(sixteen_bit, file, name, "", recorded_job()[0])

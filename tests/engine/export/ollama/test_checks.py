@@ -1,4 +1,4 @@
-"""The chat template in a GGUF file is the training's own, byte for byte."""
+"""A GGUF file has the chat template of training, byte for byte, and a Gemma 4 model a name that fits."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def test_other_chat_template_is_refused(embedded: str, tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         check(embedded, tmp_path)
     assert caught.value.problems[0].code == "export.other_chat_template"
+
+
+def test_name_of_another_gemma4_size_has_a_fix() -> None:
+    problem = checks.check_gemma4_name("pim:31b", "gemma4", 8_000_000_000)
+    assert problem is not None
+    assert problem.code == "ollama.misleading_name"
+    assert "Create it as pim:e4b" in str(problem.remedy)
+    assert problem.fix is not None
+    assert problem.fix.changes == (("export", "ollama_name", "pim:e4b"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        pytest.param("pim:e4b", "gemma4", id="right_size"),
+        pytest.param("pim", "gemma4", id="no_size"),
+        pytest.param("pim:31b", "llama", id="other_architecture"),
+    ],
+)
+def test_fitting_name_has_no_problem(name: str, architecture: str) -> None:
+    assert checks.check_gemma4_name(name, architecture, 8_000_000_000) is None

@@ -201,16 +201,61 @@ def test_file_that_the_server_rewrites_is_compared_by_content(
     assert "the tensor " in str(difference)
 
 
-def test_forced_renderer_is_reported_not_hidden(
-    fake: FakeOllama, llama: Exported, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("architecture", "is_equal"),
+    [
+        pytest.param("gemma4", False, id="gemma4_with_another_prompt"),
+        pytest.param("laguna", True, id="laguna_with_an_equal_prompt"),
+        pytest.param("nemotron_h", False, id="nemotron_h_with_another_prompt"),
+    ],
+)
+def test_forced_renderer_is_judged_by_its_prompts(
+    architecture: str,
+    is_equal: bool,
+    fake: FakeOllama,
+    llama: Exported,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake.version = "0.33.0"
-    monkeypatch.setitem(ollama_rules._RENDERERS, "llama", ("gemma4", (0, 21, 0), None))
-    monkeypatch.setitem(prompt_path.FORCED_RENDERERS, "llama", ("gemma4", (0, 21)))
+    force_renderer(architecture, monkeypatch)
+    if is_equal:
+        monkeypatch.setattr(ollama_rules, "render_with_renderer", ollama_rules.render_jinja)
     recorder = create(llama, fake)
     proof = get_proof(recorder)
-    assert (proof.path, proof.is_proven) == (PromptPath.RENDERER, False)
-    assert "ollama.forced_prompt" in [w.problem.code for w in recorder.of(events.Warned)]
+    assert (proof.path, proof.is_proven) == (PromptPath.RENDERER, is_equal)
+    warned = [one.problem.code for one in recorder.of(events.Warned)]
+    assert ("ollama.forced_prompt" in warned) is not is_equal
+
+
+def force_renderer(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fake and program treat Llama as an architecture with a renderer of the server's own."""
+    monkeypatch.setitem(ollama_rules.RENDERERS, "llama", ollama_rules.RENDERERS[architecture])
+    forced = prompt_path.FORCED_RENDERERS
+    monkeypatch.setitem(forced, "llama", forced[architecture])
+
+
+@pytest.mark.parametrize(
+    ("when", "architecture", "remedy"),
+    [
+        pytest.param("create", "llama", "llama.cpp b", id="when_created"),
+        pytest.param("chat", "gemma4", "Update Ollama: 0.21 and later", id="when_run"),
+    ],
+)
+def test_server_without_the_architecture_is_told_from_other_errors(
+    when: str, architecture: str, remedy: str, fake: FakeOllama, llama: Exported
+) -> None:
+    fake.version = "0.20.7"
+    refusal = f"error loading model: unknown model architecture: '{architecture}'"
+    if when == "create":
+        fake.faults.create_error = refusal
+    else:
+        fake.faults.chat_error = fake.faults.refuses_to_render = refusal
+    with pytest.raises(ProblemError) as caught:
+        create(llama, fake)
+    (problem,) = caught.value.problems
+    assert problem.code == "gguf.unknown_architecture"
+    assert f"Ollama 0.20.7 doesn't support the architecture {architecture}" in str(problem.what)
+    assert remedy in str(problem.remedy)
 
 
 def test_reasoning_and_tools_of_a_native_server_are_judged(

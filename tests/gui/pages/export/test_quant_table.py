@@ -12,6 +12,9 @@ from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.theme import color
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 
+#: The quantizations for models without experts.
+ALL = tuple(name for name, facts in QUANTIZATIONS.items() if not facts.needs_experts)
+
 
 @pytest.fixture
 def table(qtbot: QtBot) -> QuantTable:
@@ -38,11 +41,25 @@ def verdict_of(stage: str, verdict: str, **facts: object) -> events.SelfTested:
 def test_common_quantizations_are_listed_and_all_on_demand(table: QuantTable) -> None:
     assert table.rows.names == COMMON
     table.more.click()
-    assert table.rows.names == tuple(QUANTIZATIONS)
+    assert table.rows.names == ALL
     assert table.more.text() == "Show fewer"
     table.rows.toggle_row([*table.rows.names].index("IQ2_XS"))
     table.more.click()
     assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
+
+
+def test_type_for_experts_is_listed_only_where_it_can_be_written(table: QuantTable) -> None:
+    assert table.more.text() == f"Show all {len(ALL)}"
+    table.more.click()
+    table.set_sizes(dict.fromkeys(ALL, 1))
+    assert "MXFP4_MOE" not in table.rows.names
+    table.set_sizes(dict.fromkeys(QUANTIZATIONS, 1))
+    assert table.rows.names == tuple(QUANTIZATIONS)
+    table.more.click()
+    assert table.more.text() == f"Show all {len(QUANTIZATIONS)}"
+    table.set_sizes({})
+    table.show_value(["MXFP4_MOE"])
+    assert "MXFP4_MOE" in table.rows.names
 
 
 def test_first_checked_quantization_stays_first(table: QuantTable) -> None:
@@ -58,7 +75,7 @@ def test_first_checked_quantization_stays_first(table: QuantTable) -> None:
 def test_table_is_as_tall_as_its_rows(table: QuantTable) -> None:
     few = table.view.height()
     table.more.click()
-    assert table.view.height() - few == 30 * (len(QUANTIZATIONS) - len(COMMON))
+    assert table.view.height() - few == 30 * (len(ALL) - len(COMMON))
 
 
 def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> None:
@@ -71,7 +88,7 @@ def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> N
     assert table.rows.data(size) == "4.7 GB"
     assert "by the quantizer" in table.rows.data(size, about)
     assert table.rows.data(cell(table, "Q8_0", 2)) == "not supported"
-    assert "block size" in table.rows.data(cell(table, "Q8_0", 2), about)
+    assert "can't write this type" in table.rows.data(cell(table, "Q8_0", 2), about)
     written = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
     table.show_results([written], [])
     assert table.rows.data(size, about) == "File size"
