@@ -21,14 +21,14 @@ from tests.helpers.tiny_models import tiny_model, write_config
 from tests.helpers.tiny_run import tiny_run
 
 
-def test_built_in_converter_is_a_package_and_all_of_it_is_reviewed() -> None:
+def test_built_in_converter_is_a_package_and_reviewed_whole() -> None:
     folder = packaged_llama_cpp()
     reviewed = {Path(file) for file in llama_cpp.find_programs(folder).files}
     assert {Path("convert_hf_to_gguf.py"), Path("conversion/llama.py")} <= reviewed
 
 
 @pytest.mark.slow
-def test_single_file_converter_writes_the_tensors_of_the_package(tmp_path: Path) -> None:
+def test_single_file_converter_writes_equal_tensors(tmp_path: Path) -> None:
     model = tiny_model("llama3", tmp_path / "model")
     written = []
     for folder in (old_llama_cpp_folder(tmp_path / "old"), llama_cpp_folder(tmp_path / "new")):
@@ -59,7 +59,7 @@ def test_single_file_converter_exports_a_run_that_passes(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_architecture_that_only_the_built_in_converter_has_is_named(tmp_path: Path) -> None:
+def test_architecture_of_only_the_built_in_converter_is_named(tmp_path: Path) -> None:
     model = tiny_model("qwen3", tmp_path / "model")
     old = str(old_llama_cpp_folder(tmp_path / "old"))
     problems = []

@@ -56,7 +56,7 @@ else:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a script with a #! line")
-def test_server_older_than_the_architecture_is_named_with_the_one_that_has_it(
+def test_server_older_than_the_architecture_is_named(
     tmp_path: Path,
 ) -> None:
     program, model = tmp_path / "llama-server", tiny_gguf.write(tmp_path / "model.gguf", "")

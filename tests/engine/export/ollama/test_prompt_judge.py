@@ -241,7 +241,7 @@ def force_renderer(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("chat", "gemma4", "Update Ollama: 0.21 and later", id="when_run"),
     ],
 )
-def test_server_without_the_architecture_is_told_from_other_errors(
+def test_server_older_than_the_architecture_is_named(
     when: str, architecture: str, remedy: str, fake: FakeOllama, llama: Exported
 ) -> None:
     fake.version = "0.20.7"

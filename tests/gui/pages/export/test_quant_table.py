@@ -48,7 +48,7 @@ def test_common_quantizations_are_listed_and_all_on_demand(table: QuantTable) ->
     assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
 
 
-def test_type_for_experts_is_listed_only_where_it_can_be_written(table: QuantTable) -> None:
+def test_type_for_experts_is_listed_only_where_possible(table: QuantTable) -> None:
     assert table.more.text() == f"Show all {len(ALL)}"
     table.more.click()
     table.set_sizes(dict.fromkeys(ALL, 1))
