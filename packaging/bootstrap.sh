@@ -146,7 +146,9 @@ run_tests() {
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile \
         -m "not slow and not end2end" "$@"
     say "Slow tests: real models, servers, and end-to-end runs"
-    OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 2 --dist loadfile -m "(slow or end2end) and not thorough" "$@"
+    # In the order of the folders: by number of tests, files with few long ones would come last, in one process.
+    OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
+        -m "(slow or end2end) and not thorough" "$@"
 }
 
 case "${1:-}" in

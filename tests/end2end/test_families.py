@@ -18,6 +18,9 @@ from tests.helpers.real_ollama import Server
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.tiny_run import heldout_rows
 
+#: Families with the most different tokenizers, templates, and layers; the others are thorough.
+_QUICK = ("llama3", "gemma3", "phi3", "qwen3_moe")
+
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 
 
@@ -51,7 +54,13 @@ def _carry_out(run: RunFolder) -> list[events.Event]:
     return list(worker.iter_events())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=[] if family in _QUICK else pytest.mark.thorough)
+        for family in FAMILIES
+    ],
+)
 def test_pipeline_passes_self_test_and_reaches_ollama(
     family: str, tmp_path: Path, ollama_server: Server
 ) -> None:

@@ -59,7 +59,13 @@ def read_contacts(folder: Path) -> list[dict[str, Any]]:
     return [contact for one in records for contact in one["contacts"]]
 
 
-@pytest.mark.parametrize("options", [(), ("--offline",)], ids=["online", "offline"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="online", marks=pytest.mark.thorough),
+        pytest.param(("--offline",), id="offline"),
+    ],
+)
 def test_whole_job_runs_without_a_route(
     options: tuple[str, ...], tiny: TinyModel, tmp_path: Path, environ: dict[str, str]
 ) -> None:

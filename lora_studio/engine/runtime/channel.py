@@ -70,13 +70,15 @@ class Channel:
     def emit(self, event: BaseModel) -> None:
         """Send one event; raises OSError only when the run's own file can't be written.
 
-        The parent gets it in any case, so that it learns the reason.
+        The parent gets it in any case, so that it learns the reason, and finds it in the file then.
         """
         line = events.to_line(event).encode() + b"\n"
         with self._lock:
-            self._lines.put(line)
-            if self._file is not None:
-                _write_all(self._file, line)
+            try:
+                if self._file is not None:
+                    _write_all(self._file, line)
+            finally:
+                self._lines.put(line)
 
     def drain(self, seconds: float = 10.0) -> None:
         """Wait until everything was sent to the parent, at most `seconds`."""

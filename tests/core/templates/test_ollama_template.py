@@ -606,11 +606,10 @@ def test_inexpressible_tools_are_left_out_with_a_reason() -> None:
 
 
 @pytest.mark.slow
-def test_trl_chat_templates_are_derived_and_equal_in_real_go(
-    real_go: RealGo,
-) -> None:
-    files = sorted(TRL.glob("*.jinja"))
-    assert len(files) >= 30
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.thorough)])
+def test_trl_chat_templates_are_derived_and_equal_in_real_go(real_go: RealGo, step: int) -> None:
+    files = sorted(TRL.glob("*.jinja"))[::step]
+    assert len(files) >= 5
     wrong = []
     for file in files:
         template = ChatTemplate(file.read_text("utf-8"), TOKENS)

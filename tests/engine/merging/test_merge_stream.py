@@ -350,6 +350,7 @@ WAYS[way](work / "base", work / "adapter", work / way)
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is Linux's")
 def test_merge_needs_at_most_three_times_its_largest_tensor(tmp_path: Path) -> None:
     from tests.benchmarks import merging as benchmark

@@ -27,7 +27,7 @@ def finished(channel: RecordingChannel) -> RecordingChannel:
     return channel
 
 
-@pytest.mark.parametrize("name", ["alpaca", "gemma"])
+@pytest.mark.parametrize("name", ["alpaca", pytest.param("gemma", marks=pytest.mark.thorough)])
 def test_chosen_chat_template_reaches_every_output(
     name: str, tiny: TinyModel, tmp_path: Path
 ) -> None:

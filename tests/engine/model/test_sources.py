@@ -193,7 +193,12 @@ TEXT = "Hello  Köln, 42 ships?\n\n  my name's Pim 🚀 <|im_end|>[/INST] it is 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "split"),
-    [("llama3", "llama-bpe"), ("qwen3", "qwen2"), ("mistral", None), ("gemma3", None), ("phi3", None), ("qwen3_moe", "qwen2")],
+    [
+        ("llama3", "llama-bpe"), ("mistral", None), ("qwen3_moe", "qwen2"),
+        pytest.param("qwen3", "qwen2", marks=pytest.mark.thorough),
+        pytest.param("gemma3", None, marks=pytest.mark.thorough),
+        pytest.param("phi3", None, marks=pytest.mark.thorough),
+    ],
 )  # fmt: skip
 def test_gguf_file_becomes_its_original_model(
     family: str, split: str | None, tiny: TinyModel, tmp_path: Path, cache: Path

@@ -56,13 +56,13 @@ def train_on_bad_disk(
     ("word", "number"),
     [
         ("events.jsonl", errno.ENOSPC),
-        ("events.jsonl", errno.EIO),
+        pytest.param("events.jsonl", errno.EIO, marks=pytest.mark.thorough),
         ("checkpoints", errno.ENOSPC),
-        ("checkpoints", errno.EROFS),
+        pytest.param("checkpoints", errno.EROFS, marks=pytest.mark.thorough),
         ("/runs/", errno.EDQUOT),
-        ("/runs/", errno.EIO),
+        pytest.param("/runs/", errno.EIO, marks=pytest.mark.thorough),
         ("adapter", errno.ENOSPC),
-        ("log.txt", errno.EIO),
+        pytest.param("log.txt", errno.EIO, marks=pytest.mark.thorough),
     ],
     ids=lambda value: errno.errorcode.get(value, value),
 )

@@ -132,9 +132,13 @@ def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("look")
 @pytest.mark.parametrize(
-    "look", [pytest.param(("en", 100), id="English"), pytest.param(("de", 150), id="German-150")],
+    "look",
+    [
+        pytest.param(("en", 100), id="English", marks=pytest.mark.thorough),
+        pytest.param(("de", 150), id="German-150"),
+    ],
     indirect=True,
-)  # fmt: skip
+)
 def test_screenshots_have_no_cut_texts_or_unreachable_controls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

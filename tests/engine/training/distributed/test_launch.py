@@ -158,8 +158,12 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "sharding"),
-    [(ROWS, "replicate"), (PAIRS, "replicate"), (ROWS, "shard"), (LABELED, "shard")],
-    ids=["sft", "dpo", "sft sharded", "kto sharded"],
+    [
+        pytest.param(ROWS, "replicate", id="sft"),
+        pytest.param(PAIRS, "replicate", id="dpo", marks=pytest.mark.thorough),
+        pytest.param(ROWS, "shard", id="sft sharded", marks=pytest.mark.thorough),
+        pytest.param(LABELED, "shard", id="kto sharded"),
+    ],
 )
 def test_two_processes_match_one_and_listen_only_locally(
     start: Start, rows: list[Any], sharding: str
@@ -308,7 +312,11 @@ def test_failing_second_rank_reports_its_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("call", "step"), [(1, 0), (4, 2)], ids=["before a checkpoint", "after a checkpoint"]
+    ("call", "step"),
+    [
+        pytest.param(1, 0, id="before a checkpoint", marks=pytest.mark.thorough),
+        pytest.param(4, 2, id="after a checkpoint"),
+    ],
 )
 def test_optimizer_oom_in_one_rank_resets_both(
     start: Start, raise_memory_error: Callable[..., None], call: int, step: int
@@ -326,7 +334,13 @@ def test_optimizer_oom_in_one_rank_resets_both(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["lora_studio.engine", "lora_studio.engine.worker_rank"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param("lora_studio.engine", marks=pytest.mark.thorough),
+        "lora_studio.engine.worker_rank",
+    ],
+)
 def test_sharded_training_restarts_with_less_after_oom(
     start: Start,
     raise_memory_error: Callable[..., None],
@@ -357,6 +371,7 @@ def test_sharded_training_restarts_with_less_after_oom(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_sharded_kto_restarts_after_oom_before_a_step(
     start: Start, raise_memory_error: Callable[..., None]
 ) -> None:

@@ -30,6 +30,7 @@ def _is_installed() -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not _is_installed(), reason="Liger's kernels and Triton are not installed")
 def test_interpreted_kernels_match_the_plain_layers() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
