@@ -34,7 +34,7 @@ from lora_studio.cli import (
     queue as cli_queue,
 )
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
-from lora_studio.cli.console import Display, make_printable, write_out
+from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
@@ -105,7 +105,22 @@ def main() -> NoReturn:
         status = headless.FAILED
     for notice in damaged_files.collect_notices():
         _print_to_stderr(notice)
-    sys.exit(status or _flush_output())
+    sys.exit(status or _report_lost_output() or _flush_output())
+
+
+def _report_lost_output() -> int:
+    """Report output that a job couldn't write while it continued, and return the exit status."""
+    if SafeConsole.lost_output is None:
+        return 0
+    _print_to_stderr(
+        error(
+            "command.lost_output",
+            "The job has ended, but not all of its output could be written: {reason}.",
+            "Its results are complete. Its events are in the file events.jsonl of the run.",
+            reason=describe_os_error(SafeConsole.lost_output),
+        )
+    )
+    return headless.FAILED
 
 
 def _flush_output() -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
@@ -52,10 +52,12 @@ class SafeConsole(Console):
     """A console that spells out control characters in everything that it prints.
 
     While `outlives_output` is true, a job is shown that must not end with its output: what can't be
-    printed is dropped.
+    printed is dropped. `lost_output` is the first reason for that, of any console; a reader that has
+    ended is none.
     """
 
     outlives_output = False
+    lost_output: ClassVar[OSError | None] = None
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print objects; raises OSError unless the job outlives its output."""
@@ -67,9 +69,11 @@ class SafeConsole(Console):
         """Drop an OSError of the block if the job outlives its output."""
         try:
             yield
-        except OSError:
+        except OSError as error:
             if not self.outlives_output:
                 raise
+            if not isinstance(error, BrokenPipeError):
+                SafeConsole.lost_output = SafeConsole.lost_output or error
 
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError, where rich would exit: a job can continue without its reader."""

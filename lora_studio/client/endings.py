@@ -8,6 +8,7 @@ from pathlib import Path
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, Where, error
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.job import NO_PROCESSES
 from lora_studio.core.runs.folder import RunFolder
 
 
@@ -38,12 +39,21 @@ def describe_exit(code: int) -> Text:
     """Return a sentence about the exit status of a worker process."""
     if code == 0:
         return text("The worker ended without a result.")
+    if code == NO_PROCESSES:
+        return text(
+            "The worker couldn't start: the system doesn't allow more processes or threads (`ulimit -u`)."
+        )
     if code > 0:
         return text("The worker ended with exit status {code:d}.", code=code)
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = str(-code)
+    if name == "SIGBUS":  # of a file that is mapped into memory
+        return text(
+            "The worker stopped unexpectedly: a file that it was using can no longer be read. The disk "
+            "reported an error, or another program shortened the file."
+        )
     return text("The worker stopped unexpectedly (killed by signal {name}).", name=name)
 
 

@@ -1,5 +1,17 @@
 """`python -m lora_studio.engine`: a worker that speaks JSON lines on stdin and stdout."""
 
+import os
+import sys
+import traceback
+
+from lora_studio.core.protocol.job import NO_PROCESSES
+from lora_studio.engine.runtime.failures import is_out_of_processes
 from lora_studio.engine.worker import main
 
-main()
+try:
+    main()
+except Exception as error:
+    if not is_out_of_processes(error):
+        raise
+    traceback.print_exception(error, file=sys.stderr)
+    os._exit(NO_PROCESSES)

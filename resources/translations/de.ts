@@ -8290,6 +8290,10 @@
             <translation>Das Fenster schließt sich gleich.</translation>
         </message>
         <message>
+            <source>The worker couldn't start: the system doesn't allow more processes or threads (`ulimit -u`).</source>
+            <translation>Der Worker konnte nicht starten: Das System erlaubt keine weiteren Prozesse oder Threads (`ulimit -u`).</translation>
+        </message>
+        <message>
             <source>The worker ended with exit status {code:d}.</source>
             <translation>Der Worker endete mit dem Exit-Status {code:d}.</translation>
         </message>
@@ -8304,6 +8308,10 @@
         <message>
             <source>The worker stopped unexpectedly.</source>
             <translation>Der Worker wurde unerwartet beendet.</translation>
+        </message>
+        <message>
+            <source>The worker stopped unexpectedly: a file that it was using can no longer be read. The disk reported an error, or another program shortened the file.</source>
+            <translation>Der Worker wurde unerwartet beendet: Eine Datei, die er verwendete, lässt sich nicht mehr lesen. Der Datenträger hat einen Fehler gemeldet, oder ein anderes Programm hat die Datei gekürzt.</translation>
         </message>
         <message numerus="yes">
             <source>The {n} selected runs have the same settings.</source>

@@ -116,7 +116,8 @@ class Child:
             self._progress = mmap.mmap(file.fileno(), 8)
         for family in families:
             with contextlib.suppress(Exception):
-                family.run(family.generate(random.Random(0)), self._sandbox)
+                first = b"" if family.shares else family.generate(random.Random(0))
+                family.run(first, self._sandbox)
         self._stderr = os.fstat(2).st_size
         _limit_memory()
         self._watch = Watch(folder)

@@ -25,6 +25,8 @@ class Family(Protocol):
     smoke: int
     #: Whether an input may start programs and connect to this computer.
     starts_programs: bool
+    #: Families with the same word share a process and what it starts, which an empty input does.
+    shares: str
 
     def generate(self, rng: random.Random) -> bytes:
         """Return an input; the same one for the same state of `rng`."""
@@ -64,6 +66,7 @@ class SimpleFamily:
     weight: float = 1.0
     smoke: int = 300
     starts_programs: bool = False
+    shares: str = ""
     split: Callable[[bytes], list[bytes] | None] = split_lines
 
 

@@ -72,11 +72,15 @@ class ChildProcess:
             "PYTHONHASHSEED": "0",
         }
 
-    def request(self, family: Family, **content: Any) -> Any:
-        """Send a request and return the answer; raises ChildDiedError."""
+    def wait_until_ready(self) -> None:
+        """Wait until the process has prepared all families; raises ChildDiedError."""
         if not self._is_ready:
             self._read(_START_SECONDS, is_start=True)
             self._is_ready = True
+
+    def request(self, family: Family, **content: Any) -> Any:
+        """Send a request and return the answer; raises ChildDiedError."""
+        self.wait_until_ready()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(

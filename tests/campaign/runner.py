@@ -40,17 +40,21 @@ class Campaign:
         """Run all families; each gets its share of the time of the processes."""
         self.figures = {family.name: Figures() for family in self.families}
         total = sum(family.weight for family in self.families)
-        waiting = [
-            (family, seconds * jobs * family.weight / total) for family in reversed(self.families)
-        ]
+        waiting = list(reversed(self._group_families()))
 
         def work() -> None:
             while True:
                 with self._lock:
                     if not waiting:
                         return
-                    family, share = waiting.pop()
-                self._run_family(family, share)
+                    group = waiting.pop()
+                child = ChildProcess(group, self.seed)
+                try:
+                    for family in group:
+                        share = seconds * jobs * family.weight / total
+                        child = self._run_family(family, share, child)
+                finally:
+                    child.close()
 
         threads = [threading.Thread(target=work) for _ in range(jobs)]
         for thread in threads:
@@ -58,35 +62,43 @@ class Campaign:
         for thread in threads:
             thread.join()
 
-    def _run_family(self, family: Family, seconds: float) -> None:
-        """Run one family for some seconds or up to its number of inputs, beginning with the first."""
+    def _group_families(self) -> list[list[Family]]:
+        """Return the families that run in one process each: those that share what they start."""
+        groups: dict[str, list[Family]] = {}
+        for family in self.families:
+            groups.setdefault(family.shares or family.name, []).append(family)
+        return list(groups.values())
+
+    def _run_family(self, family: Family, seconds: float, child: ChildProcess) -> ChildProcess:
+        """Run one family for some seconds or up to its number of inputs, beginning with the first.
+
+        The time in which the process starts doesn't count. Returns the process for the next family.
+        """
         figures = self.figures[family.name]
-        until = time.time() + seconds
-        first, deaths = 0, 0
-        child = ChildProcess([family], self.seed)
-        try:
-            while time.time() < until and first < self.most and deaths < _MAX_DEATHS:
-                count = min(self.most - first, 100_000)
+        first, deaths, until = 0, 0, math.inf
+        while time.time() < until and first < self.most and deaths < _MAX_DEATHS:
+            count = min(self.most - first, 100_000)
+            try:
+                child.wait_until_ready()
+                until = min(until, time.time() + seconds)
                 batch_until = min(until, time.time() + _BATCH_SECONDS)
-                try:
-                    answer = child.request(family, first=first, count=count, until=batch_until)
-                except ChildDiedError as error:
-                    deaths += 1
-                    figures.inputs += max(0, error.index - first + 1)
-                    finding = Finding(
-                        family.name, error.index, error.kind, error.signature, error.details
-                    )
-                    figures.findings.setdefault(error.signature, finding)
-                    first = max(first, error.index) + 1
-                    child = ChildProcess([family], self.seed)
-                    continue
-                figures.add(answer)
-                first += answer["inputs"]
-                if answer["peak"] > _MAX_PEAK:
-                    child.close()
-                    child = ChildProcess([family], self.seed)
-        finally:
-            child.close()
+                answer = child.request(family, first=first, count=count, until=batch_until)
+            except ChildDiedError as error:
+                deaths += 1
+                figures.inputs += max(0, error.index - first + 1)
+                finding = Finding(
+                    family.name, error.index, error.kind, error.signature, error.details
+                )
+                figures.findings.setdefault(error.signature, finding)
+                first = max(first, error.index) + 1
+                child = ChildProcess([family], self.seed)
+                continue
+            figures.add(answer)
+            first += answer["inputs"]
+            if answer["peak"] > _MAX_PEAK:
+                child.close()
+                child = ChildProcess([family], self.seed)
+        return child
 
 
 #: A process that has used so much memory is replaced, so that one input doesn't hide the next.

@@ -10,6 +10,9 @@ from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
+#: Exit status of a worker that could not start its threads.
+NO_PROCESSES = 75
+
 
 class Cancel(BaseCommand):
     """Cancel the command `target`, without a result; enforced after ten seconds."""

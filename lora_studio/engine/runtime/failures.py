@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,11 @@ _OUT_OF_MEMORY = re.compile(
     r"ALLOC(ATION)?_FAILED|NOT_INITIALIZED when calling .?cublasCreate|Invalid buffer size",
     re.IGNORECASE,
 )
+
+
+#: The number of an error of the system in the text of a library in Rust, and words in those of C++.
+_NUMBER = re.compile(r"\(os error (\d{1,4})\)|\bOs \{ code: (\d{1,4})\b")
+_WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
 
 
 #: Errors of the disk itself: a failed read or write, and one that became read-only.
@@ -125,22 +131,24 @@ def _offline_problem(exception: BaseException) -> Problem | None:
 
 def disk_problem(exception: BaseException, title: Template | Text) -> Problem | None:
     """Return the problem of a full disk or a file too large for it; None for anything else."""
-    if isinstance(exception, OSError) and exception.errno in (errno.ENOSPC, errno.EDQUOT):
+    number = _get_error_number(exception)
+    if number in (errno.ENOSPC, errno.EDQUOT) and isinstance(exception, OSError):
         return disk_full_problem(title, exception.filename)
-    if "No space left on device" in str(exception):
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(exception):
         return disk_full_problem(title, None)
-    if isinstance(exception, OSError) and exception.errno in _DISK_ERRORS:
+    if number in _DISK_ERRORS:
+        file = getattr(exception, "filename", None)
         return error(
-            "disk.read_only" if exception.errno == errno.EROFS else "disk.failing",
+            "disk.read_only" if number == errno.EROFS else "disk.failing",
             "{title} failed: the disk is read-only."
-            if exception.errno == errno.EROFS
+            if number == errno.EROFS
             else "{title} failed: the disk reported an error.",
             "Check the disk: Linux also makes a failing disk read-only. Then start this step again, or "
             "move the project to another disk. Files that were complete are unchanged.",
-            where=Where(file=str(exception.filename) if exception.filename else None),
+            where=Where(file=str(file) if file else None),
             title=title,
         )
-    if getattr(exception, "errno", None) == errno.EFBIG or "File too large" in str(exception):
+    if number == errno.EFBIG or "File too large" in str(exception):
         return error(
             "disk.file_too_large",
             "{title} failed: a file grew larger than its disk allows.",
@@ -170,7 +178,7 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
             "TMPDIR to another folder.",
             title=title,
         )
-    if _is_out_of_processes(exception):
+    if is_out_of_processes(exception):
         return error(
             "system.processes",
             "{title} failed: the system doesn't allow more processes or threads.",
@@ -178,7 +186,7 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
             "before you start LoRA Studio).",
             title=title,
         )
-    if isinstance(exception, OSError) and exception.errno in (errno.EMFILE, errno.ENFILE):
+    if _get_error_number(exception) in (errno.EMFILE, errno.ENFILE):
         return error(
             "system.open_files",
             "{title} failed: too many files are open.",
@@ -189,11 +197,23 @@ def _system_limit_problem(exception: BaseException, title: Template | Text) -> P
     return None
 
 
-def _is_out_of_processes(exception: BaseException) -> bool:
+def is_out_of_processes(exception: BaseException) -> bool:
     """Return whether a process or a thread couldn't be started because there are too many."""
-    if isinstance(exception, RuntimeError) and "can't start new thread" in str(exception):
+    if "can't start new thread" in str(exception):
         return True
-    return isinstance(exception, BlockingIOError) and exception.errno == errno.EAGAIN
+    return _get_error_number(exception) == errno.EAGAIN
+
+
+def _get_error_number(exception: BaseException) -> int | None:
+    """Return the system's number of an error, also if a library in Rust or C++ names it in its text."""
+    if isinstance(exception, OSError) and exception.errno is not None:
+        return exception.errno
+    if sys.platform == "win32":  # other numbers
+        return None
+    content = str(exception)
+    if (match := _NUMBER.search(content)) is not None:
+        return int(match[1] or match[2])
+    return next((number for number, words in _WORDS.items() if words in content), None)
 
 
 def is_out_of_memory(exception: BaseException) -> bool:
@@ -222,15 +242,17 @@ def translate_library_errors(
         raise
     except BaseException as error:
         is_about_content = isinstance(error, Exception) or is_native_panic(error)
-        if not is_about_content or is_out_of_memory(error) or _is_about_disk(error):
+        if not is_about_content or is_out_of_memory(error) or _is_about_system(error):
             raise
         reason = describe_os_error(error)
         problem = to_error(reason[:300] if isinstance(reason, str) else reason)
         raise problem from error
 
 
-def _is_about_disk(error: BaseException) -> bool:
-    return isinstance(error, PermissionError) or disk_problem(error, "") is not None
+def _is_about_system(error: BaseException) -> bool:
+    if isinstance(error, PermissionError) or disk_problem(error, "") is not None:
+        return True
+    return _system_limit_problem(error, "") is not None
 
 
 def is_native_panic(exception: BaseException) -> bool:

@@ -123,6 +123,44 @@ def _write_zip(rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+_SHEET = (
+    b'<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+    b'<row r="1"><c t="inlineStr"><is><t>question</t></is></c><c t="inlineStr"><is><t>answer</t></is></c></row>'
+    b'<row r="2"><c t="inlineStr"><is><t>Q</t></is></c><c t="inlineStr"><is><t>A</t></is></c></row></sheetData></worksheet>'
+)
+_ENTITIES = (
+    b'<!DOCTYPE x [<!ENTITY a0 "aaaaaaaaaa">'
+    + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10) for n in range(1, 9))
+    + b"]><x>&a8;</x>"
+)
+
+#: Names of files that are archives of XML or of arrays, with their members.
+_CONTAINERS: dict[str, tuple[str, ...]] = {
+    "a.xlsx": ("[Content_Types].xml", "xl/workbook.xml", "xl/sharedStrings.xml", "xl/worksheets/sheet1.xml"),
+    "a.xlsm": ("[Content_Types].xml", "xl/workbook.xml", "xl/vbaProject.bin"),
+    "a.xlsb": ("[Content_Types].xml", "xl/workbook.bin"),
+    "a.docx": ("[Content_Types].xml", "word/document.xml"),
+    "a.ods": ("mimetype", "content.xml", "META-INF/manifest.xml"),
+    "a.npz": ("a.npy", "b.npy"),
+    "a.jar": ("META-INF/MANIFEST.MF", "rows.jsonl"),
+    "a.whl": ("a/__init__.py", "a/data.jsonl", "a-1.dist-info/METADATA"),
+}  # fmt: skip
+
+
+def _write_container(rng: random.Random) -> tuple[str, bytes]:
+    """Return the name and content of a spreadsheet, a document, or another file that is a ZIP archive."""
+    name = rng.choice([*_CONTAINERS])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(
+        buffer, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    ) as archive:
+        for member in _CONTAINERS[name]:
+            if rng.random() < 0.9:
+                content = rng.choice((_SHEET, _SHEET, _ENTITIES, _draw_member(rng)))
+                archive.writestr(member, content)
+    return rng.choice((name, name, "a.zip", "rows.jsonl", "rows.csv")), buffer.getvalue()
+
+
 def _draw_member(rng: random.Random) -> bytes:
     return rng.choice(
         (
@@ -171,9 +209,11 @@ def _write_zst(content: bytes) -> bytes:
 
 def generate_archive(rng: random.Random) -> bytes:
     """Return an archive or a compressed file with unusual members, sometimes damaged."""
-    match rng.randrange(7):
+    match rng.randrange(9):
         case 0 | 1:
             name, content = rng.choice(("a.zip", "noname")), _write_zip(rng)
+        case 7 | 8:
+            name, content = _write_container(rng)
         case 2 | 3:
             name, content = rng.choice(("a.tar", "a.tar.gz", "a.tgz", "noname")), _write_tar(rng)
         case 4:

@@ -6,6 +6,7 @@ torch; the first plan also carries out every job without interruption, for compa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -81,21 +82,26 @@ def _create_setting(folder: Path) -> _Setting:
     from tests.helpers.killed_runs import ForkingEngine
     from tests.helpers.tiny_models import tiny_model
 
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a setting that failed
+    folder.mkdir()
     switch = folder / "bad"
     library = bad_disk.build(folder)
-    engine = ForkingEngine(bad_disk.environment(library, "nothing", errno.EIO, switch))
-    trials = KillTrials(engine, tiny_model("llama3", folder / "model"), folder)
+    model = tiny_model("llama3", folder / "model")
+    with contextlib.ExitStack() as undo:
+        engine = ForkingEngine(bad_disk.environment(library, "nothing", errno.EIO, switch))
+        undo.callback(engine.close)
+        trials = KillTrials(engine, model, folder)
+        undo.pop_all()  # the engine ends with this process
     return _Setting(trials, engine, switch)
 
 
 def run_kills(content: bytes, sandbox: Path) -> dict[str, int] | str:
     """Train, merge, export and test a run while its workers are killed; nothing is lost."""
+    setting = _create_setting(sandbox.parent / "shared")
     try:
         plan = {name: int(value) for name, value in json.loads(content).items()}
     except (ValueError, AttributeError, TypeError):
         return "noise"
-    setting = _create_setting(sandbox.parent / "shared")
     report = setting.trials.run(kills=plan.get("kills", 1), seed=plan.get("seed", 0))
     if report.losses:
         raise WrongResultError("; ".join(map(str, report.losses)))
@@ -104,6 +110,7 @@ def run_kills(content: bytes, sandbox: Path) -> dict[str, int] | str:
 
 def run_faults(content: bytes, sandbox: Path) -> dict[str, int] | str:
     """Let a job fail on a bad disk: the cause is named, nothing is lost, and once it succeeds, all is right."""
+    setting = _create_setting(sandbox.parent / "shared")
     try:
         plan = dict(json.loads(content))
         number, job = int(plan["errno"]), str(plan["job"])
@@ -111,7 +118,6 @@ def run_faults(content: bytes, sandbox: Path) -> dict[str, int] | str:
         at = f"{number} {plan['word']} {int(plan['skip'])} {operations}"
     except (ValueError, TypeError, KeyError):
         return "noise"
-    setting = _create_setting(sandbox.parent / "shared")
     run = _prepare_run(setting, sandbox / "project", job)
     hits = setting.switch.with_name("bad.hits")
     hits.unlink(missing_ok=True)
@@ -210,7 +216,7 @@ def _repeat_job(setting: _Setting, run: RunFolder, job: str) -> None:
 
 
 FAMILIES = [
-    SimpleFamily("kills", generate_kills, run_kills, seconds=120.0, weight=1.5, smoke=0, starts_programs=True),
-    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=90.0, weight=1.5, smoke=0, starts_programs=True),
-    SimpleFamily("bad-reads", generate_unreadable, run_faults, seconds=90.0, weight=1.0, smoke=0, starts_programs=True),
+    SimpleFamily("kills", generate_kills, run_kills, seconds=120.0, weight=1.5, smoke=0, starts_programs=True, shares="runs"),
+    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=90.0, weight=1.5, smoke=0, starts_programs=True, shares="runs"),
+    SimpleFamily("bad-reads", generate_unreadable, run_faults, seconds=90.0, weight=1.0, smoke=0, starts_programs=True, shares="runs"),
 ]  # fmt: skip

@@ -22,6 +22,11 @@ from lora_studio.engine.runtime.failures import (
         (OSError(errno.EMFILE, "Too many open files"), "system.open_files"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "system.processes"),
         (RuntimeError("can't start new thread"), "system.processes"),
+        (Exception('ThreadPoolBuildError { kind: IOError(Os { code: 11, kind: WouldBlock, message: "…" }) }'), "system.processes"),
+        (Exception("Too many open files (os error 24)"), "system.open_files"),
+        (Exception("Error while deserializing header: Input/output error (os error 5)"), "disk.failing"),
+        (RuntimeError("PytorchStreamReader failed reading file: Input/output error"), "disk.failing"),
+        (Exception("Disk quota exceeded (os error 122)"), "disk.full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk.full"),
         (OSError(errno.EFBIG, "File too large"), "disk.file_too_large"),
         (OSError(errno.EIO, "Input/output error"), "disk.failing"),
@@ -45,7 +50,8 @@ def test_any_exception_of_a_library_is_translated(exception: BaseException) -> N
 
 @pytest.mark.parametrize(
     "exception",
-    [MemoryError(), CancelledError(), OSError(errno.EIO, "disk"), PermissionError("no"), KeyboardInterrupt()],
+    [MemoryError(), CancelledError(), OSError(errno.EIO, "disk"), PermissionError("no"), KeyboardInterrupt(),
+     RuntimeError("can't start new thread"), OSError(errno.EMFILE, "files")],
 )  # fmt: skip
 def test_what_is_not_about_content_passes(exception: BaseException) -> None:
     with pytest.raises(type(exception)), translate_library_errors(_to_error):

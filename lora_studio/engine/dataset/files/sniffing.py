@@ -41,6 +41,7 @@ _AS_CSV = "Save it as CSV (UTF-8) or as plain text."
 #: Archives that are one document, by a member that all of them have.
 _DOCUMENT_MEMBERS: dict[str, Template] = {
     "xl/workbook.xml": "{name} is an Excel workbook.",
+    "xl/workbook.bin": "{name} is an Excel workbook.",
     "word/document.xml": "{name} is a Word document.",
     "ppt/presentation.xml": "{name} is a PowerPoint presentation.",
     "META-INF/container.xml": "{name} is an e-book.",
