@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core.export import QUANTIZATIONS
+from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -188,13 +188,16 @@ def test_older_result_without_verdict_fails_unless_passed() -> None:
 def test_correct_merge_and_conversion_pass(
     family: str, dtype: Literal["auto", "fp16", "bf16", "fp32"], tmp_path: Path
 ) -> None:
-    run = tiny_run(family, tmp_path, quantizations=("F16", "BF16", "Q8_0", "Q4_K_M"))
+    quantizations: tuple[Quantization, ...] = ("F16", "BF16", "Q8_0", "Q4_K_M")
+    if family.endswith("_moe"):
+        quantizations += ("MXFP4_MOE",)
+    run = tiny_run(family, tmp_path, quantizations=quantizations)
     project = run.load_project()
     run.write_project(project.model_copy(update={"merging": MergingSpec(dtype=dtype)}))
     job, _ = recorded_job()
     merge.merge(run, job)
     results, _ = check(run, conversion.write(run, run.load_project(), job))
-    assert results.keys() == {"merged", "BF16", "F16", "Q8_0", "Q4_K_M"}
+    assert results.keys() == {"merged", *quantizations}
     for result in results.values():
         assert result.passed, result
         assert result.faults == ()

@@ -6,8 +6,10 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.templates.server.prompt_path import FORCED_RENDERERS
 from lora_studio.engine.runtime import llama_cpp
 
@@ -73,7 +75,11 @@ def is_convertible(name: str) -> bool:
     folders = spec.submodule_search_locations if spec else None
     folder = Path(folders[0], "llama.cpp") if folders else Path()
     files = [folder / "conversion" / "__init__.py", folder / "convert_hf_to_gguf.py"]
-    return any(f'"{name}"' in file.read_text("utf-8") for file in files if file.is_file())
+    return any(
+        f'"{name}"'.encode() in read_bytes(file, limits.LARGE_FILE)
+        for file in files
+        if file.is_file()
+    )
 
 
 def _is_supported(gguf: Path) -> bool:
