@@ -13,16 +13,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import counted, text
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.serving import ServedAdapter
 from lora_studio.core.system import paths
 from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
 from lora_studio.gui import language, theme
@@ -31,6 +32,7 @@ from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet
+from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
 from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
@@ -78,6 +80,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "plan_merge": [emit(_MERGE_PLAN)],
         "merge": _merge_steps(folder),
         "export": _export_steps(folder),
+        "serve": _serve_steps(folder),
     }
 
 
@@ -102,6 +105,43 @@ def _merge_steps(folder: Path) -> list[dict[str, Any]]:
             )
         ),
         emit(_self_test("merged", 1.0, 0.0)),
+    ]
+
+
+def _serve_steps(folder: Path) -> list[dict[str, Any]]:
+    """Return what the worker does while it serves."""
+    adapters = (
+        ServedAdapter(id=0, name="28 Nov, 11:19:24 · support-bot", scale=1.0),
+        ServedAdapter(id=1, name="27 Nov, 18:02:51 · support-bot", scale=0.5),
+    )
+    lines = (
+        "0.00.002.489 I srv  llama_server: initializing ...",
+        "0.00.011.221 I srv    load_model: loading model '/home/user/.cache/lora-studio/served/5d0ef7.gguf'",
+        "0.03.085.515 I srv    load_model: initializing, n_slots = 4, n_ctx_slot = 4096",
+        "0.03.121.541 I srv  llama_server: model loaded",
+        "0.03.123.364 I srv  llama_server: listening on http://127.0.0.1:41549",
+    )
+    return [
+        emit(events.ServerLogged(lines=lines)),
+        emit(
+            events.ServerReady(
+                address="http://127.0.0.1:41549",
+                model="support-bot",
+                file=str(folder / "base.gguf"),
+                program="/usr/bin/llama-server",
+                adapters=adapters,
+            )
+        ),
+        emit(
+            events.Log(
+                text=counted(
+                    32,
+                    "Verified by llama-server on {n} conversation: it builds the prompt of training.",
+                    "Verified by llama-server on {n} conversations: it builds the prompts of training.",
+                )
+            )
+        ),
+        {"sleep": 600},
     ]
 
 
@@ -216,6 +256,16 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     bar.setValue(bar.maximum())
     QTest.qWait(100)
     yield "export-end", window
+    card = cast(ExportPage, window.pages["export"]).serving
+    card.model.setCurrentIndex(card.model.count() - 1)
+    QTest.qWait(100)
+    yield "export-serve", card
+    card.start()
+    wait_until(lambda: bool(card.notes.text()), 30)
+    QTest.qWait(200)
+    yield "export-serving", card
+    card.stop()
+    wait_until(lambda: not card.worker.busy, 30)
     bar.setValue(0)
     window.message_bar.hide()
 

@@ -28,6 +28,7 @@ from lora_studio.cli import (
     ollama,
     render,
     runs,
+    serve,
     template,
 )
 from lora_studio.cli import (
@@ -68,6 +69,7 @@ app.command(name="merge")(adapters.merge)
 app.command(name="export")(export.export)
 app.command(name="selftest")(export.selftest)
 app.command(name="push")(export.push)
+app.command(name="serve")(serve.serve)
 app.command(name="cluster")(runs.cluster)
 app.command(name="doctor")(diagnostics.doctor)
 app.command(name="diagnostics")(diagnostics.diagnostics_)

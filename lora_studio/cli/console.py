@@ -169,6 +169,9 @@ class Display:
                 self.print_problem(event.problem)
             case events.Warned():
                 self.print_problem(event.problem)
+            case events.ServerLogged():
+                for line in event.lines:
+                    self.print_line(line)
             case _ if message := describe(event):
                 self._end_stage()
                 self.print_line(message)

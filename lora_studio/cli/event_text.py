@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from functools import singledispatch
 
+from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
@@ -271,6 +272,27 @@ def _describe_ollama_found(event: events.OllamaFound) -> Text:
 @describe.register
 def _describe_ollama_created(event: events.OllamaCreated) -> Text:
     return text("Created the Ollama model. Run it with: ollama run {name}", name=event.name)
+
+
+@describe.register
+def _describe_server_ready(event: events.ServerReady) -> Text:
+    adapters = tuple(
+        text("{name} (lora {id:d}, scale {scale:g})", name=each.name, id=each.id, scale=each.scale)
+        for each in event.adapters
+    )
+    served = (
+        text("the base model with the adapters {adapters}", adapters=adapters)
+        if adapters
+        else text("{file}", file=event.file)
+    )
+    return text(
+        "Serving {served} at the OpenAI-compatible address {address}. Stop with Ctrl+C.\n\n"
+        "{curl}\n\n{python}",
+        served=served,
+        address=serving.get_api_address(event),
+        curl=serving.format_curl(event),
+        python=serving.format_python(event),
+    )
 
 
 # --- setup of the engine --------------------------------------------------------------------------

@@ -398,6 +398,10 @@
             <translation>Adapter</translation>
         </message>
         <message>
+            <source>Adapters and their scales</source>
+            <translation>Adapter und ihre Stärke</translation>
+        </message>
+        <message>
             <source>Adapters…</source>
             <translation>Adapter…</translation>
         </message>
@@ -696,6 +700,14 @@
             <translation>Nur Antworten</translation>
         </message>
         <message>
+            <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. The server stops when you close the window.</source>
+            <translation>Beantwortet Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse, mit llama-server. Der Server wird beendet, wenn Sie das Fenster schließen.</translation>
+        </message>
+        <message>
+            <source>Any free port</source>
+            <translation>Beliebiger freier Port</translation>
+        </message>
+        <message>
             <source>Any license</source>
             <translation>Jede Lizenz</translation>
         </message>
@@ -789,6 +801,10 @@
         </message>
         <message>
             <source>Base model + adapter</source>
+            <translation>Basismodell + Adapter</translation>
+        </message>
+        <message>
+            <source>Base model + adapters</source>
             <translation>Basismodell + Adapter</translation>
         </message>
         <message>
@@ -1518,6 +1534,10 @@
             <translation>Wählen Sie einen anderen Namen oder Tag oder ersetzen Sie es (`{option}` auf der Kommandozeile).</translation>
         </message>
         <message>
+            <source>Choose another port, or 0 for any free port.</source>
+            <translation>Wählen Sie einen anderen Port oder 0 für einen beliebigen freien Port.</translation>
+        </message>
+        <message>
             <source>Choose another project file, or restore this one from a backup.</source>
             <translation>Wählen Sie eine andere Projektdatei oder stellen Sie diese aus einer Sicherung wieder her.</translation>
         </message>
@@ -1985,8 +2005,20 @@
             <translation>Kopieren</translation>
         </message>
         <message>
+            <source>Copy Python code</source>
+            <translation>Python-Code kopieren</translation>
+        </message>
+        <message>
+            <source>Copy address</source>
+            <translation>Adresse kopieren</translation>
+        </message>
+        <message>
             <source>Copy answer</source>
             <translation>Antwort kopieren</translation>
+        </message>
+        <message>
+            <source>Copy curl command</source>
+            <translation>curl-Befehl kopieren</translation>
         </message>
         <message>
             <source>Copy it again from your Hugging Face settings. Read access is enough.</source>
@@ -2354,6 +2386,10 @@
         <message>
             <source>Details</source>
             <translation>Details</translation>
+        </message>
+        <message>
+            <source>Details are in its output. Update llama.cpp, or serve a smaller GGUF file.</source>
+            <translation>Einzelheiten stehen in der Ausgabe des Programms. Aktualisieren Sie llama.cpp oder stellen Sie eine kleinere GGUF-Datei bereit.</translation>
         </message>
         <message>
             <source>Details are in the engine's log.</source>
@@ -2929,6 +2965,10 @@
         <message>
             <source>Export the run first.</source>
             <translation>Exportieren Sie den Lauf zuerst.</translation>
+        </message>
+        <message>
+            <source>Export the run to a GGUF file, which contains the merged model, and use that.</source>
+            <translation>Exportieren Sie den Lauf in eine GGUF-Datei, die das zusammengeführte Modell enthält, und verwenden Sie diese.</translation>
         </message>
         <message>
             <source>Export votes</source>
@@ -3678,6 +3718,10 @@
             <translation>Installieren Sie ihn mit pip install {package} oder schalten Sie ihn aus.</translation>
         </message>
         <message>
+            <source>Install llama.cpp with `{brew}` (macOS, Linux) or `{winget}` (Windows), or download a release from {releases} and choose its folder as the llama.cpp folder.</source>
+            <translation>Installieren Sie llama.cpp mit `{brew}` (macOS, Linux) oder `{winget}` (Windows), oder laden Sie ein Release von {releases} herunter und wählen Sie dessen Ordner als llama.cpp-Ordner.</translation>
+        </message>
+        <message>
             <source>Install offline from a wheel folder that was created on another computer</source>
             <translation>Offline aus einem Wheel-Ordner installieren, der auf einem anderen Computer erstellt wurde</translation>
         </message>
@@ -4166,6 +4210,10 @@
             <translation>Modelle werden gesucht</translation>
         </message>
         <message>
+            <source>Looking for runs…</source>
+            <translation>Läufe werden gesucht …</translation>
+        </message>
+        <message>
             <source>Loss</source>
             <translation>Loss</translation>
         </message>
@@ -4478,6 +4526,10 @@
             <translation>Modellsuche</translation>
         </message>
         <message>
+            <source>Model to serve</source>
+            <translation>Bereitzustellendes Modell</translation>
+        </message>
+        <message>
             <source>Model: {name}</source>
             <translation>Modell: {name}</translation>
         </message>
@@ -4778,6 +4830,10 @@
         <message>
             <source>No models found on the Hub.</source>
             <translation>Auf dem Hub wurden keine Modelle gefunden.</translation>
+        </message>
+        <message>
+            <source>No other run has this base model</source>
+            <translation>Kein anderer Lauf hat dieses Basismodell</translation>
         </message>
         <message>
             <source>No parameters of {architecture} would be trained. {reason}</source>
@@ -5277,6 +5333,10 @@
             <translation>Ausgabeordner</translation>
         </message>
         <message>
+            <source>Output of llama-server</source>
+            <translation>Ausgabe von llama-server</translation>
+        </message>
+        <message>
             <source>Output of the libraries during the latest run. Check it: libraries can quote your data.</source>
             <translation>Ausgaben der Bibliotheken während des letzten Laufs. Prüfen Sie sie: Bibliotheken können Ihre Daten zitieren.</translation>
         </message>
@@ -5407,6 +5467,14 @@
         <message>
             <source>Polynomial</source>
             <translation>Polynom</translation>
+        </message>
+        <message>
+            <source>Port</source>
+            <translation>Port</translation>
+        </message>
+        <message>
+            <source>Port {port:d} can't be used: {reason}.</source>
+            <translation>Port {port:d} kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
             <source>Poster</source>
@@ -6635,6 +6703,22 @@
             <translation>Sequence Packing</translation>
         </message>
         <message>
+            <source>Serve</source>
+            <translation>Bereitstellen</translation>
+        </message>
+        <message>
+            <source>Serve it separately for the prompts that it was trained on.</source>
+            <translation>Stellen Sie ihn getrennt bereit, damit er die Prompts erhält, mit denen er trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>Serve runs of different base models separately, each with its own port.</source>
+            <translation>Stellen Sie Läufe verschiedener Basismodelle getrennt bereit, jeden mit eigenem Port.</translation>
+        </message>
+        <message>
+            <source>Serving the model</source>
+            <translation>Modell bereitstellen</translation>
+        </message>
+        <message>
             <source>Set HOME to a folder that you can write to, or LORA_STUDIO_CACHE to another cache folder.</source>
             <translation>Setzen Sie HOME auf einen Ordner, in den Sie schreiben können, oder LORA_STUDIO_CACHE auf einen anderen Cache-Ordner.</translation>
         </message>
@@ -7024,6 +7108,10 @@
             <translation>Starten</translation>
         </message>
         <message>
+            <source>Start server</source>
+            <translation>Server starten</translation>
+        </message>
+        <message>
             <source>Start the setup again; completed downloads are kept. Full details are in the log.</source>
             <translation>Starten Sie die Einrichtung erneut; fertige Downloads bleiben erhalten. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
@@ -7042,6 +7130,10 @@
         <message>
             <source>Started</source>
             <translation>Gestartet</translation>
+        </message>
+        <message>
+            <source>Starting: {stage}…</source>
+            <translation>Startet: {stage} …</translation>
         </message>
         <message>
             <source>Starting…</source>
@@ -7114,6 +7206,10 @@
         <message>
             <source>Stop sequences: {stops}</source>
             <translation>Stoppsequenzen: {stops}</translation>
+        </message>
+        <message>
+            <source>Stop server</source>
+            <translation>Server beenden</translation>
         </message>
         <message>
             <source>Stopped</source>
@@ -7268,6 +7364,10 @@
         <message>
             <source>The GGUF file has an unsupported tokenizer: {name}.</source>
             <translation>Die GGUF-Datei hat einen nicht unterstützten Tokenizer: {name}.</translation>
+        </message>
+        <message>
+            <source>The GGUF file {file} doesn't exist.</source>
+            <translation>Die GGUF-Datei {file} existiert nicht.</translation>
         </message>
         <message>
             <source>The GPU</source>
@@ -7474,6 +7574,10 @@
         <message>
             <source>The base model is quantized with {method}, and adapters can't be merged into it.</source>
             <translation>Das Basismodell ist mit {method} quantisiert, damit lassen sich Adapter nicht zusammenführen.</translation>
+        </message>
+        <message>
+            <source>The base model's GGUF file</source>
+            <translation>Die GGUF-Datei des Basismodells</translation>
         </message>
         <message>
             <source>The best adapter, from step {step}, was kept.</source>
@@ -9586,10 +9690,6 @@
             <translation>Wenn Sie ein Modell vom Hub auswählen oder verwenden</translation>
         </message>
         <message>
-            <source>When you export, if llama-server is on your PATH</source>
-            <translation>Beim Export, wenn llama-server im PATH liegt</translation>
-        </message>
-        <message>
             <source>When you first use the built-in model</source>
             <translation>Wenn Sie das mitgelieferte Modell zum ersten Mal verwenden</translation>
         </message>
@@ -9604,6 +9704,10 @@
         <message>
             <source>When you search the Hub for models</source>
             <translation>Wenn Sie auf dem Hub nach Modellen suchen</translation>
+        </message>
+        <message>
+            <source>When you serve a model, or export one and llama-server is installed</source>
+            <translation>Wenn Sie ein Modell bereitstellen oder eines exportieren und llama-server installiert ist</translation>
         </message>
         <message>
             <source>When you sign in, and to show your name if you are signed in</source>
@@ -9684,6 +9788,10 @@
         <message>
             <source>Wrongly decoded characters</source>
             <translation>Falsch dekodierte Zeichen</translation>
+        </message>
+        <message>
+            <source>Wrote {file} ({size:size}). It is reused until it hasn't been served for {days} days.</source>
+            <translation>{file} geschrieben ({size:size}). Die Datei wird wiederverwendet und erst gelöscht, wenn sie {days} Tage lang nicht bereitgestellt wurde.</translation>
         </message>
         <message>
             <source>You</source>
@@ -9994,6 +10102,10 @@
             <translation>schlecht</translation>
         </message>
         <message>
+            <source>base model with {adapters}</source>
+            <translation>Basismodell mit {adapters}</translation>
+        </message>
+        <message>
             <source>begins with ~ and an unknown user</source>
             <translation>beginnt mit ~ und einem unbekannten Benutzer</translation>
         </message>
@@ -10028,6 +10140,10 @@
         <message>
             <source>checking rows</source>
             <translation>Zeilen prüfen</translation>
+        </message>
+        <message>
+            <source>checking the GGUF file</source>
+            <translation>GGUF-Datei wird geprüft</translation>
         </message>
         <message>
             <source>checking the merged model</source>
@@ -10321,12 +10437,27 @@
             <translation>er passt Parameter direkt an, etwa gestapelte Experten</translation>
         </message>
         <message>
+            <source>it changes biases</source>
+            <translation>er ändert Bias-Werte</translation>
+        </message>
+        <message>
+            <source>it changes more than linear layers</source>
+            <translation>er ändert nicht nur lineare Schichten</translation>
+        </message>
+        <message>
             <source>it contains no weights</source>
             <translation>er enthält keine Gewichte</translation>
         </message>
         <message>
             <source>it contains only one of the two matrices (A and B) for {module}</source>
             <translation>er enthält nur eine der beiden Matrizen (A und B) für {module}</translation>
+        </message>
+        <message numerus="yes">
+            <source>it contains {n} tensors that were trained in full</source>
+            <translation>
+                <numerusform>er enthält {n} vollständig trainierten Tensor</numerusform>
+                <numerusform>er enthält {n} vollständig trainierte Tensoren</numerusform>
+            </translation>
         </message>
         <message>
             <source>it contains {tensor}</source>
@@ -10379,6 +10510,10 @@
         <message>
             <source>it has too many values</source>
             <translation>sie enthält zu viele Werte</translation>
+        </message>
+        <message>
+            <source>it is a DoRA adapter</source>
+            <translation>er ist ein DoRA-Adapter</translation>
         </message>
         <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
@@ -10555,6 +10690,10 @@
         <message>
             <source>llama.cpp always sets `enable_thinking`, and the chat template writes another prompt where it isn't set, as in training</source>
             <translation>llama.cpp setzt immer `enable_thinking`, und die Chat-Vorlage schreibt einen anderen Prompt, wenn es wie im Training nicht gesetzt ist</translation>
+        </message>
+        <message>
+            <source>llama.cpp can't apply the adapter in {folder} without a merge: {reason}.</source>
+            <translation>llama.cpp kann den Adapter in {folder} nicht ohne Zusammenführen anwenden: {reason}.</translation>
         </message>
         <message>
             <source>llama.cpp can't load it</source>
@@ -13058,6 +13197,10 @@
             <translation>{program} {version} unterstützt die Architektur {architecture} nicht.</translation>
         </message>
         <message>
+            <source>{program}, llama.cpp's server, was not found in {searched}.</source>
+            <translation>{program}, der Server von llama.cpp, wurde hier nicht gefunden: {searched}.</translation>
+        </message>
+        <message>
             <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>
             <translation>{purpose} braucht {needed:size} freien Speicherplatz, davon {reserve:size} als Reserve, aber nur {free:size} sind frei.</translation>
         </message>
@@ -13151,6 +13294,14 @@
         <message>
             <source>{run} has no adapter to continue from.</source>
             <translation>{run} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
+        </message>
+        <message>
+            <source>{run} was trained on another base model than {first}.</source>
+            <translation>{run} wurde mit einem anderen Basismodell trainiert als {first}.</translation>
+        </message>
+        <message>
+            <source>{run} was trained with another chat template than {first}, whose template is served.</source>
+            <translation>{run} wurde mit einer anderen Chat-Vorlage trainiert als {first}; bereitgestellt wird die Vorlage von {first}.</translation>
         </message>
         <message>
             <source>{run} wasn't deleted: a job is running in it.</source>
@@ -13565,6 +13716,10 @@
         <message>
             <source>✓ Needs about {total} of the {available} available on {device}.</source>
             <translation>✓ Benötigt etwa {total} von {available}, die auf {device} verfügbar sind.</translation>
+        </message>
+        <message>
+            <source>✓ Ready at {address}, serving {model}</source>
+            <translation>✓ Bereit unter {address}, mit {model}</translation>
         </message>
         <message>
             <source>✓ TEMPLATE for Ollama before 0.30: derived from the chat template and verified by rendering {conversations}. Ollama 0.30 and later use the chat template in the GGUF file.</source>

@@ -56,7 +56,9 @@ _WHEN: Mapping[Purpose, Text] = {
     Purpose.OLLAMA: text(
         "When you open the Export page, export to Ollama, or chat with its models"
     ),
-    Purpose.LLAMA_SERVER: text("When you export, if llama-server is on your PATH"),
+    Purpose.LLAMA_SERVER: text(
+        "When you serve a model, or export one and llama-server is installed"
+    ),
     Purpose.BUILTIN_MODEL: text("When you first use the built-in model"),
     Purpose.ENGINE_SETUP: text("When you install, update, or repair the engine"),
     Purpose.WANDB: text("During training, if you select this tracker"),

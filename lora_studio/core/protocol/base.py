@@ -64,6 +64,8 @@ class BaseCommand(BaseModel):
     #: Whether it is about the open project and is therefore canceled when another one is opened.
     in_project: ClassVar[bool] = True
 
+    #: Whether it is canceled when the process that sent it ends, instead of running to its end.
+    ends_with_parent: ClassVar[bool] = False
     #: Whether it only reads files that somebody else may have prepared. If so, the worker's memory is
     #: limited while it works.
     reads_foreign_files: ClassVar[bool] = False

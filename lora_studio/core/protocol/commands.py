@@ -46,6 +46,7 @@ from lora_studio.core.protocol.ollama import (
     RenderTemplate,
     ShowOllama,
 )
+from lora_studio.core.protocol.serving import Serve
 from lora_studio.core.protocol.training import Train
 
 Job = (
@@ -56,7 +57,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt
+    | OpenChat | AskChat | ShowPrompt | Serve
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -128,6 +129,7 @@ __all__ = [
     "SaveCheckpoint",
     "SearchModels",
     "SelfTest",
+    "Serve",
     "ShowAdapter",
     "ShowOllama",
     "ShowPrompt",

@@ -73,6 +73,7 @@ from lora_studio.core.protocol.ollama import (
     TemplateDerived,
     TemplateRendered,
 )
+from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, ServerReady
 from lora_studio.core.protocol.training import (
     AdapterSaved,
     CheckpointSaved,
@@ -97,7 +98,7 @@ Event = (
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
-    | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown
+    | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown | ServerReady | ServerLogged
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
@@ -192,6 +193,9 @@ __all__ = [
     "RowsRead",
     "Sampled",
     "SelfTested",
+    "ServedAdapter",
+    "ServerLogged",
+    "ServerReady",
     "ShardWritten",
     "SizesEstimated",
     "Skipped",

@@ -14,6 +14,7 @@ from lora_studio.engine.jobs import (
     merging,
     model,
     ollama,
+    serving,
     training,
 )
 from lora_studio.engine.jobs.registry import (
@@ -35,5 +36,6 @@ __all__ = [
     "model",
     "ollama",
     "run_command",
+    "serving",
     "training",
 ]

@@ -134,7 +134,8 @@ class Inbox:
         flags = self.get_flags(command.id)
         with self._lock:
             self._running = command
-        if self._is_winding_up:
+            is_unwanted = self._is_parent_gone and command.ends_with_parent
+        if self._is_winding_up or is_unwanted:
             self._end(command)
         return flags
 
@@ -158,8 +159,11 @@ class Inbox:
                 self._dispatch(line)
             with self._lock:
                 self._is_parent_gone, callback = True, self._parent_gone_callback
+                command = self._running
             if callback is not None:
                 callback()
+            if command is not None and command.ends_with_parent:
+                self._end(command)
             self._on_command(None)
 
         threading.Thread(target=read, name="commands", daemon=True).start()

@@ -1,7 +1,7 @@
 """Child processes that can be canceled, end with this process and are read line by line.
 
 Also the program that such a child runs: it watches its stdin, which closes when the parent ends, so
-that no orphan keeps working.
+that no orphan keeps working. It runs Python code itself, or starts another program and ends it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,12 @@ from typing import IO
 from lora_studio.engine.runtime.channel import JobContext
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[3]
+
+#: First argument of a child that starts another program instead of Python code.
+_OTHER_PROGRAM = "--program"
+
+#: Seconds that a child may take to end what it started before it is killed.
+_GRACE = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,30 @@ def get_python_command(program: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-u", "-m", __name__, program, *arguments]
 
 
-def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None]) -> ChildExit:
-    """Run a command to its end and pass on each line that it prints; kill it on a cancel.
+def get_watched_command(program: str, *arguments: str) -> list[str]:
+    """Return the command that runs another program as a watched child.
 
-    Raises OSError when it can't be started.
+    Such a program would outlive this process if it were started directly.
+    """
+    return get_python_command(_OTHER_PROGRAM, program, *arguments)
+
+
+def run(
+    command: Sequence[str],
+    job: JobContext,
+    on_line: Callable[[str], None],
+    variables: Mapping[str, str] = {},
+) -> ChildExit:
+    """Run a command to its end and pass on each line that it prints; end it on a cancel.
+
+    `variables` are added to its environment. Raises OSError when it can't be started.
     """
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=build_environment(),
+        env=build_environment() | dict(variables),
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -69,11 +88,19 @@ def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None])
             last.append(line)
             on_line(line)
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
         process.stdin.close()
+        if process.poll() is None:
+            _end(process, _GRACE if _OTHER_PROGRAM in command else 0.0)
         reader.join(1)  # a grandchild may still hold the other end
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Kill a child whose stdin is closed, unless it ends within some seconds."""
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def build_environment() -> dict[str, str]:
@@ -101,6 +128,8 @@ def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
 
 def _main() -> None:
     program, *arguments = sys.argv[1:]
+    if program == _OTHER_PROGRAM:
+        sys.exit(_run_program(arguments))
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     sys.argv = [program, *arguments]
     if program.endswith(".py"):
@@ -110,9 +139,21 @@ def _main() -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
-def _exit_with_parent() -> None:
+def _run_program(command: Sequence[str]) -> int:
+    """Run a program until it ends or the parent does; return its exit status."""
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        print(f"{command[0]}: {error.strerror or error}", flush=True)
+        return 1
+    threading.Thread(target=_exit_with_parent, args=(process.kill,), daemon=True).start()
+    return process.wait()
+
+
+def _exit_with_parent(end: Callable[[], None] = lambda: None) -> None:
     while os.read(0, 4096):
         pass
+    end()
     os._exit(1)
 
 

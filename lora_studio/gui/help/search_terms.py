@@ -77,7 +77,7 @@ SYNONYMS: dict[str, str] = {
     "go_runs": "history experiments",
     "go_playground": "chat inference test",
     "go_settings": "preferences options dark mode light mode theme offline proxy language",
-    "go_export": "gguf ollama hugging face upload push quantize",
+    "go_export": "gguf ollama hugging face upload push quantize serve openai api llama-server",
     "go_merging": "merge fuse",
     "go_training": "fine-tune finetune",
     "larger": "zoom in font size",

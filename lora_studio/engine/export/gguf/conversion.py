@@ -28,12 +28,12 @@ from lora_studio.core.runs import checksums, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
+from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import (
     FirstPass,
     UnsupportedModelError,
     choose_model_name,
     convert,
-    convert_adapter,
 )
 from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
@@ -403,18 +403,15 @@ def _write_adapter(
     """Write the adapter alone as a GGUF file; return the file's name."""
     part = scratch / "adapter.gguf"
     checksums.require_intact(run, run.adapter)
-    tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
+    tool = write_adapter_gguf(run.adapter, model, part, project.export.llama_cpp, job)
     file = run.gguf / f"{to_file_name(project.name)}-adapter.gguf"
     job.emit(_publish(part, file, "adapter", tool=tool))
-    job.emit(
-        events.Log(
-            text=text(
-                "Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter "
-                "files: use the merged model's file there.",
-                command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
-            )
-        )
+    usage = text(
+        "Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter "
+        "files: use the merged model's file there.",
+        command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
     )
+    job.emit(events.Log(text=usage))
     return file.name
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +97,14 @@ def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> Dire
     return DirectMerge(base=base, adapters=chosen, merging=spec)
 
 
-def write_headers(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
+def write_headers(
+    recipe: DirectMerge, scratch: Path, *, trust: bool, tokenizer: Sequence[Adapter] = ()
+) -> TensorSource:
     """Write the folder of headers within `scratch`.
 
-    Raises NeedsPeftError where the merge can't be done tensor by tensor, and ProblemError.
+    Without adapters in the recipe, it has the weights of the base, and the tokenizer and chat template of
+    the first adapter in `tokenizer`. Raises NeedsPeftError where the merge can't be done tensor by
+    tensor, and ProblemError.
     """
     merged = recipe.read()
     plan = merging.make_plan(recipe.base, merged, recipe.merging)
@@ -107,7 +112,7 @@ def write_headers(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorS
         raise NeedsPeftError(plan.by_peft)
     folder = scratch / _FOLDER
     folder.mkdir(parents=True)
-    merging.write_settings(recipe.base, merged, folder, recipe.merging, plan)
+    merging.write_settings(recipe.base, merged or tokenizer, folder, recipe.merging, plan)
     model_files.stop_at_turn_end(folder, trust=trust)
     for shard in plan.shards:
         header, _ = safetensors_files.build_header(shard.planned)

@@ -1,11 +1,16 @@
-"""Ask llama.cpp's own server for prompts: its Jinja is not Python's, and Ollama uses it since 0.30."""
+"""Run llama.cpp's own server: to serve models, and to ask it for prompts.
+
+Its Jinja is not Python's, and Ollama uses it since 0.30.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.export.gguf.architecture_support import (
     find_unknown_architecture,
     unknown_architecture_error,
@@ -25,8 +31,17 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import THINKING_KEYS
 
-#: Context in tokens: probe conversations are short.
-_CONTEXT = 4096
+#: Options to ask for prompts: probe conversations are short, and the model runs for few tokens.
+_PROBING = (
+    "--ctx-size", "4096", "--parallel", "1", "--no-warmup", "--gpu-layers", "0",
+)  # fmt: skip
+
+#: Pages of other sites, which a browser runs, can't use the server, and it contacts no host. Versions
+#: without these settings ignore them; options that they don't know would end them.
+_VARIABLES = {"LLAMA_ARG_CORS_ORIGINS": "localhost", "LLAMA_ARG_OFFLINE": "1"}
+
+#: What to do about a failure where the server only proves an export.
+_NOT_NEEDED = "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it."
 
 #: Lines of the server's output to keep: an error of a template follows the template itself.
 _MOST_LINES = 40
@@ -39,12 +54,13 @@ ServerError = httpx.HTTPError
 
 
 class LlamaServer:
-    """A running llama-server."""
+    """A running llama-server at an address."""
 
-    def __init__(self, host: str, job: JobContext) -> None:
-        """Connect to the server at `host`."""
+    def __init__(self, address: str, job: JobContext) -> None:
+        """Connect to the server."""
+        self.address = address
         self._job = job
-        self._http = httpx.Client(base_url=host, timeout=120.0, trust_env=False)
+        self._http = httpx.Client(base_url=address, timeout=120.0, trust_env=False)
 
     def close(self) -> None:
         """Close the connection."""
@@ -87,10 +103,14 @@ class LlamaServer:
         }  # fmt: skip
         return list(self._post("/completion", body)["tokens"])
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def set_scales(self, scales: Sequence[float]) -> None:
+        """Set how strongly each adapter applies where a request doesn't say so; raises ValueError."""
+        self._post("/lora-adapters", [{"id": i, "scale": scale} for i, scale in enumerate(scales)])
+
+    def _post(self, path: str, body: Any) -> Any:
         self._job.check()
         answer = self._http.post(path, json=body)
-        content: dict[str, Any] = answer.json()
+        content = answer.json()
         if not answer.is_success:
             raise ValueError(str((content.get("error") or {}).get("message") or content))
         return content
@@ -129,50 +149,99 @@ def _to_json(arguments: Any) -> str:
 
 @contextmanager
 def run_server(program: str, model: Path, job: JobContext, *options: str) -> Iterator[LlamaServer]:
-    """Run llama-server on the loopback with a model until the block ends; raises ProblemError."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--jinja",
-        "--ctx-size", str(_CONTEXT), "--parallel", "1", "--no-warmup", *options, "--gpu-layers", "0",
-    ]  # fmt: skip
-    watch = _Watch(job)
-    thread = threading.Thread(target=watch.run, args=(command,), daemon=True)
-    thread.start()
-    server = LlamaServer(f"http://127.0.0.1:{port}", job)
-    try:
-        with contacting(Purpose.LLAMA_SERVER):
-            _wait_until_ready(server, watch, thread, program, model)
-            yield server
-    except ServerError as error:
-        raise _server_failed_error(
-            program, "{program} stopped: {reason}.", str(error).rstrip(".") or type(error).__name__
-        ) from error
-    finally:
-        server.close()
-        watch.stopped.set()
-        thread.join(10)
+    """Run llama-server for questions about prompts until the block ends; raises ProblemError."""
+    process = ServerProcess(job)
+    with process.run(program, model, (*_PROBING, *options)) as server:
+        yield server
 
 
-class _Watch(JobContext):
-    """Runs the program until it is stopped, and keeps its last lines."""
+class ServerProcess(JobContext):
+    """A llama-server on the loopback that this process starts and ends, and its last lines."""
 
-    def __init__(self, job: JobContext) -> None:
+    def __init__(
+        self,
+        job: JobContext,
+        on_line: Callable[[str], None] = lambda _: None,
+        remedy: Template = _NOT_NEEDED,
+    ) -> None:
+        """Start nothing yet. `on_line` gets each line, in another thread; `remedy` is for failures."""
         super().__init__(job.id, job.channel, job.flags)
-        self.stopped = threading.Event()
+        self.program = ""
+        self._on_line, self._remedy = on_line, remedy
+        self._stopped = threading.Event()
         self.lines: list[str] = []
+        self.thread: threading.Thread | None = None
+
+    @contextmanager
+    def run(
+        self,
+        program: str,
+        model: Path,
+        options: Sequence[str],
+        *,
+        port: int = 0,
+        variables: Mapping[str, str] = {},
+    ) -> Iterator[LlamaServer]:
+        """Run the program with a model until the block ends; raises ProblemError.
+
+        `port` 0 is a free one; `variables` are added to the program's environment.
+        """
+        port = _reserve_port(port)
+        command = child_process.get_watched_command(
+            program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--jinja",
+            *options,
+        )  # fmt: skip
+        self.program = program
+        self.thread = threading.Thread(
+            target=self._run_to_end, args=(command, _VARIABLES | dict(variables)), daemon=True
+        )
+        self.thread.start()
+        server = LlamaServer(f"http://127.0.0.1:{port}", self)
+        try:
+            with contacting(Purpose.LLAMA_SERVER):
+                _wait_until_ready(server, self, model)
+                yield server
+        except ServerError as error:
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise self.make_error("{program} stopped: {reason}.", reason) from error
+        finally:
+            server.close()
+            self._stopped.set()
+            self.thread.join(10)
 
     def check(self) -> None:
         """Raise CancelledError once the server is to stop."""
-        if self.stopped.is_set():
+        if self._stopped.is_set():
             raise CancelledError
         super().check()
 
-    def run(self, command: Sequence[str]) -> None:
-        """Run the program to its end."""
+    def require_running(self) -> None:
+        """Raise ProblemError if the program has ended by itself."""
+        if not self.is_running():
+            raise self.make_error("{program} stopped: {reason}.", self.get_reason())
+
+    def is_running(self) -> bool:
+        """Return whether the program runs."""
+        return self.thread is not None and self.thread.is_alive()
+
+    def get_reason(self) -> Text | str:
+        """Return what the program printed last."""
+        return self.lines[-1] if self.lines else text("it ended")
+
+    def make_error(self, what: Template, reason: Text | str) -> ProblemError:
+        """Return the problem of a program that failed for a reason."""
+        return fail(
+            "export.llama_server_failed",
+            what,
+            self._remedy,
+            where=Where(step="export", field="llama_cpp", file=self.program),
+            program=self.program,
+            reason=reason,
+        )
+
+    def _run_to_end(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
         try:
-            child_process.run(command, self, self._remember)
+            child_process.run(command, self, self._remember, variables)
         except OSError as error:
             self._remember(str(error))
         except CancelledError:
@@ -180,52 +249,57 @@ class _Watch(JobContext):
 
     def _remember(self, line: str) -> None:
         self.lines = [*self.lines[-_MOST_LINES:], line]
+        self._on_line(line)
 
 
-def _wait_until_ready(
-    server: LlamaServer, watch: _Watch, thread: threading.Thread, program: str, model: Path
-) -> None:
-    waited = 0.0
-    while thread.is_alive() and waited < _PATIENCE:
-        watch.check()
+def _reserve_port(port: int) -> int:
+    """Return a port that is free now, which is the given one unless that is 0; raises ProblemError."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":  # a server that ended a moment ago doesn't block its port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise fail(
+                "serve.port",
+                "Port {port:d} can't be used: {reason}.",
+                "Choose another port, or 0 for any free port.",
+                where=Where(step="export"),
+                port=port,
+                reason=describe_os_error(error),
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(server: LlamaServer, process: ServerProcess, model: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while process.is_running() and time.monotonic() < until:
+        process.check()
         if server.is_ready():
             return
-        watch.stopped.wait(0.1)
-        waited += 0.1
+        time.sleep(0.1)
     # llama.cpp's Jinja names the construct that it can't execute, then writes other lines.
-    errors = [line for line in watch.lines if line.startswith(("While executing", "Error:"))]
+    errors = [line for line in process.lines if line.startswith(("While executing", "Error:"))]
     if errors:
         raise fail(
             "export.other_jinja",
             "{program} can't use the chat template: {reason}.",
             "Ollama 0.30 and later, LM Studio, and llama.cpp are affected. Choose another chat template "
             "before training, or use the TEMPLATE with Ollama before 0.30.",
-            where=Where(step="export", field="llama_cpp", file=program),
-            program=program,
+            where=Where(step="export", field="llama_cpp", file=process.program),
+            program=process.program,
             reason=" ".join(errors[-2:]),
         )
-    if architecture := find_unknown_architecture("\n".join(watch.lines)):
-        where = Where(step="export", field="llama_cpp", file=program)
-        version = _read_version(program, watch)
-        raise unknown_architecture_error(program, version, architecture, model, where)
-    reason = watch.lines[-1] if watch.lines else text("it ended")
-    raise _server_failed_error(program, "{program} didn't start: {reason}.", reason)
+    if architecture := find_unknown_architecture("\n".join(process.lines)):
+        where = Where(step="export", field="llama_cpp", file=process.program)
+        version = _read_version(process)
+        raise unknown_architecture_error(process.program, version, architecture, model, where)
+    raise process.make_error("{program} didn't start: {reason}.", process.get_reason())
 
 
-def _read_version(program: str, job: JobContext) -> str:
+def _read_version(process: ServerProcess) -> str:
     """Return what llama-server says of its version, "" if nothing."""
     lines: list[str] = []
-    child_process.run([program, "--version"], job, lines.append)
+    child_process.run([process.program, "--version"], process, lines.append)
     named = (line.partition("version:")[2].strip() for line in lines if "version:" in line)
     return next(named, "")
-
-
-def _server_failed_error(program: str, what: Template, reason: Text | str) -> ProblemError:
-    return fail(
-        "export.llama_server_failed",
-        what,
-        "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it.",
-        where=Where(step="export", field="llama_cpp", file=program),
-        program=program,
-        reason=reason,
-    )

@@ -51,9 +51,19 @@ def check_chat_template(
     trained = list_trained_prompts(tokenizer, project.export.system_prompt)
     try:
         with run_server(program, gguf, job) as server:
-            differences = find_jinja_differences(server, tokenizer, trained)
+            return compare_prompts(server, tokenizer, trained, job)
     except ProblemError as error:
         return [problem.model_copy(update={"severity": "warning"}) for problem in error.problems]
+
+
+def compare_prompts(
+    server: LlamaServer,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: Sequence[TrainedPrompt],
+    job: JobContext,
+) -> list[Problem]:
+    """Return a warning per cause for which a server builds other prompts; logs if all are equal."""
+    differences = find_jinja_differences(server, tokenizer, trained)
     if not differences:
         message = counted(
             len(trained),

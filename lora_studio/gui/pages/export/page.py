@@ -21,6 +21,7 @@ from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.export.queries import ExportQueries
 from lora_studio.gui.pages.export.results_card import ResultsCard
+from lora_studio.gui.pages.export.serving_card import ServingCard
 from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
@@ -60,6 +61,7 @@ class ExportPage(StepPage):
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)
         self.template = TemplateView()
+        self.serving = ServingCard(state)
         self.results = ResultsCard(state)
         self.result = self.results.result
         self.progress = ProgressLine()
@@ -92,6 +94,7 @@ class ExportPage(StepPage):
         self.hub.ask.connect(self.ask)
         self.hub.push_requested.connect(self.push_requested)
         self.results.chat_requested.connect(self.chat_requested)
+        self.serving.explain_requested.connect(self.explain_requested)
 
     # --- layout -------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class ExportPage(StepPage):
         self.body.addWidget(self.results)
         hub = Card(tr("Hugging Face Hub"))
         hub.add(self.hub)
-        ollama = column(self._make_ollama_card(), hub, None, spacing=Spacing.L)
+        ollama = column(self._make_ollama_card(), self.serving, hub, None, spacing=Spacing.L)
         self.body.addWidget(ResponsiveColumns(column(files, None), ollama, (3, 2)))
         self.template_card = Card(tr("Chat template"))
         self.template_card.add(self.template)
@@ -143,6 +146,10 @@ class ExportPage(StepPage):
     def on_shown(self) -> None:
         """Refresh what the inspector knows; Ollama may have been started or stopped."""
         self.queries.ask_all()
+
+    def leave(self) -> None:
+        """Stop the server: the window is closing."""
+        self.serving.leave()
 
     def on_event(self, event: object) -> None:
         """Follow the jobs of this page and the answers of the inspector."""
@@ -316,6 +323,7 @@ class ExportPage(StepPage):
         self._show_status(running)
         self._show_server()
         self.hub.show_run()
+        self.serving.show_run()
         self._refresh_fields()
         self.table.show_results(self.result.written, self.result.tested)
         self.results.show_results(done=self.is_done(), seconds=self.record.seconds)

@@ -5,36 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from lora_studio.core.lora.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.controls.weight_editor import WeightEditor
 from lora_studio.gui.language import tr
-from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import WheelNeedsFocus, button, column, tool_button
+from lora_studio.gui.widgets.basics import button, column, tool_button
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import ElidedLabel
-
-_LARGEST = 10.0
-
-
-class WeightEditor(WheelNeedsFocus, QDoubleSpinBox):
-    """A spin box that ignores the wheel without focus, so that scrolling a page changes nothing."""
-
-    def __init__(self, value: float, name: str) -> None:
-        """Create the editor of a weight; `name` is the adapter, for accessibility."""
-        super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
-        # WORKAROUND: with NoButtons, a style sheet shrinks the inner line edit to a width of one pixel.
-        # The window's style sheet sets the width of the buttons to zero instead.
-        set_scaled_sizes(self, width=64)
-        self.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setKeyboardTracking(False)  # one change per number, not per digit
-        self.setAccessibleName(tr("Weight of {name}").format(name=name))
-        self.setValue(value)
 
 
 class AdapterList(Control):

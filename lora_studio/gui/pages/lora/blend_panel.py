@@ -10,9 +10,9 @@ from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout,
 from lora_studio.core import chat
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.gui.controls.weight_editor import WeightEditor
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.pages.lora.adapter_list import WeightEditor
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import WheelNeedsFocus, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel

@@ -1,0 +1,67 @@
+"""Commands and events of serving: llama-server runs until it is stopped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.messages import text
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class ServedRun(BaseModel):
+    """A run whose adapter is served, and how strongly it applies unless a request says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    scale: float = Field(1.0, allow_inf_nan=False)
+
+
+class Serve(BaseCommand):
+    """Serve runs at an OpenAI-compatible address on this computer until stopped.
+
+    llama-server runs `file`, a GGUF file of the first run with its merged model, or without one the base
+    model with the adapters of all runs. `port` 0 is a free one; `llama_cpp` is the user's own folder.
+    """
+
+    title = text("Serving the model")
+    step = "export"
+    ends_with_parent = True
+    kind: Literal["serve"] = "serve"
+    runs: tuple[ServedRun, ...] = Field(min_length=1)
+    file: str = ""
+    port: int = Field(0, ge=0, le=65535)
+    llama_cpp: str = ""
+
+
+class ServedAdapter(BaseModel):
+    """An adapter on the server; `id` is its number in requests, `scale` its default there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    name: str
+    scale: float
+
+
+class ServerReady(BaseEvent):
+    """llama-server answers at `address`; requests name the model `model`.
+
+    `file` is the GGUF file that it runs, `program` is llama-server itself.
+    """
+
+    kind: Literal["server_ready"] = "server_ready"
+    address: str
+    model: str
+    file: str
+    program: str
+    adapters: tuple[ServedAdapter, ...] = ()
+
+
+class ServerLogged(BaseEvent):
+    """Lines that llama-server printed."""
+
+    kind: Literal["server_logged"] = "server_logged"
+    lines: tuple[str, ...]

@@ -1,0 +1,96 @@
+"""What a model that llama-server serves is, and requests to it to copy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.serving import ServerReady
+from lora_studio.core.runs import folder, speakers
+from lora_studio.core.runs import names as run_names
+from lora_studio.core.runs.folder import RunFolder
+
+_MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+#: Maximum number of runs, newest first, that are searched for adapters.
+_MAX_RUNS = 100
+
+
+@dataclass(frozen=True)
+class RunOption:
+    """A run with an adapter, and its name."""
+
+    path: Path
+    name: str
+
+    @classmethod
+    def read(cls, run: RunFolder) -> RunOption:
+        """Return the option for a run."""
+        return cls(run.path, run_names.read_run_name(run))
+
+
+def iter_runs_of_base(runs: Path, first: Path) -> Iterator[RunOption]:
+    """Yield the runs in a folder with adapters for the base model of the run `first`, newest first."""
+    source = RunFolder(first).load_project().model.source
+    for run in folder.list_started_runs(runs, _MAX_RUNS):
+        with contextlib.suppress(ProblemError, OSError):
+            if run.has_adapter and run.load_project().model.source == source:
+                yield RunOption.read(run)
+
+
+def choose_gguf_file(run: RunFolder) -> Path | None:
+    """Return the GGUF file of a run's merged model to serve, None if it has none.
+
+    Of several, the first quantization of the run's export settings is served, as Ollama uses it.
+    """
+    files = speakers.list_gguf_files(run)
+    project = run.load_project()
+    preferred = [run.get_gguf_file(project.name, name) for name in project.export.quantizations]
+    return next((file for file in preferred if file in files), next(iter(files), None))
+
+
+def get_api_address(server: ServerReady) -> str:
+    """Return the OpenAI-compatible address, the `base_url` of clients."""
+    return f"{server.address}/v1"
+
+
+def format_curl(server: ServerReady) -> str:
+    """Return a shell command that asks the server, with the scale of every adapter."""
+    body = {"model": server.model, "messages": _MESSAGES} | _list_scales(server)
+    command = [
+        "curl", f"{get_api_address(server)}/chat/completions",
+        "-H", "Content-Type: application/json", "-d", json.dumps(body),
+    ]  # fmt: skip
+    is_windows = sys.platform == "win32"
+    return subprocess.list2cmdline(command) if is_windows else shlex.join(command)
+
+
+def format_python(server: ServerReady) -> str:
+    """Return Python code that asks the server through the package openai."""
+    scales = _list_scales(server)
+    extra = f"    extra_body={json.dumps(scales)},\n" if scales else ""
+    return (
+        "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{get_api_address(server)}", api_key="none")\n'
+        "answer = client.chat.completions.create(\n"
+        f"    model={json.dumps(server.model)},\n"
+        f"    messages={json.dumps(_MESSAGES)},\n"
+        f"{extra})\n"
+        "print(answer.choices[0].message.content)\n"
+    )
+
+
+def _list_scales(server: ServerReady) -> dict[str, Any]:
+    """Return the field of a request with the scale of every adapter; adapters that it omits don't apply."""
+    if not server.adapters:
+        return {}
+    return {"lora": [{"id": each.id, "scale": each.scale} for each in server.adapters]}

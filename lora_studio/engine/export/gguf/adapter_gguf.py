@@ -1,0 +1,88 @@
+"""Write an adapter alone as a GGUF file, for llama.cpp's `--lora`.
+
+llama.cpp knows one alpha per file and scales each update by alpha / rank, so everything else that PEFT
+scales by (rsLoRA, patterns of alphas and ranks) is multiplied into B. What it can't apply is refused: it
+ignores some of it, and the answers would be wrong without a message.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.export.gguf.converter import convert_adapter
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter, Layer
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
+from lora_studio.engine.runtime.channel import JobContext
+
+
+def write_adapter_gguf(
+    folder: Path, model: Path, target: Path, llama_cpp: str, job: JobContext
+) -> Text:
+    """Write the adapter in `folder` to the file `target`; return the llama.cpp that wrote it.
+
+    Of `model`, its base, only settings and tokenizer are read. Raises ProblemError, also for an adapter
+    that llama.cpp can't apply as it was trained.
+    """
+    adapter = adapter_files.read(folder)
+    if reason := explain_unsupported(adapter):
+        raise fail(
+            "gguf.adapter_unsupported",
+            "llama.cpp can't apply the adapter in {folder} without a merge: {reason}.",
+            "Export the run to a GGUF file, which contains the merged model, and use that.",
+            where=Where(step="export", file=str(folder)),
+            folder=str(folder),
+            reason=reason,
+        )
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        _write_plain(adapter, Path(scratch))
+        return convert_adapter(Path(scratch), model, target, llama_cpp, job)
+
+
+def explain_unsupported(adapter: Adapter) -> Text | None:
+    """Return why llama.cpp can't apply an adapter exactly, None if it can."""
+    if adapter.complication:
+        return adapter.complication
+    if any(layer.magnitude for layer in adapter.layers):
+        return text("it is a DoRA adapter")
+    if any(layer.bias for layer in adapter.layers):
+        return text("it changes biases")
+    if any(layer.of != "linear" for layer in adapter.layers):
+        return text("it changes more than linear layers")
+    if adapter.trained_whole:
+        return counted(
+            len(adapter.trained_whole),
+            "it contains {n} tensor that was trained in full",
+            "it contains {n} tensors that were trained in full",
+        )
+    return None
+
+
+def _write_plain(adapter: Adapter, folder: Path) -> None:
+    """Write a copy of an adapter in which alpha / rank is the scale of every update."""
+    alpha = adapter.config["lora_alpha"] or adapter.config["r"]
+    tensors: list[tuple[PlannedFile, Callable[[], torch.Tensor]]] = []
+    for layer in adapter.layers:
+        factor = layer.scale * layer.rank / alpha
+        b = PlannedFile(layer.b.name, "F32", layer.b.shape)
+        tensors += [(_plan(layer.a), layer.a.read), (b, partial(_scale, layer, factor))]
+    safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
+    plain = {"use_rslora": False, "alpha_pattern": {}, "rank_pattern": {}, "lora_alpha": alpha}
+    (folder / adapter_files.CONFIG).write_text(json.dumps(adapter.config | plain), "utf-8")
+
+
+def _plan(stored: StoredTensor) -> PlannedFile:
+    return PlannedFile(stored.name, stored.dtype, stored.shape)
+
+
+def _scale(layer: Layer, factor: float) -> torch.Tensor:
+    return layer.b.read().to(torch.float32) * factor

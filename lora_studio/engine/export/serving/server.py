@@ -1,0 +1,232 @@
+"""Serve runs at an OpenAI-compatible address on this computer, with llama-server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core import llama_cpp as programs
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import listed, text
+from lora_studio.core.problems import Problem, Where, fail, warning
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.serving import ServedAdapter
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs import names as run_names
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerProcess
+from lora_studio.engine.export.ollama import jinja_check
+from lora_studio.engine.export.ollama.prompt_judge import list_trained_prompts
+from lora_studio.engine.export.serving import served_files
+from lora_studio.engine.model import loading
+from lora_studio.engine.model.folder import get_identity
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.tokens.chat_format import ChatFormat
+
+#: What to do when llama-server fails.
+_REMEDY = "Details are in its output. Update llama.cpp, or serve a smaller GGUF file."
+
+#: Seconds between two reports of what the server printed.
+_LOG_INTERVAL = 0.2
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """What llama-server runs: a GGUF file, and adapters with their files, for one chat template."""
+
+    file: Path
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+    adapters: tuple[ServedAdapter, ...] = ()
+    adapter_files: tuple[Path, ...] = ()
+
+
+def serve(command: commands.Serve, job: JobContext) -> None:
+    """Serve runs until the command is canceled; raises ProblemError, also if llama-server ends.
+
+    Raises CancelledError only before the server is ready.
+    """
+    program = find_program(command.llama_cpp)
+    model = _prepare_file(command, job) if command.file else _prepare_adapters(command, job)
+    log = _ServerLog(job)
+    process = ServerProcess(job, log.add, _REMEDY)
+    is_ready = False
+    try:
+        with process.run(
+            program, model.file, list_options(model), port=command.port, variables=choose_variables(model.tokenizer)
+        ) as server:  # fmt: skip
+            if model.adapters:
+                server.set_scales([adapter.scale for adapter in model.adapters])
+            job.emit(
+                events.ServerReady(
+                    address=server.address, model=model.name, file=str(model.file), program=program,
+                    adapters=model.adapters,
+                )
+            )  # fmt: skip
+            is_ready = True
+            _report_prompts(server, model, job)
+            while True:
+                process.check()
+                process.require_running()
+                log.flush()
+                time.sleep(_LOG_INTERVAL)
+    except CancelledError:
+        if not is_ready:
+            raise
+    finally:
+        log.flush()
+
+
+def find_program(llama_cpp: str) -> str:
+    """Return llama-server of the user's own folder, else the one on PATH; raises ProblemError."""
+    if Path(llama_cpp).is_dir():
+        programs.require_consent(llama_cpp)
+    program = programs.find_server(llama_cpp)
+    if program is None:
+        raise fail(
+            "serve.no_llama_server",
+            "{program}, llama.cpp's server, was not found in {searched}.",
+            "Install llama.cpp with `{brew}` (macOS, Linux) or `{winget}` (Windows), or download a "
+            "release from {releases} and choose its folder as the llama.cpp folder.",
+            where=Where(step="export", field="llama_cpp"),
+            program=programs.SERVER,
+            searched=listed([llama_cpp, "PATH"] if llama_cpp else ["PATH"]),
+            brew="brew install llama.cpp",
+            winget="winget install llama.cpp",
+            releases="https://github.com/ggml-org/llama.cpp/releases",
+        )
+    return program
+
+
+def list_options(model: PreparedModel) -> list[str]:
+    """Return the options of llama-server for a model. Scales are set when it runs."""
+    options = ["--alias", model.name, "--ctx-size", str(model.context)]
+    for file in model.adapter_files:
+        # Newer versions read a comma as the start of the next file, unless it is quoted.
+        options += ["--lora", f'"{file}"' if "," in str(file) else str(file)]
+    return options
+
+
+def choose_variables(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Return variables with which llama-server builds prompts as training did.
+
+    llama.cpp turns reasoning on for chat templates with `enable_thinking`, which training leaves
+    undefined. Some templates take that for off.
+    """
+    try:
+        form = ChatFormat(tokenizer)
+        plain = form.to_plain([Message(role="user", content="Hello")])
+        trained, on, off = (
+            form.template.render(plain, True, tools=None, **switch)
+            for switch in ({}, {"enable_thinking": True}, {"enable_thinking": False})
+        )
+    except Exception:  # foreign code may raise anything; llama-server then refuses it, too
+        return {}
+    return {"LLAMA_ARG_REASONING": "off"} if trained == off != on else {}
+
+
+def _prepare_file(command: commands.Serve, job: JobContext) -> PreparedModel:
+    """Return the merged model of a run in one of its GGUF files; raises ProblemError."""
+    run = RunFolder(Path(command.runs[0].run))
+    project = run.load_project()
+    file = Path(command.file)
+    if not file.is_file():
+        raise fail(
+            "serve.no_file",
+            "The GGUF file {file} doesn't exist.",
+            "Export the run again.",
+            where=Where(step="export", file=command.file),
+            file=command.file,
+        )
+    job.report_progress(text("checking the GGUF file"), 0, None)
+    checksums.require_intact_source(file, job.check)
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    return PreparedModel(file, project.name, tokenizer, project.export.num_ctx)
+
+
+def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel:
+    """Return the base model of runs with their adapters; raises ProblemError.
+
+    The first run's tokenizer and chat template are served.
+    """
+    runs = [RunFolder(Path(served.run)) for served in command.runs]
+    projects = [run.load_project() for run in runs]
+    bases = [served_files.find_base(*pair, job) for pair in zip(runs, projects, strict=True)]
+    identity = get_identity(bases[0])["hash"]
+    tokenizers = []
+    for run, project, base in zip(runs, projects, bases, strict=True):
+        if get_identity(base)["hash"] != identity:
+            raise fail(
+                "serve.other_base",
+                "{run} was trained on another base model than {first}.",
+                "Serve runs of different base models separately, each with its own port.",
+                where=Where(step="export", file=str(run.path)),
+                run=run_names.read_run_name(run),
+                first=run_names.read_run_name(runs[0]),
+            )
+        tokenizers.append(
+            loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
+        )
+        if tokenizers[-1].chat_template != tokenizers[0].chat_template:
+            job.emit(events.Warned(problem=_other_template_warning(run, runs[0])))
+    files = [served_files.write_adapter(run, bases[0], command.llama_cpp, job) for run in runs]
+    file = served_files.write_base(runs[0], projects[0], bases[0], command.llama_cpp, job)
+    adapters = tuple(
+        ServedAdapter(id=number, name=run_names.read_run_name(run), scale=served.scale)
+        for number, (run, served) in enumerate(zip(runs, command.runs, strict=True))
+    )
+    context = max(project.export.num_ctx for project in projects)
+    return PreparedModel(file, projects[0].name, tokenizers[0], context, adapters, tuple(files))
+
+
+def _other_template_warning(run: RunFolder, first: RunFolder) -> Problem:
+    return warning(
+        "serve.other_template",
+        "{run} was trained with another chat template than {first}, whose template is served.",
+        "Serve it separately for the prompts that it was trained on.",
+        where=Where(step="export", file=str(run.path)),
+        run=run_names.read_run_name(run),
+        first=run_names.read_run_name(first),
+    )
+
+
+def _report_prompts(server: LlamaServer, model: PreparedModel, job: JobContext) -> None:
+    """Compare the prompts that the server builds with those of training, and report the result."""
+    try:
+        trained = list_trained_prompts(model.tokenizer)
+    except UnusableRow:
+        return  # a model without a usable chat template was trained on documents
+    for problem in jinja_check.compare_prompts(server, model.tokenizer, trained, job):
+        job.emit(events.Warned(problem=problem))
+
+
+class _ServerLog:
+    """Reports what the server prints, a few times a second; lines come from another thread."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._flushed = 0.0
+
+    def add(self, line: str) -> None:
+        """Add a line, and report if the last report was long enough ago."""
+        with self._lock:
+            self._lines.append(line)
+        if time.monotonic() - self._flushed > _LOG_INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report the lines since the last report."""
+        with self._lock:
+            lines, self._lines = tuple(self._lines), []
+            self._flushed = time.monotonic()
+        if lines:
+            self._job.emit(events.ServerLogged(lines=lines))

@@ -1,0 +1,257 @@
+"""Card that serves a run on this computer with llama-server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
+
+from lora_studio.core import serving
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.runs import speakers
+from lora_studio.core.serving import RunOption
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
+from lora_studio.gui.pages.export.served_adapters import ServedAdapters
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import (
+    Card,
+    FlowLayout,
+    LabelRole,
+    WheelNeedsFocus,
+    button,
+    label,
+    row,
+    set_role,
+    with_title,
+)
+from lora_studio.gui.widgets.text_editors import CodeView
+
+#: Lines of the server's output to show.
+_LINES = 200
+
+
+class _Combo(WheelNeedsFocus, QComboBox):
+    pass
+
+
+class _Port(WheelNeedsFocus, QSpinBox):
+    pass
+
+
+class ServingCard(Card):
+    """Starts and stops llama-server, and shows its address, requests to copy, and its output.
+
+    Signals:
+        explain_requested(problem): explain why serving failed.
+    """
+
+    explain_requested = Signal(object)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Offer the run of `state` whenever `show_run` is called."""
+        super().__init__(tr("Serve"), parent)
+        self.state = state
+        self.worker = OnDemandWorker(self)
+        self.ready: events.ServerReady | None = None
+        self.problem: Problem | None = None
+        self._command_id = ""
+        self._stage: Text | None = None
+        self._shown: object = None
+        self._notes: list[str] = []
+        self._create_parts()
+        self._add_parts()
+        self.worker.event_received.connect(self._on_event)
+        self.worker.busy_changed.connect(self._refresh)
+        self.model.currentIndexChanged.connect(self._refresh)
+        self.show_run()
+
+    def _create_parts(self) -> None:
+        self.model = _Combo()
+        self.model.setAccessibleName(tr("Model to serve"))
+        self.model.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.adapters = ServedAdapters(self.state)
+        self.port = _Port(minimum=0, maximum=65535)
+        self.port.setSpecialValueText(tr("Any free port"))
+        self.port.setAccessibleName(tr("Port"))
+        self.port.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
+        self.start_button = button(tr("Start server"), self.start, icon="play")
+        self.stop_button = button(tr("Stop server"), self.stop, icon="stop")
+        self.status = label(wrap=True)
+        self.remedy = label(role="muted", wrap=True)
+        self.notes = label(role="muted", wrap=True)
+        self.what_now = button(tr("What now?"), self._explain, kind="link")
+        self.copy_address = button(tr("Copy address"), self._copy_address, icon="copy")
+        self.copy_curl = button(tr("Copy curl command"), self._copy_curl, icon="copy")
+        self.copy_python = button(tr("Copy Python code"), self._copy_python, icon="copy")
+        self.log = CodeView(tr("Output of llama-server"))
+        self.log.setMaximumBlockCount(_LINES)
+        set_scaled_sizes(self.log, height=110)
+
+    def _add_parts(self) -> None:
+        about = label(
+            tr(
+                "Answers requests from programs on this computer at an OpenAI-compatible address, "
+                "using llama-server. The server stops when you close the window."
+            ),
+            role="muted",
+            wrap=True,
+        )
+        self.copies = QWidget()
+        flow = FlowLayout(self.copies)
+        for part in (self.copy_address, self.copy_curl, self.copy_python):
+            flow.addWidget(part)
+        self.served = with_title(tr("Adapters and their scales"), self.adapters)
+        self.add(
+            about,
+            with_title(tr("Model"), self.model),
+            self.served,
+            with_title(tr("Port"), self.port),
+            row(self.start_button, self.stop_button, None),
+            self.status,
+            self.remedy,
+            row(self.what_now, None),
+            self.copies,
+            self.notes,
+            self.log,
+        )
+
+    # --- the run ------------------------------------------------------------------------------
+
+    def show_run(self) -> None:
+        """Offer the GGUF files and the adapter of the current run."""
+        run = self.state.run
+        files = speakers.list_gguf_files(run) if run is not None else []
+        has_adapter = run is not None and run.has_adapter
+        self.setVisible(self.worker.busy or bool(files) or has_adapter)
+        if (key := (run, files, has_adapter)) == self._shown:
+            return
+        self._shown = key
+        self.model.clear()
+        for file in files:
+            self.model.addItem(file.name, str(file))
+        if has_adapter:
+            self.model.addItem(tr("Base model + adapters"), "")
+        if run is not None and files:
+            chosen = serving.choose_gguf_file(run)
+            self.model.setCurrentIndex(max(self.model.findData(str(chosen)), 0))
+        self.adapters.set_run(RunOption.read(run) if run is not None and has_adapter else None)
+        self._refresh()
+
+    def start(self) -> None:
+        """Start the server for the chosen model."""
+        if (run := self.state.run) is None:
+            return
+        file = str(self.model.currentData() or "")
+        command = commands.Serve(
+            runs=(ServedRun(run=str(run.path)),) if file else self.adapters.get_chosen(),
+            file=file,
+            port=self.port.value(),
+            llama_cpp=str(self.state.get("export", "llama_cpp") or ""),
+        )
+        self.ready = self.problem = self._stage = None
+        self._notes = []
+        self._command_id = command.id
+        self.log.clear()
+        self.worker.send(command)
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self.worker.cancel()
+
+    def leave(self) -> None:
+        """Stop the server and the search for runs: the window is closing."""
+        self.worker.leave()
+        self.adapters.leave()
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _on_event(self, event: object) -> None:
+        match event:
+            case events.Progress():
+                self._stage = event.stage
+            case events.ServerReady():
+                self.ready = event
+            case events.ServerLogged():
+                self.log.appendPlainText("\n".join(event.lines))
+                return
+            case events.Log():
+                self._notes.append(localize(event.text))
+            case events.Warned():
+                self._notes.append(
+                    f"⚠ {localize(event.problem.what)} {localize(event.problem.remedy)}"
+                )
+            case events.Failed():
+                self.problem, self.ready = event.problem, None
+            case events.Done() | events.Cancelled():
+                self.ready = None
+        self._refresh()
+
+    def _refresh(self, *_: object) -> None:
+        busy, ready = self.worker.busy, self.ready
+        for part in (self.model, self.adapters, self.port):
+            part.setEnabled(not busy)
+        self.served.setVisible(not self.model.currentData())
+        self.start_button.setVisible(not busy)
+        self.start_button.setEnabled(self.model.count() > 0)
+        self.stop_button.setVisible(busy)
+        self.copies.setVisible(ready is not None)
+        self.log.setVisible(bool(self.log.toPlainText()) or busy)
+        self.what_now.setVisible(self.problem is not None)
+        self.notes.setText("\n".join(self._notes))
+        self.notes.setVisible(bool(self._notes))
+        self._show_status(busy=busy)
+
+    def _show_status(self, *, busy: bool) -> None:
+        role: LabelRole = "muted"
+        status = ""
+        if self.ready is not None:
+            role = "ok"
+            address, served = serving.get_api_address(self.ready), Path(self.ready.file).name
+            if names := [each.name for each in self.ready.adapters]:
+                served = tr("base model with {adapters}").format(adapters=", ".join(names))
+            status = tr("✓ Ready at {address}, serving {model}").format(
+                address=address, model=served
+            )
+        elif busy:
+            stage = localize(self._stage) if self._stage is not None else ""
+            status = tr("Starting: {stage}…").format(stage=stage) if stage else tr("Starting…")
+        elif self.problem is not None:
+            role = "error"
+            status = f"✗ {localize(self.problem.what)}"
+        set_role(self.status, role)
+        self.status.setText(status)
+        self.status.setVisible(bool(status))
+        self.remedy.setText("" if self.problem is None else localize(self.problem.remedy))
+        self.remedy.setVisible(self.problem is not None)
+
+    # --- actions ------------------------------------------------------------------------------
+
+    def _explain(self) -> None:
+        self.explain_requested.emit(self.problem)
+
+    def _copy_address(self) -> None:
+        if self.ready is not None:
+            self._copy(serving.get_api_address(self.ready))
+
+    def _copy_curl(self) -> None:
+        if self.ready is not None:
+            self._copy(serving.format_curl(self.ready))
+
+    def _copy_python(self) -> None:
+        if self.ready is not None:
+            self._copy(serving.format_python(self.ready))
+
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.state.messages.info(tr("Copied: {text}").format(text=text))

@@ -1,0 +1,37 @@
+"""Commands that end with the process that sent them."""
+
+from __future__ import annotations
+
+import os
+import queue
+
+import pytest
+
+from lora_studio.core.protocol import commands
+from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.engine.runtime.channel import Inbox
+
+SERVE = commands.Serve(runs=(ServedRun(run="run"),))
+
+
+@pytest.mark.parametrize("starts_first", [True, False])
+@pytest.mark.parametrize(
+    ("command", "is_canceled"),
+    [
+        pytest.param(SERVE, True, id="serve"),
+        pytest.param(commands.SelfTest(run="run"), False, id="self-test"),
+    ],
+)
+def test_closed_pipe_cancels_what_ends_with_its_parent(
+    command: commands.Serve | commands.SelfTest, is_canceled: bool, starts_first: bool
+) -> None:
+    received: queue.Queue[object] = queue.Queue()
+    inbox = Inbox(received.put)
+    reader, writer = os.pipe()
+    flags = inbox.start_command(command) if starts_first else inbox.get_flags(command.id)
+    with os.fdopen(reader, "rb", buffering=0) as stream:
+        inbox.read_pipe(stream)
+        os.close(writer)
+        assert received.get(timeout=60) is None
+    inbox.start_command(command)
+    assert flags.cancel.is_set() is is_canceled
