@@ -13301,7 +13301,7 @@
         </message>
         <message>
             <source>{run} was trained with another chat template than {first}, whose template is served.</source>
-            <translation>{run} wurde mit einer anderen Chat-Vorlage trainiert als {first}; bereitgestellt wird die Vorlage von {first}.</translation>
+            <translation>{run} wurde mit einer anderen Chat-Vorlage trainiert als {first}; bereitgestellt wird die zweite.</translation>
         </message>
         <message>
             <source>{run} wasn't deleted: a job is running in it.</source>
