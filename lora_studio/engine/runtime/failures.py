@@ -34,6 +34,9 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
+#: Errors that say nothing about the content of the file at which they happen.
+_NOT_CONTENT = (errno.EIO, errno.EMFILE, errno.ENFILE)
+
 #: The number of an error of the system in the text of a library in Rust, and words in those of C++.
 _NUMBER = re.compile(r"\(os error (\d{1,4})\)|\bOs \{ code: (\d{1,4})\b")
 _WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
@@ -48,7 +51,7 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
     if (refused := _offline_problem(exception)) is not None:
         return refused
     if isinstance(exception, ProblemError):
-        return exception.problems[0]
+        return _name_system_cause(exception, title)
     if is_out_of_memory(exception):
         return error(
             "device.out_of_memory",
@@ -112,10 +115,36 @@ def _file_problem(exception: BaseException, title: Template | Text) -> Problem |
     )
 
 
+def _name_system_cause(exception: ProblemError, title: Template | Text) -> Problem:
+    """Return the problem of an exception.
+
+    If a failing disk or a limit of the system caused it, the file that it names isn't damaged: then the
+    code and the remedy are those of the cause.
+    """
+    problem = exception.problems[0]
+    for cause in _iter_causes(exception):
+        number = _get_error_number(cause)
+        if number in _NOT_CONTENT or is_out_of_processes(cause):
+            system = disk_problem(cause, title) or _system_limit_problem(cause, title)
+            if system is not None:
+                return system.model_copy(update={"what": problem.what, "where": problem.where})
+    return problem
+
+
+def _iter_causes(exception: BaseException) -> Iterator[BaseException]:
+    """Yield what caused an exception, the latest first; a chain may be circular."""
+    cause = exception.__cause__ or exception.__context__
+    for _ in range(20):
+        if cause is None:
+            return
+        if not isinstance(cause, ProblemError):
+            yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def _offline_problem(exception: BaseException) -> Problem | None:
     """Return the problem of offline mode if that caused the exception, else None."""
-    cause: BaseException | None = exception
-    for _ in range(20):  # a chain may be circular
+    for cause in (exception, *_iter_causes(exception)):
         if isinstance(cause, OfflineError):
             where = exception.problems[0].where if isinstance(exception, ProblemError) else Where()
             return error(
@@ -125,7 +154,6 @@ def _offline_problem(exception: BaseException) -> Problem | None:
                 where=where,
                 host=cause.host,
             )
-        cause = (cause.__cause__ or cause.__context__) if cause is not None else None
     return None
 
 

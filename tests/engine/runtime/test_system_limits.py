@@ -38,6 +38,17 @@ def test_limit_of_the_system_is_named(exception: Exception, code: str) -> None:
     assert to_problem(exception, "Training").code == code
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EIO, "disk.failing"), (errno.EMFILE, "system.open_files"), (errno.ENOENT, "test.odd")]
+)  # fmt: skip
+def test_file_that_the_system_cannot_read_is_not_damaged(number: int, code: str) -> None:
+    unreadable = _to_error("config.json can't be read")
+    unreadable.__cause__ = OSError(number, "odd")
+    problem = to_problem(unreadable, "Training")
+    assert problem.code == code
+    assert str(problem.what) == "config.json can't be read."
+
+
 class PanicException(BaseException):
     """As a library in Rust raises it."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from lora_studio.client.link import iter_until_ended
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import checkpoint_files
+from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
 from tests.helpers import bad_disk
 from tests.helpers.jobs import train
+from tests.helpers.killed_runs import ForkingEngine, new_small_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,3 +92,48 @@ def test_failing_disk_is_named_and_training_resumes(
     switch.unlink()
     assert train(run, resume=True).of(events.Done)
     assert run.has_adapter
+
+
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("switch") / "bad"
+
+
+@pytest.fixture(scope="module")
+def engine(library: Path, switch: Path) -> Iterator[ForkingEngine]:
+    new_engine = ForkingEngine(bad_disk.environment(library, "nothing", errno.EIO, switch))
+    yield new_engine
+    new_engine.close()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("word", "resume"),
+    [
+        pytest.param("rows.jsonl", False, id="data file"),
+        pytest.param("model.safetensors", False, id="model shard"),
+        pytest.param("tokenizer.json", False, id="tokenizer"),
+        pytest.param("checkpoints", True, id="checkpoint"),
+        pytest.param("manifest.json", True, id="manifest"),
+    ],
+)
+def test_file_that_cannot_be_read_is_a_failing_disk(
+    engine: ForkingEngine, switch: Path, tiny: TinyModel, tmp_path: Path, word: str, resume: bool
+) -> None:
+    run = new_small_run(tmp_path, tiny("llama3"), steps=4)
+    train_command = commands.Train(run=str(run.path))
+    if resume:
+        for event in engine.begin(train_command):
+            if isinstance(event, events.Hello):
+                pid = event.pid
+            if isinstance(event, events.CheckpointSaved):
+                os.kill(pid, signal.SIGKILL)
+    switch.write_text(f"{errno.EIO} {word} 0 r")
+    try:
+        *_, ending = engine.begin(commands.Train(run=str(run.path), resume=resume))
+    finally:
+        switch.unlink()
+    assert isinstance(ending, events.Failed), ending
+    assert ending.problem.code == "disk.failing", ending.problem
+    *_, ending = engine.begin(commands.Train(run=str(run.path), resume=resume))
+    assert isinstance(ending, events.Done)
