@@ -9790,6 +9790,10 @@
             <translation>Falsch dekodierte Zeichen</translation>
         </message>
         <message>
+            <source>Wrote LM Studio's preset {name}.</source>
+            <translation>LM-Studio-Preset {name} geschrieben.</translation>
+        </message>
+        <message>
             <source>Wrote {file} ({size:size}). It is reused until it hasn't been served for {days} days.</source>
             <translation>{file} geschrieben ({size:size}). Die Datei wird wiederverwendet und erst gelöscht, wenn sie {days} Tage lang nicht bereitgestellt wurde.</translation>
         </message>

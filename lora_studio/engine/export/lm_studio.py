@@ -1,17 +1,19 @@
-"""Add GGUF files to LM Studio, as models folder / publisher / model / file."""
+"""Add GGUF files to LM Studio, as models folder / publisher / model / file, and a preset for them."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import link_file
+from lora_studio.core.system.files import link_file, write_atomic
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -19,10 +21,21 @@ from lora_studio.engine.runtime.channel import JobContext
 PUBLISHER = "lora-studio"
 
 
-def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -> None:
+#: Folder of presets, next to the models folder.
+PRESETS = "config-presets"
+
+
+def add_to_lm_studio(
+    project: Project,
+    files: Iterable[Path],
+    job: JobContext,
+    *,
+    template: str = "",
+    stops: Sequence[str] = (),
+) -> None:
     """Link the files into LM Studio's models folder, or copy them from another disk; warns without one.
 
-    Raises ProblemError when the folder that the user chose doesn't exist, or the disk is full.
+    With a chat template, also writes a preset with it and its stop strings. Raises ProblemError when the folder that the user chose doesn't exist, or the disk is full.
     """
     models = _find_models_folder(project.export.lm_studio_folder)
     if models is None:
@@ -32,6 +45,12 @@ def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         _put(file, folder / file.name)
+    if template and _has_presets(models):
+        name = f"{PUBLISHER}-{folder.name}"
+        target = models.parent / PRESETS / f"{name}.preset.json"
+        target.parent.mkdir(exist_ok=True)
+        write_atomic(target, json.dumps(make_preset(project, name, template, stops), indent=2))
+        job.emit(events.Log(text=text("Wrote LM Studio's preset {name}.", name=name)))
     job.emit(
         events.Log(
             text=text(
@@ -41,6 +60,36 @@ def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -
             )
         )
     )
+
+
+def make_preset(project: Project, name: str, template: str, stops: Sequence[str]) -> dict[str, Any]:
+    """Return a preset as LM Studio 0.3 saves them, with the template of training (lmstudio-js)."""
+    export = project.export
+    prompt = {
+        "type": "jinja",
+        "jinjaPromptTemplate": {"template": template},
+        "stopStrings": list(stops),
+    }
+    fields = {
+        "systemPrompt": export.system_prompt,
+        "promptTemplate": prompt,
+        "stopStrings": list(stops),
+        "temperature": export.temperature,
+        "topPSampling": {"checked": True, "value": export.top_p},
+    }
+    entries = [{"key": f"llm.prediction.{key}", "value": value} for key, value in fields.items()]
+    return {
+        "identifier": f"@local:{name}",
+        "name": name,
+        "changed": False,
+        "operation": {"fields": entries},
+        "load": {"fields": []},
+    }
+
+
+def _has_presets(models: Path) -> bool:
+    """Return whether a models folder is in LM Studio's own folder, where its presets are, too."""
+    return models in list_lm_studio_folders() or (models.parent / PRESETS).is_dir()
 
 
 def _find_models_folder(chosen: str) -> Path | None:

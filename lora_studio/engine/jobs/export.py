@@ -17,6 +17,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
     TEMPLATE without one.
     """
+    from lora_studio.core.templates.source import read_source
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
@@ -36,7 +37,11 @@ def export(command: commands.Export, job: JobContext) -> None:
                 results = selftest.run(run, project, converted.get_stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
-        lm_studio.add_to_lm_studio(project, converted.files.values(), job)
+        template = read_source(run.tokenizer).text if derived is not None else ""
+        stops = derived.stops if derived is not None else ()
+        lm_studio.add_to_lm_studio(
+            project, converted.files.values(), job, template=template, stops=stops
+        )
     if project.export.ollama_create and derived is not None:
         if failed & {"merged", "converted", first}:
             job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))

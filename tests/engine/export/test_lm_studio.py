@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -80,3 +81,30 @@ def test_missing_folder_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         add_file(file, str(tmp_path / "nowhere"))
     assert caught.value.problems[0].where.field == "lm_studio_folder"
+
+
+def test_preset_has_the_template_and_its_stop_strings(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "config-presets").mkdir()
+    spec = ExportSpec(lm_studio_folder=str(tmp_path / "models"), system_prompt="Be brief.")
+    project, (job, _) = Project(name="My bot", export=spec), recorded_job()
+    lm_studio.add_to_lm_studio(project, [file], job, template="{{ messages }}", stops=("<end>",))
+    (written,) = (tmp_path / "config-presets").iterdir()
+    preset = json.loads(written.read_text("utf-8"))
+    assert written.name == "lora-studio-My bot.preset.json"
+    fields = {field["key"]: field["value"] for field in preset["operation"]["fields"]}
+    assert fields["llm.prediction.promptTemplate"] == {
+        "type": "jinja", "jinjaPromptTemplate": {"template": "{{ messages }}"}, "stopStrings": ["<end>"],
+    }  # fmt: skip
+    assert fields["llm.prediction.stopStrings"] == ["<end>"]
+    assert fields["llm.prediction.systemPrompt"] == "Be brief."
+
+
+def test_no_preset_is_written_beside_another_folder(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    project, (job, _) = (
+        Project(name="My bot", export=ExportSpec(lm_studio_folder=str(tmp_path / "models"))),
+        recorded_job(),
+    )
+    lm_studio.add_to_lm_studio(project, [file], job, template="{{ messages }}")
+    assert not (tmp_path / "config-presets").exists()
