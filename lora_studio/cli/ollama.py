@@ -57,6 +57,9 @@ def show(name: NameArgument, as_json: JsonObjectOption = False, host: HostOption
         display.print_line(f"stop {stop!r}")
     display.print_title("TEMPLATE")
     write_out(shown.template + "\n")
+    if shown.chat_template:
+        display.print_title("Chat template that the server uses instead")
+        write_out(shown.chat_template + "\n")
 
 
 @app.command()

@@ -213,6 +213,13 @@ def render_jinja(
     return prompt.removeprefix(tokens.get("bos_token", "")) if tokens.get("adds_bos") else prompt
 
 
+def quote(value: str) -> str:
+    """parser/parser.go, quote: how a value is written into a Modelfile."""
+    if "\n" in value or value.startswith(" ") or value.endswith(" "):
+        return f'"""{value}"""' if '"' in value else f'"{value}"'
+    return value
+
+
 def _order(tool: Mapping[str, Any]) -> dict[str, Any]:
     """api/types.go, Tool and ToolFunction: the order in which Go writes their fields."""
     function = tool["function"]

@@ -23,7 +23,7 @@ from typing import Any
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
-from tests.helpers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules
+from tests.helpers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules, quote
 from tests.helpers.ports import run_server
 
 VERSION = "0.13.5"
@@ -123,15 +123,19 @@ def _shown(state: FakeOllama, model: dict[str, Any]) -> dict[str, Any]:
     folder = state.store or Path("/root/.ollama/models/blobs")
     created, jinja = _read_created(model), model["jinja"]
     selected = state.rules.select(created, model["architecture"], jinja)
+    stored = model["template"] or DEFAULT_TEMPLATE
+    commands = [("FROM", str(folder / digest.replace(":", "-"))), ("TEMPLATE", stored)]
+    commands += [(key.upper(), model[key]) for key in ("renderer", "parser") if model[key]]
+    modelfile = "".join(f"{name} {quote(value)}\n" for name, value in commands)
     return {
-        "template": model["template"] or DEFAULT_TEMPLATE,
+        # server/routes.go, selectedModelTemplate: since 0.30 the one that is used.
+        "template": jinja if selected == "jinja" else stored,
         "system": model.get("system"),
         "parameters": "\n".join(lines),
-        "modelfile": f"# Modelfile\nFROM {folder / digest.replace(':', '-')}\n",
+        "modelfile": f"# Modelfile\n{modelfile}",
         "details": {"family": model["architecture"], "quantization_level": "Q8_0"},
         "capabilities": state.rules.capabilities(selected, created, jinja),
-        "renderer": model["renderer"],
-        "parser": model["parser"],
+        "model_info": model["header"],
     }
 
 
@@ -253,9 +257,11 @@ class _Handler(BaseHTTPRequestHandler):
             (self.state.store / digest.replace(":", "-")).write_bytes(content)
         added = {"template": created.template, "parameters": created.parameters}
         added |= {"renderer": created.renderer, "parser": created.parser}
-        return (
-            body | added | {"files": {name: digest}, "architecture": architecture, "jinja": jinja}
-        )
+        added |= {"files": {name: digest}, "architecture": architecture, "jinja": jinja}
+        # server/routes.go, GetModelInfo: without these two, and without long lists.
+        hidden = ("general.name", "tokenizer.chat_template")
+        info = {key: value for key, value in header.items() if key not in hidden}
+        return body | added | {"header": info}
 
     def _show_prompt(self, body: dict[str, Any]) -> None:
         model = self.state.models[_full(body["model"])]

@@ -130,13 +130,15 @@ class OllamaShown(BaseEvent):
     """What a server has stored for a model; `digest` is the SHA-256 of its weights, if known.
 
     `file` is the path of its weights on the server's computer. `renderer` and `parser` are built-in
-    ones of the server, "" for none.
+    ones of the server, "" for none. `chat_template` is the one in the GGUF file, if the server selects it
+    and not the stored `template` (since Ollama 0.30).
     """
 
     kind: Literal["ollama_shown"] = "ollama_shown"
     host: str
     name: str
     template: str
+    chat_template: str = ""
     system: str = ""
     stops: tuple[str, ...] = ()
     parameters: dict[str, str] = Field(default_factory=dict)

@@ -111,6 +111,24 @@ def predict_prompt_path(
     return _predict_mixed(model, go_template)
 
 
+def correct_path(
+    prediction: PathPrediction, version: Version, model: ServedModel, *, selects_jinja: bool
+) -> PathPrediction:
+    """Return the prediction, or the other template if the server says that it has selected that one.
+
+    Since 0.30, `/api/show` has the chat template in place of the TEMPLATE if it is the one that is used
+    (server/routes.go, selectedModelTemplate).
+    """
+    if version < NATIVE_SINCE or prediction.path is PromptPath.RENDERER:
+        return prediction
+    if selects_jinja == (prediction.path is PromptPath.CHAT_TEMPLATE):
+        return prediction
+    if not selects_jinja and not model.template:
+        return PathPrediction(PromptPath.NONE, text("the server found no template"))
+    path = PromptPath.CHAT_TEMPLATE if selects_jinja else PromptPath.TEMPLATE
+    return PathPrediction(path, text("the server shows that it selected it"))
+
+
 def _predict_mixed(model: ServedModel, go_template: bool | None) -> PathPrediction:
     """Return the path of a server that can use either template."""
     if not model.template:

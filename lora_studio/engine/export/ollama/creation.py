@@ -22,6 +22,7 @@ from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     CreationPlan,
     ServedModel,
+    correct_path,
     list_chat_template_abilities,
     parse_version,
     plan_creation,
@@ -166,6 +167,13 @@ def _create_and_read(
     differences = read_back.find_differences(recipe, digest, stored, version, gguf, job)
     if differences:
         raise read_back.stored_differently_error(recipe.name, differences)
+    prediction = correct_path(
+        plan.prediction,
+        version,
+        replace(model, template=recipe.template),
+        selects_jinja=bool(stored.chat_template),
+    )
+    plan = replace(plan, prediction=prediction)
     _check_capabilities(plan, model, stored, job)
     return recipe, plan, stored
 

@@ -36,9 +36,12 @@ def find_differences(
     job: JobContext,
 ) -> list[Text]:
     """Return what the server has stored differently from what was sent; empty when all is equal."""
-    forced = find_forced_renderer(version, gguf_header.read(gguf).architecture)
+    facts = gguf_header.read(gguf)
+    forced = find_forced_renderer(version, facts.architecture)
+    embedded = str(facts.values.get("tokenizer.chat_template") or "")
     pairs: tuple[tuple[Text, Any, Any], ...] = (
         (text("the TEMPLATE"), recipe.template, _clear_default(stored.template, recipe)),
+        (text("the chat template"), embedded, stored.chat_template or embedded),
         (text("the system prompt"), recipe.system, stored.system),
         (text("the stop strings"), set(recipe.stops), set(stored.stops)),
         (text("the renderer"), forced, stored.renderer),

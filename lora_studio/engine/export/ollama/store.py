@@ -16,7 +16,7 @@ from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.client import QUICK, create_client, translate_ollama_errors
 
 _WHERE = Where(step="export", field="ollama_name")
-_BLOB = re.compile(r"^FROM (.*sha256[-:]([0-9a-f]{64}))\s*$", re.MULTILINE)
+_BLOB = re.compile(r"^(.*sha256[-:]([0-9a-f]{64}))\s*$")
 
 
 def show_model(host: str, name: str) -> events.OllamaShown:
@@ -29,17 +29,22 @@ def show_model(host: str, name: str) -> events.OllamaShown:
             raise _missing_model_error(host, name)
         answer.raise_for_status()
         shown: dict[str, Any] = answer.json()
-        return _read_shown(server.host, name, shown)
+        return read_shown(server.host, name, shown)
 
 
-def _read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaShown:
+def read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaShown:
+    """Return what the answer of /api/show says about a model."""
     parameters, stops = _parse_parameters(shown.get("parameters") or "")
-    blob = _BLOB.search(shown.get("modelfile") or "")
+    commands = _parse_modelfile(shown.get("modelfile") or "")
+    blob = _BLOB.match(commands.get("FROM", ""))
     details = shown.get("details") or {}
+    selected = shown.get("template") or ""
+    stored = commands.get("TEMPLATE", selected)
     return events.OllamaShown(
         host=host,
         name=name,
-        template=shown.get("template") or "",
+        template=stored,
+        chat_template=selected if selected != stored else "",
         system=shown.get("system") or "",
         stops=stops,
         parameters=parameters,
@@ -47,8 +52,9 @@ def _read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaSho
         file=blob[1] if blob else "",
         family=details.get("family") or "",
         quantization=details.get("quantization_level") or "",
-        renderer=shown.get("renderer") or "",
-        parser=shown.get("parser") or "",
+        # Servers have these fields, and leave them empty.
+        renderer=commands.get("RENDERER", shown.get("renderer") or ""),
+        parser=commands.get("PARSER", shown.get("parser") or ""),
         capabilities=tuple(map(str, shown.get("capabilities") or ())),
     )
 
@@ -111,6 +117,32 @@ def _missing_model_error(host: str, name: str) -> ProblemError:
         model=name,
         names=", ".join(models[:8]),
     )
+
+
+def _parse_modelfile(source: str) -> dict[str, str]:
+    """Return the first value of each command of a Modelfile that a server writes.
+
+    Only texts with line breaks, or with blanks at an end, are quoted (parser/parser.go, quote,
+    0.33.0-rc2). What follows a quote that isn't closed is ignored.
+    """
+    commands: dict[str, str] = {}
+    start = 0
+    while start < len(source):
+        end = (source.find("\n", start) + 1 or len(source) + 1) - 1
+        name, blank, value = source[start:end].partition(" ")
+        quote = next((mark for mark in ('"""', '"') if value.startswith(mark)), "")
+        if quote and not (len(value) >= 2 * len(quote) and value.endswith(quote)):
+            first = start + len(name + blank + quote)
+            last = source.find(f"{quote}\n", first)
+            if last < 0:
+                break
+            value, end = source[first:last], last + len(quote)
+        elif quote and value.strip(f"{quote} ") != value.strip(quote):
+            value = value.removeprefix(quote).removesuffix(quote)
+        if not name.startswith("#"):
+            commands.setdefault(name, value)
+        start = end + 1
+    return commands
 
 
 def _parse_parameters(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
