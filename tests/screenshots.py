@@ -178,7 +178,7 @@ def _export_steps(folder: Path) -> list[dict[str, Any]]:
                     reason=text("the model has no TEMPLATE"),
                     compared=31,
                     equal=31,
-                    counted=3,
+                    counted=9,
                 ),
             )
         ),

@@ -32,6 +32,9 @@ from lora_studio.core.spec import get_facts
 #: Exit status of a failed job, of invalid input, and of a job that the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
+#: Exit status of a proof by its outcome; `not_proven` is without a difference, but not all could be asked.
+PROOF_STATUSES = {"proven": 0, "different": FAILED, "not_proven": 3}
+
 STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Export]] = {
     "Train": commands.Train,
     "Merge": commands.Merge,

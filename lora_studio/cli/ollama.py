@@ -12,11 +12,11 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting
-from lora_studio.core.messages import text
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(
-    help="List, show, copy, remove, and create Ollama models.",
+    help="List, show, verify, copy, remove, and create Ollama models.",
     no_args_is_help=True,
 )
 
@@ -60,6 +60,65 @@ def show(name: NameArgument, as_json: JsonObjectOption = False, host: HostOption
     if shown.chat_template:
         display.print_title("Chat template that the server uses instead")
         write_out(shown.chat_template + "\n")
+
+
+@app.command()
+def prove(
+    name: NameArgument,
+    model: Annotated[
+        Path, typer.Option(help="Model folder that the model was made from (Hugging Face format).")
+    ],
+    as_json: JsonObjectOption = False,
+    host: HostOption = "",
+) -> None:
+    """Verify that a model answers prompts as a model folder defines them. Weights aren't compared.
+
+    Compares prompts, token counts, the ends of answers, and sampling parameters. Exit with 0 if all are
+    equal, 1 if something differs, or 3 if nothing differs but the server didn't show or run its prompts.
+    """
+    display = Display(as_json=as_json)
+    command = commands.ProveOllama(name=name, folder=str(model.expanduser().resolve()), host=host)
+    proven = ask(command, events.OllamaProven, display)
+    if as_json:
+        exclude = {"id", "time", "kind"}
+        content = proven.model_dump(mode="json", context=READABLE, exclude=exclude)
+        print_json({"outcome": proven.outcome, **content})
+    else:
+        _print_proof(proven, display)
+    raise typer.Exit(headless.PROOF_STATUSES[proven.outcome])
+
+
+def _print_proof(proven: events.OllamaProven, display: Display) -> None:
+    proof = proven.proof
+    display.print_line(proof.verdict)
+    display.print_line(
+        text(
+            "Prompts come from {path}: {reason}.",
+            path=proof.path.description,
+            reason=proof.reason,
+        )
+    )
+    if not proven.is_file_read:
+        display.print_line(
+            text(
+                "The model's file isn't on this computer: token IDs are those of the folder's "
+                "tokenizer, and the server's are compared by their number."
+            )
+        )
+    if proven.system:
+        display.print_line(
+            text("The server adds the system prompt {system}.", system=repr(proven.system))
+        )
+    for difference in proof.differences:
+        display.print_line(
+            text(
+                "Differs for {kind}: {details}.",
+                kind=difference.kind.description,
+                details=difference.details,
+            )
+        )
+    for setting in proven.settings:
+        display.print_line(text("Differs: {setting}.", setting=setting))
 
 
 @app.command()

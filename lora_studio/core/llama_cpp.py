@@ -65,14 +65,34 @@ def find_on_path(name: str) -> str | None:
 
 def find_server(folder: str) -> str | None:
     """Return llama-server of an allowed llama.cpp folder, else the one on PATH, None without either."""
-    if folder and is_allowed(folder):
-        names = [
-            Path(folder, part, SERVER + end) for part in QUANTIZER_FOLDERS for end in ("", ".exe")
-        ]
-        program = next((name for name in names if name.is_file()), None)
-        if program is not None:
-            return str(program)
+    if folder and is_allowed(folder) and (program := _find_server_in(Path(folder))) is not None:
+        return program
     return find_on_path(SERVER)
+
+
+def _find_server_in(folder: Path) -> str | None:
+    names = [folder / part / (SERVER + end) for part in QUANTIZER_FOLDERS for end in ("", ".exe")]
+    return next((str(name) for name in names if name.is_file()), None)
+
+
+def resolve_server(path: str) -> str | None:
+    """Return the llama-server that the user named: a program, or an allowed llama.cpp folder.
+
+    Without a name, returns the one on PATH, or None. Raises ProblemError if there is none at the path.
+    """
+    if not path or Path(path).is_file():
+        return path or find_on_path(SERVER)
+    if Path(path).is_dir():
+        require_consent(path)
+        if (program := _find_server_in(Path(path))) is not None:
+            return program
+    raise fail(
+        "template.no_llama_server",
+        "There is no llama-server at {path}.",
+        "Give the program, or the folder of a llama.cpp build or release.",
+        where=Where(file=path),
+        path=path,
+    )
 
 
 def is_allowed(folder: str) -> bool:

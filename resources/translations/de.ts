@@ -1686,6 +1686,10 @@
             <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
         </message>
         <message>
+            <source>Choose the model folder that the model was made from.</source>
+            <translation>Wählen Sie den Modellordner, aus dem das Modell erstellt wurde.</translation>
+        </message>
+        <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
             <translation>Wählen Sie das 16-Bit-Original als Basis des Zusammenführens.</translation>
         </message>
@@ -2093,6 +2097,10 @@
             <translation>Korrigieren Sie es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
         <message>
+            <source>Correct it. `lora-studio template render` shows what it says.</source>
+            <translation>Korrigieren Sie sie. `lora-studio template render` zeigt ihre Meldung.</translation>
+        </message>
+        <message>
             <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
             <translation>Korrigieren oder entfernen Sie die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
         </message>
@@ -2107,6 +2115,10 @@
         <message>
             <source>Correct the rows, or choose another file.</source>
             <translation>Berichtigen Sie die Zeilen, oder wählen Sie eine andere Datei.</translation>
+        </message>
+        <message>
+            <source>Correct the template, or send a conversation that it accepts.</source>
+            <translation>Korrigieren Sie die Vorlage, oder geben Sie ein Gespräch an, das sie annimmt.</translation>
         </message>
         <message>
             <source>Cosine</source>
@@ -3369,6 +3381,10 @@
         <message>
             <source>Generating…</source>
             <translation>Generiert…</translation>
+        </message>
+        <message>
+            <source>Give the program, or the folder of a llama.cpp build or release.</source>
+            <translation>Geben Sie das Programm an oder den Ordner eines Builds oder Releases von llama.cpp.</translation>
         </message>
         <message>
             <source>Give yourself access to it, or choose another folder.</source>
@@ -5189,12 +5205,20 @@
             <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
         </message>
         <message>
+            <source>Ollama {version} can't separate {parts} from the answers of {model}.</source>
+            <translation>Ollama {version} kann {parts} nicht von den Antworten von {model} trennen.</translation>
+        </message>
+        <message>
             <source>Ollama {version} makes prompts with {path}: {reason}.</source>
             <translation>Ollama {version} erzeugt Prompts mit {path}: {reason}.</translation>
         </message>
         <message>
             <source>Ollama {version} needs a verified TEMPLATE, and there is none for this chat template.</source>
             <translation>Ollama {version} braucht ein geprüftes TEMPLATE, und für diese Chat-Vorlage gibt es keines.</translation>
+        </message>
+        <message>
+            <source>Ollama {version} shows the prompts that the model was trained on, from {path}. It wasn't confirmed that it runs them: {reason}.</source>
+            <translation>Ollama {version} zeigt die Prompts, mit denen das Modell trainiert wurde, aus {path}. Ob es sie auch ausführt, wurde nicht bestätigt: {reason}.</translation>
         </message>
         <message>
             <source>Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: {details}.</source>
@@ -6046,6 +6070,10 @@
         <message>
             <source>Rename</source>
             <translation>Umbenennen</translation>
+        </message>
+        <message>
+            <source>Rendering the chat template</source>
+            <translation>Chat-Vorlage wird gerendert</translation>
         </message>
         <message>
             <source>Rendering the template</source>
@@ -7612,12 +7640,20 @@
             <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
         <message>
+            <source>The chat template can't be rendered: {reason}.</source>
+            <translation>Die Chat-Vorlage kann nicht gerendert werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The chat template can't render the conversation: {reason}.</source>
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
         <message>
             <source>The chat template couldn't be converted to a verified Ollama TEMPLATE: {reason}.</source>
             <translation>Die Chat-Vorlage ließ sich nicht in ein geprüftes Ollama-TEMPLATE umwandeln: {reason}.</translation>
+        </message>
+        <message>
+            <source>The chat template in {folder} rejects all conversations.</source>
+            <translation>Die Chat-Vorlage in {folder} lehnt alle Gespräche ab.</translation>
         </message>
         <message>
             <source>The chat template uses the filter `safe`, which llama.cpp ignores and with which Python escapes the texts that are added</source>
@@ -8481,6 +8517,10 @@
             <translation>Es gibt keine Engine namens {name}.</translation>
         </message>
         <message>
+            <source>There is no llama-server at {path}.</source>
+            <translation>Unter {path} gibt es keinen llama-server.</translation>
+        </message>
+        <message>
             <source>There is no merged model to export.</source>
             <translation>Es gibt kein zusammengeführtes Modell zu exportieren.</translation>
         </message>
@@ -8527,6 +8567,10 @@
         <message>
             <source>These values create {count} runs.</source>
             <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
+        </message>
+        <message>
+            <source>They arrive in `content`, as the model writes them. Ollama 0.30 and later recognizes more forms; llama.cpp's llama-server recognizes the most.</source>
+            <translation>Sie kommen in `content` an, wie das Modell sie schreibt. Ollama ab 0.30 erkennt mehr Formen, der llama-server von llama.cpp die meisten.</translation>
         </message>
         <message>
             <source>This Python lacks packages that training needs: {packages}.</source>
@@ -9510,6 +9554,14 @@
             <translation>Geprüft in Ollama</translation>
         </message>
         <message>
+            <source>Verifying the Ollama model</source>
+            <translation>Ollama-Modell wird geprüft</translation>
+        </message>
+        <message>
+            <source>Verifying the chat template</source>
+            <translation>Chat-Vorlage wird geprüft</translation>
+        </message>
+        <message>
             <source>Version</source>
             <translation>Version</translation>
         </message>
@@ -10088,6 +10140,10 @@
         <message>
             <source>answer loss</source>
             <translation>Loss der Antwort</translation>
+        </message>
+        <message>
+            <source>answers don't end at {token}</source>
+            <translation>Antworten enden nicht bei {token}</translation>
         </message>
         <message>
             <source>arguments</source>
@@ -10692,6 +10748,10 @@
             <translation>llama-server</translation>
         </message>
         <message>
+            <source>llama-server needs a GGUF file with this model's vocabulary (`--gguf`)</source>
+            <translation>llama-server braucht eine GGUF-Datei mit dem Vokabular dieses Modells (`--gguf`)</translation>
+        </message>
+        <message>
             <source>llama.cpp always sets `enable_thinking`, and the chat template writes another prompt where it isn't set, as in training</source>
             <translation>llama.cpp setzt immer `enable_thinking`, und die Chat-Vorlage schreibt einen anderen Prompt, wenn es wie im Training nicht gesetzt ist</translation>
         </message>
@@ -11092,6 +11152,10 @@
             <translation>Überlegungen</translation>
         </message>
         <message>
+            <source>reasoning (`thinking`)</source>
+            <translation>Gedankengänge (`thinking`)</translation>
+        </message>
+        <message>
             <source>reasoning in a message with both an answer and tool calls</source>
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
         </message>
@@ -11327,6 +11391,10 @@
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
         </message>
         <message>
+            <source>the chat template</source>
+            <translation>die Chat-Vorlage</translation>
+        </message>
+        <message>
             <source>the chat template changes the text of an answer</source>
             <translation>die Chat-Vorlage ändert den Text einer Antwort</translation>
         </message>
@@ -11357,6 +11425,10 @@
         <message>
             <source>the chat template in the GGUF file</source>
             <translation>der Chat-Vorlage in der GGUF-Datei</translation>
+        </message>
+        <message>
+            <source>the chat template in the GGUF file isn't the folder's</source>
+            <translation>die Chat-Vorlage in der GGUF-Datei ist nicht die des Ordners</translation>
         </message>
         <message>
             <source>the chat template omits a question</source>
@@ -11727,8 +11799,16 @@
             <translation>dem Server</translation>
         </message>
         <message>
+            <source>the server doesn't count the tokens of prompts</source>
+            <translation>der Server zählt die Token der Prompts nicht</translation>
+        </message>
+        <message>
             <source>the server doesn't respond</source>
             <translation>der Server antwortet nicht</translation>
+        </message>
+        <message>
+            <source>the server found no template</source>
+            <translation>der Server hat keine Vorlage gefunden</translation>
         </message>
         <message>
             <source>the server sends more than the {size:size} it announced</source>
@@ -11737,6 +11817,10 @@
         <message>
             <source>the server sends too slowly</source>
             <translation>der Server sendet zu langsam</translation>
+        </message>
+        <message>
+            <source>the server shows that it selected it</source>
+            <translation>der Server zeigt, dass er sie gewählt hat</translation>
         </message>
         <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
@@ -11757,6 +11841,10 @@
         <message>
             <source>the setting {name} is invalid</source>
             <translation>die Einstellung {name} ist ungültig</translation>
+        </message>
+        <message>
+            <source>the stop string {token} cuts answers short</source>
+            <translation>der Stopptext {token} schneidet Antworten ab</translation>
         </message>
         <message>
             <source>the stop strings</source>
@@ -11855,6 +11943,10 @@
             <translation>es gibt kein Label</translation>
         </message>
         <message>
+            <source>there is no llama-server on PATH, and none was given (`--llama-server`)</source>
+            <translation>im PATH ist kein llama-server, und es wurde keiner angegeben (`--llama-server`)</translation>
+        </message>
+        <message>
             <source>there is no prompt</source>
             <translation>es gibt keinen Prompt</translation>
         </message>
@@ -11949,6 +12041,10 @@
         <message>
             <source>tool calls</source>
             <translation>Tool-Aufrufe</translation>
+        </message>
+        <message>
+            <source>tool calls (`tool_calls`)</source>
+            <translation>Werkzeugaufrufe (`tool_calls`)</translation>
         </message>
         <message>
             <source>tool calls and tool results</source>
@@ -12433,6 +12529,10 @@
         <message>
             <source>{folder} has no .safetensors weights.</source>
             <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
+        </message>
+        <message>
+            <source>{folder} has no chat template to compare with.</source>
+            <translation>{folder} hat keine Chat-Vorlage, mit der verglichen werden kann.</translation>
         </message>
         <message>
             <source>{folder} is not a Hugging Face model: it has no config.json.</source>

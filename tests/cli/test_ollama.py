@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
+from tests.helpers.tiny_models import tiny_model
 
 pytestmark = pytest.mark.slow  # three processes each time
 
@@ -168,6 +169,7 @@ def server() -> Iterator[FakeOllama]:
                 "parser": "",
                 "architecture": "llama",
                 "jinja": "",
+                "header": {},
             }
         yield running
 
@@ -202,3 +204,13 @@ def test_missing_server_message_names_the_download() -> None:
     result = studio("ollama", "list", host="http://127.0.0.1:9")
     assert result.returncode == 1
     assert "ollama.com/download" in result.stdout
+
+
+def test_proof_names_differences_and_exits_1(server: FakeOllama, tmp_path: Path) -> None:
+    folder = str(tiny_model("llama3", tmp_path / "tiny"))
+    result = studio("ollama", "prove", "pim:v1", "--model", folder, "--json", host=server.host)
+    assert result.returncode == 1
+    proven = json.loads(result.stdout)
+    assert (proven["outcome"], proven["proof"]["by"]) == ("different", "server")
+    assert proven["proof"]["differences"][0]["kind"] == "plain"
+    assert "<end>" in json.dumps(proven["settings"])

@@ -7,6 +7,8 @@ those marked "release notes" were read in discussions up to 0.34.2 (2026-09-17).
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,11 +90,6 @@ class Rules:
         """Release notes: ADAPTER is refused since 0.34.1."""
         return parse(self.version) >= (0, 34, 1)
 
-    @property
-    def penalty(self) -> float:
-        """api/types.go, DefaultOptions: 1.0; it was 1.1 before 0.30."""
-        return 1.0 if self.is_native else 1.1
-
     def create(self, body: Mapping[str, Any], architecture: str, jinja: str) -> Created:
         """server/create.go, createModel, and server/model.go, detectChatTemplate."""
         template = str(body.get("template") or "")
@@ -150,6 +147,29 @@ class Rules:
         abilities = {"jinja": self.jinja_abilities(jinja), "go": go_abilities(model.template)}
         extra = {"tools", "thinking"} if selected == "renderer" else abilities.get(selected, set())
         return ["completion", *sorted(extra)]
+
+    def parse(
+        self, selected: str, model: Created, jinja: str, answer: str, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the fields of an answer: server/routes.go, ChatHandler and handleNativeChat."""
+        tools = [tool["function"]["name"] for tool in body.get("tools") or ()]
+        capable = self.capabilities(selected, model, jinja)
+        thinks = body.get("think", True) and "thinking" in capable
+        if selected in ("jinja", "renderer"):  # llama.cpp's parser, or the renderer's own
+            thinks = thinks or "<think>" in answer
+        elif parse(self.version) < (0, 9, 0):
+            thinks = False  # api/types.go, Message: thinking since 0.9
+        fields: dict[str, Any] = {}
+        if thinks and (match := re.fullmatch(r"\s*<think>(.*?)</think>(.*)", answer, re.DOTALL)):
+            fields["thinking"], answer = match[1].strip(), match[2].lstrip()
+        if tools and "tools" in capable:
+            tag = "<tool_call>" if "<tool_call>" in answer else "{"  # llama.cpp knows both
+            if selected == "go":
+                tag = _find_tag(model.template)
+            calls, answer = _find_calls(answer, tag, tools)
+            if calls:
+                fields["tool_calls"] = calls
+        return {"content": answer, **fields}
 
     def prompt(
         self,
@@ -209,8 +229,14 @@ def render_jinja(
     variables: dict[str, Any] = {"tools": [_order(tool) for tool in tools] or None}
     if think is not None:
         variables["enable_thinking"] = think
-    prompt = ChatTemplate(jinja, tokens).render(plain, True, **variables)
+    template = _compile(jinja, frozenset(tokens.items()))
+    prompt = template.render(plain, True, **variables)
     return prompt.removeprefix(tokens.get("bos_token", "")) if tokens.get("adds_bos") else prompt
+
+
+@functools.cache
+def _compile(jinja: str, tokens: frozenset[tuple[str, str]]) -> ChatTemplate:
+    return ChatTemplate(jinja, dict(tokens))
 
 
 def quote(value: str) -> str:
@@ -218,6 +244,34 @@ def quote(value: str) -> str:
     if "\n" in value or value.startswith(" ") or value.endswith(" "):
         return f'"""{value}"""' if '"' in value else f'"{value}"'
     return value
+
+
+def _find_tag(template: str) -> str:
+    """tools/template.go, parseTag: the text before the first call, or an opening brace."""
+    start = re.search(r"\{\{-? ?if [^}]*\.ToolCalls[^}]*\}\}", template)
+    if start is None:
+        return "{"
+    for text in re.split(r"\{\{.*?\}\}", template[start.end() :]):
+        if text.strip():
+            return text.partition("{")[0].strip() or "{"
+    return "{"
+
+
+def _find_calls(answer: str, tag: str, tools: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+    """tools/tools.go, Parser: after the tag, the name of a tool and then a JSON object."""
+    before, mark, rest = answer.partition(tag)
+    if not mark or (tag == "{" and before.strip()):
+        return [], answer
+    name = next((name for name in tools if name in rest), None)
+    objects = re.search(r"\{.*\}", tag + rest if tag == "{" else rest, re.DOTALL)
+    if name is None or objects is None:
+        return [], answer
+    try:
+        content = json.JSONDecoder().raw_decode(objects[0])[0]
+    except ValueError:
+        return [], answer
+    arguments = content.get("arguments") or content.get("parameters") or content
+    return [{"function": {"name": name, "arguments": arguments}}], before
 
 
 def _order(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,10 @@ class Faults:
 
 @dataclass
 class FakeOllama:
-    """The server's address, what it received, and its faults."""
+    """The server's address, what it received, and its faults.
+
+    `answer` is what every model writes, and `counter` counts the tokens of a prompt in place of llama.cpp.
+    """
 
     host: str = ""
     faults: Faults = field(default_factory=Faults)
@@ -68,6 +71,8 @@ class FakeOllama:
     go_template: bool | None = None
     store: Path | None = None
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
+    answer: str = ""
+    counter: Callable[[str], int] | None = None
 
     @property
     def rules(self) -> Rules:
@@ -145,6 +150,7 @@ def _read_created(model: dict[str, Any]) -> Created:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets
     state: FakeOllama
 
     def log_message(self, *_: object) -> None:
@@ -311,6 +317,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         words = body["messages"][-1]["content"].split()[::-1]
         limit = body.get("options", {}).get("num_predict", len(words))
+        if body.get("stream") is False:
+            message = {"role": "assistant", "content": " ".join(words[:limit])}
+            if self.state.answer:
+                message |= self._parse(body)
+            answer = {"message": message, "done": True, "prompt_eval_count": self._prompt(body)}
+            self._json(200, answer)
+            return
         self._begin_lines()
         for word in self.state.thought.split():
             thought = {"role": "assistant", "content": "", "thinking": word + " "}
@@ -325,6 +338,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._line(final | {"done_reason": reason} | counts)
         self.wfile.write(b"0\r\n\r\n")
 
+    def _parse(self, body: dict[str, Any]) -> dict[str, Any]:
+        model = self.state.models[_full(body["model"])]
+        created, rules = _read_created(model), self.state.rules
+        selected = rules.select(created, model["architecture"], model["jinja"])
+        return rules.parse(selected, created, model["jinja"], self.state.answer, body)
+
     def _prompt(self, body: dict[str, Any]) -> int:
         """Return the number of tokens of the prompt that the server builds, as llama.cpp counts them."""
         model = self.state.models.get(_full(body["model"]))
@@ -332,6 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 0
         (digest,) = model["files"].values()
         prompt = self.state.faults.rewrites(self._build_prompt(model, body))
+        if self.state.counter is not None:
+            return self.state.counter(prompt) + self.state.faults.extra_tokens
         with self._open_blob(digest) as file:
             return (
                 len(llama_cpp.tokenize_prompts(file, [prompt])[0]) + self.state.faults.extra_tokens

@@ -42,7 +42,10 @@ from lora_studio.core.protocol.ollama import (
     CreateOllama,
     DeriveTemplate,
     InspectOllama,
+    ProveOllama,
+    ProveTemplate,
     RemoveOllama,
+    RenderChat,
     RenderTemplate,
     ShowOllama,
 )
@@ -56,7 +59,7 @@ Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
-    | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
+    | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
     | OpenChat | AskChat | ShowPrompt | Serve
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
@@ -121,10 +124,13 @@ __all__ = [
     "Pause",
     "PlanMerge",
     "PreviewCard",
+    "ProveOllama",
+    "ProveTemplate",
     "Push",
     "Question",
     "ReadRows",
     "RemoveOllama",
+    "RenderChat",
     "RenderTemplate",
     "SaveCheckpoint",
     "SearchModels",

@@ -66,11 +66,15 @@ from lora_studio.core.protocol.model import (
     ParametersCounted,
 )
 from lora_studio.core.protocol.ollama import (
+    ChatRendered,
+    ChatRendering,
     OllamaCreated,
     OllamaFound,
     OllamaModel,
+    OllamaProven,
     OllamaShown,
     TemplateDerived,
+    TemplateProven,
     TemplateRendered,
 )
 from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, ServerReady
@@ -96,8 +100,8 @@ Event = (
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | EndedEarly | CheckpointSaved | Recovered
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
-    | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
-    | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
+    | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
+    | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
     | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown | ServerReady | ServerLogged
 )  # fmt: skip
 
@@ -152,6 +156,8 @@ __all__ = [
     "Cancelled",
     "CardPreviewed",
     "ChatReady",
+    "ChatRendered",
+    "ChatRendering",
     "CheckpointSaved",
     "DatasetInspected",
     "DatasetLinted",
@@ -182,6 +188,7 @@ __all__ = [
     "OllamaCreated",
     "OllamaFound",
     "OllamaModel",
+    "OllamaProven",
     "OllamaShown",
     "ParametersCounted",
     "Progress",
@@ -203,6 +210,7 @@ __all__ = [
     "Started",
     "StepDone",
     "TemplateDerived",
+    "TemplateProven",
     "TemplateRendered",
     "Token",
     "TokenState",

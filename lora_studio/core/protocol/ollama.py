@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
-from lora_studio.core.templates.server.prompt_proof import PromptProof
+from lora_studio.core.templates.server.probes import ProbeKind
+from lora_studio.core.templates.server.prompt_proof import PromptProof, TemplateDifference
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 
 
@@ -47,6 +48,17 @@ class ShowOllama(BaseCommand):
     title = text("Reading the Ollama model")
     kind: Literal["show_ollama"] = "show_ollama"
     name: str
+    host: str = ""
+
+
+class ProveOllama(BaseCommand):
+    """Compare a model in Ollama with the model folder that it was made from."""
+
+    title = text("Verifying the Ollama model")
+    is_optional = True
+    kind: Literal["prove_ollama"] = "prove_ollama"
+    name: str
+    folder: str
     host: str = ""
 
 
@@ -104,6 +116,35 @@ class RenderTemplate(BaseCommand):
     today: date | None = None
 
 
+class RenderChat(BaseCommand):
+    """Render conversations with the chat template of a model folder or file, or with `template`.
+
+    Without `messages` (in the form that the template reads), these are the probe conversations.
+    """
+
+    title = text("Rendering the chat template")
+    reads_foreign_files = True
+    kind: Literal["render_chat"] = "render_chat"
+    path: str
+    template: str = ""
+    messages: tuple[dict[str, Any], ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
+    think: bool | None = None
+
+
+class ProveTemplate(BaseCommand):
+    """Compare a chat template with llama-server, if there is one, and with its derived TEMPLATE.
+
+    `llama_server` is a program or a llama.cpp folder, "" for the one on PATH; it needs the file `gguf`.
+    """
+
+    title = text("Verifying the chat template")
+    kind: Literal["prove_template"] = "prove_template"
+    path: str
+    llama_server: str = ""
+    gguf: str = ""
+
+
 class OllamaModel(BaseModel):
     """A model on a server: its size in bytes, its digest, and when it was last changed (ISO 8601)."""
 
@@ -131,7 +172,7 @@ class OllamaShown(BaseEvent):
 
     `file` is the path of its weights on the server's computer. `renderer` and `parser` are built-in
     ones of the server, "" for none. `chat_template` is the one in the GGUF file, if the server selects it
-    and not the stored `template` (since Ollama 0.30).
+    and not the stored `template` (since Ollama 0.30). `header` has the plain values of that file.
     """
 
     kind: Literal["ollama_shown"] = "ollama_shown"
@@ -149,6 +190,32 @@ class OllamaShown(BaseEvent):
     renderer: str = ""
     parser: str = ""
     capabilities: tuple[str, ...] = ()
+    header: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class OllamaProven(BaseEvent):
+    """How a model on a server compares with a model folder.
+
+    `proof` is about prompts. `settings` are the differences in what ends answers, in sampling, and in the
+    chat template. `system` is the system prompt that the server adds. `is_file_read`: token IDs were read
+    with the model's own file, which is on this computer.
+    """
+
+    kind: Literal["ollama_proven"] = "ollama_proven"
+    host: str
+    name: str
+    folder: str
+    proof: PromptProof
+    settings: tuple[Text, ...] = ()
+    system: str = ""
+    is_file_read: bool = False
+
+    @property
+    def outcome(self) -> Literal["proven", "different", "not_proven"]:
+        """Return whether the model is proven equal, known to differ, or neither."""
+        if self.settings or self.proof.differences:
+            return "different"
+        return "proven" if self.proof.is_proven else "not_proven"
 
 
 class OllamaCreated(BaseEvent):
@@ -188,3 +255,48 @@ class TemplateRendered(BaseEvent):
 
     kind: Literal["template_rendered"] = "template_rendered"
     text: str
+
+
+class ChatRendering(BaseModel):
+    """A conversation and its prompt; `ids` are None without a tokenizer, `refused` is the error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    messages: tuple[dict[str, Any], ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    probe: ProbeKind | None = None
+    text: str = ""
+    ids: tuple[int, ...] | None = None
+    refused: str = ""
+
+
+class ChatRendered(BaseEvent):
+    """What a chat template gives for conversations."""
+
+    kind: Literal["chat_rendered"] = "chat_rendered"
+    renderings: tuple[ChatRendering, ...]
+
+
+class TemplateProven(BaseEvent):
+    """How a chat template compares with llama-server and with the derived TEMPLATE.
+
+    `program` is the llama-server that was asked; `unasked` says why none was. `has_other_template`: the
+    GGUF file contains another chat template.
+    """
+
+    kind: Literal["template_proven"] = "template_proven"
+    folder: str
+    conversations: int
+    derived: DerivedTemplate
+    differences: tuple[TemplateDifference, ...] = ()
+    program: str = ""
+    unasked: Text = NO_TEXT
+    has_other_template: bool = False
+
+    @property
+    def outcome(self) -> Literal["proven", "different", "not_proven"]:
+        """Return whether plain conversations have equal prompts everywhere, or whether it isn't known."""
+        plain = any(one.difference.kind.is_plain for one in self.differences)
+        if plain or self.has_other_template or not self.derived.proven:
+            return "different"
+        return "not_proven" if self.unasked else "proven"

@@ -34,6 +34,14 @@ def show_ollama(command: commands.ShowOllama, job: JobContext) -> None:
     job.emit(store.show_model(command.host, command.name))
 
 
+@handles(commands.ProveOllama)
+def prove_ollama(command: commands.ProveOllama, job: JobContext) -> None:
+    """Compare a model in Ollama with a model folder."""
+    from lora_studio.engine.export.ollama import server_proof
+
+    job.emit(server_proof.prove_model(command.host, command.name, Path(command.folder), job))
+
+
 @handles(commands.CopyOllama)
 def copy_ollama(command: commands.CopyOllama, job: JobContext) -> None:
     """Copy a model in Ollama to a second name."""
@@ -71,3 +79,19 @@ def render_template(command: commands.RenderTemplate, job: JobContext) -> None:
     from lora_studio.engine.export.ollama import template_sandbox
 
     job.emit(template_sandbox.render(command.template, command.request, command.today, job))
+
+
+@handles(commands.RenderChat)
+def render_chat(command: commands.RenderChat, job: JobContext) -> None:
+    """Render conversations with a chat template."""
+    from lora_studio.engine.export.ollama import chat_rendering
+
+    job.emit(chat_rendering.render(command))
+
+
+@handles(commands.ProveTemplate)
+def prove_template(command: commands.ProveTemplate, job: JobContext) -> None:
+    """Compare a chat template with llama-server and with its derived TEMPLATE."""
+    from lora_studio.engine.export.ollama import template_proof
+
+    job.emit(template_proof.prove_template(command, job))

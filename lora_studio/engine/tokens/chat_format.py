@@ -56,12 +56,15 @@ class CallForm:
 
 
 class ChatFormat:
-    """Renders conversations with the chat template of one tokenizer."""
+    """Renders conversations with the chat template of one tokenizer, or with a compiled one."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | ChatTemplate) -> None:
         """Compile the template; raises UnusableRow if that fails, since no row can be rendered
         then.
         """
+        if isinstance(tokenizer, ChatTemplate):
+            self.template = tokenizer
+            return
         source = tokenizer.get_chat_template()
         special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if text}
         try:

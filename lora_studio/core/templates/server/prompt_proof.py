@@ -40,7 +40,8 @@ class ProbeDifference(BaseModel):
     """A conversation whose prompt on the server differs from the training's.
 
     `expected` and `actual` are the texts around the first difference, or token IDs if the texts are
-    equal; `refused` is the server's reason for building no prompt.
+    equal; `refused` is the server's reason for building no prompt. `position` counts the characters of
+    training's prompt before the difference, -1 if the texts are equal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,39 @@ class ProbeDifference(BaseModel):
     expected: str = ""
     actual: str = ""
     refused: Text = NO_TEXT
+    position: int = -1
+
+    @property
+    def details(self) -> Text:
+        """Return the difference as a phrase: the conversation and both texts."""
+        if self.refused:
+            return text(
+                "for “{question}” the server builds no prompt: {reason}",
+                question=self.question,
+                reason=self.refused,
+            )
+        return text(
+            "for “{question}” it has {actual} instead of {expected}",
+            question=self.question,
+            actual=repr(self.actual),
+            expected=repr(self.expected),
+        )
+
+
+class TemplateDifference(BaseModel):
+    """A conversation for which llama-server or the TEMPLATE builds another prompt than the chat template.
+
+    `causes` are what llama-server does otherwise. `line` of the chat template writes what differs, with
+    the text `source`; 0 if it isn't known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Literal["llama_server", "template"]
+    difference: ProbeDifference
+    causes: tuple[Text, ...] = ()
+    line: int = 0
+    source: str = ""
 
 
 class PromptProof(BaseModel):
@@ -58,7 +92,7 @@ class PromptProof(BaseModel):
     `by`: the server showed its prompts, it only counted their tokens, or it wasn't asked (and
     `unasked` says why). `path` is the predicted one, for `reason`. `compared` conversations had a
     prompt in training; `equal` of them had the same token IDs on the server. `counted`: conversations
-    whose number of prompt tokens was correct.
+    whose number of prompt tokens was correct when the server ran them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +109,15 @@ class PromptProof(BaseModel):
 
     @property
     def is_proven(self) -> bool:
-        """Return whether the server itself showed the trained prompt for every conversation."""
+        """Return whether the server showed the trained prompt of every conversation, and ran it.
+
+        A server could show one prompt and run another; its token counts reveal that.
+        """
+        return self.shows_trained_prompts and self.counted > 0 and not self.unasked
+
+    @property
+    def shows_trained_prompts(self) -> bool:
+        """Return whether the server showed the trained prompt of every conversation."""
         return self.by == "server" and 0 < self.compared == self.equal and not self.differences
 
     @property
@@ -94,6 +136,13 @@ class PromptProof(BaseModel):
                 "model was trained on, from {path}.",
                 "Verified by Ollama {version} on {n} conversations: it builds the prompts that the "
                 "model was trained on, from {path}.",
+                **values,
+            )
+        if self.shows_trained_prompts:
+            return text(
+                "Ollama {version} shows the prompts that the model was trained on, from {path}. It "
+                "wasn't confirmed that it runs them: {reason}.",
+                reason=self.unasked,
                 **values,
             )
         if self.by == "server":

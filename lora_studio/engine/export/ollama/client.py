@@ -29,6 +29,9 @@ from lora_studio.core.problems import ProblemError, Where, error, fail
 from lora_studio.core.system.offline import is_local_host
 from lora_studio.engine.export.gguf.architecture_support import find_unknown_architecture
 
+#: A plain HTTP client, for requests that the official client doesn't cover.
+HttpClient = httpx.Client
+
 QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model can send nothing for minutes; canceling works nonetheless.
 PATIENT = httpx.Timeout(60.0, connect=5.0, read=LINE_LIMITS.line_seconds)
@@ -55,8 +58,8 @@ class OllamaClient:
         return is_local_host(urlsplit(self.host).hostname)
 
     @contextmanager
-    def create_http_client(self, timeout: httpx.Timeout = QUICK) -> Iterator[httpx.Client]:
-        """Yield a plain HTTP client, for requests that the official client doesn't cover."""
+    def create_http_client(self, timeout: httpx.Timeout = QUICK) -> Iterator[HttpClient]:
+        """Yield a client for plain requests, with bounded answers."""
         with (
             contacting(Purpose.OLLAMA),
             httpx.Client(base_url=self.host, **self._get_settings(timeout)) as client,

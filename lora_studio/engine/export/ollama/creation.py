@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -17,6 +19,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.server.answer_parsing import list_unparsed_parts
 from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
@@ -39,6 +42,7 @@ from lora_studio.engine.export.ollama import (
     store,
 )
 from lora_studio.engine.export.ollama.client import UnknownArchitectureError
+from lora_studio.engine.export.ollama.trained_prompts import render_answers
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -72,6 +76,10 @@ def create_on(
     recipe = _make_request(project, plan.template, derived.stops)
     if problem := checks.check_gemma4_name(recipe.name, model.architecture, facts.parameters):
         job.emit(events.Warned(problem=problem))
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    served = replace(model, template=plan.template)
+    if problem := _check_answer_parts(ollama.version, recipe.name, served, plan, tokenizer):
+        job.emit(events.Warned(problem=problem))
     with _name_needed_version(ollama.version, gguf):
         recipe, plan, stored = _create_and_read(
             ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
@@ -80,8 +88,8 @@ def create_on(
             host=spec.ollama_host,
             name=recipe.name,
             version=ollama.version,
-            tokenizer=loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code),
-            gguf=gguf,
+            tokenizer=tokenizer,
+            reader=prompt_judge.GgufReader(gguf),
             system=recipe.system,
             prediction=plan.prediction,
             can_think="thinking" in stored.capabilities,
@@ -178,6 +186,31 @@ def _create_and_read(
     return recipe, plan, stored
 
 
+def _check_answer_parts(
+    version: str,
+    name: str,
+    model: ServedModel,
+    plan: CreationPlan,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Problem | None:
+    """Return a warning if the server leaves trained reasoning or tool calls in the text of answers."""
+    answers = render_answers(tokenizer)
+    parts = {part: answer for part, answer in answers.items() if part is not None}
+    unparsed = list_unparsed_parts(parse_version(version), model, plan.prediction.path, parts)
+    if not unparsed:
+        return None
+    return warning(
+        "ollama.unparsed_answers",
+        "Ollama {version} can't separate {parts} from the answers of {model}.",
+        "They arrive in `content`, as the model writes them. Ollama 0.30 and later recognizes more forms; "
+        "llama.cpp's llama-server recognizes the most.",
+        where=_WHERE,
+        version=version,
+        model=name,
+        parts=listed([part.description for part in unparsed]),
+    )
+
+
 def _check_capabilities(
     plan: CreationPlan, model: ServedModel, stored: events.OllamaShown, job: JobContext
 ) -> None:
@@ -195,7 +228,7 @@ def _report(proof: PromptProof, name: str, job: JobContext) -> None:
     job.emit(events.Log(text=proof.verdict))
     if not proof.differences:
         return
-    details = prompt_judge.explain_differences(proof)
+    details = proof.differences[0].details
     if proof.path is PromptPath.RENDERER:
         job.emit(events.Warned(problem=_forced_prompt_warning(proof, name)))
     elif any(kind.is_plain for kind in proof.different_kinds):
@@ -234,7 +267,7 @@ def _forced_prompt_warning(proof: PromptProof, name: str) -> Problem:
         where=_WHERE,
         version=proof.version,
         model=name,
-        details=prompt_judge.explain_differences(proof),
+        details=proof.differences[0].details,
     )
 
 

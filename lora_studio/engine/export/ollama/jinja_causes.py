@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerError
-from lora_studio.engine.export.ollama.prompt_judge import TrainedPrompt
+from lora_studio.engine.export.ollama.trained_prompts import TrainedPrompt
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import ChatFormat
 

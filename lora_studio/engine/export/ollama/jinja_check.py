@@ -20,7 +20,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, run_server
 from lora_studio.engine.export.ollama.jinja_causes import CauseFinder, JinjaCause
-from lora_studio.engine.export.ollama.prompt_judge import (
+from lora_studio.engine.export.ollama.trained_prompts import (
     TrainedPrompt,
     describe_difference,
     describe_refusal,
@@ -33,6 +33,7 @@ from lora_studio.engine.runtime.channel import JobContext
 class JinjaDifference:
     """A conversation with another prompt on llama-server, and what the server does to cause it."""
 
+    trained: TrainedPrompt
     difference: ProbeDifference
     causes: frozenset[JinjaCause]
 
@@ -90,12 +91,12 @@ def find_jinja_differences(
             prompt = server.apply_template(one.messages, one.probe.tools, one.probe.switches)
         except ValueError as error:
             refused = describe_refusal(one, text(str(error)))
-            differences.append(JinjaDifference(refused, frozenset({JinjaCause.UNKNOWN})))
+            differences.append(JinjaDifference(one, refused, frozenset({JinjaCause.UNKNOWN})))
             continue
         ids = server.tokenize(prompt)
         if ids != one.ids:
             difference = describe_difference(one, prompt, ids, bos)
-            differences.append(JinjaDifference(difference, finder.find(one)))
+            differences.append(JinjaDifference(one, difference, finder.find(one)))
     return differences
 
 
@@ -175,6 +176,12 @@ _CAUSES: dict[JinjaCause, tuple[str, Text, Text]] = {
         ),
     ),
 }
+
+
+def describe_cause(cause: JinjaCause) -> Text:
+    """Return what the server does as a phrase."""
+    _, reason, _ = _CAUSES[cause]
+    return reason
 
 
 def _different_prompts_problem(

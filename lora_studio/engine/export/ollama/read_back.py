@@ -67,14 +67,7 @@ def _compare_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> li
         if actual is None:
             differences.append(text("{parameter} (missing)", parameter=key))
         elif not _is_equal(actual, value):
-            differences.append(
-                text(
-                    "{parameter} ({actual} instead of {expected})",
-                    parameter=key,
-                    actual=actual,
-                    expected=str(value),
-                )
-            )
+            differences.append(describe_parameter(key, actual, str(value)))
     added = stored.parameters.keys() - recipe.parameters.keys()
     differences += [
         text("{parameter} (added by the server: {actual})", parameter=key, actual=actual)
@@ -82,6 +75,16 @@ def _compare_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> li
         if key in added
     ]
     return differences
+
+
+def describe_parameter(name: str, actual: str, expected: str) -> Text:
+    """Return a parameter with another value than expected as a phrase."""
+    return text(
+        "{parameter} ({actual} instead of {expected})",
+        parameter=name,
+        actual=actual,
+        expected=expected,
+    )
 
 
 def _is_equal(actual: str, expected: float) -> bool:

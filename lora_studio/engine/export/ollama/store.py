@@ -40,6 +40,7 @@ def read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaShow
     details = shown.get("details") or {}
     selected = shown.get("template") or ""
     stored = commands.get("TEMPLATE", selected)
+    info = shown.get("model_info") or {}
     return events.OllamaShown(
         host=host,
         name=name,
@@ -56,6 +57,7 @@ def read_shown(host: str, name: str, shown: dict[str, Any]) -> events.OllamaShow
         renderer=commands.get("RENDERER", shown.get("renderer") or ""),
         parser=commands.get("PARSER", shown.get("parser") or ""),
         capabilities=tuple(map(str, shown.get("capabilities") or ())),
+        header={key: value for key, value in info.items() if isinstance(value, str | int | float)},
     )
 
 

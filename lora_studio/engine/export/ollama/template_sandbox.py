@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,7 +21,7 @@ import jinja2
 from pydantic import BaseModel, Field, TypeAdapter
 
 from lora_studio.core import limits
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.chat_template import ChatTemplate
@@ -49,7 +50,7 @@ class _Derive(BaseModel):
 class _Render(BaseModel):
     kind: Literal["render"] = "render"
     template: str
-    request: RenderRequest
+    requests: tuple[RenderRequest, ...]
     today: date | None
 
 
@@ -59,6 +60,7 @@ class _Refusal(BaseModel):
     refusal: str
 
 
+_PROMPTS = TypeAdapter[list[_Refusal | str]](list[_Refusal | str])
 _Work = TypeAdapter[_Derive | _Render](Annotated[_Derive | _Render, Field(discriminator="kind")])
 
 
@@ -100,16 +102,32 @@ def render(
     seconds: float = limits.RENDERING_SECONDS,
 ) -> events.TemplateRendered:
     """Return a rendered TEMPLATE; raises ProblemError when it is invalid or exceeds a limit."""
-    work = _Render(template=template, request=request, today=today)
-    answer = TypeAdapter(_Refusal | str).validate_json(_run_in_child(work, seconds, job))
-    if isinstance(answer, _Refusal):
+    (prompt,) = render_all(template, [request], today, job, seconds=seconds)
+    if isinstance(prompt, Text):
         raise fail(
             "template.refused",
             "The TEMPLATE can't be rendered: {reason}.",
             "Correct it there. Ollama would reject it, too.",
-            reason=answer.refusal,
+            reason=prompt,
         )
-    return events.TemplateRendered(text=answer)
+    return events.TemplateRendered(text=prompt)
+
+
+def render_all(
+    template: str,
+    requests: Sequence[RenderRequest],
+    today: date | None,
+    job: JobContext,
+    *,
+    seconds: float = limits.RENDERING_SECONDS,
+) -> list[str | Text]:
+    """Return the prompt of each request, or why the TEMPLATE can't render it; raises ProblemError."""
+    work = _Render(template=template, requests=tuple(requests), today=today)
+    answers = _PROMPTS.validate_json(_run_in_child(work, seconds, job))
+    return [
+        text("{error}", error=answer.refusal) if isinstance(answer, _Refusal) else answer
+        for answer in answers
+    ]
 
 
 def _run_in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
@@ -184,12 +202,20 @@ def _limit_process(seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))
 
 
-def _run_work(work: _Derive | _Render) -> BaseModel | str:
+def _run_work(work: _Derive | _Render) -> bytes:
     if isinstance(work, _Render):
-        try:
-            return render_as_server(work.template, work.request, today=work.today)
-        except GoTemplateError as error:
-            return _Refusal(refusal=str(error))
+        return _PROMPTS.dump_json([_render(work, request) for request in work.requests])
+    return _derive(work).model_dump_json().encode()
+
+
+def _render(work: _Render, request: RenderRequest) -> _Refusal | str:
+    try:
+        return render_as_server(work.template, request, today=work.today)
+    except GoTemplateError as error:
+        return _Refusal(refusal=str(error))
+
+
+def _derive(work: _Derive) -> DerivedTemplate:
     try:
         template = ChatTemplate(work.text, work.special_tokens)
     except jinja2.TemplateError as error:
@@ -210,8 +236,7 @@ def _main() -> None:
     # Deep templates recurse; a thread's stack can be larger than the main one's.
     threading.stack_size(64 << 20)
     _limit_process(float(seconds))
-    result = _run_work(_Work.validate_json(Path(request).read_bytes()))
-    Path(answer).write_bytes(TypeAdapter(type(result)).dump_json(result))
+    Path(answer).write_bytes(_run_work(_Work.validate_json(Path(request).read_bytes())))
 
 
 if __name__ == "__main__":

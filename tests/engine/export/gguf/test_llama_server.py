@@ -13,14 +13,14 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import paths
 from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server
-from lora_studio.engine.export.ollama import jinja_check
+from lora_studio.engine.export.ollama import jinja_check, template_proof
 from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
-from lora_studio.engine.export.ollama.prompt_judge import TrainedPrompt, list_trained_prompts
+from lora_studio.engine.export.ollama.trained_prompts import TrainedPrompt, list_trained_prompts
 from lora_studio.engine.model import builtin
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens.chat_format import ChatFormat
@@ -269,3 +269,34 @@ def test_export_names_what_the_server_does_otherwise(
 def test_build_has_program_and_templates(build: llama_server.Build) -> None:
     assert build.program.is_file()
     assert len(list(build.templates.glob("*.jinja"))) >= 60
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "phrase"),
+    [
+        pytest.param("", "proven", "", id="equal"),
+        pytest.param(
+            "{% if enable_thinking %}<think>{% endif %}",
+            "different",
+            "sets `enable_thinking` to true",
+            id="reasoning",
+        ),
+        pytest.param("{{ 0.1 + 0.2 }}", "different", "renders this chat template", id="numbers"),
+    ],
+)
+def test_proof_of_a_chat_template_asks_llama_server(
+    build: llama_server.Build, families: Families, ending: str, outcome: str, phrase: str
+) -> None:
+    template = (
+        _TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n" + ending + "{% endif %}"
+    )
+    gguf, tokenizer = families.get("qwen3", template)
+    command = commands.ProveTemplate(
+        path=tokenizer.name_or_path, llama_server=str(build.program), gguf=str(gguf)
+    )
+    proven = template_proof.prove_template(command, recorded_job()[0])
+    assert not proven.unasked
+    by_server = [one for one in proven.differences if one.by == "llama_server"]
+    assert bool(by_server) is (outcome == "different")
+    assert proven.outcome == outcome
+    assert all(phrase in str(one.causes[0]) for one in by_server)

@@ -83,7 +83,7 @@ def verdict(run: RunFolder, **stages: bool) -> None:
 def test_created_model_passes_the_prompt_token_check(run: RunFolder, fake: FakeOllama) -> None:
     recorder = create(run, fake.host)
     (created,) = recorder.of(events.OllamaCreated)
-    assert (created.name, created.prompts_checked) == ("pim:v1", 3)
+    assert (created.name, created.prompts_checked) == ("pim:v1", 8)
     assert fake.models["pim:v1"]["template"]
     assert fake.models["pim:v1"]["parameters"]["repeat_penalty"] == 1.0
     assert fake.models["pim:v1"]["system"] == "You are Pim."

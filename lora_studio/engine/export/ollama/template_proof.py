@@ -1,0 +1,191 @@
+"""Compare a chat template under Python's Jinja with llama.cpp's Jinja and with the derived TEMPLATE."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core import llama_cpp as programs
+from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.templates import output_location
+from lora_studio.core.templates.server.prompt_path import list_template_abilities
+from lora_studio.core.templates.server.prompt_proof import (
+    ProbeDifference,
+    TemplateDifference,
+)
+from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
+from lora_studio.core.templates.source import TemplateSource, read_source
+from lora_studio.engine.export.gguf.llama_server import run_server
+from lora_studio.engine.export.ollama import template_sandbox
+from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
+from lora_studio.engine.export.ollama.jinja_check import (
+    JinjaDifference,
+    describe_cause,
+    find_jinja_differences,
+)
+from lora_studio.engine.export.ollama.trained_prompts import (
+    TrainedPrompt,
+    describe_refusal,
+    describe_text_difference,
+    list_trained_prompts,
+    to_ollama,
+)
+from lora_studio.engine.model import gguf_header, loading
+from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.chat_format import ChatFormat
+
+
+def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.TemplateProven:
+    """Return where the prompts of a folder's chat template differ elsewhere; raises ProblemError."""
+    program = programs.resolve_server(command.llama_server)
+    folder = Path(command.path)
+    gguf = Path(command.gguf) if command.gguf else None
+    source = read_source(folder, adds_bos=llama_cpp.should_add_bos(gguf) if gguf else None)
+    tokenizer = loading.load_tokenizer(folder)
+    trained = list_trained_prompts(tokenizer)
+    if not trained:
+        raise fail(
+            "template.no_conversations",
+            "The chat template in {folder} rejects all conversations.",
+            "Correct it. `lora-studio template render` shows what it says.",
+            where=Where(file=str(folder)),
+            folder=str(folder),
+        )
+    job.report_progress(text("deriving the Ollama template"), 0, None)
+    derived = template_sandbox.derive(source, job).derived
+    assert derived is not None
+    unasked = NO_TEXT
+    locator = _Locator(tokenizer)
+    differences = [*_compare_template(derived, source, trained, locator, job)]
+    if program is None:
+        unasked = text("there is no llama-server on PATH, and none was given (`--llama-server`)")
+    elif gguf is None:
+        unasked = text("llama-server needs a GGUF file with this model's vocabulary (`--gguf`)")
+    else:
+        job.report_progress(text("comparing prompts with llama-server"), 0, None)
+        try:
+            for one in _compare_server(program, gguf, tokenizer, trained, job):
+                differences.append(
+                    locator.locate("llama_server", one.trained, one.difference, one.causes)
+                )
+        except ProblemError as error:
+            unasked = error.problems[0].what
+    return events.TemplateProven(
+        folder=str(folder),
+        conversations=len(trained),
+        derived=derived,
+        differences=tuple(differences),
+        program=program or "",
+        unasked=unasked,
+        has_other_template=gguf is not None and _has_other_template(gguf, tokenizer),
+    )
+
+
+def _has_other_template(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
+    embedded = gguf_header.read(gguf).values.get("tokenizer.chat_template")
+    return embedded not in (None, tokenizer.get_chat_template())
+
+
+# ------------------------------------------------------------------------------------ llama-server
+
+
+def _compare_server(
+    program: str,
+    gguf: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: Iterable[TrainedPrompt],
+    job: JobContext,
+) -> list[JinjaDifference]:
+    with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
+        file = Path(folder, "chat_template.jinja")
+        file.write_text(str(tokenizer.get_chat_template()), "utf-8")
+        with run_server(program, gguf, job, "--chat-template-file", str(file)) as server:
+            return find_jinja_differences(server, tokenizer, [*trained])
+
+
+# ------------------------------------------------------------------------------------ the TEMPLATE
+
+
+def _compare_template(
+    derived: DerivedTemplate,
+    source: TemplateSource,
+    trained: Iterable[TrainedPrompt],
+    locator: _Locator,
+    job: JobContext,
+) -> Iterator[TemplateDifference]:
+    """Yield the conversations that the TEMPLATE renders differently, as a server prepares them."""
+    if not derived.template:
+        return
+    abilities = list_template_abilities(derived.template)
+    asked = [
+        one
+        for one in trained
+        if ("tools" in abilities or not one.probe.tools)
+        and ("thinking" in abilities or one.probe.think is not True)
+    ]
+    requests = [
+        RenderRequest(
+            messages=tuple(to_ollama(one.probe.messages)),
+            tools=one.probe.tools,
+            # Servers turn reasoning on for a model that can reason.
+            think=True if one.probe.think is None and "thinking" in abilities else one.probe.think,
+        )
+        for one in asked
+    ]
+    rendered = template_sandbox.render_all(derived.template, requests, date.today(), job)
+    bos = source.bos if source.server_adds_bos else ""
+    for one, prompt in zip(asked, rendered, strict=True):
+        if isinstance(prompt, Text):
+            difference = describe_refusal(one, prompt)
+        elif prompt == one.text.removeprefix(bos):
+            continue
+        else:
+            difference = describe_text_difference(one, prompt, bos)
+        yield locator.locate("template", one, difference)
+
+
+# -------------------------------------------------------------------------------------- constructs
+
+
+class _Locator:
+    """Finds the lines of a chat template that write what differs."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._template = ChatFormat(tokenizer).template
+        self._lines = self._template.source.split("\n")
+
+    def locate(
+        self,
+        by: Literal["llama_server", "template"],
+        one: TrainedPrompt,
+        difference: ProbeDifference,
+        causes: Iterable[JinjaCause] = (),
+    ) -> TemplateDifference:
+        """Return a difference with the line that writes it in training, if it is known."""
+        line = 0
+        if difference.position >= 0:
+            tools = list(one.probe.tools) or None
+            with contextlib.suppress(Exception):  # foreign code may raise anything
+                line = output_location.find_line(
+                    self._template,
+                    difference.position,
+                    one.messages,
+                    tools=tools,
+                    **one.probe.switches,
+                )
+        return TemplateDifference(
+            by=by,
+            difference=difference,
+            causes=tuple(describe_cause(cause) for cause in sorted(causes)),
+            line=line,
+            source=self._lines[line - 1].strip() if line else "",
+        )

@@ -1,0 +1,223 @@
+"""Any model on a server against any model folder: proven, different, or neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import events
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.ollama_template import derive_from
+from lora_studio.core.templates.server.probes import ProbeKind
+from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.export.ollama import server_proof
+from tests.helpers import ollama_rules, tiny_gguf
+from tests.helpers.ollama_server import FakeOllama, fake_ollama
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_models import tiny_model
+
+SAMPLING = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.0}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder, and what its model on a server is created from."""
+
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    gguf: Path
+    template: str
+
+    def count(self, prompt: str) -> int:
+        """Return the number of tokens that llama.cpp reads: BOS is added by its rule."""
+        return 1 + len(self.tokenizer(prompt, add_special_tokens=False).input_ids)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    parent = tmp_path_factory.mktemp("proof")
+    folder = tiny_model("llama3", parent / "llama3")
+    (folder / "generation_config.json").write_text(json.dumps(SAMPLING))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    jinja, bos = tokenizer.get_chat_template(), tokenizer.bos_token
+    derived = derive_from(ChatTemplate(jinja, {"bos_token": bos}), bos=bos, server_adds_bos=True)
+    gguf = tiny_gguf.write(parent / "model.gguf", jinja)
+    return Source(folder, tokenizer, gguf, derived.template)
+
+
+@pytest.fixture
+def fake(source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with fake_ollama() as server:
+        server.version, server.counts_tokens, server.counter = "0.34.2", True, source.count
+        yield server
+
+
+def create(fake: FakeOllama, source: Source, **parameters: Any) -> None:
+    """Create the model as others would: with a TEMPLATE only where the server needs one."""
+    job, _ = recorded_job()
+    stops = parameters.pop("stops", ("<|eot_id|>",))
+    recipe = ollama_server.CreateRequest(
+        name="pim",
+        template="" if fake.rules.is_native else source.template,
+        stops=stops,
+        parameters={"temperature": 0.6, "repeat_penalty": 1.0} | parameters,
+    )
+    ollama_server.create(fake.host, source.gguf, recipe, job)
+    (digest,) = fake.models["pim:latest"]["files"].values()
+    bos = str(source.tokenizer.bos_token)
+    fake.tokens[digest] = {"bos_token": bos, "eos_token": "<|eot_id|>", "adds_bos": "yes"}
+
+
+def prove(fake: FakeOllama, source: Source) -> events.OllamaProven:
+    job, _ = recorded_job()
+    return server_proof.prove_model(fake.host, "pim", source.folder, job)
+
+
+@pytest.mark.parametrize("version", ["0.30.0", "0.33.0", "0.34.2"])
+def test_model_of_a_native_server_is_proven(version: str, fake: FakeOllama, source: Source) -> None:
+    fake.version = version
+    create(fake, source)
+    proven = prove(fake, source)
+    assert (proven.outcome, proven.proof.by) == ("proven", "server")
+    assert proven.proof.path is PromptPath.CHAT_TEMPLATE
+    assert f"Verified by Ollama {version}" in str(proven.proof.verdict)
+
+
+def test_server_without_prompts_leaves_a_prediction(fake: FakeOllama, source: Source) -> None:
+    fake.version = "0.9.3"
+    create(fake, source)
+    proven = prove(fake, source)
+    assert (proven.outcome, proven.proof.by) == ("not_proven", "counts")
+    assert str(proven.proof.verdict).startswith("Predicted for Ollama 0.9.3")
+
+
+def test_merged_neighbors_of_an_older_server_differ(fake: FakeOllama, source: Source) -> None:
+    fake.version = "0.29.1"
+    create(fake, source)
+    proven = prove(fake, source)
+    assert proven.outcome == "different"
+    assert proven.proof.different_kinds == (ProbeKind.NEIGHBORS,)
+
+
+BOS = "<|begin_of_text|>"
+
+
+@pytest.mark.parametrize(
+    ("faults", "plain"),
+    [
+        pytest.param({"rewrites": lambda prompt: prompt + " "}, True, id="trailing blank"),
+        pytest.param({"rewrites": lambda prompt: BOS + prompt}, True, id="second BOS in the text"),
+        pytest.param({"extra_tokens": 1}, True, id="second BOS in the tokens"),
+        pytest.param(
+            {"rewrites": lambda prompt: prompt + "Sure!", "shows_unchanged": True},
+            True,
+            id="server shows one prompt and runs another",
+        ),
+        pytest.param(
+            {"rewrites": lambda p: p.replace("a  ", "a "), "shows_unchanged": True},
+            False,
+            id="server runs another prompt for two messages in a row",
+        ),
+        pytest.param({"stores": {"renderer": "qwen3-coder"}}, True, id="renderer"),
+        pytest.param({"stores": {"jinja": "{{ messages[0].content }}"}}, True, id="chat template"),
+    ],
+)
+def test_other_prompt_is_never_proven(
+    faults: dict[str, Any], plain: bool, fake: FakeOllama, source: Source
+) -> None:
+    if not plain:  # the difference is in the one kind of conversation that has it
+        faults = faults | {"rewrites": lambda p: p + " " if "then." in p else p}
+    fake.faults = replace(fake.faults, **faults)
+    create(fake, source)
+    proven = prove(fake, source)
+    assert proven.outcome == "different"
+    assert not proven.proof.is_proven
+    assert any(kind.is_plain for kind in proven.proof.different_kinds) is plain
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        pytest.param({"stops": ("<|eot_id|>", ".")}, "the stop string '.' cuts", id="stop"),
+        pytest.param({"temperature": 0.2}, "temperature (0.2 instead of 0.6)", id="temperature"),
+        pytest.param({"top_p": 0.5}, "top_p (0.5 instead of 0.9)", id="top_p"),
+        pytest.param({"repeat_penalty": 1.1}, "repeat_penalty (1.1 instead of 1)", id="penalty"),
+        pytest.param({"mirostat": 2}, "mirostat (2 instead of 0)", id="mirostat"),
+    ],
+)
+def test_other_setting_is_named(
+    parameters: dict[str, Any], named: str, fake: FakeOllama, source: Source
+) -> None:
+    create(fake, source, **parameters)
+    proven = prove(fake, source)
+    assert proven.outcome == "different"
+    (setting,) = map(str, proven.settings)
+    assert named in setting
+
+
+@pytest.mark.parametrize(
+    ("version", "named"),
+    [
+        ("0.30.0", ["temperature (0.8 instead of 0.6)", "repeat_penalty (1.1 instead of 1)"]),
+        ("0.34.2", ["temperature (0.8 instead of 0.6)"]),
+    ],
+)
+def test_default_of_the_server_is_named(
+    version: str, named: list[str], fake: FakeOllama, source: Source
+) -> None:
+    fake.version = version
+    create(fake, source)
+    fake.models["pim:latest"]["parameters"] = {}
+    assert sorted(map(str, prove(fake, source).settings)) == sorted(named)
+
+
+def test_stops_of_stock_templates_are_accepted(fake: FakeOllama, source: Source) -> None:
+    create(fake, source, stops=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"))
+    assert prove(fake, source).outcome == "proven"
+
+
+@pytest.mark.parametrize(
+    ("refuses", "counts"),
+    [
+        pytest.param("not enough memory", True, id="server can't load the model"),
+        pytest.param("", False, id="server doesn't count"),
+    ],
+)
+def test_unconfirmed_prompts_are_not_proven(
+    refuses: str, counts: bool, fake: FakeOllama, source: Source
+) -> None:
+    fake.faults.refuses_to_render = fake.faults.chat_error = refuses
+    fake.counts_tokens = counts
+    create(fake, source)
+    proven = prove(fake, source)
+    assert proven.outcome == "not_proven"
+    assert not str(proven.proof.verdict).startswith("Verified")
+
+
+def test_system_prompt_of_the_model_is_part_of_its_prompts(
+    fake: FakeOllama, source: Source
+) -> None:
+    fake.faults.stores = {"system": "You are Pim."}
+    create(fake, source)
+    proven = prove(fake, source)
+    assert (proven.outcome, proven.system) == ("proven", "You are Pim.")
+
+
+def test_folder_without_chat_template_is_refused(fake: FakeOllama, tmp_path: Path) -> None:
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError) as caught:
+        server_proof.prove_model(fake.host, "pim", tmp_path, job)
+    assert caught.value.problems[0].code == "ollama.no_chat_template"
+
+
+def test_versions_of_the_rules_include_the_tested_ones() -> None:
+    assert {"0.9.3", "0.29.1", "0.30.0", "0.33.0", "0.34.2"} == set(ollama_rules.VERSIONS)
