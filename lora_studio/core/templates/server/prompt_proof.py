@@ -6,7 +6,7 @@ This module imports none of the template libraries, so the window and its events
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -138,23 +138,8 @@ class PromptProof(BaseModel):
                 "model was trained on, from {path}.",
                 **values,
             )
-        if self.shows_trained_prompts:
-            return text(
-                "Ollama {version} shows the prompts that the model was trained on, from {path}. It "
-                "wasn't confirmed that it runs them: {reason}.",
-                reason=self.unasked,
-                **values,
-            )
         if self.by == "server":
-            kinds = listed([kind.description for kind in self.different_kinds])
-            return text(
-                "Verified by Ollama {version} on {equal} of {compared} conversations. It builds "
-                "other prompts for {kinds}.",
-                equal=self.equal,
-                compared=self.compared,
-                kinds=kinds,
-                **values,
-            )
+            return self._describe_server(values)
         if self.by == "counts":
             return counted(
                 self.counted,
@@ -168,5 +153,23 @@ class PromptProof(BaseModel):
         return text(
             "Predicted, not asked: Ollama {version} uses {path}, because {reason}.",
             reason=self.reason,
+            **values,
+        )
+
+    def _describe_server(self, values: dict[str, Any]) -> Text:
+        """Return the verdict of a server that showed its prompts and isn't proven."""
+        if self.shows_trained_prompts:
+            return text(
+                "Ollama {version} shows the prompts that the model was trained on, from {path}. It "
+                "wasn't confirmed that it runs them: {reason}.",
+                reason=self.unasked,
+                **values,
+            )
+        return text(
+            "Verified by Ollama {version} on {equal} of {compared} conversations. It builds "
+            "other prompts for {kinds}.",
+            equal=self.equal,
+            compared=self.compared,
+            kinds=listed([kind.description for kind in self.different_kinds]),
             **values,
         )

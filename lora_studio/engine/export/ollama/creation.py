@@ -60,10 +60,7 @@ def create_on(
     derived: DerivedTemplate,
     job: JobContext,
 ) -> None:
-    """Create the model, compare what was stored, prove its prompts and ask a first question.
-
-    Raises ProblemError if the server would answer with another prompt than the trained one.
-    """
+    """Create a model, read it back, and prove its prompts; raises ProblemError if they differ."""
     spec, version = project.export, parse_version(ollama.version)
     facts = gguf_header.read(gguf)
     model = ServedModel(facts.architecture, str(facts.values.get("tokenizer.chat_template") or ""))
@@ -77,9 +74,7 @@ def create_on(
     if problem := checks.check_gemma4_name(recipe.name, model.architecture, facts.parameters):
         job.emit(events.Warned(problem=problem))
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    served = replace(model, template=plan.template)
-    if problem := _check_answer_parts(ollama.version, recipe.name, served, plan, tokenizer):
-        job.emit(events.Warned(problem=problem))
+    _check_answer_parts(ollama.version, recipe, model, plan, tokenizer, job)
     with _name_needed_version(ollama.version, gguf):
         recipe, plan, stored = _create_and_read(
             ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
@@ -188,27 +183,30 @@ def _create_and_read(
 
 def _check_answer_parts(
     version: str,
-    name: str,
+    recipe: server.CreateRequest,
     model: ServedModel,
     plan: CreationPlan,
     tokenizer: PreTrainedTokenizerBase,
-) -> Problem | None:
-    """Return a warning if the server leaves trained reasoning or tool calls in the text of answers."""
+    job: JobContext,
+) -> None:
+    """Warn if the server leaves trained reasoning or tool calls in the text of answers."""
     answers = render_answers(tokenizer)
     parts = {part: answer for part, answer in answers.items() if part is not None}
-    unparsed = list_unparsed_parts(parse_version(version), model, plan.prediction.path, parts)
+    served, path = replace(model, template=recipe.template), plan.prediction.path
+    unparsed = list_unparsed_parts(parse_version(version), served, path, parts)
     if not unparsed:
-        return None
-    return warning(
+        return
+    problem = warning(
         "ollama.unparsed_answers",
         "Ollama {version} can't separate {parts} from the answers of {model}.",
         "They arrive in `content`, as the model writes them. Ollama 0.30 and later recognizes more forms; "
         "llama.cpp's llama-server recognizes the most.",
         where=_WHERE,
         version=version,
-        model=name,
+        model=recipe.name,
         parts=listed([part.description for part in unparsed]),
     )
+    job.emit(events.Warned(problem=problem))
 
 
 def _check_capabilities(

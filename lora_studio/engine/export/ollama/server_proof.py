@@ -18,6 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
+    PathPrediction,
     ServedModel,
     Version,
     correct_path,
@@ -42,35 +43,11 @@ from lora_studio.engine.runtime.channel import JobContext
 
 def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.OllamaProven:
     """Return how a model on a server differs from a folder; raises ProblemError."""
-    if not loading.has_chat_template(folder):
-        raise fail(
-            "ollama.no_chat_template",
-            "{folder} has no chat template to compare with.",
-            "Choose the model folder that the model was made from.",
-            where=Where(file=str(folder)),
-            folder=str(folder),
-        )
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer = _load_tokenizer(folder)
     version_name = server.inspect_server(host).version
     stored = store.show_model(host, name)
     version, file = parse_version(version_name), _find_local_file(stored)
     header = gguf_header.read(file).values if file else stored.header
-    architecture = str(header.get("general.architecture") or stored.family)
-    if not stored.renderer and find_forced_renderer(version, architecture):
-        architecture = ""  # created by a server that didn't set the renderer yet
-    model = ServedModel(
-        architecture=architecture,
-        chat_template=stored.chat_template or str(header.get("tokenizer.chat_template") or ""),
-        template="" if stored.template == NO_TEMPLATE else stored.template,
-        renderer=stored.renderer,
-        parser=stored.parser,
-    )
-    prediction = correct_path(
-        predict_prompt_path(version, model),
-        version,
-        model,
-        selects_jinja=bool(stored.chat_template),
-    )
     judged = JudgedModel(
         host=host,
         name=name,
@@ -78,7 +55,7 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         tokenizer=tokenizer,
         reader=GgufReader(file) if file else _create_reader(tokenizer, header),
         system=stored.system,
-        prediction=prediction,
+        prediction=_predict_path(version, stored, header),
         can_think="thinking" in stored.capabilities,
     )
     settings = (
@@ -94,6 +71,40 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         settings=settings,
         system=stored.system,
         is_file_read=file is not None,
+    )
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if not loading.has_chat_template(folder):
+        raise fail(
+            "ollama.no_chat_template",
+            "{folder} has no chat template to compare with.",
+            "Choose the model folder that the model was made from.",
+            where=Where(file=str(folder)),
+            folder=str(folder),
+        )
+    return loading.load_tokenizer(folder)
+
+
+def _predict_path(
+    version: Version, stored: events.OllamaShown, header: Mapping[str, Any]
+) -> PathPrediction:
+    """Return the path that the server uses, by its rules and by what it shows."""
+    architecture = str(header.get("general.architecture") or stored.family)
+    if not stored.renderer and find_forced_renderer(version, architecture):
+        architecture = ""  # created by a server that didn't set the renderer yet
+    model = ServedModel(
+        architecture=architecture,
+        chat_template=stored.chat_template or str(header.get("tokenizer.chat_template") or ""),
+        template="" if stored.template == NO_TEMPLATE else stored.template,
+        renderer=stored.renderer,
+        parser=stored.parser,
+    )
+    return correct_path(
+        predict_prompt_path(version, model),
+        version,
+        model,
+        selects_jinja=bool(stored.chat_template),
     )
 
 

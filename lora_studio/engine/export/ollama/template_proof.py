@@ -63,27 +63,13 @@ def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.T
     job.report_progress(text("deriving the Ollama template"), 0, None)
     derived = template_sandbox.derive(source, job).derived
     assert derived is not None
-    unasked = NO_TEXT
     locator = _Locator(tokenizer)
-    differences = [*_compare_template(derived, source, trained, locator, job)]
-    if program is None:
-        unasked = text("there is no llama-server on PATH, and none was given (`--llama-server`)")
-    elif gguf is None:
-        unasked = text("llama-server needs a GGUF file with this model's vocabulary (`--gguf`)")
-    else:
-        job.report_progress(text("comparing prompts with llama-server"), 0, None)
-        try:
-            for one in _compare_server(program, gguf, tokenizer, trained, job):
-                differences.append(
-                    locator.locate("llama_server", one.trained, one.difference, one.causes)
-                )
-        except ProblemError as error:
-            unasked = error.problems[0].what
+    by_server, unasked = _ask_server(program, gguf, tokenizer, trained, locator, job)
     return events.TemplateProven(
         folder=str(folder),
         conversations=len(trained),
         derived=derived,
-        differences=tuple(differences),
+        differences=(*by_server, *_compare_template(derived, source, trained, locator, job)),
         program=program or "",
         unasked=unasked,
         has_other_template=gguf is not None and _has_other_template(gguf, tokenizer),
@@ -96,6 +82,30 @@ def _has_other_template(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 # ------------------------------------------------------------------------------------ llama-server
+
+
+def _ask_server(
+    program: str | None,
+    gguf: Path | None,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: Iterable[TrainedPrompt],
+    locator: _Locator,
+    job: JobContext,
+) -> tuple[list[TemplateDifference], Text]:
+    """Return the differences of llama-server, and why it wasn't asked."""
+    if program is None:
+        return [], text("there is no llama-server on PATH, and none was given (`--llama-server`)")
+    if gguf is None:
+        return [], text("llama-server needs a GGUF file with this model's vocabulary (`--gguf`)")
+    job.report_progress(text("comparing prompts with llama-server"), 0, None)
+    try:
+        differences = _compare_server(program, gguf, tokenizer, trained, job)
+    except ProblemError as error:
+        return [], error.problems[0].what
+    return [
+        locator.locate("llama_server", one.trained, one.difference, one.causes)
+        for one in differences
+    ], NO_TEXT
 
 
 def _compare_server(
