@@ -21,7 +21,7 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerProcess
 from lora_studio.engine.export.ollama import jinja_check
-from lora_studio.engine.export.ollama.prompt_judge import list_trained_prompts
+from lora_studio.engine.export.ollama.trained_prompts import list_trained_prompts
 from lora_studio.engine.export.serving import served_files
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import get_identity
