@@ -15,6 +15,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import damaged_files
 from lora_studio.core.system.foreign_files import open_regular, read_json
 
 #: The file with the checksums of a checkpoint, under its entry "files".
@@ -80,7 +81,8 @@ def find_damage(
 ) -> Text | None:
     """Return what is wrong with a recorded folder, or with a copy of it; None if all is as written.
 
-    With `names`, only these files are compared. Folders of earlier versions aren't recorded.
+    With `names`, only these files are compared. Folders of earlier versions aren't recorded. Raises
+    OSError if a file can't be read although it may be as written.
     """
     expected = _get_recorded(run).get(_get_name(run, folder), {})
     return _compare(expected, copy or folder, set(names), on_block)
@@ -146,7 +148,10 @@ def _compare(
             if _was_intact(file, written):
                 continue
             size, checksum = compute_checksum(file, on_block)
-        except OSError:
+        except FileNotFoundError:
+            return text("{file} is missing", file=name)
+        except OSError as error:
+            damaged_files.raise_unless_damaged(error)
             return text("{file} is missing", file=name)
         if size < written[0]:
             return text("{file} is incomplete", file=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import manifest, queue
+from lora_studio.core.runs import checksums, manifest, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.core.system import consent, damaged_files, paths
@@ -64,6 +65,21 @@ def test_unreadable_file_is_not_replaced(
         change(run)
     assert [file.read_bytes() for file in files] == before
     assert not damaged_files.collect_notices()
+
+
+def test_unreadable_file_is_not_reported_as_damaged(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [run.heldout_file.name]
+    run.heldout_file.write_text('{"text": "x"}\n')
+    checksums.record_checksums(run, run.path, names)
+    recorded = run.read_manifest()
+    monkeypatch.setattr(RunFolder, "read_manifest", lambda _: recorded)
+    os.utime(run.heldout_file, ns=(1, 1))  # so that it is read again
+    with no_more_open_files(), pytest.raises(OSError, match="Too many open files"):
+        checksums.find_damage(run, run.path, names=names)
+    run.heldout_file.unlink()
+    assert "is missing" in str(checksums.find_damage(run, run.path, names=names))
 
 
 def test_unreadable_queue_stays_under_its_lock(
