@@ -8709,6 +8709,10 @@
             <translation>Dieser Lauf hat noch keinen trainierten Adapter.</translation>
         </message>
         <message>
+            <source>This server builds its prompts from the chat template in the GGUF file. Only the server can show them.</source>
+            <translation>Dieser Server erstellt seine Prompts aus der Chat-Vorlage in der GGUF-Datei. Nur der Server kann sie zeigen.</translation>
+        </message>
+        <message>
             <source>This setting is already selected as the first setting.</source>
             <translation>Diese Einstellung ist bereits als erste ausgewählt.</translation>
         </message>

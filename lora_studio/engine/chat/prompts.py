@@ -49,6 +49,14 @@ def show_gguf_prompt(
 def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
     """Return what the server's TEMPLATE renders for a conversation; its tokens are not available."""
     stored = store.show_model(speaker.host, speaker.name)
+    if stored.chat_template:
+        return events.PromptShown(
+            text="",
+            note=text(
+                "This server builds its prompts from the chat template in the GGUF file. Only the server "
+                "can show them."
+            ),
+        )
     turns = tuple({"role": message.role, "content": message.content} for message in messages)
     request = RenderRequest(messages=turns, system=stored.system)
     note = text("Ollama tokenizes this text itself and reports only the number of tokens.")
