@@ -6743,6 +6743,10 @@
             <translation>Stellen Sie Läufe verschiedener Basismodelle getrennt bereit, jeden mit eigenem Port.</translation>
         </message>
         <message>
+            <source>Serving runs llama-server, a program of llama.cpp, on this computer. The Export page shows which model and adapters it serves.</source>
+            <translation>Beim Bereitstellen läuft llama-server, ein Programm von llama.cpp, auf diesem Computer. Die Seite „Export“ zeigt, welches Modell und welche Adapter es bereitstellt.</translation>
+        </message>
+        <message>
             <source>Serving the model</source>
             <translation>Modell bereitstellen</translation>
         </message>

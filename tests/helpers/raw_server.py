@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 import threading
 import time
@@ -37,7 +38,7 @@ def serve(script: Script) -> Iterator[RawServer]:
 
     def answer(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            server.requests.append(connection.recv(65536))
+            server.requests.append(_receive_request(connection))
             script(connection)
 
     def accept() -> None:
@@ -51,6 +52,17 @@ def serve(script: Script) -> Iterator[RawServer]:
         yield server
     finally:
         listener.close()
+
+
+def _receive_request(connection: socket.socket) -> bytes:
+    """Return a request with its body; unread, that would reset the connection when it is closed."""
+    received = connection.recv(65536)
+    head, blank, body = received.partition(b"\r\n\r\n")
+    if blank and (length := re.search(rb"(?i)content-length: *(\d+)", head)):
+        while len(body) < int(length[1]) and (more := connection.recv(65536)):
+            body += more
+            received += more
+    return received
 
 
 def repeat(*pieces: bytes, pause: float = 0.0) -> Script:

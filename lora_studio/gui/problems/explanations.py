@@ -94,6 +94,10 @@ _EXPLANATIONS = {
         "The self-test asks each form of the model the same questions. If the answers differ, the "
         "exported model isn't what you trained. Don't use that file until the test passes."
     ),
+    "serve": mark(
+        "Serving runs llama-server, a program of llama.cpp, on this computer. The Export page shows "
+        "which model and adapters it serves."
+    ),
     "template": mark(
         "A chat template defines how a conversation becomes text. Ollama uses a different "
         "template language from Hugging Face. A converted template is used only if it is verified "

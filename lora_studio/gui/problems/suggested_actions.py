@@ -42,7 +42,7 @@ _PAGES: dict[str, str] = {
     "training": "training", "cluster": "training", "estimate": "training",
     "merging": "merging", "import": "merging", "adapters": "merging",
     "export": "export", "gguf": "export", "imatrix": "export", "quantize": "export",
-    "ollama": "export", "selftest": "export", "template": "export",
+    "ollama": "export", "selftest": "export", "template": "export", "serve": "export",
     "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
 }  # fmt: skip
 

@@ -164,8 +164,10 @@ def _main() -> None:
     sys.path.insert(0, str(folder))
 
     def mend(gguf: Any) -> None:
-        lazy = getattr(gguf, "LazyNumpyTensor", None)
+        if arguments.merging:
+            _merge_while_reading(gguf, arguments.merging)
         _deny_bos(gguf.SpecialVocab, always=arguments.no_bos)
+        lazy = getattr(gguf, "LazyNumpyTensor", None)
         check_while_writing(gguf.GGUFWriter, getattr(lazy, "to_eager", lambda tensor: tensor))
         if arguments.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
@@ -173,8 +175,6 @@ def _main() -> None:
             gguf.GGUFWriter.write_tensors_to_file = lambda writer, **_: _compare_while_writing(
                 writer, request
             )
-        if arguments.merging:
-            _merge_while_reading(gguf, arguments.merging)
 
     _call_after_import("gguf", mend)
     if not _is_code_allowed(Path(sys.argv[1])):

@@ -183,11 +183,11 @@ def test_interrupted_upload_is_a_problem_and_leaves_no_model(
 
 
 def test_refused_creation_reports_the_server_reason(server: FakeOllama, gguf: Path) -> None:
-    server.faults.create_error = "unsupported architecture tiny"
+    server.faults.create_error = "invalid file magic"
     with problem() as problems:
         create(server, gguf)
     assert problems[0].code == "ollama.refused"
-    assert "unsupported architecture tiny" in str(problems[0].what)
+    assert "invalid file magic" in str(problems[0].what)
 
 
 def test_creation_that_breaks_off_is_not_a_success(server: FakeOllama, gguf: Path) -> None:
