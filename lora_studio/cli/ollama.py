@@ -98,6 +98,8 @@ def _print_proof(proven: events.OllamaProven, display: Display) -> None:
             reason=proof.reason,
         )
     )
+    if proof.unasked:
+        display.print_line(text("The server didn't answer: {reason}", reason=proof.unasked))
     if not proven.is_file_read:
         display.print_line(
             text(

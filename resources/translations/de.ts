@@ -11348,6 +11348,10 @@
             <translation>das TEMPLATE</translation>
         </message>
         <message>
+            <source>the TEMPLATE is different: {details}</source>
+            <translation>das TEMPLATE weicht ab: {details}</translation>
+        </message>
+        <message>
             <source>the TEMPLATE supports what the chat template does</source>
             <translation>das TEMPLATE unterstützt dasselbe wie die Chat-Vorlage</translation>
         </message>

@@ -7,6 +7,7 @@ folder's end tokens and `generation_config.json`. Weights aren't compared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from lora_studio.core.templates.server.prompt_path import (
     parse_version,
     predict_prompt_path,
 )
+from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine import generation
-from lora_studio.engine.export.ollama import prompt_judge, server, store
+from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client
 from lora_studio.engine.export.ollama.prompt_judge import (
     GgufReader,
@@ -36,7 +39,13 @@ from lora_studio.engine.export.ollama.prompt_judge import (
     TokenizerReader,
 )
 from lora_studio.engine.export.ollama.read_back import describe_parameter
-from lora_studio.engine.export.ollama.trained_prompts import render_answers
+from lora_studio.engine.export.ollama.trained_prompts import (
+    describe_refusal,
+    describe_text_difference,
+    list_trained_prompts,
+    render_answers,
+    to_ollama,
+)
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -58,8 +67,11 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         prediction=_predict_path(version, stored, header),
         can_think="thinking" in stored.capabilities,
     )
+    proof = prompt_judge.judge_prompts(judged, job)
+    is_template_unseen = proof.by != "server" and proof.path is PromptPath.TEMPLATE
     settings = (
         *_compare_chat_template(tokenizer, stored),
+        *(_compare_template(judged, stored, job) if is_template_unseen else ()),
         *_compare_ends(tokenizer, stored, header),
         *_compare_sampling(folder, stored, version, header),
     )
@@ -67,7 +79,7 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         host=stored.host,
         name=name,
         folder=str(folder),
-        proof=prompt_judge.judge_prompts(judged, job),
+        proof=proof,
         settings=settings,
         system=stored.system,
         is_file_read=file is not None,
@@ -142,6 +154,34 @@ def _compare_chat_template(
 ) -> Iterator[Text]:
     if stored.chat_template not in ("", tokenizer.get_chat_template()):
         yield text("the chat template in the GGUF file isn't the folder's")
+
+
+def _compare_template(
+    model: JudgedModel, stored: events.OllamaShown, job: JobContext
+) -> Iterator[Text]:
+    """Yield the first plain conversation that the stored TEMPLATE renders differently.
+
+    An older server doesn't show its prompts, but renders the TEMPLATE as this program does.
+    """
+    prompts = list_trained_prompts(model.tokenizer, model.system)
+    plain = [one for one in prompts if one.probe.kind.is_plain]
+    system = [{"role": "system", "content": model.system}] if model.system else []
+    requests: list[RenderRequest] = []
+    for one in plain:
+        messages = to_ollama(one.probe.messages)
+        added = system if messages[0]["role"] != "system" else []
+        requests.append(RenderRequest(messages=(*added, *messages)))
+    rendered = template_sandbox.render_all(stored.template, requests, date.today(), job)
+    bos = str(model.tokenizer.bos_token or "") if model.reader.adds_bos else ""
+    for one, prompt in zip(plain, rendered, strict=True):
+        if prompt != one.text.removeprefix(bos):
+            difference = (
+                describe_refusal(one, prompt)
+                if isinstance(prompt, Text)
+                else describe_text_difference(one, prompt, bos)
+            )
+            yield text("the TEMPLATE is different: {details}", details=difference.details)
+            return
 
 
 # ------------------------------------------------------------------------------- ends of answers

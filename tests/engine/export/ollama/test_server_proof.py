@@ -100,6 +100,16 @@ def test_server_without_prompts_leaves_a_prediction(fake: FakeOllama, source: So
     assert str(proven.proof.verdict).startswith("Predicted for Ollama 0.9.3")
 
 
+def test_other_template_of_a_server_without_prompts_differs(
+    fake: FakeOllama, source: Source
+) -> None:
+    fake.version, fake.counts_tokens = "0.9.3", False
+    create(fake, replace(source, template=source.template + " "))
+    proven = prove(fake, source)
+    assert (proven.outcome, proven.proof.by) == ("different", "none")
+    assert str(proven.settings[0]).startswith("the TEMPLATE is different: for “Hello”")
+
+
 def test_merged_neighbors_of_an_older_server_differ(fake: FakeOllama, source: Source) -> None:
     fake.version = "0.29.1"
     create(fake, source)
