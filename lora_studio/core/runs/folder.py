@@ -228,11 +228,11 @@ class RunFolder:
 
     def require_inputs(self, frozen: Project, *, with_data: bool) -> None:
         """Raise ProblemError if the base model or, with `with_data`, a file of the dataset is missing."""
-        problems = frozen_project.list_missing_inputs(
-            frozen, self.path.resolve(), self.read_manifest(), with_data=with_data
-        )
-        if problems:
-            raise ProblemError(problems)
+        folder, entries = self.path.resolve(), self.read_manifest()
+        if missing := frozen_project.list_missing_inputs(
+            frozen, folder, entries, with_data=with_data
+        ):
+            raise ProblemError(missing)
 
     def write_project(self, frozen: Project) -> None:
         """Write the frozen project, whose paths are absolute; raises OSError."""
