@@ -132,10 +132,11 @@ def ask_all(questions: Sequence[commands.Question], display: Display) -> list[ev
     return replies
 
 
-def print_json(value: Any) -> None:
-    """Print plain data, or an event without its protocol fields, as JSON."""
+def print_json(value: Any, **first: Any) -> None:
+    """Print plain data, or an event without its protocol fields and after `first`, as JSON."""
     if isinstance(value, events.Event):
-        value = value.model_dump(mode="json", context=READABLE, exclude={"id", "time", "kind"})
+        fields = value.model_dump(mode="json", context=READABLE, exclude={"id", "time", "kind"})
+        value = first | fields
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 

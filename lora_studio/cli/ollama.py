@@ -12,7 +12,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting
-from lora_studio.core.messages import READABLE, text
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(
@@ -80,9 +80,7 @@ def prove(
     command = commands.ProveOllama(name=name, folder=str(model.expanduser().resolve()), host=host)
     proven = ask(command, events.OllamaProven, display)
     if as_json:
-        exclude = {"id", "time", "kind"}
-        content = proven.model_dump(mode="json", context=READABLE, exclude=exclude)
-        print_json({"outcome": proven.outcome, **content})
+        print_json(proven, outcome=proven.outcome)
     else:
         _print_proof(proven, display)
     raise typer.Exit(headless.PROOF_STATUSES[proven.outcome])

@@ -76,30 +76,38 @@ def derive(
     raise typer.Exit(0 if derived.proven else headless.FAILED)
 
 
+TemplateArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Model folder, chat template, or Ollama TEMPLATE; - for stdin.", metavar="SOURCE"
+    ),
+]
+ConversationArgument = Annotated[
+    Path | None, typer.Argument(help="The same as --messages.", hidden=True)
+]
+MessagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON: a list of messages, or an object with messages, tools, system, think; for a "
+        "TEMPLATE also with prompt and suffix. Default: built-in conversations."
+    ),
+]
+ToolsOption = Annotated[Path | None, typer.Option(help="JSON: a list of tools.")]
+SystemOption = Annotated[str, typer.Option(help="System prompt of the model (SYSTEM).")]
+ThinkOption = Annotated[
+    bool | None, typer.Option("--think/--no-think", help="The think option of the request.")
+]
+
+
 @app.command()
 def render(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            help="Model folder, chat template, or Ollama TEMPLATE; - for stdin.", metavar="SOURCE"
-        ),
-    ],
-    conversation: Annotated[
-        Path | None, typer.Argument(help="The same as --messages.", hidden=True)
-    ] = None,
-    messages: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON: a list of messages, or an object with messages, tools, system, think; for a "
-            "TEMPLATE also with prompt and suffix. Default: built-in conversations."
-        ),
-    ] = None,
-    tools: Annotated[Path | None, typer.Option(help="JSON: a list of tools.")] = None,
+    source: TemplateArgument,
+    conversation: ConversationArgument = None,
+    messages: MessagesOption = None,
+    tools: ToolsOption = None,
     as_json: JsonObjectOption = False,
-    system: Annotated[str, typer.Option(help="System prompt of the model (SYSTEM).")] = "",
-    think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="The think option of the request.")
-    ] = None,
+    system: SystemOption = "",
+    think: ThinkOption = None,
     today: DayOption = None,
 ) -> None:
     """Render conversations: a chat template as in training, or a TEMPLATE exactly as Ollama does.
@@ -218,9 +226,7 @@ def prove(
     )
     proven = ask(command, events.TemplateProven, display)
     if as_json:
-        exclude = {"id", "time", "kind"}
-        content = proven.model_dump(mode="json", context=READABLE, exclude=exclude)
-        print_json({"outcome": proven.outcome, **content})
+        print_json(proven, outcome=proven.outcome)
     else:
         _print_proof(proven, display)
     raise typer.Exit(headless.PROOF_STATUSES[proven.outcome])

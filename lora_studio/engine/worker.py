@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,9 @@ def _hold_run(
 ) -> Iterator[tuple[commands.Job | commands.Question, list[Problem]]]:
     """Hold the run's lock and record its events while a command changes it.
 
-    Yields the command with a path that leads to the run even after a move, and what was damaged.
-
-    Deletes what killed workers left, and repairs the record of the run. A training that resumes after
-    the system killed its worker for lack of memory, which no parent may have seen, starts lower.
+    Yields the command with a path that leads to the run even after a move, and what was damaged. Deletes
+    what killed workers left, and repairs the record of the run. A training that resumes after the system
+    killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
     if not command.changes_run:
         yield command, []
@@ -201,10 +201,8 @@ def _hold_run(
         channel.open_run(run)
         undo.callback(inbox.watch_mailbox(run.mailbox_file))
         undo.callback(_record_kill_count(lock, content))
-        is_guarded = isinstance(command, commands.Train)
-        undo.callback(
-            inbox.call_on_parent_exit(lambda: _start_guard(job.folder) if is_guarded else None)
-        )
+        guarded = job.folder if isinstance(command, commands.Train) else None
+        undo.callback(inbox.call_on_parent_exit(partial(_start_guard, guarded)))
         yield command.model_copy(update=changes), warnings
 
 

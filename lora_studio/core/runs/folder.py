@@ -229,18 +229,16 @@ class RunFolder:
     def require_inputs(self, frozen: Project, *, with_data: bool) -> None:
         """Raise ProblemError if the base model or, with `with_data`, a file of the dataset is missing."""
         folder, entries = self.path.resolve(), self.read_manifest()
-        if missing := frozen_project.list_missing_inputs(
-            frozen, folder, entries, with_data=with_data
-        ):
-            raise ProblemError(missing)
+        find = frozen_project.list_missing_inputs
+        if problems := find(frozen, folder, entries, with_data=with_data):
+            raise ProblemError(problems)
 
     def write_project(self, frozen: Project) -> None:
         """Write the frozen project, whose paths are absolute; raises OSError."""
         entries = self.read_manifest()
         originals = frozen_project.write(self.project_file, frozen, entries.get("created") or "")
-        earlier = entries.get("taken_along")
-        taken_along = (earlier or {}) | originals
-        if taken_along != earlier:
+        earlier = entries.get("taken_along") or {}
+        if (taken_along := earlier | originals) != earlier:
             self.update_manifest(taken_along=taken_along)
 
     def require_no_links(self) -> None:

@@ -236,8 +236,7 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 
 def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     about = run.read_about()
-    lost = run_facts.find_lost_steps(run, progress)
-    sizes = run_facts.measure_sizes(run)
+    lost, sizes = run_facts.find_lost_steps(run, progress), run_facts.measure_sizes(run)
     values: dict[str, Any] = {
         "folder": run.path.name,
         "about": about,

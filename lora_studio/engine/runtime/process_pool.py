@@ -49,20 +49,17 @@ def map_in_processes(
     `work` is pickled once per process, and what it raises there is raised here. A process that is
     killed raises ProblemError. Where there are fork servers, the modules in `preload` are imported
     once for all processes. With `helping` this process works on pieces itself until the first of the
-    others has finished one; those results stay in memory, so they must be small. Where the system
-    doesn't provide what processes share, as with a full /dev/shm, this process does all the work.
+    others has finished one; those results stay in memory, so they must be small.
     """
     context = _create_process_context(preload)
     try:
         cancelled = context.Event()
         pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
-    except OSError:
-        yield from _map_here(work, pieces, job)
-        return
+    except OSError:  # the system doesn't provide what processes share, as with a full /dev/shm
+        return (yield from _map_here(work, pieces, job))
     try:
         remaining = iter(pieces)
-        # Few at a time, so that results never pile up in memory.
-        first = [*islice(remaining, 2 * processes)]
+        first = [*islice(remaining, 2 * processes)]  # few, so that results don't pile up in memory
         with ThreadPoolExecutor(1) as starter:  # submitting waits for the fork server
             submission = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
             local_results = [*_compute_here(work, remaining, submission, job)] if helping else []

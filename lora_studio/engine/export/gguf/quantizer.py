@@ -36,6 +36,8 @@ _PLANNED = re.compile(
     r"\[\s*\d+/\s*\d+\]\s+(\S+)\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
 )
 
+_WHERE = Where(step="export", field="llama_cpp")
+
 #: A type in the quantizer's help: "  38  or  MXFP4_MOE :  MXFP4 MoE".
 _LISTED = re.compile(r"\s*\d+\s+or\s+(\w+)\s*:")
 
@@ -73,26 +75,22 @@ def quantize(
             quantization=quantization,
         )
     binary, tool = find_quantizer(llama_cpp)
-    stage = _get_stage(quantization)
     order = [str(source), str(target), quantization, str(count_threads())]
+    matrix = [str(imatrix)] if imatrix else []
+    command = child_process.get_python_command(__name__, "quantize", *order, *matrix)
     if binary:
-        command = [str(binary), *(["--imatrix", str(imatrix)] if imatrix else []), *order]
-    else:
-        matrix = [str(imatrix)] if imatrix else []
-        command = child_process.get_python_command(__name__, "quantize", *order, *matrix)
+        command = [str(binary), *(["--imatrix", *matrix] if matrix else []), *order]
 
     def on_line(line: str) -> None:
         if match := _TENSOR.search(line):
-            job.report_progress(stage, int(match[1]), int(match[2]), "tensors")
+            job.report_progress(_get_stage(quantization), int(match[1]), int(match[2]), "tensors")
         else:
             print(line, file=sys.stderr)
 
     ended = child_process.run(command, job, on_line)
     if ended.status != 0 or not target.is_file():
-        output = "\n".join(ended.lines)
-        if architecture := find_unknown_architecture(output):
-            where = Where(step="export", field="llama_cpp")
-            raise unknown_architecture_error(tool, "", architecture, source, where)
+        if architecture := find_unknown_architecture("\n".join(ended.lines)):
+            raise unknown_architecture_error(tool, "", architecture, source, _WHERE)
         raise _quantization_error(ended, quantization, target)
     return tool
 

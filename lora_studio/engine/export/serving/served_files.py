@@ -68,13 +68,8 @@ def write_base(
             raise AssertionError(error.reason) from error
         kind = conversion.choose_first_pass(source.tensors, ())
         _, tool = converter.find_converter(llama_cpp)
-        facts = [
-            get_identity(base)["hash"],
-            _hash(source.folder.iterdir()),
-            kind,
-            adds_bos,
-            str(tool),
-        ]
+        contents = (get_identity(base)["hash"], _hash(source.folder.iterdir()))
+        facts = [*contents, kind, adds_bos, str(tool)]
 
         def convert(target: Path) -> None:
             size = sum(tensor.bytes for tensor in source.tensors)

@@ -156,10 +156,8 @@ class ExportPage(StepPage):
         self.queries.on_event(event)
         self.hub.on_event(event)
         mine = any(job.apply(event) for job in self._jobs)
-        if mine and isinstance(event, events.Ending):  # less disk space is free now
-            self.queries.sizes.forget()
-            if self.isVisible():
-                self.queries.sizes.schedule()
+        if mine and isinstance(event, events.Ending):
+            self._ask_for_sizes_again()  # less disk space is free now
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
             self.template_card.show()
@@ -192,6 +190,11 @@ class ExportPage(StepPage):
             case _ if not mine:
                 return
         self.refresh()
+
+    def _ask_for_sizes_again(self) -> None:
+        self.queries.sizes.forget()
+        if self.isVisible():
+            self.queries.sizes.schedule()
 
     def _on_run_changed(self) -> None:
         if self.state.run != self._run:
