@@ -13835,7 +13835,7 @@
         </message>
         <message>
             <source>✓ Ready at {address}, serving {model}</source>
-            <translation>✓ Bereit unter {address}, mit {model}</translation>
+            <translation>✓ Bereit unter {address}: {model}</translation>
         </message>
         <message>
             <source>✓ TEMPLATE for Ollama before 0.30: derived from the chat template and verified by rendering {conversations}. Ollama 0.30 and later use the chat template in the GGUF file.</source>
