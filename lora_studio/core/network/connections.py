@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 from lora_studio.core.network import record, switches
@@ -66,18 +67,18 @@ def get_session() -> str:
 
 @contextmanager
 def contacting(purpose: Purpose, *, with_threads: bool = False) -> Iterator[None]:
-    """Declare why hosts are contacted in the block, in this thread.
+    """Declare why hosts are contacted in the block, in this thread and where its context is copied to.
 
     With `with_threads`, also in threads that a library starts and that declare nothing themselves.
     """
-    before = getattr(_thread, "purpose", None)
-    _thread.purpose = purpose
+    before = _purpose.get()
+    _purpose.set(purpose)
     if with_threads:
         _shared.append(purpose)
     try:
         yield
     finally:
-        _thread.purpose = before
+        _purpose.set(before)
         _thread.until = None  # of a request that failed before its answer
         if with_threads:
             _shared.remove(purpose)
@@ -114,6 +115,7 @@ def save() -> None:
 
 _TABLE = ContactTable()
 _thread = threading.local()
+_purpose: ContextVar[Purpose | None] = ContextVar("purpose", default=None)
 _shared: list[Purpose] = []
 #: Address -> the name that was looked up for it.
 _names: dict[str, str] = {}
@@ -176,7 +178,7 @@ def _count_bytes(connection: socket.socket, sent: int, received: int) -> None:
 
 def _get_purpose() -> Purpose | None:
     """Return the purpose that this thread, a library's caller, or the parent process declared."""
-    declared: Purpose | None = getattr(_thread, "purpose", None)
+    declared = _purpose.get()
     if declared is None and _shared:
         declared = _shared[-1]
     if declared is None and (inherited := os.environ.get(PURPOSE_VARIABLE)) in set(Purpose):

@@ -66,6 +66,23 @@ def test_bytes_are_counted_with_the_declared_purpose(tmp_path: Path) -> None:
     assert ollama["host"] == "127.0.0.1"
 
 
+def test_purpose_follows_a_context_into_other_threads(tmp_path: Path) -> None:
+    program = """
+    from contextvars import copy_context
+    with connections.contacting(Purpose.OLLAMA):
+        context = copy_context()
+    for target, arguments in ((context.run, (talk,)), (talk, ())):
+        thread = threading.Thread(target=target, args=arguments)
+        thread.start()
+        thread.join()
+    """
+    contacts = run(program, tmp_path)
+    assert {name: one["connections"] for name, one in contacts.items()} == {
+        "ollama": 1,
+        "unknown": 1,
+    }
+
+
 def test_time_limit_ends_with_its_block(tmp_path: Path) -> None:
     program = """
     one, other = socket.socketpair()

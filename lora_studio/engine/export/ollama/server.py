@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -263,12 +264,16 @@ def _create(
 
 
 def run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
-    """Run work that may block in the network in a thread; abandon it on a cancel."""
+    """Run work that may block in the network in a thread; abandon it on a cancel.
+
+    The thread has the context of the caller, and so the reason that it declared for its contacts.
+    """
+    context = contextvars.copy_context()
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            results.put((work(), None))
+            results.put((context.run(work), None))
         except BaseException as error:
             results.put((None, error))
 
