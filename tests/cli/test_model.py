@@ -82,6 +82,7 @@ def test_size_based_estimate_is_close_to_the_exact_one() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:
     model = tiny_model("llama3", tmp_path / "tiny")
     shutil.copytree(model, tmp_path / "mine" / "pickled")

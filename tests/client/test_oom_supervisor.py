@@ -398,6 +398,7 @@ def _perform(run: RunFolder) -> list[events.Event]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     start: Callable[..., RunFolder], group: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:
     assert "no merged model yet" in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
 
 
+@pytest.mark.thorough
 def test_chat_without_run_uses_base_model(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
     project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()

@@ -63,7 +63,14 @@ def codes(recorder: Recorder) -> list[str]:
     return [event.problem.code for event in recorder.of(events.Warned)]
 
 
-@pytest.mark.parametrize("family", ["llama3", "qwen3", "phi3"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "llama3",
+        pytest.param("qwen3", marks=pytest.mark.thorough),
+        pytest.param("phi3", marks=pytest.mark.thorough),
+    ],
+)
 def test_real_ollama_keeps_template_stops_and_parameters(
     family: str, real: real_ollama.Server, tmp_path: Path
 ) -> None:

@@ -37,8 +37,8 @@ _LOOKS_AT_MOST = 25
 
 LOOKS = [
     pytest.param(("en", 100), id="English"),
-    pytest.param(("en", 150), id="English-150"),
-    pytest.param(("de", 100), id="German"),
+    pytest.param(("en", 150), id="English-150", marks=pytest.mark.thorough),
+    pytest.param(("de", 100), id="German", marks=pytest.mark.thorough),
     pytest.param(("de", 150), id="German-150"),
 ]
 
