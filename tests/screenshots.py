@@ -507,7 +507,9 @@ def _dataset(project: Path) -> events.DatasetInspected:
         others=("prompt_completion",),
         columns=("topic", "question", "reply"),
         mapping={"question": "question", "answer": "reply"},
-        first='{"topic": "Shipping", "question": "How long does it take?", "reply": "Two days."}',
+        examples=(
+            '{"topic": "Shipping", "question": "How long does it take?", "reply": "Two days."}',
+        ),
         rows=120,
         used=120,
         skipped=(),

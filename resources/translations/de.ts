@@ -4282,6 +4282,10 @@
             <translation>Zuordnung</translation>
         </message>
         <message>
+            <source>Mask personal data</source>
+            <translation>Persönliche Daten maskieren</translation>
+        </message>
+        <message>
             <source>Matches the trained adapter, with some quality loss.</source>
             <translation>Entspricht dem trainierten Adapter, mit etwas Qualitätsverlust.</translation>
         </message>
@@ -5461,6 +5465,10 @@
             <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
         </message>
         <message>
+            <source>Personal data</source>
+            <translation>Persönliche Daten</translation>
+        </message>
+        <message>
             <source>PiSSA</source>
             <translation>PiSSA</translation>
         </message>
@@ -6289,6 +6297,10 @@
                 <numerusform>Zeile {number:d} gibt es nicht: Die Quelle hat {n} Zeile.</numerusform>
                 <numerusform>Zeile {number:d} gibt es nicht: Die Quelle hat {n} Zeilen.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Row {number} with this mapping</source>
+            <translation>Zeile {number} mit dieser Zuordnung</translation>
         </message>
         <message>
             <source>Row {row:d} is skipped: {reason}.</source>
@@ -8479,6 +8491,10 @@
         <message>
             <source>There are control tokens of a chat template in {rows}, such as &lt;|im_end|&gt; or [INST]. The model would learn to write them in its answers.</source>
             <translation>In {rows} stehen Steuertokens einer Chat-Vorlage, etwa &lt;|im_end|&gt; oder [INST]. Das Modell würde lernen, sie in seine Antworten zu schreiben.</translation>
+        </message>
+        <message>
+            <source>There are e-mail addresses, phone, card, or account numbers, or access keys in {rows}. The model could repeat them to anyone. Masking replaces them with words such as [EMAIL].</source>
+            <translation>In {rows} stehen E-Mail-Adressen, Telefon-, Karten- oder Kontonummern oder Zugangsschlüssel. Das Modell könnte sie jedem verraten. Beim Maskieren werden sie durch Wörter wie [EMAIL] ersetzt.</translation>
         </message>
         <message>
             <source>There are invisible control characters in {rows}. The model would learn to write them.</source>
@@ -12569,6 +12585,10 @@
         <message>
             <source>{format} ({confidence}): {evidence}</source>
             <translation>{format} ({confidence}): {evidence}</translation>
+        </message>
+        <message>
+            <source>{format}: a guess, because the column names don't say what they contain. Compare the first rows below.</source>
+            <translation>{format}: eine Vermutung, denn die Spaltennamen sagen nicht, was sie enthalten. Vergleichen Sie die ersten Zeilen unten.</translation>
         </message>
         <message>
             <source>{free} is available.</source>

@@ -115,7 +115,9 @@ def source(path: str = "rows.jsonl", **changes: Any) -> events.SourceFound:
         "evidence": "105 of 105 rows have instruction and output",
         "columns": ("instruction", "input", "output"),
         "mapping": {"instruction": "instruction", "input": "input", "output": "output"},
-        "first": '{"instruction": "Where is my order?", "input": "", "output": "On its way to you."}',
+        "examples": (
+            '{"instruction": "Where is my order?", "input": "", "output": "On its way to you."}',
+        ),
         "rows": 105,
         "used": 100,
         "skipped": SKIPPED,

@@ -14,12 +14,13 @@ from itertools import pairwise
 from typing import Literal
 
 from lora_studio.core.dataset.media_placeholders import find_media_mark
+from lora_studio.core.dataset.personal_data import has_personal_data
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
-    "markers", "media_marks", "refusal", "same_pair",
+    "markers", "media_marks", "personal_data", "refusal", "same_pair",
 ]  # fmt: skip
 
 #: Control characters that text does not need: all except tab, newline and carriage return, and the
@@ -194,6 +195,7 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "lost_characters": lambda sample: any("\ufffd" in text for text in iter_texts(sample)),
     "markers": lambda sample: any(_has_markers(text) for text in iter_texts(sample)),
     "media_marks": lambda sample: any(map(find_media_mark, iter_texts(sample))),
+    "personal_data": lambda sample: any(map(has_personal_data, iter_texts(sample))),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, fix_mojibake, has_fault
+from lora_studio.core.dataset.personal_data import mask_personal_data
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Repair
 from lora_studio.core.messages import Text, text
@@ -129,7 +130,7 @@ def _merge_messages(one: Message, other: Message) -> Message:
 def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Sample:
     def change(text: str) -> str:
         # Each step may reveal work for the others: a control character within a marker, a
-        # line that decodes once the marker is gone. Every change shortens the text.
+        # line that decodes once the marker is gone. Every change leaves less to change.
         before = None
         while text != before:
             before = text
@@ -174,4 +175,5 @@ def _with_merged_turns(sample: Sample) -> Sample:
 _TEXT_CHANGES: dict[Repair, Callable[[str], str]] = {
     "repair_encoding": repair_encoding,
     "remove_markers": remove_markers,
+    "mask_personal_data": mask_personal_data,
 }

@@ -22,7 +22,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 Repair = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
     "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
-    "drop_contradictions", "drop_minority_schema", "drop_outliers",
+    "drop_contradictions", "drop_minority_schema", "drop_outliers", "mask_personal_data",
 ]  # fmt: skip
 
 
@@ -267,6 +267,7 @@ class DatasetSpec(Spec):
             "repair_encoding": "Repair broken characters",
             "drop_lost_characters": "Remove rows with lost characters",
             "remove_markers": "Strip template markers from turns, remove rows that contain others",
+            "mask_personal_data": "Mask personal data",
             "drop_refusals": "Remove refusals",
             "drop_contradictions": "Remove contradictory pairs",
             "drop_minority_schema": "Remove rows with different columns",

@@ -135,8 +135,8 @@ class SourceFound(BaseModel):
     """The detected format of one source, with `confidence` (0 to 1) and `evidence`.
 
     `format` and `task` are None if nothing can be trained on; `problems` says why. read = used +
-    sum of skipped; `rows` is None while the source is still being read. `first` is the first
-    readable row, as a JSON object, for previewing a mapping.
+    sum of skipped; `rows` is None while the source is still being read. `examples` are the first
+    readable rows, as JSON objects, for previewing a mapping.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,7 +150,7 @@ class SourceFound(BaseModel):
     others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
     columns: tuple[str, ...]
     mapping: dict[str, str]
-    first: str = ""
+    examples: tuple[str, ...] = ()
     rows: int | None = None
     used: int = 0
     skipped: tuple[Skipped, ...] = ()

@@ -79,6 +79,12 @@ RULES: dict[str, LintRule] = {
         "to answer without seeing the image. Remove these rows from your file unless the placeholder is "
         "meant as text.",
     ),
+    "lint.personal_data": LintRule(
+        "Personal data",
+        "There are e-mail addresses, phone, card, or account numbers, or access keys in {rows}. The model "
+        "could repeat them to anyone. Masking replaces them with words such as [EMAIL].",
+        fix="mask_personal_data",
+    ),
     "lint.refusals": LintRule(
         "Refusals",
         "An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want "
@@ -156,6 +162,7 @@ FAULTS: dict[str, Fault] = {
     "lint.lost_characters": "lost_characters",
     "lint.markers": "markers",
     "lint.media_marks": "media_marks",
+    "lint.personal_data": "personal_data",
     "lint.refusals": "refusal",
 }
 COMPARED: tuple[str, ...] = (

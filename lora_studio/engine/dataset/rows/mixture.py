@@ -24,8 +24,8 @@ from lora_studio.engine.dataset.rows.scan import open_store
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore, sample_rows
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Rows to search for an example for the mapping, and its maximum length in characters.
-_EXAMPLES, _LONGEST = 20, 65_536
+#: Examples for the mapping, the rows to search for them, and their maximum length in characters.
+_EXAMPLES, _SEARCHED, _LONGEST = 3, 20, 65_536
 
 #: Formats that were recognized, by the content of the files and the settings of the source.
 _MOST_VERDICTS = 64
@@ -182,9 +182,11 @@ def describe_rows(
 ) -> SourceFound:
     """Return a description of a source from its first rows, title and columns.
 
-    Its `first` is the first readable row that is short enough to show, "" if there is none.
+    Its examples are the first readable rows that are short enough to show.
     """
-    examples = itertools.islice(rows, _EXAMPLES)
+    readable = (
+        row.raw for row in itertools.islice(rows, _SEARCHED) if 0 < len(row.raw) <= _LONGEST
+    )
     return SourceFound(
         path=source.path,
         container=title,
@@ -195,7 +197,7 @@ def describe_rows(
         others=verdict.others,
         columns=columns,
         mapping=verdict.mapping,
-        first=next((row.raw for row in examples if 0 < len(row.raw) <= _LONGEST), ""),
+        examples=tuple(itertools.islice(readable, _EXAMPLES)),
         problems=(*_add_location(verdict.problems, source), *problems),
     )
 

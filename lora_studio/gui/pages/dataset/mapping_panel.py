@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast, get_args
 
 from PySide6.QtCore import Qt, Signal
@@ -18,6 +19,7 @@ from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
+from lora_studio.gui.pages.dataset.conversation import MessagesView
 from lora_studio.gui.pages.dataset.slot_editor import SlotEditor
 from lora_studio.gui.project.data_sources import Plain, is_hub
 from lora_studio.gui.text_size import set_scaled_sizes
@@ -26,12 +28,14 @@ from lora_studio.gui.widgets.basics import button, column, label, row, separator
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 _AUTO = "auto"
+#: Rows that are shown as chats, and the height of each in pixels.
+_CHATS, _CHAT_HEIGHT = 3, 130
 _HUB = {"subset": mark("Subset"), "split": mark("Split"), "revision": mark("Revision")}
 _HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
 
 
 class MappingPanel(QWidget):
-    """A list of formats, the fields of the selected one, and a preview of the first row.
+    """A list of formats, the fields of the selected one, and the first rows as chats.
 
     Signals:
         changed(dict): fields of the source, such as "format" and "mapping", with new values.
@@ -56,6 +60,10 @@ class MappingPanel(QWidget):
         self._all = False  # whether empty optional slots are shown
         self.reset = button(tr("Reset mapping"), self._reset, kind="link")
         self.note = StatusLabel()
+        self.chats = [
+            MessagesView(tr("Row {number} with this mapping").format(number=number))
+            for number in range(1, _CHATS + 1)
+        ]
         self.hub = {name: LineEdit() for name in _HUB}
         self.hub_row = QWidget()
         self._build()
@@ -71,9 +79,13 @@ class MappingPanel(QWidget):
             field.connect_keys(self._on_hub_typed, self._show_hub)
             fields += [label(tr(words_), "caption"), field]
         self.hub_row.setLayout(row(*fields, None))
+        chats = row(*self.chats)
+        for number, chat in enumerate(self.chats):
+            set_scaled_sizes(chat, height=_CHAT_HEIGHT)
+            chats.setStretch(number, 1)
         layout = column(
             separator(), self.hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
-            self.note,
+            self.note, chats,
             spacing=Spacing.S,
         )  # fmt: skip
         layout.setContentsMargins(0, Spacing.S, 0, Spacing.XS)
@@ -124,11 +136,24 @@ class MappingPanel(QWidget):
         if list(self.slots) != names:
             self._make_slots(slot_names)
         columns = self._detected.columns if self._detected else ()
-        first, filled = _get_first_row(self._detected), self.mapping()
+        filled, rows = self.mapping(), _read_examples(self._detected)
+        first = rows[0] if rows else {}
         for name, slot in self.slots.items():
             slot.show_value(str(filled.get(name, "")), columns, first)
         self._hide_optional_slots(filled)
         self.note.set_status(*self._check_first_row(first, filled))
+        self._show_chats(rows, filled)
+
+    def _show_chats(self, rows: Sequence[Mapping[str, Any]], mapping: Mapping[str, str]) -> None:
+        """Show the first rows as the mapping reads them."""
+        for number, chat in enumerate(self.chats):
+            sample = None
+            if self._format is not None and number < len(rows):
+                with suppress(UnusableRow):
+                    sample = convert(rows[number], self._format, mapping)
+            chat.setVisible(sample is not None)
+            if sample is not None:
+                chat.show_messages((*sample.messages, *sample.chosen), sample.text)
 
     def _check_first_row(
         self, first: Mapping[str, Any], mapping: Mapping[str, str]
@@ -240,11 +265,11 @@ def _list_formats(detected: events.SourceFound | None) -> dict[str, str]:
     return choices | {name: tr(FORMATS[name].title) for name in rest}
 
 
-def _get_first_row(detected: events.SourceFound | None) -> Mapping[str, Any]:
-    if detected is None or not detected.first:
-        return {}
-    try:
-        values = json.loads(detected.first)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
+def _read_examples(detected: events.SourceFound | None) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    for example in detected.examples if detected else ():
+        with suppress(ValueError):
+            values = json.loads(example)
+            if isinstance(values, dict):
+                rows.append(values)
+    return rows

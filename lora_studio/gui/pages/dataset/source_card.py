@@ -23,6 +23,8 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Minimum confidence of a format that is called certain, and of one that is called likely.
 _SURE, _LIKELY = 0.95, 0.7
+#: The warning about a mapping that was guessed.
+_GUESSED = "dataset.guessed_columns"
 
 
 class SourceCard(QFrame):
@@ -41,6 +43,7 @@ class SourceCard(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "choice")
         self._source: Plain = {}
+        self._guessed = ""  # the path for which the mapping was opened
         self._glyph = Glyph("file", "muted")
         self.name = ElidedLabel(role="label")
         self.holds = ElidedLabel(role="muted")
@@ -96,8 +99,9 @@ class SourceCard(QFrame):
         busy: bool = False,
         missing: bool = False,
     ) -> None:
-        """Show a source and its details; `busy` while it is read, `missing` if it doesn't
-        exist.
+        """Show a source and its details; `busy` while it is read, `missing` if it doesn't exist.
+
+        A mapping that is only a guess is opened once.
         """
         self._source = source
         hub = is_hub(source)
@@ -122,11 +126,18 @@ class SourceCard(QFrame):
             text = tr("File or folder not found. Remove it here, or put it back.")
             role = "error"
         self.verdict.set_status(text, role)
-        worries = [localize_problem(item) for item in (detected.problems if detected else ())]
+        worries = [
+            localize_problem(item)
+            for item in (detected.problems if detected else ())
+            if item.code != _GUESSED  # the line above and the mapping say it
+        ]
         refused = detected is not None and detected.format is None
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.set_status("\n".join(worries), "warn")
         self.panel.show_source(source, detected)
+        if _is_guess(source, detected) and self._guessed != path:
+            self._guessed = path
+            self.set_open(True)
 
     def set_open(self, opened: bool) -> None:
         """Show or hide the mapping."""
@@ -187,6 +198,11 @@ def _describe_format(
             evidence=localize(detected.evidence)
         ), "error"
     title = tr(FORMATS[detected.format].name)
+    if _is_guess(source, detected) and any(item.code == _GUESSED for item in detected.problems):
+        return tr(
+            "{format}: a guess, because the column names don't say what they contain. Compare the "
+            "first rows below."
+        ).format(format=title), "warn"
     chosen = source.get("format", "auto") != "auto"
     certainty = tr("selected by you") if chosen else _describe_confidence(detected.confidence)
     sure = chosen or detected.confidence >= _LIKELY
@@ -197,6 +213,13 @@ def _describe_format(
     else:
         text = tr("{format} ({confidence})").format(format=title, confidence=certainty)
     return text, "ok" if sure else "warn"
+
+
+def _is_guess(source: Plain, detected: events.SourceFound | None) -> bool:
+    """Return whether the format was detected with low confidence."""
+    if detected is None or detected.format is None or source.get("format", "auto") != "auto":
+        return False
+    return detected.confidence < _LIKELY
 
 
 def _describe_confidence(confidence: float) -> str:

@@ -101,6 +101,7 @@ PLANTED: dict[str, list[Row]] = {
     "lint.lost_characters": [chat("And how?", "Like th\ufffds.")],
     "lint.markers": [chat("Say it.", "I say it.<|im_end|>")],
     "lint.media_marks": [chat("<image>\nWho is it?", "Nobody.")],
+    "lint.personal_data": [chat("Who answers?", "Ana does: ana@example.com, +49 30 1234 5678.")],
     "lint.refusals": [chat("Who wins?", "As an AI language model, I cannot tell.")],
     "lint.outliers": [chat("Recite all of it.", " ".join(f"verse {i}" for i in range(4000)))],
 }  # fmt: skip
@@ -210,7 +211,7 @@ def test_every_rule_has_a_text_and_every_fix_has_a_rule() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sft/alpaca_en_demo.json", {"lint.duplicates": 14, "lint.refusals": 14}),
+        ("sft/alpaca_en_demo.json", {"lint.duplicates": 14, "lint.refusals": 14, "lint.personal_data": 3}),
         ("sft/self_instruct_alpaca.json", {}),
         ("sft/sharegpt_multi_turn.json", {"lint.near_duplicates": 63, "lint.conflicting_answers": 167}),
     ],

@@ -233,7 +233,7 @@ def _csv(played: Played) -> events.SourceFound:
         format="question_answer",
         columns=("context", "question", "reply"),
         mapping={"question": "question", "answer": "reply"},
-        first='{"context": "A {reply} in braces", "question": "Who?", "reply": "Me."}',
+        examples=('{"context": "A {reply} in braces", "question": "Who?", "reply": "Me."}',),
     )
 
 
@@ -253,6 +253,29 @@ def test_chosen_column_is_saved_with_the_rest_of_the_mapping(played: Played) -> 
     assert panel.reset.isVisibleTo(panel)
     panel.reset.click()
     assert played.state.get("dataset", "sources") == [{"path": "rows.jsonl"}]
+
+
+def test_guessed_mapping_opens_once_with_first_rows_as_chats(played: Played) -> None:
+    row = '{{"context": "n/a", "question": "Who {n}?", "reply": "Me {n}."}}'
+    guess = _csv(played).model_copy(
+        update={"confidence": 0.4, "examples": tuple(row.format(n=n) for n in range(3))}
+    )
+    played.read(sources=(guess,))
+    card = played.page.sources.cards[0]
+    assert not card.panel.isHidden()
+    assert ["Who 2?" in chat.text() and "Me 2." in chat.text() for chat in card.panel.chats] == [
+        False,
+        False,
+        True,
+    ]
+    card.set_open(False)
+    card.panel.slots["answer"].combo.edited.emit("context")
+    assert card.panel.isHidden()
+    played.answer(
+        played.wait_for(InspectDataset, 2),
+        model_facts.dataset(sources=(guess.model_copy(update={"mapping": {}}),)),
+    )
+    assert "n/a" in card.panel.chats[0].text()
 
 
 def test_template_is_built_from_chips_with_a_preview(played: Played) -> None:
