@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
@@ -52,6 +53,21 @@ def _raise_exception(message: str) -> NoReturn:
 _BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
+@lru_cache(maxsize=32)  # compiling takes longer than rendering a conversation
+def _compile(source: str) -> tuple[LimitedEnvironment, jinja2.Template]:
+    environment = LimitedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    try:
+        return environment, environment.from_string(source)
+    except jinja2.TemplateError:
+        raise
+    except Exception as error:  # such as a SyntaxError of {% break %} outside of a loop
+        raise jinja2.TemplateError(str(error) or type(error).__name__) from error
+
+
 class ChatTemplate:
     """A compiled chat template, which is untrusted code: it runs in a sandbox with limits on time
     and memory.
@@ -62,20 +78,9 @@ class ChatTemplate:
 
         `special_tokens` are the names a template may use, such as bos_token and eos_token.
         """
-        environment = LimitedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self.source = source
         self.special_tokens = dict(special_tokens or {})
-        self._environment = environment
-        try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateError:
-            raise
-        except Exception as error:  # such as a SyntaxError of {% break %} outside of a loop
-            raise jinja2.TemplateError(str(error) or type(error).__name__) from error
+        self._environment, self._template = _compile(source)
 
     def render(
         self, messages: Conversation, add_generation_prompt: bool = True, **variables: object
