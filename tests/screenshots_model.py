@@ -34,6 +34,9 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Yield the states of the page."""
     page: Any = window.pages["model"]
     known = model_facts.model()
+    page.browser.show_source("recommended")
+    QTest.qWait(300)
+    yield "model-recommended", window
     page.browser.show_source("cache")
     QTest.qWait(300)
     yield "model-cache", window

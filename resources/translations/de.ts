@@ -236,6 +236,10 @@
             <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
         </message>
         <message>
+            <source>A tone or a format on a laptop. Eight languages.</source>
+            <translation>Ein Ton oder Format auf dem Laptop. Acht Sprachen.</translation>
+        </message>
+        <message>
             <source>A worker process stopped unexpectedly, most likely because memory ran out.</source>
             <translation>Ein Worker-Prozess wurde unerwartet beendet, wahrscheinlich weil der Speicher nicht reichte.</translation>
         </message>
@@ -1086,6 +1090,10 @@
             <translation>Mit dem Modell im Playground chatten</translation>
         </message>
         <message>
+            <source>Chat, support, and tool calls. Many languages.</source>
+            <translation>Chat, Support, Werkzeugaufrufe. Viele Sprachen.</translation>
+        </message>
+        <message>
             <source>ChatML</source>
             <translation>ChatML</translation>
         </message>
@@ -1776,6 +1784,10 @@
         <message>
             <source>Code</source>
             <translation>Code</translation>
+        </message>
+        <message>
+            <source>Code in your own style.</source>
+            <translation>Code in Ihrem eigenen Stil.</translation>
         </message>
         <message>
             <source>Code: {code}</source>
@@ -2568,6 +2580,10 @@
             <translation>{size} herunterladen</translation>
         </message>
         <message>
+            <source>Downloaded once; the whole way in minutes. English.</source>
+            <translation>Einmal geladen; der ganze Weg in Minuten. Englisch.</translation>
+        </message>
+        <message>
             <source>Downloading</source>
             <translation>Herunterladen</translation>
         </message>
@@ -3249,6 +3265,10 @@
         <message>
             <source>For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't send the reasoning of earlier answers.</source>
             <translation>Damit die Prompts denen des Trainings gleichen, starten Sie llama-server mit `--no-reasoning-preserve`, oder senden Sie die Überlegungen früherer Antworten nicht mit.</translation>
+        </message>
+        <message>
+            <source>For trying out; trains without a GPU. English.</source>
+            <translation>Zum Ausprobieren, auch ohne GPU. Englisch.</translation>
         </message>
         <message>
             <source>Format</source>
@@ -4598,6 +4618,10 @@
             <translation>Die meisten Aufgaben</translation>
         </message>
         <message>
+            <source>Most tasks on 8 GB of GPU memory. Many languages.</source>
+            <translation>Die meisten Aufgaben mit 8 GB Grafikspeicher. Viele Sprachen.</translation>
+        </message>
+        <message>
             <source>Most templates finish within a moment. Check the source of this one.</source>
             <translation>Die meisten Vorlagen sind sofort fertig. Prüfen Sie, woher diese stammt.</translation>
         </message>
@@ -5245,6 +5269,10 @@
             <translation>Ein Hauptknopf</translation>
         </message>
         <message>
+            <source>One narrow task: labels, fields, short answers.</source>
+            <translation>Eine enge Aufgabe: Kategorien, Felder, kurze Antworten.</translation>
+        </message>
+        <message>
             <source>One of the adapters is damaged. Inspect each with `{command}`.</source>
             <translation>Einer der Adapter ist beschädigt. Untersuchen Sie jeden mit `{command}`.</translation>
         </message>
@@ -5876,6 +5904,10 @@
             <translation>Überlegung</translation>
         </message>
         <message>
+            <source>Reasoning and mathematics for its size. English.</source>
+            <translation>Denken und Mathematik für seine Größe. Englisch.</translation>
+        </message>
+        <message>
             <source>Recent</source>
             <translation>Zuletzt verwendet</translation>
         </message>
@@ -5890,6 +5922,10 @@
         <message>
             <source>Recently used sources</source>
             <translation>Zuletzt verwendete Quellen</translation>
+        </message>
+        <message>
+            <source>Recommended</source>
+            <translation>Empfohlen</translation>
         </message>
         <message>
             <source>Recomputes activations in the backward pass instead of storing them: much less memory, about a third slower. Unsloth's version also offloads what it stores to main memory.</source>
@@ -7630,6 +7666,10 @@
         <message>
             <source>The best adapter, of step {step}, is damaged: {reason}. The last adapter was saved instead.</source>
             <translation>Der beste Adapter, von Schritt {step}, ist beschädigt: {reason}. Stattdessen wurde der letzte gespeichert.</translation>
+        </message>
+        <message>
+            <source>The best answers on one GPU. Many languages.</source>
+            <translation>Die besten Antworten auf einer GPU. Viele Sprachen.</translation>
         </message>
         <message>
             <source>The built-in model can't be downloaded because pip isn't installed.</source>
@@ -9856,6 +9896,10 @@
         <message>
             <source>Writing GGUF files</source>
             <translation>GGUF-Dateien werden geschrieben</translation>
+        </message>
+        <message>
+            <source>Writing and long answers. European languages.</source>
+            <translation>Schreiben und lange Antworten. Europäische Sprachen.</translation>
         </message>
         <message>
             <source>Writing the model card</source>

@@ -35,7 +35,8 @@ class ModelEntry(BaseModel):
 
     `bytes` is its size on disk, or its download size on the Hub. `stored` is the number format or
     quantization of its weights. `refusal` is one sentence on why it can't be a base model, "" if it
-    can; `missing` is the number of files not downloaded yet. `updated` is a date, ISO 8601.
+    can; `missing` is the number of files not downloaded yet. `updated` is a date, ISO 8601. `why` says
+    what a recommended model is good for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class ModelEntry(BaseModel):
     downloads: int | None = None
     likes: int | None = None
     updated: str = ""
+    why: Text = NO_TEXT
 
     @property
     def is_usable(self) -> bool:

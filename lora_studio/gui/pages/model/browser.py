@@ -10,7 +10,9 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from lora_studio.core.memory import model_fit
+from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelOutline
+from lora_studio.core.model.recommended import RECOMMENDED
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -30,6 +32,7 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Title and locations of each source.
 _SOURCES: dict[str, tuple[str, tuple[ModelLocation, ...]]] = {
+    "recommended": (mark("Recommended"), ()),
     "here": (mark("This computer"), ("folder",)),
     "cache": (mark("Hugging Face cache"), ("cache",)),
     "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
@@ -59,6 +62,7 @@ BUILTIN = ModelEntry(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),
     stored="Q8_0",
+    why=text("Downloaded once; the whole way in minutes. English."),
 )
 
 
@@ -88,7 +92,7 @@ class ModelBrowser(QWidget):
         """
         super().__init__(parent)
         self._finder, self._preferences, self._settings = finder, preferences, settings
-        self._current = ""
+        self._current, self._has_current = "", False
         self.sources = QListWidget()
         self.sources.setAccessibleName(tr("Source"))
         for name, (title, _) in _SOURCES.items():
@@ -146,7 +150,7 @@ class ModelBrowser(QWidget):
 
     @property
     def source(self) -> str:
-        """Return the selected source: "here", "cache", "gguf" or "hub"."""
+        """Return the selected source: "recommended", "here", "cache", "gguf" or "hub"."""
         item = self.sources.currentItem()
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else "here"
 
@@ -184,6 +188,10 @@ class ModelBrowser(QWidget):
 
     def show_current(self, source: str) -> None:
         """Select the project's model in the list."""
+        if not self._has_current:
+            self._has_current = True
+            is_new = not source or source == BUILTIN.source
+            self.show_source("recommended" if is_new else "here")
         if source != self._current:
             self._current = source
             self.refresh()
@@ -210,8 +218,10 @@ class ModelBrowser(QWidget):
     def _list_lines(self) -> list[Line]:
         locations = _SOURCES[self.source][1]
         entries = [x for location in locations for x in self._finder.models.get(location, ())]
-        if self.source == "here":
+        if self.source in ("recommended", "here"):
             entries.insert(0, BUILTIN)
+        if self.source == "recommended":
+            entries.extend(RECOMMENDED)
         settings = self._settings()
         lines: list[Line] = [
             (entry, model_fit.estimate_fit(entry, settings) if settings else None)
@@ -219,6 +229,8 @@ class ModelBrowser(QWidget):
         ]
         if self.source == "hub" and self.filters.fitting.isChecked():
             lines = [(entry, fit) for entry, fit in lines if fit is not None and fit.fits]
+        if self.source == "recommended" and settings and settings.device.name != "cpu":
+            lines.reverse()  # the largest that fit first: without a GPU, they would take days
         return sorted(
             lines, key=lambda line: 3 if line[0].refusal else model_fit.get_fit_sort_key(line[1])
         )

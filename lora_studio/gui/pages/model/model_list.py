@@ -174,14 +174,22 @@ def _format_tooltip(entry: ModelEntry, fit: ModelFit | None) -> str:
             else tr("Training needs {needed} of memory in {bits}; {free} is free.")
         )
         lines.append(least.format(needed=needed, bits=tr(_PRECISIONS[fit.precision]), free=free))
+    if entry.why:
+        lines.append(localize(entry.why))
     return "\n".join(lines)
 
 
+def _measure_why() -> int:
+    """Return the height of the line that says what a recommended model is for, in pixels."""
+    return int(Size.CAPTION) + Spacing.S
+
+
 class _Delegate(QStyledItemDelegate):
-    """Paint two lines of text, and the verdict above its bar on the right."""
+    """Paint name and facts, what a recommended model is for, and on the right the verdict above its bar."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
-        return QSize(200, Size.BODY + Size.CAPTION + 28)
+        height = Size.BODY + Size.CAPTION + 28
+        return QSize(200, height + (_measure_why() if index.data(_ENTRY)[0].why else 0))
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         entry, fit = index.data(_ENTRY)
@@ -192,6 +200,12 @@ class _Delegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_background(painter, rect, state)
         inner = rect.adjusted(Spacing.M, Spacing.S, -Spacing.M, -Spacing.S)
+        if entry.why:
+            inner.setBottom(inner.bottom() - _measure_why())
+            below = QRect(inner.left(), inner.bottom(), inner.width(), _measure_why())
+            self._paint_text(
+                painter, below, localize(entry.why), "text", Qt.AlignmentFlag.AlignLeft, 1
+            )
         width = Size.scaled(_BAR_WIDTH)
         side = QRect(inner.right() - width + 1, inner.top(), width, inner.height())
         left = inner.adjusted(0, 0, -width - Spacing.M, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QWidget
 
@@ -15,7 +15,7 @@ from lora_studio.core.memory import model_fit
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
-from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, classify_source
+from lora_studio.core.model.spec import ModelSpec, classify_source
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
@@ -37,7 +37,7 @@ from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, CollapsibleSection, button, column, label, row
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.fact_list import Fact, FactList
@@ -112,17 +112,7 @@ class ModelPage(StepPage):
         source = self.add_editor("source", control=self.source)
         source.set_help("")
         source.set_label_visible(False)
-        self.source.browse.hide()
-        ways = (
-            button(tr("Folder…"), self.source.pick_folder, icon="folder"),
-            button(tr("GGUF file…"), self.source.pick_file, icon="file"),
-            button(tr("Built-in model"), self._choose_builtin, icon="model"),
-        )
-        source_row = row(source, *ways)
-        source_row.setStretch(0, 1)
-        for part in ways:
-            source_row.setAlignment(part, Qt.AlignmentFlag.AlignTop)
-        card.add(source_row, self.kind)
+        card.add(source, self.kind)
         return card
 
     def _make_precision_card(self) -> Card:
@@ -159,9 +149,6 @@ class ModelPage(StepPage):
         self.state.problems_changed.connect(lambda _: self._show_facts())
 
     # --- user actions -------------------------------------------------------------------------
-
-    def _choose_builtin(self) -> None:
-        self.state.set("model", "source", BUILTIN_PREFIX + DEFAULT_BUILTIN)
 
     def _choose(self, entry: ModelEntry) -> None:
         self.state.change(

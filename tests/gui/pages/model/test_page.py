@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.messages import text
+from lora_studio.core.model.recommended import RECOMMENDED
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
@@ -118,6 +119,28 @@ def test_base_models_are_chosen_by_keyboard_but_encoders_are_not(
     assert page.state.get("model", "source") == "HuggingFaceTB/SmolLM2-360M-Instruct"
     page.state.undo.undo()
     assert page.state.get("model", "source") == "./model"
+
+
+def test_new_project_shows_recommended_models(qtbot: QtBot, state: ProjectState) -> None:
+    new_page = ModelPage(state, Preferences())
+    qtbot.addWidget(new_page)
+    new_page.show()
+    assert new_page.browser.source == "recommended"
+    state.set_answer(model_facts.devices())
+    found = titles(new_page)
+    assert set(found) == {"SmolLM2-135M-Instruct", *(entry.title for entry in RECOMMENDED)}
+    fits = [new_page.browser.list.lines.index(i).data(Qt.ItemDataRole.UserRole) for i in range(3)]
+    sizes = [entry.parameters for entry, fit in fits if fit.fits]
+    assert sizes == sorted(sizes, reverse=True), "the largest that fits is first on a GPU"
+    assert RECOMMENDED[0].why.template in new_page.browser.list.lines.index(
+        found.index(RECOMMENDED[0].title)
+    ).data(Qt.ItemDataRole.ToolTipRole)
+    qtbot.mouseClick(
+        new_page.browser.list.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=new_page.browser.list.visualRect(new_page.browser.list.lines.index(0)).center(),
+    )
+    assert state.get("model", "source") == fits[0][0].source
 
 
 def test_ollama_blob_is_chosen_as_a_gguf_file(
