@@ -1086,10 +1086,6 @@
             <translation>Marken einer Chat-Vorlage im Text</translation>
         </message>
         <message>
-            <source>Chat with the model in the playground</source>
-            <translation>Mit dem Modell im Playground chatten</translation>
-        </message>
-        <message>
             <source>Chat, support, and tool calls. Many languages.</source>
             <translation>Chat, Support, Werkzeugaufrufe. Viele Sprachen.</translation>
         </message>
@@ -5291,6 +5287,10 @@
         <message>
             <source>Open a project first.</source>
             <translation>Öffnen Sie zuerst ein Projekt.</translation>
+        </message>
+        <message>
+            <source>Open chat</source>
+            <translation>Chat öffnen</translation>
         </message>
         <message>
             <source>Open file</source>
@@ -13854,6 +13854,10 @@
             <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>
+            <source>⚠ Behaves like what you trained, with some quality loss.</source>
+            <translation>⚠ Verhält sich wie trainiert, mit etwas Qualitätsverlust.</translation>
+        </message>
+        <message>
             <source>⚠ Export stopped unexpectedly</source>
             <translation>⚠ Der Export wurde unerwartet beendet</translation>
         </message>
@@ -13866,8 +13870,20 @@
             <translation>⚠ Benötigt etwa {total}, auf {device} sind aber nur {available} verfügbar.</translation>
         </message>
         <message>
+            <source>⚠ The files behave like what you trained. The details say what isn't verified about the prompts of the Ollama server.</source>
+            <translation>⚠ Die Dateien verhalten sich wie trainiert. Die Details sagen, was an den Prompts des Ollama-Servers nicht nachgewiesen ist.</translation>
+        </message>
+        <message>
             <source>⚠ Training stopped unexpectedly</source>
             <translation>⚠ Das Training wurde unerwartet beendet</translation>
+        </message>
+        <message>
+            <source>✓ Behaves like what you trained, and Ollama builds the same prompts.</source>
+            <translation>✓ Verhält sich wie trainiert, und Ollama bildet die gleichen Prompts.</translation>
+        </message>
+        <message>
+            <source>✓ Behaves like what you trained.</source>
+            <translation>✓ Verhält sich wie trainiert.</translation>
         </message>
         <message>
             <source>✓ Connected to Ollama {version} at {host}.</source>
@@ -13912,6 +13928,10 @@
         <message>
             <source>✓ {files} uploaded to {repository}.</source>
             <translation>✓ {files} nach {repository} hochgeladen.</translation>
+        </message>
+        <message>
+            <source>✗ Differs from what you trained. The details say where.</source>
+            <translation>✗ Weicht vom Trainierten ab. Die Details sagen, wo.</translation>
         </message>
         <message>
             <source>✗ Not verified: {reason}</source>

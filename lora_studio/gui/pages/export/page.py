@@ -37,6 +37,7 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "export"
 
@@ -72,6 +73,7 @@ class ExportPage(StepPage):
             tr("What now?"), lambda: self.explain_requested.emit(self._get_problem()), kind="link"
         )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
+        self.again = button(tr("Export again"), self._export)
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
@@ -100,6 +102,7 @@ class ExportPage(StepPage):
 
     def _build_layout(self) -> None:
         self.header.extra.addWidget(self.cancel)
+        self.header.extra.addWidget(self.again)
         files = Card(tr("GGUF files"))
         quantizations = self.add_editor("quantizations", control=self.table)
         quantizations.set_label_visible(False)
@@ -279,6 +282,16 @@ class ExportPage(StepPage):
     # --- state --------------------------------------------------------------------------------
 
     def on_primary(self) -> None:
+        """Export, or chat with what was exported."""
+        if self._can_chat():
+            self.results.request_chat()
+        else:
+            self._export()
+
+    def _can_chat(self) -> bool:
+        return self.is_done() and self.results.get_speaker() is not None
+
+    def _export(self) -> None:
         """Export; confirm first if a model in Ollama would be replaced."""
         if self.state.get(_STEP, "ollama_create") is True and self.ollama.is_taken():
             dialog = self.ollama.confirm_replacing(tr("Export and replace"))
@@ -288,7 +301,10 @@ class ExportPage(StepPage):
             self.run_requested.emit("export")
 
     def find_blocker(self) -> str | None:
-        """Return what blocks the export: a running job, an error, or a missing model."""
+        """Return what blocks the primary action: a running job, an error, or a missing model."""
+        return None if self._can_chat() else self._find_export_blocker()
+
+    def _find_export_blocker(self) -> str | None:
         if self.state.running:
             is_export = self.record.is_running(self.state.running)
             return tr("Export is running.") if is_export else tr("Another job is running.")
@@ -318,7 +334,12 @@ class ExportPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Update buttons, progress and results."""
         running = self._is_running()
-        self.header.primary.setText(tr("Export again") if self.is_done() else tr("Export"))
+        can_chat = self._can_chat()
+        self.header.primary.setText(tr("Open chat") if can_chat else tr("Export"))
+        self.again.setVisible(can_chat)
+        blocker = self._find_export_blocker()
+        self.again.setEnabled(blocker is None)
+        self.again.setToolTip(plain_tip(blocker or ""))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.progress.setVisible(running)
@@ -387,7 +408,7 @@ class ExportPage(StepPage):
             )
         elif self.merged is None:
             status = tr("Nothing to export yet")
-            advice = self.find_blocker() or ""
+            advice = self._find_export_blocker() or ""
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
         self.what.setText(status)

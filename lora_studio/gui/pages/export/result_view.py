@@ -12,7 +12,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label, set_role
+from lora_studio.gui.widgets.basics import CollapsibleSection, LabelRole, label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.self_test_text import format_badge
 from lora_studio.gui.widgets.text_editors import CodeView
@@ -32,7 +32,8 @@ class ExportResult(QWidget):
         self.created: events.OllamaCreated | None = None
         self._seconds: float | None = None
         self.headline = label(role="section", wrap=True)
-        self.files = FactList()
+        self.verdict = label(wrap=True)
+        self.files, self.tests = FactList(), FactList()
         self.proof = label(wrap=True)
         self.server_proof = label(wrap=True)
         self.text, self.modelfile = CodeView("TEMPLATE"), CodeView("Modelfile")
@@ -45,9 +46,9 @@ class ExportResult(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.M)
-        for part in (
-            self.headline, self.files, self.server_proof, self.proof, self.stops, self.tabs
-        ):  # fmt: skip
+        self.details = CollapsibleSection(tr("Details"))
+        self.details.add(self.tests, self.server_proof, self.proof, self.stops, self.tabs)
+        for part in (self.headline, self.verdict, self.files, self.details):
             layout.addWidget(part)
         self._refresh()
 
@@ -87,8 +88,9 @@ class ExportResult(QWidget):
         self.headline.setText(self._describe_result())
         self.headline.setVisible(bool(self.headline.text()))
         tools = localize(listed(list(dict.fromkeys(event.tool for event in self.written))))
-        files = [self._make_file_fact(event) for event in self.written]
-        self.files.show_facts([*self._list_stage_facts(), *files, (tr("Created with"), tools)])
+        self.files.show_facts([_make_file_fact(event) for event in self.written])
+        self.tests.show_facts([*self._list_test_facts(), (tr("Created with"), tools)])
+        self._show_verdict()
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self._show_tab(self.answers, tr("Answers"), bool(self.answers.toPlainText()))
@@ -131,18 +133,42 @@ class ExportResult(QWidget):
         )
         return template.format(name=self.created.name, version=self.created.version, time=duration)
 
-    def _list_stage_facts(self) -> list[tuple[str, str]]:
-        """Return the self-tests of stages that have no GGUF file."""
-        titles = {"merged": tr("Merged"), "converted": tr("Converted")}
-        return [
-            (titles[test.stage], format_badge(test)) for test in self.tested if test.stage in titles
-        ]
+    def _show_verdict(self) -> None:
+        """Say in one sentence whether the files behave like what was trained; open the details if not."""
+        text, role = self._judge()
+        self.verdict.setVisible(bool(text))
+        self.verdict.setText(text)
+        set_role(self.verdict, role)
+        if role == "error":
+            self.details.set_open(True)
 
-    def _make_file_fact(self, event: events.GgufWritten) -> tuple[str, str]:
-        tested = next((test for test in self.tested if test.stage == event.quantization), None)
-        parts = [Path(event.file).name, formatting.format_size(event.bytes)]
-        parts += [format_badge(tested)] if tested is not None else []
-        return event.quantization, "  ·  ".join(parts)
+    def _judge(self) -> tuple[str, LabelRole]:
+        verdicts = {test.verdict for test in self.tested}
+        if "failed" in verdicts or (self.template is not None and not self.template.proven):
+            return tr("✗ Differs from what you trained. The details say where."), "error"
+        if not verdicts:
+            return "", "muted"
+        proof = self.created.proof if self.created is not None else None
+        if proof is not None and not proof.is_proven:
+            return tr(
+                "⚠ The files behave like what you trained. The details say what isn't verified about "
+                "the prompts of the Ollama server."
+            ), "warn"
+        if "lossy" in verdicts:
+            return tr("⚠ Behaves like what you trained, with some quality loss."), "warn"
+        if proof is not None:
+            return tr("✓ Behaves like what you trained, and Ollama builds the same prompts."), "ok"
+        return tr("✓ Behaves like what you trained."), "ok"
+
+    def _list_test_facts(self) -> list[tuple[str, str]]:
+        """Return the self-tests by the title of their stage."""
+        titles = {"merged": tr("Merged"), "converted": tr("Converted")}
+        return [(titles.get(test.stage, test.stage), format_badge(test)) for test in self.tested]
+
+
+def _make_file_fact(event: events.GgufWritten) -> tuple[str, str]:
+    parts = (Path(event.file).name, formatting.format_size(event.bytes))
+    return event.quantization, "  ·  ".join(parts)
 
 
 def _describe_proof(derived: events.TemplateDerived) -> str:

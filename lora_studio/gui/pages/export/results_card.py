@@ -39,11 +39,9 @@ class ResultsCard(Card):
             lambda: self._copy(export_text.format_llama_command(self.result.written)),
             icon="copy",
         )
-        self.open_chat = button(tr("Chat"), self._request_chat, icon="chat")
-        self.open_chat.setToolTip(tr("Chat with the model in the playground"))
         actions = QWidget()
         flow = FlowLayout(actions)
-        for part in (self.open_chat, self.show_folder, self.copy_run, self.copy_llama):
+        for part in (self.show_folder, self.copy_run, self.copy_llama):
             flow.addWidget(part)
         self.add(self.result, actions)
 
@@ -58,7 +56,6 @@ class ResultsCard(Card):
         self.copy_llama.setVisible(bool(result.written))
         self.copy_run.setVisible(result.created is not None)
         self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
-        self.open_chat.setVisible(done and self.get_speaker() is not None)
 
     def get_speaker(self) -> AnySpeaker | None:
         """Return the model in Ollama, else the first GGUF file, None if there is neither."""
@@ -70,7 +67,8 @@ class ResultsCard(Card):
             return None
         return speakers.create_gguf_speaker(run, Path(models[0].file))
 
-    def _request_chat(self) -> None:
+    def request_chat(self) -> None:
+        """Ask for a chat with the exported model."""
         if (speaker := self.get_speaker()) is not None:
             self.chat_requested.emit(speaker)
 

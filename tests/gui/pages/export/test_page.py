@@ -122,7 +122,7 @@ def test_export_needs_an_adapter_and_shows_every_result(
     )
     assert page.result.tabs.count() == 3
     with qtbot.waitSignal(page.chat_requested) as talk:
-        qtbot.keyClick(page.results.open_chat, Qt.Key.Key_Space)
+        qtbot.keyClick(page.header.primary, Qt.Key.Key_Space)
     assert talk.args == [OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")]
     assert (
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
@@ -138,6 +138,11 @@ def test_export_needs_an_adapter_and_shows_every_result(
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
     assert page.is_done()
+    assert page.result.verdict.text().startswith("✓ Behaves like what you trained")
+    assert not page.result.details.is_open()
+    with qtbot.waitSignal(page.run_requested) as signal:
+        page.again.click()
+    assert signal.args == ["export"]
 
 
 def test_chat_uses_the_file_without_an_ollama_model(
@@ -152,7 +157,7 @@ def test_chat_uses_the_file_without_an_ollama_model(
     here = [event for event in exported if not isinstance(event, events.OllamaCreated)]
     play_events(page, [*merge_events(run), begun, adapter, *here, done])
     with qtbot.waitSignal(page.chat_requested) as talk:
-        page.results.open_chat.click()
+        page.header.primary.click()
     assert talk.args == [speakers.create_gguf_speaker(run, run.gguf / "bot's-Q4_K_M.gguf")]
 
 
@@ -164,6 +169,8 @@ def test_unverified_template_shows_the_first_difference(
     play_events(page, [*merge_events(run), *export_events(run, proven=False)])
     assert page.result.proof.text().endswith("“a” where “b” belongs")
     assert page.result.proof.property("role") == "error"
+    assert page.result.verdict.text().startswith("✗ Differs from what you trained")
+    assert page.result.details.is_open()
 
 
 def test_copied_commands_are_ready_to_paste(
