@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,37 @@ import torch
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.model import weight_index
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import read_bytes, read_json
-from lora_studio.engine.model import safetensors_files
+from lora_studio.core.system.foreign_files import parse_json, read_bytes, read_json
+from lora_studio.engine.model import safetensors_files, safetensors_header
 from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.selftest import tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
 from lora_studio.engine.selftest.tensor_faults import TensorFault
-from lora_studio.engine.selftest.value_differences import describe_text_difference, iter_differences
+from lora_studio.engine.selftest.value_differences import (
+    MISSING,
+    describe_difference,
+    describe_text_difference,
+    iter_differences,
+)
 
 #: Files of these types change what a loader loads if they are added to a model.
 _LOADED = frozenset(
     {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".safetensors", ".bin"}
 )
 
+#: Folders in a model whose files transformers loads.
+_LOADED_FOLDERS = ("additional_chat_templates", "custom_generate")
+
 #: Settings that record who wrote the file and from where; no loader acts on them.
-_COSMETIC = ("transformers_version", "_name_or_path")
+_COSMETIC = ("_name_or_path",)
+
+#: A setting of which loaders only compare the major version, to correct the tokenizers of older models.
+_VERSION = "transformers_version"
 
 #: The sum of a product's terms depends on the processor: so large a share of the values may be
 #: rounded to the next number. Less than this can't change an answer.
@@ -45,6 +58,7 @@ def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> St
     differences = list(_iter_file_differences(expected.folder, merged))
     faults: list[TensorFault] = []
     try:
+        differences += _iter_format_differences(merged)
         faults = _find_tensor_faults(merged, expected, job)
     except ProblemError as error:  # a file is missing or truncated
         differences.append(error.problems[0].what)
@@ -64,15 +78,22 @@ def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> St
 
 
 def _iter_file_differences(expected: Path, actual: Path) -> Iterator[Text]:
-    names = {file.name for file in expected.iterdir() if file.is_file()}
+    names = set(_list_loaded_files(expected))
     for name in sorted(names):
         if not (actual / name).is_file():
             yield text("{file} is missing", file=name)
-        elif not name.endswith((".safetensors", ".index.json")):
+        elif not name.endswith(".safetensors"):
             yield from _compare_file(expected / name, actual / name)
-    for file in sorted(actual.iterdir()):
-        if file.suffix in _LOADED and file.is_file() and file.name not in names:
-            yield text("{file} is not part of the trained model", file=file.name)
+    for name in _list_loaded_files(actual):
+        if Path(name).suffix in _LOADED and name not in names:
+            yield text("{file} is not part of the trained model", file=name)
+
+
+def _list_loaded_files(folder: Path) -> list[str]:
+    """Return the files of a model, relative to its folder."""
+    folders = (folder, *(folder / name for name in _LOADED_FOLDERS))
+    files = (file for each in folders if each.is_dir() for file in each.iterdir())
+    return sorted(file.relative_to(folder).as_posix() for file in files if file.is_file())
 
 
 def _compare_file(expected: Path, actual: Path) -> Iterator[Text]:
@@ -96,10 +117,28 @@ def _compare_file(expected: Path, actual: Path) -> Iterator[Text]:
         yield describe_text_difference(actual.name, *texts)
 
 
+def _iter_format_differences(merged: Path) -> Iterator[Text]:
+    """Yield the weight files without the format in their metadata that transformers requires."""
+    for file in sorted(merged.glob("*.safetensors")):
+        try:
+            header = parse_json(safetensors_header.read_header_bytes(file))
+            stated = (header.get("__metadata__") or {}).get("format", MISSING)
+        except (OSError, ValueError, AttributeError):
+            continue  # reading the tensors says why
+        if stated != "pt":
+            yield text(
+                "{file}: {difference}",
+                file=file.name,
+                difference=describe_difference("format", "pt", stated),
+            )
+
+
 def _drop_cosmetic(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     kept = {name: value for name, value in content.items() if name not in _COSMETIC}
+    if isinstance(version := kept.get(_VERSION), str):
+        kept[_VERSION] = version.partition(".")[0]
     return json.loads(json.dumps(kept))
 
 
@@ -110,7 +149,8 @@ def _find_tensor_faults(
     merged: Path, expected: ExpectedModel, job: JobContext
 ) -> list[TensorFault]:
     stored = safetensors_files.read_index(merged)
-    faults = [
+    faults = [*_find_repeated_tensors(stored), *_find_moved_tensors(merged, stored)]
+    faults += [
         TensorFault(name, "additional")
         for name in stored
         if name not in {tensor.name for tensor in expected.tensors}
@@ -123,6 +163,25 @@ def _find_tensor_faults(
         if fault is not None:
             faults.append(fault)
     return _identify_others(faults, stored, expected)
+
+
+def _find_repeated_tensors(stored: dict[str, StoredTensor]) -> list[TensorFault]:
+    """Return the tensors that are in two files, of which a loader uses either."""
+    names = Counter(
+        tensor.name
+        for file in {tensor.file for tensor in stored.values()}
+        for tensor in safetensors_files.read_header(file)
+    )
+    return [TensorFault(name, "repeated") for name, count in names.items() if count > 1]
+
+
+def _find_moved_tensors(merged: Path, stored: dict[str, StoredTensor]) -> Iterator[TensorFault]:
+    """Yield the tensors that aren't in the file that the index names, where some loaders look for them."""
+    file = merged / weight_index.INDEX
+    listed = read_json(file, limits.LARGE_FILE)["weight_map"] if file.is_file() else {}
+    for name, tensor in stored.items():
+        if (wanted := listed.get(name, tensor.file.name)) != tensor.file.name:
+            yield TensorFault(name, "moved", tensor.file.name, wanted)
 
 
 def _compare_tensor(tensor: ExpectedTensor, stored: StoredTensor | None) -> TensorFault | None:

@@ -10,7 +10,7 @@ from typing import Literal
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 
 FaultKind = Literal[
-    "missing", "additional", "shape", "type", "base", "scaled", "zeros", "infinite", "permuted",
+    "missing", "additional", "repeated", "moved", "shape", "type", "base", "scaled", "zeros", "infinite", "permuted",
     "other", "differs",
 ]  # fmt: skip
 
@@ -22,7 +22,7 @@ _SAME_FACTOR = 0.05
 class TensorFault:
     """A fault of one tensor.
 
-    `other` names the tensor that it equals, or the actual and `expected` the right shape or type;
+    `other` names the tensor that it equals, or the actual and `expected` the right shape, type, or file;
     `factor` is that of a wrongly scaled update; `rows` of `total` rows differ.
     """
 
@@ -39,6 +39,8 @@ class TensorFault:
         templates: dict[FaultKind, str] = {
             "missing": "{tensor} is missing",
             "additional": "{tensor} is not part of the trained model",
+            "repeated": "{tensor} is in two files",
+            "moved": "{tensor} is in {actual} instead of {expected}",
             "shape": "{tensor} has the shape {actual} instead of {expected}",
             "type": "{tensor} is stored as {actual} instead of {expected}",
             "base": "{tensor} is the base model's, without the adapter",

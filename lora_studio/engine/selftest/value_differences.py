@@ -34,12 +34,15 @@ def iter_differences(expected: Any, actual: Any, key: str = "") -> Iterator[Text
 
 
 def is_same(expected: Any, actual: Any) -> bool:
-    """Return whether two values are equal and, but for whole numbers, of the same type.
+    """Return whether two values are equal and of the same type, but for numbers.
 
-    JSON writes the same setting as 10000 or 10000.0; True isn't 1 there.
+    JSON writes the same setting as 10000 or 10000.0; True isn't 1 there. Loaders refuse a count with a
+    decimal point.
     """
     if isinstance(expected, bool) or isinstance(actual, bool):
         return expected is actual
+    if isinstance(expected, int) and isinstance(actual, float):
+        return False
     if isinstance(expected, int | float) and isinstance(actual, int | float):
         return expected == actual or (expected != expected and actual != actual)
     return type(expected) is type(actual) and bool(expected == actual)

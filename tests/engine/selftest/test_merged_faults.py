@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_studio.core.model.weight_index import INDEX
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge
@@ -106,6 +107,14 @@ def text_file(file: str, change: Callable[[str], str]) -> Callable[[Path], None]
     return plant
 
 
+def add_file(name: str, content: str) -> Callable[[Path], None]:
+    def plant(model: Path) -> None:
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text(content, "utf-8")
+
+    return plant
+
+
 def truncate(model: Path) -> None:
     os.truncate(model / SINGLE, (model / SINGLE).stat().st_size - 1000)
 
@@ -134,6 +143,23 @@ FAULTS = [
     pytest.param(config("rope_parameters/rope_type", "linear"), "rope_parameters.rope_type is \"linear\"", id="rope type"),
     pytest.param(config("rope_parameters/factor", 4.0), "rope_parameters.factor is 4.0, but should not be set", id="rope factor"),
     pytest.param(config("rms_norm_eps", 1e-3), "rms_norm_eps is 0.001 instead of 1e-06", id="rms norm epsilon"),
+    pytest.param(config("num_hidden_layers", 2.0), "num_hidden_layers is 2.0 instead of 2", id="count with a decimal point"),
+    pytest.param(config("transformers_version", "4.57.1"), "transformers_version is \"4\" instead of \"5\"", id="version before tokenizer fixes"),
+    pytest.param(config("quantization_config", {"quant_method": "fp8"}), "quantization_config is", id="quantization config"),
+    pytest.param(config("architectures", ["MistralForCausalLM"]), "architectures[0] is \"MistralForCausalLM\"", id="architecture"),
+    pytest.param(config("auto_map", {"AutoModelForCausalLM": "m.X"}), "auto_map is", id="remote code"),
+    pytest.param(setting("generation_config.json", "suppress_tokens", [5]), "suppress_tokens is [5], but should not be set", id="suppressed tokens"),
+    pytest.param(setting("tokenizer_config.json", "chat_template", "{{ 1 }}"), "tokenizer_config.json: chat_template is \"{{ 1 }}\", but should not be set", id="second template in tokenizer config"),
+    pytest.param(setting("tokenizer_config.json", "tokenizer_class", "LlamaTokenizer"), "tokenizer_class is \"LlamaTokenizer\"", id="tokenizer class"),
+    pytest.param(add_file("special_tokens_map.json", '{"eos_token": "<x>"}'), "special_tokens_map.json is not part", id="special tokens map"),
+    pytest.param(add_file("chat_template.json", '{"chat_template": ""}'), "chat_template.json is not part", id="template of a processor"),
+    pytest.param(add_file("additional_chat_templates/tool_use.jinja", ""), "additional_chat_templates/tool_use.jinja is not part", id="template for tools"),
+    pytest.param(add_file("custom_generate/generate.py", ""), "custom_generate/generate.py is not part", id="code for generation"),
+    pytest.param(add_file("pytorch_model.bin", ""), "pytorch_model.bin is not part", id="pickle"),
+    pytest.param(setting("tokenizer.json", "truncation", {"max_length": 4}), "tokenizer.json: truncation", id="truncation"),
+    pytest.param(lambda m: save_file(load_file(m / SINGLE), m / SINGLE), "model.safetensors: format is missing", id="format of the weights"),
+    pytest.param(weights(lambda t: t.update({UP_PROJ: t[UP_PROJ].flip(1).contiguous()})), f"{UP_PROJ} differs from what was trained in 128 of 128 rows", id="columns reversed"),
+    pytest.param(weights(lambda t: t.update({UP_PROJ: t[UP_PROJ].to(torch.float8_e4m3fn).to(t[UP_PROJ].dtype)})), f"{UP_PROJ} differs", id="rounded to float8"),
     pytest.param(config("rms_norm_eps", None), "rms_norm_eps is missing", id="rms norm epsilon missing"),
     pytest.param(config("num_attention_heads", 8), "num_attention_heads is 8 instead of 4", id="heads"),
     pytest.param(config("num_key_value_heads", 4), "num_key_value_heads is 4 instead of 2", id="key-value heads"),
@@ -201,10 +227,72 @@ def test_planted_fault_in_merged_model_is_named(
 def test_correct_merged_model_has_no_fault(
     run: RunFolder, expected: ExpectedModel, tmp_path: Path
 ) -> None:
-    comparison = compare(run, expected, tmp_path, config("transformers_version", "1.0"))
+    comparison = compare(run, expected, tmp_path, config("transformers_version", "5.0.0"))
     assert comparison.faults == ()
     assert comparison.is_exact
     assert "20 tensors and all settings" in str(comparison.compared)
+
+
+def swap_files(model: Path) -> None:
+    first, second, *_ = sorted(model.glob("*.safetensors"))
+    first.rename(model / "other")
+    second.rename(first)
+    (model / "other").rename(second)
+
+
+def edit_index(change: Callable[[dict[str, str]], Any]) -> Callable[[Path], None]:
+    def plant(model: Path) -> None:
+        file = model / INDEX
+        content = json.loads(file.read_text("utf-8"))
+        change(content["weight_map"])
+        file.write_text(json.dumps(content), "utf-8")
+
+    return plant
+
+
+def repeat_tensor(model: Path) -> None:
+    first, *_, last = sorted(model.glob("*.safetensors"))
+    tensors, others = load_file(first), load_file(last)
+    name = sorted(others)[0]
+    save_file(tensors | {name: others[name] * 0}, first, metadata={"format": "pt"})
+
+
+SHARD_FAULTS = [
+    pytest.param(swap_files, "model-00002-of-00004.safetensors instead of model-00001", id="files swapped"),
+    pytest.param(edit_index(lambda m: m.update({EMBEDDING: "model-00004-of-00004.safetensors"})), f"weight_map.{EMBEDDING} is", id="index names another file"),
+    pytest.param(edit_index(lambda m: m.pop(EMBEDDING)), f"weight_map.{EMBEDDING} is missing", id="index lacks a tensor"),
+    pytest.param(edit_index(lambda m: m.update({"x": m[EMBEDDING]})), "weight_map.x is", id="index has another tensor"),
+    pytest.param(repeat_tensor, "is in two files", id="tensor in two files"),
+    pytest.param(lambda m: (m / "model-00002-of-00004.safetensors").unlink(), "model-00002-of-00004.safetensors is missing", id="file missing"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sharded(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExpectedModel]:
+    """The run merged into four files, and what it must be."""
+    job, project = recorded_job()[0], run.load_project()
+    spec = project.merging.model_copy(update={"shard_size_gb": 7e-5})
+    base = merge.resolve_base(project.model, spec, job)
+    model = tmp_path_factory.mktemp("sharded") / "merged"
+    chosen = tuple(merge.get_chosen_adapters(run, spec))
+    recipe = DirectMerge(base=base, adapters=chosen, merging=spec)
+    merge.merge_into(model, base, recipe.read(), spec, job)
+    return model, open_expected(recipe, tmp_path_factory.mktemp("expected"), job, trust=False)
+
+
+@pytest.mark.parametrize(("plant", "named"), SHARD_FAULTS)
+def test_planted_fault_in_model_of_several_files_is_named(
+    plant: Callable[[Path], None],
+    named: str,
+    sharded: tuple[Path, ExpectedModel],
+    tmp_path: Path,
+) -> None:
+    model, expected = sharded
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    assert compare_merged(copy, expected, recorded_job()[0]).faults == ()
+    plant(copy)
+    faults = compare_merged(copy, expected, recorded_job()[0]).faults
+    assert any(named in str(fault) for fault in faults), faults
 
 
 def test_unmerged_weights_have_one_cause(
