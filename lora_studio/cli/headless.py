@@ -33,7 +33,7 @@ from lora_studio.core.spec import get_facts
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 #: Exit status of a proof by its outcome; `not_proven` is without a difference, but not all could be asked.
-PROOF_STATUSES = {"proven": 0, "different": FAILED, "not_proven": 3}
+PROOF_STATUSES = {"proven": 0, "different": FAILED, "not_proven": 3, "proven_in_part": 4}
 
 STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Export]] = {
     "Train": commands.Train,

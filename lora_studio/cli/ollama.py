@@ -12,7 +12,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(
@@ -70,14 +70,22 @@ def prove(
     ],
     as_json: JsonObjectOption = False,
     host: HostOption = "",
+    system: Annotated[
+        str | None,
+        typer.Option(help="System prompt that the model should have. Default: the run's, or none."),
+    ] = None,
 ) -> None:
     """Verify that a model answers prompts as a model folder defines them. Weights aren't compared.
 
-    Compares prompts, token counts, the ends of answers, and sampling parameters. Exit with 0 if all are
-    equal, 1 if something differs, or 3 if nothing differs but the server didn't show or run its prompts.
+    Compares prompts, token counts, the ends of answers, sampling parameters, and the system prompt. Exit
+    with 0 if all are equal, 1 if something differs, 3 if nothing differs but the server didn't show or run
+    its prompts, or 4 if only prompts with tools, reasoning, or two messages of one role in a row differ and
+    the model isn't known to be trained on them.
     """
     display = Display(as_json=as_json)
-    command = commands.ProveOllama(name=name, folder=str(model.expanduser().resolve()), host=host)
+    command = commands.ProveOllama(
+        name=name, folder=str(model.expanduser().resolve()), host=host, system=system
+    )
     proven = ask(command, events.OllamaProven, display)
     if as_json:
         print_json(proven, outcome=proven.outcome)
@@ -119,6 +127,18 @@ def _print_proof(proven: events.OllamaProven, display: Display) -> None:
         )
     for setting in proven.settings:
         display.print_line(text("Differs: {setting}.", setting=setting))
+    if proven.outcome == "proven_in_part":
+        display.print_line(_describe_data(proven))
+
+
+def _describe_data(proven: events.OllamaProven) -> Text:
+    """Return whether the model was trained on conversations whose prompts differ."""
+    if proven.trained_kinds is None:
+        return text(
+            "The folder isn't part of a run with held-out conversations, so it isn't known whether the "
+            "model was trained on such conversations."
+        )
+    return text("No held-out conversation of the run is of such a kind.")
 
 
 @app.command()

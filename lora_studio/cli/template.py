@@ -209,7 +209,11 @@ def prove(
         ),
     ] = None,
     gguf: Annotated[
-        Path | None, typer.Option(help="GGUF file of the model, for llama-server.")
+        Path | None,
+        typer.Option(
+            help="GGUF file of the model, for llama-server. Default: one with the folder's vocabulary is "
+            "written to a temporary folder."
+        ),
     ] = None,
     as_json: JsonObjectOption = False,
 ) -> None:

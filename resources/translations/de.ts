@@ -10373,6 +10373,10 @@
             <translation>Adapter in GGUF umwandeln</translation>
         </message>
         <message>
+            <source>converting the vocabulary</source>
+            <translation>Vokabular wird konvertiert</translation>
+        </message>
+        <message>
             <source>converting to GGUF</source>
             <translation>in GGUF umwandeln</translation>
         </message>
@@ -10814,10 +10818,6 @@
         <message>
             <source>llama-server</source>
             <translation>llama-server</translation>
-        </message>
-        <message>
-            <source>llama-server needs a GGUF file with this model's vocabulary (`--gguf`)</source>
-            <translation>llama-server braucht eine GGUF-Datei mit dem Vokabular dieses Modells (`--gguf`)</translation>
         </message>
         <message>
             <source>llama.cpp always sets `enable_thinking`, and the chat template writes another prompt where it isn't set, as in training</source>
@@ -11925,6 +11925,10 @@
         <message>
             <source>the system prompt</source>
             <translation>der System-Prompt</translation>
+        </message>
+        <message>
+            <source>the system prompt is {actual} instead of {expected}</source>
+            <translation>der System-Prompt ist {actual} statt {expected}</translation>
         </message>
         <message>
             <source>the template's own markers in a message</source>
@@ -13580,6 +13584,14 @@
         <message>
             <source>{tensor} has the unknown format {dtype}</source>
             <translation>{tensor} hat das unbekannte Format {dtype}</translation>
+        </message>
+        <message>
+            <source>{tensor} is in two files</source>
+            <translation>{tensor} ist in zwei Dateien enthalten</translation>
+        </message>
+        <message>
+            <source>{tensor} is in {actual} instead of {expected}</source>
+            <translation>{tensor} ist in {actual} statt in {expected}</translation>
         </message>
         <message>
             <source>{tensor} is missing</source>

@@ -28,6 +28,7 @@ PROOF = PromptProof(
     equal=30,
     counted=9,
 )
+NEIGHBORS = ProbeDifference(kind=ProbeKind.NEIGHBORS, question="b", expected="a", actual="b")
 OTHER = ProbeDifference(kind=ProbeKind.BLANKS, question="Hi ", expected="Hi <", actual="Hi<")
 
 
@@ -41,6 +42,13 @@ OTHER = ProbeDifference(kind=ProbeKind.BLANKS, question="Hi ", expected="Hi <", 
             1,
             "Differs for white space around a message: for “Hi ” it has 'Hi<' instead of 'Hi <'.",
             id="other prompt",
+        ),
+        pytest.param(
+            {"equal": 29, "differences": (NEIGHBORS,)},
+            (),
+            4,
+            "so it isn't known whether the model was trained on such conversations.",
+            id="other prompt of a special kind",
         ),
         pytest.param({}, (text("a stop"),), 1, "Differs: a stop.", id="other setting"),
         pytest.param(

@@ -52,7 +52,10 @@ class ShowOllama(BaseCommand):
 
 
 class ProveOllama(BaseCommand):
-    """Compare a model in Ollama with the model folder that it was made from."""
+    """Compare a model in Ollama with the model folder that it was made from.
+
+    `system` is the system prompt that it should have; None for that of the folder's run, or none.
+    """
 
     title = text("Verifying the Ollama model")
     is_optional = True
@@ -60,6 +63,7 @@ class ProveOllama(BaseCommand):
     name: str
     folder: str
     host: str = ""
+    system: str | None = None
 
 
 class CopyOllama(BaseCommand):
@@ -135,7 +139,8 @@ class RenderChat(BaseCommand):
 class ProveTemplate(BaseCommand):
     """Compare a chat template with llama-server, if there is one, and with its derived TEMPLATE.
 
-    `llama_server` is a program or a llama.cpp folder, "" for the one on PATH; it needs the file `gguf`.
+    `llama_server` is a program or a llama.cpp folder, "" for the one on PATH. It loads the file `gguf`, ""
+    for one with the vocabulary of the folder.
     """
 
     title = text("Verifying the chat template")
@@ -196,9 +201,10 @@ class OllamaShown(BaseEvent):
 class OllamaProven(BaseEvent):
     """How a model on a server compares with a model folder.
 
-    `proof` is about prompts. `settings` are the differences in what ends answers, in sampling, and in the
-    chat template. `system` is the system prompt that the server adds. `is_file_read`: token IDs were read
-    with the model's own file, which is on this computer.
+    `proof` is about prompts. `settings` are the differences in what ends answers, in sampling, in the
+    system prompt, and in the chat template. `system` is the system prompt that the server adds.
+    `is_file_read`: token IDs were read with the model's own file, which is on this computer.
+    `trained_kinds` are the special kinds of conversations that the folder's run has; None if unknown.
     """
 
     kind: Literal["ollama_proven"] = "ollama_proven"
@@ -209,12 +215,21 @@ class OllamaProven(BaseEvent):
     settings: tuple[Text, ...] = ()
     system: str = ""
     is_file_read: bool = False
+    trained_kinds: tuple[ProbeKind, ...] | None = None
 
     @property
-    def outcome(self) -> Literal["proven", "different", "not_proven"]:
-        """Return whether the model is proven equal, known to differ, or neither."""
-        if self.settings or self.proof.differences:
+    def outcome(self) -> Literal["proven", "different", "proven_in_part", "not_proven"]:
+        """Return whether the model is proven equal, known to differ, or neither.
+
+        `proven_in_part`: what differs are kinds of conversations that it isn't known to be trained on.
+        """
+        trained = self.trained_kinds or ()
+        kinds = self.proof.different_kinds
+        is_other = self.settings or self.proof.miscounted
+        if is_other or any(kind.is_plain or kind in trained for kind in kinds):
             return "different"
+        if kinds and self.proof.shows_and_runs_prompts:
+            return "proven_in_part"
         return "proven" if self.proof.is_proven else "not_proven"
 
 

@@ -39,7 +39,7 @@ def prove_ollama(command: commands.ProveOllama, job: JobContext) -> None:
     """Compare a model in Ollama with a model folder."""
     from lora_studio.engine.export.ollama import server_proof
 
-    job.emit(server_proof.prove_model(command.host, command.name, Path(command.folder), job))
+    job.emit(server_proof.prove_model(command, job))
 
 
 @handles(commands.CopyOllama)

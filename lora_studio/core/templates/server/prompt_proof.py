@@ -92,7 +92,8 @@ class PromptProof(BaseModel):
     `by`: the server showed its prompts, it only counted their tokens, or it wasn't asked (and
     `unasked` says why). `path` is the predicted one, for `reason`. `compared` conversations had a
     prompt in training; `equal` of them had the same token IDs on the server. `counted`: conversations
-    whose number of prompt tokens was correct when the server ran them.
+    whose number of prompt tokens was correct when the server ran them; `miscounted`: those whose number
+    was wrong, though the server showed the right prompt if it showed any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +106,7 @@ class PromptProof(BaseModel):
     equal: int = 0
     differences: tuple[ProbeDifference, ...] = ()
     counted: int = 0
+    miscounted: int = 0
     unasked: Text = NO_TEXT
 
     @property
@@ -113,7 +115,12 @@ class PromptProof(BaseModel):
 
         A server could show one prompt and run another; its token counts reveal that.
         """
-        return self.shows_trained_prompts and self.counted > 0 and not self.unasked
+        return self.shows_trained_prompts and self.shows_and_runs_prompts
+
+    @property
+    def shows_and_runs_prompts(self) -> bool:
+        """Return whether the server showed its prompts, and its token counts confirm that it runs them."""
+        return self.by == "server" and self.counted > 0 and not self.unasked
 
     @property
     def shows_trained_prompts(self) -> bool:

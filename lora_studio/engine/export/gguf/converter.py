@@ -47,19 +47,22 @@ def convert(
     compare: Path | None = None,
     recipe: Path | None = None,
     adds_bos: bool = True,
+    vocabulary_only: bool = False,
 ) -> Text:
     """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
     `outline` leaves out the weights; `compare`, a request of `tensor_comparison.py`, compares them
     instead; a `recipe` (`direct_gguf.py`) merges them while they are read. Without `adds_bos`, programs
-    that run the file don't start prompts with a BOS, whatever the tokenizer says.
+    that run the file don't start prompts with a BOS, whatever the tokenizer says. With `vocabulary_only`,
+    the file has no tensors, and `model` needs none.
     Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
     script, tool = find_converter(llama_cpp)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
+    arguments += ["--vocab-only"] if vocabulary_only else []
     options = [] if adds_bos else ["--no-bos"]
     options += ["--outline"] if outline else []
     options += ["--compare", str(compare)] if compare else []
@@ -70,6 +73,8 @@ def convert(
     stage = text("merging and converting to GGUF") if recipe else _CONVERTING
     if outline or compare:
         stage = text("reading tensor shapes") if outline else text("comparing the GGUF files")
+    if vocabulary_only:
+        stage = text("converting the vocabulary")
     _run_converter(command, stage, model, target, job)
     return tool
 

@@ -263,6 +263,7 @@ def _count_tokens(
             differences.append(name_difference(one, str(len(one.ids)), str(count)))
     update: dict[str, Any] = {
         "counted": correct,
+        "miscounted": len(differences) - len(proof.differences),
         "differences": tuple(differences),
         "unasked": unasked,
     }

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Where, fail
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
@@ -39,6 +39,7 @@ from lora_studio.engine.export.ollama.prompt_judge import (
     TokenizerReader,
 )
 from lora_studio.engine.export.ollama.read_back import describe_parameter
+from lora_studio.engine.export.ollama.trained_facts import read_trained_facts
 from lora_studio.engine.export.ollama.trained_prompts import (
     describe_refusal,
     describe_text_difference,
@@ -50,9 +51,10 @@ from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
 
 
-def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.OllamaProven:
+def prove_model(command: commands.ProveOllama, job: JobContext) -> events.OllamaProven:
     """Return how a model on a server differs from a folder; raises ProblemError."""
-    tokenizer = _load_tokenizer(folder)
+    host, name, folder = command.host, command.name, Path(command.folder)
+    tokenizer, facts = _load_tokenizer(folder), read_trained_facts(folder)
     version_name = server.inspect_server(host).version
     stored = store.show_model(host, name)
     version, file = parse_version(version_name), _find_local_file(stored)
@@ -74,6 +76,7 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         *(_compare_template(judged, stored, job) if is_template_unseen else ()),
         *_compare_ends(tokenizer, stored, header),
         *_compare_sampling(folder, stored, version, header),
+        *_compare_system(stored.system, facts.system if command.system is None else command.system),
     )
     return events.OllamaProven(
         host=stored.host,
@@ -83,6 +86,7 @@ def prove_model(host: str, name: str, folder: Path, job: JobContext) -> events.O
         settings=settings,
         system=stored.system,
         is_file_read=file is not None,
+        trained_kinds=facts.kinds,
     )
 
 
@@ -147,6 +151,15 @@ def _create_reader(tokenizer: PreTrainedTokenizerBase, header: Mapping[str, Any]
         adds_bos=adds_bos and tokenizer.bos_token_id is not None,
         adds_eos=bool(header.get("tokenizer.ggml.add_eos_token")),
     )
+
+
+def _compare_system(actual: str, expected: str) -> Iterator[Text]:
+    if actual.strip() != expected.strip():
+        yield text(
+            "the system prompt is {actual} instead of {expected}",
+            actual=repr(actual),
+            expected=repr(expected),
+        )
 
 
 def _compare_chat_template(

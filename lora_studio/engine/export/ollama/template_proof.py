@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from lora_studio.core.templates.server.prompt_proof import (
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 from lora_studio.core.templates.source import TemplateSource, read_source
 from lora_studio.engine.export.gguf.llama_server import run_server
+from lora_studio.engine.export.gguf.vocabulary_gguf import write_vocabulary
 from lora_studio.engine.export.ollama import template_sandbox
 from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
 from lora_studio.engine.export.ollama.jinja_check import (
@@ -64,7 +66,9 @@ def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.T
     derived = template_sandbox.derive(source, job).derived
     assert derived is not None
     locator = _Locator(tokenizer)
-    by_server, unasked = _ask_server(program, gguf, tokenizer, trained, locator, job)
+    has_converter = Path(command.llama_server, programs.CONVERTER).is_file()
+    asked = _AskedServer(program, folder, gguf, command.llama_server if has_converter else "")
+    by_server, unasked = _ask_server(asked, tokenizer, trained, locator, job)
     return events.TemplateProven(
         folder=str(folder),
         conversations=len(trained),
@@ -84,22 +88,28 @@ def _has_other_template(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
 # ------------------------------------------------------------------------------------ llama-server
 
 
+@dataclass(frozen=True)
+class _AskedServer:
+    """The llama-server to ask, the model folder, its GGUF file if there is one, and the user's llama.cpp."""
+
+    program: str | None
+    folder: Path
+    gguf: Path | None
+    llama_cpp: str
+
+
 def _ask_server(
-    program: str | None,
-    gguf: Path | None,
+    asked: _AskedServer,
     tokenizer: PreTrainedTokenizerBase,
     trained: Iterable[TrainedPrompt],
     locator: _Locator,
     job: JobContext,
 ) -> tuple[list[TemplateDifference], Text]:
     """Return the differences of llama-server, and why it wasn't asked."""
-    if program is None:
+    if asked.program is None:
         return [], text("there is no llama-server on PATH, and none was given (`--llama-server`)")
-    if gguf is None:
-        return [], text("llama-server needs a GGUF file with this model's vocabulary (`--gguf`)")
-    job.report_progress(text("comparing prompts with llama-server"), 0, None)
     try:
-        differences = _compare_server(program, gguf, tokenizer, trained, job)
+        differences = _compare_server(asked, tokenizer, trained, job)
     except ProblemError as error:
         return [], error.problems[0].what
     return [
@@ -109,16 +119,26 @@ def _ask_server(
 
 
 def _compare_server(
-    program: str,
-    gguf: Path,
+    asked: _AskedServer,
     tokenizer: PreTrainedTokenizerBase,
     trained: Iterable[TrainedPrompt],
     job: JobContext,
 ) -> list[JinjaDifference]:
-    with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
-        file = Path(folder, "chat_template.jinja")
+    """Return the differences; without a GGUF file, one with the folder's vocabulary is used."""
+    assert asked.program is not None
+    with tempfile.TemporaryDirectory(prefix="lora-studio-") as scratch:
+        file = Path(scratch, "chat_template.jinja")
         file.write_text(str(tokenizer.get_chat_template()), "utf-8")
-        with run_server(program, gguf, job, "--chat-template-file", str(file)) as server:
+        gguf = asked.gguf
+        if gguf is None:  # as an export does
+            bos = tokenizer.bos_token
+            adds_bos = not bos or ChatFormat(tokenizer).starts_with(str(bos)) is not False
+            gguf = write_vocabulary(
+                asked.folder, Path(scratch), asked.llama_cpp, job, adds_bos=adds_bos
+            )
+        job.report_progress(text("comparing prompts with llama-server"), 0, None)
+        options = ("--chat-template-file", str(file))
+        with run_server(asked.program, gguf, job, *options) as server:
             return find_jinja_differences(server, tokenizer, [*trained])
 
 

@@ -300,3 +300,25 @@ def test_proof_of_a_chat_template_asks_llama_server(
     assert bool(by_server) is (outcome == "different")
     assert proven.outcome == outcome
     assert all(phrase in str(one.causes[0]) for one in by_server)
+
+
+@pytest.mark.parametrize(
+    ("family", "ending", "outcome"),
+    [
+        pytest.param("mistral", "", "proven", id="with BOS"),
+        pytest.param("gemma3", "{{ 0.1 + 0.2 }}", "different", id="numbers"),
+    ],
+)
+def test_proof_of_a_chat_template_needs_no_gguf_file(
+    build: llama_server.Build, family: str, ending: str, outcome: str, tmp_path: Path
+) -> None:
+    folder = tiny_model(family, tmp_path / family)
+    (folder / "model.safetensors").unlink()
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8") + ending, "utf-8")
+    command = commands.ProveTemplate(path=str(folder), llama_server=str(build.program))
+    proven = template_proof.prove_template(command, recorded_job()[0])
+    assert not proven.unasked
+    by_server = {one.difference.kind for one in proven.differences if one.by == "llama_server"}
+    assert bool(by_server) is (outcome == "different")
+    assert proven.outcome == outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.protocol import events
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import derive_from
 from lora_studio.core.templates.server.probes import ProbeKind
@@ -77,9 +81,14 @@ def create(fake: FakeOllama, source: Source, **parameters: Any) -> None:
     fake.tokens[digest] = {"bos_token": bos, "eos_token": "<|eot_id|>", "adds_bos": "yes"}
 
 
-def prove(fake: FakeOllama, source: Source) -> events.OllamaProven:
+def prove(
+    fake: FakeOllama, source: Source, system: str | None = None, folder: Path | None = None
+) -> events.OllamaProven:
     job, _ = recorded_job()
-    return server_proof.prove_model(fake.host, "pim", source.folder, job)
+    command = commands.ProveOllama(
+        host=fake.host, name="pim", folder=str(folder or source.folder), system=system
+    )
+    return server_proof.prove_model(command, job)
 
 
 @pytest.mark.parametrize("version", ["0.30.0", "0.33.0", "0.34.2"])
@@ -110,11 +119,28 @@ def test_other_template_of_a_server_without_prompts_differs(
     assert str(proven.settings[0]).startswith("the TEMPLATE is different: for “Hello”")
 
 
-def test_merged_neighbors_of_an_older_server_differ(fake: FakeOllama, source: Source) -> None:
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [
+        pytest.param(None, "proven_in_part", id="data unknown"),
+        pytest.param(["user", "assistant"], "proven_in_part", id="not in the data"),
+        pytest.param(["user", "user", "assistant"], "different", id="in the data"),
+    ],
+)
+def test_merged_neighbors_matter_if_they_were_trained(
+    row: list[str] | None, outcome: str, fake: FakeOllama, source: Source, tmp_path: Path
+) -> None:
     fake.version = "0.29.1"
     create(fake, source)
-    proven = prove(fake, source)
-    assert proven.outcome == "different"
+    folder = None
+    if row is not None:
+        project = Project(name="Pim", model=ModelSpec(source=str(source.folder)))
+        run = run_folder.create_run(tmp_path, project, tmp_path)
+        folder = Path(shutil.copytree(source.folder, run.merged))
+        turns = [{"role": role, "content": "Hi"} for role in row]
+        run.heldout_file.write_text(json.dumps({"messages": turns}) + "\n")
+    proven = prove(fake, source, folder=folder)
+    assert proven.outcome == outcome
     assert proven.proof.different_kinds == (ProbeKind.NEIGHBORS,)
 
 
@@ -218,14 +244,20 @@ def test_system_prompt_of_the_model_is_part_of_its_prompts(
 ) -> None:
     fake.faults.stores = {"system": "You are Pim."}
     create(fake, source)
-    proven = prove(fake, source)
+    proven = prove(fake, source, system="You are Pim.")
     assert (proven.outcome, proven.system) == ("proven", "You are Pim.")
+    assert prove(fake, source).outcome == "different"
+    other = prove(fake, source, system="You are Pam.")
+    (setting,) = map(str, other.settings)
+    assert setting == "the system prompt is 'You are Pim.' instead of 'You are Pam.'"
 
 
 def test_folder_without_chat_template_is_refused(fake: FakeOllama, tmp_path: Path) -> None:
     job, _ = recorded_job()
     with pytest.raises(ProblemError) as caught:
-        server_proof.prove_model(fake.host, "pim", tmp_path, job)
+        server_proof.prove_model(
+            commands.ProveOllama(host=fake.host, name="pim", folder=str(tmp_path)), job
+        )
     assert caught.value.problems[0].code == "ollama.no_chat_template"
 
 
