@@ -65,6 +65,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
         "show_row": [emit(_long_row())],
         "measure_dataset": [emit(_lengths())],
+        "plan_dataset": [emit(_planned())],
         "lint_dataset": [emit(model_facts.findings(_LEAKED))],
         "estimate_sizes": [emit(model_facts.sizes())],
         "inspect_ollama": [
@@ -549,6 +550,18 @@ def _lengths() -> events.LengthsMeasured:
             for n in range(540)
         ]
     )
+
+
+def _planned() -> events.DatasetPlanned:
+    lengths, skipped = (
+        _lengths(),
+        (events.Skipped(reason="the answer is empty", count=14, rows=(3,)),),
+    )
+    return model_facts.planned(
+        rows_read=554, rows_train=513, rows_validation=27, rows_per_epoch=513, skipped=skipped,
+        tokens=lengths.tokens * 513 // 540, trained_tokens=lengths.trained_tokens * 513 // 540,
+        longest_row=lengths.percentiles[100], heaviest=lengths.heaviest,
+    )  # fmt: skip
 
 
 def _dataset_shots(window: Window) -> Iterator[tuple[str, QWidget]]:

@@ -34,6 +34,7 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import checks, project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 
 app = typer.Typer(help="List, inspect, and combine adapters.", no_args_is_help=True)
@@ -218,7 +219,8 @@ def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Displ
         _print_plan(ask(command, events.MergePlanned, display), display)
         raise typer.Exit
     if given:
-        run.update_merging_and_export(frozen.model_copy(update={"merging": spec}), run.path)
+        changed = frozen.model_copy(update={"merging": spec}).resolve(run.path)
+        step_records.update_settings(run, changed, "merge")
     raise typer.Exit(headless.run_stages(run, ("Merge",), display))
 
 

@@ -158,6 +158,8 @@ class Display:
                 sys.stdout.flush()
             return
         match event:
+            case events.Progress(unit="steps"):
+                self._update_stage("Training", event.done, event.total, str(event.stage))
             case events.Progress():
                 self._update_stage(
                     str(event.stage), event.done, event.total, str(_format_time_left(event.eta_s))

@@ -11,6 +11,7 @@ from rich.table import Table
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, ask_all, print_json
 from lora_studio.cli.console import Display
+from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
@@ -54,7 +55,7 @@ def estimate_(
     if draft is None:
         raise typer.Exit(headless.REFUSED)
     try:
-        plan = make_plan(draft, display)
+        plan, planned = make_plan(draft, display)
     except ProblemError as error:
         display.print_problems(error.problems)
         raise typer.Exit(headless.FAILED) from None
@@ -64,43 +65,44 @@ def estimate_(
     largest = advice.find_largest_micro_batch(plan)
     helps = None if memory.fits else advice.find_cheapest_change(plan)
     if as_json:
-        print_json(_dump_json(memory, largest, helps))
+        print_json(_dump_json(memory, largest, helps) | _dump_rows(plan, planned))
     else:
+        for line in (describe(planned), _describe_steps(plan.training, planned)):
+            display.print_line(line)
         _print(memory, largest, helps, display)
 
 
-def make_plan(draft: Draft, display: Display) -> MemoryPlan:
-    """Ask a worker about the model, rows, and devices and return the plan; raises ProblemError."""
+def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.DatasetPlanned]:
+    """Ask a worker about the model, rows, and devices; raises ProblemError.
+
+    Returns the memory plan and the rows of the run.
+    """
     model = cast(ModelSpec, draft.get_spec("model"))
     dataset = cast(DatasetSpec, draft.get_spec("dataset"))
     lora = cast(LoraSpec, draft.get_spec("lora"))
+    training = cast(TrainingSpec, draft.get_spec("training"))
     shape = starting_adapter.resolve_lora(lora)
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
         commands.InspectModel(model=model, lora=lora),
         commands.MeasureDataset(dataset=dataset, model=model),
-        commands.InspectDataset(dataset=dataset, preview=0),
+        commands.PlanDataset(dataset=dataset, model=model, seed=training.seed),
     )
     replies = ask_all(questions, display)
     inspected = _find_last(replies, events.ModelInspected)
-    rows = _find_last(replies, events.DatasetInspected)
+    planned = _find_last(replies, events.DatasetPlanned)
     devices = _find_last(replies, events.DevicesFound)
     device = pick_device(devices, model.device) or devices.devices[0]
     plan = MemoryPlan(
         inspected=inspected,
         model=model,
         lora=shape,
-        training=cast(TrainingSpec, draft.get_spec("training")),
-        rows=build_row_statistics(
-            _find_last(replies, events.LengthsMeasured),
-            rows.task,
-            dataset.max_length,
-            0.0 if dataset.validation_file else dataset.validation_share,
-        ),
+        training=training,
+        rows=build_row_statistics(planned, _find_last(replies, events.LengthsMeasured)),
         limit=dataset.max_length,
         device=device,
     )
-    return calibration.apply_correction(plan, calibration.load())
+    return calibration.apply_correction(plan, calibration.load()), planned
 
 
 def _find_last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
@@ -127,6 +129,27 @@ def _dump_json(
             "changes": {f"{step}.{field}": value for step, field, value in helps.changes},
         },
     }  # fmt: skip
+
+
+def _dump_rows(plan: MemoryPlan, planned: events.DatasetPlanned) -> dict[str, object]:
+    return {
+        "rows_train": planned.rows_train,
+        "rows_validation": planned.rows_validation,
+        "rows_per_epoch": planned.rows_per_epoch,
+        "longest_row": planned.longest_row,
+        "steps": plan.training.count_steps(planned.rows_per_epoch),
+    }
+
+
+def _describe_steps(training: TrainingSpec, planned: events.DatasetPlanned) -> Text:
+    return counted(
+        training.count_steps(planned.rows_per_epoch),
+        "{n} step of {batch} rows, {per_epoch} per epoch. The longest row has {longest} tokens.",
+        "{n} steps of {batch} rows, {per_epoch} per epoch. The longest row has {longest} tokens.",
+        batch=training.effective_batch,
+        per_epoch=training.count_steps_per_epoch(planned.rows_per_epoch),
+        longest=planned.longest_row,
+    )
 
 
 def _print(

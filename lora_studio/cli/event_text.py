@@ -70,7 +70,7 @@ def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
 
 
 @describe.register
-def _describe_dataset_ready(event: events.DatasetReady) -> Text:
+def _describe_row_counts(event: events.RowCounts) -> Text:
     parts = [
         text(
             "Dataset ({task}): {read} rows read, {train} for training, {validation} for validation, "
@@ -242,13 +242,16 @@ def _describe_self_test_result(event: events.SelfTested) -> Text:
         positions=event.positions,
         kl=event.kl,
     )
-    if event.top1_limit is None or event.kl_limit is None:
+    limits = (event.top1_limit, event.kl_limit)
+    if event.verdict != "failed" and event.top1_passing is not None:
+        limits = (event.top1_passing, event.kl_passing)
+    if limits[0] is None or limits[1] is None:
         return text("{agreement} ({basis})", agreement=agreement, basis=event.basis)
     return text(
         "{agreement} (at least {top1_limit:percent}, at most {kl_limit:.3g})",
         agreement=agreement,
-        top1_limit=event.top1_limit,
-        kl_limit=event.kl_limit,
+        top1_limit=limits[0],
+        kl_limit=limits[1],
     )
 
 

@@ -16,6 +16,7 @@ from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, Wha
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import get_facts
 
@@ -198,7 +199,8 @@ def _export_run(path: Path, changes: dict[str, Any], display: Display) -> int:
     if changes:
         project = run.load_project()
         spec = _change_spec(project.export, changes)
-        run.update_merging_and_export(project.model_copy(update={"export": spec}), run.path)
+        changed = project.model_copy(update={"export": spec}).resolve(run.path)
+        step_records.update_settings(run, changed, "export")
     return headless.run_stages(run, ("Export",), display)
 
 

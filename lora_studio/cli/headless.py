@@ -21,8 +21,8 @@ from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import text
-from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
-from lora_studio.core.project import checks, known_projects, presets, project
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail, warning
+from lora_studio.core.project import checks, known_projects, linked_settings, presets, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
@@ -60,8 +60,7 @@ def open_project(
                 if changes
                 else text("Preset {preset}: no changes.", preset=chosen.title)
             )
-        for override in overrides:
-            apply(draft, override)
+        apply_overrides(draft, overrides, display)
     except ProblemError as error:
         display.print_problems(error.problems)
         return None
@@ -90,8 +89,27 @@ def announce_requests(draft: Draft, display: Display) -> None:
     known_projects.accept(draft)
 
 
-def apply(draft: Draft, override: str) -> None:
-    """Apply one `step.field=value`; raises ProblemError if the setting doesn't exist."""
+def apply_overrides(draft: Draft, overrides: Sequence[str], display: Display) -> None:
+    """Apply `step.field=value` settings; raises ProblemError if one doesn't exist.
+
+    Settings that follow one of them, such as alpha the rank, are changed and shown.
+    """
+    parsed = [_parse_override(draft, override) for override in overrides]
+    linked = linked_settings.list_linked_changes(draft.get, parsed)
+    for step, field, value in linked:
+        draft.set(step, field, value)
+    for step, field, value in linked[len(parsed) :]:
+        display.print_line(
+            text(
+                "{setting} is set to {value:d}, which keeps its ratio to the rank. Set it yourself "
+                "with --set to change that.",
+                setting=f"{step}.{field}",
+                value=value,
+            )
+        )
+
+
+def _parse_override(draft: Draft, override: str) -> tuple[Step, str, Any]:
     setting, equals, value = override.partition("=")
     step_name, _, field = setting.strip().partition(".")
     step = next((step for step in STEPS if step == step_name), None)
@@ -109,10 +127,8 @@ def apply(draft: Draft, override: str) -> None:
         )
     is_list = isinstance(draft.get(step, field), (list, tuple))
     between = "\n" if get_facts(SPECS[step], field).lines else ","
-    plain: Any = (
-        [part.strip() for part in value.split(between) if part.strip()] if is_list else value
-    )
-    draft.set(step, field, plain)
+    plain = [part.strip() for part in value.split(between) if part.strip()] if is_list else value
+    return step, field, plain
 
 
 def create_run(draft: Draft) -> RunFolder:

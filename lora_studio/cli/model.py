@@ -289,7 +289,14 @@ def _make_facts_table(event: events.ModelInspected) -> Table:
     table.add_row("Vocabulary", formatting.format_plural(event.vocabulary, "token"))
     table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
     table.add_row("License", event.license or "unknown")
-    table.add_row("Precision", event.prequantized or event.stored_dtype)
+    if event.gguf_bytes:
+        file_size = formatting.format_size(event.gguf_bytes)
+        file = f"{event.gguf_type}, {file_size}" if event.gguf_type else file_size
+        table.add_row("GGUF file", file)
+    table.add_row(
+        "Unpacked for training" if event.gguf_bytes else "Precision",
+        event.prequantized or event.stored_dtype,
+    )
     table.add_row(
         "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"
     )

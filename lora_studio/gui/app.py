@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -32,14 +33,16 @@ from PySide6.QtCore import (
     qInstallMessageHandler,
 )
 from PySide6.QtGui import QFileOpenEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from lora_studio import __version__
 from lora_studio.core.network import connections
 from lora_studio.core.problems import Where, error
 from lora_studio.core.system import damaged_files, offline, paths, user_folders
 from lora_studio.gui import language, theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.widgets.work_cover import run_covered
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.window_reload import WindowReload
 from lora_studio.gui.window.wiring import make_window
@@ -50,6 +53,9 @@ _LOG = logging.getLogger("lora_studio")
 #: acquires it many times per repaint; with Python's default of 5 ms each, the window froze for most
 #: of a second while another thread read a long run.
 SWITCH_INTERVAL = 0.001
+
+#: Milliseconds until a painted window is on the screen, and until one counts as not to be painted.
+_PAINTED, _NOT_PAINTED = 20, 1500
 
 
 class ExceptionHook(QObject):
@@ -115,7 +121,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.aboutToQuit.connect(
         lambda: reload.window.leave()
     )  # also called when the desktop session ends
+    FirstPaint(window, partial(begin_session, window, arguments))
     window.show()
+    restore_handlers = quit_on_signals(app)
+    with freeze_imports():
+        status = app.exec()
+    restore_handlers()
+    return status
+
+
+class FirstPaint(QObject):
+    """Calls a function once a window is on the screen, since what it does delays the first paint."""
+
+    def __init__(self, window: QWidget, callback: Callable[[], None]) -> None:
+        """Wait for `window`; if it isn't painted, because it is minimized, call after a while."""
+        super().__init__(window)
+        self._window, self._callback = window, callback
+        self._timer = QTimer(self, singleShot=True, interval=_NOT_PAINTED)
+        self._timer.timeout.connect(self._call)
+        window.installEventFilter(self)
+        self._timer.start()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Shorten the wait when the window is painted: the rest of its widgets follow at once."""
+        if event.type() == QEvent.Type.Paint:
+            self._window.removeEventFilter(self)
+            self._timer.start(_PAINTED)
+        return False
+
+    def _call(self) -> None:
+        self._window.removeEventFilter(self)
+        self._callback()
+        self.deleteLater()
+
+
+def begin_session(window: Window, arguments: Sequence[str]) -> None:
+    """Report damaged settings, and open the named project, the setup, or the tour."""
     for problem in damaged_files.collect_notices():
         window.state.messages.problem(problem)
     if unsaved := user_folders.settings_problem():
@@ -123,14 +164,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     window.engine.open_if_missing()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
-        window.open_project(Path(named))
+        doing = tr("Opening {project}…").format(project=Path(named).stem)
+        run_covered(window, doing, lambda: window.open_project(Path(named)))
     elif not window.preferences.tour_seen and window.engine.dialog is None:
         window.tour.start()
-    restore_handlers = quit_on_signals(app)
-    with freeze_imports():
-        status = app.exec()
-    restore_handlers()
-    return status
 
 
 def prepare(app: QApplication) -> Window:

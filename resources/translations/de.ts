@@ -204,6 +204,10 @@
             <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuchen Sie ein anderes Netzwerk oder einen anderen Index.</translation>
         </message>
         <message>
+            <source>A quantization changes all weights, so more differences are expected.</source>
+            <translation>Eine Quantisierung verändert alle Gewichte, deshalb sind mehr Abweichungen zu erwarten.</translation>
+        </message>
+        <message>
             <source>A quantization with more bits, such as Q8_0, stays closer to the trained model. An importance matrix also helps.</source>
             <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am trainierten Modell. Auch eine Importance-Matrix hilft.</translation>
         </message>
@@ -602,6 +606,10 @@
         <message>
             <source>Alpha</source>
             <translation>Alpha</translation>
+        </message>
+        <message>
+            <source>Alpha stays {ratio} × rank.</source>
+            <translation>Alpha bleibt {ratio} × Rang.</translation>
         </message>
         <message>
             <source>Also export the adapter as GGUF</source>
@@ -1006,6 +1014,10 @@
             <translation>Kopieren abbrechen</translation>
         </message>
         <message>
+            <source>Cancel counting rows</source>
+            <translation>Zählen der Zeilen abbrechen</translation>
+        </message>
+        <message>
             <source>Cancel job</source>
             <translation>Auftrag abbrechen</translation>
         </message>
@@ -1038,6 +1050,10 @@
             <translation>Wird abgebrochen</translation>
         </message>
         <message>
+            <source>Canceling…</source>
+            <translation>Wird abgebrochen …</translation>
+        </message>
+        <message>
             <source>Change folder…</source>
             <translation>Ordner ändern…</translation>
         </message>
@@ -1068,6 +1084,14 @@
         <message>
             <source>Changing settings isn't enough. Choose a smaller model, or free up memory.</source>
             <translation>Geänderte Einstellungen reichen nicht aus. Wählen Sie ein kleineres Modell oder geben Sie Speicher frei.</translation>
+        </message>
+        <message>
+            <source>Changing the text size…</source>
+            <translation>Schriftgröße wird geändert …</translation>
+        </message>
+        <message>
+            <source>Changing the theme…</source>
+            <translation>Design wird geändert …</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -1880,6 +1904,20 @@
             <source>Completed files were kept.</source>
             <translation>Fertige Dateien bleiben erhalten.</translation>
         </message>
+        <message numerus="yes">
+            <source>Computing with {n} threads, because this program may use that many processors.</source>
+            <translation>
+                <numerusform>Es rechnet {n} Thread, weil dieses Programm so viele Prozessoren nutzen darf.</numerusform>
+                <numerusform>Es rechnen {n} Threads, weil dieses Programm so viele Prozessoren nutzen darf.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>Computing with {n} threads: other programs use {busy:.1f} of {cores} processors.</source>
+            <translation>
+                <numerusform>Es rechnet {n} Thread: Andere Programme nutzen {busy:.1f} von {cores} Prozessoren.</numerusform>
+                <numerusform>Es rechnen {n} Threads: Andere Programme nutzen {busy:.1f} von {cores} Prozessoren.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>Concatenates the rows of a micro-batch without padding; attention stays within each row. Same result, less time and memory.</source>
             <translation>Hängt die Zeilen eines Mikro-Batches ohne Padding aneinander; die Attention bleibt innerhalb jeder Zeile. Gleiches Ergebnis mit weniger Zeit und Speicher.</translation>
@@ -1939,6 +1977,10 @@
         <message>
             <source>Continue checking</source>
             <translation>Weiter prüfen</translation>
+        </message>
+        <message>
+            <source>Continue counting rows</source>
+            <translation>Zeilen weiter zählen</translation>
         </message>
         <message>
             <source>Continue in background</source>
@@ -2179,6 +2221,10 @@
         <message>
             <source>Couldn't write the folder: {reason}.</source>
             <translation>Der Ordner konnte nicht geschrieben werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Counting the rows to train on</source>
+            <translation>Trainingszeilen werden gezählt</translation>
         </message>
         <message>
             <source>Create</source>
@@ -2975,6 +3021,10 @@
             <translation>Basismodell exportieren</translation>
         </message>
         <message>
+            <source>Export the merged model as it is</source>
+            <translation>Vorhandenes zusammengeführtes Modell exportieren</translation>
+        </message>
+        <message>
             <source>Export the model again. If that doesn't help, free some memory or update the engine. llama.cpp's message is in the log.</source>
             <translation>Exportieren Sie das Modell noch einmal. Hilft das nicht, geben Sie Arbeitsspeicher frei oder aktualisieren Sie die Engine. Die Meldung von llama.cpp steht im Protokoll.</translation>
         </message>
@@ -3125,6 +3175,10 @@
         <message>
             <source>Findings ({count})</source>
             <translation>Befunde ({count})</translation>
+        </message>
+        <message>
+            <source>Findings ({open} of {count} open)</source>
+            <translation>Befunde ({open} von {count} offen)</translation>
         </message>
         <message>
             <source>Finds the best approximation of the weighted sum at the rank you choose (SVD).</source>
@@ -3329,6 +3383,10 @@
         <message>
             <source>GGUF</source>
             <translation>GGUF</translation>
+        </message>
+        <message>
+            <source>GGUF file</source>
+            <translation>GGUF-Datei</translation>
         </message>
         <message>
             <source>GGUF files</source>
@@ -3798,6 +3856,10 @@
             <translation>Es lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
+            <source>It fails with a top-1 agreement below {top1} or above {kl:.3g} nats.</source>
+            <translation>Nicht bestanden bei einer Top-1-Übereinstimmung unter {top1} oder über {kl:.3g} Nats.</translation>
+        </message>
+        <message>
             <source>It has no .safetensors file.</source>
             <translation>Es hat keine .safetensors-Datei.</translation>
         </message>
@@ -3834,6 +3896,18 @@
             <translation>Es ist im Projekt eingestellt.</translation>
         </message>
         <message>
+            <source>It passes with a top-1 agreement of at least {top1} and at most {kl:.3g} nats.</source>
+            <translation>Bestanden ab einer Top-1-Übereinstimmung von {top1} und bis {kl:.3g} Nats.</translation>
+        </message>
+        <message>
+            <source>It was created with other settings: {changes}. Export again, or create the model again, to apply them.</source>
+            <translation>Es wurde mit anderen Einstellungen erstellt: {changes}. Exportieren Sie erneut oder erstellen Sie das Modell neu, um sie anzuwenden.</translation>
+        </message>
+        <message>
+            <source>It was merged with other settings: {changes}. Merge again to apply them, or export it as it is.</source>
+            <translation>Es wurde mit anderen Einstellungen zusammengeführt: {changes}. Führen Sie es erneut zusammen, um sie anzuwenden, oder exportieren Sie es unverändert.</translation>
+        </message>
+        <message>
             <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
             <translation>Er wurde auf {named} trainiert. Auf einem anderen Modell gleicher Form ist seine Ausgabe sinnlos.</translation>
         </message>
@@ -3860,6 +3934,10 @@
         <message>
             <source>Its weights are pickles, which can run any code when they are opened. They are never loaded.</source>
             <translation>Seine Gewichte sind Pickles, die beim Öffnen beliebigen Code ausführen können. Sie werden nie geladen.</translation>
+        </message>
+        <message>
+            <source>Its weights should be exactly those of the training, so its limits are strict.</source>
+            <translation>Die Gewichte sollten genau die des Trainings sein, deshalb sind die Grenzen streng.</translation>
         </message>
         <message>
             <source>JSON columns</source>
@@ -4052,10 +4130,6 @@
         <message>
             <source>Limit rows to {limit} tokens</source>
             <translation>Zeilen auf {limit} Tokens begrenzen</translation>
-        </message>
-        <message>
-            <source>Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.</source>
-            <translation>Grenzwerte: Top-1-Übereinstimmung mindestens {top1}, KL-Divergenz höchstens {kl:.3g} Nats.</translation>
         </message>
         <message>
             <source>Linear</source>
@@ -5329,6 +5403,10 @@
             <translation>{name} öffnen, {state}</translation>
         </message>
         <message>
+            <source>Opening {project}…</source>
+            <translation>{project} wird geöffnet …</translation>
+        </message>
+        <message>
             <source>Opens the playground with this adapter next to the base model</source>
             <translation>Öffnet den Playground mit diesem Adapter neben dem Basismodell</translation>
         </message>
@@ -5487,6 +5565,14 @@
         <message>
             <source>Pausing after this step. The window then closes.</source>
             <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
+        </message>
+        <message>
+            <source>Pausing after this step…</source>
+            <translation>Wird nach diesem Schritt pausiert …</translation>
+        </message>
+        <message>
+            <source>Pausing…</source>
+            <translation>Wird pausiert …</translation>
         </message>
         <message>
             <source>Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs.</source>
@@ -6383,6 +6469,10 @@
             <translation>Zeilen, auf denen der Eval-Loss gemessen wird, statt eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
+            <source>Rows to train on weren't counted</source>
+            <translation>Trainingszeilen wurden nicht gezählt</translation>
+        </message>
+        <message>
             <source>Rows weren't measured</source>
             <translation>Zeilen wurden nicht gemessen</translation>
         </message>
@@ -7244,6 +7334,10 @@
             <translation>Schritt</translation>
         </message>
         <message>
+            <source>Step {step} of {steps}</source>
+            <translation>Schritt {step} von {steps}</translation>
+        </message>
+        <message>
             <source>Steps</source>
             <translation>Schritte</translation>
         </message>
@@ -7298,6 +7392,10 @@
         <message>
             <source>Stopping after this step. The window then closes.</source>
             <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
+        </message>
+        <message>
+            <source>Stopping after this step…</source>
+            <translation>Wird nach diesem Schritt beendet …</translation>
         </message>
         <message>
             <source>Stopping…</source>
@@ -8633,6 +8731,10 @@
             <translation>Sie kommen in `content` an, wie das Modell sie schreibt. Ollama ab 0.30 erkennt mehr Formen, der llama-server von llama.cpp die meisten.</translation>
         </message>
         <message>
+            <source>They were created with other settings: {changes}. Export again to apply them.</source>
+            <translation>Sie wurden mit anderen Einstellungen erstellt: {changes}. Exportieren Sie erneut, um sie anzuwenden.</translation>
+        </message>
+        <message>
             <source>This Python lacks packages that training needs: {packages}.</source>
             <translation>Diesem Python fehlen Pakete, die das Training braucht: {packages}.</translation>
         </message>
@@ -9246,6 +9348,10 @@
         <message>
             <source>Unpack it once and choose the result.</source>
             <translation>Entpacken Sie die Datei einmal und wählen Sie das Ergebnis.</translation>
+        </message>
+        <message>
+            <source>Unpacked for training</source>
+            <translation>Für das Training entpackt</translation>
         </message>
         <message>
             <source>Unreadable</source>
@@ -10142,6 +10248,14 @@
             <translation>etwa {total}</translation>
         </message>
         <message>
+            <source>about {train} training rows, validation from a file</source>
+            <translation>etwa {train} Trainingszeilen, Validierung aus einer Datei</translation>
+        </message>
+        <message>
+            <source>about {train} training rows, {validation} validation rows</source>
+            <translation>etwa {train} Trainingszeilen, {validation} Validierungszeilen</translation>
+        </message>
+        <message>
             <source>act</source>
             <translation>Akt.</translation>
         </message>
@@ -10220,6 +10334,10 @@
         <message>
             <source>assistant</source>
             <translation>Assistent</translation>
+        </message>
+        <message>
+            <source>attaching the adapter</source>
+            <translation>Adapter anfügen</translation>
         </message>
         <message>
             <source>attention</source>
@@ -10333,6 +10451,10 @@
             <translation>mit dem Modell vergleichen</translation>
         </message>
         <message>
+            <source>compiling the model</source>
+            <translation>Modell kompilieren</translation>
+        </message>
+        <message>
             <source>computing initial values</source>
             <translation>Anfangswerte berechnen</translation>
         </message>
@@ -10429,6 +10551,10 @@
             <translation>Längen schätzen</translation>
         </message>
         <message>
+            <source>estimating memory and time</source>
+            <translation>Speicher und Zeit schätzen</translation>
+        </message>
+        <message>
             <source>eval loss</source>
             <translation>Eval-Loss</translation>
         </message>
@@ -10499,6 +10625,10 @@
         <message>
             <source>generating answers ({source})</source>
             <translation>Antworten werden erzeugt ({source})</translation>
+        </message>
+        <message>
+            <source>generating sample answers</source>
+            <translation>Beispielantworten erzeugen</translation>
         </message>
         <message>
             <source>good</source>
@@ -10916,6 +11046,10 @@
             <translation>Basismodell wird geladen</translation>
         </message>
         <message>
+            <source>loading the checkpoint</source>
+            <translation>Checkpoint laden</translation>
+        </message>
+        <message>
             <source>loading the model</source>
             <translation>Modell wird geladen</translation>
         </message>
@@ -11156,6 +11290,10 @@
             <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
+            <source>out of date</source>
+            <translation>veraltet</translation>
+        </message>
+        <message>
             <source>parameter</source>
             <translation>Parameter</translation>
         </message>
@@ -11172,8 +11310,16 @@
             <translation>pausiert</translation>
         </message>
         <message>
+            <source>pausing</source>
+            <translation>wird pausiert</translation>
+        </message>
+        <message>
             <source>practically none</source>
             <translation>praktisch keiner</translation>
+        </message>
+        <message>
+            <source>preparing the optimizer</source>
+            <translation>Optimizer vorbereiten</translation>
         </message>
         <message>
             <source>project.toml is damaged: {reason}.</source>
@@ -11268,6 +11414,18 @@
             <translation>gespeichert</translation>
         </message>
         <message>
+            <source>saving a checkpoint</source>
+            <translation>Checkpoint speichern</translation>
+        </message>
+        <message>
+            <source>saving the adapter</source>
+            <translation>Adapter speichern</translation>
+        </message>
+        <message>
+            <source>saving the initial state</source>
+            <translation>Anfangszustand speichern</translation>
+        </message>
+        <message>
             <source>saving the merged model</source>
             <translation>zusammengeführtes Modell speichern</translation>
         </message>
@@ -11324,6 +11482,14 @@
             <translation>Spezialtokens</translation>
         </message>
         <message>
+            <source>splitting the rows</source>
+            <translation>Zeilen aufteilen</translation>
+        </message>
+        <message>
+            <source>starting PyTorch</source>
+            <translation>PyTorch starten</translation>
+        </message>
+        <message>
             <source>starting the other processes</source>
             <translation>andere Prozesse starten</translation>
         </message>
@@ -11350,6 +11516,10 @@
         <message>
             <source>step {step}</source>
             <translation>Schritt {step}</translation>
+        </message>
+        <message>
+            <source>step {step} of {steps}</source>
+            <translation>Schritt {step} von {steps}</translation>
         </message>
         <message>
             <source>step {step}: eval loss {loss:.4f}</source>
@@ -11394,6 +11564,10 @@
         <message>
             <source>ternary models</source>
             <translation>ternäre Modelle</translation>
+        </message>
+        <message>
+            <source>testing the largest micro-batch</source>
+            <translation>Größten Mikro-Batch testen</translation>
         </message>
         <message>
             <source>testing the new model in Ollama</source>
@@ -12251,6 +12425,10 @@
             <translation>Modell wird geschrieben</translation>
         </message>
         <message>
+            <source>writing train.py</source>
+            <translation>train.py schreiben</translation>
+        </message>
+        <message>
             <source>yes</source>
             <translation>ja</translation>
         </message>
@@ -12377,6 +12555,10 @@
         <message>
             <source>{done} of {total}</source>
             <translation>{done} von {total}</translation>
+        </message>
+        <message>
+            <source>{dtype}, {size}</source>
+            <translation>{dtype}, {size}</translation>
         </message>
         <message>
             <source>{engine} (created {date})</source>
@@ -13220,10 +13402,24 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} steps (step limit), {per_epoch} per epoch.</source>
+            <translation>
+                <numerusform>{n} Schritt (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
+                <numerusform>{n} Schritte (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} steps are too few to judge the loss curve.</source>
             <translation>
                 <numerusform>Ein Schritt ist zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
                 <numerusform>{n} Schritte sind zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} steps, {per_epoch} per epoch.</source>
+            <translation>
+                <numerusform>{n} Schritt, {per_epoch} pro Epoche.</numerusform>
+                <numerusform>{n} Schritte, {per_epoch} pro Epoche.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -13474,6 +13670,10 @@
         <message>
             <source>{rows} can't be used for training: {reason}.</source>
             <translation>{rows} nicht für das Training verwendbar: {reason}.</translation>
+        </message>
+        <message>
+            <source>{rows}, {n} per epoch</source>
+            <translation>{rows}, {n} pro Epoche</translation>
         </message>
         <message>
             <source>{run} has no adapter to continue from.</source>
@@ -13770,10 +13970,6 @@
             <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} auf dem Datenträger</translation>
         </message>
         <message>
-            <source>{train} training rows, validation from a file</source>
-            <translation>{train} Zeilen zum Trainieren, Validierung aus einer Datei</translation>
-        </message>
-        <message>
             <source>{train} training rows, {validation} validation rows</source>
             <translation>{train} Zeilen zum Trainieren, {validation} zum Validieren</translation>
         </message>
@@ -13882,8 +14078,20 @@
             <translation>⚠ Benötigt etwa {total}, auf {device} sind aber nur {available} verfügbar.</translation>
         </message>
         <message>
+            <source>⚠ The Ollama model is out of date</source>
+            <translation>⚠ Das Ollama-Modell ist veraltet</translation>
+        </message>
+        <message>
+            <source>⚠ The exported files are out of date</source>
+            <translation>⚠ Die exportierten Dateien sind veraltet</translation>
+        </message>
+        <message>
             <source>⚠ The files behave like what you trained. The details say what isn't verified about the prompts of the Ollama server.</source>
             <translation>⚠ Die Dateien verhalten sich wie trainiert. Die Details sagen, was an den Prompts des Ollama-Servers nicht nachgewiesen ist.</translation>
+        </message>
+        <message>
+            <source>⚠ The merged model is out of date</source>
+            <translation>⚠ Das zusammengeführte Modell ist veraltet</translation>
         </message>
         <message>
             <source>⚠ Training stopped unexpectedly</source>

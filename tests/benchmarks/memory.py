@@ -255,9 +255,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
     channel = RecordingChannel()
     job = JobContext("plan", channel, Flags())
     jobs.run_command(commands.InspectModel(model=project.model, lora=project.lora), job)
-    jobs.run_command(commands.MeasureDataset(dataset=project.dataset, model=project.model), job)
-    jobs.run_command(commands.InspectDataset(dataset=project.dataset), job)
-    task = channel.last(events.DatasetInspected).task
+    jobs.run_command(commands.PlanDataset(dataset=project.dataset, model=project.model), job)
     limit = project.dataset.max_length
     kind = project.model.device.partition(":")[0]
     device = next(each for each in devices.devices if each.name.startswith(kind))
@@ -266,7 +264,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
         model=project.model,
         lora=project.lora,
         training=project.training,
-        rows=build_row_statistics(channel.last(events.LengthsMeasured), task, limit),
+        rows=build_row_statistics(channel.last(events.DatasetPlanned)),
         limit=limit,
         device=device,
     )

@@ -15,7 +15,8 @@ import pytest
 
 from lora_studio import __version__
 from lora_studio.cli import headless
-from lora_studio.cli.headless import apply
+from lora_studio.cli.console import Display
+from lora_studio.cli.headless import apply_overrides
 from lora_studio.client import worker as client_worker
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import project
@@ -79,9 +80,12 @@ def test_folder_that_is_not_a_run_is_refused(verb: str, tmp_path: Path) -> None:
 
 def test_set_option_overrides_settings() -> None:
     draft = Draft()
-    apply(draft, "training.epochs=1.5")
-    apply(draft, "export.quantizations=Q8_0, Q4_K_M")
-    apply(draft, "model.double_quant=false")
+    overrides = (
+        "training.epochs=1.5",
+        "export.quantizations=Q8_0, Q4_K_M",
+        "model.double_quant=false",
+    )
+    apply_overrides(draft, overrides, Display())
     frozen = draft.freeze()
     assert frozen.training.epochs == 1.5
     assert frozen.export.quantizations == ("Q8_0", "Q4_K_M")
@@ -93,7 +97,25 @@ def test_set_option_overrides_settings() -> None:
 )
 def test_unknown_setting_is_refused_with_the_valid_names(override: str) -> None:
     with pytest.raises(ProblemError, match=r"Unknown setting.*(Steps:|Fields of training:)"):
-        apply(Draft(), override)
+        apply_overrides(Draft(), [override], Display())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "alpha"),
+    [
+        pytest.param(["lora.rank=8"], 16, id="follows"),
+        pytest.param(["lora.rank=8", "lora.alpha=32"], 32, id="explicit"),
+        pytest.param(["lora.alpha=32", "lora.rank=8"], 32, id="explicit-first"),
+        pytest.param(["training.epochs=2"], 32, id="unrelated"),
+    ],
+)
+def test_alpha_follows_a_rank_that_is_set(
+    overrides: list[str], alpha: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = Draft()
+    apply_overrides(draft, overrides, Display())
+    assert draft.freeze().lora.alpha == alpha
+    assert ("lora.alpha is set to 16" in capsys.readouterr().out) == (alpha == 16)
 
 
 @pytest.mark.slow

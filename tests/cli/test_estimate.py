@@ -56,7 +56,7 @@ def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             "inspect_devices": [emit(model_facts.devices(round(free * model_facts.GIB)))],
             "inspect_model": [emit(model_facts.model())],
             "measure_dataset": [emit(model_facts.lengths(range(200, 1200, 10)))],
-            "inspect_dataset": [emit(model_facts.dataset())],
+            "plan_dataset": [emit(model_facts.planned(longest_row=1190, heaviest={1: (1190,)}))],
         }
         file.write_text(json.dumps(known | others))
 
@@ -73,6 +73,8 @@ def test_json_has_every_component_and_their_sum(folder: Path, facts: Play) -> No
     assert report["fits"] is True
     assert report["cheapest_change"] is None
     assert report["largest_micro_batch_that_fits"] >= 4
+    assert (report["rows_train"], report["rows_validation"], report["steps"]) == (95, 5, 18)
+    assert report["longest_row"] == 1190
 
 
 @pytest.mark.slow

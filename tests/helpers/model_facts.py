@@ -160,6 +160,23 @@ def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.
     )
 
 
+def planned(**changes: Any) -> events.DatasetPlanned:
+    """Return the counts of a run with 95 rows to train on and 5 to validate with."""
+    values: dict[str, Any] = {
+        "task": "sft",
+        "rows_read": 105,
+        "rows_train": 95,
+        "rows_validation": 5,
+        "rows_per_epoch": 95,
+        "skipped": SKIPPED,
+        "tokens": 95 * 150,
+        "trained_tokens": 95 * 40,
+        "longest_row": 199,
+        "heaviest": {1: (199,), 2: (199, 198)},
+    }
+    return events.DatasetPlanned(**(values | changes))
+
+
 def findings(*more: events.Finding) -> events.DatasetLinted:
     """Return two findings, one with a fix and one with a suggested setting."""
     return events.DatasetLinted(

@@ -9,6 +9,7 @@ from lora_studio.core.curves.verdict import TrainingVerdict
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Fix
+from lora_studio.core.project.linked_settings import scale_alpha
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -104,7 +105,7 @@ def _suggest_rate(rate: float) -> Fix:
 
 def _suggest_rank(lora: LoraSpec, rank: int) -> Fix:
     """Return a change of the rank that keeps the ratio of alpha to rank."""
-    alpha = max(1, round(lora.alpha * rank / lora.rank))
+    alpha = scale_alpha(lora.alpha, lora.rank, rank)
     return Fix(
         label=text("Rank {rank}", rank=rank),
         step="lora",

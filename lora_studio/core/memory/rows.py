@@ -6,7 +6,7 @@ import bisect
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.spec import Task
-from lora_studio.core.protocol.dataset import LengthsMeasured
+from lora_studio.core.protocol.dataset import DatasetPlanned, LengthsMeasured
 
 #: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
 #: less random batches.
@@ -68,23 +68,42 @@ class RowStatistics:
 
 
 def build_row_statistics(
-    lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0
+    planned: DatasetPlanned, lengths: LengthsMeasured | None = None
 ) -> RowStatistics:
-    """Return row statistics from measured lengths; a `share` of the rows is kept for validation."""
+    """Return the statistics of the rows that a run trains on; `lengths` are those of all rows."""
+    return RowStatistics(
+        heaviest=planned.heaviest,
+        longest=planned.longest_row,
+        trained=planned.trained_tokens / max(1, planned.tokens),
+        tokens=planned.tokens,
+        count=planned.rows_per_epoch,
+        task="sft" if planned.task == "text" else planned.task,  # documents are split already
+        edges=lengths.edges if lengths else (),
+        over=_compute_shares_over(lengths) if lengths else (),
+    )
+
+
+def approximate_row_statistics(
+    lengths: LengthsMeasured, task: Task | None, limit: int
+) -> RowStatistics:
+    """Return statistics of all rows, truncated to the limit, while the plan of the run isn't known."""
     cut = 0.0
     for left, right, many, fewer in zip(
         lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False
     ):
         width = right - max(left, limit)
         cut += max(0, width) * (many + fewer) / 2
-    whole = lengths.tokens if task == "text" else max(0.0, lengths.tokens - cut)
     return RowStatistics(
         heaviest=lengths.heaviest,
         longest=lengths.percentiles.get(100, 0),
         trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
-        tokens=round(whole * (1 - share)),
-        count=round(lengths.rows * (1 - share)),
+        tokens=lengths.tokens if task == "text" else round(max(0.0, lengths.tokens - cut)),
+        count=lengths.rows,
         task=task or "sft",
         edges=lengths.edges,
-        over=tuple(count / max(1, lengths.rows) for count in lengths.rows_over),
+        over=_compute_shares_over(lengths),
     )
+
+
+def _compute_shares_over(lengths: LengthsMeasured) -> tuple[float, ...]:
+    return tuple(count / max(1, lengths.rows) for count in lengths.rows_over)

@@ -12,6 +12,9 @@ SourceKind = Literal["none", "builtin", "gguf", "folder", "hub"]
 
 BUILTIN_PREFIX = "builtin:"
 DEFAULT_BUILTIN = "SmolLM2-135M-Instruct"
+#: Size and quantization of the built-in model's GGUF file.
+BUILTIN_BYTES = 98_362_432
+BUILTIN_FILE_TYPE = "Q4_1"
 
 #: A GGUF file in Ollama's store, named by the digest of its content.
 _BLOB = re.compile(r"(^|[/\\])sha256-[0-9a-f]{64}\Z")

@@ -91,7 +91,7 @@ FIELDS: tuple[SettingPath, ...] = tuple(
 
 
 @dataclass(frozen=True)
-class PresetDifference:
+class SettingDifference:
     """What a preset would change in a project: one field, from one value to another."""
 
     step: Step
@@ -137,10 +137,10 @@ def get_values(preset: Preset) -> dict[SettingPath, Any]:
     }
 
 
-def list_differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetDifference]:
+def list_differences(get: Callable[[Step, str], Any], preset: Preset) -> list[SettingDifference]:
     """Return what a preset would change; `get` returns the current value of a field."""
     return [
-        PresetDifference(step, name, get(step, name), after)
+        SettingDifference(step, name, get(step, name), after)
         for (step, name), after in get_values(preset).items()
         if get(step, name) != after
     ]
@@ -151,7 +151,7 @@ def find_current(get: Callable[[Step, str], Any]) -> Preset | None:
     return next((preset for preset in PRESETS if not list_differences(get, preset)), None)
 
 
-def apply_preset(draft: Draft, preset: Preset) -> list[PresetDifference]:
+def apply_preset(draft: Draft, preset: Preset) -> list[SettingDifference]:
     """Apply a preset to a draft and return the changes."""
     changes = list_differences(draft.get, preset)
     for change in changes:

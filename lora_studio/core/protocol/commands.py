@@ -13,6 +13,7 @@ from lora_studio.core.protocol.dataset import (
     InspectDataset,
     LintDataset,
     MeasureDataset,
+    PlanDataset,
     ReadRows,
     ShowRow,
 )
@@ -57,7 +58,7 @@ Job = (
 )
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
-    | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
+    | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
     | OpenChat | AskChat | ShowPrompt | Serve
@@ -122,6 +123,7 @@ __all__ = [
     "MergeAdapters",
     "OpenChat",
     "Pause",
+    "PlanDataset",
     "PlanMerge",
     "PreviewCard",
     "ProveOllama",

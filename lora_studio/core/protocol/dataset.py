@@ -74,6 +74,20 @@ class MeasureDataset(BaseCommand):
     model: ModelSpec
 
 
+class PlanDataset(BaseCommand):
+    """Prepare the dataset as a training would, and report its rows; `seed` is that of the training."""
+
+    title = text("Counting the rows to train on")
+    step = "dataset"
+    lane = "scanner"
+    is_optional = True
+    reads_foreign_files = True
+    kind: Literal["plan_dataset"] = "plan_dataset"
+    dataset: DatasetSpec
+    model: ModelSpec
+    seed: int = 42
+
+
 class LintDataset(BaseCommand):
     """Check the whole dataset for problems; with a model, also for those that require tokenizing."""
 
@@ -85,7 +99,6 @@ class LintDataset(BaseCommand):
     kind: Literal["lint_dataset"] = "lint_dataset"
     dataset: DatasetSpec
     model: ModelSpec | None = None
-    seed: int = 42
 
 
 class Skipped(BaseModel):
@@ -255,15 +268,33 @@ class DatasetLinted(BaseEvent):
     findings: tuple[Finding, ...]
 
 
-class DatasetReady(BaseEvent):
-    """The rows of a run after rendering: read = train + validation + sum of skipped."""
+class RowCounts(BaseEvent):
+    """The rows of a run after rendering: read = train + validation + sum of skipped.
 
-    kind: Literal["dataset_ready"] = "dataset_ready"
+    `rows_per_epoch` counts a row as often as its source's weight says, and each piece of a document;
+    `longest_row`, `tokens` and `trained_tokens` are those of an epoch, in tokens after truncation.
+    """
+
     task: Task
     rows_read: int
     rows_train: int
     rows_validation: int
+    rows_per_epoch: int = 0
     skipped: tuple[Skipped, ...] = ()
     rows_cut: int = 0
     tokens: int
     trained_tokens: int
+    longest_row: int = 0
+
+
+class DatasetReady(RowCounts):
+    """The dataset of a run is prepared."""
+
+    kind: Literal["dataset_ready"] = "dataset_ready"
+
+
+class DatasetPlanned(RowCounts):
+    """What a run with these settings would train on; `heaviest` is as in `LengthsMeasured`."""
+
+    kind: Literal["dataset_planned"] = "dataset_planned"
+    heaviest: dict[int, tuple[int, ...]] = Field(default_factory=dict)

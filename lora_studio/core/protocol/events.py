@@ -22,9 +22,11 @@ from lora_studio.core.protocol.chat import (
 from lora_studio.core.protocol.dataset import (
     DatasetInspected,
     DatasetLinted,
+    DatasetPlanned,
     DatasetReady,
     Finding,
     LengthsMeasured,
+    RowCounts,
     RowPreview,
     RowShown,
     RowsRead,
@@ -96,7 +98,7 @@ Event = (
     Hello | Started | Progress | FileOpened | Log | Warned | Done | Failed | Cancelled
     | ModelsFound | ModelDownloaded | AccountFound
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
-    | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
+    | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetPlanned | DatasetReady
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | EndedEarly | CheckpointSaved | Recovered
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
@@ -161,6 +163,7 @@ __all__ = [
     "CheckpointSaved",
     "DatasetInspected",
     "DatasetLinted",
+    "DatasetPlanned",
     "DatasetReady",
     "Device",
     "DevicesFound",
@@ -195,6 +198,7 @@ __all__ = [
     "PromptShown",
     "Pushed",
     "Recovered",
+    "RowCounts",
     "RowPreview",
     "RowShown",
     "RowsRead",

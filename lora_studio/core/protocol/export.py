@@ -109,8 +109,10 @@ class SelfTested(BaseEvent):
 
     `top1` is the share of answer positions with the same likeliest token, `kl` the mean
     Kullback-Leibler divergence in nats from base + adapter to the stage; beyond the limits it
-    fails, and `basis` says where they come from, or why there are none (None). `passed` means that
-    it did not fail: a lossy stage is the trained model, at low precision. `faults` name what differs
+    fails, and `basis` says where they come from, or why there are none (None). Within `top1_passing`
+    and `kl_passing` its verdict is "passed"; the weights of a merged model are those of the training,
+    so its limits are stricter than a quantization's. `passed` means that it did not fail: a lossy
+    stage is the trained model, at low precision. `faults` name what differs
     from what was trained, `cause` is the likeliest cause of it, empty if unknown, and `remedy` what
     to do. A stage whose values differ (`compared` says what was compared) isn't measured: it has no
     positions, and None for what would be.
@@ -125,6 +127,8 @@ class SelfTested(BaseEvent):
     kl: float | None = None
     top1_limit: float | None = None
     kl_limit: float | None = None
+    top1_passing: float | None = None
+    kl_passing: float | None = None
     basis: Text = NO_TEXT
     passed: bool
     verdict: Verdict = "passed"

@@ -152,7 +152,8 @@ class ModelInspected(BaseEvent):
     """Facts about a model that don't require its weights. Sizes in bytes, by precision.
 
     `disk_bytes` is the size of its files, of which `missing_bytes` are not downloaded yet; `gated`:
-    its terms have to be accepted on the Hub.
+    its terms have to be accepted on the Hub. A model unpacked from a GGUF file has the quantization and
+    size of that file as `gguf_type` and `gguf_bytes`.
     """
 
     kind: Literal["model_inspected"] = "model_inspected"
@@ -170,6 +171,8 @@ class ModelInspected(BaseEvent):
     prequantized: str | None = None
     disk_bytes: int = 0
     missing_bytes: int = 0
+    gguf_type: str = ""
+    gguf_bytes: int = 0
     gated: bool = False
     weight_bytes: dict[str, int]
     linear_names: tuple[str, ...]

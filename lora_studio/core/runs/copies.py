@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
-from lora_studio.core.project import checks
+from lora_studio.core.project import checks, linked_settings
 from lora_studio.core.project.project import Draft
 from lora_studio.core.runs import checksums, facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
@@ -52,14 +52,18 @@ def continue_training(run: RunFolder) -> RunFolder:
 def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
     """Yield a run of a project for each combination of the values of one or two settings.
 
-    Every combination is checked before the first run is created; raises ProblemError.
+    Settings that follow one of them, such as alpha the rank, keep their ratio to it. Every combination
+    is checked before the first run is created; raises ProblemError.
     """
     assert draft.folder is not None
     frozen = []
     for values in list_combinations(axes):
         changed = Draft(draft.name, {step: dict(draft.values[step]) for step in STEPS}, draft.path)
-        for (setting, _), value in zip(axes, values, strict=True):
-            step, name = split_setting(setting)
+        chosen = [
+            (*split_setting(setting), value)
+            for (setting, _), value in zip(axes, values, strict=True)
+        ]
+        for step, name, value in linked_settings.list_linked_changes(draft.get, chosen):
             changed.set(step, name, value)
         if errors := checks.filter_errors(checks.check(changed)):
             raise ProblemError(errors[0])

@@ -212,20 +212,6 @@ class RunFolder:
             )
         return frozen_project.read(self.project_file, self.read_manifest())
 
-    def update_merging_and_export(self, frozen: Project, source_folder: Path) -> None:
-        """Update the merging and export settings, which can change after training.
-
-        The model, LoRA, dataset and training settings stay unchanged. Raises ProblemError.
-        """
-        now = frozen.resolve(source_folder)
-        changed = self.load_project().model_copy(
-            update={"merging": now.merging, "export": now.export}
-        )
-        try:
-            self.write_project(changed)
-        except OSError as error:
-            raise _not_written_error(self.project_file, describe_os_error(error)) from error
-
     def require_inputs(self, frozen: Project, *, with_data: bool) -> None:
         """Raise ProblemError if the base model or, with `with_data`, a file of the dataset is missing."""
         folder, entries = self.path.resolve(), self.read_manifest()
@@ -276,12 +262,12 @@ class RunFolder:
     def write_about(self, about: RunAnnotations) -> None:
         """Write the user's annotations; raises ProblemError, also if the run was deleted."""
         if not self.path.is_dir():
-            raise _not_written_error(self.about_file, text("the run no longer exists"))
+            raise not_written_error(self.about_file, text("the run no longer exists"))
         try:
             set_damaged_aside(self.about_file)
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
-            raise _not_written_error(self.about_file, describe_os_error(error)) from error
+            raise not_written_error(self.about_file, describe_os_error(error)) from error
 
     def iter_events(self) -> Iterator[events.Event]:
         """Yield every event so far; incomplete and unknown lines are skipped."""
@@ -429,7 +415,8 @@ def list_runs(runs: Path) -> list[RunFolder]:
     return sorted(folders, key=lambda run: run.path.name, reverse=True)
 
 
-def _not_written_error(file: Path, reason: Text | str) -> ProblemError:
+def not_written_error(file: Path, reason: Text | str) -> ProblemError:
+    """Return the error of a file in a run that can't be written."""
     return fail(
         "run.not_written",
         "Couldn't save {file}: {reason}.",

@@ -22,7 +22,9 @@ _OBJECTS = (
     "backend", "base_model", "checksums", "dataset", "gguf", "kernels", "memory", "parameters",
     "results", "taken_along", "versions",
 )  # fmt: skip
-_TYPES: dict[str, type] = {"created": str, EVENTS_START: int} | dict.fromkeys(_OBJECTS, dict)
+_TYPES: dict[str, type] = {"created": str, EVENTS_START: int, "threads": int} | dict.fromkeys(
+    _OBJECTS, dict
+)
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -405,6 +405,15 @@ class TrainingSpec(Spec):
         """Rows per optimizer step."""
         return self.micro_batch * self.gradient_accumulation
 
+    def count_steps_per_epoch(self, rows: int) -> int:
+        """Return the optimizer steps in an epoch of `rows` rows; the last step may have fewer rows."""
+        return math.ceil(rows / self.effective_batch)
+
+    def count_steps(self, rows: int) -> int:
+        """Return the optimizer steps of a whole training with `rows` rows per epoch, at least one."""
+        steps = max(1, round(self.epochs * self.count_steps_per_epoch(rows)))
+        return min(steps, self.max_steps) if self.max_steps else steps
+
     def count_warmup_steps(self, steps: int) -> int:
         """Return the warmup steps of a training of `steps` steps."""
         return min(self.warmup_steps, steps) or math.ceil(self.warmup_share * steps)

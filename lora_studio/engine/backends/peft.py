@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import set_seed
 
+from lora_studio.core.messages import text
 from lora_studio.core.project.project import Project
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach, initialization
@@ -19,6 +20,7 @@ class PeftBackend:
     def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
         loaded = loading.load(project.model, job, project.dataset, training=True)
+        job.show_stage(text("attaching the adapter"))
         set_seed(project.training.seed)
         wrapped = attach.attach_adapter(
             loaded.model,

@@ -88,11 +88,6 @@ class BatchPlan:
         self.steps_per_epoch = math.ceil(len(lengths) / self.per_step)
         self._order: tuple[int, np.ndarray] = (-1, self._lengths)
 
-    def count_steps(self, epochs: float, max_steps: int) -> int:
-        """Return the optimizer steps of a whole training, at least one."""
-        steps = max(1, round(epochs * self.steps_per_epoch))
-        return min(steps, max_steps) if max_steps else steps
-
     def get_step(self, index: int) -> list[list[int]]:
         """Return the micro-batches of one step, counted from 0; the longest rows come first.
 

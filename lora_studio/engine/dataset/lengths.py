@@ -18,7 +18,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import LengthsMeasured, Skipped
-from lora_studio.engine.dataset import prepare
+from lora_studio.engine.dataset import prepare, splitting
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import Fitting
@@ -41,7 +41,10 @@ SAMPLED_ROWS, _ORDERS, _PER_STEP = 50_000, 3, 1024
 
 
 def measure(command: commands.MeasureDataset, job: JobContext) -> None:
-    """Emit an estimate where all rows take long, then the lengths of all; raises ProblemError."""
+    """Emit an estimate where all rows take long, then the lengths of all; raises ProblemError.
+
+    Rows that recorded repairs of the whole dataset leave out aren't counted.
+    """
     spec = command.dataset
     rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(command.model, job)
@@ -52,7 +55,11 @@ def measure(command: commands.MeasureDataset, job: JobContext) -> None:
         job.emit(_estimate(rows, tokenizer, job))
     tables = prepare.tokenize(rows, tokenizer, job)
     weights = prepare.get_source_weights(rows)[: len(rows.spec.sources)]
-    columns = [_build_table(table, weight) for table, weight in zip(tables, weights, strict=False)]
+    dropped = splitting.find_dropped_rows(rows, prepare.list_tokenized_rows(tables), job)
+    columns = [
+        _build_table(table, ~np.isin(table.row, dropped.get(source, [])), weight)
+        for source, (table, weight) in enumerate(zip(tables, weights, strict=False))
+    ]
     skipped = prepare.to_skipped_events(prepare.collect_skipped(tables, Fitting([])))
     job.emit(count_lengths(columns, spec, skipped, complete=True))
 
@@ -127,7 +134,9 @@ def _choose_edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int6
     every = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     longest = int(every.max(initial=0))
     common = int(np.percentile(every, 99.5)) if len(every) else 0
-    step = max(_GRAIN, -(-common // (_EDGES * _GRAIN)) * _GRAIN)
+    step = -(-max(common, 1) // _EDGES)
+    # Limits are multiples of the grain, so they are at an edge.
+    step = 1 << (step - 1).bit_length() if step <= _GRAIN else -(-step // _GRAIN) * _GRAIN
     evenly_spaced = np.arange(0, min(common, longest) + step, step)
     rising = np.geomspace(max(common, 1), max(longest, 1), 64).astype(np.int64)
     powers = 2 ** np.arange(4, 21)
@@ -154,11 +163,19 @@ def sample_epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
     share = min(1.0, SAMPLED_ROWS / max(1.0, epoch_rows))
     tokens = [np.zeros(0, np.int64)]
     for part in columns:
-        rows = np.sort(part.computed)[::-1]
-        count = round(part.weight * share * len(rows))
-        # Evenly spread from the longest row on, which is always among them.
-        tokens.append(rows[(np.arange(count) * len(rows)) // max(1, count)])
+        tokens.append(_spread(part.computed, round(part.weight * share * len(part.computed))))
     return np.concatenate(tokens)
+
+
+def sample_rows(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the tokens of the rows of an epoch, [rows], for at most `SAMPLED_ROWS` rows."""
+    return tokens if len(tokens) <= SAMPLED_ROWS else _spread(tokens, SAMPLED_ROWS)
+
+
+def _spread(tokens: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return `count` rows, evenly spread from the longest row on, which is always among them."""
+    rows = np.sort(tokens)[::-1]
+    return rows[(np.arange(count) * len(rows)) // max(1, count)]
 
 
 def find_heaviest_steps(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
@@ -180,13 +197,13 @@ def find_heaviest_steps(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]
     return heaviest
 
 
-def _build_table(table: TokenTable, weight: float) -> LengthTable:
-    ranges = np.concatenate([*table.iter_spans(), np.zeros((0, 2), np.int32)])
+def _build_table(table: TokenTable, used: NDArray[np.bool_], weight: float) -> LengthTable:
+    ranges = np.concatenate([*table.iter_spans(used), np.zeros((0, 2), np.int32)])
     return LengthTable(
-        table.length.astype(np.int64),
-        table.computed.astype(np.int64),
+        table.length[used].astype(np.int64),
+        table.computed[used].astype(np.int64),
         ranges.astype(np.int64),
-        table.tokens,
+        int(table.computed[used].sum()),
         weight,
     )
 

@@ -51,7 +51,7 @@ def prepare(
     rows = mixture.open_dataset(spec, job)
     tables = tokenize(rows, tokenizer, job)
     fits = fit_to_limit(tables, rows.task, spec)
-    divided = splitting.split(rows, seed, job, _find_usable_rows(tables, fits))
+    divided = splitting.split(rows, seed, job, list_tokenized_rows(tables, fits))
     skipped = collect_skipped(tables, fits, divided)
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
@@ -64,10 +64,12 @@ def prepare(
         rows_read=read,
         rows_train=len(divided.training),
         rows_validation=len(divided.validation),
+        rows_per_epoch=len(training),
         skipped=to_skipped_events(skipped),
-        rows_cut=_count_truncated_rows(tables, fits, spec) if rows.task != "text" else 0,
-        tokens=int(training.lengths.sum()),
+        rows_cut=_count_truncated_rows(tables, divided, rows),
+        tokens=int(training.count_computed().sum()),
         trained_tokens=training.count_targets(),
+        longest_row=int(training.lengths.max(initial=0)),
     )
     warnings = tuple(_get_warnings(training, validation))
     return PreparedDataset(
@@ -119,11 +121,13 @@ def to_skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, .
     )
 
 
-def _count_truncated_rows(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) -> int:
-    return sum(
-        int((table.length[usable] > spec.max_length).sum())
-        for table, usable in zip(tables, fits.usable, strict=True)
-    )
+def _count_truncated_rows(
+    tables: Sequence[TokenTable], divided: DatasetSplit, rows: MixedRows
+) -> int:
+    if rows.task == "text":  # documents are split instead
+        return 0
+    used = np.concatenate([divided.training.to_array(), divided.validation.to_array()])
+    return int(select(tables, used, rows.task, rows.spec.max_length).cut.sum())
 
 
 _REMEDIES: dict[UnusableKind, Template] = {
@@ -164,12 +168,12 @@ def _no_usable_rows_error(
     return fail("dataset.no_usable_rows", what, remedy, where=where)
 
 
-def _find_usable_rows(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
-    """Return the usable rows as (source, position) pairs, [rows, 2]."""
-    pairs = [
-        np.column_stack([np.full(int(usable.sum()), number), table.row[usable]])
-        for number, (table, usable) in enumerate(zip(tables, fits.usable, strict=True))
-    ]
+def list_tokenized_rows(tables: Sequence[TokenTable], fits: Fitting | None = None) -> np.ndarray:
+    """Return the rows of the tables, or those that fit, as (source, position) pairs, [rows, 2]."""
+    pairs = []
+    for number, table in enumerate(tables):
+        rows = table.row[fits.usable[number]] if fits else table.row
+        pairs.append(np.column_stack([np.full(len(rows), number), rows]))
     return np.concatenate(pairs)
 
 

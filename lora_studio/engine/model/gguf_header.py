@@ -72,6 +72,17 @@ def read(file: Path) -> GgufFacts:
     return GgufFacts(values, parameters, vocabulary)
 
 
+def get_file_type(facts: GgufFacts) -> str:
+    """Return the quantization of a file, such as Q4_K_M; "" if it is unknown."""
+    from gguf.constants import LlamaFileType
+
+    try:
+        name = LlamaFileType(facts.values.get("general.file_type")).name
+    except ValueError:
+        return ""
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
 def read_counts(stream: BinaryIO) -> tuple[int, int]:
     """Read the first bytes of a file and return its numbers of tensors and keys."""
     magic, version, tensors, pairs = struct.unpack("<4sIQQ", read_exactly(stream, 24))

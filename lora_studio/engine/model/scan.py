@@ -234,7 +234,7 @@ def _read_gguf_entry(file: Path, location: ModelLocation, title: str) -> ModelEn
         bytes=size,
         parameters=facts.parameters or None,
         architecture=facts.architecture,
-        stored=_get_file_type(facts.values.get("general.file_type")),
+        stored=gguf_header.get_file_type(facts),
         license=str(facts.values.get("general.license", "")),
         outline=ModelOutline(
             layers=facts.get_number("block_count"),
@@ -272,17 +272,6 @@ def _create_damaged_entry(
         if isinstance(error, ProblemError)
         else text("It can't be read: {reason}.", reason=describe_os_error(error)),
     )
-
-
-def _get_file_type(number: object) -> str:
-    """Return a quantization such as Q4_K_M."""
-    from gguf.constants import LlamaFileType
-
-    try:
-        name = LlamaFileType(number).name
-    except ValueError:
-        return ""
-    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
 # --- the Hub's cache --------------------------------------------------------------------------

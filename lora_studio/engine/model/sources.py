@@ -5,7 +5,7 @@ model.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class ModelLocation:
     """Where a model is, without reading weights.
 
     `headers` are as `read_safetensors_headers` returns them, `bytes` is the size of its files,
-    `missing_bytes` what must be downloaded; a `gated` model's terms must be accepted.
+    `missing_bytes` what must be downloaded; a `gated` model's terms must be accepted. A model that
+    was unpacked from a GGUF file has the quantization of that file, and its size as `gguf_bytes`.
     """
 
     folder: Path
@@ -79,6 +80,8 @@ class ModelLocation:
     bytes: int
     missing_bytes: int = 0
     gated: bool = False
+    gguf_type: str = ""
+    gguf_bytes: int = 0
 
 
 def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
@@ -86,7 +89,8 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
     if spec.kind != "hub" or Path(spec.source).is_dir():
         folder = resolve(spec, job)
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        return ModelLocation(folder, read_safetensors_headers(folder), size)
+        location = ModelLocation(folder, read_safetensors_headers(folder), size)
+        return _with_gguf(location, spec, job)
     from lora_studio.engine.hub import models
 
     with_code = spec.trust_remote_code
@@ -97,6 +101,17 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
     if headers is None:
         headers = read_safetensors_headers(check_folder(remote.folder))
     return ModelLocation(remote.folder, headers, remote.bytes, remote.missing_bytes, remote.gated)
+
+
+def _with_gguf(location: ModelLocation, spec: ModelSpec, job: JobContext) -> ModelLocation:
+    """Return the location with the facts of the GGUF file that it was unpacked from, if any."""
+    from lora_studio.engine.model import builtin, gguf_header
+
+    if spec.kind not in ("builtin", "gguf"):
+        return location
+    file = builtin.download_builtin(job) if spec.kind == "builtin" else Path(spec.source)
+    file_type = gguf_header.get_file_type(gguf_header.read(file))
+    return replace(location, gguf_type=file_type, gguf_bytes=file.stat().st_size)
 
 
 def resolve_tokenizer(spec: ModelSpec, job: JobContext) -> Path:

@@ -326,3 +326,24 @@ class JobContext:
                 stage=Text.model_validate(stage), done=done, total=total, unit=unit, eta_s=eta
             )
         )
+
+    @property
+    def stage(self) -> str | Text:
+        """Return the stage that was reported last."""
+        return self._last_progress[0]
+
+    def show_stage(
+        self,
+        stage: Template | Text,
+        done: float = 0.0,
+        total: float | None = None,
+        unit: str = "",
+        eta_s: float | None = None,
+    ) -> None:
+        """Report that a stage begins, without looking for requests as `report_progress` does."""
+        self._began = time.monotonic()
+        self._last_progress = (stage, self._began)
+        progress = events.Progress(
+            stage=Text.model_validate(stage), done=done, total=total, unit=unit, eta_s=eta_s
+        )
+        self.emit(progress)

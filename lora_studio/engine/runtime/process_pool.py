@@ -30,11 +30,6 @@ R = TypeVar("R")
 _POLL_SECONDS = 0.1
 
 
-def count_cores() -> int:
-    """Return how many processors this program may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def map_in_processes(
     work: Callable[[P], R],
     pieces: Iterable[P],

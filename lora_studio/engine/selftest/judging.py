@@ -67,6 +67,7 @@ def judge_stage(
     """Read every case with a stage, emit how well it agrees, and warn when it fails."""
     top1, kl, positions = _measure(stage, cases, reference, job)
     limit = _choose_limit(stage, reference, positions)
+    passing = limits.get_passing_limit(stage.name, limit)
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
     cause = Cause()
@@ -87,6 +88,8 @@ def judge_stage(
         kl=kl,
         top1_limit=None if limit.unjudged else limit.top1,
         kl_limit=None if limit.unjudged else limit.kl,
+        top1_passing=passing.top1,
+        kl_passing=passing.kl,
         basis=_describe_basis(limit),
         passed=verdict != "failed",
         verdict=verdict,

@@ -162,6 +162,11 @@ def judge(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> 
     """
     if faults or not least.is_met(top1, kl):
         return "failed"
+    return "passed" if get_passing_limit(stage, least).is_met(top1, kl) else "lossy"
+
+
+def get_passing_limit(stage: str, least: Limit) -> Limit:
+    """Return the limit within which a stage passes; beyond it, up to `least`, it is lossy."""
     if stage in _EXACT_STAGES:
-        return "passed" if kl <= least.kl - least.inherited else "lossy"
-    return "passed" if USABLE.is_met(top1, kl) else "lossy"
+        return Limit(least.top1, least.kl - least.inherited)
+    return Limit(max(least.top1, USABLE.top1), min(least.kl, USABLE.kl))

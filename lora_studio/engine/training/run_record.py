@@ -7,6 +7,8 @@ import json
 import platform
 from typing import Any
 
+import torch
+
 from lora_studio import __version__
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.project.project import Project
@@ -54,6 +56,7 @@ def write_manifest(
             "skipped": [entry.model_dump() for entry in data.skipped],
         },
         device=str(tuned.base.device),
+        threads=torch.get_num_threads(),
         precision=tuned.base.precision,
         dtype=str(tuned.base.dtype).removeprefix("torch."),
         parameters=_get_counts(tuned),

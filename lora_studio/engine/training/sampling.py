@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from lora_studio.core import limits
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
@@ -86,18 +87,20 @@ class Sampler:
 
     def _emit_answers(self, step: int) -> None:
         if not self._is_base_emitted:
-            for index, (shown, text) in enumerate(self._get_base_answers(is_base=False)):
-                self._emit(0, index, shown, "base", text)
+            for index, (shown, answer) in enumerate(self._get_base_answers(is_base=False)):
+                self._emit(0, index, shown, "base", answer)
             self._is_base_emitted = True
         answers = self._generate(self.prepare_prompts())
-        for index, (prompt, text) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
-            self._emit(step, index, prompt.shown, "tuned", text)
+        for index, (prompt, answer) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
+            self._emit(step, index, prompt.shown, "tuned", answer)
 
     def _run_within_memory(self, action: Callable[[], object]) -> None:
         """Run an action; on a lack of memory emit a warning and continue.
 
         With sharded weights the exception passes through, because other ranks wait inside the model.
         """
+
+        self._job.show_stage(text("generating sample answers"))
 
         def run_unnoticed() -> None:
             with self._enter_evaluation_mode(), preserve_random_state():

@@ -30,7 +30,7 @@ class StepBatches:
             spec.seed,
             grouped=spec.group_by_length,
         )
-        self.total_steps = self.plan.count_steps(spec.epochs, spec.max_steps)
+        self.total_steps = spec.count_steps(len(rows))
         self.set_micro_batch(spec.micro_batch)
 
     @property

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Number of steps that throughput and time left are averaged over.
 _WINDOW = 20
+#: Seconds from which a step is slow, so that its progress is shown.
+_SLOW = 2.0
 
 
 class StepMetrics:
@@ -24,9 +28,35 @@ class StepMetrics:
         self._job = job
         self._total_steps = total_steps
         self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
+        self._step = self._micro_batches = 0  # of the running step
+        self._stage: Text = NO_TEXT
+        self._shown = 0.0
+
+    def start_step(self, step: int, micro_batches: int) -> None:
+        """Show that a step, counted from 1, begins, if it is slow or follows other work."""
+        self._step, self._micro_batches = step, micro_batches
+        is_slow = bool(self._recent) and self._recent[-1][0] >= _SLOW
+        if is_slow or self._job.stage != self._stage:
+            self._show_step(0)
+
+    def show_micro_batch(self, number: int) -> None:
+        """Show that some micro-batches of the step are done, at most once a second."""
+        if self._step and time.monotonic() - self._shown >= _SLOW / 2:
+            self._show_step(number)
+
+    def _show_step(self, micro_batches: int) -> None:
+        steps, self._shown = self._total_steps, time.monotonic()
+        done = self._step - 1 + micro_batches / max(1, self._micro_batches)
+        self._stage = text("step {step} of {steps}", step=self._step, steps=steps)
+        eta = None
+        if self._recent:
+            seconds = sum(seconds for seconds, _ in self._recent)
+            eta = seconds / len(self._recent) * (steps - done)
+        self._job.show_stage(self._stage, done, steps, "steps", eta)
 
     def emit_step(self, *, seconds: float, step: int, tokens: int, **metrics: Any) -> None:
         """Emit the metrics of one step; `metrics` are further fields of StepDone."""
+        self._step = 0
         self._recent.append((seconds, tokens))
         total_seconds = sum(seconds for seconds, _ in self._recent)
         total_tokens = sum(tokens for _, tokens in self._recent)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from peft.helpers import disable_input_dtype_casting
 
+from lora_studio.core.messages import text
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -100,6 +101,7 @@ def _train_rank(
     if project.model.sharding == "shard":
         ranks.is_sharded = True
         sharding.shard_weights(tuned)
+    job.show_stage(text("preparing the optimizer"))
     trainer = Trainer(run, project.training, tuned, data, job, ranks, scratch)
     if resume:
         trainer.load_checkpoint()
@@ -135,6 +137,7 @@ def prepare_data(
         encode_rows(prepared.training, prepared.rows.task),
         encode_rows(prepared.validation, prepared.rows.task),
         prepared.fingerprint,
+        prepared.ready,
     )
 
 
@@ -180,6 +183,7 @@ def _fit(
     """Train; estimate the memory before, and calibrate the estimate with the measured peak."""
     # The adapter's 32-bit weights are rounded for each product instead of widening its inputs: ten
     # percent faster on a CPU, and on a GPU the products run on its tensor cores.
+    job.show_stage(text("estimating memory and time"))
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
         estimated = forecast.estimate_training(
             project, tuned, trainer.data, job, step=trainer.step, world_size=ranks.world_size

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
@@ -135,6 +136,7 @@ class Trainer:
                 self.save_checkpoint()
         stopped = stopped and self.state.step < self.total_steps
         if self.ranks.is_first:
+            self.job.show_stage(text("saving the adapter"))
             self.state.saved = self.adapters.save_final(self.state)
             self.state.seconds = round(time.monotonic() - started, 3)
             results = self.state.to_results() | {"steps": self.state.step, "stopped": stopped}
@@ -144,8 +146,10 @@ class Trainer:
     def _prepare_first_step(self) -> None:
         """Save the initial state, probe memory, compile, and run an evaluation that a pause interrupted."""
         if self.state.step == 0:
+            self.job.show_stage(text("saving the initial state"))
             self.recovery.run(lambda: self.checkpoints.save_initial(self.state))
         if self.state.step < self.total_steps:
+            self.job.show_stage(text("testing the largest micro-batch"))
             self.recovery.run(self.probe_memory)
             self.recovery.run(self._compile)
         self.sampler.record_base_answers(self.state.step)
@@ -177,6 +181,7 @@ class Trainer:
         """Compile the model if that is faster; a resumed run keeps the decision, so that results match."""
         if self.spec.torch_compile == "off":
             return
+        self.job.show_stage(text("compiling the model"))
         if self.state.compiled is None:
             pays = compiling.compile_if_faster(self.model, self.probe_memory, self.job)
             self.state.compiled = self.ranks.broadcast(pays)
@@ -189,6 +194,7 @@ class Trainer:
         self.model.train()
         started = time.monotonic()
         batches = self.batches.read_step(self.state.step)
+        self.metrics.start_step(self.state.step + 1, len(self.ranks.get_local_batches(batches)))
         loss, grad_norm, metrics = self.compute_gradients(batches)
         learning_rate = self.scheduler.get_last_lr()[0]
         self.update_weights()
@@ -240,8 +246,9 @@ class Trainer:
         """Add the gradients of micro-batches; return their loss and metrics, divided by `weight`."""
         total = torch.zeros((), device=self.device)
         metrics: defaultdict[str, float] = defaultdict(float)
-        for batch in batches:
+        for number, batch in enumerate(batches):
             self.job.check()
+            self.metrics.show_micro_batch(number)
             with self._autocast():
                 output = self.objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
@@ -318,11 +325,13 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Save a checkpoint from which training continues with the same result."""
+        self.job.show_stage(text("saving a checkpoint"))
         if self.checkpoints.save(self.state):
             self.adapters.best.set_checkpoint(self.state.evaluations)
 
     def load_checkpoint(self) -> None:
         """Restore the last complete checkpoint, if there is one."""
+        self.job.show_stage(text("loading the checkpoint"))
         if (state := self.checkpoints.load_last()) is not None:
             self.state = state
             self.adapters.best.set_checkpoint(state.evaluations)

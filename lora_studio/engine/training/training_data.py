@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from lora_studio.core.dataset.spec import Task
+from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 
@@ -34,10 +35,12 @@ class TrainingRows(Protocol):
 class TrainingData:
     """The training and validation rows of a run, in the form that the task's objective takes.
 
-    `fingerprint` identifies the training rows, token by token and in their order.
+    `fingerprint` identifies the training rows, token by token and in their order; `ready` counts
+    the rows and tokens.
     """
 
     task: Task
     training: TrainingRows
     validation: TrainingRows
     fingerprint: str
+    ready: events.DatasetReady

@@ -21,11 +21,14 @@ def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> Rai
     if jobs.running and COMMANDS[jobs.kind].step == page.step:
         share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
+        doing = tr("pausing") if jobs.pausing else doing
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
     problems = checks.filter_by_step(state.list_problems(), page.step)
     errors = [item for item in checks.filter_errors(problems) if not item.code.endswith(".none")]
     if errors:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
+    if outdated := page.describe_outdated():
+        return RailState("paused", outdated)
     if page.is_done():
         return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
     resting = page.describe_paused()

@@ -63,7 +63,8 @@ class JobControl(QObject):
         self.run: RunFolder | None = None
         self.kind = ""
         self.progress = JobProgress()
-        self.stopping = False
+        #: Whether the job was asked to end, and whether that is to pause it.
+        self.stopping = self.pausing = False
         self._id = ""
         self._live = False
         self._thread: WorkerThread | None = None
@@ -110,7 +111,8 @@ class JobControl(QObject):
     def detach(self) -> None:
         """Stop following; the job continues in the background."""
         self._leave_thread()
-        self.run, self.kind, self.progress, self.stopping = None, "", JobProgress(), False
+        self.run, self.kind, self.progress = None, "", JobProgress()
+        self.stopping = self.pausing = False
         self.changed.emit()
 
     def stop(self) -> None:
@@ -122,7 +124,7 @@ class JobControl(QObject):
     def pause(self) -> None:
         """Pause training after this step and save a checkpoint."""
         self._send(commands.Pause(target=self._id))
-        self.stopping = True
+        self.stopping = self.pausing = True
         self.changed.emit()
 
     def cancel(self) -> None:
@@ -150,7 +152,8 @@ class JobControl(QObject):
     # --- inside -------------------------------------------------------------------------------
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
-        self.run, self._live, self.stopping = run, live, False
+        self.run, self._live = run, live
+        self.stopping = self.pausing = False
         self.kind, self._id, self.progress = "", "", JobProgress()
         self._thread = thread
         thread.event_received.connect(self._on_event)
@@ -183,7 +186,8 @@ class JobControl(QObject):
             self._thread.send(command)
 
     def _on_started(self, kind: str, command_id: str) -> None:
-        self.kind, self._id, self.stopping = kind, command_id, False
+        self.kind, self._id = kind, command_id
+        self.stopping = self.pausing = False
         self.progress = JobProgress(stage=COMMANDS[kind].title)
         self.changed.emit()
 
@@ -214,7 +218,8 @@ class JobControl(QObject):
     def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
         self._changed_timer.stop()
         kind, self.kind, self._id = self.kind, "", ""
-        self.progress, self.stopping = JobProgress(), False
+        self.progress = JobProgress()
+        self.stopping = self.pausing = False
         if self._thread is not None:
             self._thread.close()
         self.changed.emit()

@@ -9,7 +9,9 @@ from lora_studio.core.problems import Problem, ProblemError, Step, fail
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.step_records import RecordedStep
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
@@ -195,8 +197,11 @@ class JobLauncher(QObject):
             raise fail("run.none", "This project has no runs.", "Train an adapter first.")
         if kind == "resume":
             return commands.Train(run=str(run.path), resume=True), run
-        run.update_merging_and_export(self._state.draft.freeze(), folder)
+        step: RecordedStep = "merge" if kind == "merge" else "export"
         if kind.startswith("create_ollama"):
+            step = "create_ollama"
+        step_records.update_settings(run, self._state.draft.freeze().resolve(folder), step)
+        if step == "create_ollama":
             anyway = kind == "create_ollama_anyway"
             return commands.CreateOllama(run=str(run.path), force=True, anyway=anyway), run
         command = commands.Merge if kind == "merge" else commands.Export
@@ -209,7 +214,7 @@ class JobLauncher(QObject):
 
     def _on_changed(self) -> None:
         jobs = self._jobs
-        self._state.set_run(jobs.run, jobs.kind, stopping=jobs.stopping)
+        self._state.set_run(jobs.run, jobs.kind, stopping=jobs.stopping, pausing=jobs.pausing)
 
     def _on_event(self, event: object) -> None:
         match event:

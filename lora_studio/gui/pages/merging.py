@@ -15,10 +15,11 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
-from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.project.outdated_results import OutdatedResults
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
@@ -38,6 +39,11 @@ from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.self_test_text import format_badge
+from lora_studio.gui.widgets.tooltips import plain_tip
+
+_DIRECT = mark(
+    "Creates GGUF files directly from the base model and the adapter, without writing a merged copy."
+)
 
 
 class MergingPage(StepPage):
@@ -54,6 +60,7 @@ class MergingPage(StepPage):
         self.merged: events.Merged | None = None
         self.tested: events.SelfTested | None = None
         self.plan: events.MergePlanned | None = None
+        self.outdated = OutdatedResults(state)
         self.shard: events.ShardWritten | None = None
         self.query = DebouncedQuery(self._make_query, self)
         self.query.ask.connect(self.ask)
@@ -75,12 +82,6 @@ class MergingPage(StepPage):
             tr("Export the base model"), lambda: self.import_requested.emit("model", "")
         )
         self.skip = button(tr("Export without merging"), self.continue_clicked.emit)
-        self.skip.setToolTip(
-            tr(
-                "Creates GGUF files directly from the base model and the adapter, without writing"
-                " a merged copy."
-            )
-        )
         self._run = state.run
         self._build_layout()
         state.value_changed.connect(self._on_value_changed)
@@ -144,6 +145,8 @@ class MergingPage(StepPage):
                 self.merged = self.tested = self.shard = None
             case events.Merged():
                 self.merged, self.plan = event, None
+            case events.Done() if is_merge_event:
+                self.outdated.compare()
             case events.SelfTested(stage="merged"):
                 self.tested = event
             case _ if not is_merge_event:
@@ -156,6 +159,7 @@ class MergingPage(StepPage):
             self.record.clear()
             self.adapter = self.merged = self.tested = self.plan = self.shard = None
             self.query.forget()
+        self.outdated.compare()
         self.refresh()
 
     def on_shown(self) -> None:
@@ -164,6 +168,8 @@ class MergingPage(StepPage):
 
     def _on_value_changed(self, step: str, _field: str) -> None:
         if step == "merging":
+            self.outdated.compare()
+            self.refresh()
             self.query.schedule()
 
     def _make_query(self) -> commands.PlanMerge | None:
@@ -227,7 +233,15 @@ class MergingPage(StepPage):
         return checks.filter_errors(problems)
 
     def is_done(self) -> bool:
-        """Return whether there is a merged model, or a base model imported for export."""
+        """Return whether there is an up-to-date merged model, or a base model imported for export."""
+        return self._has_merged() and not self.outdated.describe_changes("merge")
+
+    def describe_outdated(self) -> str:
+        """Return "out of date" if the merged model was created with other settings."""
+        is_outdated = self._has_merged() and self.outdated.describe_changes("merge")
+        return tr("out of date") if is_outdated else ""
+
+    def _has_merged(self) -> bool:
         ended_well = self.record.phase in ("done", "none")
         return self.merged is not None and ended_well and not self._is_running()
 
@@ -239,22 +253,32 @@ class MergingPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Update the buttons and the result."""
         running, done = self._is_running(), self.is_done()
-        self.header.primary.setText(tr("Continue") if done else tr("Merge"))
+        outdated = bool(self.describe_outdated())
+        self.header.primary.setText(
+            tr("Continue") if done else tr("Merge again") if outdated else tr("Merge")
+        )
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.merge_again.setVisible(done and not self.state.running)
         self.progress.setVisible(running)
-        self.show_folder.setVisible(done)
+        self.show_folder.setVisible(done or outdated)
         self.skip.setVisible(self.adapter is not None and not running and not done)
+        self.skip.setText(
+            tr("Export the merged model as it is") if outdated else tr("Export without merging")
+        )
+        self.skip.setToolTip("" if outdated else plain_tip(tr(_DIRECT)))
         can_import = not self.state.running and not checks.filter_errors(
             self.state.list_problems("model")
         )
         for other in (self.import_adapter, self.export_base):
-            other.setVisible(not running and not done)
+            other.setVisible(not running and not done and not outdated)
             other.setEnabled(can_import)
         self._show_progress()
         self._show_status(running)
-        facts = self._list_merged_facts() if done else [] if running else self._list_planned_facts()
+        if done or outdated:
+            facts = self._list_merged_facts()
+        else:
+            facts = [] if running else self._list_planned_facts()
         self.facts.setVisible(bool(facts))
         self.facts.show_facts(facts)
         super().refresh()
@@ -336,6 +360,8 @@ class MergingPage(StepPage):
                     "completed files are reused."
                 ),
             )
+        elif self.describe_outdated():
+            self._show_texts(*self.outdated.describe_merged())
         elif self.is_done():
             self._show_texts(tr("✓ Merged"), "")
         elif self.adapter is not None:

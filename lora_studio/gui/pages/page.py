@@ -185,6 +185,10 @@ class StepPage(QWidget):
         """Return whether the rail shows this step as ready; a step with a job needs its result."""
         return self.find_blocker() is None
 
+    def describe_outdated(self) -> str:
+        """Return a caption for the rail if the result was created with other settings, "" if not."""
+        return ""
+
     def describe_paused(self) -> str:
         """Return the caption that the rail shows for a resumable job of this step, "" if there is none."""
         return ""

@@ -45,6 +45,16 @@ class LengthData:
         trained = float(np.interp(limit, self._at, self._trained))
         return rows / max(1, self.rows), trained / max(1, self.trained_tokens)
 
+    def choose_bins(self, reach: float, most: int) -> Values:
+        """Return edges of up to about `most` bins up to `reach`, at which the counts are exact."""
+        step = float(np.median(np.diff(self._at[: len(self._at) // 2 + 2])))
+        width = step * np.ceil(max(1.0, reach / most) / step)
+        wanted = np.arange(0, reach + width + 1, width)
+        after = np.searchsorted(self._at, wanted).clip(1, len(self._at) - 1)
+        is_nearer = wanted - self._at[after - 1] < self._at[after] - wanted
+        inside = np.unique(self._at[after - is_nearer])
+        return np.append(inside, wanted[-1]) if wanted[-1] > inside[-1] else inside
+
     def count_per_bin(self, edges: Values) -> Values:
         """Return the number of rows between neighboring edges."""
         return -np.diff(np.interp(edges, self._at, self._rows))
@@ -149,14 +159,11 @@ class LengthHistogram(QWidget):
         common = self._lengths.percentiles.get(99, longest) if self._lengths else 1
         reach = longest if longest <= 3 * common else 2 * common
         end = float(max(reach * 1.1, min(self._limit * 1.04, reach * 1.6)))
-        # Whole tokens per bin, because otherwise some bins would cover more lengths than others.
-        width = max(1, -(-reach // _BINS))
-        self._edges = np.arange(0, reach + width + 1, width, dtype=np.float64)
-        self._heights = (
-            self._lengths.count_per_bin(self._edges)
-            if self._lengths
-            else np.zeros(len(self._edges) - 1)
-        )
+        if self._lengths:
+            self._edges = self._lengths.choose_bins(reach, _BINS)
+            self._heights = self._lengths.count_per_bin(self._edges)
+        else:
+            self._edges, self._heights = np.zeros(1), np.zeros(0)
         self.chart.set_x_range(0.0, end)
         self._line.set_bounds(16.0 if end > 16 else 0.0, end * 0.995)
         self._line.set_value(min(float(self._limit), end * 0.995))

@@ -7,7 +7,11 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, calibration, model_fit
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
-from lora_studio.core.memory.rows import RowStatistics, build_row_statistics
+from lora_studio.core.memory.rows import (
+    RowStatistics,
+    approximate_row_statistics,
+    build_row_statistics,
+)
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
@@ -85,8 +89,10 @@ def get_device(state: ProjectState) -> events.Device | None:
 
 
 def _get_rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
-    lengths, data = state.facts.lengths, state.facts.dataset
-    if lengths is None:
+    facts = state.facts
+    if facts.plan is not None:
+        return build_row_statistics(facts.plan, facts.lengths)
+    if facts.lengths is None:
         return RowStatistics(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
-    share = 0.0 if dataset.validation_file else dataset.validation_share
-    return build_row_statistics(lengths, data.task if data else None, dataset.max_length, share)
+    task = facts.dataset.task if facts.dataset else None
+    return approximate_row_statistics(facts.lengths, task, dataset.max_length)

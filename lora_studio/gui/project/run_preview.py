@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
@@ -18,26 +18,42 @@ from lora_studio.gui.project.state import ProjectState
 
 @dataclass(frozen=True)
 class SplitPreview:
-    """Training rows per epoch and validation rows; `separate` if the latter come from a file."""
+    """Rows to train on and to validate with, and rows of an epoch, where weights repeat rows.
+
+    Until the worker has counted them, the numbers are estimates from all rows (`is_exact` is False).
+    `separate` if the validation rows are from a file whose rows haven't been counted.
+    """
 
     train: int
     validation: int
+    per_epoch: int
+    is_exact: bool = False
     separate: bool = False
 
     def describe(self) -> str:
-        """Return both numbers as a translated phrase."""
+        """Return the numbers as a translated phrase."""
+        train = formatting.format_number(self.train)
         if self.separate:
-            return tr("{train} training rows, validation from a file").format(
-                train=formatting.format_number(self.train)
-            )
-        return tr("{train} training rows, {validation} validation rows").format(
-            train=formatting.format_number(self.train),
-            validation=formatting.format_number(self.validation),
+            return tr("about {train} training rows, validation from a file").format(train=train)
+        template = (
+            tr("{train} training rows, {validation} validation rows")
+            if self.is_exact
+            else tr("about {train} training rows, {validation} validation rows")
+        )
+        rows = template.format(train=train, validation=formatting.format_number(self.validation))
+        if self.per_epoch == self.train:
+            return rows
+        return tr("{rows}, {n} per epoch").format(
+            rows=rows, n=formatting.format_number(self.per_epoch)
         )
 
 
 def split(state: ProjectState) -> SplitPreview | None:
     """Return how the rows are split, None while the dataset is unknown."""
+    if (plan := state.facts.plan) is not None:
+        return SplitPreview(
+            plan.rows_train, plan.rows_validation, plan.rows_per_epoch, is_exact=True
+        )
     data = state.facts.dataset
     share, count = (state.get("dataset", name) for name in ("validation_share", "validation_count"))
     if data is None or not isinstance(share, int | float) or not isinstance(count, int):
@@ -45,43 +61,54 @@ def split(state: ProjectState) -> SplitPreview | None:
     used = data.rows_used
     separate = bool(state.get("dataset", "validation_file"))
     validation = 0 if separate else min(used, count) if count > 0 else round(float(share) * used)
-    per_epoch = data_sources.count_rows_per_epoch(
+    repeated = data_sources.count_rows_per_epoch(
         data_sources.to_plain(state.get("dataset", "sources")), [item.used for item in data.sources]
     )
-    train = per_epoch * (used - validation) / used if used else 0.0
-    return SplitPreview(train=round(train), validation=validation, separate=separate)
+    train = used - validation
+    per_epoch = round(repeated * train / used) if used else 0
+    return SplitPreview(train, validation, per_epoch, separate=separate)
 
 
-def describe_steps(training: TrainingSpec, rows: int | None) -> str:
-    """Return effective batch size and number of optimizer steps for `rows` training rows, as text."""
+def describe_steps(training: TrainingSpec, split: SplitPreview | None) -> str:
+    """Return effective batch size and number of optimizer steps as text."""
     batch = training.effective_batch
     size = tr_n("Effective batch size: {n} row.", "Effective batch size: {n} rows.", batch)
-    if not rows:
+    if split is None or not split.per_epoch:
         return f"{size} {tr('The number of steps appears once the dataset is read.')}"
-    total, limited = count_steps(training, rows)
-    per_epoch = formatting.format_number(math.ceil(rows / batch))
-    if limited:
-        number = tr_n(
-            "About {n} step (step limit), {per_epoch} per epoch.",
-            "About {n} steps (step limit), {per_epoch} per epoch.",
-            total,
-            per_epoch=per_epoch,
-        )
-    else:
-        number = tr_n(
-            "About {n} step, {per_epoch} per epoch.",
-            "About {n} steps, {per_epoch} per epoch.",
-            total,
-            per_epoch=per_epoch,
-        )
+    total = training.count_steps(split.per_epoch)
+    is_limited = total == training.max_steps
+    per_epoch = formatting.format_number(training.count_steps_per_epoch(split.per_epoch))
+    number = _STEPS[split.is_exact, is_limited](total, per_epoch)
     return f"{size} {number}"
 
 
-def count_steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
-    """Return the optimizer steps of the training, and whether the step limit ends it."""
-    steps = math.ceil(rows / training.effective_batch * training.epochs)
-    limited = 0 < training.max_steps < steps
-    return (training.max_steps if limited else steps), limited
+#: Texts by whether the number is exact, and whether the step limit ends the training.
+_STEPS: dict[tuple[bool, bool], Callable[[int, str], str]] = {
+    (True, True): lambda n, per_epoch: tr_n(
+        "{n} step (step limit), {per_epoch} per epoch.",
+        "{n} steps (step limit), {per_epoch} per epoch.",
+        n,
+        per_epoch=per_epoch,
+    ),
+    (True, False): lambda n, per_epoch: tr_n(
+        "{n} step, {per_epoch} per epoch.",
+        "{n} steps, {per_epoch} per epoch.",
+        n,
+        per_epoch=per_epoch,
+    ),
+    (False, True): lambda n, per_epoch: tr_n(
+        "About {n} step (step limit), {per_epoch} per epoch.",
+        "About {n} steps (step limit), {per_epoch} per epoch.",
+        n,
+        per_epoch=per_epoch,
+    ),
+    (False, False): lambda n, per_epoch: tr_n(
+        "About {n} step, {per_epoch} per epoch.",
+        "About {n} steps, {per_epoch} per epoch.",
+        n,
+        per_epoch=per_epoch,
+    ),
+}
 
 
 def describe_backend(state: ProjectState) -> str:

@@ -14,7 +14,7 @@ from PySide6.QtGui import QUndoStack
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError, Step
-from lora_studio.core.project import checks, known_projects, project
+from lora_studio.core.project import checks, known_projects, linked_settings, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -36,6 +36,7 @@ class ProjectFacts:
     model: events.ModelInspected | None = None
     dataset: events.DatasetInspected | None = None
     lengths: events.LengthsMeasured | None = None
+    plan: events.DatasetPlanned | None = None
     findings: events.DatasetLinted | None = None
     devices: events.DevicesFound | None = None
     ollama: events.OllamaFound | None = None
@@ -52,6 +53,7 @@ _FACT_OF: dict[type, str] = {
     events.ModelInspected: "model",
     events.DatasetInspected: "dataset",
     events.LengthsMeasured: "lengths",
+    events.DatasetPlanned: "plan",
     events.DatasetLinted: "findings",
     events.DevicesFound: "devices",
     events.OllamaFound: "ollama",
@@ -70,7 +72,7 @@ class ProjectState(QObject):
         saved(Path): the project file was written.
         dirty_changed(bool): whether there are unsaved changes.
         facts_changed(name): this attribute of `facts` was set or cleared.
-        run_changed: `run`, `running` or `stopping` has changed.
+        run_changed: `run`, `running`, `stopping` or `pausing` has changed.
     """
 
     confirmation_needed = Signal(object, list)
@@ -93,8 +95,8 @@ class ProjectState(QObject):
         self.run: RunFolder | None = None
         #: Kind of the running job: "train", "merge", "export", or "" for none.
         self.running = ""
-        #: Whether the running job was asked to stop and hasn't ended yet.
-        self.stopping = False
+        #: Whether the running job was asked to end and hasn't yet, and whether that is to pause it.
+        self.stopping = self.pausing = False
         self.undo = QUndoStack(self)
         self.undo.cleanChanged.connect(self._on_clean_changed)
         self._reported: dict[str, list[Problem]] = {}
@@ -227,16 +229,18 @@ class ProjectState(QObject):
 
     def set(self, step: Step, field: str, value: Any) -> None:
         """Change one field; consecutive edits of it are one undo step."""
-        self.change(self.get_facts(step, field).title, [(step, field, value)])
+        self.change(self.get_facts(step, field).title, [(step, field, value)], merges=True)
 
     def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
         """Change several fields as one undo step, skipping equal values.
 
-        With `merges`, it is merged with the same change just before, as while a slider moves.
+        Fields that follow one of them change as well. With `merges`, it is merged with the same
+        change just before, as while a slider moves.
         """
+        linked = linked_settings.list_linked_changes(self._get_before_edit, list(changes))
         real = [
             (step, name, value)
-            for step, name, value in changes
+            for step, name, value in linked
             if self._is_different(step, name, value)
         ]
         if real:
@@ -244,6 +248,20 @@ class ProjectState(QObject):
                 (step, name, self.draft.values[step].get(name, UNSET)) for step, name, _ in real
             ]
             self.undo.push(Edit(self._put, title, old_values, real, merges=merges))
+
+    def _get_before_edit(self, step: Step, field: str) -> Any:
+        """Return the value before the last edit if that changed this field, the current one otherwise.
+
+        A ratio is that of before the first digit was typed, since those on the way are rounded.
+        """
+        edit = self.undo.command(self.undo.index() - 1) if self.undo.index() else None
+        values = (
+            {(s, name): value for s, name, value in edit.before} if isinstance(edit, Edit) else {}
+        )
+        if not linked_settings.RATIOS.keys() & values.keys():
+            return self.get(step, field)
+        value = values.get((step, field), self.get(step, field))
+        return self.get_facts(step, field).default if value is UNSET else value
 
     def restore_history(self, history: UndoStack) -> None:
         """Restore the undo history of another window on the same project."""
@@ -307,10 +325,18 @@ class ProjectState(QObject):
             setattr(self.facts, name, None)
             self.facts_changed.emit(name)
 
-    def set_run(self, run: RunFolder | None, running: str = "", *, stopping: bool = False) -> None:
-        """Set the run that merging and export use, and the kind of the running job."""
-        if (run, running, stopping) != (self.run, self.running, self.stopping):
-            self.run, self.running, self.stopping = run, running, stopping
+    def set_run(
+        self,
+        run: RunFolder | None,
+        running: str = "",
+        *,
+        stopping: bool = False,
+        pausing: bool = False,
+    ) -> None:
+        """Set the run that merging and export use, the kind of the running job, and how it ends."""
+        job = (run, running, stopping, pausing)
+        if job != (self.run, self.running, self.stopping, self.pausing):
+            self.run, self.running, self.stopping, self.pausing = job
             self.run_changed.emit()
 
     # --- helpers ------------------------------------------------------------------------------
@@ -352,7 +378,7 @@ class ProjectState(QObject):
         self.undo.clear()
         self.facts = ProjectFacts(devices=self.facts.devices)
         self._reported = {}
-        self.run, self.running, self.stopping = None, "", False
+        self.run, self.running, self.stopping, self.pausing = None, "", False, False
         self._problems = checks.check(draft)
         self.opened.emit()
         self.problems_changed.emit(self._problems)

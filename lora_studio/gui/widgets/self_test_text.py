@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from lora_studio.core import formatting
+from lora_studio.core.export import QUANTIZATIONS
 from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 
+#: Stages whose weights aren't quantized.
+_EXACT = {
+    "merged", "converted", *(name for name, facts in QUANTIZATIONS.items() if facts.bits >= 16)
+}  # fmt: skip
 _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
 
 
 def format_badge(event: events.SelfTested) -> str:
-    """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`, or the first fault."""
+    """Return the short form of a self-test, or the first fault.
+
+    `✓ top-1 98.7 % (≥ 95 %), KL 0.004 (≤ 0.01)`: in parentheses the limits within which it passes.
+    """
     if event.top1 is None or event.kl is None:
         fault = localize(event.cause or (event.faults[0] if event.faults else NO_TEXT))
         return f"{_GLYPHS[event.verdict]} {fault}"
-    kl = f"{event.kl:.2g}".replace("e-0", "e-")
-    return f"{_GLYPHS[event.verdict]} top-1 {formatting.format_percent(event.top1)}, KL {kl}"
+    top1, kl = formatting.format_percent(event.top1), _format_divergence(event.kl)
+    if event.top1_passing is not None and event.kl_passing is not None:
+        top1 = f"{top1} (≥ {formatting.format_percent(event.top1_passing)})"
+        kl = f"{kl} (≤ {_format_divergence(event.kl_passing)})"
+    return f"{_GLYPHS[event.verdict]} top-1 {top1}, KL {kl}"
+
+
+def _format_divergence(nats: float) -> str:
+    return f"{nats:.2g}".replace("e-0", "e-")
 
 
 def describe_self_test(event: events.SelfTested) -> str:
@@ -51,8 +66,19 @@ def _describe_measurement(event: events.SelfTested, top1: float, kl: float) -> l
         conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
     )
     lines = [agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=kl)]
+    if event.top1_passing is not None and event.kl_passing is not None:
+        lines.append(
+            tr(
+                "It passes with a top-1 agreement of at least {top1} and at most {kl:.3g} nats."
+            ).format(top1=formatting.format_percent(event.top1_passing), kl=event.kl_passing)
+        )
+        lines.append(
+            tr("Its weights should be exactly those of the training, so its limits are strict.")
+            if event.stage in _EXACT
+            else tr("A quantization changes all weights, so more differences are expected.")
+        )
     if event.top1_limit is not None and event.kl_limit is not None:
-        limits = tr("Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.")
+        limits = tr("It fails with a top-1 agreement below {top1} or above {kl:.3g} nats.")
         top1_limit = formatting.format_percent(event.top1_limit)
         lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
     if event.basis:

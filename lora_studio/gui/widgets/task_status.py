@@ -18,16 +18,19 @@ _CANCEL = {
     "inspect_dataset": mark("Cancel reading rows"),
     "measure_dataset": mark("Cancel measuring rows"),
     "lint_dataset": mark("Cancel checking"),
+    "plan_dataset": mark("Cancel counting rows"),
 }
 _STOPPED = {
     "inspect_dataset": mark("Not all rows were read"),
     "measure_dataset": mark("Rows weren't measured"),
     "lint_dataset": mark("Not checked"),
+    "plan_dataset": mark("Rows to train on weren't counted"),
 }
 _RESUME = {
     "inspect_dataset": mark("Continue reading rows"),
     "measure_dataset": mark("Continue measuring rows"),
     "lint_dataset": mark("Continue checking"),
+    "plan_dataset": mark("Continue counting rows"),
 }
 
 

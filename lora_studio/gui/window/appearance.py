@@ -8,8 +8,10 @@ from PySide6.QtCore import QObject
 
 from lora_studio.gui import theme
 from lora_studio.gui.frame.shell import Shell
+from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import TextSize
 from lora_studio.gui.text_size import SIZES
+from lora_studio.gui.widgets.work_cover import run_covered
 
 
 class Appearance(QObject):
@@ -24,12 +26,17 @@ class Appearance(QObject):
         """Apply "light", "dark" or "system"."""
         self._preferences.theme = cast(theme.Mode, mode)
         self._preferences.save()
-        theme.get_theme().apply(self._preferences.theme)
+        run_covered(self._shell, tr("Changing the theme…"), self._apply)
 
     def set_text_size(self, percent: int) -> None:
         """Apply one of `text_size.SIZES`, in percent."""
         self._preferences.text_size = cast(TextSize, percent)
         self._preferences.save()
+        run_covered(self._shell, tr("Changing the text size…"), self._apply)
+
+    def _apply(self) -> None:
+        """Style all widgets again, which takes some milliseconds for each, and there are thousands."""
+        theme.get_theme().apply(self._preferences.theme)
         theme.get_theme().set_text_size(self._preferences.text_size)
 
     def zoom(self, by: int) -> None:

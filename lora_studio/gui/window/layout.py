@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QByteArray
+from PySide6.QtCore import QByteArray, QSize
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.gui.frame.shell import Shell
@@ -13,13 +13,16 @@ _ICONS = {
     "model": "model", "lora": "lora", "dataset": "dataset", "training": "train",
     "merging": "merge", "export": "export",
 }  # fmt: skip
+#: Height of a title bar in pixels, which isn't known before the window is shown.
+_TITLE_BAR = 40
 
 
 def build_layout(window: Shell) -> None:
     """Lay out the parts around Home, and restore the last size and position."""
     window.setWindowTitle("LoRA Studio")
-    window.setMinimumSize(960, 640)
-    window.resize(1280, 800)
+    room = window.screen().availableGeometry().size() - QSize(0, _TITLE_BAR)
+    window.setMinimumSize(QSize(960, 640).boundedTo(room))
+    window.resize(QSize(1280, 800).boundedTo(room))
     window.restoreGeometry(QByteArray.fromHex(window.preferences.geometry.encode()))
     _fill_rail(window)
     window.stack.addWidget(window.home)
@@ -37,6 +40,20 @@ def build_layout(window: Shell) -> None:
     layout.addWidget(window.rail)
     layout.addLayout(right, 1)
     window.setCentralWidget(inner)
+
+
+def fit_to_screen(window: QWidget) -> None:
+    """Shrink and move a window that is shown, so that its frame is inside its screen."""
+    if window.isMaximized() or window.isFullScreen():
+        return
+    room, frame = window.screen().availableGeometry(), window.frameGeometry()
+    if room.contains(frame):
+        return
+    border = frame.size() - window.size()
+    window.resize(window.size().boundedTo(room.size() - border))
+    left = min(max(frame.left(), room.left()), room.right() + 1 - window.frameGeometry().width())
+    top = min(max(frame.top(), room.top()), room.bottom() + 1 - window.frameGeometry().height())
+    window.move(left, top)
 
 
 def _fill_rail(window: Shell) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 
@@ -40,11 +42,12 @@ class Window(Shell):
         )
         self._gauges_delay = QTimer(self, singleShot=True, interval=_PAINTED)
         self._gauges_delay.timeout.connect(self.gauges.start)
+        self._gauges_delay.timeout.connect(partial(layout.fit_to_screen, self))
         self.setAcceptDrops(True)
         layout.build_layout(self)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Start the gauges once the window has been painted."""
+        """Start the gauges once the window has been painted; then its frame is known, too."""
         super().showEvent(event)
         if not self.gauges.has_started:
             self._gauges_delay.start()

@@ -16,7 +16,7 @@ from lora_studio.core.memory.calibration import (
 )
 from lora_studio.core.memory.estimate import estimate, estimate_adapter_bytes, estimate_block_bytes
 from lora_studio.core.memory.plan import CONSTANTS
-from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.memory.rows import approximate_row_statistics
 from lora_studio.core.memory.weights import is_sharded
 from lora_studio.core.protocol.events import LengthsMeasured
 from tests.helpers.plans import (
@@ -175,9 +175,9 @@ class TestRows:
             rows=2, tokens=300, trained_tokens=150, edges=(0, 100, 200), rows_over=(2, 1, 0),
             trained_over=(150, 50, 0), percentiles={100: 200},
         )  # fmt: skip
-        assert build_row_statistics(measured, "sft", 200).tokens == 300
-        assert build_row_statistics(measured, "sft", 100).tokens == 250
-        assert build_row_statistics(measured, "text", 100).tokens == 300
+        assert approximate_row_statistics(measured, "sft", 200).tokens == 300
+        assert approximate_row_statistics(measured, "sft", 100).tokens == 250
+        assert approximate_row_statistics(measured, "text", 100).tokens == 300
 
 
 class TestLogits:

@@ -169,23 +169,6 @@ def test_manifest_updates_are_merged(run: RunFolder) -> None:
     assert run.read_manifest()["loss"] == 0.5
 
 
-def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path: Path) -> None:
-    later = Project.model_validate(
-        {
-            "name": "My run",
-            "lora": {"rank": 64},
-            "merging": {"dtype": "fp32"},
-            "export": {"quantizations": ["Q8_0"], "llama_cpp": "tools"},
-        }
-    )
-    run.update_merging_and_export(later, tmp_path)
-    now = run.load_project()
-    assert now.merging.dtype == "fp32"
-    assert now.export.quantizations == ("Q8_0",)
-    assert now.export.llama_cpp == str(tmp_path / "tools")
-    assert now.lora.rank == Project(name="x").lora.rank
-
-
 def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert read_heldout(run) == []

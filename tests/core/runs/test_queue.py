@@ -133,6 +133,7 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     frozen = [run.load_project() for run in runs]
     combinations = [(each.lora.rank, each.training.learning_rate) for each in frozen]
     assert combinations == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
+    assert {each.lora.scale for each in frozen} == {draft.freeze().lora.scale}
     assert {each.dataset.sources[0].path for each in frozen} == {str(draft.folder / "rows.jsonl")}
     about = runs[0].read_about()
     assert about.grid is not None
@@ -145,6 +146,13 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
         [runs[0].path.name, runs[1].path.name], [runs[2].path.name, runs[3].path.name],
     ]  # fmt: skip
     assert table.best is None
+
+
+def test_grid_over_rank_and_alpha_tries_each_combination(tmp_path: Path) -> None:
+    axes = [("lora.rank", (8, 16)), ("lora.alpha", (16, 64))]
+    frozen = [run.load_project() for run in copies.create_grid_runs(_ready(tmp_path / "p"), axes)]
+    tried = [(each.lora.rank, each.lora.alpha) for each in frozen]
+    assert tried == [(8, 16), (8, 64), (16, 16), (16, 64)]
 
 
 def test_grid_with_an_invalid_value_creates_no_run(tmp_path: Path) -> None:

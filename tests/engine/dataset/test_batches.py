@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length, collate
 from lora_studio.engine.tokens.encoder import Encoded
 
@@ -61,7 +62,8 @@ def test_rows_of_similar_length_share_a_batch_longest_first() -> None:
     [(1.0, 0, 3), (2.0, 0, 6), (0.5, 0, 2), (0.01, 0, 1), (3.0, 4, 4), (1.0, 9, 3)],
 )
 def test_step_count_follows_epochs_and_max_steps(epochs: float, max_steps: int, steps: int) -> None:
-    assert BatchPlan(LENGTHS, 2, 2, 0).count_steps(epochs, max_steps) == steps
+    spec = TrainingSpec(micro_batch=2, gradient_accumulation=2, epochs=epochs, max_steps=max_steps)
+    assert spec.count_steps(len(LENGTHS)) == steps
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4))

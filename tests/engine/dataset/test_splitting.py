@@ -228,7 +228,7 @@ def test_split_is_cached_until_its_inputs_change(
     def measured(*_: Any, **__: Any) -> Any:
         raise InterruptedError
 
-    monkeypatch.setattr(splitting.row_facts, "measure", measured)
+    monkeypatch.setattr(splitting.dataset_comparison, "compare_rows", measured)
     repeated = split_of(tmp_path, rows, **settings)
     assert list(repeated.training) == list(first.training)
     assert list(repeated.validation) == list(first.validation)

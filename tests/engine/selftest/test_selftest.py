@@ -19,6 +19,7 @@ from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
@@ -544,7 +545,7 @@ def test_fault_of_the_converter_is_found_by_its_tokens(run: RunFolder, tmp_path:
     splits = llama_cpp_folder(tmp_path / "other", llama="qwen2")
     project = run.load_project()
     spec = project.export.model_copy(update={"llama_cpp": str(splits)})
-    run.update_merging_and_export(project.model_copy(update={"export": spec}), run.path)
+    step_records.update_settings(run, project.model_copy(update={"export": spec}), "export")
     results, recorder = check(run, {"F16": converted_wrongly(run, lambda _: None, splits)})
     assert not results["F16"].passed
     assert results["F16"].tokens_equal is False

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project.state import ProjectState
@@ -54,6 +55,30 @@ def test_merge_shows_progress_and_result(qtbot: QtBot, state: ProjectState, run:
         page.header.primary.click()
     play_events(page, started_events())
     assert not page.is_done(), "a new training run makes the merged model outdated"
+
+
+def test_merged_model_of_other_settings_is_merged_again(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    step_records.record_settings(run, run.load_project(), "merge")
+    page = show_widget(qtbot, MergingPage(state))
+    state.set_run(run, "merge")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    state.set_run(run, "")
+    assert page.is_done()
+    state.set("merging", "dtype", "fp16")
+    assert not page.is_done()
+    assert page.describe_outdated() == "out of date"
+    assert page.what.text() == "⚠ The merged model is out of date"
+    assert "Same as the base model → float16" in page.advice.text()
+    assert page.facts.get_facts()["Data type"] == "bfloat16", "it is still the old one"
+    assert page.header.primary.text() == "Merge again"
+    with qtbot.waitSignal(page.run_requested) as signal:
+        page.header.primary.click()
+    assert signal.args == ["merge"]
+    state.undo.undo()
+    assert page.is_done()
+    assert page.header.primary.text() == "Continue"
 
 
 def planned(**changes: Any) -> events.MergePlanned:

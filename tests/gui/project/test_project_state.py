@@ -47,6 +47,18 @@ def test_consecutive_edits_of_a_field_are_one_undo_step(state: ProjectState) -> 
     assert state.get("lora", "rank") == 16
 
 
+def test_alpha_keeps_its_ratio_while_a_rank_is_typed(state: ProjectState) -> None:
+    state.change("LoRA", [("lora", "rank", 16), ("lora", "alpha", 24)])
+    for rank in (3, 32, 1, 12):
+        state.set("lora", "rank", rank)
+    assert state.get("lora", "alpha") == 18
+    state.undo.undo()
+    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (16, 24)
+    state.set("lora", "alpha", 16)
+    state.set("lora", "rank", 8)
+    assert state.get("lora", "alpha") == 8
+
+
 def test_preset_is_one_undo_step(state: ProjectState) -> None:
     state.change("Large", [("lora", "rank", 64), ("lora", "alpha", 128)])
     assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (64, 128)

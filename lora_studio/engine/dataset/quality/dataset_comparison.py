@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.spec import Repair
+from lora_studio.engine.dataset.quality import row_facts
 from lora_studio.engine.dataset.quality.keys import normalize_sides
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
@@ -43,13 +45,44 @@ class ComparisonResult:
     held_out: Mask
 
 
-def compare(
+#: The last comparison and what it depends on: lengths, findings and split of one dataset need the same.
+_last: list[tuple[str, bool, ComparisonResult]] = []
+
+
+def compare_rows(
+    rows: MixedRows, job: JobContext, *, with_faults: bool = False
+) -> ComparisonResult:
+    """Return the usable rows after row-wise repairs, and how they relate; raises CancelledError.
+
+    The last result is reused. `with_faults` is that of `row_facts.measure`.
+    """
+    key = _get_key(rows)
+    for known, has_faults, result in _last:
+        if known == key and has_faults >= with_faults:
+            return result
+    fixes = rows.spec.fixes
+    # The pass applies row-wise repairs itself, and also collects the faults before them.
+    unrepaired = replace(rows, spec=rows.spec.model_copy(update={"fixes": ()}))
+    facts = row_facts.measure(unrepaired, fixes, job, with_faults=with_faults)
+    result = _compare(unrepaired, facts, fixes, job)
+    _last[:] = [(key, with_faults, result)]
+    return result
+
+
+def _get_key(rows: MixedRows) -> str:
+    spec = rows.spec
+    sources = [
+        (store.key, source.format, sorted(source.mapping.items()))
+        for store, source in zip(rows.stores, rows.sources, strict=True)
+    ]
+    facts = [sources, sorted(spec.fixes), spec.group_column, len(spec.sources)]
+    return json.dumps(facts)
+
+
+def _compare(
     rows: MixedRows, facts: RowFacts, fixes: Collection[Repair], job: JobContext
 ) -> ComparisonResult:
-    """Return the groups of duplicates and near duplicates; raises CancelledError.
-
-    The sketches of `facts` are dropped.
-    """
+    """Return the groups of duplicates and near duplicates, and drop the sketches of `facts`."""
     reader = RowFactsReader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:

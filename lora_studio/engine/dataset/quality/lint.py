@@ -14,7 +14,7 @@ from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec, Repair
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.protocol.events import DatasetLinted, Finding
-from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
+from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, RULES
 from lora_studio.engine.dataset.quality.row_facts import FactCounts, RowFacts, RowId
@@ -76,17 +76,16 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     A finding whose repair is recorded is `fixed`, and the rows that the repair leaves out are not
     checked further. `tables` are the tokenized rows, if a model is known.
     """
-    # The pass applies row-wise repairs itself, and also collects the faults before them.
-    rows = mixture.open_dataset(spec.model_copy(update={"fixes": ()}), job)
-    facts = row_facts.measure(rows, spec.fixes, job, with_faults=True)
-    compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
+    rows = mixture.open_dataset(spec, job)
+    compared = dataset_comparison.compare_rows(rows, job, with_faults=True)
+    facts = compared.facts
     report = LintReport(spec.fixes)
     _add_rows_alone(report, facts)
     present = _add_compared(report, compared)
     _add_answers(report, compared, present)
     _add_labels(report, facts, present)
     if tables and rows.task != "text":
-        _add_tokens(report, tables, spec)
+        _add_tokens(report, tables, spec, facts, present)
     report.findings.sort(key=lambda entry: (entry.fixed, GRAVITY[entry.severity], -entry.count))
     checked = sum(len(store) for store in rows.stores[: len(spec.sources)])
     return DatasetLinted(rows=checked, findings=tuple(report.findings))
@@ -175,14 +174,21 @@ def _add_labels(report: LintReport, facts: RowFacts, present: Mask) -> None:
         )
 
 
-def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
+def _add_tokens(
+    report: LintReport,
+    tables: Sequence[TokenTable],
+    spec: DatasetSpec,
+    facts: RowFacts,
+    present: Mask,
+) -> None:
     """Report answers beyond the length limit, in full or in part."""
     cut, late, needed = FactCounts(), FactCounts(), 0
     for source, table in enumerate(tables[: len(spec.sources)]):
+        is_used = np.isin(table.row, facts["index"][present & (facts["source"] == source)])
         limits = np.minimum(table.length, spec.max_length)
-        is_late = table.first >= spec.max_length
+        is_late = is_used & (table.first >= spec.max_length)
         within = table.count_trained_within(limits, np.arange(len(table)))
-        is_cut = ~is_late & (within < table.targets)
+        is_cut = is_used & ~is_late & (within < table.targets)
         late.add(_count_marked(source, table.row, is_late))
         if spec.too_long == "cut":
             cut.add(_count_marked(source, table.row, is_cut))

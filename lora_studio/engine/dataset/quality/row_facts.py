@@ -45,7 +45,7 @@ from lora_studio.engine.dataset.rows import mixture, scan_cache
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
-from lora_studio.engine.runtime import process_pool
+from lora_studio.engine.runtime import cpu_threads, process_pool
 from lora_studio.engine.runtime.channel import JobContext
 
 #: A row: the position of its source, and its own in the source, both from 0.
@@ -329,7 +329,7 @@ def _iter_results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
 ) -> Iterator[RowFacts]:
     """Yield the facts of each piece in order, from several processes for many rows."""
-    cores = min(process_pool.count_cores(), _MOST_PROCESSES)
+    cores = min(cpu_threads.count_cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
         return map(work.read, pieces)
     return process_pool.map_in_processes(work.read, pieces, cores, job)

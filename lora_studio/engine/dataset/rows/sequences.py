@@ -77,6 +77,16 @@ class Selection:
             for number, table in enumerate(self.tables)
         )
 
+    def count_computed(self) -> np.ndarray:
+        """Return the tokens that each row costs after truncation: for pairs, those of both sides."""
+        counts = np.zeros(len(self), np.int64)
+        for number, table in enumerate(self.tables):
+            mine = self.table == number
+            index = self.index[mine]
+            within = table.count_computed_within(self.end[mine], index)
+            counts[mine] = within - table.count_computed_within(self.begin[mine], index)
+        return counts
+
     def count_targets(self) -> int:
         """Return the trained tokens of all rows after truncation."""
         total = 0

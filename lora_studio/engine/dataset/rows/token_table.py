@@ -54,8 +54,9 @@ class TokenTable:
         self.has_pairs = "rejected_ids" in table.column_names
         sides = ("", "rejected_") if self.has_pairs else ("",)
         self.row = self._read_column("row")
-        self.length = np.maximum.reduce([self._read_column(f"{side}length") for side in sides])
-        self.computed = np.add.reduce([self._read_column(f"{side}length") for side in sides])
+        self._lengths = [self._read_column(f"{side}length") for side in sides]
+        self.length = np.maximum.reduce(self._lengths)
+        self.computed = np.add.reduce(self._lengths)
         self.first = np.maximum.reduce([self._read_column(f"{side}first") for side in sides])
         self.targets = np.add.reduce([self._read_column(f"{side}targets") for side in sides])
         self.tokens = int(self.computed.sum())
@@ -85,11 +86,15 @@ class TokenTable:
             np.zeros(len(indices), np.int64),
         )  # fmt: skip
 
-    def iter_spans(self) -> Iterator[np.ndarray]:
-        """Yield the trained ranges of tokens of all rows, [ranges, 2] int32 each, chunk by chunk."""
+    def count_computed_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Return the tokens before position `limits` of the rows `indices`, of both sides of pairs."""
+        return np.add.reduce([np.minimum(lengths[indices], limits) for lengths in self._lengths])
+
+    def iter_spans(self, mask: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the trained ranges of tokens of the rows in `mask` [rows], [ranges, 2] int32 each."""
         for name, lists in self._lists.items():
             if name.endswith("spans"):
-                yield from (values.reshape(-1, 2) for values in lists.iter_chunks())
+                yield from (values.reshape(-1, 2) for values in lists.iter_chunks(mask))
 
     def _read_column(self, name: str) -> np.ndarray:
         return self.data.data.table.column(name).to_numpy()
@@ -127,6 +132,8 @@ class _Lists:
             totals[mine] = np.bincount(row, end - begin, len(at)).astype(np.int64)
         return totals
 
-    def iter_chunks(self) -> Iterator[np.ndarray]:
-        for offsets, values in zip(self._offsets, self._values, strict=True):
-            yield values[offsets[0] : offsets[-1]]
+    def iter_chunks(self, mask: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the numbers of the lists in `mask` [lists], one array per chunk."""
+        for start, offsets, values in zip(self._starts, self._offsets, self._values, strict=False):
+            chosen = mask[start : start + len(offsets) - 1]
+            yield values[offsets[0] : offsets[-1]][np.repeat(chosen, np.diff(offsets))]

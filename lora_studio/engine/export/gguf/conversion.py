@@ -24,7 +24,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import checksums, selftest_report
+from lora_studio.core.runs import checksums, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
@@ -121,6 +121,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
             written.append(_write_adapter(run, project, converted.model, plan.scratch, job))
         checksums.record_checksums(run, run.gguf, written, job.check)
         run.update_manifest(gguf=_add_earlier_files(run, converted.record))
+        step_records.record_settings(run, project, "export")
         yield converted
 
 

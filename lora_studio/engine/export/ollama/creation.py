@@ -15,6 +15,7 @@ from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.templates.features import ServerNeed
@@ -89,6 +90,7 @@ def create_on(
             prediction=plan.prediction,
             can_think="thinking" in stored.capabilities,
         )
+        step_records.record_settings(run, project, "create_ollama")
         _prove(judged, run, ollama.host, job)
 
 

@@ -37,8 +37,8 @@ from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.cpu_threads import count_cores
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.process_pool import count_cores
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 #: How long ranks wait for each other. It is long because one may write a checkpoint while the others are

@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
 import psutil
 import torch
 
@@ -14,12 +13,12 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
-from lora_studio.core.memory.rows import RowStatistics
+from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset import lengths
+from lora_studio.engine.dataset import planning
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, shape
@@ -72,33 +71,12 @@ def estimate_training(
 
 
 def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPlan:
-    selection, task = data.training.selection, data.task
-    tokens = np.asarray(selection.lengths)
-    if task == "preference":
-        computed_by_table = [
-            np.minimum(table.computed, 2 * project.dataset.max_length) for table in selection.tables
-        ]
-        tokens = np.array(
-            [
-                computed_by_table[t][p]
-                for t, p in zip(selection.table, selection.index, strict=True)
-            ],
-            np.int64,
-        )
-    rows = RowStatistics(
-        heaviest=lengths.find_heaviest_steps(tokens),
-        longest=int(np.max(selection.lengths, initial=0)),
-        trained=selection.count_targets() / max(1, int(tokens.sum())),
-        tokens=int(tokens.sum()),
-        count=len(tokens),
-        task="sft" if task == "text" else task,  # documents are split already
-    )
     return MemoryPlan(
         inspected=_inspect_model(project, tuned),
         model=project.model,
         lora=starting_adapter.resolve_lora(project.lora),
         training=project.training,
-        rows=rows,
+        rows=build_row_statistics(planning.describe_epoch(data.ready, data.training.selection)),
         limit=project.dataset.max_length,
         device=_describe_device(tuned.base.device),
     )

@@ -33,6 +33,7 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
             ids[begin:end], trained[begin:end] = part.ids, part.trained
             trained[begin] = False  # nothing predicts the first token
             begin = end
+    job.report_progress(text("writing train.py"), 0, None)
     if facts.task == "kto":
         labels = (_label(facts, number) for number in range(len(facts.rows)))
         np.save(folder / "labels.npy", np.fromiter(labels, np.uint8))

@@ -74,9 +74,14 @@ class FindingsView(Control):
             self._fill()
 
     def open_count(self) -> int:
-        """Return the number of findings that aren't fixed; hints don't count."""
+        """Return the number of findings that aren't fixed."""
         findings = self._linted.findings if self._linted else ()
-        return sum(not self._is_fixed(item) and item.severity != "hint" for item in findings)
+        return sum(not self._is_fixed(item) for item in findings)
+
+    def count(self) -> int:
+        """Return the number of listed findings, fixed ones included."""
+        findings = self._linted.findings if self._linted else ()
+        return len(findings) + sum(all(item.fix != fix for item in findings) for fix in self._fixes)
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
@@ -38,15 +38,24 @@ class DatasetFooter(QWidget):
         self.reasons.setContentsMargins(
             Spacing.XS, 0, 0, 0
         )  # links extend beyond their text on the left
-        self._shown: tuple[events.Skipped, ...] | None = None
+        self._shown: list[tuple[events.Skipped, bool]] = []
         self.setLayout(column(self.totals, self.reasons, spacing=Spacing.XS))
 
-    def show_totals(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
-        """Show totals side by side, and the reasons for skipped rows."""
+    def show_totals(
+        self,
+        parts: Sequence[str],
+        skipped: Sequence[events.Skipped],
+        listed: Collection[Text],
+    ) -> None:
+        """Show totals side by side, and the reasons for skipped rows.
+
+        Those in `listed` are links, because the table can show their rows.
+        """
         self.totals.setText("  ·  ".join(part for part in parts if part))
         self.reasons.setVisible(bool(skipped))
-        if tuple(skipped) != self._shown:
-            self._shown = tuple(skipped)
+        shown = [(skip, skip.reason in listed) for skip in skipped]
+        if shown != self._shown:
+            self._shown = shown
             self._fill()
 
     def _fill(self) -> None:
@@ -54,14 +63,16 @@ class DatasetFooter(QWidget):
             if (widget := item.widget()) is not None:
                 widget.hide()
                 widget.deleteLater()
-        skipped = self._shown or ()
-        for skip in skipped[:_REASONS]:
+        for skip, is_listed in self._shown[:_REASONS]:
             caption = tr_n(
                 "{n} row skipped: {reason}",
                 "{n} rows skipped: {reason}",
                 skip.count,
                 reason=localize(skip.reason),
             )
+            if not is_listed:
+                self._flow.addWidget(label(caption, "warn"))
+                continue
             show = button(
                 caption,
                 self._make_click_handler(skip.reason),
@@ -71,7 +82,7 @@ class DatasetFooter(QWidget):
             )
             show.setToolTip(plain_tip(_show_them(skip)))
             self._flow.addWidget(show)
-        hidden = sum(item.count for item in skipped[_REASONS:])
+        hidden = sum(skip.count for skip, _ in self._shown[_REASONS:])
         if hidden:
             self._flow.addWidget(
                 label(

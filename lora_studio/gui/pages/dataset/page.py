@@ -11,6 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
 from lora_studio.core.protocol import events
@@ -199,8 +200,20 @@ class DatasetPage(StepPage):
 
     def _show_reason(self, reason: Text) -> None:
         self.tabs.setCurrentIndex(_ROWS)
+        if (finding := self._list_repaired().get(reason)) is not None:
+            self.rows.show_only(_make_finding_filter(finding))
+            return
         title = tr("Skipped: {reason}").format(reason=localize(reason))
         self.rows.show_only(RowFilter(f"skipped: {reason}", title, reason=reason))
+
+    def _list_repaired(self) -> dict[Text, events.Finding]:
+        """Return the findings whose rows a repair leaves out, by the reason why."""
+        report = self.state.facts.findings
+        return {
+            REASONS[finding.fix]: finding
+            for finding in (report.findings if report else ())
+            if finding.fix in REASONS
+        }
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -240,7 +253,7 @@ class DatasetPage(StepPage):
             self._to_absolute(item["path"]) for item in data_sources.to_plain(self._get_sources())
         }
         if not answered & current:
-            for name in ("dataset", "lengths", "findings"):
+            for name in ("dataset", "lengths", "plan", "findings"):
                 self.state.forget(name)
         self._show_sources()
 
@@ -248,11 +261,12 @@ class DatasetPage(StepPage):
         match name:
             case "dataset":
                 self._show_dataset()
-            case "lengths":
+            case "lengths" | "plan":
                 self._show_lengths()
                 self._show_footer()
             case "findings":
                 self._show_findings()
+                self._show_footer()
             case "model":
                 self.rows.set_token_inputs(*self.queries.get_token_inputs())
 
@@ -310,10 +324,10 @@ class DatasetPage(StepPage):
 
     def _show_steps(self) -> None:
         training, split = self.state.get_spec("training"), run_preview.split(self.state)
-        if isinstance(training, TrainingSpec) and split and split.train:
-            total, _ = run_preview.count_steps(training, split.train)
+        if isinstance(training, TrainingSpec) and split and split.per_epoch:
+            total = formatting.format_number(training.count_steps(split.per_epoch))
             self.lengths.show_steps(
-                tr("about {total}").format(total=formatting.format_number(total))
+                total if split.is_exact else tr("about {total}").format(total=total)
             )
         else:
             self.lengths.show_steps("")
@@ -326,10 +340,11 @@ class DatasetPage(StepPage):
         self._count_findings()
 
     def _count_findings(self) -> None:
-        count = self.findings.open_count()
-        self.tabs.setTabText(
-            _FINDINGS, tr("Findings ({count})").format(count=count) if count else tr("Findings")
-        )
+        count, still_open = self.findings.count(), self.findings.open_count()
+        title = tr("Findings ({open} of {count} open)") if still_open else tr("Findings")
+        if still_open == count and count:
+            title = tr("Findings ({count})")
+        self.tabs.setTabText(_FINDINGS, title.format(open=still_open, count=count))
         report = self.state.facts.findings
         listed = [item for item in (report.findings if report else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
@@ -353,27 +368,32 @@ class DatasetPage(StepPage):
     def _show_footer(self) -> None:
         """Show the totals below the tabs and the steps among the lengths."""
         self._show_steps()
-        answer, lengths = self.state.facts.dataset, self.state.facts.lengths
+        answer, lengths, plan = (
+            self.state.facts.dataset, self.state.facts.lengths, self.state.facts.plan,
+        )  # fmt: skip
         if answer is None:
             return
-        left_out = sum(item.count for item in answer.skipped)
+        read, skipped = (plan or answer).rows_read, (plan or answer).skipped
+        left_out = sum(item.count for item in skipped)
+        tokens = plan.tokens if plan else lengths.tokens if lengths else None
         split = run_preview.split(self.state)
         parts = [
             tr_n(
                 "{n} row read: {used} used, {skipped} skipped",
                 "{n} rows read: {used} used, {skipped} skipped",
-                answer.rows_read,
-                used=formatting.format_number(answer.rows_used),
+                read,
+                used=formatting.format_number(read - left_out),
                 skipped=formatting.format_number(left_out),
             )
             if answer.complete
             else tr_n("{n} row so far", "{n} rows so far", answer.rows_read),
-            tr("{tokens} tokens per epoch").format(tokens=formatting.format_count(lengths.tokens))
-            if lengths
+            tr("{tokens} tokens per epoch").format(tokens=formatting.format_count(tokens))
+            if tokens is not None
             else "",
             split.describe() if split and answer.complete else "",
         ]
-        self.footer.show_totals(parts, answer.skipped)
+        listed = {skip.reason for skip in answer.skipped} | self._list_repaired().keys()
+        self.footer.show_totals(parts, skipped, listed)
 
     def _describe_setting(self, field: str, value: Any) -> str:
         about = self.state.get_facts(_STEP, field)

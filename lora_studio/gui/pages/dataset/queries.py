@@ -17,9 +17,9 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
 from lora_studio.gui.project.data_sources import select_fields
 from lora_studio.gui.project.state import ProjectState
 
-Kind = Literal["inspect_dataset", "measure_dataset", "lint_dataset"]
+Kind = Literal["inspect_dataset", "measure_dataset", "lint_dataset", "plan_dataset"]
 #: In this order, because each query uses what the previous one cached.
-KINDS: tuple[Kind, ...] = ("inspect_dataset", "measure_dataset", "lint_dataset")
+KINDS: tuple[Kind, ...] = ("inspect_dataset", "measure_dataset", "lint_dataset", "plan_dataset")
 
 #: Rows in the first answer: the table shows them while the rest is still being read.
 _PREVIEW = 200
@@ -33,7 +33,7 @@ _ALL = (*_TOKENS, "validation_share", "validation_count", "validation_file", "gr
 
 
 class DatasetQueries(QObject):
-    """Inspects the dataset after a change, then measures it and checks it for problems.
+    """Inspects the dataset after a change, measures and checks it, and counts the rows of the run.
 
     Signals:
         ask(command): a question for a worker.
@@ -53,7 +53,9 @@ class DatasetQueries(QObject):
         self.state = state
         self._canceled: set[Kind] = set()
         self._progress: dict[str, events.Progress] = {}
-        makers = (self._make_inspection, self._make_measurement, self._make_linting)
+        makers = (
+            self._make_inspection, self._make_measurement, self._make_linting, self._make_plan,
+        )  # fmt: skip
         self._queries = {
             kind: DebouncedQuery(make, self) for kind, make in zip(KINDS, makers, strict=True)
         }
@@ -134,13 +136,17 @@ class DatasetQueries(QObject):
         return commands.MeasureDataset(dataset=select_fields(dataset, _LENGTHS), model=model)
 
     def _make_linting(self) -> commands.Question | None:
-        dataset, training = self._read("lint_dataset"), self.state.get_spec("training")
+        dataset = self._read("lint_dataset")
         if dataset is None:
             return None
-        seed = training.seed if isinstance(training, TrainingSpec) else 42
-        return commands.LintDataset(
-            dataset=select_fields(dataset, _ALL), model=self._get_model(), seed=seed
-        )
+        return commands.LintDataset(dataset=select_fields(dataset, _ALL), model=self._get_model())
+
+    def _make_plan(self) -> commands.Question | None:
+        dataset, model = self._read("plan_dataset"), self._get_model()
+        training = self.state.get_spec("training")
+        if dataset is None or model is None or not isinstance(training, TrainingSpec):
+            return None
+        return commands.PlanDataset(dataset=dataset, model=model, seed=training.seed)
 
     def _get_dataset(self) -> DatasetSpec | None:
         dataset = self.state.get_spec(_STEP)
@@ -180,8 +186,8 @@ class DatasetQueries(QObject):
             self._progress.pop(kind, None)
         query.on_event(event)
         if kind == "inspect_dataset" and isinstance(event, events.Done):
-            self._queries["measure_dataset"].ask_now()
-            self._queries["lint_dataset"].ask_now()
+            for following in ("measure_dataset", "lint_dataset", "plan_dataset"):
+                self._queries[following].ask_now()
 
     def _on_opened(self) -> None:
         self._canceled.clear()
@@ -191,6 +197,8 @@ class DatasetQueries(QObject):
         self._queries["inspect_dataset"].schedule()
 
     def _on_value_changed(self, step: str, field: str) -> None:
+        if step == _STEP or (step, field) == ("training", "seed"):
+            self._plan_again()
         if step != _STEP:
             return
         if field in _ROWS:
@@ -206,7 +214,15 @@ class DatasetQueries(QObject):
         if field in _ALL:
             self._queries["lint_dataset"].schedule()
 
+    def _plan_again(self) -> None:
+        """Drop the counts of other settings; until the next answer, counts are approximate."""
+        self.state.forget("plan")
+        self.state.report("plan_dataset", [])
+        self._queries["plan_dataset"].forget()
+        self._queries["plan_dataset"].schedule()
+
     def _on_facts_changed(self, name: str) -> None:
         if name == "model":
             self._queries["measure_dataset"].schedule()
             self._queries["lint_dataset"].schedule()
+            self._plan_again()

@@ -24,6 +24,7 @@ from lora_studio.gui.pages.export.results_card import ResultsCard
 from lora_studio.gui.pages.export.serving_card import ServingCard
 from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.project.outdated_results import OutdatedResults
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
@@ -77,6 +78,7 @@ class ExportPage(StepPage):
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
+        self.outdated = OutdatedResults(state)
         self._run = state.run
         self._build_layout()
         self._wire()
@@ -192,6 +194,8 @@ class ExportPage(StepPage):
                 self._offer_anyway(event)
             case _ if not mine:
                 return
+        if isinstance(event, events.Ending):
+            self.outdated.compare()
         self.refresh()
 
     def _ask_for_sizes_again(self) -> None:
@@ -204,6 +208,7 @@ class ExportPage(StepPage):
             self._run = self.state.run
             self.adapter = self.merged = None
             self._clear_results()
+        self.outdated.compare()
         self.refresh()
 
     def _clear_results(self) -> None:
@@ -240,7 +245,8 @@ class ExportPage(StepPage):
             self.queries.server.schedule()
         if step == _STEP and field in ("imatrix", "llama_cpp", "convert_from"):
             self.queries.sizes.schedule()
-        if step == _STEP:
+        if step in (_STEP, "merging"):
+            self.outdated.compare()
             self.refresh()
 
     def _use_host_for_session(self, host: str) -> None:
@@ -280,6 +286,22 @@ class ExportPage(StepPage):
         self.ollama.show_server(can_create=files and not self.state.running)
 
     # --- state --------------------------------------------------------------------------------
+
+    def describe_outdated(self) -> str:
+        """Return "out of date" if the exported files were created with other settings."""
+        is_outdated = self.is_done() and self.outdated.describe_changes("export")
+        return tr("out of date") if is_outdated else ""
+
+    def _list_outdated(self) -> list[tuple[str, str]]:
+        """Return title and remedy of each result that is out of date."""
+        outdated, results = self.outdated, []
+        if self.merged and not self._is_direct() and outdated.describe_changes("merge"):
+            results.append(outdated.describe_merged())
+        if self.is_done() and outdated.describe_changes("export"):
+            results.append(outdated.describe_exported())
+        if outdated.describe_changes("create_ollama"):
+            results.append(outdated.describe_ollama())
+        return results
 
     def on_primary(self) -> None:
         """Export, or chat with what was exported."""
@@ -398,6 +420,9 @@ class ExportPage(StepPage):
                 "The process exited without reporting a result. Export again to continue; "
                 "completed files are reused."
             )
+        elif outdated := self._list_outdated():
+            status, advice = outdated[0]
+            advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])
         elif self.is_done():
             pass
         elif (self.merged or self.adapter) and self._is_direct():

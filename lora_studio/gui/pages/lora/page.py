@@ -28,7 +28,6 @@ from lora_studio.gui.pages.lora.block_drawing import (
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.project.undo import Change
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label, set_role
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.tooltips import plain_tip
@@ -128,28 +127,16 @@ class LoraPage(StepPage):
 
     def _choose_rank(self, rank: int) -> None:
         """Set the rank; alpha keeps its ratio to it, in the same undo step."""
-        self.state.change(tr("Rank {rank}").format(rank=rank), self._make_rank_changes(rank))
+        self.state.change(tr("Rank {rank}").format(rank=rank), [(_STEP, "rank", rank)])
 
     def _slide_rank(self, rank: int) -> None:
         """Set the rank while the slider moves; the whole movement is one undo step."""
-        self.state.change(tr("Rank"), self._make_rank_changes(rank), merges=True)
-
-    def _make_rank_changes(self, rank: int) -> list[Change]:
-        changes: list[Change] = [(_STEP, "rank", rank)]
-        if (ratio := self._get_ratio()) is not None:
-            limit = self.state.get_facts(_STEP, "alpha").maximum or 4096
-            changes.append((_STEP, "alpha", int(min(max(1, round(ratio * rank)), limit))))
-        return changes
+        self.state.change(tr("Rank"), [(_STEP, "rank", rank)], merges=True)
 
     def _choose_layers(self, names: list[str]) -> None:
         self.state.change(
             tr("Target modules"), [(_STEP, "targets", "names"), (_STEP, "target_names", names)]
         )
-
-    def _get_ratio(self) -> float | None:
-        rank, alpha = self.state.get(_STEP, "rank"), self.state.get(_STEP, "alpha")
-        numbers = isinstance(rank, int) and isinstance(alpha, int)
-        return alpha / rank if numbers and rank > 0 else None
 
     # --- display ------------------------------------------------------------------------------
 

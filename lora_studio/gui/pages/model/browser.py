@@ -13,7 +13,12 @@ from lora_studio.core.memory import model_fit
 from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelOutline
 from lora_studio.core.model.recommended import RECOMMENDED
-from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN
+from lora_studio.core.model.spec import (
+    BUILTIN_BYTES,
+    BUILTIN_FILE_TYPE,
+    BUILTIN_PREFIX,
+    DEFAULT_BUILTIN,
+)
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
@@ -54,14 +59,14 @@ BUILTIN = ModelEntry(
     source=BUILTIN_PREFIX + DEFAULT_BUILTIN,
     title=DEFAULT_BUILTIN,
     location="folder",
-    bytes=145_000_000,
+    bytes=BUILTIN_BYTES,
     parameters=134_515_008,
     architecture="LlamaForCausalLM",
     license="apache-2.0",
     outline=ModelOutline(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),
-    stored="Q8_0",
+    stored=BUILTIN_FILE_TYPE,
     why=text("Downloaded once; the whole way in minutes. English."),
 )
 

@@ -379,12 +379,27 @@ def _list_facts(model: events.ModelInspected, added: str) -> list[Fact]:
         (tr("Layers"), layers),
         (tr("Vocabulary"), tr_n("{n} token", "{n} tokens", model.vocabulary)),
         (tr("Context length"), context or tr("not specified")),
-        (tr("Data type"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
-        (tr("Quantization"), model.prequantized or ""),
-        (tr("Size on disk"), formatting.format_size(model.disk_bytes) if model.disk_bytes else ""),
+        *_list_storage_facts(model),
         (tr("License"), model.license or tr("not specified")),
         (tr("Access"), tr("gated: accept the terms on the Hub") if model.gated else ""),
         (tr("Chat template"), template),
+    ]
+
+
+def _list_storage_facts(model: events.ModelInspected) -> list[Fact]:
+    dtype = _DTYPES.get(model.stored_dtype, model.stored_dtype)
+    size = formatting.format_size(model.disk_bytes) if model.disk_bytes else ""
+    if not model.gguf_bytes:
+        return [
+            (tr("Data type"), dtype),
+            (tr("Quantization"), model.prequantized or ""),
+            (tr("Size on disk"), size),
+        ]
+    file_size = formatting.format_size(model.gguf_bytes)
+    unpacked = tr("{dtype}, {size}").format(dtype=dtype, size=size)
+    return [
+        (tr("GGUF file"), f"{model.gguf_type}, {file_size}" if model.gguf_type else file_size),
+        (tr("Unpacked for training"), unpacked),
     ]
 
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.memory import estimate
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import linked_settings
 from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.index import RunSummary
@@ -108,6 +109,14 @@ class GridDialog(Dialog):
         return "" if values else tr("Enter at least one value.")
 
     def _describe_total(self, count: int) -> str:
+        lines = [self._describe_time(count)]
+        names = {editor.name for editor in (self.first, self.second)}
+        ratio = linked_settings.get_ratio(self._state.get, ("lora", "rank"))
+        if "lora.rank" in names and "lora.alpha" not in names and ratio is not None:
+            lines.append(tr("Alpha stays {ratio} × rank.").format(ratio=f"{ratio:.3g}"))
+        return "\n".join(lines)
+
+    def _describe_time(self, count: int) -> str:
         seconds = self._estimate_seconds()
         if seconds is None:
             return tr_n(

@@ -64,7 +64,8 @@ class TrainingPage(StepPage):
         self.tabs = QTabWidget()
         self.recipe = RecipeForm(state, self.add_editor)
         self._wants_recipe = False
-        self._is_ending = False  # the user asked to stop, which takes effect after the current step
+        # The user asked to stop or to pause, which takes effect after the current step.
+        self._is_ending = self._is_pausing = False
         # The widget that Qt focused when the Pause button was disabled.
         self._focus_after_pause: QWidget | None = None
         self._adapter: events.AdapterSaved | None = None
@@ -160,7 +161,7 @@ class TrainingPage(StepPage):
         self.verdict.on_event(event)
         match event:
             case events.Started():
-                self._wants_recipe = self._is_ending = False
+                self._wants_recipe = self._is_ending = self._is_pausing = False
                 self._adapter = None
             case events.StepDone():
                 self.last_step = event
@@ -192,7 +193,7 @@ class TrainingPage(StepPage):
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self.verdict.clear()
             self.last_step = self._adapter = None
-            self._wants_recipe = self._is_ending = False
+            self._wants_recipe = self._is_ending = self._is_pausing = False
         self.note.show_run(self._run)
         self.refresh()
 
@@ -237,7 +238,7 @@ class TrainingPage(StepPage):
 
     def _pause(self) -> None:
         had_focus = self.window().focusWidget() is self.pause
-        self._is_ending = True
+        self._is_ending = self._is_pausing = True
         self.refresh()
         self._focus_after_pause = self.window().focusWidget() if had_focus else None
         self.pause_requested.emit()
@@ -344,13 +345,28 @@ class TrainingPage(StepPage):
     def _show_progress(self, running: bool) -> None:
         self.progress.setVisible(running)
         progress, last = self.record.progress, self.last_step
-        if progress is not None and (last is None or progress.time > last.time):
+        if running and (ending := self._describe_ending()):
+            share = last.step / last.steps if last is not None else None
+            self.progress.show_progress(ending, share)
+        elif progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(localize(progress.stage), share, progress.eta_s)
         elif last is not None:
-            self.progress.show_progress(tr("Training"), last.step / last.steps, last.eta_s)
+            doing = tr("Step {step} of {steps}").format(
+                step=formatting.format_number(min(last.step + 1, last.steps)),
+                steps=formatting.format_number(last.steps),
+            )
+            self.progress.show_progress(doing, last.step / last.steps, last.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
+
+    def _describe_ending(self) -> str:
+        """Return how the training ends, "" while it isn't asked to."""
+        if not (self._is_ending or self.state.stopping):
+            return ""
+        if self._is_pausing or self.state.pausing:
+            return tr("Pausing after this step…") if self.last_step else tr("Pausing…")
+        return tr("Stopping after this step…") if self.last_step else tr("Canceling…")
 
     def _resume_hint(self) -> str:
         if self._can_resume() and self.state.run is not None:

@@ -129,8 +129,7 @@ class RecipeForm(QWidget):
     def _refresh(self, *_: object) -> None:
         training, split = self.state.get_spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
-            rows = split.train if split else None
-            self.estimate.setText(run_preview.describe_steps(training, rows))
+            self.estimate.setText(run_preview.describe_steps(training, split))
         else:
             self.estimate.setText(tr("Fix the errors above to see the number of steps."))
         self._refresh_help()
@@ -152,7 +151,8 @@ class RecipeForm(QWidget):
 
     def refresh_memory(self, *_: object) -> None:
         """Update the estimate; don't report its problem during a job, because the job uses memory."""
-        plan, measured = memory_plan.make_plan(self.state), self.state.facts.lengths is not None
+        facts = self.state.facts
+        plan, measured = memory_plan.make_plan(self.state), bool(facts.lengths or facts.plan)
         problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
             self.state.report("memory", [])  # the job reports when it runs out of memory

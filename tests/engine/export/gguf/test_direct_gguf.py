@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from lora_studio.core import llama_cpp
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import jobs
@@ -51,7 +52,7 @@ def with_adapter(run: RunFolder, **settings: Any) -> RunFolder:
 def with_merging(run: RunFolder, **changes: Any) -> RunFolder:
     project = run.load_project()
     spec = project.merging.model_copy(update=changes)
-    run.update_merging_and_export(project.model_copy(update={"merging": spec}), run.path)
+    step_records.update_settings(run, project.model_copy(update={"merging": spec}), "merge")
     return run
 
 

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem
@@ -179,7 +180,9 @@ def test_source_weight_changes_the_rows_per_epoch(played: Played) -> None:
     card.weight.setText("2")
     card.weight.entered.emit()
     assert played.state.get("dataset", "sources") == [{"path": "rows.jsonl", "weight": 2.0}]
-    assert "190 training rows" in played.page.footer.totals.text()
+    assert "about 95 training rows, 5 validation rows, 190 per epoch" in (
+        played.page.footer.totals.text()
+    )
     card.weight.setText("0")
     card.weight.entered.emit()
     assert card.weight.text() == "2", "a weight of zero is refused"
@@ -487,7 +490,7 @@ def test_fix_is_saved_and_can_be_undone(played: Played) -> None:
     assert page.tabs.tabText(2) == "Findings (2)"
     _press(page, "Fix: Duplicate rows")
     assert played.state.get("dataset", "fixes") == ["drop_duplicates"]
-    assert page.tabs.tabText(2) == "Findings (1)"
+    assert page.tabs.tabText(2) == "Findings (1 of 2 open)"
     _press(page, "Undo fix: Duplicate rows")
     assert played.state.get("dataset", "fixes") == []
     played.state.undo.undo()
@@ -563,7 +566,7 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     played.read()
     footer = played.page.footer
     assert footer.totals.text() == (
-        "105 rows read: 100 used, 5 skipped  ·  95 training rows, 5 validation rows"
+        "105 rows read: 100 used, 5 skipped  ·  about 95 training rows, 5 validation rows"
     )
     played.state.set_answer(model_facts.lengths())
     assert "14.9 K tokens per epoch" in footer.totals.text()
@@ -576,7 +579,32 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     assert isinstance(question, ReadRows)
     assert str(question.reason) == "not valid JSON"
     played.state.set("dataset", "validation_count", 20)
-    assert "80 training rows, 20 validation rows" in footer.totals.text()
+    assert "about 80 training rows, 20 validation rows" in footer.totals.text()
+
+
+def test_footer_shows_the_rows_of_the_run_once_they_are_counted(played: Played) -> None:
+    played.read()
+    footer = played.page.footer
+    duplicates = events.Skipped(reason=REASONS["drop_duplicates"], count=42, rows=(12, 40))
+    planned = model_facts.planned(
+        rows_train=56,
+        rows_validation=2,
+        rows_per_epoch=56,
+        skipped=(duplicates, *model_facts.SKIPPED),
+    )
+    played.state.set_answer(planned)
+    assert footer.totals.text() == (
+        "105 rows read: 58 used, 47 skipped  ·  14.2 K tokens per epoch  ·  "
+        "56 training rows, 2 validation rows"
+    )
+    played.state.set_answer(model_facts.findings())
+    links = {link.text(): link for link in footer.reasons.findChildren(QPushButton)}
+    links["42 rows skipped: the row duplicates an earlier row"].click()
+    question = played.wait_for(ReadRows)
+    assert isinstance(question, ReadRows)
+    assert question.only == ((0, 12), (0, 40))
+    played.state.set("dataset", "max_length", 4096)
+    assert "about" in footer.totals.text(), "the counts of other settings are dropped"
 
 
 def test_reading_shows_progress_and_can_be_canceled_and_resumed(played: Played) -> None:

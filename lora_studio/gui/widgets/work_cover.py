@@ -1,0 +1,60 @@
+"""Cover the window while something freezes it, so that it says what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui import theme
+
+#: Milliseconds until a painted cover is on the screen.
+_SHOWN = 30
+#: Opacity of the cover, from 0 to 255.
+_OPACITY = 225
+
+
+class WorkCover(QWidget):
+    """Covers a window and names the work; it ignores the mouse."""
+
+    def __init__(self, window: QWidget, doing: str) -> None:
+        """Cover all of `window`."""
+        super().__init__(window)
+        self._doing = doing
+        self.setAccessibleName(doing)
+        self.setGeometry(window.rect())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint the text over the faded window."""
+        background = QColor(theme.get_palette().window)
+        background.setAlpha(_OPACITY)
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), background)
+        painter.setFont(theme.body_font(theme.Size.SECTION, bold=True))
+        painter.setPen(theme.color("text"))
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self._doing)
+
+
+def run_covered(window: QWidget, doing: str, work: Callable[[], object]) -> None:
+    """Run work that freezes the window, after it has said what it is doing.
+
+    The work runs at once if the window isn't visible.
+    """
+    if not window.isVisible():
+        work()
+        return
+    cover = WorkCover(window, doing)
+    cover.show()
+    cover.raise_()
+    cover.repaint()
+
+    def finish() -> None:
+        try:
+            work()
+        finally:
+            cover.hide()
+            cover.deleteLater()
+
+    QTimer.singleShot(_SHOWN, cover, finish)

@@ -1,0 +1,110 @@
+"""Threads on machines with other work, and in containers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime.cpu_threads import ThreadChoice
+from tests.helpers.jobs import RecordingChannel, make_job
+
+
+@pytest.mark.parametrize(
+    ("cores", "allowed", "busy", "threads", "is_passive"),
+    [
+        pytest.param(8, 8, 0.1, None, False, id="quiet-keeps-the-default"),
+        pytest.param(2, 8, 0.0, 2, False, id="quota-on-a-quiet-host"),
+        pytest.param(2, 2, 1.0, 1, True, id="one-of-two-cores-taken"),
+        pytest.param(2, 2, 2.0, 1, True, id="all-cores-taken"),
+        pytest.param(16, 16, 4.2, 12, True, id="some-of-many-taken"),
+        pytest.param(4, 64, 40.0, 4, True, id="quota-on-a-busy-host"),
+        pytest.param(1, 1, 0.9, 1, True, id="single-core"),
+    ],
+)
+def test_threads_use_the_idle_cores(
+    cores: int, allowed: int, busy: float, threads: int | None, is_passive: bool
+) -> None:
+    choice = cpu_threads.choose_threads(cores, allowed, busy)
+    assert (choice.threads, choice.is_passive) == (threads, is_passive)
+    assert (choice.describe() is None) == (threads is None)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        pytest.param("0::/\n", {"cpu.max": "150000 100000"}, 1.5, id="container"),
+        pytest.param("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "400000 100000"}, 4.0, id="parent"),
+        pytest.param("0::/a\n", {"a/cpu.max": "max 100000"}, None, id="unlimited"),
+        pytest.param("0::/host/path\n", {"cpu.max": "200000 100000"}, 2.0, id="path-of-the-host"),
+        pytest.param(
+            "3:cpu,cpuacct:/x\n2:memory:/x\n",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "50000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            0.5, id="version-1",
+        ),
+        pytest.param(
+            "3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None,
+            id="version-1-unlimited",
+        ),
+        pytest.param("0::/\n", {"cpu.max": "damaged"}, None, id="damaged"),
+    ],
+)  # fmt: skip
+def test_quota_of_a_cgroup_is_read(
+    tmp_path: Path, own: str, files: dict[str, str], quota: float | None
+) -> None:
+    for name, content in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(content + "\n")
+    (tmp_path / "own").write_text(own)
+    assert cpu_threads.read_quota(tmp_path / "groups", tmp_path / "own") == quota
+
+
+def test_cores_without_cgroups_are_those_of_the_affinity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cpu_threads.read_quota(tmp_path, tmp_path / "missing") is None
+    monkeypatch.setattr(cpu_threads, "read_quota", lambda: 1.5)
+    assert cpu_threads.count_cores() == 1
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return a patch with an empty environment, in a process that seems to have no PyTorch yet."""
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(cpu_threads, "count_cores", lambda: 2)
+    monkeypatch.setattr(cpu_threads, "measure_busy_cores", lambda: 1.6)
+    monkeypatch.setattr(cpu_threads, "_get_allowed_cores", lambda: {0, 1})
+    return monkeypatch
+
+
+def test_busy_machine_limits_the_process_and_says_so(environment: pytest.MonkeyPatch) -> None:
+    channel = RecordingChannel()
+    cpu_threads.choose_for_job(make_job(channel))
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert "Computing with 1 thread: other programs use 1.6 of 2" in str(channel.events[-1].text)
+    environment.undo()
+
+
+def test_resumed_job_keeps_its_threads(environment: pytest.MonkeyPatch) -> None:
+    cpu_threads.choose_for_job(make_job(), threads=2)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    environment.undo()
+
+
+def test_number_that_the_user_set_is_kept(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OMP_NUM_THREADS", "7")
+    cpu_threads.choose_for_job(make_job())
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OMP_WAIT_POLICY" not in os.environ
+    environment.undo()
+
+
+def test_default_is_described_as_nothing() -> None:
+    assert ThreadChoice(8).describe() is None
