@@ -156,6 +156,10 @@
             <translation>Es läuft bereits ein Auftrag.</translation>
         </message>
         <message>
+            <source>A learning rate of {rate} is high for {method}: the model forgets how to answer.</source>
+            <translation>Eine Lernrate von {rate} ist hoch für {method}: Das Modell verlernt zu antworten.</translation>
+        </message>
+        <message>
             <source>A learning rate of {rate} is too low to learn much with {optimizer}.</source>
             <translation>Eine Lernrate von {rate} ist zu niedrig, um mit {optimizer} viel zu lernen.</translation>
         </message>
@@ -5022,6 +5026,10 @@
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
         <message>
+            <source>Noise and seed</source>
+            <translation>Rauschen und Seed</translation>
+        </message>
+        <message>
             <source>Non-default only</source>
             <translation>Nur Abweichungen</translation>
         </message>
@@ -5153,10 +5161,6 @@
         <message>
             <source>ORPO</source>
             <translation>ORPO</translation>
-        </message>
-        <message>
-            <source>Objective</source>
-            <translation>Zielfunktion</translation>
         </message>
         <message>
             <source>Off</source>
@@ -5664,6 +5668,10 @@
         <message>
             <source>Preference method</source>
             <translation>Präferenzverfahren</translation>
+        </message>
+        <message>
+            <source>Preference training</source>
+            <translation>Präferenztraining</translation>
         </message>
         <message>
             <source>Preferences</source>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, warning
@@ -13,6 +13,39 @@ from lora_studio.core.training.spec import TrainingSpec
 def check(spec: TrainingSpec) -> list[Problem]:
     """Return the problems that can be seen from the recipe alone."""
     return [*_check_rate(spec), *_check_cadence(spec)]
+
+
+def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
+    """Return a problem if the learning rate is one for plain fine-tuning, but the data are preferences.
+
+    The usual rates with LoRA are those of TRL's example commands for DPO, KTO, and ORPO.
+    """
+    if task not in ("preference", "kto"):
+        return []
+    is_orpo = task == "preference" and spec.preference == "orpo"
+    usual, highest = (8e-5, 5e-4) if is_orpo else (5e-6, 5e-5)
+    about = optimizers.OPTIMIZERS[spec.optimizer]
+    scale = about.usual / optimizers.OPTIMIZERS["adamw"].usual
+    if spec.learning_rate <= highest * scale:
+        return []
+    method = "KTO" if task == "kto" else spec.preference.upper()
+    return [
+        warning(
+            "training.learning_rate_high",
+            "A learning rate of {rate} is high for {method}: the model forgets how to answer.",
+            "A common value is {usual}.",
+            where=Where(step="training", field="learning_rate"),
+            fix=Fix(
+                label=text("Use {value}", value=f"{usual * scale:g}"),
+                step="training",
+                field="learning_rate",
+                value=usual * scale,
+            ),
+            rate=f"{spec.learning_rate:g}",
+            method=method,
+            usual=f"{usual * scale:g}",
+        )
+    ]
 
 
 def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:

@@ -18,7 +18,7 @@ from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
 from lora_studio.core.training import optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
-from lora_studio.core.training.recipe_checks import optimizer_unavailable_error
+from lora_studio.core.training.recipe_checks import check_for, optimizer_unavailable_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.controls.field_group import FieldGroup
@@ -47,7 +47,7 @@ _ADVANCED: dict[str, tuple[str, ...]] = {
     mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile", "liger"),
     mark("Evaluation and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
-    mark("Objective"): ("preference", "beta", "neftune_alpha", "seed"),
+    mark("Noise and seed"): ("neftune_alpha", "seed"),
 }  # fmt: skip
 _OPTIMIZERS: dict[str, optimizers.OptimizerInfo] = {
     str(name): about for name, about in OPTIMIZERS.items()
@@ -91,8 +91,11 @@ class RecipeForm(QWidget):
         self.presets.chosen.connect(self._apply_preset)
         self._editors = {
             field: add_editor(field, style="combo" if field in _COMBOS else "auto")
-            for field in (*_MAIN, *itertools.chain(*_ADVANCED.values()))
+            for field in (*_TASK_FIELDS, *_MAIN, *itertools.chain(*_ADVANCED.values()))
         }
+        self.preference = FieldGroup(
+            tr("Preference training"), [self._editors[field] for field in _TASK_FIELDS]
+        )
         self._groups = {
             title: FieldGroup(tr(title), [self._editors[field] for field in fields])
             for title, fields in _ADVANCED.items()
@@ -105,17 +108,17 @@ class RecipeForm(QWidget):
         self._refresh()
 
     def _build_layout(self) -> None:
-        advanced = CollapsibleSection()
-        advanced.add(*self._groups.values())
-        advanced.body.setSpacing(Spacing.XL)
-        settings = Card(tr("Training settings"))
+        self._advanced = CollapsibleSection()
+        self._advanced.add(*self._groups.values(), self.preference)
+        self._advanced.body.setSpacing(Spacing.XL)
+        self._settings = Card(tr("Training settings"))
         main = FieldGroup("", [self._editors[field] for field in _MAIN])
-        settings.add(main, self.estimate, advanced)
+        self._settings.add(main, self.estimate, self._advanced)
         summary = Card(tr("Summary"))
         summary.add(self.summary)
         memory = Card(tr("Memory and time"))
         memory.add(self.memory)
-        left = column(settings, memory, None, spacing=Spacing.L)
+        left = column(self._settings, memory, None, spacing=Spacing.L)
         columns = ResponsiveColumns(left, column(summary, None), (2, 1))
         self.setLayout(column(self.presets, columns, None, spacing=Spacing.L))
 
@@ -127,6 +130,7 @@ class RecipeForm(QWidget):
         )
 
     def _refresh(self, *_: object) -> None:
+        self._place_preference()
         training, split = self.state.get_spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
             self.estimate.setText(run_preview.describe_steps(training, split))
@@ -159,10 +163,28 @@ class RecipeForm(QWidget):
         elif not self.state.running:
             self.state.report("memory", [problem] if problem else [])
 
+    def _get_task(self) -> Task | None:
+        data = self.state.facts.dataset
+        return data.task if data is not None else None
+
+    def _place_preference(self) -> None:
+        """Move the settings of preference training to the top while the data need them."""
+        is_used = self._get_task() in ("preference", "kto")
+        if is_used != (self._settings.body.indexOf(self.preference) >= 0):
+            if is_used:
+                self._settings.body.insertWidget(0, self.preference)
+            else:
+                self._advanced.body.addWidget(self.preference)
+        if is_used:
+            self.preference.show_only(
+                [field for field, (tasks, _) in _TASK_FIELDS.items() if self._get_task() in tasks]
+            )
+        else:
+            self.preference.show_only(list(_TASK_FIELDS))
+
     def _refresh_help(self) -> None:
         """Explain fields that the data or the optimizer doesn't use, or hide them."""
-        data = self.state.facts.dataset
-        task = data.task if data is not None else None
+        task = self._get_task()
         for field, (tasks, unused) in _TASK_FIELDS.items():
             self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
         schedule = self.state.get(_STEP, "schedule")
@@ -200,7 +222,9 @@ class RecipeForm(QWidget):
         chosen_trackers = training.trackers if isinstance(training, TrainingSpec) else ()
         missing = trackers.check_installed(chosen_trackers, machine.missing if machine else ())
         unavailable = [optimizer_unavailable_error(reason)] if reason else []
-        self.state.report("recipe", [*unavailable, *missing])
+        task = self._get_task()
+        rates = check_for(task, training) if task and isinstance(training, TrainingSpec) else []
+        self.state.report("recipe", [*unavailable, *missing, *rates])
 
     def _describe_precision(self) -> str:
         choices = self.state.get_facts("model", "precision").choices

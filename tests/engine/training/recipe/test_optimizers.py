@@ -11,6 +11,7 @@ import torch
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
+from lora_studio.core.training import recipe_checks
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer, explain_unavailable
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.recipe import optimizers
@@ -198,3 +199,23 @@ def test_unsuitable_learning_rate_gives_a_warning(
     draft.set("training", "learning_rate", problem.fix.value)
     assert problem.fix.value == usual
     assert not checks.filter_by_step(checks.check(draft), "training")
+
+
+@pytest.mark.parametrize(
+    ("task", "preference", "optimizer", "rate", "usual"),
+    [
+        pytest.param("preference", "dpo", "adamw", 2e-4, 5e-6, id="dpo"),
+        pytest.param("preference", "dpo", "lion", 5e-5, 1.25e-6, id="dpo with lion"),
+        pytest.param("kto", "dpo", "adamw", 2e-4, 5e-6, id="kto"),
+        pytest.param("preference", "orpo", "adamw", 1e-3, 8e-5, id="orpo"),
+        pytest.param("preference", "orpo", "adamw", 2e-4, None, id="orpo within limits"),
+        pytest.param("preference", "dpo", "adamw", 2e-5, None, id="dpo within limits"),
+        pytest.param("sft", "dpo", "adamw", 2e-4, None, id="conversations"),
+    ],
+)
+def test_rate_for_fine_tuning_is_high_for_preferences(
+    task: Any, preference: Any, optimizer: Any, rate: float, usual: float | None
+) -> None:
+    spec = TrainingSpec(preference=preference, optimizer=optimizer, learning_rate=rate)
+    fixes = [problem.fix.value for problem in recipe_checks.check_for(task, spec) if problem.fix]
+    assert fixes == ([] if usual is None else [pytest.approx(usual)])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import Problem
@@ -52,8 +53,26 @@ def test_preference_fields_say_when_the_data_does_not_use_them(
     assert method.help.text() == "Not used: your data has no pairs of chosen and rejected answers."
     assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
     state.set_answer(model_facts.dataset(task="kto"))
-    assert "Not used" in method.help.text()
+    assert method.isHidden()
     assert beta.help.text() == beta.facts.description
+
+
+def test_preference_data_put_their_settings_first(qtbot: QtBot, state: ProjectState) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    epochs, beta = page.editors["epochs"], page.editors["beta"]
+    assert not beta.isVisible()
+    state.set_answer(model_facts.dataset(task="preference"))
+    QApplication.processEvents()
+    assert beta.mapTo(page, QPoint()).y() < epochs.mapTo(page, QPoint()).y()
+    (problem,) = [item for item in state.list_problems("training") if item.fix]
+    assert "high for DPO" in str(problem.what)
+    assert problem.fix is not None
+    state.set("training", problem.fix.field, problem.fix.value)
+    assert state.get("training", "learning_rate") == 5e-6
+    assert not state.list_problems("training", "learning_rate")
+    state.set_answer(model_facts.dataset())
+    QApplication.processEvents()
+    assert not beta.isVisible()
 
 
 def test_error_in_any_step_blocks_training(
