@@ -46,7 +46,7 @@ def main(project: Path, out: Path) -> None:
             page: Any = window.pages[name]
             page.rows.detail.setCurrentIndex(1)  # tokens with their loss mask
             _wait_for_answers(window)
-        window.message_bar.hide()
+        window.toasts.clear()
         QTest.qWait(200)
         _save(window, out / f"{name}.png")
     window.close()

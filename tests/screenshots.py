@@ -245,7 +245,7 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "merging-done", window
-    window.message_bar.hide()
+    window.toasts.clear()
     window.show_page("export")
     QTest.qWait(900)
     yield "export", window
@@ -268,7 +268,7 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     card.stop()
     wait_until(lambda: not card.worker.busy, 30)
     bar.setValue(0)
-    window.message_bar.hide()
+    window.toasts.clear()
 
 
 def settings_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
@@ -308,7 +308,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Yield what opens over any page: command palette, help and tour."""
     window.messages.problem(_WARNING)
     yield "message", window
-    window.message_bar.hide()
+    window.toasts.clear()
     window.help.open_palette()
     palette = window.findChild(CommandPalette)
     assert palette is not None
@@ -377,7 +377,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     closing.reject()
     wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
-    window.message_bar.hide()
+    window.toasts.clear()
     yield "training-done", window
     page.curves.save_picture()
     dialog = page.curves.findChild(ImageExportDialog)
@@ -395,7 +395,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.plot.read_at(None)
     wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(300)
-    window.message_bar.hide()
+    window.toasts.clear()
     yield "training-done-compared", window
 
 

@@ -156,18 +156,33 @@ class FirstPaint(QObject):
 
 
 def begin_session(window: Window, arguments: Sequence[str]) -> None:
-    """Report damaged settings, and open the named project, the setup, or the tour."""
+    """Open the named or the last project, report damaged settings, and open the setup or the tour."""
+    named = next((item for item in arguments if not item.startswith("-")), None)
+    file = Path(named) if named is not None else window.find_last_project()
+    if file is None:
+        _begin_without_project(window)
+        return
+
+    def open_it() -> None:
+        (window.open_project if named is not None else window.restore_session)(file)
+        _report_settings(window)  # opening a project dismisses earlier messages
+
+    run_covered(window, tr("Opening {project}…").format(project=file.stem), open_it)
+
+
+def _begin_without_project(window: Window) -> None:
+    _report_settings(window)
+    if not window.preferences.tour_seen and window.engine.dialog is None:
+        window.tour.start()
+
+
+def _report_settings(window: Window) -> None:
+    """Report damaged settings, and open the setup if no engine is usable."""
     for problem in damaged_files.collect_notices():
         window.state.messages.problem(problem)
     if unsaved := user_folders.settings_problem():
         window.state.messages.problem(unsaved)
     window.engine.open_if_missing()
-    named = next((item for item in arguments if not item.startswith("-")), None)
-    if named is not None:
-        doing = tr("Opening {project}…").format(project=Path(named).stem)
-        run_covered(window, doing, lambda: window.open_project(Path(named)))
-    elif not window.preferences.tour_seen and window.engine.dialog is None:
-        window.tour.start()
 
 
 def prepare(app: QApplication) -> Window:

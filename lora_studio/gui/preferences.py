@@ -51,6 +51,9 @@ class Preferences(BaseModel):
     projects_folder: str = ""
     #: Whether the tour has been shown; it starts automatically only once.
     tour_seen: bool = False
+    #: Project file that was open when the window closed, and its page; "" for none.
+    open_project: str = ""
+    open_page: str = ""
     #: Project files, the latest first.
     recent: list[str] = []
     #: Files, folders and Hub IDs used as data sources, the latest first.

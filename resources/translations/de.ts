@@ -3241,8 +3241,8 @@
             <translation>Korrigieren Sie die Werte unten, um die Zahl der trainierbaren Parameter zu sehen.</translation>
         </message>
         <message>
-            <source>Fix this line in a text editor. If you save the project here, the broken file is kept with the suffix .bak.</source>
-            <translation>Korrigieren Sie diese Zeile in einem Texteditor. Wenn Sie das Projekt hier speichern, bleibt die fehlerhafte Datei mit der Endung .bak erhalten.</translation>
+            <source>Fix this line in a text editor, or restore the file from a backup. Then open the project again.</source>
+            <translation>Korrigieren Sie diese Zeile in einem Texteditor, oder stellen Sie die Datei aus einer Sicherung wieder her. Öffnen Sie dann das Projekt erneut.</translation>
         </message>
         <message>
             <source>Fix: {title}</source>
@@ -3543,6 +3543,10 @@
         <message>
             <source>Help</source>
             <translation>Hilfe</translation>
+        </message>
+        <message>
+            <source>Help on this field</source>
+            <translation>Hilfe zu diesem Feld</translation>
         </message>
         <message>
             <source>Hide gated models</source>
@@ -4204,6 +4208,10 @@
             <translation>In LoRA Studio ist ein unerwarteter Fehler aufgetreten: {exception}</translation>
         </message>
         <message>
+            <source>LoRA Studio runs jobs in this Python environment. You don't need to set up an engine.</source>
+            <translation>LoRA Studio führt Aufträge in dieser Python-Umgebung aus. Sie müssen keine Engine einrichten.</translation>
+        </message>
+        <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
             <translation>LoRA Studio {version}, Python {python_version}</translation>
         </message>
@@ -4858,6 +4866,10 @@
             <translation>Noch keine Adapter. Trainieren Sie einen, oder fügen Sie einen Ordner mit Adaptern hinzu.</translation>
         </message>
         <message>
+            <source>No browser</source>
+            <translation>Kein Browser</translation>
+        </message>
+        <message>
             <source>No cached models yet. Models that you or other tools download from the Hub appear here.</source>
             <translation>Noch keine Modelle im Cache. Modelle, die Sie oder andere Programme vom Hub herunterladen, erscheinen hier.</translation>
         </message>
@@ -4958,6 +4970,10 @@
             <translation>Bei {architecture} würde kein Parameter trainiert. {reason}</translation>
         </message>
         <message>
+            <source>No program to open it</source>
+            <translation>Kein Programm zum Öffnen</translation>
+        </message>
+        <message>
             <source>No project</source>
             <translation>Kein Projekt</translation>
         </message>
@@ -5022,6 +5038,10 @@
             <translation>Keine trainierbaren Parameter: Dieses Modell hat keine der ausgewählten Schichten.</translation>
         </message>
         <message>
+            <source>No training is running.</source>
+            <translation>Es läuft kein Training.</translation>
+        </message>
+        <message>
             <source>No usable rows found. {evidence}</source>
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
@@ -5077,6 +5097,10 @@
         <message>
             <source>Not enough disk space. Free up some space, or choose another folder.</source>
             <translation>Nicht genug Speicherplatz. Geben Sie Speicherplatz frei, oder wählen Sie einen anderen Ordner.</translation>
+        </message>
+        <message>
+            <source>Not found</source>
+            <translation>Nicht gefunden</translation>
         </message>
         <message>
             <source>Not found: it was moved or renamed, or its drive isn't connected</source>
@@ -5553,6 +5577,10 @@
         <message>
             <source>Pause queue</source>
             <translation>Anhalten</translation>
+        </message>
+        <message>
+            <source>Pause training</source>
+            <translation>Training pausieren</translation>
         </message>
         <message>
             <source>Paused</source>
@@ -6308,6 +6336,10 @@
         <message>
             <source>Reset mapping</source>
             <translation>Zuordnung zurücksetzen</translation>
+        </message>
+        <message>
+            <source>Restore it from a backup, or delete it and create a new project in this folder.</source>
+            <translation>Stellen Sie sie aus einer Sicherung wieder her, oder löschen Sie sie und legen Sie in diesem Ordner ein neues Projekt an.</translation>
         </message>
         <message>
             <source>Restore it from a backup, or rename it so that a new one can be written. Then start this step again.</source>
@@ -7093,6 +7125,10 @@
             <translation>Laufenden Auftrag anzeigen</translation>
         </message>
         <message>
+            <source>Show running training</source>
+            <translation>Laufendes Training anzeigen</translation>
+        </message>
+        <message>
             <source>Show setup progress…</source>
             <translation>Einrichtung anzeigen…</translation>
         </message>
@@ -7137,6 +7173,10 @@
         <message>
             <source>Sign in to Hugging Face</source>
             <translation>Bei Hugging Face anmelden</translation>
+        </message>
+        <message>
+            <source>Sign in to Hugging Face…</source>
+            <translation>Bei Hugging Face anmelden…</translation>
         </message>
         <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.</source>
@@ -7626,6 +7666,10 @@
         <message>
             <source>The Python installations on this computer couldn't be listed: {reason}</source>
             <translation>Die Python-Installationen auf diesem Computer konnten nicht aufgelistet werden: {reason}</translation>
+        </message>
+        <message>
+            <source>The Raw tab shows what the file contains.</source>
+            <translation>Was in der Datei steht, zeigt der Tab „Rohdaten“.</translation>
         </message>
         <message>
             <source>The TEMPLATE can't be rendered: {reason}.</source>
@@ -8303,8 +8347,12 @@
             <translation>Die Projektdatei enthält einen unbekannten Eintrag „{key}“.</translation>
         </message>
         <message>
-            <source>The project file isn't valid TOML: {reason}.</source>
-            <translation>Die Projektdatei ist kein gültiges TOML: {reason}.</translation>
+            <source>The project file {file} is damaged: it isn't valid TOML ({reason}).</source>
+            <translation>Die Projektdatei {file} ist beschädigt: Sie ist kein gültiges TOML ({reason}).</translation>
+        </message>
+        <message>
+            <source>The project file {file} is empty.</source>
+            <translation>Die Projektdatei {file} ist leer.</translation>
         </message>
         <message>
             <source>The project folder {folder} no longer exists.</source>
@@ -8478,6 +8526,14 @@
         <message>
             <source>The system ended the training because memory ran out.</source>
             <translation>Das System beendete das Training, weil der Speicher nicht reichte.</translation>
+        </message>
+        <message>
+            <source>The system has no program for this file or folder. Its path is:</source>
+            <translation>Das System hat kein Programm für diese Datei oder diesen Ordner. Der Pfad lautet:</translation>
+        </message>
+        <message>
+            <source>The system has no web browser. The address is:</source>
+            <translation>Das System hat keinen Webbrowser. Die Adresse lautet:</translation>
         </message>
         <message>
             <source>The system killed the worker because memory ran out.</source>
@@ -8773,6 +8829,10 @@
         <message>
             <source>This file isn't a Python executable.</source>
             <translation>Diese Datei ist kein ausführbares Python.</translation>
+        </message>
+        <message>
+            <source>This file or folder no longer exists:</source>
+            <translation>Diese Datei oder dieser Ordner existiert nicht mehr:</translation>
         </message>
         <message>
             <source>This folder contains no wheels.</source>

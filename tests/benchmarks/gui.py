@@ -145,7 +145,7 @@ def latency(seconds: float, points: int) -> list[str]:
         first = page.last_step.step
         busy = _lateness(application, lambda: not window.jobs.running, seconds + 60)
         sent = page.last_step.step - first
-        window.message_bar.hide()
+        window.toasts.clear()
     print(f"{points:,} points shown, {sent / busy.seconds:.0f} events/s for {busy.seconds:.0f} s")
     for name, side in (("at rest", idle), ("while events come", busy)):
         print(f"turns of the loop, {name:18} {side.in_words()}")

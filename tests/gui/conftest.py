@@ -24,7 +24,7 @@ from shiboken6 import isValid
 from lora_studio.core.project import known_projects, project
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems import message_bar
+from lora_studio.gui.problems import toasts
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
@@ -45,7 +45,7 @@ def _isolated_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _info_messages_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep info messages until a test has read them, however slow the machine is."""
-    monkeypatch.setattr(message_bar, "_INFO_TIME", 10 * WAIT)
+    monkeypatch.setattr(toasts, "_INFO_TIME", 10 * WAIT)
 
 
 @pytest.fixture

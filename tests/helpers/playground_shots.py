@@ -60,7 +60,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Yield an empty chat, answers side by side, a blind vote, prompt tokens and the library."""
-    window.message_bar.hide()
+    window.toasts.clear()
     window.show_page("playground")
     page, controller = window.playground, window.playground.controller
     wait_until(lambda: len(controller.conversation.speakers) == 2)

@@ -62,4 +62,4 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(100)
     yield "dialog-delete", deletion
     deletion.reject()
-    window.message_bar.hide()
+    window.toasts.clear()

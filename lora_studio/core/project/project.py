@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,6 @@ class Draft:
     loaded_problems: list[Problem] = field(default_factory=list)
     lines: dict[tuple[str, str], int] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
-    keep_backup: bool = False
     read_only: Problem | None = None
 
     @property
@@ -150,9 +148,6 @@ class Draft:
                 where=Where(file=str(target)),
             )
         try:
-            if self.keep_backup and target.exists():
-                shutil.copy2(target, target.with_name(target.name + ".bak"))
-                self.keep_backup = False
             write_atomic(target, _dump(self.name, self.values, self.extras))
             sweep_temporary_files(target.parent, target.name)  # of processes that were killed
         except OSError as error:
@@ -201,7 +196,11 @@ class Draft:
 
 
 def load(path: Path) -> Draft:
-    """Read a project file or folder; raises ProblemError only when there is no file to read."""
+    """Read a project file or folder; raises ProblemError if it isn't a TOML document.
+
+    Values that don't fit are problems of the draft. A damaged file is refused as a whole: opened without
+    its settings, it would look like a new project, and saving it would replace them.
+    """
     file = find_file(path)
     try:
         content = read_bytes(file).decode("utf-8-sig")
@@ -217,26 +216,30 @@ def load(path: Path) -> Draft:
             reason=reason,
             where=Where(file=str(file)),
         ) from error
+    if not content.strip():
+        raise fail(
+            "project.empty",
+            "The project file {file} is empty.",
+            "Restore it from a backup, or delete it and create a new project in this folder.",
+            file=file.name,
+            where=Where(file=str(file)),
+        )
     draft = Draft(name=file.stem, path=file)
     try:
         document: dict[str, Any] = tomlkit.parse(content).unwrap()
     except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError) as error:
-        draft.loaded_problems.append(
-            problem_of(
-                "project.syntax",
-                "The project file isn't valid TOML: {reason}.",
-                "Fix this line in a text editor. If you save the project here, the broken file is kept "
-                "with the suffix .bak.",
-                where=Where(
-                    file=str(file),
-                    line=getattr(error, "line", None),
-                    column=getattr(error, "col", None),
-                ),
-                reason=_describe_syntax_error(error),
-            )
-        )
-        draft.keep_backup = True
-        return draft
+        raise fail(
+            "project.syntax",
+            "The project file {file} is damaged: it isn't valid TOML ({reason}).",
+            "Fix this line in a text editor, or restore the file from a backup. Then open the project again.",
+            where=Where(
+                file=str(file),
+                line=getattr(error, "line", None),
+                column=getattr(error, "col", None),
+            ),
+            file=file.name,
+            reason=_describe_syntax_error(error),
+        ) from error
     draft.lines = _find_line_numbers(content)
     _fill(draft, document)
     return draft

@@ -21,7 +21,7 @@ from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import set_scaled_sizes
-from lora_studio.gui.theme import Spacing, set_icon
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -58,14 +58,11 @@ class HeaderBar(QFrame):
         # Parts that don't fit are hidden, so that they never widen the window.
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._project = QToolButton()
-        self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._project.setLayoutDirection(
-            Qt.LayoutDirection.RightToLeft
-        )  # the arrow follows the text
+        self._project.setProperty("kind", "menu")
+        self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
         self._project.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._project.setMenu(menu)
         self._project.setAccessibleName(tr("Project menu"))
-        set_icon(self._project, "chevron-down", "muted")
         self._saved = label("", "caption")
         self._device = GaugesView()
         self._device.changed.connect(self._make_room)

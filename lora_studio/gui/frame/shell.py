@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QWidget
 
 from lora_studio.client import sleep_inhibitor
@@ -35,10 +35,10 @@ from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.message_bar import MessageBar
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.problems.problem_strip import ProblemStrip
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES
+from lora_studio.gui.problems.toasts import ToastStack
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.lock import ProjectLock
@@ -73,10 +73,10 @@ class Shell(QMainWindow):
         self.lazy_pages = LazyPages(self.state, preferences, self.queue, make_pages, self)
         self.lazy_pages.created.connect(self._add_pages)
         self.header = HeaderBar(self.actions_.menu)
-        self.message_bar = MessageBar()
         self.strip = ProblemStrip()
         self.rail = Rail()
         self.stack = QStackedWidget()
+        self.toasts = ToastStack(self.stack)
 
     def _create_jobs(self) -> None:
         self.inspector = Inspector(self)
@@ -154,10 +154,24 @@ class Shell(QMainWindow):
         page.on_shown()
         if step_page is not None:
             step_page.refresh()
+            self.check_files()
 
     def get_title(self, name: str) -> str:
         """Return the title of a page."""
         return tr(self.pages[name].title if name in self.pages else self.app_pages[name].title)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Check the files again when the user returns, who may have moved or restored some."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
+            self.check_files()
+
+    def check_files(self) -> None:
+        """Check the project's files, and repeat the queries about those that have changed."""
+        if self.has_project:
+            self.state.check_again()
+            for page in self.pages.values():
+                page.check_files()
 
     def show_field(self, step: str, field: str = "") -> None:
         """Show the page of a problem and focus its field; show Home if no project is open."""
@@ -294,9 +308,14 @@ class Shell(QMainWindow):
     def on_question_finished(self, kind: str, problem: Problem | None) -> None:
         """Report the problem of a failed question, or that the question was answered."""
         problems = [problem] if problem else []
-        if kind == "inspect_ollama":  # only a warning, and only if the project uses Ollama
-            relevant = problems if self.state.get("export", "ollama_create") is True else []
-            problems = [item.model_copy(update={"severity": "warning"}) for item in relevant]
+        if kind == "inspect_ollama":
+            # Without a server, the Export page says how to get one; only a chosen address must answer.
+            is_used = self.state.get("export", "ollama_create") is True
+            is_chosen = bool(self.state.get_ollama_host())
+            relevant = (item for item in problems if is_chosen or item.code != "ollama.not_running")
+            problems = [
+                item.model_copy(update={"severity": "warning"}) for item in relevant if is_used
+            ]
         if kind == "inspect_dataset" and (data := self.state.facts.dataset) is not None:
             # One unreadable source prevents training on the others, too.
             problems += [item for item in data.problems if item.severity == "error"]
@@ -343,6 +362,18 @@ class Shell(QMainWindow):
         """Stop the running job, as the header's button does."""
         if self.jobs.running and not self.jobs.stopping:
             self.launcher.stop()
+
+    def pause_job(self) -> None:
+        """Pause the running training; other jobs can't be paused."""
+        if self.jobs.kind == "train" and self.jobs.running and not self.jobs.stopping:
+            self.launcher.pause()
+        else:
+            self.messages.info(tr("No training is running."))
+
+    def sign_in(self) -> None:
+        """Ask for a Hub token on the Model page."""
+        self.show_page("model")
+        self.pages["model"].sign_in()
 
     def show_job(self) -> None:
         """Show the page of the running job."""

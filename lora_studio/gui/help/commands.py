@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl
-from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QDialog
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QDialog, QWidget
 
 from lora_studio.core import llama_cpp
 from lora_studio.core.model import remote_code
@@ -15,6 +14,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help import palette_entries, shortcut_sheet
 from lora_studio.gui.help.about import AboutDialog
@@ -24,6 +24,8 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.problems.consent_dialog import ConsentDialog
 from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.widgets import docs_viewer
+from lora_studio.gui.widgets.external_open import open_path
 
 #: Code of a problem -> function that finds the code that needs consent in a folder.
 _FINDERS: dict[str, Callable[[Path], ForeignCode | None]] = {
@@ -47,6 +49,18 @@ class HelpCommands(QObject):
             dialog = CommandPalette(palette_entries.list_entries(self._shell), self._shell)
             dialog.open()
             dialog.line.setFocus()
+
+    def explain_focus(self) -> None:
+        """Open the documentation of the focused setting, or of the shown step."""
+        widget: QWidget | None = self._shell.focusWidget()
+        while widget is not None and not isinstance(widget, FieldEditor):
+            widget = widget.parentWidget()
+        if widget is not None:
+            widget.explain()
+            return
+        page = self._shell.pages.get(self._shell.page_name) if self._shell.has_project else None
+        topics = [editor.facts.help_topic for editor in page.editors.values()] if page else []
+        docs_viewer.show(topics[0] if topics else "", self._shell)
 
     def show_shortcuts(self) -> None:
         """Open the list of all keyboard shortcuts."""
@@ -78,8 +92,7 @@ class HelpCommands(QObject):
             case "online":
                 self._shell.set_offline(on=False)
             case "sign_in":
-                self._shell.show_page("model")
-                self._shell.pages["model"].sign_in()
+                self._shell.sign_in()
             case "consent":
                 self._ask_for_consent(problem)
             case "resume":
@@ -118,7 +131,7 @@ class HelpCommands(QObject):
             state, messages = self._shell.state, self._shell.messages
             dialog = DiagnosticsDialog(state.facts.devices, state.draft.path, self._shell)
             dialog.written.connect(
-                lambda file: messages.info(tr("Saved to {file}.").format(file=file))
+                lambda file: messages.success(tr("Saved to {file}.").format(file=file))
             )
             dialog.failed.connect(messages.error)
             dialog.open()
@@ -127,7 +140,7 @@ class HelpCommands(QObject):
         """Open the folder of the window's log."""
         folder = paths.get_log_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        open_path(folder)
 
     def _is_closed(self, kind: type[QDialog]) -> bool:
         return not any(dialog.isVisible() for dialog in self._shell.findChildren(kind))

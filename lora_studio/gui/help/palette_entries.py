@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from lora_studio.core.project.project import SPECS
+from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
@@ -71,7 +72,9 @@ def _list_project_settings(shell: Shell) -> Iterator[SearchEntry]:
                 _make_field_opener(shell, step, field),
                 f"{value} – {facts.description}" if value else facts.description,
                 tr(page.title),
-                terms=SYNONYMS.get(f"{editor.step}.{field}", ""),
+                terms=_join_terms(
+                    f"{editor.step}.{field}", get_facts(SPECS[editor.step], field).title
+                ),
             )
 
 
@@ -79,10 +82,13 @@ def _list_program_settings(shell: Shell) -> Iterator[SearchEntry]:
     """Yield the controls of the Settings page, and the cards without a control of the same name."""
     page = shell.settings
     title, names = tr(page.title), set[str]()
-    terms = {
+    terms: dict[QWidget, str] = {
         page.look: SYNONYMS["settings.theme"],
         page.text_size: SYNONYMS["settings.text_size"],
         page.language: SYNONYMS["settings.language"],
+        page.engine_card: SYNONYMS["settings.engine"],
+        page.network: SYNONYMS["settings.network"],
+        page.trusted_code: SYNONYMS["settings.trusted_code"],
     }
     for control in page.findChildren(Control):
         if name := control.accessibleName():
@@ -91,7 +97,13 @@ def _list_program_settings(shell: Shell) -> Iterator[SearchEntry]:
             yield SearchEntry("setting", name, focus, "", title, terms=terms.get(control, ""))
     for card in page.findChildren(Card):
         if (name := card.title.text()) and name not in names:
-            yield SearchEntry("setting", name, _make_focuser(shell, card), "", title)
+            focus = _make_focuser(shell, card)
+            yield SearchEntry("setting", name, focus, "", title, terms=terms.get(card, ""))
+
+
+def _join_terms(key: str, title: str) -> str:
+    """Return the synonyms of a field and its English title, which people find in tutorials."""
+    return f"{title} {SYNONYMS.get(key, '')}"
 
 
 def _format_short_value(editor: FieldEditor) -> str:

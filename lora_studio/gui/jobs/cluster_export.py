@@ -92,7 +92,7 @@ class ClusterExport(QObject):
         elif writing.cancelled:
             messages.info(tr("Canceled. The incomplete folder was removed."))
         else:
-            messages.info(
+            messages.success(
                 tr("Saved to {folder}. Copy it to the cluster and follow its README.md.").format(
                     folder=writing.out
                 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -36,10 +37,19 @@ class DebouncedQuery(QObject):
     outdated = Signal(object)
     busy_changed = Signal(bool)
 
-    def __init__(self, make: Callable[[], Question | None], parent: QObject) -> None:
-        """Derive the question with `make`, which returns None if there is nothing to ask."""
+    def __init__(
+        self,
+        make: Callable[[], Question | None],
+        parent: QObject,
+        list_files: Callable[[], Iterable[Path]] = tuple,
+    ) -> None:
+        """Derive the question with `make`, which returns None if there is nothing to ask.
+
+        `list_files` returns the files and folders that the answer depends on.
+        """
         super().__init__(parent)
-        self._make = make
+        self._make, self._list_files = make, list_files
+        self._stamps: list[tuple[int, int] | None] = []
         self.asked: Question | None = None
         self.busy = False
         self._timer = QTimer(self, singleShot=True, interval=PAUSE)
@@ -62,8 +72,13 @@ class DebouncedQuery(QObject):
             self.forget()
         elif not self._is_asked(question):
             self.asked = question
+            self._stamps = self._read_stamps()
             self._set_busy(True)
             self.ask.emit(question)
+
+    def has_changed_files(self) -> bool:
+        """Return whether files have changed, appeared, or vanished since the last question."""
+        return self._read_stamps() != self._stamps
 
     def forget(self) -> None:
         """Drop the current question, so that the next one is asked in any case."""
@@ -83,6 +98,9 @@ class DebouncedQuery(QObject):
                 self.asked = None
                 self._set_busy(False)
 
+    def _read_stamps(self) -> list[tuple[int, int] | None]:
+        return [_read_stamp(path) for path in self._list_files()]
+
     def _is_asked(self, question: Question | None) -> bool:
         if self.asked is None or question is None:
             return False
@@ -92,3 +110,12 @@ class DebouncedQuery(QObject):
         if busy != self.busy:
             self.busy = busy
             self.busy_changed.emit(busy)
+
+
+def _read_stamp(path: Path) -> tuple[int, int] | None:
+    """Return the time of the last change and the size of a file, None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

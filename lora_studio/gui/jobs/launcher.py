@@ -147,7 +147,7 @@ class JobLauncher(QObject):
             self._report_error(error)
             return
         self._jobs.attach(run)
-        self._state.messages.info(tr("Merge, Export, and the curves on Train now use this run."))
+        self._state.messages.success(tr("Merge, Export, and the curves on Train now use this run."))
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -237,16 +237,16 @@ class JobLauncher(QObject):
         match ending:
             case events.Done(paused=True):
                 self._chain = False
-                messages.info(tr("Training is paused. To continue, select Resume."))
+                messages.success(tr("Training is paused. To continue, select Resume."))
             case events.Done(stopped=False) if self._chain and kind in _NEXT:
                 try:
                     self._start(_NEXT[kind])
                 except ProblemError as error:
                     self._report_error(error)
             case events.Done(stopped=True):
-                messages.info(tr("Training stopped. The adapter was saved."))
+                messages.success(tr("Training stopped. The adapter was saved."))
             case events.Done():
-                messages.info(tr(_DONE[kind]))
+                messages.success(tr(_DONE[kind]))
             case events.Failed():
                 messages.problem(ending.problem)
             case events.Cancelled():

@@ -28,13 +28,13 @@ from lora_studio.gui.widgets.basics import (
     FlowLayout,
     button,
     column,
-    folder_button,
     label,
     row,
     set_role,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
+from lora_studio.gui.widgets.external_open import folder_button
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.progress_line import ProgressLine

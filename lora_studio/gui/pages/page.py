@@ -209,6 +209,9 @@ class StepPage(QWidget):
     def repeat_queries(self) -> None:
         """Repeat queries that failed, because offline mode or a consent has changed."""
 
+    def check_files(self) -> None:
+        """Repeat queries about files that have changed on disk since they were asked."""
+
     def leave(self) -> None:
         """Stop threads and timers: the window is closing."""
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem
 
-Level = Literal["info", "warning", "error"]
+Level = Literal["success", "info", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class Messages(QObject):
         self._waiting: list[Toast] = []
         self._connected = False
 
+    def success(self, text: Text | str) -> None:
+        """Post that something the user asked for is done."""
+        self._post(Toast("success", text))
+
     def info(self, text: Text | str) -> None:
-        """Post information, such as a success."""
+        """Post information, such as what must be done first."""
         self._post(Toast("info", text))
 
     def warning(self, text: Text | str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.problems import Problem
@@ -16,6 +18,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, row
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import open_path
 
 
 class ProblemDialog(Dialog):
@@ -97,4 +100,4 @@ class ProblemDialog(Dialog):
 def open_file(problem: Problem) -> None:
     """Open the problem's file or folder in the system's default program."""
     if problem.where.file:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(problem.where.file))
+        open_path(Path(problem.where.file))

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.project import known_projects
@@ -20,6 +19,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import choose_file
 
 
@@ -93,7 +93,7 @@ class ProjectCommands(QObject):
     def show_folder(self) -> None:
         """Open the project's folder in the file manager."""
         if self._state.draft.folder is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._state.draft.folder)))
+            open_path(self._state.draft.folder)
 
     def _create(self, folder: Path, name: str) -> None:
         if self._state.create(folder, name):

@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QFileSystemWatcher, QObject, Signal
 
 from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.project.project import Draft
 from lora_studio.core.system.locks import FileLock
 
 CODE = "project.open_elsewhere"
@@ -51,6 +52,11 @@ class ProjectLock(QObject):
         self._watcher.addPath(str(file))
         return None
 
+    def is_held_elsewhere(self, project: Path) -> bool:
+        """Return whether another window has a project open."""
+        file = _get_lock_file(project)
+        return file != self._file and bool(FileLock(file).read_holder())
+
     def release(self) -> None:
         """Release the lock; safe to call without one."""
         if self._file is not None:
@@ -67,6 +73,11 @@ class ProjectLock(QObject):
     def _on_changed(self, name: str) -> None:
         if self._file is not None and name == str(self._file):
             self.called.emit()
+
+
+def is_guest(draft: Draft) -> bool:
+    """Return whether another window has the project open for editing, and so is in charge of its jobs."""
+    return draft.read_only is not None and draft.read_only.code == CODE
 
 
 def _get_lock_file(project: Path) -> Path:

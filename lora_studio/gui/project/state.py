@@ -173,7 +173,7 @@ class ProjectState(QObject):
         old_folder = self.draft.folder
         draft = copy.deepcopy(self.draft)
         draft.loaded_problems = [item for item in draft.loaded_problems if item != draft.read_only]
-        draft.name, draft.read_only, draft.keep_backup = name, None, False
+        draft.name, draft.read_only = name, None
         if old_folder and (
             sources := data_sources.to_plain(draft.values["dataset"].get("sources"))
         ):
@@ -367,7 +367,7 @@ class ProjectState(QObject):
         for step, field in changed:
             self.value_changed.emit(step, field)
         self.check_again()
-        if self.draft.path and self.draft.read_only is None and not self.draft.keep_backup:
+        if self.draft.path and self.draft.read_only is None:
             self._autosave.start()
 
     def _load_draft(self, draft: Draft) -> None:

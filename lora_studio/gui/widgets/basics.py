@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Literal, TypeVar
 
-from PySide6.QtCore import QPoint, QRect, QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QWheelEvent
+from PySide6.QtCore import QPoint, QRect, QSize, Qt
+from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -90,16 +89,6 @@ def tool_button(
     if on_click is not None:
         tool_button.clicked.connect(lambda _=False: on_click())
     return tool_button
-
-
-def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
-    """Return a "Show folder" button; `folder` is called on each click; nothing happens if it returns None."""
-
-    def show() -> None:
-        if (path := folder()) is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-    return button(tr("Show folder"), show, icon="folder")
 
 
 def row(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.S) -> QHBoxLayout:

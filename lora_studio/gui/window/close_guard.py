@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.launcher import JobLauncher
+from lora_studio.gui.project import lock
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.closing_dialogs import ClosingDialog, CopyingDialog, UnsavedDialog
@@ -41,7 +42,7 @@ class CloseGuard(QObject):
 
     def can_close(self) -> bool:
         """Return whether the window may close; otherwise ask, and `close_now` may follow."""
-        if self._jobs.running:
+        if self._jobs.running and not lock.is_guest(self._state.draft):
             if not self._closes_when_idle:
                 self._ask_about_job()
             return False

@@ -1,4 +1,4 @@
-"""Arrange the parts of the window: rail, header, message bar, page, problem strip."""
+"""Arrange the parts of the window: rail, header, page, problem strip."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def build_layout(window: Shell) -> None:
     right = QVBoxLayout()
     right.setSpacing(0)
     right.addWidget(window.header)
-    right.addWidget(window.message_bar)
     right.addWidget(window.stack, 1)
     right.addWidget(window.strip)
     inner = QWidget()

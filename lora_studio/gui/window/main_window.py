@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
@@ -76,6 +78,19 @@ class Window(Shell):
         else:
             event.ignore()
 
+    def find_last_project(self) -> Path | None:
+        """Return the project of the last session, None if it is gone or open in another window."""
+        name = self.preferences.open_project
+        if not name or not os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises without permission
+            return None
+        return None if self.lock.is_held_elsewhere(Path(name)) else Path(name)
+
+    def restore_session(self, project: Path) -> None:
+        """Open the project of the last session on the same page."""
+        page = self.preferences.open_page
+        if self.open_project(project) and (page in self.pages or page in self.app_pages):
+            self.show_page(page)
+
     def leave(self) -> None:
         """Save, and end or detach all threads; a running job continues. Safe to call twice."""
         if self.has_project and self.state.dirty:
@@ -92,5 +107,7 @@ class Window(Shell):
         for page in self.all_pages if self.lazy_pages.is_created else [self.home]:
             page.leave()
         self.inspector.shut_down()
+        self.preferences.open_project = str(self.state.draft.path or "")
+        self.preferences.open_page = self.page_name
         self.preferences.geometry = bytes(self.saveGeometry().toHex().data()).decode()
         self.preferences.save()

@@ -16,7 +16,12 @@ from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
 from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.gui.window.main_window import Window
 
-_PAGE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
+_PAGE_KEYS = {
+    "home": "Ctrl+0",
+    "runs": "Ctrl+7",
+    "playground": "Ctrl+8",
+    "settings": "Ctrl+, Ctrl+9",
+}
 
 
 def make_window(preferences: Preferences, make_pages: MakePages = make_step_pages) -> Window:
@@ -53,15 +58,16 @@ def _wire_pages(window: Window) -> None:
 
 def _wire_project(window: Window) -> None:
     state, home = window.state, window.home
-    window.messages.posted.connect(window.message_bar.show_message)
+    window.messages.posted.connect(window.toasts.show_message)
     window.strip.field_requested.connect(window.show_field)
     window.strip.fix_requested.connect(window.apply_fix)
     window.strip.explanation_requested.connect(window.help.explain)
-    window.stack.currentChanged.connect(lambda _: window.message_bar.on_page_left())
-    window.message_bar.action_requested.connect(window.help.run_action)
-    window.message_bar.explanation_requested.connect(window.help.explain)
+    window.stack.currentChanged.connect(lambda _: window.toasts.on_page_left())
+    window.toasts.action_requested.connect(window.help.run_action)
+    window.toasts.explanation_requested.connect(window.help.explain)
     # Slots that are connected while a signal is emitted don't receive it, so create the pages before.
     state.opening.connect(window.lazy_pages.create)
+    state.opening.connect(window.toasts.clear)  # they were about the previous project
     state.opened.connect(window.on_project_opened)
     state.confirmation_needed.connect(window.projects.confirm)
     state.problems_changed.connect(window.on_problems_changed)
@@ -238,6 +244,8 @@ def _add_moves(window: Window) -> None:
     )
     add("job", tr("Show running job"), "Ctrl+J", window.show_job, menu=False)
     add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job, menu=False)
+    add("pause", tr("Pause training"), "", window.pause_job, menu=False, project=True)
+    add("sign_in", tr("Sign in to Hugging Face…"), "", window.sign_in, menu=False, project=True)
     add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1), menu=False)
     add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1), menu=False)
     add(
@@ -263,7 +271,8 @@ def _add_help(window: Window) -> None:
         menu="help",
     )
     add("tour", tr("Take the tour"), "", window.tour.start, menu="help")
-    add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.show_shortcuts, menu="help")
+    add("help", tr("Help on this field"), "F1", help_.explain_focus, menu="help")
+    add("shortcuts", tr("Keyboard shortcuts"), "Ctrl+/", help_.show_shortcuts, menu="help")
     add("logs", tr("Show log"), "", help_.show_logs, menu="help")
     add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics, menu="help")
     add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info", menu="help")

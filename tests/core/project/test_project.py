@@ -177,16 +177,26 @@ def test_fix_removes_its_problem(tmp_path: Path) -> None:
     assert left == {"dataset.none"}
 
 
-def test_broken_toml_is_reported_by_line_and_backed_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "code", "line"),
+    [
+        pytest.param('name = "x"\n[lora\nrank = 8\n', "project.syntax", 2, id="syntax"),
+        pytest.param('name = "x"\n[lora]\nra\0', "project.syntax", 3, id="nul"),
+        pytest.param("", "project.empty", None, id="empty"),
+        pytest.param(" \n", "project.empty", None, id="blank"),
+    ],
+)
+def test_damaged_project_file_is_refused_by_line(
+    tmp_path: Path, content: str, code: str, line: int | None
+) -> None:
     file = tmp_path / "x.lorastudio"
-    file.write_text('name = "x"\n[lora\nrank = 8\n')
-    draft = project.load(file)
-    (problem,) = draft.list_problems()
-    assert problem.code == "project.syntax"
-    assert problem.where.line == 2
-    draft.save()
-    assert (tmp_path / "x.lorastudio.bak").read_text().startswith('name = "x"\n[lora\n')
-    assert project.load(file).list_problems() == []
+    file.write_text(content)
+    with pytest.raises(ProblemError) as refused:
+        project.load(file)
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.where.line) == (code, line)
+    assert "x.lorastudio" in str(problem.what)
+    assert file.read_text() == content
 
 
 def test_project_of_newer_version_opens_read_only(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from lora_studio import __version__
 from lora_studio.core.help import licenses
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
+from lora_studio.gui.help import palette_entries
 from lora_studio.gui.help.about import AboutDialog
+from lora_studio.gui.help.command_search import find
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, list_shortcuts
@@ -99,8 +101,40 @@ def test_palette_finds_commands_pages_and_projects(
 
 
 @pytest.mark.slow
+def test_common_words_find_their_settings_and_commands(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    entries = palette_entries.list_entries(window)
+    for query, title in (
+        ("quantize", "Quantizations"), ("learning rate", "Learning rate"), ("dark mode", "Theme"),
+        ("hugging face token", "Sign in to Hugging Face"), ("pytorch", "Engine"),
+        ("cheat sheet", "Keyboard shortcuts"), ("privacy", "Network"), ("batch size", "Micro-batch size"),
+    ):  # fmt: skip
+        assert title in [entry.title for entry in find(entries, query)[:4]], query
+
+
+@pytest.mark.slow
+def test_f1_explains_the_focused_field_or_the_page(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    for step, field in (("lora", "rank"), ("training", "epochs")):
+        window.show_field(step, field)
+        window.actions_.commands["help"].trigger()
+        topic = window.pages[step].editors[field].facts.help_topic
+        (viewer,) = window.findChildren(DocsViewer)
+        assert viewer.topic == topic
+    viewer.close()
+    window.show_page("settings")
+    window.help.explain_focus()
+    assert viewer.isVisible()
+    viewer.close()
+
+
+@pytest.mark.slow
 def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Window) -> None:
-    qtbot.keyClick(window, Qt.Key.Key_F1)
+    qtbot.keyClick(window, Qt.Key.Key_Slash, CTRL)
     (sheet,) = window.findChildren(ShortcutSheet)
     assert sheet.isVisible()
     descriptions = {item.description for item in list_shortcuts(window)}
@@ -222,14 +256,14 @@ def test_problem_message_offers_fix_page_or_explanation(
     window.show_page("home")
     fix = Fix(label="Use 64", step="lora", field="rank", value=64)
     window.messages.problem(_problem(fix=fix))
-    window.message_bar.action.click()
+    window.toasts.action.click()
     assert window.state.get("lora", "rank") == 64
     window.messages.problem(_problem(where=Where(step="dataset")))
-    assert window.message_bar.action.text() == "Go to Dataset"
-    window.message_bar.action.click()
+    assert window.toasts.action.text() == "Go to Dataset"
+    window.toasts.action.click()
     assert window.page_name == "dataset"
     window.messages.problem(_problem(where=Where(step="model", field="source")))
-    window.message_bar.more.click()
+    window.toasts.more.click()
     (dialog,) = window.findChildren(ProblemDialog)
     texts = [widget.text() for widget in dialog.findChildren(QLabel)]
     assert any("model.odd" in text for text in texts)
@@ -240,7 +274,7 @@ def test_problem_message_offers_fix_page_or_explanation(
     (docs,) = window.findChildren(DocsViewer)
     assert docs.topic == window.state.get_facts("model", "source").help_topic
     docs.close()
-    window.message_bar.more.click()
+    window.toasts.more.click()
     dialog = window.findChildren(ProblemDialog)[-1]
     dialog.action.click()
     assert window.page_name == "model"
@@ -268,7 +302,7 @@ def test_diagnostics_are_previewed_and_selected_before_saving(
     dialog.write(tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == names[1:]
-    assert "out.zip" in window.message_bar.text
+    assert "out.zip" in window.toasts.text
 
 
 def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApplication) -> None:

@@ -121,7 +121,7 @@ def test_copying_is_canceled_from_the_header(
     with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
         window.header.task.stop.click()
     assert not window.header.task.isVisible()
-    assert "The incomplete folder was removed" in window.message_bar.text
+    assert "The incomplete folder was removed" in window.toasts.text
 
 
 @pytest.mark.slow

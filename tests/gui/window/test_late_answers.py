@@ -246,7 +246,7 @@ def test_failed_download_is_not_shown_for_another_model(
     session.tell(question, events.Failed(problem=GATED))
     assert page.download.status.text() == ""
     assert not page.download.page.isVisibleTo(page)
-    assert "It is gated." in session.window.message_bar.text
+    assert "It is gated." in session.window.toasts.text
 
 
 # --- workers that are replaced ------------------------------------------------------------------

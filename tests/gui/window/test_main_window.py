@@ -31,7 +31,7 @@ from lora_studio.gui import theme, threads
 from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample
 from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems import message_bar
+from lora_studio.gui.problems import toasts
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.widgets import tab_order
@@ -172,8 +172,8 @@ def test_ctrl_enter_on_an_incomplete_step_shows_what_is_missing(
     window.state.set("model", "source", "")
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.page_name == "model"
-    assert window.message_bar.isVisible()
-    assert window.pages["model"].find_blocker() in window.message_bar.text
+    assert window.toasts.isVisible()
+    assert window.pages["model"].find_blocker() in window.toasts.text
 
 
 @pytest.mark.slow
@@ -304,7 +304,7 @@ def test_oom_recovery_is_reported_during_training(
     window.open_project(project_folder)
     window.launcher.request("train")
     qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
-    assert "Training continues after step 7 with micro-batches of 2" in window.message_bar.text
+    assert "Training continues after step 7 with micro-batches of 2" in window.toasts.text
 
 
 @pytest.mark.slow
@@ -410,18 +410,18 @@ def test_info_message_disappears_with_its_page_once_read(
     qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window.open_project(project_folder)
-    monkeypatch.setattr(message_bar, "_READ_TIME", WAIT)
+    monkeypatch.setattr(toasts, "_READ_TIME", WAIT)
     window.messages.info("It is done.")
     window.show_page("lora")
-    assert window.message_bar.text == "It is done.", "it wasn't visible long enough to be read"
-    monkeypatch.setattr(message_bar, "_READ_TIME", 10)
+    assert window.toasts.text == "It is done.", "it wasn't visible long enough to be read"
+    monkeypatch.setattr(toasts, "_READ_TIME", 10)
     qtbot.wait(50)
     window.show_page("dataset")
-    assert window.message_bar.text == ""
+    assert window.toasts.text == ""
     window.messages.problem(Problem(code="x", what="It failed.", remedy="Do this."))
     qtbot.wait(50)
     window.show_page("lora")
-    assert "It failed." in window.message_bar.text
+    assert "It failed." in window.toasts.text
 
 
 @pytest.mark.slow
@@ -483,11 +483,20 @@ def test_refused_source_is_a_problem_of_the_dataset(
 
 
 @pytest.mark.slow
-def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) -> None:
+def test_missing_ollama_is_a_problem_only_at_a_chosen_address(
+    window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
     window.open_project(project_folder)
     absent = Problem(
         code="ollama.not_running", what="No server.", remedy="Start it.", where=Where(step="export")
     )
+    window.inspector.finished.emit("inspect_ollama", absent)
+    assert not window.state.list_problems("export")
+    other = absent.model_copy(update={"code": "ollama.too_old"})
+    window.inspector.finished.emit("inspect_ollama", other)
+    assert [item.severity for item in window.state.list_problems("export")] == ["warning"]
+    window.state.set("export", "ollama_host", "http://gpu-server:11434")
     window.inspector.finished.emit("inspect_ollama", absent)
     assert [item.severity for item in window.state.list_problems("export")] == ["warning"]
     window.state.set("export", "ollama_create", False)
@@ -558,7 +567,7 @@ def test_stopped_training_shows_progress_and_keeps_its_adapter(
     _until_idle(window, qtbot)
     assert run.read_state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
-    assert "The adapter was saved" in window.message_bar.text
+    assert "The adapter was saved" in window.toasts.text
     assert not window.header.job.isVisible()
     assert window.state.run == run
 
@@ -570,7 +579,7 @@ def test_run_all_executes_every_step_on_one_run(
     scenario(train=SHORT, merge=[{"make": ["merged/config.json"]}], export=[{"sleep": 0.01}])
     window.open_project(project_folder)
     window.launcher.request("all")
-    qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=3 * WAIT)
+    qtbot.waitUntil(lambda: "export is complete" in window.toasts.text, timeout=3 * WAIT)
     _until_idle(window, qtbot)
     (run,) = run_folder.list_runs(project_folder / "runs")
     started = [event.command for event in run.iter_events() if isinstance(event, events.Started)]
@@ -588,7 +597,7 @@ def test_export_uses_settings_changed_after_training(
     _until_idle(window, qtbot)
     window.state.set("export", "quantizations", ["Q8_0"])
     window.launcher.request("export")
-    qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "export is complete" in window.toasts.text, timeout=WAIT)
     _until_idle(window, qtbot)
     assert window.state.run is not None
     assert window.state.run.load_project().export.quantizations == ("Q8_0",)
@@ -604,11 +613,11 @@ def test_killed_worker_is_reported_and_training_can_restart(
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     _until_idle(window, qtbot)
-    assert "SIGKILL" in window.message_bar.text
+    assert "SIGKILL" in window.toasts.text
     assert run.read_state() == "interrupted"
     scenario(train=SHORT)
     window.launcher.request("train")
-    qtbot.waitUntil(lambda: "adapter is trained" in window.message_bar.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "adapter is trained" in window.toasts.text, timeout=WAIT)
     _until_idle(window, qtbot)
 
 
@@ -620,7 +629,7 @@ def test_job_does_not_start_while_the_project_has_errors(
     window.state.set("lora", "rank", 0)
     window.launcher.request("train")
     assert not window.jobs.running
-    assert "Rank" in window.message_bar.text
+    assert "Rank" in window.toasts.text
     assert run_folder.list_runs(project_folder / "runs") == []
 
 
@@ -631,7 +640,7 @@ def test_second_job_is_refused_while_one_runs(
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
     window.launcher.request("train")
-    assert "already running" in window.message_bar.text
+    assert "already running" in window.toasts.text
     assert run_folder.list_runs(project_folder / "runs") == [run]
 
 
@@ -679,7 +688,7 @@ def test_closing_during_training_can_leave_it_in_background(
     again.open_project(project_folder)
     assert again.page_name == "training"
     go_on.touch()
-    qtbot.waitUntil(lambda: "adapter is trained" in again.message_bar.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "adapter is trained" in again.toasts.text, timeout=WAIT)
     page = _page(again, "training")
     steps = [event.step for event in page.received if isinstance(event, events.StepDone)]
     assert steps == list(range(1, 61))
@@ -734,7 +743,7 @@ def test_opening_another_project_keeps_the_job_running(
     window.state.create(tmp_path / "other", "other")
     assert not window.jobs.running
     assert run.is_running()
-    assert "background" in window.message_bar.text
+    assert "background" in window.toasts.text
     window.open_project(project_folder)
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
     assert window.jobs.run == run

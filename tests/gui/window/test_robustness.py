@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.project import project
+from lora_studio.core.project import known_projects, project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.preferences import Preferences
@@ -43,22 +43,25 @@ def _file(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_corrupted_project_is_reported_and_backed_up_on_save(
-    qtbot: QtBot, window: Window, project_folder: Path
+@pytest.mark.parametrize("damage", ["\n[lora\nrank = 8\n", None])
+def test_damaged_project_is_refused_and_never_overwritten(
+    qtbot: QtBot, window: Window, project_folder: Path, damage: str | None
 ) -> None:
     file = _file(project_folder)
-    broken = file.read_text() + "\n[lora\nrank = 8\n"
+    broken = file.read_text() + damage if damage else ""
     file.write_text(broken)
-    assert window.open_project(file)
-    (problem,) = [item for item in window.state.list_problems() if item.code == "project.syntax"]
-    assert problem.where.line is not None
-    assert window.strip.isVisible()
+    assert not window.open_project(file)
+    assert not window.has_project
+    assert window.page_name == "home"
+    assert file.name in window.toasts.text
+    assert window.toasts.action.text() == "Open file"
     window.state.set("lora", "rank", 32)
-    qtbot.wait(AUTOSAVE_DELAY + 300)
-    assert file.read_text() == broken, "nothing is overwritten without being asked"
-    assert window.save()
-    assert file.with_name(file.name + ".bak").read_text() == broken
-    assert project.load(file).get("lora", "rank") == 32
+    qtbot.wait(AUTOSAVE_DELAY + 100)
+    assert file.read_text() == broken
+    file.write_text('name = "mended"\n')
+    known_projects.accept(project.load(file))
+    assert window.open_project(file)
+    assert window.toasts.text == "", "the message was about the damaged file"
 
 
 def test_binary_project_file_is_refused(window: Window, tmp_path: Path) -> None:
@@ -67,8 +70,8 @@ def test_binary_project_file_is_refused(window: Window, tmp_path: Path) -> None:
     assert not window.open_project(file)
     assert window.page_name == "home"
     assert not window.has_project
-    assert "noise.lorastudio" in window.message_bar.text
-    assert window.message_bar.action.text() == "Open file"
+    assert "noise.lorastudio" in window.toasts.text
+    assert window.toasts.action.text() == "Open file"
 
 
 @pytest.mark.slow
@@ -80,7 +83,7 @@ def test_project_of_a_newer_version_is_read_only(window: Window, project_folder:
     window.state.set("lora", "rank", 8)
     assert window.header.saved == "read-only, not saved"
     assert not window.save()
-    assert "newer version" in window.message_bar.text
+    assert "newer version" in window.toasts.text
     assert file.read_text() == "schema_version = 99\n"
     window.state.undo.undo()
 
@@ -96,7 +99,7 @@ def test_project_open_in_another_window_is_read_only(
     window.open_project(project_folder)
     assert window.header.saved == "saved"
     other.open_project(project_folder)
-    assert "open in another window" in other.message_bar.text
+    assert "open in another window" in other.toasts.text
     assert other.header.saved == "read-only"
     other.state.set("lora", "rank", 8)
     assert not other.save()
@@ -104,9 +107,9 @@ def test_project_open_in_another_window_is_read_only(
     assert not other.jobs.running
     assert not (project_folder / "runs").exists()
     assert _file(project_folder).read_text() == before
-    assert other.message_bar.action.text() == "Show that window"
+    assert other.toasts.action.text() == "Show that window"
     with qtbot.waitSignal(window.lock.called, timeout=WAIT):
-        other.message_bar.action.click()
+        other.toasts.action.click()
 
 
 @pytest.mark.slow
@@ -125,7 +128,7 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     other.queue.start_or_add(first)
     other.queue.add([QueuedRun(run=second.path.name)])
     other.queue.start()
-    assert "window that has the project open" in other.message_bar.text
+    assert "window that has the project open" in other.toasts.text
     names = [first.path.name, second.path.name]
     qtbot.waitUntil(lambda: window.queue.names == names, timeout=WAIT)
     assert window.queue.paused  # nothing starts without a request in this window
@@ -192,7 +195,7 @@ def test_full_disk_keeps_changes_until_saving_succeeds(
         dialog.reject()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "Couldn't save the project" in window.message_bar.text
+    assert "Couldn't save the project" in window.toasts.text
     assert _file(project_folder).read_text() == before
     assert window.state.get("lora", "rank") == 8
     assert window.save()
@@ -207,8 +210,8 @@ def test_missing_engine_is_reported_and_projects_stay_editable(
     window.open_project(project_folder)
     window.launcher.request("train")
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
-    assert window.message_bar.isVisible()
-    window.message_bar.more.click()
+    assert window.toasts.isVisible()
+    window.toasts.more.click()
     (dialog,) = window.findChildren(ProblemDialog)
     assert any(button.text() == "Close" for button in dialog.findChildren(QPushButton))
     dialog.reject()

@@ -12,7 +12,7 @@ from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing
-from lora_studio.gui.widgets.basics import with_title
+from lora_studio.gui.widgets.basics import label, with_title
 from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.rich_text import (
     RichText,
@@ -97,6 +97,7 @@ class ChatView(QWidget):
             MessagesView(tr("Chosen answer")),
             MessagesView(tr("Rejected answer")),
         )
+        self.raw_hint = label(tr("The Raw tab shows what the file contains."), "muted", wrap=True)
         self._pair = QSplitter()
         self._pair.setChildrenCollapsible(False)
         for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
@@ -107,8 +108,10 @@ class ChatView(QWidget):
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.fault)
         layout.addWidget(self.verdict)
+        layout.addWidget(self.raw_hint)
         layout.addWidget(self.messages, 1)
         layout.addWidget(self._pair, 1)
+        layout.addStretch(0)
         self.setFocusProxy(self.messages)
         self.show_row(None)
 
@@ -118,7 +121,10 @@ class ChatView(QWidget):
         self.messages.show_messages(row.messages if row else (), row.text if row else "")
         self.chosen.show_messages(row.chosen if row else ())
         self.rejected.show_messages(row.rejected if row else ())
-        self.messages.setVisible(not paired or bool(row and row.messages))
+        has_text = row is not None and bool(row.messages or row.text)
+        # A skipped row may have nothing to show but the reason; its values are in the Raw tab.
+        self.messages.setVisible(has_text or not (paired or (row is not None and row.fault)))
+        self.raw_hint.setVisible(not has_text and not paired and bool(row and row.fault))
         self._pair.setVisible(paired)
         self.fault.setVisible(bool(row and row.fault))
         self.fault.set_status(

@@ -175,6 +175,10 @@ class DatasetPage(StepPage):
         self.question_expected.emit("inspect_dataset")
         self.queries.send_due()
 
+    def check_files(self) -> None:
+        """Inspect the data again if its files have changed on disk."""
+        self.queries.check_files()
+
     def reveal(self, editor: FieldEditor) -> None:
         """Also open the tab that contains the editor."""
         super().reveal(editor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
@@ -57,7 +58,8 @@ class DatasetQueries(QObject):
             self._make_inspection, self._make_measurement, self._make_linting, self._make_plan,
         )  # fmt: skip
         self._queries = {
-            kind: DebouncedQuery(make, self) for kind, make in zip(KINDS, makers, strict=True)
+            kind: DebouncedQuery(make, self, self._list_files)
+            for kind, make in zip(KINDS, makers, strict=True)
         }
         for kind, query in self._queries.items():
             query.ask.connect(partial(self._on_asked, kind))
@@ -74,6 +76,14 @@ class DatasetQueries(QObject):
         """Send every query that is due."""
         for query in self._queries.values():
             query.ask_now()
+
+    def check_files(self) -> None:
+        """Inspect the dataset again if its files have changed on disk."""
+        inspection = self._queries["inspect_dataset"]
+        if inspection.has_changed_files() and self._make_inspection() is not None:
+            for query in self._queries.values():
+                query.forget()
+            inspection.ask_now()
 
     def on_event(self, event: object) -> None:
         """Track progress and endings; answers arrive through the project's facts."""
@@ -147,6 +157,11 @@ class DatasetQueries(QObject):
         if dataset is None or model is None or not isinstance(training, TrainingSpec):
             return None
         return commands.PlanDataset(dataset=dataset, model=model, seed=training.seed)
+
+    def _list_files(self) -> list[Path]:
+        dataset = self.state.get_spec(_STEP)
+        sources = dataset.sources if isinstance(dataset, DatasetSpec) else ()
+        return [Path(source.path) for source in sources if not source.is_hub]
 
     def _get_dataset(self) -> DatasetSpec | None:
         dataset = self.state.get_spec(_STEP)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from PySide6.QtCore import QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
 from lora_studio.core.export import What
@@ -19,6 +18,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import open_page
 
 _TITLES: dict[str, str] = {
     "adapter": mark("Adapter"),
@@ -128,7 +128,7 @@ class HubUpload(QWidget):
 
     def _view_online(self) -> None:
         if self.pushed is not None:
-            QDesktopServices.openUrl(QUrl(self.pushed.url))
+            open_page(self.pushed.url)
 
 
 class PushDialog(Dialog):

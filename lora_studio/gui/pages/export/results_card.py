@@ -15,7 +15,8 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.result_view import ExportResult
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, FlowLayout, button, folder_button
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button
+from lora_studio.gui.widgets.external_open import folder_button
 
 
 class ResultsCard(Card):
@@ -78,7 +79,7 @@ class ResultsCard(Card):
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        self.state.messages.info(tr("Copied: {text}").format(text=text))
+        self.state.messages.success(tr("Copied: {text}").format(text=text))
 
     def _get_folder(self) -> Path | None:
         return Path(self.result.written[0].file).parent if self.result.written else None

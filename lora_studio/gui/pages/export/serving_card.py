@@ -254,4 +254,4 @@ class ServingCard(Card):
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        self.state.messages.info(tr("Copied: {text}").format(text=text))
+        self.state.messages.success(tr("Copied: {text}").format(text=text))

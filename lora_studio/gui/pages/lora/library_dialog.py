@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QResizeEvent
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -35,6 +35,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
@@ -289,7 +290,7 @@ class AdapterLibraryDialog(Dialog):
 
     def _show_folder(self) -> None:
         if (facts := self.get_selected()) is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(facts.folder))
+            open_path(Path(facts.folder))
 
     # --- combining ----------------------------------------------------------------------------
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
@@ -40,6 +39,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
+from lora_studio.gui.widgets.external_open import open_page
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 
 _KINDS = {
@@ -70,7 +70,7 @@ class ModelPage(StepPage):
         """Create the page: sources on the left, models in the middle, details on the right."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
-        self.query = DebouncedQuery(self._make_question, self)
+        self.query = DebouncedQuery(self._make_question, self, self._list_files)
         self.query.ask.connect(self.ask)
         self.query.outdated.connect(self.question_outdated)
         self.finder = ModelFinder(self)
@@ -160,7 +160,7 @@ class ModelPage(StepPage):
         self.account.open_sign_in(self)
 
     def _open_page(self) -> None:
-        QDesktopServices.openUrl(QUrl(f"{get_hub_address()}/{self.state.get('model', 'source')}"))
+        open_page(f"{get_hub_address()}/{self.state.get('model', 'source')}")
 
     def _start_download(self) -> None:
         model = self.state.get_spec("model")
@@ -196,6 +196,12 @@ class ModelPage(StepPage):
         self.query.schedule()
         self.finder.clear("hub")
         self.browser.on_source_changed()
+
+    def check_files(self) -> None:
+        """Inspect the model again if its files have changed on disk."""
+        if self.query.has_changed_files() and self._make_question() is not None:
+            self.query.forget()
+            self.query.ask_now()
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -240,6 +246,13 @@ class ModelPage(StepPage):
         lora = self.state.get_spec("lora")
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
         return InspectModel(model=strip_model(model), lora=shape)
+
+    def _list_files(self) -> list[Path]:
+        model = self.state.get_spec("model")
+        if not isinstance(model, ModelSpec) or model.kind not in ("folder", "gguf"):
+            return []
+        source = Path(model.source)
+        return [source / "config.json" if model.kind == "folder" else source]
 
     def _get_fit_settings(self) -> model_fit.FitSettings | None:
         """Return the settings to estimate other models with, None while no device is known."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from PySide6.QtCore import QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from lora_studio.core.problems import Problem
@@ -13,6 +12,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import open_page
 
 
 def get_hub_address() -> str:
@@ -73,4 +73,4 @@ class TokenDialog(Dialog):
         self.token_entered.emit(self.line.text().strip())
 
     def _open_page(self) -> None:
-        QDesktopServices.openUrl(QUrl(f"{get_hub_address()}/settings/tokens"))
+        open_page(f"{get_hub_address()}/settings/tokens")

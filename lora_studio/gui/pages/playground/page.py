@@ -252,7 +252,7 @@ class PlaygroundPage(AppPage):
         if text and text not in saved_prompts:
             title = tr("Add sample prompt")
             self.state.change(title, [("training", "sample_prompts", [*saved_prompts, text])])
-            self.state.messages.info(
+            self.state.messages.success(
                 tr(
                     "Added to the sample prompts. The model answers this prompt at every "
                     "evaluation during training."

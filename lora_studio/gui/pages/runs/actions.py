@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, QUrl, Signal
-from PySide6.QtGui import QAction, QDesktopServices, QKeySequence
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 from lora_studio.core.problems import Problem, Where, fail
@@ -29,6 +29,7 @@ from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import set_icon
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 
@@ -220,13 +221,13 @@ class RunActions(QObject):
         text = run_table.to_csv(runs)
         self._begin(
             lambda _: write_atomic(file, text),
-            lambda _: self._state.messages.info(
+            lambda _: self._state.messages.success(
                 tr("Saved {file} to {folder}.").format(file=file.name, folder=file.parent)
             ),
         )
 
     def _show_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._get_folder(self.chosen[0]).path)))
+        open_path(self._get_folder(self.chosen[0]).path)
 
     def _delete(self) -> None:
         runs = list(self.chosen)
@@ -277,7 +278,7 @@ class RunActions(QObject):
     def _add_entries(self, entries: object) -> None:
         assert isinstance(entries, list)
         self._queue.add(entries)
-        self._state.messages.info(
+        self._state.messages.success(
             tr_n("{n} run in the queue.", "{n} runs in the queue.", len(self._queue.items))
         )
         self.runs_changed.emit()
@@ -285,7 +286,7 @@ class RunActions(QObject):
     def _apply_settings(self, title: str, changes: object) -> None:
         assert isinstance(changes, list)
         self._state.change(title, changes)
-        self._state.messages.info(
+        self._state.messages.success(
             tr("Settings copied to the project. Use Undo to restore the previous settings.")
         )
 
@@ -301,7 +302,7 @@ class RunActions(QObject):
 
     def _report_trashed(self, checkpoints: bool, moved: object) -> None:
         assert isinstance(moved, list)
-        self._state.messages.info(
+        self._state.messages.success(
             tr_n("Moved the checkpoints of {n} run to the trash.",
                  "Moved the checkpoints of {n} runs to the trash.", len(moved))
             if checkpoints

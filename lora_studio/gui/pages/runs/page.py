@@ -72,6 +72,7 @@ class RunsPage(AppPage):
         self.search, self.filter = LineEdit(), QComboBox()
         self.count = label(role="muted")
         self.side, self.content = RunSide(self.table.rows), QStackedWidget()
+        self._is_comparing = False  # whether the side panel shows the ticked runs
         self._search_timer = QTimer(self, singleShot=True, interval=_SEARCH_DELAY)
         self._scan_timer = QTimer(self, singleShot=True)
         self._build()
@@ -178,7 +179,14 @@ class RunsPage(AppPage):
     def _show_chosen(self) -> None:
         chosen = self.table.list_selected()
         self.run_actions.choose(chosen, self.table.rows.shown)
-        self.side.show_chosen(chosen)
+        runs = {run.folder: run for run in self.library.runs}
+        ticked = [runs[name] for name in self.table.rows.ticked if name in runs]
+        # Ticking compares curves, so it also compares settings, until another run is selected.
+        self.side.show_chosen(ticked if ticked and (self._is_comparing or not chosen) else chosen)
+
+    def _on_selection_changed(self) -> None:
+        self._is_comparing = False
+        self._show_chosen()
 
     def show_queue(self) -> None:
         """Show the queue tab."""
@@ -206,6 +214,7 @@ class RunsPage(AppPage):
         )
 
     def _on_ticked_changed(self) -> None:
+        self._is_comparing = len(self.table.rows.ticked) > 1
         self._read_curves()
         self._show_curves()
         self._show_chosen()
@@ -302,7 +311,7 @@ class RunsPage(AppPage):
         self.curves.warned.connect(self._state.messages.problem)
         rows.ticked_changed.connect(self._on_ticked_changed)
         rows.refused.connect(state.messages.info)
-        self.table.selection_changed.connect(self._show_chosen)
+        self.table.selection_changed.connect(self._on_selection_changed)
         self.table.open_clicked.connect(self.run_actions.open)
         self.table.menu_requested.connect(self._show_menu)
         self.side.notes.edited.connect(self._save_annotations)

@@ -80,7 +80,7 @@ class RunQueue(QObject):
         """Train a run now, or queue it if a job is running."""
         if self._jobs.running or self._is_guest:
             self.add([QueuedRun(run=run.path.name, resume=resume)])
-            self._state.messages.info(
+            self._state.messages.success(
                 tr("Run queued. Start it in the window that has the project open for editing.")
                 if self._is_guest
                 else tr("Run queued. It starts when the current job finishes.")
@@ -135,8 +135,7 @@ class RunQueue(QObject):
     @property
     def _is_guest(self) -> bool:
         """Whether another window has the project open for editing."""
-        problem = self._state.draft.read_only
-        return problem is not None and problem.code == lock.CODE
+        return lock.is_guest(self._state.draft)
 
     def _reload_external(self) -> None:
         """Show runs that another program queued, without starting them, because that program may be

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
+from lora_studio.client import worker
 from lora_studio.core import formatting
+from lora_studio.core.problems import ProblemError
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import tr
@@ -98,6 +101,11 @@ def _describe_state(current: Engine | None, installed: list[Engine]) -> str:
         return tr("{name}: {size}").format(name=format_engine_title(current), size=size)
     if installed:
         return tr("No engine is active.")
+    with contextlib.suppress(ProblemError):
+        worker.get_engine_command()
+        return tr(
+            "LoRA Studio runs jobs in this Python environment. You don't need to set up an engine."
+        )
     return tr("No engine is installed. Set one up in {folder}.").format(
         folder=str(folders.get_root().path)
     )

@@ -188,7 +188,7 @@ class EngineManager(QObject):
         if isinstance(ending, Failed):
             self._messages.problem(ending.problem)
         elif isinstance(ending, Done) and not self.control.planned:
-            engine = engines.get_current()
-            self._messages.info(
-                tr("The engine is ready.") if engine else tr("No engine is installed.")
-            )
+            if engines.get_current():
+                self._messages.success(tr("The engine is ready."))
+            else:
+                self._messages.info(tr("No engine is installed."))

@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio import __version__
@@ -31,6 +30,7 @@ from lora_studio.gui.text_size import SIZES, Size
 from lora_studio.gui.theme import Spacing, get_theme
 from lora_studio.gui.widgets.basics import Card, button, column, label, row
 from lora_studio.gui.widgets.columns import ResponsiveColumns
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import align_at_top
 
 #: Maximum width of both columns together, in pixels; longer lines are hard to read.
@@ -68,13 +68,13 @@ class SettingsPage(AppPage):
         self._state = state
         stored = preferences or Preferences()
         look = self._make_appearance_card(stored)
-        self._engine = Card(tr("Engine"))
+        self.engine_card = Card(tr("Engine"))
         self._facts = QGridLayout()
         self._facts.setHorizontalSpacing(Spacing.L)
         self._facts.setVerticalSpacing(Spacing.S)
         self._facts.setColumnStretch(1, 1)
         self.engine = EngineActions()
-        self._engine.add(self._facts, self.engine)
+        self.engine_card.add(self._facts, self.engine)
         self.trusted_code = TrustedCodeCard()
         self.trusted_code.failed.connect(state.messages.error)
         self.network = NetworkCard()
@@ -83,7 +83,11 @@ class SettingsPage(AppPage):
         inner = ResponsiveColumns(
             column(look, self.network, None, spacing=Spacing.L),
             column(
-                self._engine, self._make_folders_card(), self.trusted_code, None, spacing=Spacing.L
+                self.engine_card,
+                self._make_folders_card(),
+                self.trusted_code,
+                None,
+                spacing=Spacing.L,
             ),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
@@ -213,7 +217,7 @@ class SettingsPage(AppPage):
 def _make_opener(folder: Path) -> Callable[[], None]:
     def open_it() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        open_path(folder)
 
     return open_it
 

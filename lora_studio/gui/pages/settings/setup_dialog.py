@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core import formatting
@@ -19,6 +18,7 @@ from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, with_title
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder, open_file_dialog
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -169,7 +169,7 @@ class EngineDialog(Dialog):
         open_file_dialog(dialog, lambda name: self.python_chosen.emit(Path(name)))
 
     def _open_log(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.get_root().log)))
+        open_path(folders.get_root().log)
 
     # --- display ------------------------------------------------------------------------------
 

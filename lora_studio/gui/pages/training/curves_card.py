@@ -163,7 +163,7 @@ class CurvesCard(Card):
         self._start_thread(
             self._writing,
             lambda thread: write(file, thread),
-            lambda _: self.state.messages.info(
+            lambda _: self.state.messages.success(
                 tr("Saved {name} to {parent}.").format(name=file.name, parent=file.parent)
             ),
         )

@@ -221,8 +221,8 @@ class TrainingPage(StepPage):
             self.ask.emit(commands.InspectDevices())
 
     def focus_field(self, field: str | None) -> None:
-        """Show the settings, unless a training is running, and focus the field."""
-        if field in self.editors and not self._is_running():
+        """Show the settings, also while a training is running, and focus the field."""
+        if field in self.editors:
             self._wants_recipe = True
             self.refresh()
         super().focus_field(field)
@@ -296,7 +296,7 @@ class TrainingPage(StepPage):
         return self.record.is_running(self.state.running)
 
     def _is_recipe_shown(self) -> bool:
-        return not self._is_running() and (self._wants_recipe or self.record.phase == "none")
+        return self._wants_recipe or (not self._is_running() and self.record.phase == "none")
 
     def _can_resume(self) -> bool:
         if self.record.phase == "paused":
@@ -334,9 +334,10 @@ class TrainingPage(StepPage):
         self.checkpoint.setEnabled(self.last_step is not None and not is_ending)
         self.pause.setEnabled(not is_ending)
         self.stop.setEnabled(not is_ending)
-        self.edit_settings.setVisible(not running and not recipe)
-        self.cluster.setVisible(recipe)
-        self.results.setVisible(recipe and self.record.phase != "none")
+        self.edit_settings.setVisible(not recipe)
+        self.cluster.setVisible(recipe and not running)
+        self.results.setVisible(recipe and (running or self.record.phase != "none"))
+        self.results.setText(tr("Show running training") if running else tr("Show last run"))
         primary = self.get_primary_action()
         can_resume = not running and self._can_resume()
         self.resume.setVisible(can_resume and primary is not PrimaryAction.RESUME)

@@ -72,10 +72,10 @@ def test_resume_in_the_message_opens_the_project_and_continues(
     run = _interrupted_run(project_folder, at=5.0)
     window.preferences.add_recent_project(project_folder / "support bot.lorastudio")
     window.show_page("home")
-    qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.message_bar.text)
-    assert "shut down or restarted" in window.message_bar.text
-    assert window.message_bar.action.text() == "Resume"
-    qtbot.mouseClick(window.message_bar.action, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.toasts.text)
+    assert "shut down or restarted" in window.toasts.text
+    assert window.toasts.action.text() == "Resume"
+    qtbot.mouseClick(window.toasts.action, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
     assert window.jobs.run == run
     qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)

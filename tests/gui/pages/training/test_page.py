@@ -113,6 +113,23 @@ def test_running_training_updates_metrics_and_curve(
 
 
 @pytest.mark.slow
+def test_setting_is_shown_while_a_training_is_running(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(3, 60)])
+    page.focus_field("learning_rate")
+    assert page.editors["learning_rate"].isVisible()
+    assert page.stop.isVisible()
+    assert not page.header.primary.isEnabled()
+    assert page.results.text() == "Show running training"
+    page.results.click()
+    assert page.run_view.isVisible()
+    assert not page.recipe.isVisible()
+
+
+@pytest.mark.slow
 def test_finished_training_shows_verdict_and_continue(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
