@@ -49,6 +49,8 @@ class Preferences(BaseModel):
     runs_shares: list[float] = []
     #: Folder in which the last project was created.
     projects_folder: str = ""
+    #: Folder from which the last file or folder was chosen in a dialog.
+    dialog_folder: str = ""
     #: Whether the tour has been shown; it starts automatically only once.
     tour_seen: bool = False
     #: Project file that was open when the window closed, and its page; "" for none.
@@ -100,6 +102,11 @@ class Preferences(BaseModel):
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
         self.save()
 
+    def remember_dialog_folder(self, folder: str) -> None:
+        """Store the folder that dialogs begin in."""
+        self.dialog_folder = folder
+        self.save()
+
     def add_model_folder(self, folder: str) -> None:
         """Search for models in a folder."""
         if folder not in self.model_folders:
@@ -133,4 +140,4 @@ class Preferences(BaseModel):
     def get_new_project_parent(self) -> Path:
         """Return the parent folder to suggest for a new project."""
         chosen = Path(self.projects_folder) if self.projects_folder else None
-        return chosen if chosen and chosen.is_dir() else paths.get_data_folder() / "projects"
+        return chosen if chosen and chosen.is_dir() else paths.get_projects_folder()

@@ -38,8 +38,20 @@ def expand_home(path: Path) -> Path:
 
 
 def get_data_folder() -> Path:
-    """Return the folder of sample projects and other data that a user would miss."""
+    """Return the folder of the sample project and other data that a user would miss."""
     return _get_user_folder("LORA_STUDIO_DATA", platformdirs.user_data_dir(_APP, appauthor=False))
+
+
+def get_projects_folder() -> Path:
+    """Return the folder for new projects: where people look for their files, unless the data folder was moved."""
+    if os.environ.get("LORA_STUDIO_DATA"):
+        return get_data_folder() / "projects"
+    return get_documents_folder() / "LoRA Studio"
+
+
+def get_documents_folder() -> Path:
+    """Return the user's folder for documents, which may not exist yet."""
+    return Path(platformdirs.user_documents_dir())
 
 
 def get_cache_folder() -> Path:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QStandardPaths, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
 
@@ -16,7 +16,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
-from lora_studio.gui.widgets.file_dialogs import open_file_dialog
+from lora_studio.gui.widgets.file_dialogs import LAST, open_file_dialog
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Name filters of the file dialog, by field name.
@@ -117,11 +117,10 @@ class PathControl(Control):
 
     def _start(self) -> str:
         current = (self.base or Path()) / Path(self._value).expanduser()
-        for candidate in (current, current.parent, self.base):
-            if self._value and candidate is not None and candidate.is_dir():
+        for candidate in (current, current.parent):
+            if self._value and candidate.is_dir():
                 return str(candidate)
-        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
-        return str(self.base or home)
+        return LAST.get_folder()
 
     def _to_relative(self, path: Path) -> str:
         if self.base is not None and path.is_relative_to(self.base):

@@ -7,12 +7,41 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from lora_studio.core.system import paths
+
+
+class DialogFolder:
+    """The folder that dialogs begin in: where something was chosen last, else the user's documents.
+
+    `save` is called with each new folder.
+    """
+
+    def __init__(self) -> None:
+        """Begin in the documents."""
+        self.folder = ""
+        self.save: Callable[[str], None] = lambda _: None
+
+    def get_folder(self) -> str:
+        """Return the last folder that still exists, else the documents, else the home folder."""
+        documents = paths.get_documents_folder()
+        candidates = (self.folder, str(documents), str(documents.parent))
+        return next((folder for folder in candidates if folder and Path(folder).is_dir()), "")
+
+    def remember(self, chosen: str) -> None:
+        """Begin the next dialog where a file or folder was chosen."""
+        self.folder = str(Path(chosen).parent)
+        self.save(self.folder)
+
+
+#: Shared by all dialogs of the program.
+LAST = DialogFolder()
+
 
 def choose_folder(
     parent: QWidget, title: str, on_chosen: Callable[[str], object], start: Path | str = ""
 ) -> None:
-    """Ask for a folder, beginning in `start`."""
-    dialog = QFileDialog(parent, title, str(start))
+    """Ask for a folder, beginning in `start`, or where something was chosen last."""
+    dialog = QFileDialog(parent, title, str(start) or LAST.get_folder())
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     open_file_dialog(dialog, on_chosen)
 
@@ -24,8 +53,8 @@ def choose_file(
     start: Path | str = "",
     name_filter: str = "",
 ) -> None:
-    """Ask for an existing file, beginning in `start`."""
-    dialog = QFileDialog(parent, title, str(start), name_filter)
+    """Ask for an existing file, beginning in `start`, or where something was chosen last."""
+    dialog = QFileDialog(parent, title, str(start) or LAST.get_folder(), name_filter)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     open_file_dialog(dialog, on_chosen)
 
@@ -38,7 +67,8 @@ def choose_file_to_write(
     name_filter: str = "",
 ) -> None:
     """Ask for a file or folder to write; `proposal` gives its folder, name and default suffix."""
-    dialog = QFileDialog(parent, title, str(proposal.parent), name_filter)
+    start = str(proposal.parent) if proposal.is_absolute() else LAST.get_folder()
+    dialog = QFileDialog(parent, title, start, name_filter)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setDefaultSuffix(proposal.suffix.removeprefix("."))
     dialog.selectFile(proposal.name)
@@ -47,6 +77,7 @@ def choose_file_to_write(
 
 def open_file_dialog(dialog: QFileDialog, on_chosen: Callable[[str], object]) -> None:
     """Open a dialog for one path, call `on_chosen` with it, and delete the dialog."""
+    dialog.fileSelected.connect(LAST.remember)
     dialog.fileSelected.connect(on_chosen)
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()

@@ -13,6 +13,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
+from lora_studio.gui.widgets.file_dialogs import LAST
 from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.gui.window.main_window import Window
 
@@ -26,6 +27,7 @@ _PAGE_KEYS = {
 
 def make_window(preferences: Preferences, make_pages: MakePages = make_step_pages) -> Window:
     """Return a window on its Home page, connected and not shown yet."""
+    LAST.folder, LAST.save = preferences.dialog_folder, preferences.remember_dialog_folder
     window = Window(preferences, make_pages)
     _wire_project(window)
     _wire_jobs(window)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QStandardPaths, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core.protocol import events
@@ -16,6 +16,7 @@ from lora_studio.gui.pages.dataset.source_card import SourceCard
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
+from lora_studio.gui.widgets.file_dialogs import LAST
 
 _FILTER = mark(
     "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
@@ -198,11 +199,11 @@ class SourceList(Control):
         self._open_dialog(QFileDialog.FileMode.Directory)
 
     def _open_dialog(self, mode: QFileDialog.FileMode) -> None:
-        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
-        dialog = QFileDialog(self.window(), tr("Add data"), str(self.base or home))
+        dialog = QFileDialog(self.window(), tr("Add data"), LAST.get_folder())
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFiles:
             dialog.setNameFilter(tr(_FILTER))
+        dialog.filesSelected.connect(lambda names: LAST.remember(names[0]))
         dialog.filesSelected.connect(lambda names: self.add_paths(map(Path, names)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
