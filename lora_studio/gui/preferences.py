@@ -49,6 +49,8 @@ class Preferences(BaseModel):
     runs_shares: list[float] = []
     #: Folder in which the last project was created.
     projects_folder: str = ""
+    #: Address of Ollama for projects without their own, "" for this computer. Without a password.
+    ollama_host: str = ""
     #: Folder from which the last file or folder was chosen in a dialog.
     dialog_folder: str = ""
     #: Whether the tour has been shown; it starts automatically only once.
@@ -67,6 +69,9 @@ class Preferences(BaseModel):
     offline: bool = False
     #: Folders outside projects that the adapter library searches.
     adapter_folders: list[str] = []
+
+    #: What `apply_ollama_host` set; an address that the user set in the environment stays.
+    _applied_host: str = ""
 
     @classmethod
     def load(cls) -> Preferences:
@@ -101,6 +106,14 @@ class Preferences(BaseModel):
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
         self.save()
+
+    def apply_ollama_host(self) -> None:
+        """Use the stored address of Ollama in this process and its workers from now on."""
+        if self.ollama_host:
+            os.environ["OLLAMA_HOST"] = self.ollama_host
+        elif os.environ.get("OLLAMA_HOST") == self._applied_host:
+            os.environ.pop("OLLAMA_HOST", None)
+        self._applied_host = self.ollama_host
 
     def remember_dialog_folder(self, folder: str) -> None:
         """Store the folder that dialogs begin in."""

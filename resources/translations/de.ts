@@ -298,6 +298,10 @@
             <translation>Nach der Uhr dieses Computers ({now}) ist das Zertifikat von {host} nicht gültig.</translation>
         </message>
         <message>
+            <source>Accounts and servers</source>
+            <translation>Konten und Server</translation>
+        </message>
+        <message>
             <source>Actions</source>
             <translation>Aktionen</translation>
         </message>
@@ -1066,6 +1070,10 @@
             <translation>Ändern Sie das oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
+            <source>Change the folder for new projects</source>
+            <translation>Ordner für neue Projekte ändern</translation>
+        </message>
+        <message>
             <source>Change the order or the roles of the messages.</source>
             <translation>Ändern Sie die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
@@ -1084,6 +1092,10 @@
         <message>
             <source>Change the variable, and move the folder yourself.</source>
             <translation>Ändern Sie die Variable und verschieben Sie den Ordner selbst.</translation>
+        </message>
+        <message>
+            <source>Change…</source>
+            <translation>Ändern…</translation>
         </message>
         <message>
             <source>Changing settings isn't enough. Choose a smaller model, or free up memory.</source>
@@ -2426,6 +2438,10 @@
             </translation>
         </message>
         <message>
+            <source>Deletes {size} of downloads and prepared data. Projects, runs, and models stay. What is needed again is downloaded or computed again.</source>
+            <translation>Löscht {size} an Downloads und vorbereiteten Daten. Projekte, Läufe und Modelle bleiben. Was wieder gebraucht wird, wird neu geladen oder berechnet.</translation>
+        </message>
+        <message>
             <source>Delete…</source>
             <translation>Löschen…</translation>
         </message>
@@ -2759,6 +2775,14 @@
                 <numerusform>Effektive Batch-Größe: {n} Zeile.</numerusform>
                 <numerusform>Effektive Batch-Größe: {n} Zeilen.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Empty cache</source>
+            <translation>Cache leeren</translation>
+        </message>
+        <message>
+            <source>Empty the cache?</source>
+            <translation>Cache leeren?</translation>
         </message>
         <message>
             <source>Empty the trash to free the disk space.</source>
@@ -3257,6 +3281,10 @@
             <translation>Ordner</translation>
         </message>
         <message>
+            <source>Folder for new projects</source>
+            <translation>Ordner für neue Projekte</translation>
+        </message>
+        <message>
             <source>Folder for the cluster</source>
             <translation>Ordner für den Cluster</translation>
         </message>
@@ -3331,6 +3359,10 @@
         <message>
             <source>Format of this source</source>
             <translation>Format dieser Quelle</translation>
+        </message>
+        <message>
+            <source>Free space…</source>
+            <translation>Platz schaffen…</translation>
         </message>
         <message>
             <source>Free up some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
@@ -4822,6 +4854,10 @@
             <translation>Neues Projekt</translation>
         </message>
         <message>
+            <source>New projects</source>
+            <translation>Neue Projekte</translation>
+        </message>
+        <message>
             <source>New project…</source>
             <translation>Neues Projekt…</translation>
         </message>
@@ -5111,6 +5147,10 @@
             <translation>Noch nicht gelesen.</translation>
         </message>
         <message>
+            <source>Not signed in. Only gated and private models need it.</source>
+            <translation>Nicht angemeldet. Nur für geschützte und private Modelle nötig.</translation>
+        </message>
+        <message>
             <source>Not started</source>
             <translation>Nicht gestartet</translation>
         </message>
@@ -5213,6 +5253,10 @@
         <message>
             <source>Offline mode is on, so the token can't be checked.</source>
             <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
+        </message>
+        <message>
+            <source>Offline mode is on.</source>
+            <translation>Der Offline-Modus ist an.</translation>
         </message>
         <message>
             <source>Offline mode is on. Turn it off to search the Hub.</source>
@@ -5756,10 +5800,6 @@
         <message>
             <source>Projects (*{suffix})</source>
             <translation>Projekte (*{suffix})</translation>
-        </message>
-        <message>
-            <source>Projects and samples</source>
-            <translation>Projekte und Beispiele</translation>
         </message>
         <message>
             <source>Prompt</source>
@@ -7778,6 +7818,10 @@
             <translation>Die Adresse enthält ein Passwort: Sie gilt, bis Sie das Fenster schließen, und wird nicht gespeichert. Um sie dauerhaft zu verwenden, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
         <message>
+            <source>The address contains a password, so it is used only until you close the window.</source>
+            <translation>Die Adresse enthält ein Passwort und wird deshalb nur verwendet, bis Sie das Fenster schließen.</translation>
+        </message>
+        <message>
             <source>The answer is in “{column}”. It could also be in {others}.</source>
             <translation>Die Antwort steht in „{column}“. Sie könnte auch in {others} stehen.</translation>
         </message>
@@ -9724,6 +9768,10 @@
         <message>
             <source>Used</source>
             <translation>Verwendet</translation>
+        </message>
+        <message>
+            <source>Used by projects without an address of their own. Leave empty for this computer.</source>
+            <translation>Für Projekte ohne eigene Adresse. Leer lassen für diesen Computer.</translation>
         </message>
         <message>
             <source>User</source>

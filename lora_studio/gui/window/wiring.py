@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from lora_studio.core.chat import AnySpeaker
@@ -27,6 +28,8 @@ _PAGE_KEYS = {
 
 def make_window(preferences: Preferences, make_pages: MakePages = make_step_pages) -> Window:
     """Return a window on its Home page, connected and not shown yet."""
+    if not os.environ.get("OLLAMA_HOST"):
+        preferences.apply_ollama_host()
     LAST.folder, LAST.save = preferences.dialog_folder, preferences.remember_dialog_folder
     window = Window(preferences, make_pages)
     _wire_project(window)

@@ -21,15 +21,15 @@ from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
+from lora_studio.gui.jobs.hub_account import HubAccount
+from lora_studio.gui.jobs.token_dialog import get_hub_address
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.model.browser import ModelBrowser
 from lora_studio.gui.pages.model.device_control import DeviceControl
 from lora_studio.gui.pages.model.download_line import DownloadLine
 from lora_studio.gui.pages.model.finder import ModelFinder
-from lora_studio.gui.pages.model.hub_account import HubAccount
 from lora_studio.gui.pages.model.precision_control import PrecisionControl
-from lora_studio.gui.pages.model.token_dialog import get_hub_address
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import memory_plan

@@ -1,11 +1,9 @@
-"""Settings: appearance, network, engine, folders."""
+"""Settings: appearance, accounts, network, engine, folders."""
 
 from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Callable
-from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QWidget
@@ -15,14 +13,15 @@ from lora_studio.client import worker
 from lora_studio.core import formatting
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.system import paths
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
+from lora_studio.gui.pages.settings.folders_card import FoldersCard
 from lora_studio.gui.pages.settings.network_card import NetworkCard
+from lora_studio.gui.pages.settings.services_card import ServicesCard
 from lora_studio.gui.pages.settings.trusted_code_card import TrustedCodeCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -30,7 +29,6 @@ from lora_studio.gui.text_size import SIZES, Size
 from lora_studio.gui.theme import Spacing, get_theme
 from lora_studio.gui.widgets.basics import Card, button, column, label, row
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import align_at_top
 
 #: Maximum width of both columns together, in pixels; longer lines are hard to read.
@@ -38,7 +36,7 @@ _WIDTH = 1520
 
 
 class SettingsPage(AppPage):
-    """Appearance, network, engine and folders.
+    """Appearance, accounts, network, engine and folders.
 
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
@@ -80,15 +78,15 @@ class SettingsPage(AppPage):
         self.network = NetworkCard()
         self.network.offline_chosen.connect(self.offline_chosen)
         self.network.failed.connect(state.messages.error)
+        self.services = ServicesCard(stored)
+        self.services.account.ask.connect(self.ask)
+        self.services.account.failed.connect(state.messages.problem)
+        self.services.ollama_host_changed.connect(self._on_ollama_host_changed)
+        self.folders = FoldersCard(stored, lambda: bool(state.running))
+        self.folders.failed.connect(state.messages.problem)
         inner = ResponsiveColumns(
-            column(look, self.network, None, spacing=Spacing.L),
-            column(
-                self.engine_card,
-                self._make_folders_card(),
-                self.trusted_code,
-                None,
-                spacing=Spacing.L,
-            ),
+            column(look, self.services, self.network, None, spacing=Spacing.L),
+            column(self.engine_card, self.folders, self.trusted_code, None, spacing=Spacing.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
         centered_row = row(inner, None, spacing=0)
@@ -100,12 +98,22 @@ class SettingsPage(AppPage):
         self._fill_engine()
 
     def on_shown(self) -> None:
-        """Request the devices unless they are known; list trusted code and contacted hosts."""
+        """Request the devices unless they are known; list what may have changed."""
+        self.services.refresh()
+        self.folders.refresh()
         self.trusted_code.refresh()
         self.network.set_ollama_host(self._state.get_ollama_host())
         self.network.refresh()
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
+
+    def on_event(self, event: object) -> None:
+        """Show the answers about the account."""
+        self.services.account.on_event(event)
+
+    def _on_ollama_host_changed(self) -> None:
+        self._state.forget("ollama")
+        self.network.set_ollama_host(self._state.get_ollama_host())
 
     def refresh_engine(self, *, running: bool) -> None:
         """Show the engine again after a change or while a setup is running."""
@@ -190,36 +198,6 @@ class SettingsPage(AppPage):
         for device in devices.devices if devices else ():
             rows.append((tr("Device"), _describe_device(device), ""))
         return rows
-
-    def _make_folders_card(self) -> Card:
-        card = Card(tr("Folders"))
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(Spacing.L)
-        grid.setVerticalSpacing(Spacing.S)
-        grid.setColumnStretch(1, 1)
-        folders = {
-            tr("Projects and samples"): paths.get_data_folder(),
-            tr("Cache"): paths.get_cache_folder(),
-            tr("Preferences"): paths.get_config_folder(),
-            tr("Logs"): paths.get_log_folder(),
-        }
-        for index, (name, folder) in enumerate(folders.items()):
-            grid.addWidget(label(name, "muted"), index, 0)
-            grid.addWidget(label(str(folder), wrap=True), index, 1)
-            show = button(tr("Show"), kind="link")
-            show.setAccessibleName(tr("Show folder: {folder}").format(folder=name))
-            show.clicked.connect(_make_opener(folder))
-            grid.addWidget(show, index, 2)
-        card.add(grid)
-        return card
-
-
-def _make_opener(folder: Path) -> Callable[[], None]:
-    def open_it() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        open_path(folder)
-
-    return open_it
 
 
 def _describe_device(device: events.Device) -> str:

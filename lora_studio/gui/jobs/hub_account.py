@@ -7,7 +7,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.protocol import commands, events
-from lora_studio.gui.pages.model.token_dialog import TokenDialog
+from lora_studio.gui.jobs.token_dialog import TokenDialog
 
 
 class HubAccount(QObject):
