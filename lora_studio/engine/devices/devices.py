@@ -105,6 +105,14 @@ def set_current_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor in main memory on a device, without waiting for what a GPU still computes.
+
+    The driver reads the values before this returns. MPS has no such guarantee, so it waits there.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def choose_device(wanted: str) -> torch.device:
     """Return the torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means; the first of several.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "load_on_meta",
     "load_tokenizer",
+    "prepare_quantized_layers",
     "read_config",
     "resolve",
 ]  # fmt: skip
@@ -106,6 +108,7 @@ def load(
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
     )
     job.check()
+    prepare_quantized_layers(model, dtype)
     model.config.use_cache = not training
     loaded = LoadedModel(
         model=model,
@@ -136,6 +139,19 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
             folder, text("{tensor} is missing", tensor=sorted(info["missing_keys"])[0])
         )
     return model
+
+
+def prepare_quantized_layers(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Make bitsandbytes layers compute in `dtype`, whatever the model was stored with.
+
+    WORKAROUND: layers of a model that is stored in 4 bits compute in the stored format, and bfloat16 is
+    emulated on GPUs before Ampere. 8-bit layers compute in float16 and log a warning about any other
+    input, once for each layer and pass.
+    """
+    for module in model.modules():
+        if hasattr(module, "compute_type_is_set"):
+            module.compute_dtype, module.compute_type_is_set = dtype, True
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
@@ -218,28 +234,24 @@ def get_quantization_method(config: PreTrainedConfig) -> str | None:
 
 def check_prequantized(stored: str) -> None:
     """Raise ProblemError for a stored quantization that can't be trained on."""
-    needs = {
-        "4bit": "bitsandbytes",
-        "8bit": "bitsandbytes",
-        "gptq": "gptqmodel",
-        "awq": "gptqmodel",
-    }
-    if stored not in needs:
+    if stored not in ("4bit", "8bit"):
+        # Adapters of PEFT would fit GPTQ and AWQ layers, but their kernels for training depend on the GPU
+        # and the release, and the merged model needs the original weights anyway.
         raise fail(
             "model.prequantized",
             "The model is stored with {method} quantization, which can't be trained on.",
             "Choose the unquantized original and 4-bit precision instead.",
             where=_SOURCE,
-            method=stored,
+            method=stored.upper(),
         )
-    if importlib.util.find_spec(needs[stored]) is None:
+    if importlib.util.find_spec("bitsandbytes") is None:
         raise fail(
             "model.prequantized",
             "The model is stored with {method} quantization, which needs the package {package}.",
             "Run `pip install {package}`, or choose the unquantized original and 4-bit precision.",
             where=_SOURCE,
-            method=stored.upper(),
-            package=needs[stored],
+            method=stored,
+            package="bitsandbytes",
         )
 
 

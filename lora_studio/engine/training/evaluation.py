@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.training.step_metrics import add_sums, read_scalars
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 
@@ -55,7 +55,7 @@ class Evaluator:
         # Groups have as many rows as a training step, whatever the micro-batch size, so that what an
         # objective computes once per group doesn't change when memory runs out.
         groups = batch_by_length(range(len(rows)), rows.lengths, self._plan.per_step)
-        totals: defaultdict[str, float] = defaultdict(float)
+        totals: dict[str, torch.Tensor] = {}
         weight = done = 0
         with self._inference_context():
             for group in groups:
@@ -70,13 +70,13 @@ class Evaluator:
                     self._ranks, partial(self._add_losses, totals, objective, local_batches)
                 )
                 done += len(group)
-        reduced = self._ranks.all_reduce_sum(dict(totals))
+        reduced = self._ranks.all_reduce_sum(read_scalars(totals))
         means = {name: value / weight for name, value in reduced.items()}
         return ValidationLoss(means.pop("loss"), means)
 
     def _add_losses(
         self,
-        totals: defaultdict[str, float],
+        totals: dict[str, torch.Tensor],
         objective: Objective,
         batches: Sequence[Sequence[TrainingRow]],
     ) -> None:
@@ -85,6 +85,4 @@ class Evaluator:
             output = objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
                 continue
-            totals["loss"] += float(output.total)
-            for name, value in output.metrics.items():
-                totals[name] += float(value)
+            add_sums(totals, {"loss": output.total} | output.metrics)

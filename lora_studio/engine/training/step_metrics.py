@@ -1,10 +1,13 @@
-"""Throughput and time left: one `StepDone` event for every optimizer step."""
+"""The metrics of optimizer steps: summed on the device, and emitted with throughput and time left."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol import events
@@ -70,3 +73,23 @@ class StepMetrics:
                 **metrics,
             )
         )
+
+
+def add_sums(sums: dict[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    """Add scalars to sums of the same names, in 64-bit where the device has it, without waiting for it."""
+    for name, value in values.items():
+        total = sums.get(name)
+        device = value.device if total is None else total.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        wide = value.detach().to(device, dtype, non_blocking=True)
+        sums[name] = wide if total is None else total + wide
+
+
+def read_scalars(scalars: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Return the values of scalars by name, in a single copy: each copy waits for the device."""
+    if not scalars:
+        return {}
+    device = next(iter(scalars.values())).device
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    parts = [value.detach().to(device, wide, non_blocking=True) for value in scalars.values()]
+    return dict(zip(scalars, torch.stack(parts).cpu().tolist(), strict=True))

@@ -22,7 +22,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoint_files, eva, problems, run_record, trackers
 from lora_studio.engine.training.distributed import sharding
-from lora_studio.engine.training.distributed.launch import launch_ranks
+from lora_studio.engine.training.distributed.launch import launch_ranks, leave_group
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.reproduction import script
@@ -71,6 +71,7 @@ def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool
     project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
     with checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch:
         _train_rank(run, project, job, ranks, scratch, resume=resume)
+    leave_group()
 
 
 def _train_rank(
@@ -162,7 +163,7 @@ def _collect_reproduction_facts(
         rows=trainer.data.training,
         plan=trainer.batches.plan,
         steps=trainer.total_steps,
-        optimizer=trainer.optimizer.optimizer,
+        optimizer=trainer.optimizer,
         is_packed=trainer.scorer.packed,
         is_filled=trainer.scorer.fills,
         has_validation=bool(trainer.data.validation),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +37,7 @@ from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import preserve_random_state
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
 from lora_studio.engine.training.sampling import Sampler
-from lora_studio.engine.training.step_metrics import StepMetrics
+from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
 from lora_studio.engine.training.trainer_state import EvaluationResult, TrainerState
 from lora_studio.engine.training.training_data import TrainingData, TrainingRow
 from lora_studio.engine.training.training_setup import build_setup
@@ -65,7 +64,7 @@ class Trainer:
         self.setup = setup = build_setup(run, spec, tuned, data, job, ranks)
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
-        self.accelerator, self.scheduler = setup.accelerator, setup.scheduler
+        self.scaling, self.scheduler = setup.scaling, setup.scheduler
         self.optimizer = setup.optimizer
         self.watch = MemoryWatch(self.device)
         self.watch.check_between_layers(self.model)
@@ -226,46 +225,51 @@ class Trainer:
             self.ranks.get_local_batches(batches),
             list(self.model.parameters()),
         )
-        total, metrics, gradients = run_on_every_rank(
+        sums, gradients = run_on_every_rank(
             self.ranks,
-            lambda: (*self.accumulate_gradients(local_batches, weight), self.ranks.pack_gradients(parameters)),
-        )  # fmt: skip
+            lambda: (
+                self.accumulate_gradients(local_batches, weight),
+                self.ranks.pack_gradients(parameters),
+            ),
+        )
         self.ranks.all_reduce_gradients(gradients)
         max_norm = self.spec.max_grad_norm or math.inf
-        grad_norm = float(self.accelerator.clip_grad_norm_(parameters, max_norm))
-        # Reading the loss synchronizes with the device: do it once per step.
-        metrics = self.ranks.all_reduce_sum({"loss": total.item()} | metrics)
+        norm = self.scaling.clip_gradients(self.optimizer, parameters, max_norm)
+        values = read_scalars(sums | {"norm": norm})
+        grad_norm = values.pop("norm")
+        metrics = self.ranks.all_reduce_sum(values)
         loss = metrics.pop("loss")
-        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.setup.can_reduce_scale):
+        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaling.can_reduce):
             raise problems.divergence_error(loss, self.state.step + 1)
         return loss, grad_norm, metrics
 
     def accumulate_gradients(
         self, batches: Sequence[Sequence[TrainingRow]], weight: int
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Add the gradients of micro-batches; return their loss and metrics, divided by `weight`."""
-        total = torch.zeros((), device=self.device)
-        metrics: defaultdict[str, float] = defaultdict(float)
+    ) -> dict[str, torch.Tensor]:
+        """Add the gradients of micro-batches; return the loss and other metrics, divided by `weight`.
+
+        They stay on the device: reading a value would wait for it in every micro-batch.
+        """
+        sums = {"loss": torch.zeros((), device=self.device)}
         for number, batch in enumerate(batches):
             self.job.check()
             self.metrics.show_micro_batch(number)
             with self._autocast():
                 output = self.objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
-                self.accelerator.backward(0.0 * output.total)
+                self.scaling.backward(0.0 * output.total)
                 continue
             loss = output.total / weight
-            self.accelerator.backward(loss)
+            self.scaling.backward(loss)
             self.watch.check()
-            total.add_(loss.detach().to(self.device))
-            for name, value in output.metrics.items():
-                metrics[name] += float(value) / weight
-        return total, dict(metrics)
+            add_sums(sums, {"loss": loss.detach()})
+            add_sums(sums, {name: value / weight for name, value in output.metrics.items()})
+        return sums
 
     def update_weights(self) -> None:
         """Run the optimizer; raises PartialUpdateError when memory runs out in the middle of it."""
         try:
-            run_on_every_rank(self.ranks, self.optimizer.step)
+            run_on_every_rank(self.ranks, lambda: self.scaling.step(self.optimizer))
         except MemoryPressureError as error:
             raise PartialUpdateError(error.reason) from None
 

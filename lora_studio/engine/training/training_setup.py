@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.core.runs.folder import RunFolder
@@ -16,6 +15,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.recipe import neftune, objectives, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.step_batches import StepBatches
@@ -29,23 +29,14 @@ class TrainingSetup:
     batches: StepBatches
     scorer: Scorer
     objective: Objective
-    accelerator: Accelerator
-    optimizer: AcceleratedOptimizer
+    scaling: LossScaling
+    optimizer: Optimizer
     scheduler: LRScheduler
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
         """Return the gradient scaler; None without float16."""
-        scaler: torch.amp.GradScaler | None = self.accelerator.scaler
-        return scaler
-
-    @property
-    def can_reduce_scale(self) -> bool:
-        """Return whether float16's loss scale can still fall.
-
-        The scaler then skips a step whose gradients are infinite or NaN, and reduces the scale.
-        """
-        return self.scaler is not None and bool(self.scaler.get_scale() >= 1)
+        return self.scaling.scaler
 
 
 def build_setup(
@@ -58,18 +49,10 @@ def build_setup(
 ) -> TrainingSetup:
     """Build the objects of a step; raises ProblemError when the recipe isn't available here.
 
-    The model isn't prepared by accelerate: it is on its device already, and a quantized one would be
-    refused on any GPU but the first. It isn't wrapped for several ranks either; `distributed/ranks.py`
-    explains why.
+    The model isn't wrapped for several ranks; `distributed/ranks.py` explains why.
     """
-    device, dtype = tuned.base.device, tuned.base.dtype
-    # Only float16 needs its loss scaled; the trainer does the 16-bit computation itself.
-    is_scaled = dtype == torch.float16 and device.type == "cuda"
-    accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision="fp16" if is_scaled else "no"
-    )
+    scaling = LossScaling(tuned.base.device, tuned.base.dtype)
     optimizer = optimizers.create_optimizer(spec, tuned.model)
-    prepared = accelerator.prepare_optimizer(optimizer)
     scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks)
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
@@ -83,4 +66,4 @@ def build_setup(
         fill=is_divisible and scorer.packed and scorer.chunked,
     )
     scheduler = schedules.create_scheduler(spec, optimizer, batches.total_steps)
-    return TrainingSetup(batches, scorer, objective, accelerator, prepared, scheduler)
+    return TrainingSetup(batches, scorer, objective, scaling, optimizer, scheduler)

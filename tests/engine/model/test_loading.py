@@ -113,12 +113,40 @@ def test_bitsandbytes_checkpoint_loads_as_stored(
     assert inspected.prequantized == precision
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_stored_4bit_layers_compute_in_the_dtype_of_the_device(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """GPUs before Ampere emulate bfloat16, which the quantized model may have been stored with."""
+    monkeypatch.setattr(devices, "get_dtype", lambda *_: torch.bfloat16)
+    spec = ModelSpec(source=str(tiny("llama3")), precision="4bit", device="cpu")
+    loaded = loading.load(spec, make_job())
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(devices, "get_dtype", lambda *_: dtype)
+    model = loading.load(ModelSpec(source=str(tmp_path), device="cpu"), make_job()).model
+    layers = [module for module in model.modules() if hasattr(module, "compute_dtype")]
+    assert layers
+    assert {layer.compute_dtype for layer in layers} == {dtype}
+
+
+def test_8bit_layers_do_not_warn_in_every_pass(
+    tiny: TinyModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), precision="8bit", device="cpu")
+    model = loading.load(spec, make_job()).model
+    caplog.clear()
+    with torch.no_grad():
+        model(torch.arange(1, 9)[None])
+    assert "will be cast" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ({"quant_method": "gptq", "bits": 4}, "gptqmodel"),
-        ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
-        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "gptq", "bits": 4}, "GPTQ"),
+        ({"quant_method": "awq", "bits": 4}, "AWQ"),
+        ({"quant_method": "fp8"}, "FP8"),
     ],
     ids=["GPTQ", "AWQ", "FP8"],
 )

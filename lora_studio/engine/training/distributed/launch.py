@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
+from torch.distributed import distributed_c10d
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.network.connections import note_contact, require_allowed
@@ -51,6 +52,9 @@ _POLL_INTERVAL = 0.1
 #: Seconds that rank 0 has to notice another rank's death before its process is killed: a GPU would
 #: wait forever for the lost rank.
 _GRACE_PERIOD = 5.0
+
+#: Seconds that ranks have to end their group together.
+_LEAVE_PERIOD = 30.0
 
 #: Seconds between two reads of the out-of-memory kill counters.
 _KILL_COUNT_INTERVAL = 10.0
@@ -90,7 +94,7 @@ class Rendezvous:
         _bind_to_loopback()
         note_contact("127.0.0.1", None, Purpose.RANKS)
         dist.init_process_group(
-            _choose_transport(self.device),
+            choose_transport(self.device),
             store=FileStore(self.store, self.world_size),
             rank=self.rank,
             world_size=self.world_size,
@@ -122,7 +126,7 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
         require_allowed(address)
         port = os.environ.get("MASTER_PORT", "")
         note_contact(address, int(port) if port.isdecimal() else None, Purpose.RANKS)
-    dist.init_process_group(_choose_transport(device), timeout=TIMEOUT)
+    dist.init_process_group(choose_transport(device), timeout=TIMEOUT)
     ranks = ProcessGroup(rank, world_size, device=device)
 
     def connect() -> None:
@@ -136,12 +140,13 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
     return ranks
 
 
-def _choose_transport(device: str) -> str:
+def choose_transport(device: str) -> str:
     """Return the backend that carries tensors: NCCL for those on GPUs, gloo for the rest."""
     if not device.startswith("cuda"):
         return "gloo"
     torch.cuda.set_device(device)
-    return "cpu:gloo,cuda:nccl"
+    # Windows builds have no NCCL. gloo copies through main memory, which only gradients of adapters cross.
+    return "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
 
 
 def _bind_to_loopback() -> None:
@@ -172,6 +177,7 @@ def launch_ranks(
         if names[0] == "cpu":
             torch.set_num_threads(_count_threads_per_process(len(names)))
         yield ProcessGroup(0, len(names), pool.connect)
+        pool.finish()
     except (ProblemError, CancelledError):
         raise
     except Exception as error:
@@ -207,7 +213,7 @@ class RankPool:
         self._kill_counters: dict[int, KillCounter] = {}  # by process id
         try:
             for rendezvous in self._rendezvous[1:]:
-                process = _start(rendezvous)
+                process = start_rank(rendezvous)
                 self._processes.append(process)
                 self._kill_counters[process.pid] = KillCounter(process.pid)
         except OSError:
@@ -256,6 +262,11 @@ class RankPool:
                 return None
             time.sleep(_POLL_INTERVAL)
 
+    def finish(self) -> None:
+        """End the group on all ranks at the same time, after the last exchange."""
+        self._ended.set()
+        leave_group()
+
     def terminate(self) -> None:
         """Kill the processes, whatever they are doing: rank 0 has everything worth keeping."""
         self._ended.set()
@@ -266,8 +277,7 @@ class RankPool:
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        abort_group()
 
     def _watch(self) -> None:
         """End this process if another rank has died and the training loop doesn't notice."""
@@ -286,6 +296,28 @@ class RankPool:
             os._exit(1)
 
 
+def leave_group() -> None:
+    """Leave the process group; every rank has to call it.
+
+    NCCL ends its communicators together, so it would wait forever for a rank that is gone. After a
+    grace period this returns nevertheless: nothing is lost, since the process is about to end.
+    """
+    if dist.is_initialized():
+        leaving = threading.Thread(target=dist.destroy_process_group, daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_PERIOD)
+
+
+def abort_group() -> None:
+    """Leave the process group without the other ranks, after a failure."""
+    if not dist.is_initialized():
+        return
+    if "nccl" in str(dist.get_backend_config()).lower():
+        distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()
+
+
 def is_peer_lost(error: BaseException) -> bool:
     """Return whether an exception means that the connection to another rank broke."""
     return isinstance(error, dist.DistError) or (
@@ -293,7 +325,7 @@ def is_peer_lost(error: BaseException) -> bool:
     )
 
 
-def _start(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
+def start_rank(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
     if rendezvous.device == "cpu":
         environment["OMP_NUM_THREADS"] = str(_count_threads_per_process(rendezvous.world_size))

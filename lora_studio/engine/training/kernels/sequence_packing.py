@@ -8,6 +8,7 @@ that don't use position ids, train on padded rows.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,13 +23,18 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
+from lora_studio.engine.training.kernels.packing_check import is_independent_of_packing
 
 #: Name of this attention in transformers' registry.
 _NAME = "per_document"
 
 #: Largest relative difference that counts as rounding, by bytes of the dtype.
 _TOLERANCE = {2: 2e-2, 4: 1e-4}
+
+#: Lengths of the rows that a model is tested with: long enough, on average, for every kernel here.
+_TEST_LENGTHS = (9, 15)
 
 
 def packed_attention(
@@ -143,7 +149,11 @@ def varlen_attention(
     """
     bounds = _get_bounds(documents, query.device)
     longest = max(documents)
-    attended = (kernel or load_varlen_kernel())(
+    compute = kernel or load_varlen_kernel()
+    # PyTorch 2.11 computes grouped queries without this argument, which 2.12 requires.
+    is_named = "enable_gqa" in inspect.signature(compute).parameters
+    grouping = {"enable_gqa": query.shape[1] != key.shape[1]} if is_named else {}
+    attended = compute(
         *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
         bounds,
         bounds,
@@ -151,13 +161,16 @@ def varlen_attention(
         longest,
         scale=scaling,
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouping,
     )
     return cast(torch.Tensor, attended)[None]
 
 
 def load_varlen_kernel() -> Callable[..., Any]:
-    """Return PyTorch's variable-length attention; raises ImportError before PyTorch 2.10."""
+    """Return PyTorch's variable-length attention; raises ImportError before PyTorch 2.10.
+
+    `varlen_attention` needs the scale and the window, which 2.11 added.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     return cast(Callable[..., Any], varlen_attn)
@@ -166,7 +179,8 @@ def load_varlen_kernel() -> Callable[..., Any]:
 @lru_cache(maxsize=8)
 def _get_bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Return where rows begin and end, [rows + 1] int32; cached, since every layer needs the same."""
-    return torch.tensor([0, *accumulate(documents)], dtype=torch.int32, device=device)
+    ends = torch.tensor([0, *accumulate(documents)], dtype=torch.int32)
+    return copy_to_device(ends, device)
 
 
 def can_use_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
@@ -224,7 +238,7 @@ def is_varlen_equal(
     except (ImportError, NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError):
         return False
     return all(
-        bool((one.float() - other.float()).norm() <= _TOLERANCE[2] * other.float().norm())
+        numerical_equivalence.is_close(one, other, _TOLERANCE[2])
         for one, other in zip(*both, strict=True)
     )
 
@@ -266,12 +280,13 @@ def use_packed_rows() -> Iterator[None]:
 
 def build_position_ids(documents: Sequence[int], device: torch.device) -> torch.Tensor:
     """Return the position of each token in its own row, [1, tokens] int64."""
-    return torch.cat([torch.arange(length, device=device) for length in documents])[None]
+    positions = torch.cat([torch.arange(length) for length in documents])[None]
+    return copy_to_device(positions, device)
 
 
 @torch.no_grad()
 def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
-    """Make `packed_attention` the model's attention, unless that changes its hidden states.
+    """Make `packed_attention` the model's attention, unless that changes what any block computes.
 
     Returns whether it did, after comparing two short rows, packed and alone: three passes over 24
     tokens. `decoder` is the part of the model below its output layer.
@@ -280,29 +295,34 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     if implementation != "sdpa":
         return False
     device = next(model.parameters()).device
-    lengths = 9, 15  # long enough, on average, for every kernel here to be used
     vocabulary = model.config.get_text_config().vocab_size
-    ids = (torch.arange(sum(lengths), device=device)[None] * 7 + 11) % vocabulary
+    ids = (torch.arange(sum(_TEST_LENGTHS), device=device)[None] * 7 + 11) % vocabulary
+
+    def run_packed() -> torch.Tensor:
+        model.config._attn_implementation = _NAME
+        with use_packed_rows():
+            hidden: torch.Tensor = decoder(
+                input_ids=ids,
+                position_ids=build_position_ids(_TEST_LENGTHS, device),
+                documents=_TEST_LENGTHS,
+                use_cache=False,
+            ).last_hidden_state
+        return hidden
+
+    def run_row(index: int) -> torch.Tensor:
+        model.config._attn_implementation = implementation
+        row = ids.split(_TEST_LENGTHS, 1)[index]
+        hidden: torch.Tensor = decoder(input_ids=row, use_cache=False).last_hidden_state
+        return hidden
+
     was_training = model.training
     model.eval()
     fits = False
     try:
-        unpacked = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
-        expected = torch.cat(unpacked, 1).float()
-        model.config._attn_implementation = _NAME
-        with use_packed_rows():
-            packed = decoder(
-                input_ids=ids,
-                position_ids=build_position_ids(lengths, device),
-                documents=lengths,
-                use_cache=False,
-            ).last_hidden_state
-        difference = (packed.float() - expected).norm() / expected.norm()
-        fits = bool(difference < _TOLERANCE[numerical_equivalence.compute_itemsize(packed)])
+        fits = is_independent_of_packing(decoder, _TEST_LENGTHS, run_packed, run_row)
     except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
         fits = False
     finally:
         model.train(was_training)
-        if not fits:
-            model.config._attn_implementation = implementation
+        model.config._attn_implementation = _NAME if fits else implementation
     return fits

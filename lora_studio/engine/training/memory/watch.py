@@ -19,6 +19,7 @@ import torch
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
+from lora_studio.engine.training.kernels.packing_check import find_blocks
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 
 #: Seconds between two checks, each of which takes about 0.1 ms.
@@ -100,7 +101,7 @@ class MemoryWatch:
     def check_between_layers(self, model: torch.nn.Module) -> None:
         """Also check before every block of a model: a single pass may exceed the limit."""
         if self._limits:
-            for block in _find_blocks(model):
+            for block in find_blocks(model):
                 self._hooks.append(block.register_forward_pre_hook(self.check))
 
     def __enter__(self) -> MemoryWatch:
@@ -155,9 +156,3 @@ def _read_control_group_limit(group: memory_limits.ControlGroup, limit: int) -> 
 
     watched.used = used
     return watched
-
-
-def _find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the blocks of a transformer: the members of its longest list of layers."""
-    lists = [list(item) for item in model.modules() if isinstance(item, torch.nn.ModuleList)]
-    return max(lists, key=len, default=[])

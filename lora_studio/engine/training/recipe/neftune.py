@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
@@ -19,12 +20,13 @@ def add_embedding_noise(scorer: Scorer, alpha: float) -> None:
     def add_noise(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         if not (layer.training and torch.is_grad_enabled()):
             return output
-        lengths = torch.tensor(scorer.lengths, device=output.device, dtype=output.dtype)
+        # Computed in main memory: a GPU would have to report how many tokens there are.
+        lengths = torch.tensor(scorer.lengths)
         if output.shape[0] == 1:  # packed rows
-            lengths = lengths.repeat_interleave(torch.tensor(scorer.lengths, device=output.device))
-            lengths = lengths[None, :, None]
+            lengths = lengths.repeat_interleave(lengths)[None, :, None]
         else:
             lengths = lengths[:, None, None]
+        lengths = copy_to_device(lengths.to(output.dtype), output.device)
         size = alpha / (lengths.sqrt() * math.sqrt(output.shape[-1]))
         return output + torch.empty_like(output).uniform_(-1, 1) * size
 

@@ -7,6 +7,7 @@ however that is split into micro-batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -20,6 +21,7 @@ from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
@@ -140,7 +142,8 @@ class Orpo(_Pairs):
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
         batch = self.collate_pairs(rows)
-        mean = _sum_per_row(self.scorer(batch), batch) / _count_trained(batch)
+        sums = _sum_per_row(self.scorer(batch), batch)
+        mean = sums / _count_trained(batch, sums.device)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
         odds = _compute_pair_loss(
@@ -162,7 +165,7 @@ class Kto:
 
     def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
         self.scorer, self.beta, self.ranks = scorer, beta, ranks or ProcessGroup()
-        self._shift = torch.zeros(())
+        self._shift = 0.0
 
     def count_items(self, rows: Sequence[EncodedLabeled]) -> int:
         """Return the number of answers."""
@@ -177,28 +180,30 @@ class Kto:
         """
         rows = [row.answer for rows in micro_batches for row in rows]
         if len(rows) < 2:
-            self._shift = torch.zeros(())
+            self._shift = 0.0
             return
         others = [_swap_answer(row, rows[index - 1]) for index, row in enumerate(rows)]
         ends = list(accumulate(len(part) for part in micro_batches))
         parts = [others[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
         def sum_rewards() -> float:
-            values: list[float] = []
+            sums = []
             for part in self.ranks.get_local_batches(parts):
-                value = float(self._compute_rewards(part).sum())
-                values.append(0.0 if isinstance(part, DuplicateBatch) else value)
-            return sum(values)
+                value = self._compute_rewards(part).sum()
+                if not isinstance(part, DuplicateBatch):
+                    sums.append(value)
+            # Read once: each value would wait for the device.
+            return math.fsum(torch.stack(sums).cpu().tolist()) if sums else 0.0
 
         local_sum = run_on_every_rank(self.ranks, sum_rewards)
         total = sum(self.ranks.all_gather(local_sum))
-        self._shift = torch.tensor(max(0.0, total / len(rows)))
+        self._shift = max(0.0, total / len(rows))
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
         rewards = self._compute_rewards([row.answer for row in rows])
-        good = torch.tensor([row.label for row in rows], device=rewards.device)
-        margin = self.beta * (rewards - self._shift.to(rewards.device))
+        good = copy_to_device(torch.tensor([row.label for row in rows]), rewards.device)
+        margin = self.beta * (rewards - self._shift)
         is_correct = (margin > 0) == good
         total = (1 - torch.sigmoid(torch.where(good, margin, -margin))).sum()
         return Loss(total, {"accuracy": is_correct.sum().detach()})
@@ -213,13 +218,15 @@ class Kto:
 
 def _sum_per_row(logprobs: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return log π(y|x) of each row's trained tokens, [rows]."""
-    owners = batch.owners.to(logprobs.device)
+    owners = copy_to_device(batch.owners, logprobs.device)
     return logprobs.new_zeros(len(batch.lengths)).index_add(0, owners, logprobs)
 
 
-def _count_trained(batch: Batch) -> torch.Tensor:
+def _count_trained(batch: Batch, device: torch.device) -> torch.Tensor:
     """Return the number of trained tokens of each row, [rows]."""
-    return torch.bincount(batch.owners, minlength=len(batch.lengths))
+    # On the CPU, where the rows are: counting on a GPU waits for it.
+    counts = torch.bincount(batch.owners, minlength=len(batch.lengths))
+    return copy_to_device(counts, device)
 
 
 def _log1mexp(value: torch.Tensor) -> torch.Tensor:

@@ -123,8 +123,21 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Restore what `get_optimizer_state` returned; the model must hold the saved weights."""
     weights = state.pop("weights", None)
     optimizer.load_state_dict(state)
+    if getattr(optimizer, "is_paged", False):
+        _page_states(optimizer)
     if weights is not None:
         _set_values(optimizer, weights)
+
+
+def _page_states(optimizer: Any) -> None:
+    """Move loaded states back into memory that can leave the GPU: bitsandbytes loads them onto it."""
+    for parameter, state in optimizer.state.items():
+        for name in ("state1", "state2"):
+            value = state.get(name)
+            if value is not None and not getattr(value, "is_paged", False):
+                buffer = optimizer.get_state_buffer(parameter, value.dtype)
+                buffer.copy_(value)
+                state[name] = buffer
 
 
 def _is_schedule_free(optimizer: Optimizer) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.distributed import distributed_c10d
 
 from lora_studio.client import worker as client_worker
 from lora_studio.client.oom_supervisor import RestartingWorker
@@ -28,12 +32,14 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
+from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.training import checkpoint_files
+from lora_studio.engine.training.distributed import launch
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import handle, new_run, write_rows
+from tests.helpers.jobs import handle, make_job, new_run, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim.{' Yes.' * (n % 5)}"}
@@ -463,6 +469,71 @@ def test_duplicate_device_is_a_problem_with_a_fix() -> None:
 
 def test_single_process_tasks_use_the_first_device() -> None:
     assert device.choose_device("cpu:2") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("has_nccl", "device", "transport"),
+    [
+        pytest.param(True, "cuda:1", "cpu:gloo,cuda:nccl", id="gpu"),
+        pytest.param(False, "cuda:1", "gloo", id="gpu without NCCL, as on Windows"),
+        pytest.param(True, "cpu", "gloo", id="cpu"),
+    ],
+)
+def test_ranks_use_a_transport_that_this_build_has(
+    monkeypatch: pytest.MonkeyPatch, has_nccl: bool, device: str, transport: str
+) -> None:
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: has_nccl)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    assert launch.choose_transport(device) == transport
+
+
+class FakeNccl:
+    """A process group whose end waits for every rank, as NCCL's does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.alive_at_end: list[int] = []
+        self.aborted = False
+        monkeypatch.setattr(launch, "start_rank", self._start)
+        monkeypatch.setattr(dist, "is_initialized", lambda: not (self.alive_at_end or self.aborted))
+        monkeypatch.setattr(dist, "get_backend_config", lambda: "cpu:gloo,cuda:nccl")
+        monkeypatch.setattr(dist, "destroy_process_group", self._destroy)
+        monkeypatch.setattr(distributed_c10d, "_abort_process_group", self._abort)
+
+    def _start(self, _: Any) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+        self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        return self.processes[-1]
+
+    def _destroy(self) -> None:
+        self.alive_at_end.append(sum(process.poll() is None for process in self.processes))
+
+    def _abort(self) -> None:
+        self.aborted = True
+
+
+def test_ranks_leave_their_group_while_all_of_them_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nccl = FakeNccl(monkeypatch)
+    run = new_run(tmp_path, model={"device": "cpu:3"})
+    with launch.launch_ranks(run, run.load_project(), make_job(), tmp_path, resume=False):
+        assert len(nccl.processes) == 2
+    assert nccl.alive_at_end == [2]
+    assert not nccl.aborted
+    assert all(process.poll() is not None for process in nccl.processes)
+
+
+def test_failed_rank_leaves_without_waiting_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nccl = FakeNccl(monkeypatch)
+    run = new_run(tmp_path, model={"device": "cpu:2"})
+    with pytest.raises(CancelledError):  # noqa: SIM117 - the first one catches what the second one raises
+        with launch.launch_ranks(run, run.load_project(), make_job(), tmp_path, resume=False):
+            raise CancelledError
+    assert nccl.aborted
+    assert not nccl.alive_at_end
 
 
 def test_sharded_ranks_compute_equally_many_passes() -> None:

@@ -56,6 +56,25 @@ def test_packed_rows_match_rows_computed_alone(heads: int, window: int | None) -
     torch.testing.assert_close(actual, expected)
 
 
+def varlen_2_11(
+    query: torch.Tensor, key: torch.Tensor, *others: Any, scale: float, window_size: tuple[int, int]
+) -> torch.Tensor:
+    """Have the signature of PyTorch 2.11, which drivers for CUDA 12.8 stay on: no `enable_gqa`."""
+    is_grouped = query.shape[1] != key.shape[1]
+    return varlen(query, key, *others, scale=scale, window_size=window_size, enable_gqa=is_grouped)
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+@pytest.mark.parametrize("window", [None, 5])
+def test_varlen_kernel_of_older_pytorch_gets_known_arguments(
+    heads: int, window: int | None
+) -> None:
+    query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in (heads, 2, 2))
+    actual = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen_2_11)
+    expected = sequence_packing.rowwise_attention(query, key, value, LENGTHS, 0.3, window)
+    torch.testing.assert_close(actual, expected)
+
+
 def test_cpu_does_not_use_the_varlen_kernel() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
     assert not sequence_packing.can_use_varlen_kernel(query, query, query)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
 from lora_studio.core.curves import metrics
 from lora_studio.core.messages import Text
@@ -21,6 +20,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoint_files, training_setup
 from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
@@ -220,26 +220,22 @@ def test_run_killed_for_memory_resumes_one_level_lower(start: Start) -> None:
     assert_same_curve(lean, whole)
 
 
-class Scaling(Accelerator):
+class Scaling(LossScaling):
     """Scale losses on a CPU like in float16 on a GPU."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.scaler, self.native_amp = torch.amp.GradScaler("cpu"), True
-
-    @property
-    def mixed_precision(self) -> str:
-        return "fp16"
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self.scaler = torch.amp.GradScaler("cpu")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
-@pytest.mark.parametrize("accelerator", [Accelerator, Scaling])
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
+@pytest.mark.parametrize("scaling", [LossScaling, Scaling])
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # a scaler wraps it
 def test_oom_in_the_optimizer_resumes_from_last_checkpoint(
-    start: Start, monkeypatch: pytest.MonkeyPatch, accelerator: type, call: int, step: int
+    start: Start, monkeypatch: pytest.MonkeyPatch, scaling: type, call: int, step: int
 ) -> None:
-    monkeypatch.setattr(training_setup, "Accelerator", accelerator)
+    monkeypatch.setattr(training_setup, "LossScaling", scaling)
     whole, lean = start(), start()
     train(whole)
     own = torch.optim.AdamW.step
@@ -259,31 +255,31 @@ def test_oom_in_the_optimizer_resumes_from_last_checkpoint(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # a scaler wraps it
 def test_oom_after_unscaling_gradients_keeps_the_curve(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
     class Failing(Scaling):
-        def clip_grad_norm_(self, *about: Any) -> Any:
-            result = super().clip_grad_norm_(*about)
+        def clip_gradients(self, *about: Any) -> Any:
+            result = super().clip_gradients(*about)
             calls.append(1)
             if len(calls) == 3:
                 raise OUT
             return result
 
-    monkeypatch.setattr(training_setup, "Accelerator", Scaling)
+    monkeypatch.setattr(training_setup, "LossScaling", Scaling)
     whole, lean = start(), start()
     train(whole)
-    monkeypatch.setattr(training_setup, "Accelerator", Failing)
+    monkeypatch.setattr(training_setup, "LossScaling", Failing)
     channel = train(lean)
     assert [event.step for event in channel.of(events.Recovered)] == [2], channel.events[-1]
     assert_same_curve(lean, whole)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # a scaler wraps it
 @pytest.mark.parametrize(("overflows", "ends"), [(2, False), (1000, True)])
 def test_float16_overflow_lowers_the_scale_until_none_is_left(
     start: Start, monkeypatch: pytest.MonkeyPatch, overflows: int, ends: bool
@@ -291,12 +287,12 @@ def test_float16_overflow_lowers_the_scale_until_none_is_left(
     calls: list[int] = []
 
     class Overflowing(Scaling):
-        def backward(self, loss: torch.Tensor, **how: Any) -> None:
+        def backward(self, loss: torch.Tensor) -> None:
             calls.append(1)
             # The first call is the probe's.
-            super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0), **how)
+            super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0))
 
-    monkeypatch.setattr(training_setup, "Accelerator", Overflowing)
+    monkeypatch.setattr(training_setup, "LossScaling", Overflowing)
     channel = train(start(max_steps=30, epochs=100, eval_every=1000, save_every=1000))
     steps = channel.of(events.StepDone)
     if ends:

@@ -219,3 +219,25 @@ def test_rate_for_fine_tuning_is_high_for_preferences(
     spec = TrainingSpec(preference=preference, optimizer=optimizer, learning_rate=rate)
     fixes = [problem.fix.value for problem in recipe_checks.check_for(task, spec) if problem.fix]
     assert fixes == ([] if usual is None else [pytest.approx(usual)])
+
+
+def test_paged_states_stay_paged_after_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes loads states onto the GPU, where they'd need the memory that paging saves."""
+    optim = pytest.importorskip("bitsandbytes.optim")
+
+    def get_buffer(_: Any, value: torch.Tensor, dtype: torch.dtype = torch.float32) -> Any:
+        buffer: Any = torch.zeros_like(value, dtype=dtype)
+        buffer.is_paged = True
+        return buffer
+
+    monkeypatch.setattr(optim.PagedAdamW, "get_state_buffer", get_buffer)
+    monkeypatch.setattr(optim.PagedAdamW, "prefetch_state", lambda *_: None)
+    model, resumed = Adapter(), Adapter()
+    first = optim.PagedAdamW(model.parameters(), lr=1e-2)
+    steps(model, first, 2)
+    second = optim.PagedAdamW(resumed.parameters(), lr=1e-2)
+    optimizers.restore_optimizer(second, optimizers.get_optimizer_state(first))
+    for own, other in zip(first.state.values(), second.state.values(), strict=True):
+        for name in ("state1", "state2"):
+            assert other[name].is_paged
+            assert torch.equal(other[name], own[name])

@@ -1,0 +1,179 @@
+"""Whole optimizer steps on fake CUDA tensors: no tensor meets one of another device or dtype.
+
+Not collected directly: `test_fake_cuda.py` runs this file in a separate process, because pretending to have
+CUDA changes PyTorch for the rest of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft.helpers import disable_input_dtype_casting
+
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices import devices
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model import loading
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.trainer import Trainer
+from lora_studio.engine.training.training_data import TrainingData
+from tests.engine.conftest import TinyModel
+from tests.helpers import fake_cuda
+from tests.helpers.fake_cuda import DeviceWaits
+from tests.helpers.jobs import make_job, new_run
+
+DTYPES = {
+    "bf16": torch.bfloat16, "fp16": torch.float16, "4bit": torch.bfloat16, "8bit": torch.float16,
+    "4bit-fp16": torch.float16, "fp32": torch.float32,
+}  # fmt: skip
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "sft": {}, "dpo": {"preference": "dpo"}, "orpo": {"preference": "orpo"}, "kto": {},
+}  # fmt: skip
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fake_cuda() -> None:
+    fake_cuda.install()
+
+
+class Rows(list[Any]):
+    """Rows in memory."""
+
+    selection: Any = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([int(row.tokens) for row in self])
+
+
+def make_rows(objective: str) -> Rows:
+    generator = np.random.default_rng(0)
+
+    def encode(length: int) -> Encoded:
+        ids = generator.integers(5, 200, length).astype(np.int32)
+        return Encoded(ids, np.arange(length) >= length // 2, length)
+
+    lengths = (12, 7, 9, 5)
+    match objective:
+        case "sft":
+            return Rows(map(encode, lengths))
+        case "kto":
+            return Rows(EncodedLabeled(encode(n), n % 2 == 0) for n in lengths)
+    return Rows(EncodedPair(encode(n), encode(n + 3)) for n in lengths)
+
+
+def load_model(
+    folder: Path,
+    model: Path,
+    objective: str,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    lora: dict[str, Any] | None = None,
+    **training: Any,
+) -> tuple[RunFolder, AdaptedModel]:
+    """Load a real tiny model with an adapter on the CPU."""
+    run = new_run(
+        folder,
+        model={"source": str(model), "precision": precision.partition("-")[0]},
+        lora={"rank": 4, **(lora or {})},
+        training={
+            "micro_batch": 2, "gradient_accumulation": 2, "max_steps": 2, "optimizer": "adamw", "keep_best": False,
+            **OBJECTIVES[objective], **training,
+        },
+    )  # fmt: skip
+    project, job = run.load_project(), make_job()
+    dtype = DTYPES[precision]
+    monkeypatch.setattr(devices, "get_dtype", lambda *_: dtype)
+    loaded = loading.load(project.model, job, project.dataset, training=True)
+    loaded.model.model.layers = loaded.model.model.layers[:1]
+    checkpointing = project.training.gradient_checkpointing != "off"
+    wrapped = attach.attach_adapter(
+        loaded.model, project.lora, job, gradient_checkpointing=checkpointing
+    )
+    loaded.device = CUDA
+    return run, AdaptedModel(loaded, wrapped)
+
+
+def make_trainer(run: RunFolder, tuned: AdaptedModel, objective: str) -> Trainer:
+    """Move a model to the fake GPU, and return its trainer."""
+    fake_cuda.move_to_fake_cuda(tuned.model)
+    task: Any = {"sft": "sft", "kto": "kto"}.get(objective, "preference")
+    data = TrainingData(task, make_rows(objective), Rows(make_rows(objective)[:2]), "rows")
+    spec = run.load_project().training
+    return Trainer(run, spec, tuned, data, make_job(), ProcessGroup(), run.path)
+
+
+def run_steps(trainer: Trainer, waits: DeviceWaits) -> tuple[list[str], list[str]]:
+    """Run a step and an evaluation; return what the step waited for, and what it copied blocking."""
+    with disable_input_dtype_casting(trainer.model, active=trainer.dtype != torch.float32):
+        waits.clear()
+        trainer.training_step()
+        # transformers' Adafactor copies numbers of its own.
+        own = [copy for copy in waits.uploads if "loss_scaling.py" not in copy]
+        noted = [*waits.waits], own
+        trainer.evaluate()
+    return noted
+
+
+#: Recipes that every change is tested with: each objective, each way to store weights.
+RECIPES = {
+    "orpo-bf16-packed": {"lora": {"use_dora": True}},
+    "sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
+    "kto-fp16-padded": {"neftune_alpha": 5.0},
+    "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
+}  # fmt: skip
+
+#: Further recipes: checkpointing, a trained output layer and optimizers with states of their own.
+FURTHER = {
+    "sft-bf16-packed": {"neftune_alpha": 5.0},
+    "sft-fp16-padded": {"gradient_checkpointing": "on"},
+    "sft-fp32-packed": {"optimizer": "adafactor"},
+    "orpo-fp16-padded": {"lora": {"modules_to_save": ("lm_head",)}},
+    "kto-bf16-packed": {"gradient_checkpointing": "on"},
+    "kto-4bit-padded": {"optimizer": "schedule_free_adamw"},
+}  # fmt: skip
+
+GRID = [
+    (f"{objective}-{precision}-{layout}", {})
+    for objective in OBJECTIVES
+    for precision in DTYPES
+    for layout in ("packed", "padded")
+]
+
+EVERY = [
+    *(pytest.param(*case, id=case[0]) for case in RECIPES.items()),
+    *(pytest.param(*case, marks=pytest.mark.thorough) for case in (*FURTHER.items(), *GRID)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
+@pytest.mark.parametrize(("name", "recipe"), EVERY)
+def test_step_stays_on_its_device(
+    tiny: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    recipe: dict[str, Any],
+) -> None:
+    objective, _, rest = name.partition("-")
+    precision, _, layout = rest.rpartition("-")
+    packing = layout == "packed"
+    run, tuned = load_model(
+        tmp_path, tiny("llama3"), objective, precision, monkeypatch, packing=packing, **recipe
+    )
+    with fake_cuda.use_fake_cuda() as waits:
+        trainer = make_trainer(run, tuned, objective)
+        assert trainer.scorer.packed == packing
+        assert trainer.scorer.chunked == ("modules_to_save" not in recipe.get("lora", {}))
+        waited, blocking = run_steps(trainer, waits)
+    assert len(waited) <= (3 if trainer.scaling.scaler else 2), waited
+    assert not blocking
