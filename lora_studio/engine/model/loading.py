@@ -148,9 +148,10 @@ def prepare_quantized_layers(model: torch.nn.Module, dtype: torch.dtype) -> None
     emulated on GPUs before Ampere. 8-bit layers compute in float16 and log a warning about any other
     input, once for each layer and pass.
     """
-    for module in model.modules():
-        if hasattr(module, "compute_type_is_set"):
-            module.compute_dtype, module.compute_type_is_set = dtype, True
+    layer: Any  # of bitsandbytes
+    for layer in model.modules():
+        if hasattr(layer, "compute_type_is_set"):
+            layer.compute_dtype, layer.compute_type_is_set = dtype, True
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
