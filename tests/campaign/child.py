@@ -17,6 +17,7 @@ import random
 import resource
 import struct
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaign.family import Family, Outcome, WrongResultError
+from tests.campaign.pool import end_processes
 
 #: Most memory that one input may use, the libraries included, in bytes.
 MAX_MEMORY = 1_000_000_000
@@ -210,10 +212,20 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _end_with_parent(parent: int, folder: Path) -> None:
+    """End this process and all that it started once the campaign has ended, however it did."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    end_processes(folder)
+    os._exit(1)
+
+
 def main(names: str, seed: int, folder: Path) -> None:
     """Answer requests until stdin ends."""
     from tests.campaign.families import load_family
 
+    watchdog = threading.Thread(target=_end_with_parent, args=(os.getppid(), folder), daemon=True)
+    watchdog.start()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     log = os.open(folder / "stderr", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)

@@ -38,6 +38,16 @@ class ChildDiedError(Exception):
         self.kind, self.signature, self.index, self.details = kind, signature, index, details
 
 
+def end_processes(folder: Path) -> None:
+    """End all processes whose home is in a folder: workers and converters are in sessions of their own."""
+    for _ in range(2):  # one may have started another in the meantime
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                home = process.environ().get("HOME", "")
+                if process.pid != os.getpid() and Path(home).is_relative_to(folder):
+                    process.kill()
+
+
 class ChildProcess:
     """One process for one or several families."""
 
@@ -145,6 +155,7 @@ class ChildProcess:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        end_processes(self._folder)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

@@ -56,7 +56,8 @@ class Campaign:
                 finally:
                     child.close()
 
-        threads = [threading.Thread(target=work) for _ in range(jobs)]
+        # Daemons, so that Ctrl+C ends the campaign; its processes end with it.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
         for thread in threads:
             thread.start()
         for thread in threads:

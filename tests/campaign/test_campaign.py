@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.campaign import runner
+from tests.campaign import pool, runner
 from tests.campaign.families import FAMILIES, load_family
 from tests.campaign.minimization import Minimizer
 
@@ -44,6 +47,52 @@ def test_minimizer_leaves_only_the_fault() -> None:
     minimizer = Minimizer(lambda content: b"bad" in content)
     parts = b"x\n" * 50 + b"is bad here\n" + b"y\n" * 50
     assert minimizer.minimize(parts, lambda content: content.splitlines(keepends=True)) == b"bad"
+
+
+def test_processes_in_other_sessions_end_with_their_home(tmp_path: Path) -> None:
+    script = "import subprocess, sys, time; subprocess.Popen([sys.executable, *sys.argv[1:]], start_new_session=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen(command, env=os.environ | {"HOME": str(tmp_path / "home")})
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        started = psutil.Process(ours.pid)
+        wait_until(lambda: bool(started.children()))
+        (inner,) = started.children()
+        pool.end_processes(tmp_path)
+        assert ours.wait(10) == -signal.SIGKILL
+        wait_until(lambda: not _is_alive(inner))
+        assert other.poll() is None
+    finally:
+        ours.kill()
+        other.kill()
+        other.wait()
+
+
+def test_child_ends_when_campaign_is_killed() -> None:
+    command = [sys.executable, "-m", "tests.campaign", "--family", "patterns", "--jobs", "1"]
+    campaign = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+    process = psutil.Process(campaign.pid)
+    try:
+        wait_until(lambda: bool(process.children()))
+        (child,) = process.children()
+    finally:
+        campaign.kill()
+        campaign.wait()
+    wait_until(lambda: not _is_alive(child))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.slow

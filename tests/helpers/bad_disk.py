@@ -23,28 +23,31 @@ _SOURCE = r"""
 #define ORIGINAL(name) static __typeof__(name) *original; if (!original) original = dlsym(RTLD_NEXT, #name)
 
 /* Whether an operation on a path fails: the path has a word in it, and a switch file exists. The file may
-   have another error number and word in it, how many such operations succeed before, and the letters of the
-   operations: w write, s sync, c create, m move, r read. Each failure is counted in another file. */
+   have another error number and word in it, how many such operations succeed before (-1: all), the letters of
+   the operations: w write, s sync, c create, m move, r read, and how many fail before all succeed again (0: none
+   does). Another file gets the letter of each failure, and with -1 of each operation. */
 static int fails_at(const char *path, char operation) {
     static long done;
     const char *word = getenv("BAD_DISK_WORD"), *on = getenv("BAD_DISK_SWITCH");
     char content[256] = "", other[200], operations[10] = "ws", hits[4096];
     ssize_t length;
-    long skipped = 0;
+    long skipped = 0, most = 0;
     int number, given, switched, counted;
     if (!word || !on || (switched = syscall(SYS_openat, AT_FDCWD, on, O_RDONLY)) < 0) return 0;
     length = syscall(SYS_read, switched, content, sizeof content - 1);  /* not the read below, which asks here */
     syscall(SYS_close, switched);
     number = atoi(getenv("BAD_DISK_ERRNO"));
     if (getenv("BAD_DISK_READS")) strcat(operations, "r");
-    given = length > 0 ? sscanf(content, "%d %199s %ld %9s", &number, other, &skipped, operations) : 0;
+    given = length > 0 ? sscanf(content, "%d %199s %ld %9s %ld", &number, other, &skipped, operations, &most) : 0;
     if (given >= 2) word = other;
     if (!strchr(operations, operation) || !strstr(path, word) || done++ < skipped) return 0;
+    if (skipped >= 0 && most > 0 && done > skipped + most) return 0;
     snprintf(hits, sizeof hits, "%s.hits", on);
     if ((counted = syscall(SYS_openat, AT_FDCWD, hits, O_WRONLY | O_CREAT | O_APPEND, 0600)) >= 0) {
-        syscall(SYS_write, counted, ".", 1);
+        syscall(SYS_write, counted, &operation, 1);
         syscall(SYS_close, counted);
     }
+    if (skipped < 0) return 0;
     errno = number;
     return 1;
 }

@@ -1,19 +1,26 @@
 """Workers that start quickly: forks of a process that has imported everything.
 
 `python -m tests.helpers.forking_engine FOLDER` reads commands from stdin, one JSON line each, and carries out
-each in the real worker's main function, in its own process whose events go to stdout. Nothing here
-may have started a thread before. llama.cpp's converter is forked as well, from a server in FOLDER.
+each in the real worker's main function, in its own process whose events go to stdout. What a worker imports late
+is imported here once it has ended, so that the next one has it. Nothing here may have started a
+thread before. llama.cpp's converter is forked as well, from a server in FOLDER.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from lora_studio.engine import worker
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine import jobs, worker
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import train_run
 from tests.helpers.preloaded import PreloadedPython
 
@@ -28,6 +35,8 @@ def main(folder: Path) -> None:
     preloaded.start()
     torch.set_num_threads(1)
     assert train_run.Trainer
+    gc.freeze()  # a collection in a fork would copy the pages of all these objects
+    imported = folder / "imported"
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -36,9 +45,34 @@ def main(folder: Path) -> None:
             os.write(writing, line.encode())
             os.close(writing)
             os.dup2(reading, 0)
-            worker.main()
+            worker.main(partial(_run_and_list_imports, set(sys.modules), imported))
         os.waitpid(child, 0)
+        _import_all(imported)
         os.write(1, b"\n" + ENDED)  # after a line that a killed worker left incomplete
+
+
+def _run_and_list_imports(
+    known: set[str], file: Path, command: commands.Job | commands.Question, job: JobContext
+) -> events.Ending:
+    """Run a command, and write the names of the modules that it imported to a file."""
+    try:
+        return jobs.run_command(command, job)
+    finally:
+        with contextlib.suppress(OSError):
+            file.write_text("\n".join(name for name in sys.modules if name not in known))
+
+
+def _import_all(file: Path) -> None:
+    """Import the modules that a worker listed; it lists none if it was killed."""
+    if not file.exists():
+        return
+    for name in file.read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # a module of a model, or one that isn't complete
+                importlib.import_module(name)
+    file.unlink()
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ class KillReport:
 class KillTrials:
     """Unbroken results to compare with, and trials with kills; the model must not change."""
 
-    def __init__(self, engine: ForkingEngine, model: Path, folder: Path) -> None:
+    def __init__(self, engine: ForkingEngine, model: Path, folder: Path, steps: int = 24) -> None:
         """Train, merge, export and test a run without interruption."""
-        self._engine, self._model, self._folder = engine, model, folder
+        self._engine, self._model, self._folder, self._steps = engine, model, folder, steps
         self._llama_cpp = llama_cpp_folder(folder / "llama.cpp")
         self.whole = self.create_run(folder / "whole")
         self._seconds: dict[str, float] = {}
@@ -180,7 +180,7 @@ class KillTrials:
                 "max_length": 256,
             },
             training={
-                "max_steps": 24,
+                "max_steps": self._steps,
                 "epochs": 100,
                 "micro_batch": 2,
                 "gradient_accumulation": 2,

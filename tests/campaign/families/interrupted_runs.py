@@ -13,16 +13,17 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.campaign.family import SimpleFamily, WrongResultError
 
 #: Events of a training after which the disk fails, and how many of each there may be before.
-_MOMENTS = {"any": 12, "step_done": 9, "checkpoint_saved": 3, "evaluated": 1}
+_MOMENTS = {"any": 12, "step_done": 5, "checkpoint_saved": 2, "evaluated": 1}
 
 #: Jobs that meet a failing disk, with parts of the paths of files that they write.
 _JOBS = {
@@ -35,8 +36,8 @@ _JOBS = {
 }  # fmt: skip
 #: Operations of the disk that fail: writing, syncing, creating, moving.
 _OPERATIONS = ("ws", "wscm", "wscm", "w", "cm")
-#: Most operations that succeed before, of any files and of chosen ones.
-_MOST_ANY, _MOST_CHOSEN = 40, 3
+#: Most operations on chosen files that succeed before.
+_MOST_CHOSEN = 3
 #: Parts of the paths of files that can't be read; what is mapped into memory can be read nevertheless.
 _READ = (
     "rows.jsonl", "/model/", "model.safetensors", "config.json", "tokenizer", "checkpoints", "adapter", "manifest.json", "project.toml",
@@ -44,31 +45,45 @@ _READ = (
 )  # fmt: skip
 _ERRORS = {errno.ENOSPC: "disk.full", errno.EDQUOT: "disk.full", errno.EIO: "disk.failing", errno.EROFS: "disk.read_only"}  # fmt: skip
 
+#: Steps of a training, and faults that a run meets, one after another, before its job succeeds.
+_STEPS, _FAULTS = 12, 10
+
 
 def generate_kills(rng: random.Random) -> bytes:
     """Return the number of kills, and the seed of their moments."""
     return json.dumps({"kills": rng.randrange(15, 30), "seed": rng.randrange(1 << 32)}).encode()
 
 
+def _draw_position(rng: random.Random) -> dict[str, Any]:
+    """Return which of all operations on files of the run fails first, and how many fail."""
+    return {"word": "/runs/", "share": round(rng.random(), 4), "times": rng.choice((0, 0, 1, 3))}
+
+
 def generate_faults(rng: random.Random) -> bytes:
-    """Return a plan of a fault: in which job, which files, operations, and error, and from when on."""
-    job = rng.choices(list(_JOBS), (4, 3, 2, 1))[0]
-    is_any = rng.random() < 0.4
-    event = rng.choice(("any", "step_done", "checkpoint_saved", "evaluated"))
-    return json.dumps({
-        "job": job, "word": "/runs/" if is_any else rng.choice(_JOBS[job]), "errno": rng.choice(list(_ERRORS)),
-        "operations": rng.choice(_OPERATIONS), "skip": rng.randrange(_MOST_ANY if is_any else _MOST_CHOSEN),
-        "event": event, "after": rng.randrange(_MOMENTS[event]),
-    }).encode()  # fmt: skip
+    """Return a job and faults of writing, one after another: which files, operations, and error, and from when on."""
+    job = rng.choices(list(_JOBS), (4, 3, 1, 2))[0]
+    faults = []
+    for _ in range(_FAULTS):
+        fault = {"errno": rng.choice(list(_ERRORS)), "operations": rng.choice(_OPERATIONS)}
+        if rng.random() < 0.5:
+            faults.append(fault | _draw_position(rng))
+            continue
+        event = rng.choice(list(_MOMENTS))
+        faults.append(fault | {
+            "word": rng.choice(_JOBS[job]), "skip": rng.randrange(_MOST_CHOSEN), "times": rng.choice((0, 0, 0, 1)), "event": event,
+            "after": rng.randrange(_MOMENTS[event]),
+        })  # fmt: skip
+    return json.dumps({"job": job, "faults": faults}).encode()
 
 
 def generate_unreadable(rng: random.Random) -> bytes:
-    """Return a plan of a fault in which files can't be read."""
-    job = rng.choice(list(_JOBS))
-    return json.dumps({
-        "job": job, "word": rng.choice(_READ), "errno": errno.EIO, "operations": "r",
-        "skip": rng.randrange(20) if rng.random() < 0.5 else 0, "event": "any", "after": rng.choice((0, 0, 3)),
-    }).encode()  # fmt: skip
+    """Return a job and faults of reading."""
+    faults = []
+    for _ in range(_FAULTS):
+        fault = {"errno": errno.EIO, "operations": "r"}
+        chosen = {"word": rng.choice(_READ), "skip": rng.choice((0, 0, rng.randrange(20))), "times": rng.choice((0, 0, 1)), "after": rng.choice((0, 0, 3))}  # fmt: skip
+        faults.append(fault | (_draw_position(rng) if rng.random() < 0.4 else chosen))
+    return json.dumps({"job": rng.choices(list(_JOBS), (3, 3, 1, 2))[0], "faults": faults}).encode()
 
 
 class _Setting(NamedTuple):
@@ -77,6 +92,27 @@ class _Setting(NamedTuple):
     trials: Any
     engine: Any
     switch: Path
+    #: For each job, how often an unbroken one does each operation on files of its run.
+    operations: Mapping[str, Counter[str]]
+
+
+class _CountingEngine:
+    """An engine that counts the operations of the disk in the first job of each kind."""
+
+    def __init__(self, engine: Any, switch: Path) -> None:
+        self._engine, self._switch = engine, switch
+        self.operations: dict[str, Counter[str]] = {}
+
+    def begin(self, command: commands.Job) -> Iterator[events.Event]:
+        if command.kind in self.operations:
+            yield from self._engine.begin(command)
+            return
+        self._switch.write_text(f"{errno.EIO} /runs/ -1 wscmr")
+        yield from self._engine.begin(command)
+        self._switch.unlink()
+        hits = self._switch.with_name("bad.hits")
+        self.operations[command.kind] = Counter(hits.read_text())
+        hits.unlink()
 
 
 @functools.cache
@@ -95,9 +131,10 @@ def _create_setting(folder: Path) -> _Setting:
     with contextlib.ExitStack() as undo:
         engine = ForkingEngine(bad_disk.environment(library, "nothing", errno.EIO, switch))
         undo.callback(engine.close)
-        trials = KillTrials(engine, model, folder)
+        counting = _CountingEngine(engine, switch)
+        trials = KillTrials(counting, model, folder, _STEPS)
         undo.pop_all()  # the engine ends with this process
-    return _Setting(trials, engine, switch)
+    return _Setting(trials, engine, switch, counting.operations)
 
 
 def run_kills(content: bytes, sandbox: Path) -> dict[str, int] | str:
@@ -114,35 +151,66 @@ def run_kills(content: bytes, sandbox: Path) -> dict[str, int] | str:
 
 
 def run_faults(content: bytes, sandbox: Path) -> dict[str, int] | str:
-    """Let a job fail on a bad disk: the cause is named, nothing is lost, and once it succeeds, all is right."""
+    """Let a job fail on a bad disk several times: each cause is named, nothing is lost, and in the end all is right."""
     setting = _create_setting(sandbox.parent / "shared")
     try:
-        plan = dict(json.loads(content))
-        number, job = int(plan["errno"]), str(plan["job"])
-        operations = str(plan["operations"])
-        at = f"{number} {plan['word']} {int(plan['skip'])} {operations}"
+        plan = json.loads(content)
+        job, faults = str(plan["job"]), [_read_fault(setting, str(plan["job"]), fault) for fault in plan["faults"]]  # fmt: skip
     except (ValueError, TypeError, KeyError):
         return "noise"
     run = _prepare_run(setting, sandbox / "project", job)
+    outcomes: Counter[str] = Counter()
+    for fault in faults:
+        outcome = _meet_fault(setting, run, job, fault)
+        outcomes["faults"] += bool(outcome)
+        outcomes[f"{job}: {outcome}" if outcome else "not reached"] += 1
+        if job == "train" and run.read_state() == "trained":
+            break
+    _repeat_job(setting, run, job)
+    return dict(outcomes)
+
+
+class _Fault(NamedTuple):
+    """A fault of the disk: the content of its switch, and after how many events of a kind it begins."""
+
+    errno: int
+    operations: str
+    switch: str
+    event: str
+    after: int
+
+
+def _read_fault(setting: _Setting, job: str, fault: dict[str, Any]) -> _Fault:
+    """Return a fault of a plan; raises ValueError, TypeError or KeyError for one that isn't complete."""
+    number, operations = int(fault["errno"]), str(fault["operations"])
+    skip = int(fault.get("skip", 0))
+    if "share" in fault:
+        counts = setting.operations[job]
+        skip = int(float(fault["share"]) * sum(counts[operation] for operation in operations))
+    switch = f"{number} {fault['word']} {skip} {operations} {int(fault.get('times', 0))}"
+    return _Fault(number, operations, switch, str(fault.get("event", "any")), int(fault.get("after", 0)))  # fmt: skip
+
+
+def _meet_fault(setting: _Setting, run: RunFolder, job: str, fault: _Fault) -> str:
+    """Carry out a job on a bad disk; return how it ended, "" if it did nothing that fails."""
     hits = setting.switch.with_name("bad.hits")
     hits.unlink(missing_ok=True)
     before = run.read_about()
     try:
-        seen = _run_job(setting, run, job, at, plan)
+        seen = _run_job(setting, run, job, fault)
     finally:
         setting.switch.unlink(missing_ok=True)
     while run.is_running():
         time.sleep(0.005)
     if not hits.exists():
-        return "not reached"
-    outcome = _judge_ending(seen, _ERRORS[number], is_reading=operations == "r")
+        return ""
+    outcome = _judge_ending(seen, _ERRORS[fault.errno], is_reading=fault.operations == "r")
     if run.read_about() != before:
         raise WrongResultError("the notes are lost")
     if job != "train" and (changes := setting.trials.find_changes(run)):
         raise WrongResultError(f"a failed {job} lost {', '.join(changes)}")
     _check_checkpoints(run)
-    _repeat_job(setting, run, job)
-    return {"faults": 1, f"{job}: {outcome}": 1}
+    return outcome
 
 
 def _prepare_run(setting: _Setting, folder: Path, job: str) -> RunFolder:
@@ -157,19 +225,17 @@ def _prepare_run(setting: _Setting, folder: Path, job: str) -> RunFolder:
     return RunFolder(folder / whole.path.relative_to(project))
 
 
-def _run_job(
-    setting: _Setting, run: RunFolder, job: str, switch: str, plan: dict[str, Any]
-) -> list[Any]:
+def _run_job(setting: _Setting, run: RunFolder, job: str, fault: _Fault) -> list[Any]:
     """Carry out a job whose disk fails from an event on, and return its events."""
-    left, event_kind = int(plan.get("after", 0)), plan.get("event", "any")
+    left = fault.after
     if job != "train" or left == 0:
-        setting.switch.write_text(switch)
+        setting.switch.write_text(fault.switch)
     seen = []
     for event in setting.engine.begin(setting.trials.create_command(run, job)):
         seen.append(event)
-        left -= event_kind in ("any", event.kind)
+        left -= fault.event in ("any", event.kind)
         if left < 0 and not setting.switch.exists():
-            setting.switch.write_text(switch)
+            setting.switch.write_text(fault.switch)
     return seen
 
 
