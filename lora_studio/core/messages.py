@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -44,6 +45,9 @@ Template = str
 #: Serialization context in which a message also carries its finished English text, for `--json`.
 READABLE = {"readable": True}
 
+#: The strings that numbers have in JSON, which has no others for them.
+_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
 
 class Text(BaseModel):
     """A sentence or phrase for people: an English `template` and the `values` of its fields.
@@ -54,7 +58,8 @@ class Text(BaseModel):
     them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN, so it is written as a string.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     template: Template = ""
     values: dict[str, Text | tuple[Text, ...] | bool | int | float | str] = {}
@@ -68,6 +73,17 @@ class Text(BaseModel):
         if isinstance(value, dict) and "template" in value:  # with the finished text of `--json`
             return {name: part for name, part in value.items() if name != "text"}
         return value
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _read_numbers(cls, value: Any) -> Any:
+        """Return values in which the strings that JSON has for NaN and infinity are numbers again."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: _NUMBERS.get(part, part) if isinstance(part, str) else part
+            for name, part in value.items()
+        }
 
     @model_serializer(mode="wrap")
     def _serialize(

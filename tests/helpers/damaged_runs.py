@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,24 +167,28 @@ class _MortalChannel(jobs.RecordingChannel):
             raise _KilledError
 
 
-def build_finished(folder: Path) -> RunPair:
-    """Build a run that was trained, merged, exported and tested, and a second one."""
-    return _build(folder, _finish)
+#: Learning rates of a run and of the second one that is built with it.
+_RATES = (5e-3, 1e-3)
 
 
-def build_interrupted(folder: Path) -> RunPair:
-    """Build a run whose training was killed between two checkpoints, and a second one."""
-    return _build(folder, _interrupt)
+def build_finished(folder: Path, rates: Sequence[float] = _RATES) -> RunPair:
+    """Build a run that was trained, merged, exported and tested, and a second one if there are two rates."""
+    return _build(folder, _finish, rates)
 
 
-def _build(folder: Path, train: Callable[[RunFolder], None]) -> RunPair:
+def build_interrupted(folder: Path, rates: Sequence[float] = _RATES) -> RunPair:
+    """Build a run whose training was killed between two checkpoints, and a second one if there are two rates."""
+    return _build(folder, _interrupt, rates)
+
+
+def _build(folder: Path, train: Callable[[RunFolder], None], rates: Sequence[float]) -> RunPair:
     base = tiny_model("llama3", folder / "models" / "base")
     start = random_adapter(base, folder / "adapters" / "start", r=4, lora_alpha=8)
     rows = write_rows(folder / "data" / "rows.jsonl", _ROWS)
     llama_cpp = llama_cpp_folder(folder.parent / "llama.cpp")
     (folder / "pim.lorastudio").write_text('schema_version = 3\nname = "Pim"\n')
     runs = []
-    for rate in (5e-3, 1e-3):
+    for rate in rates:
         run = run_folder.create_run(
             folder / "runs",
             Project(
@@ -209,7 +213,7 @@ def _build(folder: Path, train: Callable[[RunFolder], None]) -> RunPair:
         run.write_about(RunAnnotations(title=f"At {rate}", tags=("pim",), notes="@4 fine"))
         run.mailbox_file.write_text("")
         runs.append(run)
-    return RunPair(runs[0], runs[1])
+    return RunPair(runs[0], runs[-1])
 
 
 def _finish(run: RunFolder) -> None:

@@ -49,6 +49,7 @@ def main(folder: Path) -> None:
         os.waitpid(child, 0)
         _import_all(imported)
         os.write(1, b"\n" + ENDED)  # after a line that a killed worker left incomplete
+    os._exit(0)
 
 
 def _run_and_list_imports(

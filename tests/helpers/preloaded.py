@@ -103,7 +103,7 @@ def main(address: str) -> None:
         while True:
             ready, _, _ = select.select([server, sys.stdin], [], [])
             if sys.stdin in ready:
-                return
+                os._exit(0)  # to finalize all that was imported takes seconds on a busy machine
             client, _ = server.accept()
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -152,7 +152,7 @@ class SourceFound(BaseModel):
     readable rows, as JSON objects, for previewing a mapping.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     path: str
     container: Text  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"

@@ -39,7 +39,7 @@ class Serve(BaseCommand):
 class ServedAdapter(BaseModel):
     """An adapter on the server; `id` is its number in requests, `scale` its default there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     id: int
     name: str

@@ -52,7 +52,7 @@ class MemoryEstimate(BaseModel):
     on this machine.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     weights: int
     adapters: int

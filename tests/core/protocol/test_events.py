@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
@@ -54,6 +57,36 @@ def test_event_round_trips_through_json() -> None:
     problem = Problem(code="a.b", what="W.", remedy="R.", where=Where(step="lora", row=3))
     event = events.Failed(id="x", problem=problem)
     assert events.parse(events.to_line(event)) == event
+
+
+def iter_models(kind: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """Yield every model in a type and in the fields of these models."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind not in seen:
+            seen.add(kind)
+            yield kind
+            for field in kind.model_fields.values():
+                yield from iter_models(field.annotation, seen)
+        return
+    for part in typing.get_args(kind):
+        yield from iter_models(part, seen)
+
+
+def test_models_of_events_write_infinity_as_they_read_it() -> None:
+    for model in iter_models(events.Event, set()):
+        for name, field in model.model_fields.items():
+            is_finite = any(getattr(rule, "ge", getattr(rule, "gt", None)) is not None for rule in field.metadata)  # fmt: skip
+            if "float" in str(field.annotation) and not is_finite:
+                assert model.model_config.get("ser_json_inf_nan") == "strings", (model, name)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_message_with_odd_number_round_trips_through_json(value: float) -> None:
+    message = text("The loss is {loss:loss}, {share:percent} of {name}.", loss=value, share=value, name="x")  # fmt: skip
+    event = events.Warned(problem=Problem(code="a.b", what=message, remedy=text("Stop.")))
+    parsed = events.parse(events.to_line(event))
+    assert isinstance(parsed, events.Warned)
+    assert str(parsed.problem.what) == str(message)
 
 
 def test_command_round_trips_through_json() -> None:
