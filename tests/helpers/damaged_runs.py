@@ -6,6 +6,8 @@ damage it with `apply`, and carry out verbs on it (`tests.helpers.run_verbs`).
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -65,6 +67,10 @@ class RunPair:
             RunFolder(folder / run.path.relative_to(project)) for run in (self.run, self.other)
         ]
         return RunPair(*copied)
+
+    def delete(self) -> None:
+        """Delete a copy."""
+        shutil.rmtree(self.run.path.parent.parent)
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -229,7 +235,8 @@ def _finish(run: RunFolder) -> None:
 def _interrupt(run: RunFolder) -> None:
     channel = _MortalChannel(step=5)
     command = commands.Train(run=str(run.path))
-    jobs.handle_on(command, channel)
+    with contextlib.redirect_stderr(io.StringIO()):  # the traceback of the kill
+        jobs.handle_on(command, channel)
     assert channel.of(events.StepDone)[-1].step == 5
     leftover = run.path / ".manifest.json.abcdefgh.tmp"
     leftover.write_bytes(run.manifest_file.read_bytes()[:100])

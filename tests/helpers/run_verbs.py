@@ -247,6 +247,11 @@ _DELIVERED: dict[str, tuple[str, ...]] = {
 }
 
 
+def list_delivering(file: str) -> list[str]:
+    """Return the heavy verbs that hand on a file of a run, by its path."""
+    return [verb for verb in HEAVY if file.startswith(_DELIVERED.get(verb, "/"))]
+
+
 def take_snapshot(run: RunFolder) -> Snapshot:
     """Return a hash of every file in a run; a link has its target's name."""
     snapshot = {}
