@@ -7529,10 +7529,6 @@
             <source>System prompt</source>
             <translation>System-Prompt</translation>
         </message>
-        <message>
-            <source>T {temperature:g} · {count} tokens</source>
-            <translation>T {temperature:g} · {count} Tokens</translation>
-        </message>
         <message numerus="yes">
             <source>TEMPLATE and chat template give the same tokens in {n} conversations.</source>
             <translation>
@@ -7567,6 +7563,10 @@
         <message>
             <source>Temperature</source>
             <translation>Temperatur</translation>
+        </message>
+        <message>
+            <source>Temperature {temperature:g} · {count} tokens</source>
+            <translation>Temperatur {temperature:g} · {count} Tokens</translation>
         </message>
         <message>
             <source>Template for {name}</source>
@@ -9862,6 +9862,10 @@
         <message>
             <source>Vocabulary</source>
             <translation>Vokabular</translation>
+        </message>
+        <message>
+            <source>Vote results</source>
+            <translation>Abstimmung</translation>
         </message>
         <message>
             <source>Votes</source>

@@ -97,7 +97,7 @@ class PlaygroundPage(AppPage):
         self.history_menu.trash_clicked.connect(self._trash_conversation)
         self.add = button(tr("Add column"), self.controller.add_column, icon="plus")
         self.add.setToolTip(tr("Adds a model that answers the same prompts"))
-        self.tally = button(tr("Votes"), self.dialogs.show_votes)
+        self.tally = button(tr("Vote results"), self.dialogs.show_votes)
         self.library = button(tr("Adapters…"), self.library_requested.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)

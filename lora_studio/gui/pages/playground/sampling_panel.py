@@ -118,6 +118,6 @@ def summarize(sampling: Sampling) -> str:
     """Return the settings in short, for the button that opens the popup."""
     if sampling.temperature == 0:
         return tr("Greedy · {count} tokens").format(count=sampling.max_tokens)
-    return tr("T {temperature:g} · {count} tokens").format(
+    return tr("Temperature {temperature:g} · {count} tokens").format(
         temperature=sampling.temperature, count=sampling.max_tokens
     )
