@@ -1146,6 +1146,10 @@
             <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus). Oft hilft ein Update von Ollama.</translation>
         </message>
         <message>
+            <source>Check some of them under Rows.</source>
+            <translation>Sehen Sie sich einige davon unter „Zeilen“ an.</translation>
+        </message>
+        <message>
             <source>Check some rows. If they are not conversations, remove that column.</source>
             <translation>Prüfen Sie einige Zeilen. Wenn es keine Gespräche sind, entfernen Sie diese Spalte.</translation>
         </message>
@@ -3643,6 +3647,14 @@
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
             <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
+        </message>
+        <message>
+            <source>If it does, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
+            <translation>Falls ja, entfernen Sie die Zeilen mit schlechten Antworten, oder fügen Sie eine Spalte „label“ hinzu, die für gute Antworten true und für schlechte false enthält, um mit KTO zu trainieren.</translation>
+        </message>
+        <message>
+            <source>If it doesn't judge the answers, choose another format. Then all of them are imitated.</source>
+            <translation>Falls sie die Antworten nicht bewertet, wählen Sie ein anderes Format. Dann werden alle Antworten nachgeahmt.</translation>
         </message>
         <message>
             <source>If so, map that column to “{slot}”.</source>
@@ -9746,6 +9758,10 @@
             <translation>Verwenden Sie in der Adresse den eigenen Namen des Servers oder installieren Sie sein Zertifikat.</translation>
         </message>
         <message>
+            <source>Use these rows only if their texts make sense without what they refer to.</source>
+            <translation>Verwenden Sie diese Zeilen nur, wenn ihre Texte auch ohne diese Inhalte verständlich sind.</translation>
+        </message>
+        <message>
             <source>Use {dtype}</source>
             <translation>{dtype} verwenden</translation>
         </message>
@@ -12576,6 +12592,13 @@
             <source>{bits}, tight</source>
             <translation>{bits}, knapp</translation>
         </message>
+        <message numerus="yes">
+            <source>{columns} refer to images, audio, or video. LoRA Studio trains on text only.</source>
+            <translation>
+                <numerusform>{columns} verweist auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
+                <numerusform>{columns} verweisen auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>{command} started</source>
             <translation>{command} gestartet</translation>
@@ -13438,6 +13461,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} rows of {rows} checked have other columns. They are read as {formats}.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Zeilen hat andere Spalten. Sie wird als {formats} gelesen.</numerusform>
+                <numerusform>{n} von {rows} geprüften Zeilen haben andere Spalten. Sie werden als {formats} gelesen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} rows of {rows} checked have several answers. Only the first one is used.</source>
             <translation>
                 <numerusform>{n} von {rows} geprüften Zeilen hat mehrere Antworten. Nur die erste wird verwendet.</numerusform>
@@ -14138,8 +14168,16 @@
             <translation>„{column}“ enthält zwei Antworten zu jedem Prompt. Die erste gilt als die bevorzugte.</translation>
         </message>
         <message>
+            <source>“{column}” is used as votes on the answers: {good} good and {bad} bad in {rows} rows checked. Training makes good answers likelier and bad ones less likely (KTO).</source>
+            <translation>„{column}“ wird als Bewertung der Antworten verwendet: {good} gute und {bad} schlechte in {rows} geprüften Zeilen. Das Training macht gute Antworten wahrscheinlicher und schlechte unwahrscheinlicher (KTO).</translation>
+        </message>
+        <message>
             <source>“{column}” is used as {slot}</source>
             <translation>„{column}“ wird als {slot} verwendet</translation>
+        </message>
+        <message>
+            <source>“{column}” may rate the answers. All of them are trained as good answers, whatever it says.</source>
+            <translation>„{column}“ bewertet möglicherweise die Antworten. Alle werden als gute Antworten trainiert, unabhängig von diesem Wert.</translation>
         </message>
         <message>
             <source>“{column}” refers to other rows, but joining them into conversations would need too much disk space. Each row is read by itself.</source>
@@ -14176,6 +14214,10 @@
         <message>
             <source>“{slot}” is missing</source>
             <translation>„{slot}“ fehlt</translation>
+        </message>
+        <message>
+            <source>“{title}”</source>
+            <translation>„{title}“</translation>
         </message>
         <message>
             <source>“{weight}” isn't a weight.</source>

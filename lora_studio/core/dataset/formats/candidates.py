@@ -16,7 +16,9 @@ from lora_studio.core.dataset.formats.columns import (
 )
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
 from lora_studio.core.dataset.formats.paired_columns import find_compared_answers
+from lora_studio.core.dataset.formats.references import prefer_references
 from lora_studio.core.dataset.formats.values import normalize_name
+from lora_studio.core.dataset.formats.votes import find_votes
 from lora_studio.core.dataset.spec import RowFormat
 
 
@@ -142,7 +144,8 @@ def _find_conversation_slots(columns: Columns, excluded: tuple[DataColumn, ...])
 
 
 def _find_kto(columns: Columns) -> list[FormatCandidate]:
-    label = next(
+    votes = find_votes(columns)
+    label = votes or next(
         (item for item in find_columns(columns, column_names.LABELS) if item.is_label), None
     )
     if label is None or find_column(columns, column_names.CHOICES, "texts", "object", "list"):
@@ -150,13 +153,21 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     answer = _get_first([item for item in formats_columns.find_answers(columns) if item != label])
     talk = _get_first(formats_columns.find_conversations(columns))
     explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
-    sure = 0.97 if explicit else 0.75
-    weight = 0.99 if explicit else 0.85
+    sure = 0.97 if explicit else 0.9 if votes else 0.75
+    # Votes are more specific than the answers that they judge.
+    weight = 0.99 if explicit or votes else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         prompt = _find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, column_names.CHOSEN, "turns")
         if not prompt and before is not None and 2 * before.asking > before.filled:
             prompt = {"prompt": before.name}
+        if not prompt and not explicit:
+            # The answers alone would be trained, although another text is probably the question.
+            texts = formats_columns.find_free_texts(columns)
+            others = [item for item in texts if item not in (answer, label)]
+            if len(others) > 1:
+                return []
+            prompt = {"prompt": others[0].name} if others else {}
         mapping = prompt | {"completion": answer.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure if prompt else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
@@ -228,7 +239,11 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     template = find_choices_template(columns, keyed[0]) if choices is None and keyed else ""
     if template:
         answers = [keyed[0]]
+    elif choices is None:
+        answers = prefer_references(columns, answers)
     questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
+    if not answers:
+        answers = _find_embedded_choices(columns, questions)
     if not answers:
         return []
     answer = answers[0]
@@ -253,6 +268,12 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
+
+
+def _find_embedded_choices(columns: Columns, questions: Columns) -> list[DataColumn]:
+    """Return the key of the right choice, for questions that are objects with their choices (ARC)."""
+    is_object = bool(questions) and questions[0].kind == "object"
+    return find_columns(columns, ("answerkey",)) if is_object else []
 
 
 def _find_queries(columns: Columns) -> list[DataColumn]:

@@ -24,7 +24,7 @@ from typing import Any
 from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import profile_columns
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
-from lora_studio.core.dataset.formats.mapping import fill_slots
+from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.prompt_splitting import join_rounds, split_turns, split_words
 from lora_studio.core.dataset.formats.ranking import (
@@ -63,20 +63,48 @@ from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
 Slots = Mapping[str, Any]
 
 
-def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
+def convert(
+    values: Any,
+    row_format: RowFormat,
+    mapping: Mapping[str, str] | None = None,
+    *,
+    is_strict: bool = False,
+) -> Sample:
     """Return the sample of a row; raises UnusableRow, and nothing else, with the reason.
 
-    Without a mapping, the columns of this row alone decide which column fills which slot.
+    Without a mapping, the columns of this row alone decide which column fills which slot. So do they for a
+    row that has none of the mapped columns, as files with rows of several shapes contain, unless
+    `is_strict`. Its format may then be another one for the same task.
     """
     if not isinstance(values, dict):
         raise UnusableRow("the row is not an object")
     try:
         if not mapping:
             mapping = _build_own_mapping(values, row_format)
+        elif not is_strict and (own := find_own_reading(values, row_format, mapping)):
+            row_format, mapping = own
         refuse_media(values, set(mapping.values()))
         return _CONVERTERS[row_format](fill_slots(values, mapping))
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
+
+
+def find_own_reading(
+    values: Mapping[str, Any], row_format: RowFormat, mapping: Mapping[str, str]
+) -> tuple[RowFormat, Mapping[str, str]] | None:
+    """Return format and mapping of a row that has none of the mapped columns, None if it has some."""
+    mapped = {name for source in mapping.values() for name in find_column_names(source)}
+    if not mapped or any(not is_blank(values.get(name)) for name in mapped):
+        return None
+    filled = {name: value for name, value in values.items() if not is_blank(value)}
+    task = FORMATS[row_format].task
+    readings = [
+        item
+        for item in find_candidates(profile_columns([filled], list(filled)))
+        if FORMATS[item.format].task == task and not item.guessed
+    ]
+    best = max(readings, key=lambda item: item.weight, default=None)
+    return (best.format, best.mapping) if best is not None else None
 
 
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
@@ -147,6 +175,7 @@ def _convert_alpaca(slots: Slots) -> Sample:
 
 
 def _convert_question_answer(slots: Slots) -> Sample:
+    slots = _with_embedded_choices(slots)
     question_text = _join_texts(
         [join_passages(slots.get("context")), slots.get("question")], "\n\n"
     )
@@ -157,6 +186,14 @@ def _convert_question_answer(slots: Slots) -> Sample:
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
         answer = resolve_choice(choices, answer)
     return _create_sft(slots, [question, _read_answer({**slots, "answer": answer}, "answer")])
+
+
+def _with_embedded_choices(slots: Slots) -> Slots:
+    """Return the slots of a question that is an object with its stem and choices, as in ARC's own files."""
+    question = parse_literal(slots.get("question"))
+    if not isinstance(question, dict) or not {"stem", "choices"} <= set(question):
+        return slots
+    return {**slots, "question": question["stem"], "choices": question["choices"]}
 
 
 def _convert_prompt_completion(slots: Slots) -> Sample:

@@ -103,11 +103,12 @@ class _Trial:
     reasons: Counter[tuple[UnusableKind, Text]]
 
     @classmethod
-    def run(cls, rows: Rows, candidate: FormatCandidate) -> _Trial:
+    def run(cls, rows: Rows, candidate: FormatCandidate, *, is_strict: bool = True) -> _Trial:
+        """Convert the rows; if not `is_strict`, those of other shapes are read by their own columns."""
         reasons: Counter[tuple[UnusableKind, Text]] = Counter()
         for row in rows:
             try:
-                convert(row, candidate.format, candidate.mapping)
+                convert(row, candidate.format, candidate.mapping, is_strict=is_strict)
             except UnusableRow as verdict:
                 reasons[verdict.kind, verdict.reason] += 1
         return cls(candidate, len(rows), len(rows) - reasons.total(), reasons)
@@ -169,11 +170,14 @@ def _list_others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
 
 def _build_verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
     candidate = best.candidate
+    share = best.share
+    if best.used < best.rows:
+        share = _Trial.run(sample, candidate, is_strict=False).share
     return FormatVerdict(
         format=candidate.format,
         task=FORMATS[candidate.format].task,
         mapping=dict(candidate.mapping),
-        confidence=round(candidate.sure * best.share, 2),
+        confidence=round(candidate.sure * share, 2),
         evidence=_describe_evidence(best),
         others=others,
         problems=tuple(warn_about_mapping(candidate, sample)),

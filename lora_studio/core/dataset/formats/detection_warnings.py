@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.candidates import FormatCandidate
+from lora_studio.core.dataset.formats.columns import profile_columns
+from lora_studio.core.dataset.formats.conversion import find_own_reading
 from lora_studio.core.dataset.formats.mapping import fill_slots
+from lora_studio.core.dataset.formats.media_references import find_media_references
 from lora_studio.core.dataset.formats.ranking import is_pair
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
+from lora_studio.core.dataset.formats.values import normalize_name, parse_label
+from lora_studio.core.dataset.formats.votes import find_nested_votes, find_ratings
 from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names
-from lora_studio.core.messages import counted, listed, text
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
+from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.problems import Problem
 
 Rows = Sequence[Mapping[str, Any]]
@@ -45,7 +52,76 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
             "If they are not pairs, choose another format. Then only the first answer is used.",
             column=candidate.mapping["chosen"],
         )
+    yield from _warn_about_shapes(candidate, sample)
+    yield from _warn_about_votes(candidate, sample)
+    yield from _warn_about_media(candidate, sample)
     yield from _warn_about_rows(candidate, sample)
+
+
+def _warn_about_shapes(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about rows whose columns differ from the mapped ones."""
+    readings = [find_own_reading(row, candidate.format, candidate.mapping) for row in sample]
+    others = [reading[0] for reading in readings if reading is not None]
+    if others:
+        yield dataset_warning(
+            "mixed_shapes",
+            counted(
+                len(others),
+                "{n} row of {rows} checked has other columns. It is read as {formats}.",
+                "{n} rows of {rows} checked have other columns. They are read as {formats}.",
+                rows=len(sample),
+                formats=_list_formats(others),
+            ),
+            "Check some of them under Rows.",
+        )
+
+
+def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about votes that are used, and about judgments of answers that are not."""
+    if candidate.format == "kto":
+        column = candidate.mapping["label"]
+        labels = Counter(parse_label(row.get(column)) for row in sample)
+        if normalize_name(column) not in ("label", "ktotag", "kto"):
+            yield dataset_warning(
+                "votes",
+                "“{column}” is used as votes on the answers: {good} good and {bad} bad in {rows} rows checked. "
+                "Training makes good answers likelier and bad ones less likely (KTO).",
+                "If it doesn't judge the answers, choose another format. Then all of them are imitated.",
+                column=column,
+                good=labels[True],
+                bad=labels[False],
+                rows=len(sample),
+            )
+        return
+    if FORMATS[candidate.format].task != "sft":
+        return
+    used = set(candidate.mapping.values())
+    unused = [item for item in profile_columns(sample) if item.name not in used]
+    ratings = find_ratings(unused)
+    name = ratings.name if ratings is not None else find_nested_votes(sample)
+    if name is not None:
+        yield dataset_warning(
+            "rated_answers",
+            "“{column}” may rate the answers. All of them are trained as good answers, whatever it says.",
+            "If it does, remove the rows with bad answers, or add a column “label” that is true for good "
+            "answers and false for bad ones, to train with KTO.",
+            column=name,
+        )
+
+
+def _warn_about_media(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about images that the texts may be about, but that are not trained on."""
+    if names := find_media_references(sample):
+        yield dataset_warning(
+            "media_ignored",
+            counted(
+                len(names),
+                "{columns} refers to images, audio, or video. LoRA Studio trains on text only.",
+                "{columns} refer to images, audio, or video. LoRA Studio trains on text only.",
+                columns=quote_names(names),
+            ),
+            "Use these rows only if their texts make sense without what they refer to.",
+        )
 
 
 def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
@@ -122,3 +198,8 @@ def _is_prompt_split_off(mapping: Mapping[str, str], sample: Rows) -> bool:
     sides = [row.get(mapping["chosen"]) for row in sample]
     plain = [side for side in sides if isinstance(side, str) and parse_transcript(side) is None]
     return 2 * len(plain) > len(sides)
+
+
+def _list_formats(formats: Sequence[RowFormat]) -> Text:
+    titles = (FORMATS[item].title for item in dict.fromkeys(sorted(formats)))
+    return listed([text("“{title}”", title=Text(template=title)) for title in titles])

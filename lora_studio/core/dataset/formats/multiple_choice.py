@@ -92,6 +92,8 @@ def read_choices(value: Any) -> Choices:
         return [(to_text(label), to_text(text)) for label, text in value.items()]
     if not isinstance(value, list | tuple):
         return []
+    if value and all(isinstance(item, dict) and {"label", "text"} <= set(item) for item in value):
+        return [(to_text(item["label"]), to_text(item["text"])) for item in value]
     labels, texts = _list_letters(len(value)), [to_answer(item) for item in value]
     prefixes = [
         re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)

@@ -24,6 +24,13 @@ MEDIA_KEYS = frozenset(
     ("image", "images", "img", "picture", "pixelvalues", "audio", "audios", "video", "videos")
 )
 
+#: The beginnings of PNG, JPEG, GIF, and WebP or WAV files in Base64.
+_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+#: Names of columns that refer to media by an ID, a path, or an address.
+_MEDIA_NAME = re.compile(
+    r"(image|img|picture|photo|figure|screenshot|video|audio|media)s?"
+    r"(ids?|paths?|urls?|uris?|files?|filenames?|names?|links?|src|b64|base64|bytes|data)?"
+)
 _MEDIA_FILE = re.compile(
     r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
 )
@@ -162,6 +169,19 @@ def drop_nulls(value: Any) -> Any:
     return value
 
 
+def is_media_name(name: str) -> bool:
+    """Return whether a column of this name refers to images, audio, or video."""
+    return bool(_MEDIA_NAME.fullmatch(normalize_name(name)))
+
+
+def names_media_file(value: Any) -> bool:
+    """Return whether a text is the path or address of an image, a recording, or a video, or one in Base64."""
+    if not isinstance(value, str) or not value or any(sign.isspace() for sign in value[:300]):
+        return False
+    encoded = len(value) > 200 and value.startswith(_BASE64)
+    return encoded or value.startswith("data:image/") or bool(_MEDIA_FILE.search(value[-300:]))
+
+
 def is_media(value: Any) -> bool:
     """Return whether a value is an image, audio, or video: its bytes, its path, or a list of these."""
     pending = [value]
@@ -176,7 +196,8 @@ def is_media(value: Any) -> bool:
 
 def _is_medium(value: Any) -> bool:
     if isinstance(value, str):
-        return value.startswith("data:") or bool(_MEDIA_FILE.search(value[-300:]))
+        starts = ("data:", "http://", "https://", *_BASE64)
+        return value.startswith(starts) or bool(_MEDIA_FILE.search(value[-300:]))
     if isinstance(value, dict):
         return any(value.get(field) is not None for field in ("bytes", "path", "url", "array"))
     return isinstance(value, bytes)
@@ -197,14 +218,18 @@ def parse_label(value: Any) -> bool | None:
 _GOOD = frozenset(
     (
         "true", "1", "1.0", "yes", "y", "good", "up", "thumbs up", "thumbsup", "+1", "positive",
-        "desirable", "chosen", "like", "liked", "accept", "accepted", "correct", "👍", "+",
+        "desirable", "chosen", "like", "liked", "accept", "accepted", "correct", "👍", "+", "right",
+        "upvote", "upvoted", "helpful", "useful", "approve", "approved", "pass", "passed", "success", "satisfied",
+        "valid", "ok", "acceptable", "preferred", "great", "excellent", "gut", "richtig", "ja", "hilfreich",
     )
 )  # fmt: skip
 _BAD = frozenset(
     (
         "false", "0", "0.0", "no", "n", "bad", "down", "thumbs down", "thumbsdown", "-1",
         "negative", "undesirable", "rejected", "dislike", "disliked", "reject", "incorrect", "wrong",
-        "👎", "-",
+        "👎", "-", "downvote", "downvoted", "unhelpful", "not helpful", "useless", "disapprove", "disapproved",
+        "fail", "failed", "failure", "unsatisfied", "dissatisfied", "invalid", "unacceptable", "poor",
+        "terrible", "schlecht", "falsch", "nein", "nicht hilfreich",
     )
 )  # fmt: skip
 

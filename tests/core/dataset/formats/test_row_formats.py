@@ -608,9 +608,9 @@ def test_unreadable_conversation_is_not_swapped_for_a_column() -> None:
     assert "narrator" in str(verdict.problems[0].what)
 
 
-def test_rows_of_another_format_lower_the_confidence() -> None:
-    rows: list[Any] = [{"messages": MESSAGES}] * 80 + [{"instruction": "Who?", "output": "I."}] * 20
-    verdict = detect(rows, ["messages", "instruction", "output"])
+def test_rows_of_another_task_lower_the_confidence() -> None:
+    rows: list[Any] = [{"messages": MESSAGES}] * 80 + [{"text": "Once upon a time."}] * 20
+    verdict = detect(rows, ["messages", "text"])
     assert verdict.format == "messages"
     assert verdict.confidence == pytest.approx(0.79, abs=0.01)
     assert "80 of 100 rows" in str(verdict.evidence)
