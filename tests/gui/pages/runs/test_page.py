@@ -410,7 +410,9 @@ def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtB
     dialog = QApplication.activeModalWidget()
     assert isinstance(dialog, GridDialog)
     assert dialog.add.text() == "Add 9 runs to queue"
-    assert dialog.total.text() == "9 runs, about 10 min in total"  # as long as earlier runs
+    assert dialog.total.text() == (  # as long as earlier runs
+        "9 runs, about 10 min in total\nAlpha stays 2 × rank."
+    )
     dialog.first.numbers.setText("8, 0")
     assert "from 1 to 1024" in dialog.first.error.text()
     assert not dialog.add.isEnabled()
