@@ -5762,6 +5762,10 @@
             <translation>Einstellungen</translation>
         </message>
         <message>
+            <source>Preparing the pages…</source>
+            <translation>Seiten werden vorbereitet …</translation>
+        </message>
+        <message>
             <source>Presets</source>
             <translation>Voreinstellungen</translation>
         </message>

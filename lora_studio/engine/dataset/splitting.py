@@ -14,6 +14,7 @@ far as groups allow, from the groups with the smallest numbers. A group that is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -44,6 +45,8 @@ _TOLERANCE = 0.1
 _VERSION = 3
 #: Rows from which a split is cached, since it takes longer than a few seconds.
 _CACHED_FROM = 5_000
+#: Splits of a dataset that are kept: each setting that is tried while planning gives another one.
+_MOST_CACHED = 4
 
 
 class RowIds(Sequence[RowId]):
@@ -185,9 +188,17 @@ def _get_key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> st
 
 def _write(file: Path, divided: DatasetSplit) -> None:
     """Write a line of JSON with the repairs and the rows of each part, then the rows themselves."""
+    for older in sorted(file.parent.glob("split-*"), key=_get_time)[: -_MOST_CACHED + 1]:
+        older.unlink(missing_ok=True)
     parts = [divided.training, divided.validation, *divided.dropped.values()]
     head = json.dumps([[*divided.dropped], [len(part) for part in parts]]).encode()
     write_atomic(file, head + b"\n" + b"".join(part.packed.tobytes() for part in parts))
+
+
+def _get_time(file: Path) -> float:
+    with contextlib.suppress(OSError):  # another process has deleted it
+        return file.stat().st_mtime
+    return 0.0
 
 
 def _read(file: Path) -> DatasetSplit | None:

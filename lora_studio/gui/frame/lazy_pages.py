@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.work_cover import cover_window
 
 if TYPE_CHECKING:
     from lora_studio.gui.pages.playground.page import PlaygroundPage
@@ -96,6 +99,15 @@ class LazyPages(QObject):
         if self.is_created:
             return
         self.is_created = True
+        window = self.parent()
+        if isinstance(window, QWidget):
+            with cover_window(window, tr("Preparing the pages…")):
+                self._create()
+        else:
+            self._create()
+        self.created.emit()
+
+    def _create(self) -> None:
         # These imports take as long as all others combined, mostly because of pyqtgraph.
         from lora_studio.gui.pages.playground.page import PlaygroundPage
         from lora_studio.gui.pages.runs.page import RunsPage
@@ -106,4 +118,3 @@ class LazyPages(QObject):
         self._settings = SettingsPage(self._state, self._preferences)
         pages = self._make_pages(self._state, self._preferences)
         self._steps = {page.step: page for page in pages}
-        self.created.emit()

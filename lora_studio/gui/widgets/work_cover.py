@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
@@ -45,16 +46,36 @@ def run_covered(window: QWidget, doing: str, work: Callable[[], object]) -> None
     if not window.isVisible():
         work()
         return
-    cover = WorkCover(window, doing)
-    cover.show()
-    cover.raise_()
-    cover.repaint()
+    cover = _show_cover(window, doing)
 
     def finish() -> None:
         try:
             work()
         finally:
-            cover.hide()
-            cover.deleteLater()
+            _remove(cover)
 
     QTimer.singleShot(_SHOWN, cover, finish)
+
+
+@contextmanager
+def cover_window(window: QWidget, doing: str) -> Iterator[None]:
+    """Cover a visible window during the block, which freezes it and can't be delayed."""
+    cover = _show_cover(window, doing) if window.isVisible() else None
+    try:
+        yield
+    finally:
+        if cover is not None:
+            _remove(cover)
+
+
+def _show_cover(window: QWidget, doing: str) -> WorkCover:
+    cover = WorkCover(window, doing)
+    cover.show()
+    cover.raise_()
+    cover.repaint()
+    return cover
+
+
+def _remove(cover: WorkCover) -> None:
+    cover.hide()
+    cover.deleteLater()

@@ -217,6 +217,15 @@ def test_zero_share_trains_every_row(tmp_path: Path) -> None:
         assert (list(result.validation), result.dropped) == ([], {})
 
 
+def test_only_the_latest_splits_are_cached(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "_CACHED_FROM", 1)
+    for limit in range(1, 8):
+        split_of(tmp_path, rows_of_text(40), validation_share=limit / 20)
+        assert len(list(cache.rglob("split-*"))) == min(limit, 4)
+
+
 def test_split_is_cached_until_its_inputs_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

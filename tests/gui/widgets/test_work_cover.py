@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.gui.widgets.work_cover import WorkCover, run_covered
+from lora_studio.gui.widgets.work_cover import WorkCover, cover_window, run_covered
 
 
 def find_cover(window: QWidget) -> WorkCover | None:
@@ -39,6 +39,17 @@ def test_hidden_window_is_changed_at_once(qtbot: QtBot) -> None:
     done: list[int] = []
     run_covered(window, "Changing the theme…", lambda: done.append(1))
     assert done == [1]
+
+
+def test_work_that_cannot_be_delayed_is_covered(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    with cover_window(window, "Preparing the pages…"):
+        assert find_cover(window) is None, "the window isn't visible"
+    window.show()
+    with cover_window(window, "Preparing the pages…"):
+        assert find_cover(window) is not None
+    assert find_cover(window) is None
 
 
 def test_failed_work_uncovers_the_window(qtbot: QtBot) -> None:
