@@ -65,17 +65,25 @@ class LengthsView(QWidget):
             for tile, level in _PERCENTILES.items()
             if level in measured.percentiles
         }
-        trained = measured.trained_tokens / measured.tokens if measured.tokens else 0.0
-        self.tiles.show_values(
-            lengths
-            | {
-                "tokens": formatting.format_count(measured.tokens),
-                "trained": f"{formatting.format_count(measured.trained_tokens)} ({formatting.format_percent(trained)})",
-                "rows": formatting.format_number(measured.rows),
-            }
-        )
+        rows = {"rows": formatting.format_number(measured.rows)}
+        self.tiles.show_values(lengths | rows)
+        self._show_tokens(measured.tokens, measured.trained_tokens)
         self.note.setVisible(not measured.complete)
         self.note.setText(tr("Still measuring. These values cover the rows read so far."))
+
+    def show_plan(self, plan: events.DatasetPlanned | None) -> None:
+        """Show the tokens of an epoch of the run, which are fewer than those of all rows."""
+        if plan is not None:
+            self._show_tokens(plan.tokens, plan.trained_tokens)
+
+    def _show_tokens(self, tokens: int, trained: int) -> None:
+        share = formatting.format_percent(trained / tokens if tokens else 0.0)
+        self.tiles.show_values(
+            {
+                "tokens": formatting.format_count(tokens),
+                "trained": f"{formatting.format_count(trained)} ({share})",
+            }
+        )
 
     def show_steps(self, steps: str) -> None:
         """Show the number of optimizer steps."""

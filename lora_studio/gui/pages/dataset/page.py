@@ -324,6 +324,7 @@ class DatasetPage(StepPage):
 
     def _show_lengths(self) -> None:
         self.lengths.show_lengths(self.state.facts.lengths)
+        self.lengths.show_plan(self.state.facts.plan)
         self._show_steps()
 
     def _show_steps(self) -> None:
