@@ -47,7 +47,7 @@ TorchOption = Annotated[
     str | None,
     typer.Option(
         "--torch",
-        help="PyTorch build: cpu, cu128, rocm6.4, an index URL, a folder, or standard.",
+        help="PyTorch build: cpu, cu128, rocm7.2, an index URL, a folder, or standard.",
     ),
 ]
 WheelhouseOption = Annotated[

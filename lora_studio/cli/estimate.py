@@ -21,6 +21,7 @@ from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.messages import READABLE, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
@@ -102,6 +103,7 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         limit=dataset.max_length,
         device=device,
     )
+    plan = spread_over_gpus(plan, devices)
     return calibration.apply_correction(plan, calibration.load()), planned
 
 

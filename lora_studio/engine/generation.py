@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 from transformers import (
     GenerationConfig,
@@ -25,10 +24,10 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.devices import devices
 from lora_studio.engine.lora.adapter_files import foreign_adapter_error
-from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -55,7 +54,7 @@ def answer_in_torch(
     run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: JobContext
 ) -> None:  # fmt: skip
     """Answer with the base and the adapted model, which share their weights in memory."""
-    loaded = loading.load(widen_on_cpu(project.model, job), job, project.dataset)
+    loaded = load_for_inference(project.model, job, project.dataset)
     if "base" in sources:
         answer(loaded.model, loaded.tokenizer, "base", command, job)
     if "tuned" in sources:
@@ -81,7 +80,7 @@ def answer_merged(
         device=project.model.device,
         trust_remote_code=project.model.trust_remote_code,
     )
-    loaded = loading.load(widen_on_cpu(spec, job), job)
+    loaded = load_for_inference(spec, job)
     answer(loaded.model, loaded.tokenizer, "merged", command, job)
 
 
@@ -149,22 +148,6 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     checksums.require_intact(run, run.adapter)
     with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
         return PeftModel.from_pretrained(base, str(run.adapter)).eval()
-
-
-def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
-    """Return the model spec in 32 bits for a CPU with enough memory, where 16 bits aren't faster.
-
-    Every 16-bit weight has its exact value in 32 bits.
-    """
-    if (
-        spec.precision not in ("auto", "bf16", "fp16")
-        or devices.choose_device(spec.device).type != "cpu"
-    ):
-        return spec
-    needed = 4 * safetensors_files.count_parameters(loading.resolve(spec, job))
-    if needed > psutil.virtual_memory().available // 2:
-        return spec
-    return spec.model_copy(update={"precision": "fp32"})
 
 
 def create_turn_end_criteria(

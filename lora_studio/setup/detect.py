@@ -11,12 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.system.nvml import Nvml
 
 #: The kind of accelerator that an engine supports; engines for several can be installed side by
@@ -34,7 +35,14 @@ _CUDA_BUILDS: tuple[tuple[str, tuple[int, int], tuple[int, int], tuple[int, int]
     ("cu118", (11, 8), (5, 0), (9, 0)),
 )
 #: The build for AMD: it includes the ROCm libraries and needs only the kernel's driver.
-_ROCM_BUILD = "rocm6.4"
+ROCM_BUILD = "rocm7.2"
+
+#: The architectures that it has code for, from PyTorch's build scripts. Those of most integrated GPUs
+#: aren't among them.
+_ROCM_GPUS = {
+    "gfx900", "gfx906", "gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1101",
+    "gfx1102", "gfx1150", "gfx1151", "gfx1200", "gfx1201",
+}  # fmt: skip
 _SECONDS = 10.0
 
 
@@ -42,8 +50,8 @@ class Accelerator(BaseModel):
     """The device that an engine is chosen for; memory in bytes, 0 if it shares the machine's
     memory.
 
-    `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capability`
-    the lowest compute capability among the GPUs. `torch` is the matching build of PyTorch, `note`
+    `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capabilities`
+    the compute capabilities of all GPUs. `torch` is the matching build of PyTorch, `note`
     is a note for the user.
     """
 
@@ -55,7 +63,7 @@ class Accelerator(BaseModel):
     memory: int = 0
     driver: str = ""
     cuda: tuple[int, int] | None = None
-    capability: tuple[int, int] | None = None
+    capabilities: tuple[tuple[int, int], ...] = ()
     torch: str
     note: Text = NO_TEXT
 
@@ -76,7 +84,7 @@ def _detect_nvidia() -> Accelerator | None:
     gpus = _query_nvml() or _query_nvidia_smi()
     if gpus is None:
         return None
-    build = choose_cuda_build(gpus.cuda, gpus.capability)
+    build = choose_cuda_build(gpus.cuda, gpus.capabilities)
     if build is None:
         return get_cpu(
             text(
@@ -86,18 +94,38 @@ def _detect_nvidia() -> Accelerator | None:
                 version=gpus.driver,
             )
         )
-    return gpus.model_copy(update={"torch": build})
+    left_out = len(gpus.capabilities) - _count_supported(build, gpus.capabilities)
+    note = counted(
+        left_out,
+        "This build of PyTorch has no code for {n} older or newer GPU. It isn't used.",
+        "This build of PyTorch has no code for {n} older or newer GPUs. They aren't used.",
+    )
+    return gpus.model_copy(update={"torch": build, "note": note if left_out else NO_TEXT})
 
 
 def choose_cuda_build(
-    cuda: tuple[int, int] | None, capability: tuple[int, int] | None
+    cuda: tuple[int, int] | None, capabilities: Sequence[tuple[int, int]]
 ) -> str | None:
-    """Return the newest build of PyTorch that the driver can run and that has code for the GPU."""
-    for build, needs, lowest, highest in _CUDA_BUILDS:
-        knows = cuda is not None and cuda >= needs
-        if knows and (capability is None or lowest <= capability <= highest):
-            return build
-    return None
+    """Return the build of PyTorch that the driver can run and that has code for most of the GPUs.
+
+    If none has code for all of them, it is one for the GPU with the highest capability, which training
+    uses. Of equal builds it is the newest.
+    """
+    builds = [build for build, needs, _, _ in _CUDA_BUILDS if cuda is not None and cuda >= needs]
+    if not capabilities:
+        return builds[0] if builds else None
+
+    def rate(build: str) -> tuple[int, int]:
+        return _count_supported(build, [max(capabilities)]), _count_supported(build, capabilities)
+
+    best = max(builds, key=rate, default=None)
+    return best if best is not None and rate(best)[1] else None
+
+
+def _count_supported(build: str, capabilities: Sequence[tuple[int, int]]) -> int:
+    """Return how many of the GPUs a build has code for."""
+    lowest, highest = next(known[2:] for known in _CUDA_BUILDS if known[0] == build)
+    return sum(lowest <= capability <= highest for capability in capabilities)
 
 
 def _query_nvml() -> Accelerator | None:
@@ -119,7 +147,7 @@ def _query_nvml() -> Accelerator | None:
         memory=int(memory.total),
         driver=driver,
         cuda=(version // 1000, version % 1000 // 10),
-        capability=min((int(major), int(minor)) for major, minor in capabilities),
+        capabilities=tuple((int(major), int(minor)) for major, minor in capabilities),
         torch="",
     )
 
@@ -138,7 +166,7 @@ def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | 
     rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
     if not rows:
         return None
-    capabilities = [tuple(int(part) for part in row[3].split(".")) for row in rows]
+    capabilities = [row[3].split(".") for row in rows]
     name, driver, memory, _ = rows[0]
     return Accelerator(
         variant="cuda",
@@ -147,13 +175,16 @@ def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | 
         memory=int(memory) << 20 if memory.isdigit() else 0,
         driver=driver,
         cuda=cuda,
-        capability=min((major, minor) for major, minor in capabilities),
+        capabilities=tuple((int(major), int(minor)) for major, minor in capabilities),
         torch="",
     )
 
 
 def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
-    """Return the GPUs that the kernel lists: nodes with compute units and memory."""
+    """Return the GPUs that the kernel lists, nodes with compute units, if PyTorch has code for them.
+
+    Otherwise return the CPU with a note, and None without such a node.
+    """
     if not sys.platform.startswith("linux") or not kfd.is_dir():
         return None
     gpus: list[tuple[str, int]] = []
@@ -169,6 +200,16 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
             continue
     if not gpus:
         return None
+    supported = [gpu for gpu in gpus if gpu[0] in _ROCM_GPUS]
+    if not supported:
+        return get_cpu(
+            text(
+                "PyTorch {build} has no code for this computer's AMD GPU ({gpu}), so it isn't used.",
+                build=ROCM_BUILD,
+                gpu=gpus[0][0],
+            )
+        )
+    gpus = supported
     version = Path("/sys/module/amdgpu/version")
     return Accelerator(
         variant="rocm",
@@ -176,7 +217,7 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
         count=len(gpus),
         memory=gpus[0][1],
         driver=version.read_text("utf-8").strip() if version.is_file() else "",
-        torch=_ROCM_BUILD,
+        torch=ROCM_BUILD,
     )
 
 

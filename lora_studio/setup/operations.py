@@ -25,7 +25,7 @@ from lora_studio.setup import (
     wheelhouse,
 )
 from lora_studio.setup.app_wheel import provide_wheel
-from lora_studio.setup.detect import Accelerator, Variant, detect_accelerator, get_cpu
+from lora_studio.setup.detect import ROCM_BUILD, Accelerator, Variant, detect_accelerator, get_cpu
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
@@ -185,7 +185,7 @@ def _choose_accelerator(variant: Variant | None, accelerator: Accelerator) -> Ac
 
 
 #: Default builds of PyTorch for a GPU that is not in this machine.
-DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": "rocm6.4", "mps": "", "cpu": "cpu"}
+DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": ROCM_BUILD, "mps": "", "cpu": "cpu"}
 
 
 def summarize_plan(plan: SetupPlan) -> SetupPlanned:

@@ -15,7 +15,7 @@ from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.pythons import PythonInstallation
 
-#: Environment variable for the source of PyTorch: a build (cpu, cu128, rocm6.4), an index, a
+#: Environment variable for the source of PyTorch: a build (cpu, cu128, rocm7.2), an index, a
 #: folder, or `standard`.
 VARIABLE = "LORA_STUDIO_TORCH_INDEX"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 import tomllib
 from collections.abc import Generator
@@ -67,8 +68,10 @@ class Resolver:
         """
         extras = _EXTRAS if variant == "cuda" else (("engine",),)
         sources = [torch]
-        # The standard index's Linux build is for NVIDIA GPUs, but also runs without a GPU.
-        if BUILD.fullmatch(torch) and self.wheelhouse is None and variant != "rocm":
+        # The standard index's Linux build is for NVIDIA GPUs, but also runs without a GPU. Its Windows
+        # build is for the CPU only.
+        has_standard = variant in ("cpu", "mps") or (variant == "cuda" and not self._is_for_windows)
+        if BUILD.fullmatch(torch) and self.wheelhouse is None and has_standard:
             sources.append(STANDARD)
         local = yield from self._local(torch, variant)
         warnings: list[Problem] = []
@@ -90,6 +93,11 @@ class Resolver:
                 break
             warnings = [_standard_torch_warning(source, output)]
         raise self._unresolved(output)
+
+    @property
+    def _is_for_windows(self) -> bool:
+        platform = self.target[0] if self.target is not None else sys.platform
+        return platform.startswith("win")
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
         """Return the local wheels to choose from, with their checksums."""

@@ -5854,6 +5854,10 @@
             <translation>PyTorch</translation>
         </message>
         <message>
+            <source>PyTorch {build} has no code for this computer's AMD GPU ({gpu}), so it isn't used.</source>
+            <translation>PyTorch {build} enthält keinen Code für die AMD-GPU dieses Computers ({gpu}); sie wird deshalb nicht verwendet.</translation>
+        </message>
+        <message>
             <source>PyTorch {version} works but can't use a GPU here. Training runs on the CPU.</source>
             <translation>PyTorch {version} funktioniert, kann hier aber keine GPU nutzen. Das Training läuft auf der CPU.</translation>
         </message>
@@ -7656,6 +7660,10 @@
             <translation>Die GPU</translation>
         </message>
         <message>
+            <source>The GPU's memory is too small for this model. The CPU is used.</source>
+            <translation>Der Speicher der GPU ist zu klein für dieses Modell. Die CPU wird verwendet.</translation>
+        </message>
+        <message>
             <source>The Hub answered with a name that can't be a file, checksum, or commit: {value}. Nothing was written.</source>
             <translation>Der Hub hat mit einem Namen geantwortet, der weder Datei noch Prüfsumme noch Commit sein kann: {value}. Es wurde nichts geschrieben.</translation>
         </message>
@@ -8284,6 +8292,10 @@
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und erstellen Sie es neu. Prüfen Sie, ob der Server Prompts umschreibt.</translation>
         </message>
         <message>
+            <source>The model fits on one GPU, so it uses {device} ({title}). To train on several at a time, name them as the device: {names}.</source>
+            <translation>Das Modell passt auf eine GPU, also wird {device} ({title}) verwendet. Um auf mehreren gleichzeitig zu trainieren, geben Sie sie als Gerät an: {names}.</translation>
+        </message>
+        <message>
             <source>The model has no module named {name} to train in full.</source>
             <translation>Das Modell hat kein Modul namens {name}, das vollständig trainiert werden könnte.</translation>
         </message>
@@ -8321,6 +8333,10 @@
         <message>
             <source>The model is stored with {method} quantization, which needs the package {package}.</source>
             <translation>Das Modell ist mit {method} quantisiert gespeichert, dafür wird das Paket {package} gebraucht.</translation>
+        </message>
+        <message>
+            <source>The model is too large for one GPU. Its layers are spread over all {count}.</source>
+            <translation>Das Modell ist zu groß für eine GPU. Seine Schichten werden auf alle {count} verteilt.</translation>
         </message>
         <message>
             <source>The model isn't on this computer yet. Download it on the Model page.</source>
@@ -8873,6 +8889,13 @@
         <message>
             <source>This applies to exactly this code. If a file changes, you're asked again. You can withdraw it in Settings.</source>
             <translation>Das gilt genau für diesen Code. Ändert sich eine Datei, werden Sie erneut gefragt. In den Einstellungen können Sie die Erlaubnis zurückziehen.</translation>
+        </message>
+        <message numerus="yes">
+            <source>This build of PyTorch has no code for {n} older or newer GPUs. They aren't used.</source>
+            <translation>
+                <numerusform>Dieser Build von PyTorch enthält keinen Code für {n} ältere oder neuere GPU. Sie wird nicht verwendet.</numerusform>
+                <numerusform>Dieser Build von PyTorch enthält keinen Code für {n} ältere oder neuere GPUs. Sie werden nicht verwendet.</numerusform>
+            </translation>
         </message>
         <message>
             <source>This chat template contains the current date, which Ollama {version} doesn't support. The TEMPLATE contains the fixed date {date} instead. Newer versions of Ollama insert the current date.</source>
@@ -13337,6 +13360,13 @@
         <message>
             <source>{needed} required, {free} free</source>
             <translation>{needed} erforderlich, {free} frei</translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} GPUs</source>
+            <translation>
+                <numerusform>{n} GPU</numerusform>
+                <numerusform>{n} GPUs</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>{n} adapters</source>

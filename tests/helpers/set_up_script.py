@@ -22,7 +22,7 @@ from lora_studio.setup.tools import StopFlag
 
 GPU = Accelerator(
     variant="cuda", title="NVIDIA RTX 4090", memory=24 << 30, driver="570.86", cuda=(12, 8),
-    capability=(8, 9), torch="cu128",
+    capabilities=((8, 9),), torch="cu128",
 )  # fmt: skip
 PLAN = SetupPlanned(
     variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, reused=3,

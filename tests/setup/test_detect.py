@@ -36,16 +36,41 @@ from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_n
 def test_cuda_build_supports_the_gpu_and_the_driver(
     driver: tuple[int, int], capability: tuple[int, int], build: str | None
 ) -> None:
-    assert choose_cuda_build(driver, capability) == build
+    assert choose_cuda_build(driver, [capability]) == build
 
 
-def test_weakest_gpu_decides_the_build() -> None:
+@pytest.mark.parametrize(
+    ("driver", "capabilities", "build"),
+    [
+        pytest.param((12, 8), [(8, 9), (6, 1)], "cu126", id="a build has code for both"),
+        pytest.param((13, 0), [(6, 1), (12, 0)], "cu130", id="Pascal and Blackwell"),
+        pytest.param((13, 0), [(12, 0), (6, 1), (6, 1)], "cu130", id="two Pascals and Blackwell"),
+        pytest.param((13, 0), [(8, 6), (12, 0)], "cu130", id="all builds' GPUs"),
+        pytest.param((12, 4), [(8, 6), (12, 0)], "cu126", id="driver too old for one"),
+    ],
+)
+def test_build_has_code_for_the_best_of_several_gpus(
+    driver: tuple[int, int], capabilities: list[tuple[int, int]], build: str
+) -> None:
+    assert choose_cuda_build(driver, capabilities) == build
+
+
+def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (
+        "NVIDIA GeForce GTX 1080, 590.10, 8192, 6.1\nNVIDIA GeForce RTX 5090, 590.10, 32768, 12.0\n"
+    )
+    monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(table, (13, 0)))
+    accelerator = detect.detect_accelerator()
+    assert (accelerator.variant, accelerator.torch, accelerator.count) == ("cuda", "cu130", 2)
+    assert "has no code for 1 " in str(accelerator.note)
+
+
+def test_nvidia_smi_lists_all_gpus() -> None:
     table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
     gpu = parse_nvidia_smi(table, (12, 8))
     assert gpu is not None
-    assert (gpu.title, gpu.count, gpu.capability) == ("NVIDIA GeForce RTX 4090", 2, (6, 1))
+    assert (gpu.title, gpu.count, gpu.capabilities) == ("NVIDIA GeForce RTX 4090", 2, ((8, 9), (6, 1)))  # fmt: skip
     assert gpu.memory == 24564 << 20
-    assert choose_cuda_build(gpu.cuda, gpu.capability) == "cu126"
 
 
 def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
@@ -75,6 +100,17 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
     assert (accelerator.variant, accelerator.count, accelerator.memory) == ("rocm", 1, 25753026560)
     assert accelerator.title == "AMD GPU (gfx1100)"
     assert accelerator.torch.startswith("rocm")
+
+
+def test_integrated_amd_gpu_without_code_in_pytorch_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "properties").write_text(
+        "simd_count 4\nvendor_id 4098\ngfx_target_version 100306\n"
+    )
+    accelerator = detect.detect_amd(tmp_path)
+    assert accelerator is not None
+    assert accelerator.variant == "cpu"
+    assert "gfx1036" in str(accelerator.note)
 
 
 def test_amd_generations_have_gfx_names() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lora_studio.core.memory.plan import BYTES, MemoryPlan
+from lora_studio.core.messages import counted
+from lora_studio.core.protocol.model import DevicesFound
 
 #: Share of a GPU's memory that whole weights may use before they are sharded; training needs the
 #: rest.
@@ -34,6 +38,24 @@ def is_sharded(plan: MemoryPlan) -> bool:
         return False
     too_large = estimate_weight_bytes(plan) > DIVIDED_ABOVE * plan.device.total_bytes
     return sharding == "shard" or (plan.kind == "cuda" and too_large)
+
+
+def spread_over_gpus(plan: MemoryPlan, devices: DevicesFound) -> MemoryPlan:
+    """Return the plan with the memory of all GPUs where `auto` spreads a model that doesn't fit on one.
+
+    The engine decides the same way (`engine/model/placement.py`).
+    """
+    gpus = [device for device in devices.devices if device.name.startswith("cuda")]
+    if plan.model.device != "auto" or len(gpus) < 2:
+        return plan
+    if estimate_weight_bytes(plan) <= DIVIDED_ABOVE * plan.device.free_bytes:
+        return plan
+    together = {
+        "title": counted(len(gpus), "{n} GPU", "{n} GPUs"),
+        "total_bytes": sum(device.total_bytes for device in gpus),
+        "free_bytes": sum(device.free_bytes for device in gpus),
+    }
+    return replace(plan, device=plan.device.model_copy(update=together))
 
 
 def estimate_weight_bytes(plan: MemoryPlan) -> int:

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.core.messages import Text, fill, text
@@ -17,7 +18,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.training import combinations
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import sources
+from lora_studio.engine.model import placement, sources
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -95,19 +96,26 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
         project.model, project.lora, project.training
     ):
         return reason
-    import torch
 
     if devices.choose_device(project.model.device).type != "cuda":
         return text("Unsloth is only faster on a GPU.")
-    if project.model.device == "auto" and torch.cuda.device_count() > 1:
-        return text("Unsloth trains on one GPU, but the model is spread over several.")
     folder = sources.resolve(project.model, job)
     model_type = model_folder.read_config(folder).get("model_type")
     if str(model_type) not in _FAST_MODEL_TYPES:
         return text(
             "Unsloth has no fast layers for {model_type} models.", model_type=str(model_type)
         )
+    if _is_spread(project, folder):
+        return text("Unsloth trains on one GPU, but the model is spread over several.")
     return None
+
+
+def _is_spread(project: Project, folder: Path) -> bool:
+    """Return whether the model needs several GPUs, judged by its files: transformers isn't imported yet."""
+    device = devices.choose_device(project.model.device)
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    share = 0.25 if project.model.precision == "4bit" else 1.0
+    return placement.should_spread(project.model, device, lambda: round(share * stored))
 
 
 def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[str, Text]:

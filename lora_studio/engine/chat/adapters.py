@@ -16,7 +16,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.engine import generation
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
-from lora_studio.engine.model import loading
+from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -30,7 +30,7 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
         adapter.folder for mix in command.mixes for adapter in mix.adapters
     ):
         require_fit(Path(folder), project.model, job)
-    loaded = loading.load(generation.widen_on_cpu(project.model, job), job, project.dataset)
+    loaded = load_for_inference(project.model, job, project.dataset)
     switch = AdapterSwitch(loaded.model)
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)

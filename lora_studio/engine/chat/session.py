@@ -48,6 +48,7 @@ from lora_studio.engine.chat.streams import (
 )
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.model import loading
+from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -257,10 +258,10 @@ class Session:
                     device=base.spec.device,
                     trust_remote_code=base.spec.trust_remote_code,
                 )
-                loaded = loading.load(generation.widen_on_cpu(spec, job), job)
+                loaded = load_for_inference(spec, job)
             case _:
                 dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
-                loaded = loading.load(generation.widen_on_cpu(base.spec, job), job, dataset)
+                loaded = load_for_inference(base.spec, job, dataset)
         loaded.model.eval()
         end = generation.create_turn_end_criteria(
             loaded.tokenizer, loaded.model.generation_config.eos_token_id

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +33,8 @@ def list_devices() -> events.DevicesFound:
     import torch
 
     devices = [_describe_cuda(index) for index in range(torch.cuda.device_count())]
+    if len(devices) > 1:
+        devices.insert(0, devices.pop(choose_gpu()))
     memory = psutil.virtual_memory()
     if torch.backends.mps.is_available():
         devices.append(
@@ -113,8 +116,51 @@ def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
+@cache
+def choose_gpu() -> int:
+    """Return the index of the GPU that `auto` means.
+
+    One that this build of PyTorch has code for, if possible with bfloat16, and of those the one with the
+    most free memory: other programs, or a screen, may use the others.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if count < 2:
+        return 0
+
+    def rate(index: int) -> tuple[bool, bool, int, int]:
+        facts = torch.cuda.get_device_properties(index)
+        free = nvml.get_free_bytes(index) or facts.total_memory
+        device = torch.device("cuda", index)
+        return is_gpu_supported(index), _has_bfloat16(device), free, -index
+
+    return max(range(count), key=rate)
+
+
+def is_gpu_supported(index: int) -> bool:
+    """Return whether this build of PyTorch has code for a GPU.
+
+    Code for a capability also runs on later ones with the same major number.
+    """
+    import torch
+
+    if torch.version.hip is not None:
+        return True
+    facts = torch.cuda.get_device_properties(index)
+    own = facts.major, getattr(facts, "minor", 0)
+    # Such as sm_86 or compute_120, the latter for every later GPU; an "a" stands for one GPU only.
+    names = [name.rstrip("af").partition("_") for name in torch.cuda.get_arch_list()]
+    known = [(kind, divmod(int(number), 10)) for kind, _, number in names if number.isdecimal()]
+    return not known or any(
+        own >= each and (own[0] == each[0] or kind == "compute") for kind, each in known
+    )
+
+
 def choose_device(wanted: str) -> torch.device:
     """Return the torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means; the first of several.
+
+    With several GPUs, `auto` means the same one as long as this process lives.
 
     Raises ProblemError when this computer does not have it.
     """
@@ -122,7 +168,7 @@ def choose_device(wanted: str) -> torch.device:
 
     if wanted == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+            return torch.device("cuda", choose_gpu())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(list_device_names(wanted)[0])
     present = {

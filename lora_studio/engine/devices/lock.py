@@ -49,7 +49,7 @@ def get_lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
     for name in model.devices:
         chosen = devices.choose_device(name)
         if chosen.type == "cuda":
-            # With "auto", the layers are spread over all GPUs (`engine/model/loading.py`).
+            # Whether "auto" needs one GPU or all is known once the model has been downloaded.
             every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
             identities += [_get_identity(index) for index in every]
         elif chosen.type != "cpu":

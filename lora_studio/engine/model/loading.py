@@ -31,7 +31,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import sources
+from lora_studio.engine.model import placement, sources
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
@@ -95,15 +95,24 @@ def load(
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
     dtype = devices.get_dtype(spec.precision, device)
-    precision = get_quantization_method(read_config(folder, spec))
+    config = read_config(folder, spec)
+    precision = get_quantization_method(config)
     job.report_progress(text("loading the model"), 0, None)
     began = time.monotonic()
     if precision is not None:
         check_prequantized(precision)
+
+    def count_bytes() -> int:
+        counted = count_weight_bytes(load_on_meta(folder, spec, config), dtype)
+        return counted[precision or _get_precision(spec, dtype)]
+
+    spread = placement.should_spread(spec, device, count_bytes)
+    if training and (choice := placement.describe_choice(device, spread=spread)):
+        job.emit(events.Log(text=choice))
     model = _load_weights(
         folder,
         dtype=dtype,
-        device_map=_choose_device_map(spec, device, training=training),
+        device_map=_choose_device_map(spec, device, training=training, spread=spread),
         trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
     )
@@ -279,14 +288,12 @@ def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndB
 
 
 def _choose_device_map(
-    spec: ModelSpec, device: torch.device, *, training: bool
+    spec: ModelSpec, device: torch.device, *, training: bool, spread: bool
 ) -> str | dict[str, torch.device]:
-    """Return one device for all layers, or "auto" to spread them when several GPUs may be used."""
+    """Return one device for all layers, or "auto" to spread them over all GPUs."""
     if training and spec.sharding == "shard":
         return {"": torch.device("cpu")}  # `sharding.py` moves a block at a time to the device
-    if spec.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
-        return "auto"
-    return {"": device}
+    return "auto" if spread else {"": device}
 
 
 def _get_precision(spec: ModelSpec, dtype: torch.dtype) -> str:

@@ -13,7 +13,6 @@ reference's log probabilities are stored on disk, so that two models are never i
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import math
 import shutil
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.lora.adapters import AdapterMix
@@ -35,10 +33,10 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine import generation
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -131,7 +129,7 @@ class _Test:
             self._test_stage("merged", comparison, partial(self._measure_merged, comparison))
         comparisons = self._comparer.compare_files(files)
         for stage, file in files.items():
-            _release()
+            release_gpu()
             comparison = comparisons[stage]
             measure = partial(self._measure_gguf, stage, file, comparison)
             self._test_stage(stage, comparison, measure)
@@ -167,14 +165,22 @@ class _Test:
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
         if not comparison.is_exact:  # then damage would go unnoticed
             checksums.require_intact(self._folder, self._folder.merged, on_block=self._job.check)
-        reference, project, cases = self._get_reference(), self._project, self._cases
+        reference, project = self._get_reference(), self._project
         spec = ModelSpec(
             source=str(self._folder.merged),
             precision=_without_quantization(project.model).precision,
             device=project.model.device,
             trust_remote_code=project.model.trust_remote_code,
         )
-        loaded = loading.load(generation.widen_on_cpu(spec, self._job), self._job)
+        return run_where_it_fits(
+            spec, self._job, lambda placed: self._judge_merged(placed, comparison, reference)
+        )
+
+    def _judge_merged(
+        self, spec: ModelSpec, comparison: StageComparison, reference: Reference
+    ) -> events.SelfTested:
+        project, cases = self._project, self._cases
+        loaded = loading.load(spec, self._job)
 
         def tokenize(text: str) -> list[int]:
             return loaded.tokenizer(text, add_special_tokens=False).input_ids
@@ -317,14 +323,17 @@ def _compute_reference(
 ) -> Reference:
     source = str(merge.resolve_base(project.model, project.merging, job, folder))
     spec = _without_quantization(project.model).model_copy(update={"source": source})
-    loaded = loading.load(generation.widen_on_cpu(spec, job), job)
     mix = AdapterMix(
         name="merged", adapters=tuple(merge.get_chosen_adapters(folder, project.merging))
     )
-    tuned = adapters.AdapterSwitch(loaded.model).to(mix)
-    reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
-    del loaded, tuned
-    _release()
+
+    def compute(placed: ModelSpec) -> Reference:
+        loaded = loading.load(placed, job)
+        tuned = adapters.AdapterSwitch(loaded.model).to(mix)
+        return _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
+
+    reference = run_where_it_fits(spec, job, compute)
+    release_gpu()
     return reference
 
 
@@ -397,10 +406,3 @@ def _create_scratch_folder(folder: RunFolder) -> Iterator[Path]:
         yield file
     finally:
         shutil.rmtree(file, ignore_errors=True)
-
-
-def _release() -> None:
-    """Free memory before the next model is loaded."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -12,6 +12,7 @@ from lora_studio.core.memory.rows import (
     approximate_row_statistics,
     build_row_statistics,
 )
+from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
@@ -53,6 +54,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         limit=dataset.max_length,
         device=device,
     )
+    plan = spread_over_gpus(plan, facts.devices)
     return calibration.apply_correction(plan, calibration.load())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.devices import (
@@ -23,12 +25,13 @@ from lora_studio.engine.devices import (
     lock,
     nvml,
 )
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, placement
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training import random_state
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.memory.capture import capture_oom
 from tests.engine.conftest import TinyModel
+from tests.helpers import plans
 from tests.helpers.jobs import handle, make_job, new_run, write_rows
 
 GIB = 1 << 30
@@ -66,7 +69,7 @@ class Driver:
 
 
 @pytest.fixture
-def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two fake GPUs. CUDA orders the fast one first; asking CUDA for memory would create a context."""
     cards = [
         SimpleNamespace(name="Fast", uuid="ff", major=9, total_memory=24 * GIB),
@@ -84,11 +87,13 @@ def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "GPU-ff"))
     nvml.get_card.cache_clear()
-    yield
+    device.choose_gpu.cache_clear()
+    yield cards
     nvml.get_card.cache_clear()
+    device.choose_gpu.cache_clear()
 
 
-@pytest.mark.usefixtures("_two_cards")
+@pytest.mark.usefixtures("two_cards")
 def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
     fast, old, _ = device.list_devices().devices
     assert (fast.name, fast.title, fast.free_bytes, fast.precision) == ("cuda:0", "Fast", 2 * GIB, "bf16")  # fmt: skip
@@ -98,14 +103,14 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
     assert device_load.read_gpu_load(torch.device("cuda", 1)) == {"gpu_percent": 10.0, "gpu_celsius": 40.0}  # fmt: skip
 
 
-@pytest.mark.usefixtures("_two_cards")
+@pytest.mark.usefixtures("two_cards")
 def test_mig_slice_reports_memory_but_no_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "MIG-ff"))
     assert nvml.get_free_bytes(0) == 2 * GIB
     assert nvml.read_load(0) == {"gpu_celsius": 41.0}
 
 
-@pytest.mark.usefixtures("_two_cards")
+@pytest.mark.usefixtures("two_cards")
 def test_gpu_unknown_to_nvml_reports_memory_through_cuda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -115,7 +120,84 @@ def test_gpu_unknown_to_nvml_reports_memory_through_cuda(
     assert nvml.read_load(0) == {}
 
 
-@pytest.mark.usefixtures("_two_cards")
+@pytest.mark.parametrize(
+    ("free", "majors", "chosen"),
+    [
+        pytest.param((2, 20), (9, 9), "cuda:1", id="the first is in use by other programs"),
+        pytest.param((20, 20), (9, 9), "cuda:0", id="equal cards"),
+        pytest.param((20, 8), (7, 8), "cuda:1", id="the larger one lacks bfloat16"),
+    ],
+)
+def test_auto_means_the_gpu_with_most_free_memory(
+    two_cards: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    free: tuple[int, int],
+    majors: tuple[int, int],
+    chosen: str,
+) -> None:
+    for card, major in zip(two_cards, majors, strict=True):
+        card.major = major
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda index: free[index] * GIB)
+    assert str(device.choose_device("auto")) == chosen
+    assert device.list_devices().devices[0].name == chosen
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda index: 0)  # this process has filled it
+    assert str(device.choose_device("auto")) == chosen
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        pytest.param(["sm_75", "sm_90", "compute_90"], "cuda:0", id="both"),
+        pytest.param(["sm_50", "sm_70"], "cuda:1", id="only the older card"),
+        pytest.param([], "cuda:0", id="unknown"),
+    ],
+)
+@pytest.mark.usefixtures("two_cards")
+def test_auto_avoids_gpus_that_the_build_has_no_code_for(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: names)
+    assert str(device.choose_device("auto")) == chosen
+
+
+@pytest.mark.parametrize(
+    ("setting", "weights", "spread"),
+    [
+        pytest.param("auto", 1, False, id="fits one"),
+        pytest.param("auto", 2, True, id="larger than 70 % of the free memory"),
+        pytest.param("cuda:0", 100, False, id="one GPU by name"),
+    ],
+)
+@pytest.mark.usefixtures("two_cards")
+def test_layers_are_spread_only_where_no_gpu_has_room(
+    setting: str, weights: int, spread: bool
+) -> None:
+    chosen = device.choose_device(setting)
+    spec = ModelSpec(device=setting)
+    assert placement.should_spread(spec, chosen, lambda: weights * GIB) == spread
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_choice_among_gpus_is_explained() -> None:
+    fast = torch.device("cuda", 0)
+    assert "cuda:0 (Fast)" in str(placement.describe_choice(fast, spread=False))
+    assert "all 2" in str(placement.describe_choice(fast, spread=True))
+    assert placement.describe_choice(torch.device("cpu"), spread=False) is None
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_estimate_counts_all_gpus_only_where_layers_are_spread() -> None:
+    found = device.list_devices()
+    large = spread_over_gpus(replace(plans.plan(), device=found.devices[0]), found)
+    few = large.inspected.model_copy(update={"parameters": GIB // 2})
+    small = replace(large, device=found.devices[0], inspected=few)
+    assert spread_over_gpus(small, found).device == found.devices[0]
+    assert large.device.free_bytes == 3 * GIB
+    named = replace(large, device=found.devices[0], model=ModelSpec(device="cuda:0"))
+    assert spread_over_gpus(named, found).device == found.devices[0]
+
+
+@pytest.mark.usefixtures("two_cards")
 def test_auto_device_locks_every_gpu() -> None:
     assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="auto"))] == [
         "Fast",
@@ -125,7 +207,7 @@ def test_auto_device_locks_every_gpu() -> None:
     assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="cuda"))] == ["Fast"]
 
 
-@pytest.mark.usefixtures("_two_cards")
+@pytest.mark.usefixtures("two_cards")
 def test_weights_are_sharded_when_they_do_not_fit_one_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -39,7 +39,7 @@ def test_training_waits_for_busy_gpu_until_canceled_or_paused(tmp_path: Path, wi
     run = new_run(tmp_path, model={"source": "builtin:harbor-tiny"})
 
     def on_event(event: events.Event, flags: Flags) -> None:
-        if isinstance(event, events.Progress):
+        if isinstance(event, events.Progress) and "waiting" in str(event.stage):
             getattr(flags, wish).set()
 
     channel = handle(commands.Train(run=str(run.path)), on_event)

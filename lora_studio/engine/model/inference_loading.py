@@ -1,0 +1,97 @@
+"""Load a model to read or answer with: on the CPU where a GPU has no room for it.
+
+A 4-bit training needs a quarter of the memory of the 16-bit model that it was made for, so the GPU that
+trained a model may be too small for the model itself.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import text
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model.loading import LoadedModel
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_out_of_memory
+
+T = TypeVar("T")
+
+#: Share of a GPU's free memory that weights may use; activations and answers need the rest.
+_MAX_SHARE = 0.9
+
+
+def load_for_inference(
+    spec: ModelSpec, job: JobContext, chat_template: DatasetSpec | None = None
+) -> LoadedModel:
+    """Load model and tokenizer, on the CPU if the GPU is too small; raises ProblemError."""
+    return run_where_it_fits(spec, job, lambda placed: loading.load(placed, job, chat_template))
+
+
+def run_where_it_fits(spec: ModelSpec, job: JobContext, action: Callable[[ModelSpec], T]) -> T:
+    """Return the result of `action`, which loads and uses the model of a spec.
+
+    It gets the spec with the CPU as device if the weights don't fit on the GPU, or once its memory has
+    run out.
+    """
+    if devices.choose_device(spec.device).type == "cpu":
+        return action(widen_on_cpu(spec, job))
+    if _fits_on_gpu(spec, job):
+        try:
+            return action(spec)
+        except Exception as error:  # its traceback keeps tensors until the block ends
+            if not is_out_of_memory(error):
+                raise
+        release_gpu()
+    job.emit(
+        events.Log(text=text("The GPU's memory is too small for this model. The CPU is used."))
+    )
+    on_cpu = widen_on_cpu(spec.model_copy(update={"device": "cpu"}), job)
+    if on_cpu.precision == "auto":  # 32 bits may need more memory than there is
+        on_cpu = on_cpu.model_copy(update={"precision": "bf16"})
+    return action(on_cpu)
+
+
+def release_gpu() -> None:
+    """Free memory before the next model is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _fits_on_gpu(spec: ModelSpec, job: JobContext) -> bool:
+    """Return whether 16-bit weights fit in the free memory of the GPU, or of all with "auto"."""
+    device = devices.choose_device(spec.device)
+    if device.type != "cuda" or "bit" in spec.precision:
+        return True
+    indices = range(torch.cuda.device_count()) if spec.device == "auto" else [device.index]
+    free = [nvml.get_free_bytes(index) for index in indices]
+    if None in free:
+        return True
+    size = 4 if spec.precision == "fp32" else 2
+    needed = size * safetensors_files.count_parameters(loading.resolve(spec, job))
+    return needed <= _MAX_SHARE * sum(each for each in free if each is not None)
+
+
+def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
+    """Return the model spec in 32 bits for a CPU with enough memory, where 16 bits aren't faster.
+
+    Every 16-bit weight has its exact value in 32 bits.
+    """
+    if (
+        spec.precision not in ("auto", "bf16", "fp16")
+        or devices.choose_device(spec.device).type != "cpu"
+    ):
+        return spec
+    needed = 4 * safetensors_files.count_parameters(loading.resolve(spec, job))
+    if needed > psutil.virtual_memory().available // 2:
+        return spec
+    return spec.model_copy(update={"precision": "fp32"})

@@ -1,0 +1,83 @@
+"""Models to read or answer with: on the CPU where a GPU is too small for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.model import inference_loading
+from lora_studio.engine.model.inference_loading import run_where_it_fits
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, make_job
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """A made-up GPU with room for any model."""
+    memory = {"free": 1 << 40}
+
+    def choose(wanted: str) -> torch.device:
+        return torch.device("cpu") if wanted == "cpu" else torch.device("cuda", 0)
+
+    monkeypatch.setattr(devices, "choose_device", choose)
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: memory["free"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    return memory
+
+
+@pytest.mark.usefixtures("gpu")
+def test_model_that_fits_is_used_on_the_gpu(tiny: TinyModel) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), device="cuda:0")
+    assert run_where_it_fits(spec, make_job(), lambda placed: placed) == spec
+
+
+def test_model_larger_than_the_gpu_is_not_loaded_there(
+    tiny: TinyModel, gpu: dict[str, int]
+) -> None:
+    gpu["free"] = 1 << 10
+    channel = RecordingChannel()
+    tried: list[str] = []
+    spec = ModelSpec(source=str(tiny("llama3")))
+    run_where_it_fits(spec, make_job(channel), lambda placed: tried.append(placed.device))
+    assert tried == ["cpu"]
+    assert "The CPU is used" in str(channel.last(events.Log).text)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_memory_that_runs_out_on_the_gpu_repeats_the_work_on_the_cpu(tiny: TinyModel) -> None:
+    tried: list[ModelSpec] = []
+
+    def use(placed: ModelSpec) -> str:
+        tried.append(placed)
+        if placed.device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "answer"
+
+    spec = ModelSpec(source=str(tiny("llama3")), device="cuda:0")
+    assert run_where_it_fits(spec, make_job(), use) == "answer"
+    assert [placed.device for placed in tried] == ["cuda:0", "cpu"]
+    assert tried[1].precision == "fp32"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_cpu_with_little_memory_gets_16_bit_weights(
+    tiny: TinyModel, gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu["free"] = 0
+    monkeypatch.setattr(inference_loading, "widen_on_cpu", lambda spec, _: spec)
+    spec = ModelSpec(source=str(tiny("llama3")))
+    assert run_where_it_fits(spec, make_job(), lambda placed: placed).precision == "bf16"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_other_errors_on_the_gpu_are_not_hidden(tiny: TinyModel) -> None:
+    def use(_: Any) -> None:
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        run_where_it_fits(ModelSpec(source=str(tiny("llama3"))), make_job(), use)
