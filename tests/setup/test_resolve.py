@@ -25,7 +25,7 @@ from lora_studio.setup.tools import SetupLog, StopFlag
         pytest.param("rocm", "linux", ["cu130"], id="no standard wheels for AMD"),
     ],
 )
-def test_standard_wheels_are_tried_only_where_they_support_the_gpu(
+def test_standard_wheels_are_tried_where_they_support_the_gpu(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     variant: Variant,

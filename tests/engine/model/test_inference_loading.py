@@ -49,7 +49,7 @@ def test_model_larger_than_the_gpu_is_not_loaded_there(
 
 
 @pytest.mark.usefixtures("gpu")
-def test_memory_that_runs_out_on_the_gpu_repeats_the_work_on_the_cpu(tiny: TinyModel) -> None:
+def test_gpu_out_of_memory_repeats_the_work_on_the_cpu(tiny: TinyModel) -> None:
     tried: list[ModelSpec] = []
 
     def use(placed: ModelSpec) -> str:
