@@ -36,8 +36,8 @@ _JOBS = {
 }  # fmt: skip
 #: Operations of the disk that fail: writing, syncing, creating, moving.
 _OPERATIONS = ("ws", "wscm", "wscm", "w", "cm")
-#: Most operations on chosen files that succeed before.
-_MOST_CHOSEN = 3
+#: Operations on chosen files that succeed before; many files are written by one only.
+_CHOSEN = (0, 0, 0, 1, 2)
 #: Parts of the paths of files that can't be read; what is mapped into memory can be read nevertheless.
 _READ = (
     "rows.jsonl", "/model/", "model.safetensors", "config.json", "tokenizer", "checkpoints", "adapter", "manifest.json", "project.toml",
@@ -56,7 +56,11 @@ def generate_kills(rng: random.Random) -> bytes:
 
 def _draw_position(rng: random.Random) -> dict[str, Any]:
     """Return which of all operations on files of the run fails first, and how many fail."""
-    return {"word": "/runs/", "share": round(rng.random(), 4), "times": rng.choice((0, 0, 1, 3))}
+    return {
+        "word": "/runs/",
+        "share": round(0.9 * rng.random(), 4),
+        "times": rng.choice((0, 0, 1, 3)),
+    }
 
 
 def generate_faults(rng: random.Random) -> bytes:
@@ -70,7 +74,7 @@ def generate_faults(rng: random.Random) -> bytes:
             continue
         event = rng.choice(list(_MOMENTS))
         faults.append(fault | {
-            "word": rng.choice(_JOBS[job]), "skip": rng.randrange(_MOST_CHOSEN), "times": rng.choice((0, 0, 0, 1)), "event": event,
+            "word": rng.choice(_JOBS[job]), "skip": rng.choice(_CHOSEN), "times": rng.choice((0, 0, 0, 1)), "event": event,
             "after": rng.randrange(_MOMENTS[event]),
         })  # fmt: skip
     return json.dumps({"job": job, "faults": faults}).encode()

@@ -17,7 +17,7 @@ from tests.helpers.damaged_runs import Damage, RunPair
 
 #: Processor seconds for the sample in the slow tier, and for each state of a run in the thorough tier.
 _SAMPLE_SECONDS = 4.0
-_STATE_SECONDS = float(os.environ.get("LORA_STUDIO_DAMAGE_SECONDS", "1200"))
+_STATE_SECONDS = float(os.environ.get("LORA_STUDIO_DAMAGE_SECONDS", "600"))
 
 #: Seconds after which a verb that waits for something is shown with its traceback.
 _PATIENCE = 300.0
