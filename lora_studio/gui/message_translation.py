@@ -21,6 +21,12 @@ def localize(message: Text | str) -> str:
     return render(Text.model_validate(message), _translate)
 
 
+def localize_stage(stage: Text | str) -> str:
+    """Return the name of a phase as the beginning of a line: Comparing rows."""
+    title = localize(stage)
+    return title[:1].upper() + title[1:]
+
+
 def localize_problem(problem: Problem) -> str:
     """Return what happened and what to do next, in the user's language."""
     return f"{localize(problem.what)} {localize(problem.remedy)}".strip()

@@ -19,7 +19,7 @@ from lora_studio.core import messages
 from lora_studio.core.messages import Text
 from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, set_role
@@ -175,8 +175,7 @@ class JobView(QWidget):
     ) -> None:
         """Show a job; `doing` is empty for none, `share` is from 0 to 1."""
         self.setVisible(bool(doing))
-        title = localize(doing)
-        self.open.setText(title[:1].upper() + title[1:])
+        self.open.setText(localize_stage(doing))
         self._bar.setVisible(share is not None)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))

@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.outdated_results import OutdatedResults
@@ -288,7 +288,7 @@ class MergingPage(StepPage):
         if progress is None:
             self.progress.show_progress(tr("Starting…"), None)
             return
-        stage, shard = localize(progress.stage), self.shard
+        stage, shard = localize_stage(progress.stage), self.shard
         if shard is not None and progress.unit == "bytes" and shard.number < shard.of:
             stage = tr("Merging file {number} of {count}").format(
                 number=shard.number + 1, count=shard.of

@@ -9,7 +9,7 @@ from lora_studio.core import messages
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
@@ -66,7 +66,7 @@ class TaskStatus(QWidget):
         """Show a running task."""
         self.kind = kind
         share = progress.done / progress.total if progress and progress.total else None
-        doing = localize(progress.stage) if progress else localize(COMMANDS[kind].title)
+        doing = localize_stage(progress.stage) if progress else localize(COMMANDS[kind].title)
         parts = [f"{doing}…" if share is None else f"{doing}  {100 * share:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
             parts.append(

@@ -252,6 +252,26 @@ def test_parameters_are_counted_before_training_starts(start: Start) -> None:
     assert [kind for kind in kinds if kind in order] == order
 
 
+def test_every_phase_of_a_training_has_its_name(start: Start) -> None:
+    run = start(dataset={"validation_share": 0.2}, training={"max_steps": 2})
+    channel = train(run)
+    stages = [str(event.stage) for event in channel.of(events.Progress)]
+    expected = [
+        "starting PyTorch", "loading the model", "attaching the adapter", "tokenizing rows",
+        "comparing rows", "splitting the rows", "preparing the optimizer",
+        "writing rows for train.py", "writing train.py", "estimating memory and time",
+        "saving the initial state", "testing the largest micro-batch", "step 1 of 2",
+        "evaluating", "generating sample answers", "saving a checkpoint", "saving the adapter",
+    ]  # fmt: skip
+    assert [stage for stage in dict.fromkeys(stages) if stage in expected] == expected
+    kinds = [event.kind for event in channel.events]
+    first_step = next(
+        n for n, event in enumerate(channel.events)
+        if isinstance(event, events.Progress) and str(event.stage) == "step 1 of 2"
+    )  # fmt: skip
+    assert first_step < kinds.index("step_done")
+
+
 def test_evaluations_come_at_their_steps_and_at_the_end(start: Start) -> None:
     run = start(dataset={"validation_share": 0.25}, training={"eval_every": 2, "epochs": 1})
     channel = train(run)

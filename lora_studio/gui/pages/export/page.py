@@ -14,7 +14,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.hub_upload import HubUpload
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
@@ -380,7 +380,7 @@ class ExportPage(StepPage):
         progress = next(running, self.record).progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(localize(progress.stage), share, progress.eta_s)
+            self.progress.show_progress(localize_stage(progress.stage), share, progress.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
 

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize, localize_problem
+from lora_studio.gui.message_translation import localize_problem, localize_stage
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.glyph import StatusLabel
@@ -77,7 +77,7 @@ class DownloadLine(QWidget):
                 done=formatting.format_size(event.done), total=formatting.format_size(event.total)
             )
         else:
-            status = localize(event.stage)
+            status = localize_stage(event.stage)
         self.progress.show_progress(status, share, event.eta_s)
 
     def show_ending(self, event: events.Ending) -> None:

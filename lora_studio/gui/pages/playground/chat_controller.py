@@ -23,7 +23,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.playground.store import PlaygroundStore
 from lora_studio.gui.project.state import ProjectState
 
@@ -306,7 +306,7 @@ class ChatController(QObject):
     def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Progress():
-                self.status_changed.emit(localize(event.stage))
+                self.status_changed.emit(localize_stage(event.stage))
             case events.ChatReady():
                 self.status_changed.emit("")
             case events.AnswerGrew() if event.column in self.waiting:

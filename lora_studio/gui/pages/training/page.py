@@ -14,7 +14,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.log_view import LogView
@@ -351,7 +351,7 @@ class TrainingPage(StepPage):
             self.progress.show_progress(ending, share)
         elif progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(localize(progress.stage), share, progress.eta_s)
+            self.progress.show_progress(localize_stage(progress.stage), share, progress.eta_s)
         elif last is not None:
             doing = tr("Step {step} of {steps}").format(
                 step=formatting.format_number(min(last.step + 1, last.steps)),

@@ -210,6 +210,7 @@ def test_training_is_paused_and_resumed_by_click(
     page.pause.setFocus()
     with qtbot.waitSignal(page.pause_requested):
         qtbot.keyClick(page.pause, Qt.Key.Key_Space)
+    assert page.progress.doing.text() == "Pausing after this step…"
     play_events(page, [events.Done(id="t", paused=True)])
     state.set_run(run, "")
     assert page.window().focusWidget() is page.header.primary
