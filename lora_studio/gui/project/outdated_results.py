@@ -55,3 +55,14 @@ class OutdatedResults:
             "It was created with other settings: {changes}. Export again, or create the model again, "
             "to apply them."
         ).format(changes=self.describe_changes("create_ollama"))
+
+    def list_results(self, *, uses_merged: bool, is_exported: bool) -> list[tuple[str, str]]:
+        """Return title and remedy of each outdated result that an export uses or has created."""
+        results = []
+        if uses_merged and self.describe_changes("merge"):
+            results.append(self.describe_merged())
+        if is_exported and self.describe_changes("export"):
+            results.append(self.describe_exported())
+        if self.describe_changes("create_ollama"):
+            results.append(self.describe_ollama())
+        return results

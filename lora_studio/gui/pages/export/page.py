@@ -74,7 +74,7 @@ class ExportPage(StepPage):
             tr("What now?"), lambda: self.explain_requested.emit(self._get_problem()), kind="link"
         )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
-        self.again = button(tr("Export again"), self._export)
+        self.again = button(tr("Export again"), self._on_secondary)
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
@@ -292,20 +292,16 @@ class ExportPage(StepPage):
         is_outdated = self.is_done() and self.outdated.describe_changes("export")
         return tr("out of date") if is_outdated else ""
 
-    def _list_outdated(self) -> list[tuple[str, str]]:
-        """Return title and remedy of each result that is out of date."""
-        outdated, results = self.outdated, []
-        if self.merged and not self._is_direct() and outdated.describe_changes("merge"):
-            results.append(outdated.describe_merged())
-        if self.is_done() and outdated.describe_changes("export"):
-            results.append(outdated.describe_exported())
-        if outdated.describe_changes("create_ollama"):
-            results.append(outdated.describe_ollama())
-        return results
-
     def on_primary(self) -> None:
-        """Export, or chat with what was exported."""
-        if self._can_chat():
+        """Export, or chat with what was exported, unless that is out of date."""
+        if self._can_chat() and not self.describe_outdated():
+            self.results.request_chat()
+        else:
+            self._export()
+
+    def _on_secondary(self) -> None:
+        """Do what the primary button doesn't."""
+        if self.describe_outdated():
             self.results.request_chat()
         else:
             self._export()
@@ -324,7 +320,8 @@ class ExportPage(StepPage):
 
     def find_blocker(self) -> str | None:
         """Return what blocks the primary action: a running job, an error, or a missing model."""
-        return None if self._can_chat() else self._find_export_blocker()
+        can_chat = self._can_chat() and not self.describe_outdated()
+        return None if can_chat else self._find_export_blocker()
 
     def _find_export_blocker(self) -> str | None:
         if self.state.running:
@@ -356,10 +353,13 @@ class ExportPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Update buttons, progress and results."""
         running = self._is_running()
-        can_chat = self._can_chat()
-        self.header.primary.setText(tr("Open chat") if can_chat else tr("Export"))
+        can_chat, outdated = self._can_chat(), bool(self.describe_outdated())
+        chat, again = tr("Open chat"), tr("Export again")
+        primary = again if outdated else chat if can_chat else tr("Export")
+        self.header.primary.setText(primary)
+        self.again.setText(chat if outdated else again)
         self.again.setVisible(can_chat)
-        blocker = self._find_export_blocker()
+        blocker = None if outdated else self._find_export_blocker()
         self.again.setEnabled(blocker is None)
         self.again.setToolTip(plain_tip(blocker or ""))
         self.cancel.setVisible(running)
@@ -420,7 +420,9 @@ class ExportPage(StepPage):
                 "The process exited without reporting a result. Export again to continue; "
                 "completed files are reused."
             )
-        elif outdated := self._list_outdated():
+        elif outdated := self.outdated.list_results(
+            uses_merged=bool(self.merged) and not self._is_direct(), is_exported=self.is_done()
+        ):
             status, advice = outdated[0]
             advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])
         elif self.is_done():

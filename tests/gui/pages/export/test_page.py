@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.chat import OllamaSpeaker
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import speakers, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
@@ -202,3 +202,39 @@ def test_ollama_name_is_suggested_and_reported_if_taken(
     assert "will be replaced" not in page.server.text()
     state.set("export", "ollama_create", False)
     assert page.ollama.isHidden()
+
+
+def test_export_of_other_settings_is_out_of_date(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    project = run.load_project()
+    for step in step_records.STEPS:
+        step_records.record_settings(run, project, step)
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "export")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    play_events(page, export_events(run))
+    state.set_run(run, "")
+    assert page.is_done()
+    assert page.describe_outdated() == ""
+    done = page.header.primary.text()
+    state.set("export", "quantizations", ["Q4_K_M", "Q2_K"])
+    state.set("export", "temperature", 0.2)
+    state.set("merging", "dtype", "fp16")
+    assert page.describe_outdated() == "out of date"
+    assert page.what.text() == "⚠ The merged model is out of date"
+    for words in (
+        "⚠ The exported files are out of date",
+        "Q2_K",
+        "Temperature 0.7 → 0.2",
+        "float16",
+    ):
+        assert words in page.advice.text()
+    assert page.header.primary.text() == "Export again"
+    with qtbot.waitSignal(page.run_requested) as signal:
+        page.header.primary.click()
+    assert signal.args == ["export"]
+    while state.undo.canUndo():
+        state.undo.undo()
+    assert page.describe_outdated() == ""
+    assert page.header.primary.text() == done
