@@ -138,6 +138,26 @@ def test_limits_allow_for_chance_only_at_few_positions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stage", "top1", "kl", "verdict"),
+    [
+        pytest.param("merged", 0.99, 0.0005, "passed", id="exact"),
+        pytest.param("merged", 0.90, 0.0005, "failed", id="merged-with-other-tokens"),
+        pytest.param("Q4_K_M", 0.90, 0.08, "passed", id="usable-quantization"),
+        pytest.param("Q4_K_M", 0.79, 0.08, "lossy", id="too-few-bits"),
+    ],
+)
+def test_verdict_is_passed_exactly_within_the_limits_shown(
+    stage: str, top1: float, kl: float, verdict: str
+) -> None:
+    least = limits.get_limit(stage, "float32", MANY, SMALL)
+    shown = limits.get_passing_limit(stage, least)
+    assert limits.judge(stage, least, top1, kl, faults=False) == verdict
+    assert shown.is_met(top1, kl) == (verdict == "passed")
+    assert shown.top1 >= least.top1
+    assert shown.kl <= least.kl
+
+
+@pytest.mark.parametrize(
     ("stage", "top1", "kl", "faults", "expected"),
     [
         ("Q4_K_M", 0.92, 0.03, False, "passed"),

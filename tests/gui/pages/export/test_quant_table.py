@@ -123,3 +123,17 @@ def test_failed_self_test_names_the_likely_cause() -> None:
     )
     assert description.startswith("Failed")
     assert "Most likely cause: the adapter has not been merged at all." in description
+
+
+def test_badge_says_which_limits_apply() -> None:
+    merged = events.SelfTested(
+        stage="merged", top1=0.934, kl=0.02, top1_passing=0.95, kl_passing=0.01,
+        passed=True, verdict="lossy",
+    )  # fmt: skip
+    file = events.SelfTested(
+        stage="Q4_K_M", top1=0.896, kl=0.08, top1_passing=0.8, kl_passing=0.2, passed=True
+    )
+    assert format_badge(merged) == "⚠ top-1 93.4 % (≥ 95 %), KL 0.02 (≤ 0.01)"
+    assert format_badge(file) == "✓ top-1 89.6 % (≥ 80 %), KL 0.08 (≤ 0.2)"
+    assert "its limits are strict" in describe_self_test(merged)
+    assert "more differences are expected" in describe_self_test(file)

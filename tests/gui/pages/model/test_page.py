@@ -419,3 +419,17 @@ def test_offline_and_token_problems_offer_a_one_click_fix(
     assert not offline.is_on()
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.")
     assert suggest_action(gated).kind == "sign_in"
+
+
+def test_model_from_a_gguf_file_shows_that_file(page: ModelPage) -> None:
+    model = model_facts.model(
+        stored_dtype="bf16", disk_bytes=269_000_000, gguf_type="Q4_1", gguf_bytes=98_362_432
+    )
+    page.state.set_answer(model)
+    facts = page.facts.get_facts()
+    assert facts["GGUF file"] == "Q4_1, 98 MB"
+    assert facts["Unpacked for training"] == "bfloat16, 269 MB"
+    assert "Size on disk" not in facts
+    page.state.set_answer(model_facts.model(stored_dtype="bf16", disk_bytes=6_400_000_000))
+    facts = page.facts.get_facts()
+    assert (facts["Data type"], facts["Size on disk"]) == ("bfloat16", "6.4 GB")
