@@ -23,8 +23,9 @@ import os, sys, time
 seconds, chosen = float(sys.argv[1]), sys.argv[2] == "chosen"
 if chosen:
     from lora_studio.engine.runtime import cpu_threads
-    cores, allowed = cpu_threads.count_cores(), len(cpu_threads._get_allowed_cores())
-    choice = cpu_threads.choose_threads(cores, allowed, cpu_threads.measure_busy_cores())
+    cores, allowed = cpu_threads.count_cores(), len(os.sched_getaffinity(0))
+    busy = cpu_threads.measure_busy_cores()
+    choice = cpu_threads.choose_threads(cores, allowed, busy, cpu_threads.read_load(busy))
     if choice.threads: os.environ["OMP_NUM_THREADS"] = str(choice.threads)
     if choice.is_passive: os.environ["OMP_WAIT_POLICY"] = "passive"
 import torch

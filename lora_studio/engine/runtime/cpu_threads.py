@@ -106,14 +106,15 @@ def _read_quota_of(group: Path) -> float | None:
         return None
 
 
-def choose_threads(cores: int, allowed: int, busy: float) -> ThreadChoice:
+def choose_threads(cores: int, allowed: int, busy: float, sustained: float) -> ThreadChoice:
     """Return the choice for `cores` processors, of `allowed` that this program may run on.
 
-    `busy` is the number of the allowed processors that other programs use.
+    `busy` is the number of the allowed processors that other programs use now, `sustained` that of the
+    last minute: a short burst must not halve the speed of a training that takes hours.
     """
     if busy < _BUSY:
         return ThreadChoice(cores, busy, cores if cores < allowed else None)
-    idle = max(1, min(cores, round(allowed - busy)))
+    idle = max(1, min(cores, round(allowed - min(busy, sustained))))
     return ThreadChoice(cores, busy, idle, is_passive=True)
 
 
@@ -126,7 +127,8 @@ def choose_for_job(job: JobContext, threads: int | None = None) -> None:
     if "torch" in sys.modules or os.environ.get("OMP_NUM_THREADS"):
         return
     cores = count_cores()
-    choice = choose_threads(cores, len(_get_allowed_cores()), measure_busy_cores())
+    busy = measure_busy_cores()
+    choice = choose_threads(cores, len(_get_allowed_cores()), busy, read_load(busy))
     if threads is not None and threads <= cores:
         choice = ThreadChoice(cores, choice.busy, threads, is_passive=choice.is_passive)
     if choice.threads is not None:
@@ -144,6 +146,11 @@ def measure_busy_cores(interval: float = _INTERVAL) -> float:
     elapsed = time.monotonic() - started
     used = _read_busy_seconds() - before - (time.process_time() - own)
     return max(0.0, used / elapsed)
+
+
+def read_load(default: float) -> float:
+    """Return the load of the last minute in processors; `default` where the system has no such number."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else default
 
 
 def _read_busy_seconds() -> float:

@@ -14,21 +14,28 @@ from tests.helpers.jobs import RecordingChannel, make_job
 
 
 @pytest.mark.parametrize(
-    ("cores", "allowed", "busy", "threads", "is_passive"),
+    ("cores", "allowed", "busy", "sustained", "threads", "is_passive"),
     [
-        pytest.param(8, 8, 0.1, None, False, id="quiet-keeps-the-default"),
-        pytest.param(2, 8, 0.0, 2, False, id="quota-on-a-quiet-host"),
-        pytest.param(2, 2, 1.0, 1, True, id="one-of-two-cores-taken"),
-        pytest.param(2, 2, 2.0, 1, True, id="all-cores-taken"),
-        pytest.param(16, 16, 4.2, 12, True, id="some-of-many-taken"),
-        pytest.param(4, 64, 40.0, 4, True, id="quota-on-a-busy-host"),
-        pytest.param(1, 1, 0.9, 1, True, id="single-core"),
+        pytest.param(8, 8, 0.1, 0.1, None, False, id="quiet-keeps-the-default"),
+        pytest.param(8, 8, 0.1, 8.0, None, False, id="load-that-has-ended"),
+        pytest.param(2, 8, 0.0, 0.0, 2, False, id="quota-on-a-quiet-host"),
+        pytest.param(2, 2, 1.0, 1.1, 1, True, id="one-of-two-cores-taken"),
+        pytest.param(2, 2, 1.0, 0.1, 2, True, id="short-burst-keeps-threads"),
+        pytest.param(2, 2, 2.0, 9.0, 1, True, id="all-cores-taken"),
+        pytest.param(16, 16, 4.2, 5.0, 12, True, id="some-of-many-taken"),
+        pytest.param(4, 64, 40.0, 40.0, 4, True, id="quota-on-a-busy-host"),
+        pytest.param(1, 1, 0.9, 1.0, 1, True, id="single-core"),
     ],
 )
 def test_threads_use_the_idle_cores(
-    cores: int, allowed: int, busy: float, threads: int | None, is_passive: bool
+    cores: int,
+    allowed: int,
+    busy: float,
+    sustained: float,
+    threads: int | None,
+    is_passive: bool,
 ) -> None:
-    choice = cpu_threads.choose_threads(cores, allowed, busy)
+    choice = cpu_threads.choose_threads(cores, allowed, busy, sustained)
     assert (choice.threads, choice.is_passive) == (threads, is_passive)
     assert (choice.describe() is None) == (threads is None)
 
@@ -78,6 +85,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(cpu_threads, "count_cores", lambda: 2)
     monkeypatch.setattr(cpu_threads, "measure_busy_cores", lambda: 1.6)
+    monkeypatch.setattr(cpu_threads, "read_load", lambda _: 2.0)
     monkeypatch.setattr(cpu_threads, "_get_allowed_cores", lambda: {0, 1})
     return monkeypatch
 
