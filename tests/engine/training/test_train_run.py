@@ -261,7 +261,7 @@ def test_every_phase_of_a_training_has_its_name(start: Start) -> None:
         "comparing rows", "splitting the rows", "preparing the optimizer",
         "writing rows for train.py", "writing train.py", "estimating memory and time",
         "saving the initial state", "testing the largest micro-batch", "step 1 of 2",
-        "evaluating", "generating sample answers", "saving a checkpoint", "saving the adapter",
+        "evaluating", "saving a checkpoint", "saving the adapter",
     ]  # fmt: skip
     assert [stage for stage in dict.fromkeys(stages) if stage in expected] == expected
     kinds = [event.kind for event in channel.events]
