@@ -280,7 +280,12 @@ def _describe_ollama_created(event: events.OllamaCreated) -> Text:
 @describe.register
 def _describe_server_ready(event: events.ServerReady) -> Text:
     adapters = tuple(
-        text("{name} (lora {id:d}, scale {scale:g})", name=each.name, id=each.id, scale=each.scale)
+        text(
+            "{name:run} (lora {id:d}, scale {scale:g})",
+            name=each.name,
+            id=each.id,
+            scale=each.scale,
+        )
         for each in event.adapters
     )
     served = (

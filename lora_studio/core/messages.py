@@ -35,6 +35,7 @@ FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
     "loss": formatting.format_loss,
     "small": formatting.format_setting,
     "date": timestamps.format_day,
+    "run": timestamps.format_run_name,
 }
 
 

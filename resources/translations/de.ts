@@ -13860,16 +13860,16 @@
             <translation>{rows}, {n} pro Epoche</translation>
         </message>
         <message>
+            <source>{run:run} was trained on another base model than {first:run}.</source>
+            <translation>{run:run} wurde mit einem anderen Basismodell trainiert als {first:run}.</translation>
+        </message>
+        <message>
+            <source>{run:run} was trained with another chat template than {first:run}, whose template is served.</source>
+            <translation>{run:run} wurde mit einer anderen Chat-Vorlage trainiert als {first:run}; bereitgestellt wird die zweite.</translation>
+        </message>
+        <message>
             <source>{run} has no adapter to continue from.</source>
             <translation>{run} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
-        </message>
-        <message>
-            <source>{run} was trained on another base model than {first}.</source>
-            <translation>{run} wurde mit einem anderen Basismodell trainiert als {first}.</translation>
-        </message>
-        <message>
-            <source>{run} was trained with another chat template than {first}, whose template is served.</source>
-            <translation>{run} wurde mit einer anderen Chat-Vorlage trainiert als {first}; bereitgestellt wird die zweite.</translation>
         </message>
         <message>
             <source>{run} wasn't deleted: a job is running in it.</source>

@@ -37,7 +37,10 @@ class Serve(BaseCommand):
 
 
 class ServedAdapter(BaseModel):
-    """An adapter on the server; `id` is its number in requests, `scale` its default there."""
+    """An adapter on the server; `id` is its number in requests, `scale` its default there.
+
+    `name` is the run's title, or the name of its folder.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 

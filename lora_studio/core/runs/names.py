@@ -43,7 +43,15 @@ class RunNames:
 
 def read_run_name(run: RunFolder) -> str:
     """Return a run's name from its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
-    return run.read_about().title or timestamps.format_run_name(run.path.name)
+    return timestamps.format_run_name(read_stored_name(run))
+
+
+def read_stored_name(run: RunFolder) -> str:
+    """Return a run's title, else its folder's name, whose date is formatted where it's shown.
+
+    Templates of messages format it as `{run:run}`.
+    """
+    return run.read_about().title or run.path.name
 
 
 def _get_key(run: RunSummary) -> object:

@@ -2,6 +2,12 @@
 
 Ollama since 0.30, LM Studio, and llama.cpp render the chat template in the GGUF file with llama.cpp's own
 Jinja engine. If llama-server is on this computer, the probe conversations go through it.
+
+The template in the file stays the training's own, byte for byte, and no version rewritten for llama.cpp is
+offered. Of over 60 real chat templates in the tests, one has a construct that llama.cpp executes otherwise
+(the filter `safe`). All other differences come from what the server does around a template: it turns on
+reasoning, keeps earlier reasoning, sets today's date, and moves or trims messages. A template rewritten
+against that would also override what requests ask for.
 """
 
 from __future__ import annotations

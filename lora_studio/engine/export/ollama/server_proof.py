@@ -1,7 +1,7 @@
 """Prove that any model on an Ollama server gets the prompts that a Hugging Face folder defines.
 
 The prompts are compared as after an export. Stop strings and sampling parameters are compared with the
-folder's end tokens and `generation_config.json`. Weights aren't compared.
+folder's end tokens and `generation_config.json`, or with the settings of the folder's run. Weights aren't compared.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def prove_model(command: commands.ProveOllama, job: JobContext) -> events.Ollama
         *_compare_chat_template(tokenizer, stored),
         *(_compare_template(judged, stored, job) if is_template_unseen else ()),
         *_compare_ends(tokenizer, stored, header),
-        *_compare_sampling(folder, stored, version, header),
+        *_compare_sampling(facts.parameters or _read_sampling(folder), stored, version, header),
         *_compare_system(stored.system, facts.system if command.system is None else command.system),
     )
     return events.OllamaProven(
@@ -243,7 +243,7 @@ _NAMES = {
 }  # fmt: skip
 
 #: Settings that generation_config.json doesn't have, and their values that change nothing.
-_NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "mirostat": 0.0}
+_NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "mirostat": 0.0, "num_predict": -1.0}
 
 #: A server's own defaults (api/types.go, DefaultOptions, 0.33.0-rc2).
 _DEFAULTS = {"temperature": 0.8, "top_p": 0.9, "top_k": 40.0, "min_p": 0.0, "typical_p": 1.0}
@@ -260,10 +260,16 @@ _NO_PENALTY_SINCE: Version = (0, 32, 10)
 
 
 def _compare_sampling(
-    folder: Path, stored: events.OllamaShown, version: Version, header: Mapping[str, Any]
+    wanted: Mapping[str, float],
+    stored: events.OllamaShown,
+    version: Version,
+    header: Mapping[str, Any],
 ) -> Iterator[Text]:
-    """Yield the sampling parameters with which the server deviates from the folder's settings."""
-    for name, expected in _read_sampling(folder).items():
+    """Yield the parameters with which the server deviates from those of the run or the folder."""
+    for name, expected in (_NEUTRAL | dict(wanted)).items():
+        if name == "num_ctx" and name not in stored.parameters:  # its default depends on the memory
+            yield text("{parameter} (missing)", parameter=name)
+            continue
         actual = stored.parameters.get(name) or _get_default(name, version, header)
         try:
             is_equal = abs(float(actual) - expected) < 1e-6
@@ -279,11 +285,11 @@ def _get_default(name: str, version: Version, header: Mapping[str, Any]) -> floa
         return str(stated)
     if name == "repeat_penalty":
         return 1.0 if version >= _NO_PENALTY_SINCE else 1.1
-    return _DEFAULTS.get(name, 0.0)
+    return _DEFAULTS.get(name, _NEUTRAL.get(name, 0.0))
 
 
 def _read_sampling(folder: Path) -> dict[str, float]:
-    """Return the folder's sampling settings by the server's names, and what must be neutral.
+    """Return the folder's sampling settings by the server's names.
 
     Without `do_sample`, transformers ignores all but the penalty.
     """
@@ -292,7 +298,7 @@ def _read_sampling(folder: Path) -> dict[str, float]:
     except (OSError, ValueError):
         content = {}
     config = content if isinstance(content, dict) else {}
-    settings = {"repeat_penalty": 1.0, **_NEUTRAL}
+    settings = {"repeat_penalty": 1.0}
     for key, name in _NAMES.items():
         value = config.get(key)
         if isinstance(value, int | float) and (config.get("do_sample") or name == "repeat_penalty"):

@@ -165,11 +165,11 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
         if get_identity(base)["hash"] != identity:
             raise fail(
                 "serve.other_base",
-                "{run} was trained on another base model than {first}.",
+                "{run:run} was trained on another base model than {first:run}.",
                 "Serve runs of different base models separately, each with its own port.",
                 where=Where(step="export", file=str(run.path)),
-                run=run_names.read_run_name(run),
-                first=run_names.read_run_name(runs[0]),
+                run=run_names.read_stored_name(run),
+                first=run_names.read_stored_name(runs[0]),
             )
         tokenizers.append(
             loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
@@ -179,7 +179,7 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     files = [served_files.write_adapter(run, bases[0], command.llama_cpp, job) for run in runs]
     file = served_files.write_base(runs[0], projects[0], bases[0], command.llama_cpp, job)
     adapters = tuple(
-        ServedAdapter(id=number, name=run_names.read_run_name(run), scale=served.scale)
+        ServedAdapter(id=number, name=run_names.read_stored_name(run), scale=served.scale)
         for number, (run, served) in enumerate(zip(runs, command.runs, strict=True))
     )
     context = max(project.export.num_ctx for project in projects)
@@ -189,11 +189,11 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
 def _other_template_warning(run: RunFolder, first: RunFolder) -> Problem:
     return warning(
         "serve.other_template",
-        "{run} was trained with another chat template than {first}, whose template is served.",
+        "{run:run} was trained with another chat template than {first:run}, whose template is served.",
         "Serve it separately for the prompts that it was trained on.",
         where=Where(step="export", file=str(run.path)),
-        run=run_names.read_run_name(run),
-        first=run_names.read_run_name(first),
+        run=run_names.read_stored_name(run),
+        first=run_names.read_stored_name(first),
     )
 
 

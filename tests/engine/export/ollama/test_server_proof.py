@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from lora_studio.core.export import ExportSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
@@ -23,6 +24,7 @@ from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_proof import PromptPath
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import server_proof
+from lora_studio.engine.export.ollama.derivation import list_parameters
 from tests.helpers import ollama_rules, tiny_gguf
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import recorded_job
@@ -136,12 +138,26 @@ def test_merged_neighbors_matter_if_they_were_trained(
     if row is not None:
         project = Project(name="Pim", model=ModelSpec(source=str(source.folder)))
         run = run_folder.create_run(tmp_path, project, tmp_path)
+        fake.models["pim:latest"]["parameters"] |= list_parameters(project.export)
         folder = Path(shutil.copytree(source.folder, run.merged))
         turns = [{"role": role, "content": "Hi"} for role in row]
         run.heldout_file.write_text(json.dumps({"messages": turns}) + "\n")
     proven = prove(fake, source, folder=folder)
     assert proven.outcome == outcome
     assert proven.proof.different_kinds == (ProbeKind.NEIGHBORS,)
+    assert proven.settings == ()
+
+
+def test_settings_of_the_run_are_compared(fake: FakeOllama, source: Source, tmp_path: Path) -> None:
+    spec = ExportSpec(temperature=0.3, system_prompt="You are Pim.")
+    project = Project(name="Pim", model=ModelSpec(source=str(source.folder)), export=spec)
+    run = run_folder.create_run(tmp_path, project, tmp_path)
+    folder = Path(shutil.copytree(source.folder, run.merged))
+    create(fake, source)
+    settings = [str(setting) for setting in prove(fake, source, folder=folder).settings]
+    assert "temperature (0.6 instead of 0.3)" in settings
+    assert "num_ctx (missing)" in settings
+    assert "the system prompt is '' instead of 'You are Pim.'" in settings
 
 
 BOS = "<|begin_of_text|>"
@@ -187,6 +203,7 @@ def test_other_prompt_is_never_proven(
         pytest.param({"temperature": 0.2}, "temperature (0.2 instead of 0.6)", id="temperature"),
         pytest.param({"top_p": 0.5}, "top_p (0.5 instead of 0.9)", id="top_p"),
         pytest.param({"repeat_penalty": 1.1}, "repeat_penalty (1.1 instead of 1)", id="penalty"),
+        pytest.param({"num_predict": 9}, "num_predict (9 instead of -1)", id="length"),
         pytest.param({"mirostat": 2}, "mirostat (2 instead of 0)", id="mirostat"),
     ],
 )

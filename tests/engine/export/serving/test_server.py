@@ -227,10 +227,8 @@ def post(ready: events.ServerReady, path: str, body: dict[str, Any]) -> Any:
         return json.load(answer)
 
 
-def answer_in_process(model: Path, prompt: str, scratch: Path) -> list[int]:
-    """Return the token IDs of the greedy answer of a model folder, converted and run by itself."""
-    file = scratch / f"{model.name}.gguf"
-    converter.convert(model, file, "model", str(scratch / "llama.cpp"), recorded_job()[0])
+def answer_in_process(file: Path, prompt: str) -> list[int]:
+    """Return the token IDs of the greedy answer of a GGUF file without adapters."""
     with Llama(file, context=512) as llama:
         return list(llama.generate(llama.tokenize(prompt), max_tokens=_TOKENS))
 
@@ -254,16 +252,18 @@ def test_scales_give_answers_of_base_and_merged_models(
         tokenizer.apply_chat_template(_QUESTION, add_generation_prompt=True, tokenize=False)
     )
     served: list[list[int]] = []
+    files: list[Path] = []
 
     def ask_all(ready: events.ServerReady) -> None:
         assert [adapter.scale for adapter in ready.adapters] == [1.0, 0.0]
+        files.append(Path(ready.file))
         served.extend(ask(ready, prompt, *scales) for scales in ((0, 0), (0, 1), (1, 0)))
 
     runs = (ServedRun(run=str(run.path)), ServedRun(run=str(second.path), scale=0.0))
     llama_cpp = run.load_project().export.llama_cpp
     serve_until(events.ServerReady, commands.Serve(runs=runs, llama_cpp=llama_cpp), ask_all)
     merge.merge(second, recorded_job()[0])
-    assert served[:2] == [
-        answer_in_process(model, prompt, tmp_path) for model in (base, second.merged)
-    ]
+    files.append(tmp_path / "merged.gguf")
+    converter.convert(second.merged, files[1], "model", llama_cpp, recorded_job()[0])
+    assert served[:2] == [answer_in_process(file, prompt) for file in files]
     assert len({tuple(answer) for answer in served}) == 3

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QLocale
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import serving
+from lora_studio.core import serving, timestamps
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, warning
 from lora_studio.core.protocol import events
@@ -119,6 +120,29 @@ def test_ready_server_shows_address_log_and_copies_requests(
     qtbot.waitUntil(lambda: not card.worker.busy, timeout=PATIENCE)
     assert card.copies.isHidden()
     assert not card.start_button.isHidden()
+
+
+@pytest.fixture
+def german_dates() -> Iterator[None]:
+    english = [
+        QLocale("en").standaloneMonthName(n, QLocale.FormatType.ShortFormat) for n in range(1, 13)
+    ]
+    timestamps.set_date_names(["M"] * 9 + ["Okt", "M", "M"], "{day}. {month}")
+    yield
+    timestamps.set_date_names(english, "{day} {month}")
+
+
+@pytest.mark.usefixtures("german_dates")
+def test_untitled_run_is_named_with_the_date_of_the_language(
+    qtbot: QtBot, card: ServingCard, scenario: Callable[..., None]
+) -> None:
+    adapter = ServedAdapter(id=0, name="20251024-140512-bot", scale=1.0)
+    scenario(serve=[emit(READY.model_copy(update={"adapters": (adapter,)})), {"sleep": 600}])
+    card.start()
+    name = "24. Okt 2025, 14:05:12 · bot"
+    qtbot.waitUntil(lambda: name in card.status.text(), timeout=PATIENCE)
+    card.stop()
+    qtbot.waitUntil(lambda: not card.worker.busy, timeout=PATIENCE)
 
 
 def test_failure_shows_problem_and_remedy(
