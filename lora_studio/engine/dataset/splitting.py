@@ -131,7 +131,8 @@ def find_dropped_rows(
     """
     if not {*rows.spec.fixes} & dataset_comparison.WHOLE:
         return {}
-    compared = dataset_comparison.compare_rows(rows, job)
+    # With the faults, which the check for problems asks for next, so that rows are compared once.
+    compared = dataset_comparison.compare_rows(rows, job, with_faults=True)
     present = _find_present(compared.facts, usable)
     out = dataset_comparison.apply_repairs(compared, rows.spec.fixes, present)[1]
     dropped = np.logical_or.reduce([*out.values()])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.protocol import commands
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.engine.dataset.quality import row_facts
 from lora_studio.engine.dataset.quality.lint import lint
@@ -423,3 +423,40 @@ def test_several_processes_give_the_same_findings(
     alone = lint(spec, make_job())
     assert together.findings == alone.findings
     assert {finding.code for finding in alone.findings} >= {*PLANTED, "lint.duplicates"}
+
+
+def test_rows_that_a_fix_drops_are_neither_cut_nor_longest(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = [chat(f"Is {index} a number?", f"It is number {index}.") for index in range(40)]
+    outlier = chat("Count.", "one, two, three. " * 200)
+    file = write_rows(tmp_path / "rows.jsonl", [*short, outlier, short[0]])
+    model = ModelSpec(source=str(tiny("llama3")))
+    passes: list[object] = []
+    read = row_facts.measure
+    monkeypatch.setattr(
+        row_facts, "measure", lambda *given, **named: passes.append(1) or read(*given, **named)
+    )
+
+    def ask(fixes: tuple[str, ...]) -> tuple[set[str], events.LengthsMeasured, int]:
+        spec = DatasetSpec.model_validate(
+            {"sources": [str(file)], "max_length": 128, "fixes": fixes, "validation_share": 0.1}
+        )
+        lengths = handle(commands.MeasureDataset(dataset=spec, model=model))
+        linted = handle(commands.LintDataset(dataset=spec, model=model)).last(DatasetLinted)
+        planned = handle(commands.PlanDataset(dataset=spec, model=model)).last(
+            events.DatasetPlanned
+        )
+        codes = {finding.code for finding in linted.findings}
+        return codes, lengths.last(events.LengthsMeasured), planned.longest_row
+
+    codes, lengths, longest = ask(())
+    assert "lint.cut_answers" in codes
+    assert (lengths.rows, longest) == (42, 128)
+    passes.clear()
+    codes, lengths, longest = ask(("drop_outliers", "drop_duplicates"))
+    assert "lint.cut_answers" not in codes
+    assert lengths.rows == 40
+    assert lengths.percentiles[100] < 128
+    assert longest <= lengths.percentiles[100]
+    assert len(passes) == 1, "lengths, findings and plan share one pass over the rows"
