@@ -283,6 +283,11 @@ def _is_about_system(error: BaseException) -> bool:
     return _system_limit_problem(error, "") is not None
 
 
+def is_caused_by_system(exception: BaseException) -> bool:
+    """Return whether the disk, a limit, or a permission caused an exception: it says nothing about content."""
+    return any(_is_about_system(cause) for cause in (exception, *_iter_causes(exception)))
+
+
 def is_native_panic(exception: BaseException) -> bool:
     """Return whether an exception is a panic of a library in Rust, which isn't an `Exception`."""
     return type(exception).__name__ == "PanicException"

@@ -30,6 +30,7 @@ from lora_studio.engine.export.gguf.tensor_comparison import (
 from lora_studio.engine.model import gguf_layout
 from lora_studio.engine.model.gguf_layout import GgufLayout
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import gguf_values, tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
@@ -109,6 +110,8 @@ class GgufComparer:
             }
             identified = self._identify(faults, paths)
         except (ProblemError, OSError, ValueError) as error:
+            if is_caused_by_system(error):
+                raise
             reason = error.problems[0].what if isinstance(error, ProblemError) else describe_os_error(error)  # fmt: skip
             message = text("not compared by value: {reason}", reason=reason)
             return comparisons | {stage: StageComparison(compared=message) for stage in layouts}
@@ -226,6 +229,8 @@ def _find_damage(file: Path, layouts: dict[str, GgufLayout], stage: str) -> Text
         layout = gguf_layout.read(file)
         size = file.stat().st_size
     except (OSError, InvalidContentError) as error:
+        if is_caused_by_system(error):
+            raise
         return text("the file can't be read ({reason})", reason=describe_os_error(error))
     if size < layout.needed_bytes:
         return text(

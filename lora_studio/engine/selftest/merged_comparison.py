@@ -20,6 +20,7 @@ from lora_studio.core.system.foreign_files import parse_json, read_bytes, read_j
 from lora_studio.engine.model import safetensors_files, safetensors_header
 from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
@@ -61,6 +62,8 @@ def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> St
         differences += _iter_format_differences(merged)
         faults = _find_tensor_faults(merged, expected, job)
     except ProblemError as error:  # a file is missing or truncated
+        if is_caused_by_system(error):
+            raise
         differences.append(error.problems[0].what)
     return StageComparison(
         faults=summarize_faults([*differences, *(fault.describe() for fault in faults)]),
@@ -111,6 +114,8 @@ def _compare_file(expected: Path, actual: Path) -> Iterator[Text]:
     except UnicodeDecodeError:
         yield text("{file} is a different file than in training", file=actual.name)
     except (OSError, ValueError, RecursionError) as error:
+        if is_caused_by_system(error):
+            raise
         reason = describe_os_error(error)
         yield text("{file} can't be read ({reason})", file=actual.name, reason=reason)
     else:

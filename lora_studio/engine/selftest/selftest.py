@@ -39,6 +39,7 @@ from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.selftest import limits, reading
 from lora_studio.engine.selftest.comparison import StageComparison
@@ -149,7 +150,8 @@ class _Test:
             try:
                 self._results.append(measure())
             except ProblemError as error:
-                if error.problems[0].code.startswith(("device.", "disk.")):
+                code = error.problems[0].code
+                if code.startswith(("device.", "disk.")) or is_caused_by_system(error):
                     raise
                 unusable = StageComparison((error.problems[0].what,), compared=comparison.compared)
                 self._results.append(report_faults(stage, unusable, self._job))

@@ -20,6 +20,7 @@ from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge as merging
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
 from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
@@ -48,6 +49,8 @@ class RunComparer:
         try:
             return compare_merged(self._folder.merged, self.open_merged(), self._job)
         except ProblemError as error:
+            if is_caused_by_system(error):
+                raise
             return _not_compared(error)
 
     def open_merged(self) -> ExpectedModel:
@@ -71,6 +74,8 @@ class RunComparer:
             try:
                 comparer = self._create_comparer(source, first)
             except ProblemError as error:
+                if is_caused_by_system(error):
+                    raise
                 comparisons |= {stage: _not_compared(error) for stage in group_files}
                 continue
             comparisons |= comparer.compare(group_files)
