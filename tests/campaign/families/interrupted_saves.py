@@ -130,13 +130,23 @@ def run_saves(content: bytes, sandbox: Path) -> dict[str, int] | str:
 # --- downloads ------------------------------------------------------------------------------------
 
 
+#: Files of the dataset, and rows in each.
+_FILES, _ROWS = 6, 400
+
+
 class _Setting(NamedTuple):
     """What all plans share; the server runs as long as its stack isn't closed."""
 
     engine: Any
     server: contextlib.ExitStack
     cache: Path
-    digests: dict[str, str]
+    digests: dict[str, dict[str, str]]
+
+
+def generate_download(rng: random.Random) -> bytes:
+    """Return what is downloaded, and the seed of the moments."""
+    what = rng.choice(("model", "dataset"))
+    return json.dumps({"what": what, "seed": rng.randrange(1 << 32)}).encode()
 
 
 def _hash_files(folder: Path) -> dict[str, str]:
@@ -147,6 +157,14 @@ def _hash_files(folder: Path) -> dict[str, str]:
     }
 
 
+def _create_dataset(folder: Path) -> Path:
+    folder.mkdir()
+    for number in range(_FILES):
+        rows = (json.dumps({"prompt": f"{number} and {row}?", "completion": f"{number + row}, said Pim"}) for row in range(_ROWS))  # fmt: skip
+        (folder / f"train-{number}.jsonl").write_text("\n".join(rows))
+    return folder
+
+
 @functools.cache
 def _create_setting(folder: Path) -> _Setting:
     from tests.helpers.hub_server import hub_server
@@ -154,9 +172,10 @@ def _create_setting(folder: Path) -> _Setting:
     from tests.helpers.tiny_models import tiny_model
 
     folder.mkdir(exist_ok=True)
-    model = tiny_model("llama3", folder / "model")
+    model, dataset = tiny_model("llama3", folder / "model"), _create_dataset(folder / "dataset")
     server = contextlib.ExitStack()
     hub = server.enter_context(hub_server({"tiny/llama": model}))
+    hub.datasets["tiny/rows"] = dataset
     cache = folder / "hf"
     engine = ForkingEngine(
         {
@@ -166,55 +185,77 @@ def _create_setting(folder: Path) -> _Setting:
             "HF_TOKEN": "",
         }
     )
-    return _Setting(engine, server, cache, _hash_files(model))
+    digests = {"model": _hash_files(model), "dataset": _hash_files(dataset)}
+    return _Setting(engine, server, cache, digests)
 
 
-def _iter_download(setting: _Setting) -> Iterator[Any]:
+def _iter_download(setting: _Setting, what: str) -> Iterator[Any]:
+    from lora_studio.core.dataset.spec import DatasetSpec, DataSource
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.core.protocol import commands
 
-    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
-    yield from setting.engine.begin(command)
+    if what == "model":
+        yield from setting.engine.begin(
+            commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+        )
+    else:
+        dataset = DatasetSpec(sources=(DataSource(path="tiny/rows"),))
+        yield from setting.engine.begin(commands.InspectDataset(dataset=dataset))
+
+
+def _kill_download(setting: _Setting, what: str, after: int, seconds: float) -> bool:
+    """Kill a download some time after an event; return False if it had ended."""
+    from lora_studio.core.protocol import events
+
+    pid = 0
+    for event in _iter_download(setting, what):
+        pid = event.pid if isinstance(event, events.Hello) else pid
+        after -= 1
+        if after < 0 or isinstance(event, events.Ending):
+            time.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                return True
+            return False
+    return False
 
 
 def run_downloads(content: bytes, sandbox: Path) -> dict[str, int] | str:
-    """Kill downloads of a model; the next one completes it, byte for byte, with nothing left over."""
-    from lora_studio.core.protocol import events
-
+    """Kill downloads of a model or a dataset; the next one completes it, byte for byte, with nothing left over."""
     rng = _read_plan(content)
     if rng is None:
         return "noise"
+    what = str(json.loads(content).get("what", "model"))
     setting = _create_setting(sandbox.parent / "hub")
     shutil.rmtree(setting.cache, ignore_errors=True)
-    kills = 0
-    for _ in range(_KILLS):
-        after, seconds = rng.randrange(8), rng.random() * 0.05
-        pid = 0
-        for event in _iter_download(setting):
-            pid = event.pid if isinstance(event, events.Hello) else pid
-            after -= 1
-            if after < 0 or isinstance(event, events.Ending):
-                time.sleep(seconds)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
-                break
-    *_, ending = _iter_download(setting)
-    if not isinstance(ending, events.Done):
-        raise WrongResultError(f"the download can't be completed: {ending}")
-    (snapshot,) = (setting.cache / "hub").glob("models--*/snapshots/*")
-    if _hash_files(snapshot) != {
-        k: v for k, v in setting.digests.items() if (snapshot / k).exists()
-    }:
+    kills = sum(
+        _kill_download(setting, what, rng.randrange(8), rng.random() * 0.05) for _ in range(_KILLS)
+    )
+    _check_download(setting, what, list(_iter_download(setting, what)))
+    return {f"kills of a {what}": kills}
+
+
+def _check_download(setting: _Setting, what: str, seen: list[Any]) -> None:
+    """Compare what a last download left with what the server has."""
+    from lora_studio.core.protocol import events
+
+    if not isinstance(seen[-1], events.Done):
+        raise WrongResultError(f"the download can't be completed: {seen[-1]}")
+    (snapshot,) = (setting.cache / "hub").glob(f"{what}s--*/snapshots/*")
+    digests = setting.digests[what]
+    if _hash_files(snapshot) != {k: v for k, v in digests.items() if (snapshot / k).exists()}:
         raise WrongResultError("a downloaded file differs")
-    if not (snapshot / "model.safetensors").exists():
+    if what == "model" and not (snapshot / "model.safetensors").exists():
         raise WrongResultError("the weights are missing")
+    if what == "dataset":
+        counted = [event.rows_read for event in seen if isinstance(event, events.DatasetInspected)]
+        if not counted or counted[-1] != _FILES * _ROWS:
+            raise WrongResultError("rows are missing")
     if left := list(setting.cache.rglob("*.incomplete")):
         raise WrongResultError(f"{left[0].name} is left behind")
-    return {"kills": kills}
 
 
 FAMILIES = [
     SimpleFamily("killed-saves", generate_plan, run_saves, seconds=20.0, weight=0.5, smoke=3, starts_programs=True),
-    SimpleFamily("killed-downloads", generate_plan, run_downloads, seconds=60.0, weight=0.5, smoke=0, starts_programs=True),
+    SimpleFamily("killed-downloads", generate_download, run_downloads, seconds=60.0, weight=0.5, smoke=0, starts_programs=True),
 ]  # fmt: skip
