@@ -440,7 +440,7 @@ def test_rows_that_a_fix_drops_are_neither_cut_nor_longest(
 
     def ask(fixes: tuple[str, ...]) -> tuple[set[str], events.LengthsMeasured, int]:
         spec = DatasetSpec.model_validate(
-            {"sources": [str(file)], "max_length": 128, "fixes": fixes, "validation_share": 0.1}
+            {"sources": [str(file)], "max_length": 128, "fixes": fixes, "validation_share": 0.0}
         )
         lengths = handle(commands.MeasureDataset(dataset=spec, model=model))
         linted = handle(commands.LintDataset(dataset=spec, model=model)).last(DatasetLinted)
