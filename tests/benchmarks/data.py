@@ -1,6 +1,7 @@
 """Measure how fast rows become tokens with a loss mask, compared with a plain `datasets.map`.
 
     python -m tests.benchmarks.data scan [--gb 2]          (tests/benchmarks/data_scan.py)
+    python -m tests.benchmarks.data lint [--rows 2000000]  (tests/benchmarks/data_lint.py)
     python -m tests.benchmarks.data tokenize [--rows 40000] [--turns 2] [--rounds 2]
 
 The plain way is what a script does: `map` with `apply_chat_template(tokenize=True)`, one call per row,
@@ -30,7 +31,7 @@ from lora_studio.engine.dataset import prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from tests.benchmarks import data_scan
+from tests.benchmarks import data_lint, data_scan
 from tests.helpers.jobs import make_job
 
 _MODEL = "builtin:SmolLM2-135M-Instruct"
@@ -110,17 +111,20 @@ def tokenize(rows: int, turns: int, rounds: int) -> None:
 def main() -> None:
     """Run the benchmark named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["scan", "tokenize"])
+    parser.add_argument("part", choices=["scan", "lint", "tokenize"])
     parser.add_argument("--gb", type=float, default=2.0, help="size of the scanned file")
-    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rows", type=int, help="rows of the file that is checked or tokenized")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.part == "scan":
         data_scan.scan(arguments.gb)
         return
+    if arguments.part == "lint":
+        data_lint.lint(arguments.rows or 2_000_000)
+        return
     datasets.disable_progress_bars()
-    tokenize(arguments.rows, arguments.turns, arguments.rounds)
+    tokenize(arguments.rows or 40_000, arguments.turns, arguments.rounds)
 
 
 if __name__ == "__main__":

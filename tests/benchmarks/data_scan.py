@@ -2,8 +2,7 @@
 
 `python -m tests.benchmarks.data scan [--gb 2]` writes JSON lines of that size, each row different,
 lets a real worker inspect them twice and page through them, then lets a plain
-`datasets.load_dataset("json")` read the same file. Memory is the peak of the process tree, sampled
-every 20 ms, without memory shared with other processes (USS), so that the page cache doesn't count.
+`datasets.load_dataset("json")` read the same file. Then another worker is canceled in each stage.
 """
 
 from __future__ import annotations
@@ -14,17 +13,12 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
-from lora_studio.client.worker import Worker
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
+from tests.benchmarks.reading_worker import ReadingWorker, Usage
 
 _PLAIN = """
 import sys, datasets
@@ -52,46 +46,6 @@ def write_file(file: Path, size: float) -> int:
     return rows
 
 
-class Peak:
-    """The peak memory of a process and its children; `alone` is that of the process."""
-
-    def __init__(self, pid: int) -> None:
-        """Start without a measurement."""
-        self._process = psutil.Process(pid)
-        self.tree = self.alone = 0
-
-    def look(self) -> int:
-        """Return the bytes of the whole process tree now."""
-        sizes = []
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                sizes.append(process.memory_full_info().uss)
-            except psutil.Error:
-                sizes.append(0)  # the process has just ended
-        self.alone, self.tree = max(self.alone, sizes[0]), max(self.tree, sum(sizes))
-        return sum(sizes)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Measure every 20 ms until the block ends."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(0.02) and self._process.is_running():
-                try:
-                    self.look()
-                except psutil.Error:
-                    return
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-
 def scan(gigabytes: float) -> None:
     """Print times, rates and memory."""
     with tempfile.TemporaryDirectory(prefix="lora-studio-data-") as scratch:
@@ -101,21 +55,24 @@ def scan(gigabytes: float) -> None:
         rows = write_file(file, gigabytes * 1e9)
         size = file.stat().st_size
         print(f"file: {size / 1e6:,.0f} MB, {rows:,} rows; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-        _ours(file, size, rows)
-        _plain(file, size, rows, folder)
+        ours = _ours(file, size, rows)
+        plain = _plain(file, size, rows, folder)
+        print(f"ours / plain: {ours[0] / plain[0]:.2f} of the clock, {ours[1] / plain[1]:.2f} of the processor", flush=True)  # fmt: skip
+        os.environ["LORA_STUDIO_CACHE"] = str(folder / "empty cache")
+        _cancel(file)
 
 
-def _ours(file: Path, size: int, rows: int) -> None:
-    worker = Worker.start()
-    happening = worker.iter_events()
-    next(event for event in happening if isinstance(event, events.Hello))
-    peak = Peak(worker.pid)
-    idle = peak.look()
+def _ours(file: Path, size: int, rows: int) -> tuple[float, float]:
+    """Inspect the file twice and read pages; return (seconds, CPU seconds) of the first inspection."""
     spec = DatasetSpec(sources=(DataSource(path=str(file)),))
-    with peak.watched():
-        _inspect(worker, happening, spec, size, rows)
-    print(f"memory over idle: {(peak.alone - idle) / 1e6:,.0f} MB, {(peak.tree - idle) / 1e6:,.0f} MB with processes that help (idle {idle / 1e6:,.0f} MB)")  # fmt: skip
-    _inspect(worker, happening, spec, size, rows)
+    worker = ReadingWorker()
+    used, began = worker.usage.processor, time.perf_counter()
+    with worker.usage.watched():
+        _inspect(worker, spec, size, rows)
+    seconds, processor = time.perf_counter() - began, worker.usage.processor - used
+    print(f"inspection: {seconds:.1f} s, {processor:.1f} s of the processor", flush=True)
+    print(f"memory: {worker.describe_memory()} (idle {worker.idle / 1e6:,.0f} MB)", flush=True)
+    _inspect(worker, spec, size, rows)
     for name, question in {
         "a page from the middle": commands.ReadRows(dataset=spec, first=rows // 2),
         "a page of a search": commands.ReadRows(dataset=spec, search="123: "),
@@ -123,35 +80,30 @@ def _ours(file: Path, size: int, rows: int) -> None:
         "the rows left out": commands.ReadRows(dataset=spec, which="skipped"),
     }.items():
         began = time.perf_counter()
-        pages = [
-            e for e in _iter_answer(worker, happening, question) if isinstance(e, events.RowsRead)
-        ]
+        pages = [e for e in worker.iter_answer(question) if isinstance(e, events.RowsRead)]
         print(f"{name}: {time.perf_counter() - began:.2f} s, {pages[0].matching:,} rows match")
     worker.close()
-    for _ in happening:
-        continue
+    return seconds, processor
 
 
-def _iter_answer(
-    worker: Worker, happening: Iterator[events.Event], question: commands.Question
-) -> Iterator[events.Event]:
-    """Yield the events of one question up to its ending."""
-    worker.send(question)
-    for event in happening:
-        yield event
-        if isinstance(event, events.Ending) and event.id == question.id:
-            return
+def _cancel(file: Path) -> None:
+    """Print how soon a cancel is heeded in each stage."""
+    spec = DatasetSpec(sources=(DataSource(path=str(file)),))
+    for stage in ("reading rows", "checking rows"):
+        worker = ReadingWorker()
+        took = worker.cancel_at(commands.InspectDataset(dataset=spec), stage, 0.5)
+        print(f"cancel halfway through {stage}: {took}", flush=True)
+        worker.close()
 
 
-def _inspect(
-    worker: Worker, happening: Iterator[events.Event], spec: DatasetSpec, size: int, rows: int
-) -> None:
+def _inspect(worker: ReadingWorker, spec: DatasetSpec, size: int, rows: int) -> None:
     began, stages = time.perf_counter(), {}
-    for event in _iter_answer(worker, happening, commands.InspectDataset(dataset=spec)):
+    for event in worker.iter_answer(commands.InspectDataset(dataset=spec)):
         now = time.perf_counter() - began
         if isinstance(event, events.Progress):
-            first, _ = stages.get(event.stage, (now, now))
-            stages[event.stage] = (first, now)
+            stage = str(event.stage)
+            first, _ = stages.get(stage, (now, now))
+            stages[stage] = (first, now)
         elif isinstance(event, events.DatasetInspected):
             what = "everything" if event.complete else "first rows"
             print(f"{what}: {now:.2f} s, {event.rows_used:,} of {event.rows_read:,} rows used")
@@ -164,14 +116,16 @@ def _inspect(
             print(f"verdicts: {last - first:.1f} s, {rows / (last - first):,.0f} rows/s")
 
 
-def _plain(file: Path, size: int, rows: int, folder: Path) -> None:
+def _plain(file: Path, size: int, rows: int, folder: Path) -> tuple[float, float]:
+    """Return the (seconds, CPU seconds) of a plain `load_dataset`."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", _PLAIN, str(file), str(folder / "plain")], stdout=subprocess.PIPE
     )
-    peak = Peak(process.pid)
-    with peak.watched():
+    usage = Usage(process.pid)
+    with usage.watched():
         output, _ = process.communicate()
     seconds = time.perf_counter() - began
     assert int(output) == rows
-    print(f"plain load_dataset: {seconds:.1f} s, {size / 1e6 / seconds:,.0f} MB/s, peak {peak.tree / 1e6:,.0f} MB")  # fmt: skip
+    print(f"plain load_dataset: {seconds:.1f} s, {usage.processor:.1f} s of the processor, {size / 1e6 / seconds:,.0f} MB/s, peak {usage.tree / 1e6:,.0f} MB", flush=True)  # fmt: skip
+    return seconds, usage.processor

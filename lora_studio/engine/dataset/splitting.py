@@ -116,7 +116,7 @@ def split(
         return cached
     compared = dataset_comparison.compare_rows(rows, job)
     job.show_stage(text("splitting the rows"))
-    divided = _divide(rows, compared, seed, usable)
+    divided = _divide(rows, compared, seed, usable, job)
     if len(compared.facts) >= _CACHED_FROM:
         _write(file, divided)
     return divided
@@ -134,7 +134,7 @@ def find_dropped_rows(
     # With the faults, which the check for problems asks for next, so that rows are compared once.
     compared = dataset_comparison.compare_rows(rows, job, with_faults=True)
     present = _find_present(compared.facts, usable)
-    out = dataset_comparison.apply_repairs(compared, rows.spec.fixes, present)[1]
+    out = dataset_comparison.apply_repairs(compared, rows.spec.fixes, present, job)[1]
     dropped = np.logical_or.reduce([*out.values()])
     return {
         source: compared.facts["index"][dropped & (compared.facts["source"] == source)]
@@ -150,12 +150,17 @@ def _find_present(facts: RowFacts, usable: NDArray[np.int64] | None) -> Mask:
 
 
 def _divide(
-    rows: MixedRows, compared: ComparisonResult, seed: int, usable: NDArray[np.int64] | None
+    rows: MixedRows,
+    compared: ComparisonResult,
+    seed: int,
+    usable: NDArray[np.int64] | None,
+    job: JobContext,
 ) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
     present = _find_present(facts, usable)
     dropped: dict[Repair, RowIds] = {}
-    for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, present)[1].items():
+    out_by_fix = dataset_comparison.apply_repairs(compared, spec.fixes, present, job)[1]
+    for fix, out in out_by_fix.items():
         if out.any():
             dropped[fix] = _get_ids(facts, out)
         present &= ~out

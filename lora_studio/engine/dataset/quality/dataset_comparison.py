@@ -105,9 +105,11 @@ def _compare(
 
 
 def apply_repairs(
-    compared: ComparisonResult, fixes: Collection[Repair], present: Mask
+    compared: ComparisonResult, fixes: Collection[Repair], present: Mask, job: JobContext
 ) -> tuple[dict[Repair, Mask], dict[Repair, Mask]]:
     """Return, by repair, which of the rows `present` it affects, and which it drops if recorded.
+
+    Raises CancelledError between two repairs, each of which takes half a second per two million rows.
 
     Repairs run in a fixed order, and each sees the rows that the ones before it kept, so that the row
     kept of several duplicates isn't one that another repair drops. Rows of the validation file are
@@ -117,6 +119,7 @@ def apply_repairs(
     about: dict[Repair, Mask] = {}
     out: dict[Repair, Mask] = {}
     for fix, find_rows in _FINDERS.items():
+        job.check()
         about[fix] = find_rows(compared, present)
         if fix in fixes:
             out[fix] = about[fix]

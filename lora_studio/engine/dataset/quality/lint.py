@@ -81,7 +81,8 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     facts = compared.facts
     report = LintReport(spec.fixes)
     _add_rows_alone(report, facts)
-    present = _add_compared(report, compared)
+    present = _add_compared(report, compared, job)
+    job.check()
     _add_answers(report, compared, present)
     _add_labels(report, facts, present)
     if tables and rows.task != "text":
@@ -112,10 +113,10 @@ def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
             report.add(code, tally)
 
 
-def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
+def _add_compared(report: LintReport, compared: ComparisonResult, job: JobContext) -> Mask:
     """Report what comparing rows shows; return the rows that recorded repairs leave, [rows]."""
     all_rows = np.ones(len(compared.facts), dtype=bool)
-    about, out = dataset_comparison.apply_repairs(compared, report.fixes, all_rows)
+    about, out = dataset_comparison.apply_repairs(compared, report.fixes, all_rows, job)
     for code in COMPARED:
         fix = RULES[code].fix
         assert fix is not None
