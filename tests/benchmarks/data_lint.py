@@ -1,10 +1,13 @@
 """Measure how long the data check takes, its memory above idle, and how soon it heeds a cancel.
 
 `python -m tests.benchmarks.data lint [--rows 2000000]` writes conversations with words that follow
-Zipf's law and log-normal lengths, with planted faults and duplicates. A real worker is asked to check
-them and is canceled in each stage, then checks them in full. Each planted fault must be reported, and
-nothing else. Then a plain script reads the same file with `datasets` and drops empty answers and exact
-duplicates, a small part of that work.
+Zipf's law and log-normal lengths, with planted faults and duplicates. A real worker checks them, and
+what it reports is printed next to what was planted. A plain script then reads the same file with
+`datasets` and drops empty answers and exact duplicates, a small part of that work. Finally, checks are
+canceled in each stage.
+
+On two cores shared with some 20 other programs, 200,000 rows (135 MB) took 68 s of the processor, 8 min
+of the clock, and 253 MB over idle; the plain script took 4.3 s of the processor and 300 MB.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Collect in one pass over all rows what comparing them needs: keys, lengths, faults, sketches.
 
 About 200 bytes per row, in files if there are many, so that two million rows need little memory. The
-pass takes about 0.2 ms per row and runs on all cores.
+pass takes about 0.3 ms of a core per row of 100 words and runs on all cores: 200,000 rows took 68 s of
+the processor and 253 MB over idle (tests/benchmarks/data_lint.py).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
 from lora_studio.engine.runtime import cpu_threads, process_pool
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import CancelledError
 
 #: A row: the position of its source, and its own in the source, both from 0.
 RowId = tuple[int, int]
@@ -206,13 +208,15 @@ class _Work:
     common: Hashes
 
     def read(self, piece: tuple[int, int]) -> RowFacts:
-        """Return the facts of the rows in one batch of a source."""
+        """Return the facts of the rows in one batch of a source; raises CancelledError."""
         source, batch = piece
         facts = RowFacts({}, self.common)
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
         contexts: list[int] = []
         for index, values, fault in _iter_raw(self.rows.stores[source], batch):
+            if process_pool.is_cancelled():
+                raise CancelledError
             counts = FactCounts(1, [(source, index)])
             try:
                 if values is None:
