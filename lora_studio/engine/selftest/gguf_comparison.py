@@ -40,6 +40,10 @@ from lora_studio.engine.selftest.tensor_faults import TensorFault
 #: its source than a fresh quantization.
 _FARTHER = 2.0
 
+#: An importance matrix of extreme spread (log-normal, σ = 3) changes the factor of a tensor to its source
+#: by up to 0.47 of the relative error of a fresh quantization.
+_FACTOR = 0.6
+
 #: Such a tensor is the base's if its distance to that is less than this share of its distance to the
 #: trained tensor. Updates far smaller than the quantization error can't be detected: with them,
 #: correct tensors reach 0.994.
@@ -50,15 +54,20 @@ _NEARER_TO_BASE = 0.98
 class ConvertedFile:
     """A file to compare, and how it was written.
 
-    `kind` is its quantization. `is_repeatable`: a fresh quantization gives the same bytes, so there
-    was no importance matrix, and the same quantizer is used. `same_converter`: the same version of
-    the converter is used.
+    `kind` is its quantization, `imatrix` whether that had an importance matrix. `same_quantizer`,
+    `same_converter`: the same version of the program is used.
     """
 
     file: Path
     kind: str
-    is_repeatable: bool = True
+    imatrix: bool = False
+    same_quantizer: bool = True
     same_converter: bool = True
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Return whether a fresh quantization gives the same bytes."""
+        return self.same_quantizer and not self.imatrix
 
 
 class GgufComparer:
@@ -146,13 +155,20 @@ class GgufComparer:
         )  # fmt: skip
 
     def _plan_types(self, files: Mapping[str, ConvertedFile]) -> dict[str, dict[str, str]]:
-        """Return the quantizer's types by stage and tensor, of files that it wrote repeatably."""
-        kinds = {file.kind for file in files.values() if file.is_repeatable} - {self._kind}
-        types = quantizer.plan_types(self._outline, sorted(kinds), self._job) if kinds else {}
+        """Return the quantizer's types by stage and tensor, of files that this version wrote."""
+        types: dict[bool, dict[str, dict[str, str]]] = {}
+        known = [file for file in files.values() if file.same_quantizer]
+        for imatrix in {file.imatrix for file in known}:
+            kinds = {file.kind for file in known if file.imatrix == imatrix} - {self._kind}
+            types[imatrix] = (
+                quantizer.plan_types(self._outline, sorted(kinds), self._job, imatrix=imatrix)
+                if kinds
+                else {}
+            )
         planned = {
-            stage: {} if file.kind == self._kind else types.get(file.kind)
+            stage: {} if file.kind == self._kind else types[file.imatrix].get(file.kind)
             for stage, file in files.items()
-            if file.is_repeatable
+            if file.same_quantizer
         }
         return {stage: by_tensor for stage, by_tensor in planned.items() if by_tensor is not None}
 
@@ -257,11 +273,19 @@ def _find_faults(
 
 def _is_near(difference: TensorDifference) -> bool:
     """Return whether another quantizer or an importance matrix explains a difference."""
-    if difference.error is None or difference.zeros or difference.permuted:
+    if difference.error is None or difference.zeros or difference.permuted or difference.odd_rows:
         return False
     if difference.healthy is None:
         return True  # needs an importance matrix: only statistics can tell
-    return difference.error <= _FARTHER * difference.healthy
+    return difference.error <= _FARTHER * difference.healthy and not _is_multiplied(difference)
+
+
+def _is_multiplied(difference: TensorDifference) -> bool:
+    """Return whether a tensor has its values times a factor that no importance matrix explains."""
+    if difference.healthy is None or not difference.size:
+        return False
+    allowed = _FACTOR * difference.healthy / difference.size
+    return abs(difference.factor - difference.healthy_factor) > allowed
 
 
 def _is_of_base(from_base: TensorDifference | None, difference: TensorDifference) -> bool:
@@ -279,6 +303,8 @@ def _classify(name: str, difference: TensorDifference) -> TensorFault:
         return replace(fault, kind="infinite")
     if difference.zeros:
         return replace(fault, kind="zeros")
+    if difference.odd_rows and not difference.permuted:
+        return replace(fault, rows=difference.odd_rows)
     return replace(fault, kind="permuted") if difference.permuted else fault
 
 

@@ -92,12 +92,12 @@ class RunComparer:
         _, converter_name = find_converter(llama_cpp)
         kind = str(entry.get("pass", "F16")) if stage == _CONVERTED else stage
         same_quantizer = entry.get("quantizer") in (None, str(quantizer_name))
+        is_quantized = stage != _CONVERTED and kind != entry.get("pass")
         return ConvertedFile(
             file,
             kind,
-            is_repeatable=stage == _CONVERTED
-            or kind == entry.get("pass")
-            or (same_quantizer and binary is None and not entry.get("imatrix")),
+            imatrix=is_quantized and bool(entry.get("imatrix")),
+            same_quantizer=not is_quantized or (same_quantizer and binary is None),
             same_converter=entry.get("converter") in (None, str(converter_name)),
         )
 

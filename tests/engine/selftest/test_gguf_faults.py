@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,33 @@ def cut(share: float) -> Plant:
     return plant
 
 
+def exchange_positions(files: dict[str, Path], target: Path) -> Path:
+    """Let the header name the position of another layer's tensor."""
+    content = bytearray(files["F16"].read_bytes())
+
+    def find(name: str) -> slice:
+        text = name.encode()
+        start = content.find(struct.pack("<Q", len(text)) + text) + 8 + len(text)
+        (dimensions,) = struct.unpack_from("<I", content, start)
+        offset = start + 4 + 8 * dimensions + 4
+        return slice(offset, offset + 8)
+
+    one, other = find("blk.0.attn_k.weight"), find("blk.1.attn_k.weight")
+    content[one], content[other] = content[other], content[one]
+    target.write_bytes(content)
+    return target
+
+
+def break_token(files: dict[str, Path], target: Path) -> Path:
+    """Replace a character of a token by bytes that aren't UTF-8."""
+    tokens = gguf.GGUFReader(files["F16"]).fields["tokenizer.ggml.tokens"].contents()
+    token = next(token.encode() for token in tokens[256:] if len(token.encode()) > 6)
+    before = struct.pack("<Q", len(token)) + token
+    after = before[:-2] + b"\xff\xfe"
+    target.write_bytes(files["F16"].read_bytes().replace(before, after, 1))
+    return target
+
+
 def replace_entry(index: int, planted: Any) -> Callable[[list[Any]], list[Any]]:
     return lambda items: [*items[:index], planted, *items[index + 1 :]]
 
@@ -152,6 +180,31 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("tensor missing", "F16", tensor(GATE, lambda _: LEFT_OUT), f"{GATE} is missing"),
     ("separate head", "F16", lambda files, target: edit(files["F16"], target, tensors={"output.weight": np.ones((480, 64), np.float32)}), "output.weight is not part of the trained model"),
     ("other type", "Q8_0", tensor(GATE, lambda data: (gguf.quants.quantize(gguf.quants.dequantize(data, gguf.GGMLQuantizationType.Q8_0), gguf.GGMLQuantizationType.Q4_0), gguf.GGMLQuantizationType.Q4_0), "Q8_0"), f"{GATE} is stored as Q4_0 instead of Q8_0"),
+    ("rope scaling type", "F16", value("llama.rope.scaling.type", "linear"), "llama.rope.scaling.type is \"linear\", but should not be set"),
+    ("attention scale", "F16", value("llama.attention.scale", 0.5), "llama.attention.scale is 0.5, but should not be set"),
+    ("not causal", "F16", value("llama.attention.causal", False), "llama.attention.causal is false, but should not be set"),
+    ("value length", "F16", value("llama.attention.value_length", 8), "llama.attention.value_length is 8 instead of 16"),
+    ("logit scale", "F16", value("llama.logit_scale", 2.0), "llama.logit_scale is 2.0, but should not be set"),
+    ("experts", "F16", value("llama.expert_count", 4), "llama.expert_count is 4, but should not be set"),
+    ("unknown token", "F16", value("tokenizer.ggml.unknown_token_id", 2), "tokenizer.ggml.unknown_token_id is 2, but should not be set"),
+    ("end of message", "F16", value("tokenizer.ggml.eom_token_id", 2), "tokenizer.ggml.eom_token_id is 2, but should not be set"),
+    ("suppressed tokens", "F16", value("tokenizer.ggml.suppress_tokens", [1]), "tokenizer.ggml.suppress_tokens is [1], but should not be set"),
+    ("alignment", "F16", value("general.alignment", 64), "the file is truncated: it has"),
+    ("adapter", "F16", value("general.type", "adapter"), "general.type is \"adapter\" instead of \"model\""),
+    ("name of Phi-3", "F16", value("general.name", "phi-3"), "general.name is \"phi-3\" instead of"),
+    ("part of a split file", "F16", value("split.count", 2), "split.count is 2, but should not be set"),
+    ("columns reversed", "F16", tensor(Q, lambda data: data[:, ::-1]), f"{Q} differs from what was trained in 64 of 64 rows"),
+    ("transposed", "F16", tensor(Q, np.transpose), f"{Q} differs from what was trained in 64 of 64 rows"),
+    ("heads reversed", "F16", tensor(Q, lambda data: data.reshape(4, 16, -1)[::-1].reshape(data.shape)), f"{Q} has its rows in the wrong order"),
+    ("scaled", "F16", tensor(Q, lambda data: data * np.float16(1.01)), f"{Q} differs"),
+    ("norm in 16 bits", "F16", tensor(NORM, lambda data: (data.astype(np.float16), gguf.GGMLQuantizationType.F16)), f"{NORM} is stored as F16 instead of F32"),
+    ("more bits", "F16", tensor(Q, lambda data: (data.astype(np.float32), gguf.GGMLQuantizationType.F32)), f"{Q} is stored as F32 instead of F16"),
+    ("type that isn't read", "F16", tensor(Q, lambda data: (data.astype(np.int8), gguf.GGMLQuantizationType.I8)), f"{Q} is stored as I8 instead of F16"),
+    ("additional bias", "F16", lambda files, target: edit(files["F16"], target, tensors={"blk.0.attn_q.bias": np.zeros(64, np.float32)}), "blk.0.attn_q.bias is not part of the trained model"),
+    ("positions exchanged", "F16", exchange_positions, "blk.0.attn_k.weight contains the values of blk.1.attn_k.weight"),
+    ("invalid token", "F16", break_token, "tokenizer.ggml.tokens["),
+    ("file of the base", "Q8_0", lambda files, target: Path(shutil.copyfile(files["base-Q8_0"], target)), "blk.0.ffn_down.weight is the base model's, without the adapter"),
+    ("file of another quantization", "Q8_0", lambda files, target: Path(shutil.copyfile(files["Q4_K_M"], target)), "general.file_type is 15 instead of 7"),
     ("cut in the weights", "Q8_0", cut(0.9), "the file is truncated: it has"),
     ("cut in the header", "Q8_0", cut(0.05), "the file can't be read"),
     ("empty", "Q8_0", cut(0.0), "the file can't be read"),
@@ -192,16 +245,46 @@ def quantize_with_imatrix(source: Path, target: Path) -> Path:
     return target
 
 
+def requantize(data: np.ndarray) -> tuple[np.ndarray, gguf.GGMLQuantizationType]:
+    """Return Q5_0 data, which the tiny matrices have for Q4_K, in Q4_0."""
+    values = gguf.quants.dequantize(data, gguf.GGMLQuantizationType.Q5_0)
+    kind = gguf.GGMLQuantizationType.Q4_0
+    return gguf.quants.quantize(values, kind), kind
+
+
+def multiply(data: np.ndarray) -> np.ndarray:
+    """Return Q5_0 data whose values are multiplied by 1.05."""
+    blocks = data.reshape(-1, 22).copy()
+    scales = blocks[:, :2].copy().view(np.float16)
+    blocks[:, :2] = (scales * np.float16(1.05)).view(np.uint8)
+    return blocks.reshape(data.shape)
+
+
+#: (identifier, change of a tensor that had an importance matrix, what must be named)
+WITH_IMATRIX: list[tuple[str, Callable[[np.ndarray], Any], str]] = [
+    ("lower type", requantize, f"{UP} is stored as Q4_0 instead of Q5_0"),
+    ("multiplied", multiply, f"{UP} differs from what was trained"),
+    ("one row", lambda data: np.concatenate([data[:1] * 0, data[1:]]), f"{UP} differs from what was trained in 1 of 128 rows"),
+    ("other row", lambda data: np.concatenate([data[1:2], data[1:]]), f"{UP} differs from what was trained in 1 of 128 rows"),
+]  # fmt: skip
+
+
 def plant_with_imatrix(files: dict[str, Path], folder: Path) -> dict[str, ConvertedFile]:
-    """Return a correct file, and one with a tensor of the base model, both with a matrix."""
+    """Return a correct file, and others with a wrong tensor, all with a matrix."""
     correct, base = (
         quantize_with_imatrix(files[name], folder / f"matrix-{name}.gguf")
         for name in ("F16", "base-F16")
     )
-    planted = edit(correct, folder / "matrix-planted.gguf", tensors={UP: read_tensor(base, UP)})
+    right = read_tensor(correct, UP)
+    tensors = {"base tensor": read_tensor(base, UP)}
+    tensors |= {name: change(right) for name, change, _ in WITH_IMATRIX}
+    planted = {
+        name: edit(correct, folder / f"matrix-{number}.gguf", tensors={UP: data})
+        for number, (name, data) in enumerate(tensors.items())
+    }
     return {
-        "correct": ConvertedFile(correct, "Q4_K_M", is_repeatable=False),
-        "base tensor": ConvertedFile(planted, "Q4_K_M", is_repeatable=False),
+        name: ConvertedFile(file, "Q4_K_M", imatrix=True)
+        for name, file in ({"correct": correct} | planted).items()
     }
 
 
@@ -283,6 +366,18 @@ def test_correct_file_with_imatrix_has_no_fault(with_imatrix: dict[str, StageCom
 def test_base_tensor_with_imatrix_is_named(with_imatrix: dict[str, StageComparison]) -> None:
     faults = [str(fault) for fault in with_imatrix["base tensor"].faults]
     assert faults == [f"{UP} is the base model's, without the adapter"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "named"), [pytest.param(f[0], f[2], id=f[0]) for f in WITH_IMATRIX]
+)
+def test_fault_of_file_with_imatrix_is_named(
+    name: str, named: str, with_imatrix: dict[str, StageComparison]
+) -> None:
+    faults = [str(fault) for fault in with_imatrix[name].faults]
+    assert len(faults) == 1
+    assert named in faults[0]
 
 
 @pytest.mark.slow

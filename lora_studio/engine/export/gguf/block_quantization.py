@@ -12,6 +12,9 @@ import numpy as np
 #: ggml types that hold plain numbers.
 F32, F16, BF16 = 0, 1, 30
 
+#: Types that nothing is quantized to: Q8_1, Q8_K, I8, I16, I32, I64, and F64.
+_NOT_FOR_WEIGHTS = frozenset({9, 15, 24, 25, 26, 27, 28})
+
 
 def widen(raw: np.ndarray, kind: int) -> np.ndarray:
     """Return rows of any type as float32 [rows, columns], from their bytes, uint8 [rows, bytes]."""
@@ -31,8 +34,10 @@ def widen(raw: np.ndarray, kind: int) -> np.ndarray:
 def quantize_rows(values: np.ndarray, kind: int) -> np.ndarray | None:
     """Return float32 [rows, columns] in another type, as bytes, uint8 [rows, bytes].
 
-    None if the type needs an importance matrix.
+    None if the type needs an importance matrix, or isn't for weights: the library ends the process then.
     """
+    if kind in _NOT_FOR_WEIGHTS:
+        return None
     library = _load_library()
     rows, columns = values.shape
     if library.ggml_quantize_requires_imatrix(kind):

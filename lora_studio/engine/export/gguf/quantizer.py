@@ -124,11 +124,11 @@ def estimate_sizes(
 
 
 def plan_types(
-    source: Path, quantizations: Sequence[str], job: JobContext
+    source: Path, quantizations: Sequence[str], job: JobContext, *, imatrix: bool = False
 ) -> dict[str, dict[str, str]]:
     """Return the type that the packaged library gives each tensor, by quantization.
 
-    Without an importance matrix, which changes some types; impossible quantizations are left out.
+    An importance matrix changes some types. Impossible quantizations are left out.
     Only shapes and types of `source` matter. Raises ProblemError when the file can't be read.
     """
     planned: dict[str, dict[str, str]] = {}
@@ -140,7 +140,9 @@ def plan_types(
             case _:
                 print(line, file=sys.stderr)
 
-    command = child_process.get_python_command(__name__, "types", str(source), *quantizations)
+    command = child_process.get_python_command(
+        __name__, "types", str(source), str(int(imatrix)), *quantizations
+    )
     ended = child_process.run(command, job, on_line)
     if ended.status != 0:
         raise _quantization_error(ended, _get_quantization(quantizations[0]), source)
@@ -305,12 +307,8 @@ def _quantize(source: str, target: str, quantization: str, count: str, *imatrix:
 
 
 def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
-    import numpy as np
-
     quantizer = Quantizer()
-    settings: dict[str, Any] = {"nthread": 1}
-    if imatrix == "1":  # a dry run only checks whether there is one
-        settings["imatrix"] = quantizer.create_importance_matrix({"none": np.ones(1, np.float32)})
+    settings = _get_dry_settings(quantizer, imatrix)
     for name in quantizations:
         with quantizer.capture_log() as messages:
             status = quantizer.run(source, "", name, dry=True, **settings)
@@ -324,16 +322,27 @@ def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
     return 0
 
 
+def _get_dry_settings(quantizer: Quantizer, imatrix: str) -> dict[str, Any]:
+    """Return the settings of a dry run, which only checks whether there is an importance matrix."""
+    import numpy as np
+
+    settings: dict[str, Any] = {"nthread": 1}
+    if imatrix == "1":
+        settings["imatrix"] = quantizer.create_importance_matrix({"none": np.ones(1, np.float32)})
+    return settings
+
+
 def _has_type(text: str, kind: str) -> bool:
     """Return whether a dry run's log gives this type to any tensor."""
     return any((then or now).lower() == kind for _, _, now, then in _PLANNED.findall(text))
 
 
-def _print_types(source: str, *quantizations: str) -> int:
+def _print_types(source: str, imatrix: str, *quantizations: str) -> int:
     quantizer = Quantizer()
+    settings = _get_dry_settings(quantizer, imatrix)
     for name in quantizations:
         with quantizer.capture_log() as messages:
-            status = quantizer.run(source, "", name, dry=True, nthread=1)
+            status = quantizer.run(source, "", name, dry=True, **settings)
         for tensor, _, now, then in _PLANNED.findall("".join(messages)) if status == 0 else ():
             print("TYPE", name, tensor, (then or now).upper())
     return 0
