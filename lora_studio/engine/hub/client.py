@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,11 +50,24 @@ def download_snapshot(repository: str, **options: Any) -> Path:
     import huggingface_hub
 
     try:
-        return Path(huggingface_hub.snapshot_download(repository, **options))
+        folder = Path(huggingface_hub.snapshot_download(repository, **options))
     except answers.TooLargeForHttpError:
         is_dataset = options.get("repo_type") == "dataset"
         with _allow_xet(Purpose.DATASET_DOWNLOAD if is_dataset else Purpose.MODEL_DOWNLOAD):
-            return Path(huggingface_hub.snapshot_download(repository, **options))
+            folder = Path(huggingface_hub.snapshot_download(repository, **options))
+    _delete_leftovers(folder.parent.parent / "blobs")
+    return folder
+
+
+def _delete_leftovers(blobs: Path) -> None:
+    """Delete incomplete files of killed downloads that another download completed.
+
+    The library gives each attempt a name of its own and never deletes those of killed processes.
+    """
+    for file in blobs.glob("*.incomplete"):
+        if (blobs / file.name.partition(".")[0]).exists():
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 @functools.cache
