@@ -5,7 +5,8 @@ lets a real worker inspect them twice and page through them, then lets a plain
 `datasets.load_dataset("json")` read the same file. Then another worker is canceled in each stage.
 
 On two cores shared with some 20 other programs, 2 GB (2,554,000 rows) took 155 s of the processor and 215 MB
-over idle, the first rows 12 s of the clock, and a page from the middle 0.1 s.
+over idle, the first rows 12 s of the clock, and a page from the middle 0.1 s. `load_dataset`, which checks no
+rows, took 12 s of the processor and 368 MB.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime import cpu_threads, process_pool
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.source_digest import get_source_digest
 
 #: Rows from which several processes are used; each needs half a second and 60 MB to start.
@@ -121,12 +122,17 @@ class _Work:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def judge(self, index: int) -> tuple[NDArray[np.int32], list[SkipReason]]:
-        """Return codes of the rows of one batch, and the reasons that they number."""
+        """Return codes of the rows of one batch, and the reasons that they number.
+
+        Raises CancelledError.
+        """
         batch = self.store.read_batch(index)
         reasons: dict[SkipReason, int] = {}
         codes = np.zeros(batch.num_rows, dtype=np.int32)
         raws, faults = batch.column("raw"), batch.column("fault")
         for row, (raw, fault) in enumerate(zip(raws, faults.to_pylist(), strict=True)):
+            if process_pool.is_cancelled():
+                raise CancelledError
             if reason := load_reason(fault) if fault else self._reason(raw.as_buffer()):
                 codes[row] = reasons.setdefault(reason, len(reasons) + 1)
         return codes, list(reasons)

@@ -212,7 +212,7 @@ def test_every_rule_has_a_text_and_every_fix_has_a_rule() -> None:
     ("name", "expected"),
     [
         ("sft/alpaca_en_demo.json", {"lint.duplicates": 14, "lint.refusals": 14, "lint.personal_data": 3}),
-        ("sft/self_instruct_alpaca.json", {}),
+        ("sft/self_instruct_alpaca.json", {"lint.personal_data": 4}),
         ("sft/sharegpt_multi_turn.json", {"lint.near_duplicates": 63, "lint.conflicting_answers": 167}),
     ],
 )  # fmt: skip
