@@ -25,6 +25,9 @@ libwayland-cursor.so.0  libwayland-cursor0
 libwayland-egl.so.1     libwayland-egl1
 "
 
+# Seconds to wait for the locks of apt, and between two attempts.
+readonly apt_patience=600 apt_interval=3
+
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf '\n%s\n' "$*" >&2; exit 1; }
 
@@ -67,6 +70,27 @@ missing_packages() {
     done <<<"$window_libraries"
 }
 
+# run_apt ARGUMENTS: runs apt-get as root, and waits while another program, such as unattended-upgrades, holds its locks.
+run_apt() {
+    local errors waited=0 holder
+    errors=$(mktemp)
+    until "${as_root[@]}" env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" \
+        >/dev/null 2>"$errors"; do
+        if [ "$waited" -ge "$apt_patience" ] || ! grep -q 'Could not get lock' "$errors"; then
+            cat "$errors" >&2
+            rm -f "$errors"
+            return 1
+        fi
+        if [ "$waited" = 0 ]; then
+            holder=$(sed -n 's/.*held by process \([0-9]*\) (\(.*\)).*/: \2, process \1/p' "$errors" | head -n 1)
+            echo "Another program is installing packages$holder. Waiting for it, up to $((apt_patience / 60)) minutes…"
+        fi
+        sleep "$apt_interval"
+        waited=$((waited + apt_interval))
+    done
+    rm -f "$errors"
+}
+
 install_system_packages() {
     local -a missing names=() as_root=()
     local package by_hand
@@ -82,7 +106,7 @@ install_system_packages() {
         [ -t 0 ] || sudo -n true 2>/dev/null || fail "sudo requires a password, but there is no terminal. $by_hand"
     fi
     say "System packages: ${missing[*]%%/*}"
-    "${as_root[@]}" apt-get -qq update
+    run_apt update || fail "apt-get update failed. $by_hand"
     for package in "${missing[@]}"; do
         # The older name if the release doesn't have the newer one.
         if apt-cache show "${package%/*}" >/dev/null 2>&1; then
@@ -91,9 +115,8 @@ install_system_packages() {
             names+=("${package#*/}")
         fi
     done
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${names[@]}" \
-        >/dev/null || fail "apt-get failed. $by_hand"
+    run_apt -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${names[@]}" ||
+        fail "apt-get failed. $by_hand"
 }
 
 # install_python_packages EXTRAS: a virtual environment in .venv, this checkout editable in it.

@@ -285,6 +285,50 @@ def test_package_metadata_has_no_unfilled_placeholders() -> None:
     assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}
 
 
+_LOCKED = (
+    "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4242 (unattended-upgr)\n"
+    "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="apt is a program of Linux")
+@pytest.mark.parametrize(
+    ("failures", "message", "status", "runs"),
+    [
+        pytest.param(2, _LOCKED, 0, 3, id="lock-is-released"),
+        pytest.param(99, _LOCKED, 1, 4, id="lock-is-kept"),
+        pytest.param(99, "E: Unable to locate package x", 1, 1, id="another-error"),
+        pytest.param(0, "", 0, 1, id="free"),
+    ],
+)
+def test_setup_waits_for_the_locks_of_apt_and_says_so(
+    tmp_path: Path, failures: int, message: str, status: int, runs: int
+) -> None:
+    script = (PACKAGING / "bootstrap.sh").read_text("utf-8")
+    run_apt = re.search(r"^run_apt\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+    assert run_apt is not None
+    log = tmp_path / "calls"
+    apt = tmp_path / "apt-get"
+    apt.write_text(
+        f'#!/bin/sh\necho "$*" >>{log}\n[ "$(wc -l <{log})" -gt {failures} ] && exit 0\n'
+        f"cat >&2 <<'END'\n{message}\nEND\nexit 100\n"
+    )
+    apt.chmod(0o755)
+    program = f"as_root=(); apt_patience=3; apt_interval=1\nsleep() {{ :; }}\n{run_apt.group()}\nrun_apt -y install x"
+    done = subprocess.run(
+        ["bash", "-uc", program],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert log.read_text().splitlines() == ["-qq -y install x"] * runs
+    waits = "Another program is installing packages: unattended-upgr, process 4242."
+    assert done.stdout.count(waits) == (runs > 1), "it says so once"
+    assert (message.splitlines() or [""])[0] in done.stderr or status == 0
+
+
 @pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)], ids=["as-fast", "slower"])
 def test_startup_check_uses_the_median_of_fixed_rounds(
     seconds: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -32,11 +32,10 @@ def test_session_restores_project_page_and_geometry(window: Window, project_fold
     assert window.page_name == "dataset"
 
 
-def test_project_that_is_gone_leaves_home_without_a_message(window: Window, tmp_path: Path) -> None:
-    window.preferences.open_project = str(tmp_path / "gone" / "x.lorastudio")
-    window.restore_session()
-    assert window.page_name == "home"
-    assert window.toasts.text == ""
+def test_project_that_is_gone_is_not_restored(window: Window, tmp_path: Path) -> None:
+    for name in ("", str(tmp_path / "gone" / "x.lorastudio"), "a" * 5000):
+        window.preferences.open_project = name
+        assert window.find_last_project() is None
 
 
 def test_project_open_in_another_window_is_not_restored(
