@@ -46,6 +46,8 @@ from lora_studio.engine.tokens.markers import (
     MarkedConversation,
     Span,
     find_extent,
+    find_mark_at_start,
+    find_marks_through,
     iter_masked_spans,
     locate_answers,
     make_unused_word,
@@ -256,7 +258,7 @@ class ExactRenderer:
         elif not is_last:
             rendered_after = self.format.render([*turns[:index], marked.messages[index]], tools)
             rendered_after = rendered_after[marked.find_end(rendered_after) :]
-        ending: str | None = self._mark_at_start(rendered_after) or rendered_after.rstrip()
+        ending: str | None = self._end_marks(rendered_after) or rendered_after.rstrip()
         if turns[index].tool_calls:
             ending = self._find_shared_end(rendered_after, behind)
         if ending is None or not behind.startswith(ending):
@@ -265,14 +267,30 @@ class ExactRenderer:
             return other[0] if other and not is_last else None
         if self._ends_turns and ending:
             return ending
-        following = self._mark_at_start(behind[len(ending) :])
+        following = find_mark_at_start(behind[len(ending) :], self._marks)
         return ending + (self._eos if is_last else following)
 
-    def _mark_at_start(self, text: str) -> str:
-        """Return the white space and special mark at the start of a text, "" without a mark."""
-        blanks = len(text) - len(text.lstrip())
-        mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
-        return "" if mark is None else text[: blanks + len(mark)]
+    def _end_marks(self, text: str) -> str:
+        """Return the marks that end an answer, at the start of the text after it: usually one."""
+        closed = self._closes_answers and find_marks_through(text, self._marks, self._eos)
+        return closed or find_mark_at_start(text, self._marks)
+
+    @cached_property
+    def _closes_answers(self) -> bool:
+        """Return whether each answer is closed by a mark before the token that ends its turn.
+
+        Cohere's templates write `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>`. The model must learn both.
+        """
+        user, answer = (
+            Message(role="user", content="Zu"),
+            Message(role="assistant", content="Za0aZ"),
+        )
+        try:
+            after = self.format.render([user, answer, user]).partition("Za0aZ")[2]
+        except UnusableRow:
+            return False
+        closed = find_marks_through(after, self._marks, self._eos)
+        return closed not in ("", find_mark_at_start(after, self._marks))
 
     def _find_shared_end(self, alone: str, behind: str) -> str | None:
         """Return the text after the calls of a turn, without marks that only end a conversation."""
@@ -411,7 +429,7 @@ class ExactRenderer:
         end = block[0] + len(content)
         if any(content.endswith(mark) for mark in self._marks):
             return block[0], end
-        return block[0], end + len(self._mark_at_start(text[end:]))
+        return block[0], end + len(self._end_marks(text[end:]))
 
 
 def _iter_leaves(value: Any) -> Iterator[Any]:

@@ -121,3 +121,23 @@ def find_extent(answer_spans: AnswerSpans, index: int) -> Span:
     """Return the span from the first to the last part of a turn, (0, 0) without parts."""
     spans = [span for (known, _), span in answer_spans.items() if known == index]
     return min((b for b, _ in spans), default=0), max((e for _, e in spans), default=0)
+
+
+def find_mark_at_start(text: str, marks: Sequence[str]) -> str:
+    """Return the white space and special mark at the start of a text, "" without a mark.
+
+    `marks` are sorted by length, the longest first.
+    """
+    blanks = len(text) - len(text.lstrip())
+    mark = next((mark for mark in marks if text.startswith(mark, blanks)), None)
+    return "" if mark is None else text[: blanks + len(mark)]
+
+
+def find_marks_through(text: str, marks: Sequence[str], last: str) -> str:
+    """Return the adjacent special marks at the start of a text through the mark `last`, "" without it."""
+    end = 0
+    while last and (mark := find_mark_at_start(text[end:], marks)):
+        end += len(mark)
+        if mark.endswith(last):
+            return text[:end]
+    return ""

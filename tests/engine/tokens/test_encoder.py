@@ -206,6 +206,21 @@ def test_template_error_is_the_reason_of_an_unusable_row(tiny: TinyModel) -> Non
         encode(load_tokenizer(tiny("gemma3")), chat, DatasetSpec())
 
 
+def test_end_of_turn_behind_a_closing_mark_is_trained(tiny: TinyModel) -> None:
+    """Cohere's templates close an answer before the token that ends its turn."""
+    tokenizer = with_template(tiny, loop("{{ m.content }}<|END_RESPONSE|>", "<|im_end|>"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|END_RESPONSE|>"]})
+    end = "<|END_RESPONSE|><|im_end|>"
+    chat = (
+        turn("user", "A?"),
+        turn("assistant", "B."),
+        turn("user", "C?"),
+        turn("assistant", "D."),
+    )
+    assert trained_texts(tokenizer, chat) == ["B." + end, "D." + end]
+    assert trained_texts(tokenizer, chat[:2]) == ["B." + end]
+
+
 def test_eos_is_added_if_the_template_does_not_end_answers(tiny: TinyModel) -> None:
     bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ '\n' if not loop.last }}{% endfor %}"  # fmt: skip
     tokenizer = with_template(tiny, bare + "{% if add_generation_prompt %}\nassistant: {% endif %}")
