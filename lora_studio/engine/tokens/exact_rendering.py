@@ -281,10 +281,8 @@ class ExactRenderer:
 
         Cohere's templates write `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>`. The model must learn both.
         """
-        user, answer = (
-            Message(role="user", content="Zu"),
-            Message(role="assistant", content="Za0aZ"),
-        )
+        user = Message(role="user", content="Zu")
+        answer = Message(role="assistant", content="Za0aZ")
         try:
             after = self.format.render([user, answer, user]).partition("Za0aZ")[2]
         except UnusableRow:
