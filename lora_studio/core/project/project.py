@@ -202,6 +202,30 @@ def load(path: Path) -> Draft:
     its settings, it would look like a new project, and saving it would replace them.
     """
     file = find_file(path)
+    content = _read_content(file)
+    draft = Draft(name=file.stem, path=file)
+    try:
+        document: dict[str, Any] = tomlkit.parse(content).unwrap()
+    except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError) as error:
+        raise fail(
+            "project.syntax",
+            "The project file {file} is damaged: it isn't valid TOML ({reason}).",
+            "Fix this line in a text editor, or restore the file from a backup. Then open the project again.",
+            where=Where(
+                file=str(file),
+                line=getattr(error, "line", None),
+                column=getattr(error, "col", None),
+            ),
+            file=file.name,
+            reason=_describe_syntax_error(error),
+        ) from error
+    draft.lines = _find_line_numbers(content)
+    _fill(draft, document)
+    return draft
+
+
+def _read_content(file: Path) -> str:
+    """Return the text of a project file; raises ProblemError if it can't be read or is empty."""
     try:
         content = read_bytes(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -224,25 +248,7 @@ def load(path: Path) -> Draft:
             file=file.name,
             where=Where(file=str(file)),
         )
-    draft = Draft(name=file.stem, path=file)
-    try:
-        document: dict[str, Any] = tomlkit.parse(content).unwrap()
-    except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError) as error:
-        raise fail(
-            "project.syntax",
-            "The project file {file} is damaged: it isn't valid TOML ({reason}).",
-            "Fix this line in a text editor, or restore the file from a backup. Then open the project again.",
-            where=Where(
-                file=str(file),
-                line=getattr(error, "line", None),
-                column=getattr(error, "col", None),
-            ),
-            file=file.name,
-            reason=_describe_syntax_error(error),
-        ) from error
-    draft.lines = _find_line_numbers(content)
-    _fill(draft, document)
-    return draft
+    return content
 
 
 def _describe_syntax_error(error: Exception) -> Text | str:

@@ -101,21 +101,7 @@ def load(
     began = time.monotonic()
     if precision is not None:
         check_prequantized(precision)
-
-    def count_bytes() -> int:
-        counted = count_weight_bytes(load_on_meta(folder, spec, config), dtype)
-        return counted[precision or _get_precision(spec, dtype)]
-
-    spread = placement.should_spread(spec, device, count_bytes)
-    if training and (choice := placement.describe_choice(device, spread=spread)):
-        job.emit(events.Log(text=choice))
-    model = _load_weights(
-        folder,
-        dtype=dtype,
-        device_map=_choose_device_map(spec, device, training=training, spread=spread),
-        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
-        quantization_config=None if precision else _create_quantization_config(spec, dtype),
-    )
+    model = _place_and_load(folder, spec, config, device, dtype, job, training=training)
     job.check()
     prepare_quantized_layers(model, dtype)
     model.config.use_cache = not training
@@ -129,6 +115,36 @@ def load(
     )
     announce(loaded, spec, time.monotonic() - began, job)
     return loaded
+
+
+def _place_and_load(
+    folder: Path,
+    spec: ModelSpec,
+    config: PreTrainedConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    job: JobContext,
+    *,
+    training: bool,
+) -> PreTrainedModel:
+    """Load the weights on one device, or over several where they don't fit one."""
+    precision = get_quantization_method(config)
+    spread = placement.should_spread(
+        spec,
+        device,
+        lambda: count_weight_bytes(load_on_meta(folder, spec, config), dtype)[
+            precision or _get_precision(spec, dtype)
+        ],
+    )
+    if training and (choice := placement.describe_choice(device, spread=spread)):
+        job.emit(events.Log(text=choice))
+    return _load_weights(
+        folder,
+        dtype=dtype,
+        device_map=_choose_device_map(spec, device, training=training, spread=spread),
+        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
+        quantization_config=None if precision else _create_quantization_config(spec, dtype),
+    )
 
 
 def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:

@@ -230,8 +230,8 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
     answers = (
         formats_columns.find_answers(columns)
-        or _find_queries(columns)
-        or _find_written_labels(columns)
+        or formats_columns.find_queries(columns)
+        or formats_columns.find_written_labels(columns)
     )
     if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
@@ -250,10 +250,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     questions = [item for item in questions if item != choices]
     if template and not questions:
         questions = find_columns(columns, column_names.STEMS)[:1]
-    # Rows with an empty instruction and the whole question in the input still have this format.
-    questions = [
-        item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled
-    ] + questions
+    questions = _find_empty_instructions(columns) + questions
     if not questions:
         return _find_continued(columns, answer)
     row_format, mapping = _choose_question_format(columns, questions[0], answer, choices)
@@ -270,24 +267,15 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
 
 
+def _find_empty_instructions(columns: Columns) -> list[DataColumn]:
+    """Return instruction columns without text: rows with the whole question in the input have this format, too."""
+    return [item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled]
+
+
 def _find_embedded_choices(columns: Columns, questions: Columns) -> list[DataColumn]:
     """Return the key of the right choice, for questions that are objects with their choices (ARC)."""
     is_object = bool(questions) and questions[0].kind == "object"
     return find_columns(columns, ("answerkey",)) if is_object else []
-
-
-def _find_queries(columns: Columns) -> list[DataColumn]:
-    """Return the reading of a database query as the answer to a question."""
-    query = find_column(columns, ("query",), "text")
-    return [query] if query is not None and find_column(columns, ("question",), "text") else []
-
-
-def _find_written_labels(columns: Columns) -> list[DataColumn]:
-    """Return a label column next to a prompt whose values are texts, not classes."""
-    label = find_column(columns, ("label", "labels"), "text")
-    prompt = find_column(columns, column_names.PROMPTS, "text")
-    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
-    return [label] if label is not None and prompt is not None and is_text else []
 
 
 def _choose_question_format(

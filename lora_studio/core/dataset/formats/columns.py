@@ -326,3 +326,17 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         and column.key not in METADATA
         and not column.key.endswith("id")
     ]
+
+
+def find_queries(columns: Columns) -> list[DataColumn]:
+    """Return the reading of a database query as the answer to a question."""
+    query = find_column(columns, ("query",), "text")
+    return [query] if query is not None and find_column(columns, ("question",), "text") else []
+
+
+def find_written_labels(columns: Columns) -> list[DataColumn]:
+    """Return a label column next to a prompt whose values are texts, not classes."""
+    label = find_column(columns, ("label", "labels"), "text")
+    prompt = find_column(columns, PROMPTS, "text")
+    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
+    return [label] if label is not None and prompt is not None and is_text else []

@@ -10,9 +10,9 @@ from lora_studio.core.dataset.formats.candidates import FormatCandidate
 from lora_studio.core.dataset.formats.columns import profile_columns
 from lora_studio.core.dataset.formats.conversion import find_own_reading
 from lora_studio.core.dataset.formats.mapping import fill_slots
-from lora_studio.core.dataset.formats.media_references import find_media_references
 from lora_studio.core.dataset.formats.ranking import is_pair
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
+from lora_studio.core.dataset.formats.unsupported import find_media_references
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
 from lora_studio.core.dataset.formats.votes import find_nested_votes, find_ratings
 from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names

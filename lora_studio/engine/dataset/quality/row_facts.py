@@ -229,17 +229,14 @@ class _Work:
             contexts.append(hash_text(get_context(sample)))
             shape = self._get_shape(source, values)
             facts.shapes[hash_text(shape)] = shape
-            near = hash_text("\x1d".join((*sides[-1], str(contexts[-1]))))
-            entries.append(
-                {
-                    "source": source,
-                    "index": index,
-                    "group": hash_text(self._group(values)),
-                    "near": near,
-                    "shape": hash_text(shape),
-                }
-                | get_keys(sample)
-            )
+            keys = {
+                "source": source,
+                "index": index,
+                "group": hash_text(self._group(values)),
+                "near": hash_text("\x1d".join((*sides[-1], str(contexts[-1])))),
+                "shape": hash_text(shape),
+            }
+            entries.append(keys | get_keys(sample))
         bands, prints = compute_sketches(sides, np.array(contexts, dtype=np.uint64), self.common)
         facts.columns = {
             name: np.array([entry[name] for entry in entries], dtype=kind)

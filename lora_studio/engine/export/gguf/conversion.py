@@ -35,7 +35,6 @@ from lora_studio.engine.export.gguf.converter import (
     choose_model_name,
     convert,
 )
-from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
 from lora_studio.engine.merging import prequantized
 from lora_studio.engine.merging.plan import NeedsPeftError
@@ -62,8 +61,8 @@ class ConversionPlan:
     `adds_bos`: programs may start prompts with the tokenizer's BOS, if it says so.
     """
 
-    model: Callable[[Path], TensorSource]
-    whole: Callable[[Path, Text], TensorSource]
+    model: Callable[[Path], direct_gguf.TensorSource]
+    whole: Callable[[Path, Text], direct_gguf.TensorSource]
     name: str
     spec: ExportSpec
     scratch: Path
@@ -147,7 +146,9 @@ def _add_earlier_files(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]
 
 def choose_sources(
     run: RunFolder, project: Project, job: JobContext
-) -> tuple[Callable[[Path], TensorSource], Callable[[Path, Text], TensorSource]]:
+) -> tuple[
+    Callable[[Path], direct_gguf.TensorSource], Callable[[Path, Text], direct_gguf.TensorSource]
+]:
     """Return the merged model of a run, or its base and adapter instead; raises ProblemError."""
     trust = project.model.trust_remote_code
     if not is_direct_export(project.export, has_merged=run.has_merged):
@@ -168,10 +169,10 @@ def choose_sources(
     if problem := prequantized.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
-    def whole(scratch: Path, reason: Text) -> TensorSource:
+    def whole(scratch: Path, reason: Text) -> direct_gguf.TensorSource:
         return direct_gguf.write_temporary_merge(recipe, scratch, reason, job, trust=trust)
 
-    def model(scratch: Path) -> TensorSource:
+    def model(scratch: Path) -> direct_gguf.TensorSource:
         try:
             return direct_gguf.write_headers(recipe, scratch, trust=trust)
         except NeedsPeftError as error:
@@ -270,8 +271,12 @@ def _quantize_all(
 
 
 def _convert(
-    plan: ConversionPlan, source: TensorSource, target: Path, kind: FirstPass, job: JobContext
-) -> tuple[TensorSource, Text]:
+    plan: ConversionPlan,
+    source: direct_gguf.TensorSource,
+    target: Path,
+    kind: FirstPass,
+    job: JobContext,
+) -> tuple[direct_gguf.TensorSource, Text]:
     """Write the file that all others are made from; return its source and the converter's name."""
     name = choose_model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
@@ -418,7 +423,7 @@ def _write_adapter(
 
 def _require_space(
     plan: ConversionPlan,
-    source: TensorSource,
+    source: direct_gguf.TensorSource,
     first: FirstPass,
     quantizations: Sequence[Quantization],
 ) -> None:

@@ -23,6 +23,13 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full_problem
 
 _CONVERTING = text("converting to GGUF")
+#: What the converter does for a vocabulary alone, an outline, a comparison, and a recipe.
+_STAGES = (
+    text("converting the vocabulary"),
+    text("reading tensor shapes"),
+    text("comparing the GGUF files"),
+    text("merging and converting to GGUF"),
+)
 
 #: Types that the converter itself writes here.
 FirstPass = Literal["F32", "BF16", "F16"]
@@ -62,19 +69,15 @@ def convert(
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
-    arguments += ["--vocab-only"] if vocabulary_only else []
-    options = [] if adds_bos else ["--no-bos"]
-    options += ["--outline"] if outline else []
+    arguments += ["--vocab-only"] * vocabulary_only
+    options = ["--no-bos"] * (not adds_bos) + ["--outline"] * outline
     options += ["--compare", str(compare)] if compare else []
     options += ["--merging", str(recipe)] if recipe else []
     command = child_process.get_python_command(
         converter_program.__name__, *options, str(script), *arguments
     )
-    stage = text("merging and converting to GGUF") if recipe else _CONVERTING
-    if outline or compare:
-        stage = text("reading tensor shapes") if outline else text("comparing the GGUF files")
-    if vocabulary_only:
-        stage = text("converting the vocabulary")
+    active = (vocabulary_only, outline, compare, recipe)
+    stage = next((stage for stage, on in zip(_STAGES, active, strict=True) if on), _CONVERTING)
     _run_converter(command, stage, model, target, job)
     return tool
 

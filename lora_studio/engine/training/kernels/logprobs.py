@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import peft
 import torch
@@ -35,16 +35,15 @@ from lora_studio.engine.training.kernels import (
     numerical_equivalence,
     sequence_packing,
 )
+from lora_studio.engine.training.kernels.output_head import (
+    OutputHead,
+    TokenLoss,
+    compute_cross_entropy,
+    find_decoder,
+    find_frozen_head,
+)
 
 _LOGITS_AT_ONCE = LOGITS_AT_ONCE
-
-#: Logits that fit a CPU's cache in 32-bit: 1 MB.
-_LOGITS_IN_CACHE = 1 << 18
-
-Head = Callable[[torch.Tensor], torch.Tensor]
-
-#: Logits, targets and whether to compute the gradient -> −log p of each target.
-_TokenLoss = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
 
 
 class Scorer:
@@ -77,7 +76,7 @@ class Scorer:
         self.base: PreTrainedModel = model.get_base_model()
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
-        self._decoder = _find_decoder(self.base)
+        self._decoder = find_decoder(self.base)
         #: Lengths of the current rows, in tokens.
         self.lengths: tuple[int, ...] = (1,)
         self.packed = self.chunked = False
@@ -97,7 +96,7 @@ class Scorer:
         """Choose how rows, logits and layers are computed, by running the model."""
         with self._autocast():
             self.packed = packing and sequence_packing.enable_packing(self.base, decoder)
-            self._head = _find_frozen_head(self.base, decoder)
+            self._head = find_frozen_head(self.base, decoder)
         self.chunked = self._head is not None
         self.tries_liger = with_liger and liger.is_installed(self.device)
         self.fused = fused.fuse_layers(
@@ -185,7 +184,7 @@ class Scorer:
     def _with_liger_loss(self, head: OutputHead) -> OutputHead:
         """Return the same output layer with Liger's loss, if values and gradients agree."""
 
-        def compute(loss: _TokenLoss) -> list[torch.Tensor]:
+        def compute(loss: TokenLoss) -> list[torch.Tensor]:
             with torch.no_grad():
                 logits = head(self._run_few_tokens()[0])
             targets = torch.arange(len(logits), device=logits.device) * 7 % logits.shape[1]
@@ -360,102 +359,9 @@ class ChunkedLogprobs(torch.autograd.Function):
         return gradient * outer[0][:, None].to(gradient.dtype), None, None
 
 
-def compute_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool
-) -> torch.Tensor:
-    """Return −log softmax(z)[x] of each row z of `logits` [positions, ids], [positions] float32.
-
-    With `wants_gradient`, its gradient, softmax(z) minus 1 at x, overwrites `logits`.
-    """
-    rows = len(logits)
-    if logits.device.type == "cpu":
-        rows = max(1, _LOGITS_IN_CACHE // logits.shape[1])
-    values = []
-    for part, target_ids in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
-        exact = part.to(torch.float32, copy=True)
-        value = exact.gather(1, target_ids)
-        highest = exact.amax(1, keepdim=True)
-        total = exact.sub_(highest).exp_().sum(1, keepdim=True)
-        values.append((total.log() - (value - highest))[:, 0])
-        if wants_gradient:
-            exact.mul_(1 / total)
-            part.copy_(exact.scatter_add_(1, target_ids, -torch.ones_like(value)))
-    return torch.cat(values)
-
-
 def _split_tokens(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     size = max(1, _LOGITS_AT_ONCE // head.out_features)
     size = size - size % 32 or size
     return hidden.split(size), targets.split(size)
-
-
-def _find_decoder(base: PreTrainedModel) -> torch.nn.Module | None:
-    """Return the model below its output layer, None where that can't be determined."""
-    decoder = base.get_decoder() if hasattr(base, "get_decoder") else None
-    return decoder if isinstance(decoder, torch.nn.Module) and decoder is not base else None
-
-
-def _find_frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> OutputHead | None:
-    """Return the map from hidden states to logits as in the model itself, None if any of it trains.
-
-    Some models scale or cap their logits after the output layer; a comparison shows which.
-    """
-    head = base.get_output_embeddings()
-    if head is None or any(value.requires_grad for value in head.parameters()):
-        return None
-    device = next(base.parameters()).device
-    ids = torch.arange(3, 9, device=device)[None]
-    was_training = base.training
-    base.eval()
-    try:
-        with torch.no_grad():
-            expected = base(input_ids=ids, use_cache=False).logits.float()
-            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-            tolerance = numerical_equivalence.TOLERANCE[
-                numerical_equivalence.compute_itemsize(hidden)
-            ]
-            finishes = list(_iter_finishes(base.config.get_text_config()))
-            # Not for equality: kernels that add in any order round differently in each of two passes.
-            differences = [
-                numerical_equivalence.compute_difference(
-                    finish(head(hidden)).float().to(expected.device), expected
-                )
-                for finish in finishes
-            ]
-            closest = min(range(len(finishes)), key=differences.__getitem__)
-            if differences[closest] <= tolerance:
-                return OutputHead(head, finishes[closest])
-    except (TypeError, RuntimeError, AttributeError):
-        pass
-    finally:
-        base.train(was_training)
-    return None
-
-
-@dataclass(frozen=True)
-class OutputHead:
-    """An output layer, the model's postprocessing of its logits, and the loss function."""
-
-    layer: torch.nn.Module
-    finish: Head
-    loss: _TokenLoss = compute_cross_entropy
-
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.finish(self.layer(hidden))
-
-    @property
-    def out_features(self) -> int:
-        return len(cast(torch.Tensor, self.layer.weight))
-
-
-def _iter_finishes(config: Any) -> Iterator[Head]:
-    """Yield the functions that transformers models apply to the logits of their output layer."""
-    yield lambda logits: logits
-    if divisor := getattr(config, "logits_scaling", None):  # Granite
-        yield lambda logits: logits / divisor
-    if factor := getattr(config, "logit_scale", None):  # Cohere
-        yield lambda logits: logits * factor
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-        yield lambda logits: torch.tanh(logits / cap) * cap

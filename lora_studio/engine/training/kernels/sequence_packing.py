@@ -285,6 +285,13 @@ def build_position_ids(documents: Sequence[int], device: torch.device) -> torch.
 
 
 @torch.no_grad()
+def _make_test_ids(model: PreTrainedModel) -> torch.Tensor:
+    """Return token IDs for two short rows, [1, tokens]."""
+    device = next(model.parameters()).device
+    vocabulary = model.config.get_text_config().vocab_size
+    return (torch.arange(sum(_TEST_LENGTHS), device=device)[None] * 7 + 11) % vocabulary
+
+
 def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     """Make `packed_attention` the model's attention, unless that changes what any block computes.
 
@@ -294,16 +301,14 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     implementation = model.config._attn_implementation
     if implementation != "sdpa":
         return False
-    device = next(model.parameters()).device
-    vocabulary = model.config.get_text_config().vocab_size
-    ids = (torch.arange(sum(_TEST_LENGTHS), device=device)[None] * 7 + 11) % vocabulary
+    ids = _make_test_ids(model)
 
     def run_packed() -> torch.Tensor:
         model.config._attn_implementation = _NAME
         with use_packed_rows():
             hidden: torch.Tensor = decoder(
                 input_ids=ids,
-                position_ids=build_position_ids(_TEST_LENGTHS, device),
+                position_ids=build_position_ids(_TEST_LENGTHS, ids.device),
                 documents=_TEST_LENGTHS,
                 use_cache=False,
             ).last_hidden_state

@@ -104,21 +104,8 @@ class SourceCard(QFrame):
         A mapping that is only a guess is opened once.
         """
         self._source = source
-        hub = is_hub(source)
         path = str(source["path"])
-        self.name.full = path
-        self.name.setText(path if hub else PurePath(path).name or path)
-        self.name.setAccessibleName(path)
-        kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
-        self._glyph.set_glyph(kind, "muted")
-        self.remove.setToolTip(
-            plain_tip(
-                tr("Remove {text} from the dataset (the file isn't deleted)").format(
-                    text=self.name.text()
-                )
-            )
-        )
-        self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
+        self._show_name(path, hub=is_hub(source))
         self._show_weight()
         self.holds.setText(_describe_content(detected))
         text, role = _describe_format(source, detected, busy)
@@ -138,6 +125,21 @@ class SourceCard(QFrame):
         if _is_guess(source, detected) and self._guessed != path:
             self._guessed = path
             self.set_open(True)
+
+    def _show_name(self, path: str, *, hub: bool) -> None:
+        self.name.full = path
+        self.name.setText(path if hub else PurePath(path).name or path)
+        self.name.setAccessibleName(path)
+        kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
+        self._glyph.set_glyph(kind, "muted")
+        self.remove.setToolTip(
+            plain_tip(
+                tr("Remove {text} from the dataset (the file isn't deleted)").format(
+                    text=self.name.text()
+                )
+            )
+        )
+        self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
 
     def set_open(self, opened: bool) -> None:
         """Show or hide the mapping."""

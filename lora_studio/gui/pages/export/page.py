@@ -160,12 +160,10 @@ class ExportPage(StepPage):
         """Follow the jobs of this page and the answers of the inspector."""
         self.queries.on_event(event)
         self.hub.on_event(event)
+        self._show_template(event)
         mine = any(job.apply(event) for job in self._jobs)
         if mine and isinstance(event, events.Ending):
             self._ask_for_sizes_again()  # less disk space is free now
-        if isinstance(event, events.TemplateDerived):
-            self.template.show_event(event)
-            self.template_card.show()
         match event:
             case events.Started(command="train" | "merge"):
                 self.merged = None
@@ -197,6 +195,11 @@ class ExportPage(StepPage):
         if isinstance(event, events.Ending):
             self.outdated.compare()
         self.refresh()
+
+    def _show_template(self, event: object) -> None:
+        if isinstance(event, events.TemplateDerived):
+            self.template.show_event(event)
+            self.template_card.show()
 
     def _ask_for_sizes_again(self) -> None:
         self.queries.sizes.forget()
@@ -401,6 +404,17 @@ class ExportPage(StepPage):
         """Return the problem that ended the latest job of this page."""
         return max(self._jobs, key=lambda job: job.begun).problem
 
+    def _describe_readiness(self) -> tuple[str, str]:
+        """Return status and advice before an export."""
+        if (self.merged or self.adapter) and self._is_direct():
+            return tr("Ready to export"), tr(
+                "Files are created directly from the base model and the adapter, without a merged"
+                " copy. If you want to keep or upload a merged model, merge first."
+            )
+        if self.merged is None:
+            return tr("Nothing to export yet"), self._find_export_blocker() or ""
+        return "", ""
+
     def _show_status(self, running: bool) -> None:
         status, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
@@ -425,17 +439,8 @@ class ExportPage(StepPage):
         ):
             status, advice = outdated[0]
             advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])
-        elif self.is_done():
-            pass
-        elif (self.merged or self.adapter) and self._is_direct():
-            status = tr("Ready to export")
-            advice = tr(
-                "Files are created directly from the base model and the adapter, without a merged"
-                " copy. If you want to keep or upload a merged model, merge first."
-            )
-        elif self.merged is None:
-            status = tr("Nothing to export yet")
-            advice = self._find_export_blocker() or ""
+        elif not self.is_done():
+            status, advice = self._describe_readiness()
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
         self.what.setText(status)

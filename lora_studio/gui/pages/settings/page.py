@@ -84,6 +84,11 @@ class SettingsPage(AppPage):
         self.services.ollama_host_changed.connect(self._on_ollama_host_changed)
         self.folders = FoldersCard(stored, lambda: bool(state.running))
         self.folders.failed.connect(state.messages.problem)
+        self._build_layout(look)
+        state.facts_changed.connect(self._on_facts_changed)
+        self._fill_engine()
+
+    def _build_layout(self, look: Card) -> None:
         inner = ResponsiveColumns(
             column(look, self.services, self.network, None, spacing=Spacing.L),
             column(self.engine_card, self.folders, self.trusted_code, None, spacing=Spacing.L),
@@ -94,8 +99,6 @@ class SettingsPage(AppPage):
         centered_row.setStretch(1, 0)  # takes no space until the columns have their maximum width
         self.body.addLayout(centered_row)
         self.body.addStretch(1)
-        state.facts_changed.connect(self._on_facts_changed)
-        self._fill_engine()
 
     def on_shown(self) -> None:
         """Request the devices unless they are known; list what may have changed."""

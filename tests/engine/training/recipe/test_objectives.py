@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
-from lora_studio.engine.training.kernels import logprobs
+from lora_studio.engine.training.kernels import logprobs, output_head
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
 from tests.engine.conftest import TinyModel
@@ -195,7 +195,7 @@ def test_scores_return_from_output_layer_on_another_gpu() -> None:
         layer = torch.nn.Linear(8, 40, bias=False, device="meta")
         layer.weight = torch.nn.Parameter(torch.empty(40, 8, device="cuda:0"), requires_grad=False)
         hidden = torch.empty(5, 8, device="cuda:1")
-        head = logprobs.OutputHead(layer, lambda logits: logits, score)
+        head = output_head.OutputHead(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
         actual = logprobs.ChunkedLogprobs.apply(hidden, targets, head)
