@@ -258,7 +258,11 @@ def test_publisher_identity_is_defined_in_one_file() -> None:
     identity = load("identity")
     values = {getattr(identity, name) for name in identity.NAMES}
     for file in PACKAGING.rglob("*"):
-        if not file.is_file() or file.name == "identity.py" or file.suffix in (".png", ".pyc"):
+        if (
+            not file.is_file()
+            or file.name == "identity.py"
+            or file.suffix in (".png", ".webp", ".pyc")
+        ):
             continue
         text = file.read_text("utf-8")
         assert not [value for value in values if value in text], file

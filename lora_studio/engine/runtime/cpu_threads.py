@@ -19,6 +19,7 @@ import psutil
 
 from lora_studio.core.messages import Text, counted
 from lora_studio.core.protocol import events
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Seconds over which the load of the processors is measured.
@@ -73,7 +74,7 @@ def read_quota(groups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> float | None
     limits it as well.
     """
     try:
-        entries = own.read_text().splitlines()
+        entries = read_text(own).splitlines()
     except OSError:
         return None
     quotas: list[float] = []
@@ -96,10 +97,10 @@ def _read_quota_of(group: Path) -> float | None:
     """Return the quota of one cgroup of version 2 or 1."""
     try:
         if (group / "cpu.max").is_file():
-            allowed, period = (group / "cpu.max").read_text().split()
+            allowed, period = read_text(group / "cpu.max").split()
         else:
-            allowed = (group / "cpu.cfs_quota_us").read_text().strip()
-            period = (group / "cpu.cfs_period_us").read_text()
+            allowed = read_text(group / "cpu.cfs_quota_us").strip()
+            period = read_text(group / "cpu.cfs_period_us")
         microseconds = -1.0 if allowed == "max" else float(allowed)
         return microseconds / float(period) if microseconds > 0 else None
     except (OSError, ValueError, ZeroDivisionError):

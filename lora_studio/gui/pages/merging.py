@@ -266,7 +266,7 @@ class MergingPage(StepPage):
         self.skip.setText(
             tr("Export the merged model as it is") if outdated else tr("Export without merging")
         )
-        self.skip.setToolTip("" if outdated else plain_tip(tr(_DIRECT)))
+        self.skip.setToolTip(plain_tip("" if outdated else tr(_DIRECT)))
         can_import = not self.state.running and not checks.filter_errors(
             self.state.list_problems("model")
         )

@@ -21,21 +21,29 @@ class Appearance(QObject):
         """Store the choices in the preferences of `shell`."""
         super().__init__(shell)
         self._shell, self._preferences = shell, shell.preferences
+        self._is_pending = False
 
     def set_theme(self, mode: str) -> None:
         """Apply "light", "dark" or "system"."""
         self._preferences.theme = cast(theme.Mode, mode)
         self._preferences.save()
-        run_covered(self._shell, tr("Changing the theme…"), self._apply)
+        self._apply_covered(tr("Changing the theme…"))
 
     def set_text_size(self, percent: int) -> None:
         """Apply one of `text_size.SIZES`, in percent."""
         self._preferences.text_size = cast(TextSize, percent)
         self._preferences.save()
-        run_covered(self._shell, tr("Changing the text size…"), self._apply)
+        self._apply_covered(tr("Changing the text size…"))
+
+    def _apply_covered(self, doing: str) -> None:
+        """Apply theme and text size once for all changes that follow each other quickly."""
+        if not self._is_pending:
+            self._is_pending = True
+            run_covered(self._shell, doing, self._apply)
 
     def _apply(self) -> None:
         """Style all widgets again, which takes some milliseconds for each, and there are thousands."""
+        self._is_pending = False
         theme.get_theme().apply(self._preferences.theme)
         theme.get_theme().set_text_size(self._preferences.text_size)
 

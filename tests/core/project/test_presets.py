@@ -94,7 +94,7 @@ def test_command_line_applies_the_preset_before_settings(
     draft = headless.open_project(tmp_path / "p", ["lora.rank=4"], Display(), "quick")
     assert draft is not None
     frozen = draft.freeze()
-    assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 16)
+    assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 8)
     assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().out
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
     with pytest.raises(ProblemError, match="presets: quick, balanced, "):

