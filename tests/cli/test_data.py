@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
     "types_late.jsonl": (b"\n".join([LINE] * 50 + [b"7", b'{"instruction": [1], "output": {}}', b"null", b'["a"]', LINE]), 52, "sft"),
     "nul.jsonl": (LINE + b"\n\x00\x00\n" + LINE.replace(b"Who?", b"Wh\\u0000o?") + b"\n", 2, "sft"),
     "deep.jsonl": (LINE + b"\n" + b'{"instruction": ' + b"[" * 100_000 + b"]" * 100_000 + b', "output": "x"}\n' + LINE, 2, "sft"),
-    "mixed.jsonl": (b"\n".join([LINE] * 6 + [json.dumps(CHAT).encode()] * 3), 6, "sft"),
+    "mixed.jsonl": (b"\n".join([LINE] * 6 + [json.dumps(CHAT).encode()] * 3), 9, "sft"),
     "latin.jsonl": (b"\n".join([LINE, b'{"instruction": "caf\xe9", "output": "I."}', LINE]), 2, "sft"),
     "broken_utf8.csv": (CSV + "Où?,là\n".encode() + b"\xff\xfe\x00x,\x80\n" + b"Who?,I.\n", 2, "sft"),
     "rtl.jsonl": (json.dumps({"question": "מי? 👩🏽‍🚀", "answer": "‏أنا‎"}, ensure_ascii=False).encode(), 1, "sft"),

@@ -80,7 +80,7 @@ def test_model_page_searches_downloads_resumes_and_signs_in(
 
     # Down to “Search the hub”, words, Enter; then the first line of the list.
     page.browser.sources.setFocus()
-    for _ in range(3):
+    for _ in range(4):
         qtbot.keyClick(page.browser.sources, Qt.Key.Key_Down)
     page.browser.filters.line.setFocus()
     qtbot.keyClicks(page.browser.filters.line, "tiny")

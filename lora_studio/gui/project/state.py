@@ -270,7 +270,7 @@ class ProjectState(QObject):
     def _format_title(self, edit: Edit) -> str:
         """Return the title of an edit in the current language."""
         match edit.list_fields():
-            case [(step, name)]:
+            case [(step, name), *others] if not others or (step, name) in linked_settings.RATIOS:
                 return self.get_facts(step, name).title
         return edit.text()
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
 
+from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
@@ -107,7 +108,12 @@ def make_trainer(run: RunFolder, tuned: AdaptedModel, objective: str) -> Trainer
     """Move a model to the fake GPU, and return its trainer."""
     fake_cuda.move_to_fake_cuda(tuned.model)
     task: Any = {"sft": "sft", "kto": "kto"}.get(objective, "preference")
-    data = TrainingData(task, make_rows(objective), Rows(make_rows(objective)[:2]), "rows")
+    rows = make_rows(objective)
+    ready = events.DatasetReady(
+        task=task, rows_read=len(rows), rows_train=len(rows), rows_validation=2, tokens=0,
+        trained_tokens=0,
+    )  # fmt: skip
+    data = TrainingData(task, rows, Rows(rows[:2]), "rows", ready)
     spec = run.load_project().training
     return Trainer(run, spec, tuned, data, make_job(), ProcessGroup(), run.path)
 

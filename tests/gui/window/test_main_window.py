@@ -781,9 +781,9 @@ def test_closing_with_unsavable_changes_asks_first(window: Window, project_folde
 
 
 @pytest.mark.slow
-def test_theme_choice_applies_at_once_and_is_saved(window: Window) -> None:
+def test_theme_choice_applies_and_is_saved(qtbot: QtBot, window: Window) -> None:
     window.settings.look.button("dark").click()
-    assert theme.get_palette() is theme.DARK
+    qtbot.waitUntil(lambda: theme.get_palette() is theme.DARK)
     assert Preferences.load().theme == "dark"
 
 
