@@ -259,20 +259,6 @@
             <source>About LoRA Studio</source>
             <translation>Über LoRA Studio</translation>
         </message>
-        <message numerus="yes">
-            <source>About {n} steps (step limit), {per_epoch} per epoch.</source>
-            <translation>
-                <numerusform>Etwa {n} Schritt (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
-                <numerusform>Etwa {n} Schritte (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
-            <source>About {n} steps, {per_epoch} per epoch.</source>
-            <translation>
-                <numerusform>Etwa {n} Schritt, {per_epoch} pro Epoche.</numerusform>
-                <numerusform>Etwa {n} Schritte, {per_epoch} pro Epoche.</numerusform>
-            </translation>
-        </message>
         <message>
             <source>About {setting}</source>
             <translation>Über {setting}</translation>
@@ -280,6 +266,10 @@
         <message>
             <source>About {setting} (F1)</source>
             <translation>Über {setting} (F1)</translation>
+        </message>
+        <message>
+            <source>About {steps}</source>
+            <translation>Etwa {steps}</translation>
         </message>
         <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
@@ -2442,8 +2432,8 @@
             </translation>
         </message>
         <message>
-            <source>Deletes {size} of downloads and prepared data. Projects, runs, and models stay. What is needed again is downloaded or computed again.</source>
-            <translation>Löscht {size} an Downloads und vorbereiteten Daten. Projekte, Läufe und Modelle bleiben. Was wieder gebraucht wird, wird neu geladen oder berechnet.</translation>
+            <source>Deletes {size} of prepared data and downloads, such as the built-in model. Projects, runs, and your other models stay. What is needed again is downloaded or computed again.</source>
+            <translation>Löscht {size} an vorbereiteten Daten und Downloads, etwa das eingebaute Modell. Projekte, Läufe und Ihre anderen Modelle bleiben. Was wieder gebraucht wird, wird neu geladen oder berechnet.</translation>
         </message>
         <message>
             <source>Delete…</source>

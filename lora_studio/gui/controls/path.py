@@ -16,7 +16,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
-from lora_studio.gui.widgets.file_dialogs import LAST, open_file_dialog
+from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER, open_file_dialog
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Name filters of the file dialog, by field name.
@@ -120,7 +120,7 @@ class PathControl(Control):
         for candidate in (current, current.parent):
             if self._value and candidate.is_dir():
                 return str(candidate)
-        return LAST.get_folder()
+        return DIALOG_FOLDER.get_folder()
 
     def _to_relative(self, path: Path) -> str:
         if self.base is not None and path.is_relative_to(self.base):

@@ -39,6 +39,15 @@ class HubAccount(QObject):
             return
         self._send(commands.InspectAccount(), changes=False)
 
+    def follow(self, other: HubAccount) -> None:
+        """Adopt what another page learns about the account."""
+        other.changed.connect(lambda: self._adopt(other))
+
+    def _adopt(self, other: HubAccount) -> None:
+        if other.current is not self.current:
+            self.current, self.was_changed_by_user = other.current, other.was_changed_by_user
+            self.changed.emit()
+
     def sign_out(self) -> None:
         """Delete the saved token."""
         self._send(commands.SignOut(), changes=True)

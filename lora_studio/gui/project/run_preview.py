@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
@@ -76,39 +75,23 @@ def describe_steps(training: TrainingSpec, split: SplitPreview | None) -> str:
     if split is None or not split.per_epoch:
         return f"{size} {tr('The number of steps appears once the dataset is read.')}"
     total = training.count_steps(split.per_epoch)
-    is_limited = total == training.max_steps
     per_epoch = formatting.format_number(training.count_steps_per_epoch(split.per_epoch))
-    number = _STEPS[split.is_exact, is_limited](total, per_epoch)
-    return f"{size} {number}"
-
-
-#: Texts by whether the number is exact, and whether the step limit ends the training.
-_STEPS: dict[tuple[bool, bool], Callable[[int, str], str]] = {
-    (True, True): lambda n, per_epoch: tr_n(
-        "{n} step (step limit), {per_epoch} per epoch.",
-        "{n} steps (step limit), {per_epoch} per epoch.",
-        n,
-        per_epoch=per_epoch,
-    ),
-    (True, False): lambda n, per_epoch: tr_n(
-        "{n} step, {per_epoch} per epoch.",
-        "{n} steps, {per_epoch} per epoch.",
-        n,
-        per_epoch=per_epoch,
-    ),
-    (False, True): lambda n, per_epoch: tr_n(
-        "About {n} step (step limit), {per_epoch} per epoch.",
-        "About {n} steps (step limit), {per_epoch} per epoch.",
-        n,
-        per_epoch=per_epoch,
-    ),
-    (False, False): lambda n, per_epoch: tr_n(
-        "About {n} step, {per_epoch} per epoch.",
-        "About {n} steps, {per_epoch} per epoch.",
-        n,
-        per_epoch=per_epoch,
-    ),
-}
+    steps = (
+        tr_n(
+            "{n} step (step limit), {per_epoch} per epoch.",
+            "{n} steps (step limit), {per_epoch} per epoch.",
+            total,
+            per_epoch=per_epoch,
+        )
+        if total == training.max_steps
+        else tr_n(
+            "{n} step, {per_epoch} per epoch.",
+            "{n} steps, {per_epoch} per epoch.",
+            total,
+            per_epoch=per_epoch,
+        )
+    )
+    return f"{size} {steps if split.is_exact else tr('About {steps}').format(steps=steps)}"
 
 
 def describe_backend(state: ProjectState) -> str:

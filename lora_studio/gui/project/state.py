@@ -270,8 +270,8 @@ class ProjectState(QObject):
     def _format_title(self, edit: Edit) -> str:
         """Return the title of an edit in the current language."""
         match edit.list_fields():
-            case [(step, name), *others] if not others or (step, name) in linked_settings.RATIOS:
-                return self.get_facts(step, name).title
+            case [setting, *others] if others in ([], [linked_settings.RATIOS.get(setting)]):
+                return self.get_facts(*setting).title
         return edit.text()
 
     def get_ollama_host(self) -> str:

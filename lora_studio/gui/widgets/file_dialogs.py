@@ -34,14 +34,14 @@ class DialogFolder:
 
 
 #: Shared by all dialogs of the program.
-LAST = DialogFolder()
+DIALOG_FOLDER = DialogFolder()
 
 
 def choose_folder(
     parent: QWidget, title: str, on_chosen: Callable[[str], object], start: Path | str = ""
 ) -> None:
     """Ask for a folder, beginning in `start`, or where something was chosen last."""
-    dialog = QFileDialog(parent, title, str(start) or LAST.get_folder())
+    dialog = QFileDialog(parent, title, str(start) or DIALOG_FOLDER.get_folder())
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     open_file_dialog(dialog, on_chosen)
 
@@ -54,7 +54,7 @@ def choose_file(
     name_filter: str = "",
 ) -> None:
     """Ask for an existing file, beginning in `start`, or where something was chosen last."""
-    dialog = QFileDialog(parent, title, str(start) or LAST.get_folder(), name_filter)
+    dialog = QFileDialog(parent, title, str(start) or DIALOG_FOLDER.get_folder(), name_filter)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     open_file_dialog(dialog, on_chosen)
 
@@ -67,7 +67,7 @@ def choose_file_to_write(
     name_filter: str = "",
 ) -> None:
     """Ask for a file or folder to write; `proposal` gives its folder, name and default suffix."""
-    start = str(proposal.parent) if proposal.is_absolute() else LAST.get_folder()
+    start = str(proposal.parent) if proposal.is_absolute() else DIALOG_FOLDER.get_folder()
     dialog = QFileDialog(parent, title, start, name_filter)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setDefaultSuffix(proposal.suffix.removeprefix("."))
@@ -77,7 +77,7 @@ def choose_file_to_write(
 
 def open_file_dialog(dialog: QFileDialog, on_chosen: Callable[[str], object]) -> None:
     """Open a dialog for one path, call `on_chosen` with it, and delete the dialog."""
-    dialog.fileSelected.connect(LAST.remember)
+    dialog.fileSelected.connect(DIALOG_FOLDER.remember)
     dialog.fileSelected.connect(on_chosen)
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()

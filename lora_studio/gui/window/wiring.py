@@ -14,7 +14,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
-from lora_studio.gui.widgets.file_dialogs import LAST
+from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER
 from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.gui.window.main_window import Window
 
@@ -30,7 +30,10 @@ def make_window(preferences: Preferences, make_pages: MakePages = make_step_page
     """Return a window on its Home page, connected and not shown yet."""
     if not os.environ.get("OLLAMA_HOST"):
         preferences.apply_ollama_host()
-    LAST.folder, LAST.save = preferences.dialog_folder, preferences.remember_dialog_folder
+    DIALOG_FOLDER.folder, DIALOG_FOLDER.save = (
+        preferences.dialog_folder,
+        preferences.remember_dialog_folder,
+    )
     window = Window(preferences, make_pages)
     _wire_project(window)
     _wire_jobs(window)
@@ -45,6 +48,12 @@ def make_window(preferences: Preferences, make_pages: MakePages = make_step_page
 
 def _wire_pages(window: Window) -> None:
     settings = window.settings
+    from lora_studio.gui.pages.model.page import ModelPage  # loaded with the pages, not before
+
+    model_page = window.pages["model"]
+    if isinstance(model_page, ModelPage):
+        model_page.account.follow(settings.services.account)
+        settings.services.account.follow(model_page.account)
     settings.theme_chosen.connect(window.appearance.set_theme)
     settings.text_size_chosen.connect(window.appearance.set_text_size)
     settings.language_chosen.connect(window.appearance.set_language)

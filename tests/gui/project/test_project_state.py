@@ -12,6 +12,7 @@ from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.gui.problems.messages import Toast
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.project.undo import get_undo_stack
 from tests.gui.conftest import WAIT
 
 
@@ -109,6 +110,16 @@ def test_change_is_saved_before_another_project_opens(
     assert state.create(tmp_path / "other", "Other")
     assert project.load(project_folder).get("lora", "rank") == 64
     assert state.get("lora", "rank") == 16
+
+
+def test_restored_edits_keep_their_names(state: ProjectState, project_folder: Path) -> None:
+    state.open(project_folder)
+    state.set("lora", "rank", 64)
+    preset = [("lora", "rank", 8), ("lora", "alpha", 16), ("training", "max_steps", 60)]
+    state.change("Quick test", preset)
+    other = ProjectState()
+    other.restore_history(get_undo_stack(state.undo))
+    assert [other.undo.text(index) for index in range(2)] == ["Rank", "Quick test"]
 
 
 def test_broken_file_is_refused_and_stays_unchanged(

@@ -11,12 +11,12 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.system import paths
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.widgets import file_dialogs
-from lora_studio.gui.widgets.file_dialogs import LAST, choose_folder
+from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER, choose_folder
 
 
 @pytest.fixture(autouse=True)
 def last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(LAST, "folder", "")
+    monkeypatch.setattr(DIALOG_FOLDER, "folder", "")
     monkeypatch.setattr(paths, "get_documents_folder", lambda: tmp_path / "Documents")
 
 
@@ -29,7 +29,7 @@ def test_dialogs_begin_where_something_was_chosen_last(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preferences = Preferences()
-    monkeypatch.setattr(LAST, "save", preferences.remember_dialog_folder)
+    monkeypatch.setattr(DIALOG_FOLDER, "save", preferences.remember_dialog_folder)
     window = QWidget()
     qtbot.addWidget(window)
     (tmp_path / "Documents").mkdir()
@@ -41,8 +41,8 @@ def test_dialogs_begin_where_something_was_chosen_last(
 
 
 def test_missing_folders_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LAST, "folder", str(tmp_path / "gone"))
-    assert file_dialogs.LAST.get_folder() == str(tmp_path)
+    monkeypatch.setattr(DIALOG_FOLDER, "folder", str(tmp_path / "gone"))
+    assert file_dialogs.DIALOG_FOLDER.get_folder() == str(tmp_path)
 
 
 def test_new_projects_go_to_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

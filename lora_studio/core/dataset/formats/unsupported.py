@@ -232,7 +232,7 @@ def _format_names(columns: Sequence[DataColumn]) -> Text:
 _EMBEDDED = re.compile(r"!\[[^\]\n]{0,200}\]\([^)\s]|<img\s|data:image/")
 #: The most rows to look at, characters of a text, and values of a row.
 _LOOKED_AT, _CHARACTERS, _VALUES = 100, 20_000, 200
-#: The share of rows that must have a reference; single ones are no reason to warn.
+#: The share of rows with a reference from which a warning is shown; a few rows can be exceptions.
 _SHARE = 0.1
 
 

@@ -83,6 +83,7 @@ class DatasetQueries(QObject):
         if inspection.has_changed_files() and self._make_inspection() is not None:
             for query in self._queries.values():
                 query.forget()
+            self.state.forget("plan")
             inspection.ask_now()
 
     def on_event(self, event: object) -> None:

@@ -16,7 +16,7 @@ from lora_studio.gui.pages.dataset.source_card import SourceCard
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
-from lora_studio.gui.widgets.file_dialogs import LAST
+from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER
 
 _FILTER = mark(
     "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
@@ -199,11 +199,11 @@ class SourceList(Control):
         self._open_dialog(QFileDialog.FileMode.Directory)
 
     def _open_dialog(self, mode: QFileDialog.FileMode) -> None:
-        dialog = QFileDialog(self.window(), tr("Add data"), LAST.get_folder())
+        dialog = QFileDialog(self.window(), tr("Add data"), DIALOG_FOLDER.get_folder())
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFiles:
             dialog.setNameFilter(tr(_FILTER))
-        dialog.filesSelected.connect(lambda names: LAST.remember(names[0]))
+        dialog.filesSelected.connect(lambda names: DIALOG_FOLDER.remember(names[0]))
         dialog.filesSelected.connect(lambda names: self.add_paths(map(Path, names)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -15,12 +16,11 @@ from lora_studio.core.system import paths
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.basics import Card, button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import choose_folder
-from lora_studio.setup.removal import measure_folder
 
 
 class FoldersCard(Card):
@@ -36,7 +36,7 @@ class FoldersCard(Card):
         """Create it; `is_busy` returns whether a job may be using the cache."""
         super().__init__(tr("Folders"))
         self._preferences, self._is_busy = preferences, is_busy
-        self._reader: BackgroundReader | None = None
+        self._tasks = TaskRunner(self.failed.emit, self)
         self.projects, self.cache = label(wrap=True), label(wrap=True)
         self._size = ""
         self.change = button(tr("Change…"), self._choose_projects, kind="link")
@@ -72,16 +72,14 @@ class FoldersCard(Card):
     def refresh(self) -> None:
         """Measure the cache in the background."""
         self.free.setEnabled(False)
-        self._run(lambda _: measure_folder(paths.get_cache_folder()))
+        self._tasks.start(_measure_cache, self._show_size)
 
-    def _run(self, work: Callable[[BackgroundReader], object]) -> None:
-        reader = BackgroundReader(work, self)
-        reader.done.connect(self._show_size)
-        reader.failed.connect(self.failed)
-        self._reader = reader
-        reader.start()
+    def leave(self) -> None:
+        """End the background work: the window is closing."""
+        self._tasks.leave()
 
-    def _show_size(self, size: int) -> None:
+    def _show_size(self, size: object) -> None:
+        assert isinstance(size, int)
         self._size = formatting.format_size(size)
         self.cache.setText(f"{paths.get_cache_folder()}  ·  {self._size}")
         self.free.setEnabled(size > 0 and not self._is_busy())
@@ -97,8 +95,8 @@ class FoldersCard(Card):
 
     def _ask_to_free(self) -> None:
         text = tr(
-            "Deletes {size} of downloads and prepared data. Projects, runs, and models stay. What is "
-            "needed again is downloaded or computed again."
+            "Deletes {size} of prepared data and downloads, such as the built-in model. Projects, runs, "
+            "and your other models stay. What is needed again is downloaded or computed again."
         ).format(size=self._size)
         dialog = Dialog(tr("Empty the cache?"), text, self.window())
         dialog.add_button(button(tr("Cancel"), dialog.reject))
@@ -109,7 +107,7 @@ class FoldersCard(Card):
 
     def _free(self) -> None:
         self.free.setEnabled(False)
-        self._run(_empty_cache)
+        self._tasks.start(_empty_cache, self._show_size)
 
 
 def _empty_cache(reader: BackgroundReader) -> int:
@@ -121,7 +119,21 @@ def _empty_cache(reader: BackgroundReader) -> int:
         else:
             with contextlib.suppress(OSError):
                 child.unlink()
-    return measure_folder(folder)
+    return _measure_cache(reader)
+
+
+def _measure_cache(reader: BackgroundReader) -> int:
+    """Return the bytes of all files in the cache folder."""
+    parents = reader.cooperative_iter(os.walk(paths.get_cache_folder()))
+    return sum(_measure_files(parent, names) for parent, _, names in parents)
+
+
+def _measure_files(parent: str, names: Iterable[str]) -> int:
+    total = 0
+    for name in names:
+        with contextlib.suppress(OSError):  # the file may have been deleted meanwhile
+            total += Path(parent, name).lstat().st_size
+    return total
 
 
 def _make_opener(get_folder: Callable[[], Path]) -> Callable[[], None]:

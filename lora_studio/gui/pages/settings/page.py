@@ -110,6 +110,10 @@ class SettingsPage(AppPage):
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 
+    def leave(self) -> None:
+        """End the background work: the window is closing."""
+        self.folders.leave()
+
     def on_event(self, event: object) -> None:
         """Show the answers about the account."""
         self.services.account.on_event(event)

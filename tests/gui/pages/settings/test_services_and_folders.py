@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
@@ -12,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import paths
+from lora_studio.gui.jobs.hub_account import HubAccount
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -50,6 +52,18 @@ def test_account_is_shown_and_signed_out(
     assert not page.services.sign_in.isHidden()
 
 
+def test_accounts_of_two_pages_follow_each_other() -> None:
+    one, other = HubAccount(), HubAccount()
+    one.follow(other)
+    other.follow(one)
+    asked: list[Any] = []
+    one.ask.connect(asked.append)
+    one.sign_out()
+    one.on_event(events.AccountFound(id=asked[0].id, name="", has_token=False))
+    assert other.current is one.current is not None
+    assert other.was_changed_by_user
+
+
 def test_ollama_address_is_used_by_projects_without_one(
     qtbot: QtBot, state: ProjectState, preferences: Preferences
 ) -> None:
@@ -84,6 +98,8 @@ def test_cache_is_measured_and_emptied(
     (cache / "tokens" / "key").mkdir(parents=True)
     (cache / "tokens" / "key" / "rows.arrow").write_bytes(b"x" * 3_000_000)
     page = show_settings(qtbot, state, preferences)
+    page.on_shown()
+    page.leave()
     page.on_shown()
     qtbot.waitUntil(lambda: page.folders.cache.text().endswith("  ·  3 MB"))
     page.folders.free.click()
