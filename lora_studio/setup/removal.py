@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lora_studio.core.protocol.events import Progress
@@ -14,6 +14,9 @@ from lora_studio.setup.engines import Engine
 from lora_studio.setup.tools import SetupLog
 
 STAGE = "Removing"
+
+#: A folder with the names of its folders and files, as `os.walk` yields it.
+_Level = tuple[str, list[str], list[str]]
 
 #: Seconds between two progress events.
 _INTERVAL = 0.2
@@ -29,10 +32,12 @@ def iter_folder_deletion(folders: Sequence[Path], log: SetupLog) -> Iterator[Pro
     yield from _iter_deletion({one: measure_folder(one) for one in folders}, log)
 
 
-def measure_folder(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
+def measure_folder(
+    folder: Path, iterate: Callable[[Iterable[_Level]], Iterable[_Level]] = iter
+) -> int:
+    """Return the bytes of all files in a folder; `iterate` can pause or stop between its subfolders."""
     total = 0
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in iterate(os.walk(folder)):
         for name in names:
             with contextlib.suppress(OSError):  # the file may have been deleted meanwhile
                 total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - 40,000 of them

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -21,6 +20,7 @@ from lora_studio.gui.widgets.basics import Card, button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import choose_folder
+from lora_studio.setup.removal import measure_folder
 
 
 class FoldersCard(Card):
@@ -124,16 +124,7 @@ def _empty_cache(reader: BackgroundReader) -> int:
 
 def _measure_cache(reader: BackgroundReader) -> int:
     """Return the bytes of all files in the cache folder."""
-    parents = reader.cooperative_iter(os.walk(paths.get_cache_folder()))
-    return sum(_measure_files(parent, names) for parent, _, names in parents)
-
-
-def _measure_files(parent: str, names: Iterable[str]) -> int:
-    total = 0
-    for name in names:
-        with contextlib.suppress(OSError):  # the file may have been deleted meanwhile
-            total += Path(parent, name).lstat().st_size
-    return total
+    return measure_folder(paths.get_cache_folder(), reader.cooperative_iter)
 
 
 def _make_opener(get_folder: Callable[[], Path]) -> Callable[[], None]:
