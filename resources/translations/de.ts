@@ -2923,6 +2923,10 @@
             <translation>Evaluieren alle</translation>
         </message>
         <message>
+            <source>Evaluating</source>
+            <translation>Auswertung</translation>
+        </message>
+        <message>
             <source>Evaluating every {every} epochs never happens in {epochs} epochs.</source>
             <translation>Eine Evaluation alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
         </message>
@@ -3347,6 +3351,10 @@
             <translation>Zum Ausprobieren, auch ohne GPU. Englisch.</translation>
         </message>
         <message>
+            <source>Forgetting</source>
+            <translation>Vergessen</translation>
+        </message>
+        <message>
             <source>Format</source>
             <translation>Format</translation>
         </message>
@@ -3565,6 +3573,10 @@
         <message>
             <source>Hardware</source>
             <translation>Hardware</translation>
+        </message>
+        <message>
+            <source>Held-out rows</source>
+            <translation>Zurückgehaltene Zeilen</translation>
         </message>
         <message>
             <source>Help</source>
@@ -5685,6 +5697,10 @@
             <translation>Playground</translation>
         </message>
         <message>
+            <source>Playground prompts</source>
+            <translation>Prompts aus dem Playground</translation>
+        </message>
+        <message>
             <source>Plotted quantity</source>
             <translation>Dargestellte Größe</translation>
         </message>
@@ -6046,6 +6062,10 @@
         <message>
             <source>Reading the row</source>
             <translation>Zeile wird gelesen</translation>
+        </message>
+        <message>
+            <source>Reading the test sets</source>
+            <translation>Testdaten lesen</translation>
         </message>
         <message>
             <source>Reading {file} needs more than {limit:memory} of memory, so it was stopped.</source>
@@ -13531,6 +13551,13 @@
             <translation>
                 <numerusform>bisher {n} Zeile</numerusform>
                 <numerusform>bisher {n} Zeilen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows were trained on and are left out.</source>
+            <translation>
+                <numerusform>{n} Zeile kam im Training vor und wird ausgelassen.</numerusform>
+                <numerusform>{n} Zeilen kamen im Training vor und werden ausgelassen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">

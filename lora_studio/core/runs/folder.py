@@ -156,6 +156,11 @@ class RunFolder:
         return self.path / "heldout.jsonl"
 
     @property
+    def evaluations(self) -> Path:
+        """Folder of evaluations, one folder each."""
+        return self.path / "evaluations"
+
+    @property
     def train_script(self) -> Path:
         """A script that repeats the training with only transformers and PEFT."""
         return self.path / "train.py"

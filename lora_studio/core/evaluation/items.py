@@ -1,0 +1,95 @@
+"""One item of a test set: a prompt, and what an answer is compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_studio.core.dataset.spec import Message
+
+
+class EvaluationItem(BaseModel):
+    """A prompt and what an answer to it is compared with; also one line of `items.jsonl`.
+
+    `messages` is the prompt, () for a plain text whose perplexity alone is measured: the text is the
+    `reference` then. `reference` is the expected answer, None if the test set has none. `choices` are
+    the possible answers of a multiple-choice question, and `correct` is the position of the right one.
+    `context` and `choices` of a benchmark that isn't a chat are scored as raw text: `raw_prompt` is its
+    prompt, used unchanged and without a chat template. `measure` names the measure of this item alone,
+    such as "regex:^\\d+$", for sets whose items are judged differently; "" for those of the evaluation.
+    `test_set` is the key of its test set, `category` a group within it, such as "arithmetic"; `source`
+    and `row` say where it comes from, `row` counted from 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    test_set: str = ""
+    messages: tuple[Message, ...] = ()
+    raw_prompt: str | None = None
+    reference: str | None = None
+    choices: tuple[str, ...] = ()
+    correct: int | None = None
+    category: str = ""
+    measure: str = ""
+    source: str = ""
+    row: int | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the item is a plain text, of which only the perplexity can be measured."""
+        return not self.messages and self.raw_prompt is None
+
+    @property
+    def question(self) -> str:
+        """The last turn of the prompt, as a table shows it."""
+        if self.messages:
+            return self.messages[-1].content
+        return self.raw_prompt if self.raw_prompt is not None else self.reference or ""
+
+
+def create_item(
+    *,
+    test_set: str,
+    messages: Sequence[Message] = (),
+    raw_prompt: str | None = None,
+    reference: str | None = None,
+    choices: Sequence[str] = (),
+    **facts: Any,
+) -> EvaluationItem:
+    """Return an item whose ID is a digest of what is asked and expected.
+
+    So the same question has the same ID in every evaluation, and two runs can be compared by it.
+    """
+    content = [
+        [message.model_dump(mode="json", exclude_defaults=True) for message in messages],
+        raw_prompt,
+        reference,
+        list(choices),
+    ]
+    plain = json.dumps([test_set, content], ensure_ascii=False, sort_keys=True)
+    digest = hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()[:16]
+    return EvaluationItem(
+        id=digest,
+        test_set=test_set,
+        messages=tuple(messages),
+        raw_prompt=raw_prompt,
+        reference=reference,
+        choices=tuple(choices),
+        **facts,
+    )
+
+
+def make_ids_unique(items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
+    """Return the items with "-2", "-3" … added to the IDs of repeated questions."""
+    seen: dict[str, int] = {}
+    unique = []
+    for item in items:
+        count = seen[item.id] = seen.get(item.id, 0) + 1
+        unique.append(item if count == 1 else item.model_copy(update={"id": f"{item.id}-{count}"}))
+    return unique

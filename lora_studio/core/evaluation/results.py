@@ -1,0 +1,123 @@
+"""How an evaluation is stored in the folder of its run, read at any time, and exported.
+
+`plan.json` is what was started, `items.jsonl` the items, `facts.json` what is known about the test sets
+and columns, `answers.jsonl` one line per item and column, appended as answers arrive, and
+`judgments.jsonl` one line per comparison by the judge. A reader skips a line that isn't complete yet, so
+partial results can be read while the evaluation runs, and a killed one continues where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_studio.core.evaluation.items import EvaluationItem
+from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.test_sets import TestSetReport
+from lora_studio.core.problems import Problem
+
+
+class _Stored(BaseModel):
+    """Base of stored data: fields of a newer version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+
+class ItemResult(_Stored):
+    """The answer of one column to one item, and its scores by the name of the measure.
+
+    A measure that doesn't apply to the item has no score. `seconds` is the item's share of the time of
+    its batch; `cached`: an earlier evaluation had computed the answer. `problem` says why there is no
+    answer: such an item counts as failed, and its scores are those of an empty answer.
+    """
+
+    item: str
+    column: str
+    answer: str = ""
+    tokens: int = 0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+    ending: Literal["end", "length", ""] = ""
+    scores: dict[str, float] = {}
+    logprobs: Logprobs | None = None
+    cached: bool = False
+    problem: Problem | None = None
+
+
+class Judgment(_Stored):
+    """The judge's comparison of two columns on one item: the winner's key, "" for a tie.
+
+    `winner` is None if a reply named no winner. `replies` are in both orders: with `first` shown first,
+    then with `second` shown first. A pair whose two replies contradict each other is a tie.
+    """
+
+    item: str
+    first: str
+    second: str
+    winner: str | None = None
+    replies: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+class ColumnReport(_Stored):
+    """Facts about a column: the digest of its model, the device that ran it, and its time.
+
+    `problem` says why the column can't be evaluated at all.
+    """
+
+    key: str
+    model_hash: str = ""
+    device: str = ""
+    seconds: float = 0.0
+    answered: int = 0
+    cached: int = 0
+    failed: int = 0
+    complete: bool = False
+    problem: Problem | None = None
+
+
+class EvaluationFacts(_Stored):
+    """What is known about an evaluation besides its answers; the file `facts.json`.
+
+    `measures` are the names of the measures by the key of the test set. Times are in seconds since
+    1970 (UTC); `finished` is None until everything is evaluated.
+    """
+
+    schema_version: int = 1
+    created: float = 0.0
+    finished: float | None = None
+    app_version: str = ""
+    test_sets: tuple[TestSetReport, ...] = ()
+    columns: tuple[ColumnReport, ...] = ()
+    measures: dict[str, tuple[str, ...]] = {}
+
+
+@dataclass
+class EvaluationResults:
+    """An evaluation as read from its folder, complete or not."""
+
+    folder: Path
+    plan: EvaluationPlan
+    facts: EvaluationFacts
+    items: list[EvaluationItem] = field(default_factory=list)
+    #: By the IDs of the item and the column.
+    answers: dict[tuple[str, str], ItemResult] = field(default_factory=dict)
+    judgments: list[Judgment] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that can be evaluated was."""
+        return self.facts.finished is not None
+
+    def get_scores(self, test_set: str, column: str, measure: str) -> dict[str, float]:
+        """Return the scores of one measure by item ID, in the order of the items."""
+        rows = ((item.id, self.answers.get((item.id, column))) for item in self.items if item.test_set == test_set)  # fmt: skip
+        return {
+            item: row.scores[measure]
+            for item, row in rows
+            if row is not None and measure in row.scores
+        }
