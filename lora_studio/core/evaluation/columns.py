@@ -16,7 +16,7 @@ from lora_studio.core.chat import (
 )
 
 
-class ServedModel(BaseModel):
+class ServerModel(BaseModel):
     """A model on a server with OpenAI's interface; `address` is its base URL, up to `/v1`.
 
     The key is never stored: `key_variable` names the environment variable that has it, "" for none.
@@ -24,7 +24,7 @@ class ServedModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["served"] = "served"
+    kind: Literal["server"] = "server"
     address: str = Field(min_length=1)
     name: str = Field(min_length=1)
     key_variable: str = ""
@@ -41,7 +41,7 @@ class ServedModel(BaseModel):
 
 
 #: Every kind of model that can answer: those of the Playground, and any OpenAI-compatible server.
-AnyColumnModel = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker | ServedModel
+AnyColumnModel = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker | ServerModel
 ColumnModel = Annotated[AnyColumnModel, Field(discriminator="kind")]
 
 
@@ -70,9 +70,9 @@ class Column(BaseModel):
     @property
     def can_measure_logprobs(self) -> bool:
         """Whether log-likelihoods can be computed: not for models on servers."""
-        return not isinstance(self.model, OllamaSpeaker | ServedModel)
+        return not isinstance(self.model, OllamaSpeaker | ServerModel)
 
 
 def format_model_name(model: AnyColumnModel) -> str:
     """Return the display name of a model."""
-    return model.name if isinstance(model, ServedModel) else format_speaker_name(model)
+    return model.name if isinstance(model, ServerModel) else format_speaker_name(model)

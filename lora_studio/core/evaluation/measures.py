@@ -25,7 +25,7 @@ class Logprobs(BaseModel):
     reference_tokens: int = 0
 
 
-class Measure(Protocol):
+class AnswerMeasure(Protocol):
     """Scores answers. `name` is what plans and files call it, with its parameter after a colon, such as
     "number:0.01".
 
@@ -47,7 +47,7 @@ class Measure(Protocol):
         """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
 
 
-def measure_by_name(spec: str) -> Measure:
+def measure_by_name(spec: str) -> AnswerMeasure:
     """Return the measure that a name such as "contains" or "number:0.01" stands for.
 
     Raises ProblemError for an unknown name or an invalid parameter.
