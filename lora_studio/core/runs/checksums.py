@@ -16,13 +16,17 @@ from lora_studio.core.problems import InvalidContentError, ProblemError, Where, 
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files
+from lora_studio.core.system.file_states import FileState, get_file_state
 from lora_studio.core.system.foreign_files import open_regular, read_json
 
 #: The file with the checksums of a checkpoint, under its entry "files".
 CHECKPOINT = "checkpoint.json"
 
-#: Files that were intact when they were read last, by path, with size, time and checksum.
-_INTACT: dict[str, tuple[int, int, int]] = {}
+#: Endings of files with weights: gigabytes that only those who use them read.
+_WEIGHTS = (".safetensors", ".gguf", ".bin")
+
+#: Files that were intact when they were read last, by path, with their state and checksum.
+_INTACT: dict[str, tuple[FileState, int]] = {}
 
 #: Called for each block that is read; may raise to cancel.
 OnBlock = Callable[[], None]
@@ -96,19 +100,33 @@ def require_intact(
         raise _damaged_error(run, folder, damage)
 
 
-def require_intact_source(path: Path, on_block: OnBlock = lambda: None) -> None:
+def require_intact_source(
+    path: Path, on_block: OnBlock = lambda: None, *, with_weights: bool = True
+) -> None:
     """Raise ProblemError if an adapter, a model folder or a GGUF file from a run is damaged.
 
-    Anything outside of a run has no checksums and isn't checked.
+    Anything outside of a run has no checksums and isn't checked. Without weights, only small files are
+    read: settings, tokenizer and chat template.
     """
-    folder, names = (path, ()) if path.is_dir() else (path.parent, (path.name,))
+    path = path.absolute()
+    folder, names = (path, []) if path.is_dir() else (path.parent, [path.name])
     for parent in folder.parents[:2]:
         run = RunFolder(parent)
         if run.manifest_file.is_file() and run.project_file.is_file():
             if (folder / CHECKPOINT).is_file() and folder.parent == run.checkpoints:
                 _require_intact_checkpoint(run, folder, on_block)
-            else:
-                require_intact(run, folder, names, on_block)
+                continue
+            if not with_weights and not names:
+                names = _list_small_files(run, folder)
+                if not names:
+                    continue
+            require_intact(run, folder, names, on_block)
+
+
+def _list_small_files(run: RunFolder, folder: Path) -> list[str]:
+    """Return the names of recorded files that hold no weights."""
+    recorded = _get_recorded(run).get(_get_name(run, folder), {})
+    return [name for name in recorded if not name.endswith(_WEIGHTS)]
 
 
 def read_checkpoint_entries(folder: Path, on_block: OnBlock = lambda: None) -> dict[str, Any]:
@@ -147,6 +165,7 @@ def _compare(
         try:
             if _was_intact(file, written):
                 continue
+            state = get_file_state(file)  # of before: a change while it is read counts
             size, checksum = compute_checksum(file, on_block)
         except FileNotFoundError:
             return text("{file} is missing", file=name)
@@ -157,16 +176,14 @@ def _compare(
             return text("{file} is incomplete", file=name)
         if written not in ([size, checksum], [size, None]):
             return text("{file} has changed since it was written", file=name)
-        _INTACT[str(file)] = (size, file.stat().st_mtime_ns, checksum)
+        _INTACT[str(file)] = (state, checksum)
     return None
 
 
 def _was_intact(file: Path, written: list[Any]) -> bool:
     """Return whether this process has compared the file before and it hasn't been touched since."""
-    facts = file.stat()
-    return _INTACT.get(str(file)) == (facts.st_size, facts.st_mtime_ns, written[1]) and (
-        facts.st_size == written[0]
-    )
+    state = get_file_state(file)
+    return bool(state) and _INTACT.get(str(file)) == (state, written[1]) and state[0] == written[0]
 
 
 def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:

@@ -18,7 +18,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, sources
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -66,7 +66,7 @@ class UnslothBackend:
 def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     """Load the base model with Unsloth; raises ProblemError."""
     spec = project.model
-    folder = loading.resolve(spec, job)
+    folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
     config = loading.read_config(folder, spec)

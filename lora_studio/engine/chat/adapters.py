@@ -13,6 +13,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
+from lora_studio.core.system.file_states import FolderState, get_folder_state
 from lora_studio.engine import generation
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
@@ -73,7 +74,7 @@ class AdapterSwitch:
         """Start with the bare base model."""
         self._base = base
         self._tuned: Any = None
-        self._names: dict[tuple[str, int], str] = {}
+        self._names: dict[tuple[str, FolderState], str] = {}
         self._at_work: tuple[WeightedAdapter, ...] | None = None
 
     @property
@@ -140,7 +141,6 @@ class AdapterSwitch:
         return name
 
 
-def _get_key(folder: Path) -> tuple[str, int]:
-    """Return a key for the adapter in a folder; retraining changes it."""
-    file = folder / adapter_files.WEIGHTS
-    return str(folder.resolve()), file.stat().st_mtime_ns if file.is_file() else 0
+def _get_key(folder: Path) -> tuple[str, FolderState]:
+    """Return a key for the adapter in a folder; any change to its files changes it."""
+    return str(folder.resolve()), get_folder_state(folder)

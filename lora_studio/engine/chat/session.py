@@ -32,6 +32,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
+from lora_studio.core.system.file_states import get_file_state, get_folder_state
 from lora_studio.engine import generation
 from lora_studio.engine.chat import (
     prompts,
@@ -294,12 +295,15 @@ class Session:
     def _get_key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
         match speaker:
             case AdapterSpeaker():
-                return ("base", base.spec.model_dump_json(), base.chat_template)
+                local = Path(base.spec.source)
+                state = get_folder_state(local) if base.spec.kind == "folder" else ()
+                return ("base", base.spec.model_dump_json(), base.chat_template, state)
             case ModelSpeaker():
-                stamp = _get_modification_time(Path(speaker.folder) / "config.json")
-                return ("model", speaker.folder, stamp, base.spec.device)
+                state = get_folder_state(Path(speaker.folder))
+                return ("model", speaker.folder, state, base.spec.device)
             case GgufSpeaker():
-                return ("gguf", speaker.file, _get_modification_time(Path(speaker.file)))
+                tokenizer = get_folder_state(Path(speaker.tokenizer)) if speaker.tokenizer else ()
+                return ("gguf", speaker.file, get_file_state(Path(speaker.file)), tokenizer)
         return ("ollama",)
 
     def _emit_ready(self, job: JobContext) -> None:
@@ -390,11 +394,3 @@ def _mix(speaker: AnySpeaker) -> AdapterMix:
     return AdapterMix(
         name="", adapters=speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
     )
-
-
-def _get_modification_time(file: Path) -> int:
-    """Return when a file was last changed, so that a rebuilt model is loaded again."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

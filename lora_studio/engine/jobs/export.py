@@ -21,12 +21,12 @@ def export(command: commands.Export, job: JobContext) -> None:
     """
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
-    from lora_studio.core.templates.source import read_source
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
     from lora_studio.engine.export.ollama import derivation
     from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.export.ollama.intact_source import read_intact_source
     from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
@@ -41,7 +41,7 @@ def export(command: commands.Export, job: JobContext) -> None:
                 results = selftest.run(run, project, converted.get_stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
-        template = read_source(run.tokenizer).text if derived is not None else ""
+        template = read_intact_source(run.tokenizer).text if derived is not None else ""
         stops = derived.stops if derived is not None else ()
         lm_studio.add_to_lm_studio(
             project, converted.files.values(), job, template=template, stops=stops
@@ -103,7 +103,7 @@ def convert(command: commands.Convert, job: JobContext) -> None:
     from lora_studio.engine.export.gguf import conversion
     from lora_studio.engine.model import sources
 
-    conversion.convert_folder(command, sources.resolve(command.model, job), job)
+    conversion.convert_folder(command, sources.resolve_intact(command.model, job), job)
 
 
 @handles(commands.EstimateSizes)

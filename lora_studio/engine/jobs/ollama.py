@@ -63,10 +63,10 @@ def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
 @handles(commands.DeriveTemplate)
 def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     """Derive the Ollama TEMPLATE of a chat template on disk."""
-    from lora_studio.core.templates import source as template_source
     from lora_studio.engine.export.ollama import template_sandbox
+    from lora_studio.engine.export.ollama.intact_source import read_intact_source
 
-    source = template_source.read_source(
+    source = read_intact_source(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
     job.report_progress(text("deriving the Ollama template"), 0, None)

@@ -12,6 +12,7 @@ from lora_studio.core import limits
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.runs import checksums
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
@@ -120,6 +121,12 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     if not adapter.layers and not adapter.replacements and adapter.complication is None:
         raise foreign_adapter_error(folder, text("it contains no weights"))
     return adapter
+
+
+def read_intact(folder: Path, weight: float = 1.0) -> Adapter:
+    """Return the adapter in a folder, as `read`, after comparing the files of a run with its checksums."""
+    checksums.require_intact_source(folder)
+    return read(folder, weight)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -40,7 +40,8 @@ Factors = tuple[torch.Tensor, torch.Tensor, float]
 def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined:
     """Write the combined adapter to the folder `out`; raises ProblemError."""
     merged = [
-        adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in command.adapters
+        adapter_files.read_intact(Path(adapter.folder), adapter.weight)
+        for adapter in command.adapters
     ]
     out = Path(command.out)
     if out.exists() and any(out.iterdir()):

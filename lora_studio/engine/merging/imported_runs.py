@@ -30,7 +30,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     An adapter without a tokenizer gets the model's, as in training.
     """
     spec = run.load_project().model
-    adapter_files.read(source)
+    adapter_files.read_intact(source)
     fit = library.fit(source, spec, job)
     if not fit.fits:
         raise _does_not_fit(source, fit)
@@ -69,7 +69,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     Weights on the same disk are hard-linked, which uses no space.
     """
     spec = run.load_project().model
-    source = sources.resolve(spec, job)
+    source = sources.resolve_intact(spec, job)
     tensors = safetensors_files.read_index(source)  # raises unless it is a safetensors model
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _is_model_file(file)]
     linked = _can_link(files, run.path)

@@ -99,7 +99,7 @@ def merge(run: RunFolder, job: JobContext) -> None:
     """
     project = run.load_project()
     merged = _read_adapters(run, project.merging)
-    base = resolve_base(project.model, project.merging, job, run)
+    base = resolve_intact_base(project.model, project.merging, job, run)
     trust = project.model.trust_remote_code
     checksums.forget_checksums(run, run.merged)
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
@@ -119,9 +119,10 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
             folder=str(out),
         )
     merged = [
-        adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in command.adapters
+        adapter_files.read_intact(Path(adapter.folder), adapter.weight)
+        for adapter in command.adapters
     ]
-    base = resolve_base(command.base, command.merging, job)
+    base = resolve_intact_base(command.base, command.merging, job)
     if out.resolve() == base.resolve():
         raise fail(
             "merging.onto_base",
@@ -180,9 +181,7 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
 def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     checksums.require_intact(run, run.adapter)
     chosen = get_chosen_adapters(run, spec)
-    for adapter in chosen:
-        checksums.require_intact_source(Path(adapter.folder))
-    return [adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in chosen]
+    return [adapter_files.read_intact(Path(adapter.folder), adapter.weight) for adapter in chosen]
 
 
 def resolve_base(
@@ -196,6 +195,15 @@ def resolve_base(
     if run is not None and not spec.base:
         require_same_base(run, named)
     return prequantized.find_original(named, trained_on, job)
+
+
+def resolve_intact_base(
+    trained_on: ModelSpec, spec: MergingSpec, job: JobContext, run: RunFolder | None = None
+) -> Path:
+    """Return the model to merge into, as `resolve_base`, after reading it if it comes from a run."""
+    base = resolve_base(trained_on, spec, job, run)
+    checksums.require_intact_source(base, job.check)
+    return base
 
 
 def get_scratch_folder(target: Path) -> Path:

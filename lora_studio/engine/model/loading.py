@@ -91,7 +91,7 @@ def load(
     `chat_template` is the dataset spec that chooses the template. `training` turns off the
     key/value cache, which would stop gradients.
     """
-    folder = resolve(spec, job)
+    folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
     dtype = devices.get_dtype(spec.precision, device)

@@ -12,6 +12,7 @@ from typing import Any
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.runs import checksums
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.core.system.foreign_files import open_regular
@@ -63,7 +64,15 @@ def resolve(spec: ModelSpec, job: JobContext) -> Path:
             with_code = spec.trust_remote_code
             folder = models.download_model(spec.source, spec.revision, job, with_code=with_code)
             return check_folder(folder)
+    checksums.require_intact_source(local, with_weights=False)
     return check_folder(local)
+
+
+def resolve_intact(spec: ModelSpec, job: JobContext) -> Path:
+    """Return the folder of a model, as `resolve`, after reading its weights if it comes from a run."""
+    folder = resolve(spec, job)
+    checksums.require_intact_source(folder, job.check)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,7 @@ def from_gguf(file: Path, job: JobContext) -> Path:
             where=_SOURCE,
             file=str(file),
         )
+    checksums.require_intact_source(file, job.check)
     from lora_studio.engine.model import from_gguf as model_from_gguf
 
     target = paths.get_cache_folder() / "models" / f"gguf-{_hash_content(file, job)}"

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model import remote_code
+from lora_studio.core.runs import checksums
 from lora_studio.engine.model import base_templates, tokenizer_files
 
 
@@ -19,8 +20,10 @@ def load_tokenizer(
     A model without a template gets ChatML. Nothing is added to the vocabulary (see `base_templates`
     for how answers end without the marks of a format). Padding never reaches the loss, which is
     masked by position, so a pad token that is also the end token does no harm. `trust` is the
-    project's setting: code of the tokenizer runs only with the user's consent as well.
+    project's setting: code of the tokenizer runs only with the user's consent as well. Raises
+    ProblemError, also for a folder of a run that has changed since it was written.
     """
+    checksums.require_intact_source(folder, with_weights=False)
     is_allowed = remote_code.is_allowed(folder, requested=trust)
 
     def load(source: Path) -> PreTrainedTokenizerBase:

@@ -138,7 +138,7 @@ class RunComparer:
             project = self._project
             if source == MERGED_SOURCE:
                 merge = DirectMerge(
-                    base=merging.resolve_base(
+                    base=merging.resolve_intact_base(
                         project.model, project.merging, self._job, self._folder
                     ),
                     adapters=tuple(merging.get_chosen_adapters(self._folder, project.merging)),

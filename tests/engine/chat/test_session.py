@@ -27,6 +27,7 @@ from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.system import device_locks
 from lora_studio.engine.chat import turn_scheduler
 from lora_studio.engine.chat.session import Session
@@ -291,6 +292,16 @@ def test_gguf_merged_and_adapter_give_same_answer(session: Session, tmp_path: Pa
     shown = prompts(session, tmp_path, speakers[0], with_template)
     assert [t.id for t in shown[0].tokens] == [t.id for t in shown[1].tokens]
     assert shown[0].text == shown[1].text == "".join(token.text for token in shown[1].tokens)
+    merged_tokens = GgufSpeaker(file=file, tokenizer=str(run.merged))
+    assert not ask(session, tmp_path, merged_tokens, sampling=few)[1].of(events.AnswerRefused)
+    checksums.record_checksums(run, run.adapter)
+    (run.merged / "chat_template.jinja").unlink()  # although the session has loaded the model
+    with (run.adapter / "tokenizer_config.json").open("a") as damaged:
+        damaged.write(" ")
+    _, recorder = ask(session, tmp_path, *speakers[:3], merged_tokens, sampling=few)
+    refused = {event.column: event.problem.code for event in recorder.of(events.AnswerRefused)}
+    adapter, merged = "run.damaged_adapter", "run.damaged_merged"
+    assert refused == {0: adapter, 1: merged, 2: adapter, 3: merged}
 
 
 def prompts(session: Session, models: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:

@@ -411,6 +411,23 @@ def test_run_can_start_from_an_imported_adapter(
     assert run.read_state() == "merged"
 
 
+def test_damaged_adapter_of_a_run_is_not_used(base: Path, pair: list[Path], tmp_path: Path) -> None:
+    run = new_run(tmp_path, model={"source": str(base)})
+    handle(commands.ImportAdapter(run=str(run.path), adapter=str(pair[0])))
+    (run.adapter / "tokenizer_config.json").unlink()
+    model, chosen = ModelSpec(source=str(base)), (WeightedAdapter(folder=str(run.adapter)),)
+    out = str(tmp_path / "out")
+    other = str(new_run(tmp_path / "other", model={"source": str(base)}).path)
+    for command in (
+        commands.ImportAdapter(run=other, adapter=str(run.adapter)),
+        commands.CombineAdapters(adapters=chosen, out=out),
+        commands.MergeAdapters(base=model, adapters=chosen, merging=MergingSpec(), out=out),
+        commands.Merge(run=str(run.path)),
+    ):
+        assert handle(command).last(events.Failed).problem.code == "run.damaged_adapter"
+    assert not Path(out).exists()
+
+
 def test_adapter_of_other_model_is_not_imported(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:

@@ -86,7 +86,7 @@ def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> Dire
     float16, which has 11 significant bits, the same size, and holds every weight of that magnitude
     exactly.
     """
-    base = merging.resolve_base(project.model, project.merging, job, run)
+    base = merging.resolve_intact_base(project.model, project.merging, job, run)
     chosen = tuple(merging.get_chosen_adapters(run, project.merging))
     for adapter in chosen:
         checksums.require_intact_source(Path(adapter.folder), job.check)

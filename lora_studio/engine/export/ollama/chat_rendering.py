@@ -12,7 +12,8 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.server.probes import PromptProbe, list_probes
-from lora_studio.core.templates.source import TemplateSource, read_source
+from lora_studio.core.templates.source import TemplateSource
+from lora_studio.engine.export.ollama.intact_source import read_intact_source
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.chat_format import ChatFormat
 
@@ -20,7 +21,7 @@ from lora_studio.engine.tokens.chat_format import ChatFormat
 def render(command: commands.RenderChat) -> events.ChatRendered:
     """Return the prompts of a command's conversations; raises ProblemError."""
     path = Path(command.path)
-    source = TemplateSource(command.template) if command.template else read_source(path)
+    source = TemplateSource(command.template) if command.template else read_intact_source(path)
     try:
         template = ChatTemplate(source.text, source.special_tokens)
     except jinja2.TemplateError as error:

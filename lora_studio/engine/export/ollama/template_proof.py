@@ -16,6 +16,7 @@ from lora_studio.core import llama_cpp as programs
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.templates import output_location
 from lora_studio.core.templates.server.prompt_path import list_template_abilities
 from lora_studio.core.templates.server.prompt_proof import (
@@ -23,10 +24,11 @@ from lora_studio.core.templates.server.prompt_proof import (
     TemplateDifference,
 )
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
-from lora_studio.core.templates.source import TemplateSource, read_source
+from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.gguf.vocabulary_gguf import write_vocabulary
 from lora_studio.engine.export.ollama import template_sandbox
+from lora_studio.engine.export.ollama.intact_source import read_intact_source
 from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
 from lora_studio.engine.export.ollama.jinja_check import (
     JinjaDifference,
@@ -51,7 +53,9 @@ def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.T
     program = programs.resolve_server(command.llama_server)
     folder = Path(command.path)
     gguf = Path(command.gguf) if command.gguf else None
-    source = read_source(folder, adds_bos=llama_cpp.should_add_bos(gguf) if gguf else None)
+    if gguf is not None:
+        checksums.require_intact_source(gguf, job.check)
+    source = read_intact_source(folder, adds_bos=llama_cpp.should_add_bos(gguf) if gguf else None)
     tokenizer = loading.load_tokenizer(folder)
     trained = list_trained_prompts(tokenizer)
     if not trained:

@@ -43,7 +43,7 @@ def get_folder() -> Path:
 
 def find_base(run: RunFolder, project: Project, job: JobContext) -> Path:
     """Return the folder of the base model of a run, in 16 bits if available; raises ProblemError."""
-    return merging.resolve_base(project.model, project.merging, job, run)
+    return merging.resolve_intact_base(project.model, project.merging, job, run)
 
 
 def write_base(
