@@ -53,6 +53,13 @@ JSON_VALUES = _limit(
     "A tokenizer with 260,000 tokens has 2 million. Each takes about 70 bytes of memory.",
 )  # fmt: skip
 
+# --- evaluations ----------------------------------------------------------------------------------
+
+PATTERN_SECONDS = _limit(
+    _DATA, "A regular expression on one answer", 0.5, "seconds",
+    "Some expressions take exponential time; useful ones take milliseconds.",
+)  # fmt: skip
+
 # --- datasets -------------------------------------------------------------------------------------
 
 ROW_BYTES = _limit(

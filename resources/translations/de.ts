@@ -196,6 +196,10 @@
             <translation>Ein neues Fachgebiet</translation>
         </message>
         <message>
+            <source>A pattern matches somewhere in the answer.</source>
+            <translation>Ein Muster passt irgendwo in der Antwort.</translation>
+        </message>
+        <message>
             <source>A project contains a model, your dataset, and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
             <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
@@ -1100,6 +1104,10 @@
             <translation>Design wird geändert …</translation>
         </message>
         <message>
+            <source>Character sequences in common with the reference.</source>
+            <translation>Zeichenfolgen, die mit der Referenz übereinstimmen.</translation>
+        </message>
+        <message>
             <source>Chat</source>
             <translation>Chatten</translation>
         </message>
@@ -1636,6 +1644,10 @@
             <translation>Wählen Sie eine dieser Teilmengen: {names}.</translation>
         </message>
         <message>
+            <source>Choose one of these: {known}.</source>
+            <translation>Wählen Sie eines davon: {known}.</translation>
+        </message>
+        <message>
             <source>Choose one of: auto, {names}.</source>
             <translation>Wählen Sie eines von: auto, {names}.</translation>
         </message>
@@ -1973,6 +1985,10 @@
             <translation>Kontaktiert, seit dieses Fenster geöffnet ist</translation>
         </message>
         <message>
+            <source>Contains</source>
+            <translation>Enthält</translation>
+        </message>
+        <message>
             <source>Content of the selected file</source>
             <translation>Inhalt der ausgewählten Datei</translation>
         </message>
@@ -2167,6 +2183,10 @@
         <message>
             <source>Correct that line, or write one JSON object per line.</source>
             <translation>Korrigieren Sie diese Zeile oder schreiben Sie ein JSON-Objekt pro Zeile.</translation>
+        </message>
+        <message>
+            <source>Correct the expression after regex:, for example regex:^(yes|no)$.</source>
+            <translation>Korrigieren Sie den Ausdruck nach regex:, zum Beispiel regex:^(ja|nein)$.</translation>
         </message>
         <message>
             <source>Correct the row in its file. All other rows are used.</source>
@@ -2819,6 +2839,10 @@
             <translation>Geben Sie einen Namen ein.</translation>
         </message>
         <message>
+            <source>Enter a number such as number:0.01, or a percentage such as number:1%.</source>
+            <translation>Geben Sie eine Zahl wie number:0.01 oder einen Prozentwert wie number:1% ein.</translation>
+        </message>
+        <message>
             <source>Enter a prompt (Enter to send, Shift+Enter for a new line)</source>
             <translation>Prompt eingeben (Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile)</translation>
         </message>
@@ -2859,6 +2883,10 @@
             <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
         </message>
         <message>
+            <source>Enter the path of a JSON schema after json_schema:, or the schema itself.</source>
+            <translation>Geben Sie nach json_schema: den Pfad eines JSON-Schemas oder das Schema selbst ein.</translation>
+        </message>
+        <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
             <translation>Geben Sie den Pfad zu einem Python 3.11, 3.12 oder 3.13 an.</translation>
         </message>
@@ -2881,6 +2909,14 @@
         <message>
             <source>Epochs</source>
             <translation>Epochen</translation>
+        </message>
+        <message>
+            <source>Equal JSON fields</source>
+            <translation>Gleiche JSON-Felder</translation>
+        </message>
+        <message>
+            <source>Equal to the reference, apart from case, spaces, quotes, and final punctuation.</source>
+            <translation>Gleich der Referenz, abgesehen von Groß- und Kleinschreibung, Leerzeichen, Anführungszeichen und Satzzeichen am Ende.</translation>
         </message>
         <message>
             <source>Estimated from the number of parameters</source>
@@ -2981,6 +3017,10 @@
         <message>
             <source>Everywhere</source>
             <translation>Überall</translation>
+        </message>
+        <message>
+            <source>Exact match</source>
+            <translation>Exakte Übereinstimmung</translation>
         </message>
         <message>
             <source>Experiment trackers</source>
@@ -3623,6 +3663,10 @@
             <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
         </message>
         <message>
+            <source>How surprising the reference is to the model; lower is better.</source>
+            <translation>Wie überraschend die Referenz für das Modell ist; niedriger ist besser.</translation>
+        </message>
+        <message>
             <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
             <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit halbiert und 4 Bit viertelt den Speicherbedarf bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
@@ -4012,6 +4056,10 @@
         <message>
             <source>JSON objects</source>
             <translation>JSON-Objekte</translation>
+        </message>
+        <message>
+            <source>JSON schema</source>
+            <translation>JSON-Schema</translation>
         </message>
         <message>
             <source>KL divergence: {kl:.3g} nats.</source>
@@ -4804,6 +4852,14 @@
             <translation>Verschieben</translation>
         </message>
         <message>
+            <source>Multiple choice</source>
+            <translation>Multiple Choice</translation>
+        </message>
+        <message>
+            <source>Multiple choice, length-normalized</source>
+            <translation>Multiple Choice, längennormiert</translation>
+        </message>
+        <message>
             <source>NEFTune noise</source>
             <translation>NEFTune-Rauschen</translation>
         </message>
@@ -5215,6 +5271,10 @@
         <message>
             <source>Nothing to upload yet.</source>
             <translation>Es gibt noch nichts hochzuladen.</translation>
+        </message>
+        <message>
+            <source>Number</source>
+            <translation>Zahl</translation>
         </message>
         <message>
             <source>Number of passes over the dataset.</source>
@@ -5669,6 +5729,10 @@
             <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
         </message>
         <message>
+            <source>Perplexity of the reference</source>
+            <translation>Perplexität der Referenz</translation>
+        </message>
+        <message>
             <source>Personal data</source>
             <translation>Persönliche Daten</translation>
         </message>
@@ -5956,6 +6020,10 @@
             <translation>RMSprop 8 Bit</translation>
         </message>
         <message>
+            <source>ROUGE-L</source>
+            <translation>ROUGE-L</translation>
+        </message>
+        <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen.</translation>
         </message>
@@ -6162,6 +6230,10 @@
         <message>
             <source>Regenerate (Ctrl+R)</source>
             <translation>Neu generieren (Strg+R)</translation>
+        </message>
+        <message>
+            <source>Regular expression</source>
+            <translation>Regulärer Ausdruck</translation>
         </message>
         <message>
             <source>Reinstall LoRA Studio, or run it from source.</source>
@@ -7714,6 +7786,10 @@
             <translation>Der Hugging Face Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
         </message>
         <message>
+            <source>The JSON schema {schema} can't be used: {reason}.</source>
+            <translation>Das JSON-Schema {schema} kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The Ollama address is invalid: {reason}.</source>
             <translation>Die Ollama-Adresse ist ungültig: {reason}.</translation>
         </message>
@@ -7854,6 +7930,14 @@
         <message>
             <source>The address contains a password, so it is used only until you close the window.</source>
             <translation>Die Adresse enthält ein Passwort und wird deshalb nur verwendet, bis Sie das Fenster schließen.</translation>
+        </message>
+        <message>
+            <source>The answer can be parsed as JSON.</source>
+            <translation>Die Antwort lässt sich als JSON lesen.</translation>
+        </message>
+        <message>
+            <source>The answer follows a JSON schema.</source>
+            <translation>Die Antwort entspricht einem JSON-Schema.</translation>
         </message>
         <message>
             <source>The answer is in “{column}”. It could also be in {others}.</source>
@@ -8227,6 +8311,10 @@
             <translation>Der größte Mikro-Batch hat {tokens}.</translation>
         </message>
         <message>
+            <source>The last number of the answer is that of the reference, within a tolerance.</source>
+            <translation>Die letzte Zahl der Antwort ist innerhalb einer Toleranz die der Referenz.</translation>
+        </message>
+        <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
@@ -8249,6 +8337,10 @@
         <message>
             <source>The loss rose from {first:loss} to {last:loss}.</source>
             <translation>Der Loss stieg von {first:loss} auf {last:loss}.</translation>
+        </message>
+        <message>
+            <source>The measure {measure} has no option {parameter}.</source>
+            <translation>Das Maß {measure} hat keine Option {parameter}.</translation>
         </message>
         <message>
             <source>The memory estimate appears when the model and device are known and all settings are valid.</source>
@@ -8507,6 +8599,18 @@
             <translation>Das Referenzmodell steht nicht zur Verfügung, wenn Biases trainiert werden, weil das Training die Biases des Basismodells verändert.</translation>
         </message>
         <message>
+            <source>The regular expression {pattern} is invalid: {reason}.</source>
+            <translation>Der reguläre Ausdruck {pattern} ist ungültig: {reason}.</translation>
+        </message>
+        <message>
+            <source>The right choice is the most likely one per character.</source>
+            <translation>Die richtige Wahl ist je Zeichen die wahrscheinlichste.</translation>
+        </message>
+        <message>
+            <source>The right choice is the most likely one.</source>
+            <translation>Die richtige Wahl ist die wahrscheinlichste.</translation>
+        </message>
+        <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
@@ -8596,6 +8700,10 @@
         <message>
             <source>The setup failed unexpectedly: {error}.</source>
             <translation>Die Einrichtung ist unerwartet fehlgeschlagen: {error}.</translation>
+        </message>
+        <message>
+            <source>The share of JSON fields that equal those of the reference.</source>
+            <translation>Der Anteil der JSON-Felder, die denen der Referenz gleichen.</translation>
         </message>
         <message>
             <source>The small built-in model. It is downloaded once, when it is first needed.</source>
@@ -8734,6 +8842,10 @@
             <translation>Das Fenster schließt sich gleich.</translation>
         </message>
         <message>
+            <source>The words of the reference occur in the answer, in this order.</source>
+            <translation>Die Wörter der Referenz kommen in der Antwort in dieser Reihenfolge vor.</translation>
+        </message>
+        <message>
             <source>The worker couldn't start: the system doesn't allow more processes or threads (`ulimit -u`).</source>
             <translation>Der Worker konnte nicht starten: Das System erlaubt keine weiteren Prozesse oder Threads (`ulimit -u`).</translation>
         </message>
@@ -8827,6 +8939,10 @@
         <message>
             <source>There is no llama-server at {path}.</source>
             <translation>Unter {path} gibt es keinen llama-server.</translation>
+        </message>
+        <message>
+            <source>There is no measure named {name}.</source>
+            <translation>Es gibt kein Maß namens {name}.</translation>
         </message>
         <message>
             <source>There is no merged model to export.</source>
@@ -9098,6 +9214,10 @@
         <message>
             <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
             <translation>Um trotzdem damit zu trainieren, wählen Sie das Format „Frage und Antwort“ und ordnen Sie die Spalten für Frage und Antwort zu.</translation>
+        </message>
+        <message>
+            <source>Token F1</source>
+            <translation>Token-F1</translation>
         </message>
         <message>
             <source>Token {index} of {tokens}</source>
@@ -9747,8 +9867,16 @@
             <translation>Verwenden Sie gerade Ränge oder die Standardinitialisierung.</translation>
         </message>
         <message>
+            <source>Use exact or exact:verbatim.</source>
+            <translation>Verwenden Sie exact oder exact:verbatim.</translation>
+        </message>
+        <message>
             <source>Use for Merge and Export</source>
             <translation>Für Zusammenführen und Export verwenden</translation>
+        </message>
+        <message>
+            <source>Use its name alone.</source>
+            <translation>Verwenden Sie nur den Namen.</translation>
         </message>
         <message>
             <source>Use largest micro-batch</source>
@@ -9829,6 +9957,10 @@
         <message>
             <source>User</source>
             <translation>Nutzer</translation>
+        </message>
+        <message>
+            <source>Valid JSON</source>
+            <translation>Gültiges JSON</translation>
         </message>
         <message>
             <source>Validation</source>
@@ -10159,6 +10291,14 @@
         <message>
             <source>Won</source>
             <translation>Gewonnen</translation>
+        </message>
+        <message>
+            <source>Words in common with the reference, in any order.</source>
+            <translation>Wörter, die mit der Referenz übereinstimmen, in beliebiger Reihenfolge.</translation>
+        </message>
+        <message>
+            <source>Words in common with the reference, in the same order.</source>
+            <translation>Wörter, die mit der Referenz übereinstimmen, in derselben Reihenfolge.</translation>
         </message>
         <message>
             <source>Write files to {folder}.</source>
@@ -10579,6 +10719,10 @@
         <message>
             <source>choices</source>
             <translation>Auswahlmöglichkeiten</translation>
+        </message>
+        <message>
+            <source>chrF</source>
+            <translation>chrF</translation>
         </message>
         <message numerus="yes">
             <source>columns {names}</source>
@@ -13688,6 +13832,10 @@
         <message>
             <source>{parameter} ({actual} instead of {expected})</source>
             <translation>{parameter} ({actual} statt {expected})</translation>
+        </message>
+        <message>
+            <source>{parameter} is not a tolerance.</source>
+            <translation>{parameter} ist keine Toleranz.</translation>
         </message>
         <message>
             <source>{path} already exists.</source>
