@@ -4322,6 +4322,10 @@
             <translation>Chat-Modelle werden geladen</translation>
         </message>
         <message>
+            <source>Loading the model</source>
+            <translation>Laden des Modells</translation>
+        </message>
+        <message>
             <source>Loading the prompt…</source>
             <translation>Der Prompt wird geladen…</translation>
         </message>
@@ -5862,6 +5866,10 @@
         <message>
             <source>Problems in the rows to repair during training. Your files are never changed.</source>
             <translation>Probleme in den Zeilen, die beim Training behoben werden. Ihre Dateien werden nie geändert.</translation>
+        </message>
+        <message>
+            <source>Processing the template</source>
+            <translation>Verarbeiten der Vorlage</translation>
         </message>
         <message>
             <source>Processing the template failed.</source>
@@ -14211,8 +14219,16 @@
             <translation>{title} ist fehlgeschlagen: Der Datenträger ist schreibgeschützt.</translation>
         </message>
         <message>
+            <source>{title} failed: the disk reported an error for {file}.</source>
+            <translation>{title} ist fehlgeschlagen: Der Datenträger hat bei {file} einen Fehler gemeldet.</translation>
+        </message>
+        <message>
             <source>{title} failed: the disk reported an error.</source>
             <translation>{title} ist fehlgeschlagen: Der Datenträger hat einen Fehler gemeldet.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the disk with {file} is read-only.</source>
+            <translation>{title} ist fehlgeschlagen: Der Datenträger mit {file} ist schreibgeschützt.</translation>
         </message>
         <message>
             <source>{title} failed: the system didn't allow enough memory to load a library.</source>

@@ -6,10 +6,12 @@ that are appended to or truncated must not be links, which may lead to any file 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -51,7 +53,30 @@ def open_raw(path: Path) -> io.FileIO:
     def open_checked(name: str, flags: int) -> int:
         return _require_regular(path, os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
-    return io.FileIO(path, "rb", opener=open_checked)
+    return _NamingFile(path, "rb", opener=open_checked)
+
+
+class _NamingFile(io.FileIO):
+    """A file that is named in errors of reading it, which the system itself doesn't do."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read into a buffer; raises OSError with the name of the file."""
+        with self._name_errors():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        """Read up to the end; raises OSError with the name of the file."""
+        with self._name_errors():
+            return super().readall()
+
+    @contextlib.contextmanager
+    def _name_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(self.name)
+            raise
 
 
 def read_bytes(path: Path, limit: int = limits.SMALL_FILE) -> bytes:

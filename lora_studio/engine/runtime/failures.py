@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lora_studio.core.messages import NO_TEXT, Template, Text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import UnsafeFileError
+from lora_studio.core.system.foreign_files import UnsafeFileError, open_regular
 from lora_studio.core.system.user_folders import cache_problem
 
 
@@ -41,6 +42,10 @@ _NOT_CONTENT = (errno.EIO, errno.EMFILE, errno.ENFILE)
 _NUMBER = re.compile(r"\(os error (\d{1,4})\)|\bOs \{ code: (\d{1,4})\b")
 _WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
 
+
+#: A file that Python names in its error, and the message of a failed stream of C++.
+_NAMED_FILE = re.compile(r"(?:error|system|device|exceeded): '([^']+)'")
+_STREAM_ERROR = "iostream error"
 
 #: Errors of the disk itself: a failed read or write, and one that became read-only.
 _DISK_ERRORS = (errno.EIO, errno.EROFS)
@@ -166,16 +171,7 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
         return disk_full_problem(title, None)
     if number in _DISK_ERRORS:
         file = getattr(exception, "filename", None)
-        return error(
-            "disk.read_only" if number == errno.EROFS else "disk.failing",
-            "{title} failed: the disk is read-only."
-            if number == errno.EROFS
-            else "{title} failed: the disk reported an error.",
-            "Check the disk: Linux also makes a failing disk read-only. Then start this step again, or "
-            "move the project to another disk. Files that were complete are unchanged.",
-            where=Where(file=str(file) if file else None),
-            title=title,
-        )
+        return _failing_disk_problem(number, str(file or ""), title)
     if number == errno.EFBIG or "File too large" in str(exception):
         return error(
             "disk.file_too_large",
@@ -186,6 +182,57 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
             title=title,
         )
     return None
+
+
+def _failing_disk_problem(number: int | None, file: str, title: Template | Text) -> Problem:
+    what: dict[bool, Template] = {
+        True: "{title} failed: the disk with {file} is read-only."
+        if file
+        else "{title} failed: the disk is read-only.",
+        False: "{title} failed: the disk reported an error for {file}."
+        if file
+        else "{title} failed: the disk reported an error.",
+    }
+    return error(
+        "disk.read_only" if number == errno.EROFS else "disk.failing",
+        what[number == errno.EROFS],
+        "Check the disk: Linux also makes a failing disk read-only. Then start this step again, or "
+        "move the project to another disk. Files that were complete are unchanged.",
+        where=Where(file=file or None),
+        title=title,
+        file=file,
+    )
+
+
+def find_program_disk_problem(
+    lines: Iterable[str], title: Template | Text, source: Path, target: Path
+) -> Problem | None:
+    """Return the problem of the disk that ended a program, by its last lines; None for another cause.
+
+    The program read `source` and wrote `target`. Its lines often name neither file nor error, so `source`
+    is read again.
+    """
+    output = "\n".join(lines)
+    named = next((Path(match[1]) for match in _NAMED_FILE.finditer(output)), None)
+    words = _WORDS | {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+    for number, word in words.items():
+        if word in output:
+            return disk_problem(OSError(number, word, str(named or target)), title)
+    try:
+        _read_all(source)
+    except OSError as error:
+        return disk_problem(error, title)
+    if _STREAM_ERROR in output:  # of C++, which keeps no number
+        return _failing_disk_problem(errno.EIO, str(target), title)
+    return None
+
+
+def _read_all(source: Path) -> None:
+    files = [source] if source.is_file() else sorted(f for f in source.glob("*") if f.is_file())
+    for file in files:
+        with open_regular(file) as stream:
+            while stream.read(1 << 22):
+                pass
 
 
 def _system_limit_problem(exception: BaseException, title: Template | Text) -> Problem | None:

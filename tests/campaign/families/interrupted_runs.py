@@ -253,7 +253,7 @@ def _judge_ending(seen: Sequence[Any], code: str, *, is_reading: bool) -> str:
         is_named = problem.code == code or "nput/output error" in str(problem.what)
         if not is_named and not (is_reading and problem.where.file):
             raise WrongResultError(f"a failing disk ({code}) is called {problem.code}")
-        return str(problem.code)
+        return str(problem.code) if problem.where.file else f"{problem.code} without a file"
     if isinstance(ending, events.Done) and ending.paused:
         if code not in codes:
             raise WrongResultError("a training pauses without naming the disk")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,18 @@ def test_deep_json_is_a_value_error(tmp_path: Path) -> None:
 def test_link_to_a_regular_file_is_read(private: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").symlink_to(private)
     assert foreign_files.read_text(tmp_path / "README.md") == "Dear diary"
+
+
+def read_raw(file: Path) -> bytes:
+    with foreign_files.open_raw(file) as raw:
+        return raw.readall()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
+@pytest.mark.parametrize("read", [foreign_files.read_bytes, read_raw])
+def test_failed_read_names_its_file(read: Callable[[Path], bytes], tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read(file)
+    assert caught.value.filename == str(file)

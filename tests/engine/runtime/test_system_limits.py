@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import sys
+from pathlib import Path
 
 import pytest
 
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.failures import (
     CancelledError,
+    find_program_disk_problem,
     to_problem,
     translate_library_errors,
 )
@@ -47,6 +50,35 @@ def test_file_that_the_system_cannot_read_is_not_damaged(number: int, code: str)
     problem = to_problem(unreadable, "Training")
     assert problem.code == code
     assert str(problem.what) == "config.json can't be read."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
+@pytest.mark.parametrize(
+    ("line", "is_unreadable", "code", "file"),
+    [
+        ("OSError: [Errno 5] Input/output error: '/x/tokenizer.json'", False, "disk.failing", "/x/tokenizer.json"),
+        ("OSError: [Errno 30] Read-only file system", False, "disk.read_only", "target.gguf"),
+        ("write failed: Disk quota exceeded", False, "disk.full", "target.gguf"),
+        ("failed to quantize: basic_ios::clear: iostream error", False, "disk.failing", "target.gguf"),
+        ("failed to quantize: tensor is not within the file bounds", True, "disk.failing", "source.gguf"),
+        ("failed to quantize: tensor is not within the file bounds", False, None, None),
+    ],
+    ids=["named", "read-only", "quota", "stream", "unreadable source", "another cause"],
+)  # fmt: skip
+def test_program_on_a_failing_disk_names_the_file(
+    line: str, is_unreadable: bool, code: str | None, file: str | None, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.gguf"
+    if is_unreadable:
+        source.symlink_to("/proc/self/mem")
+    else:
+        source.write_bytes(b"GGUF")
+    target = tmp_path / "target.gguf"
+    problem = find_program_disk_problem(["main: start", line], "Quantizing", source, target)
+    assert (problem.code if problem else None) == code
+    if problem and file:
+        assert str(problem.where.file).endswith(file)
+        assert file in str(problem.what) or problem.code == "disk.full"
 
 
 class PanicException(BaseException):

@@ -20,7 +20,7 @@ from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.export.gguf.architecture_support import is_convertible
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import disk_full_problem
+from lora_studio.engine.runtime.failures import find_program_disk_problem
 
 _CONVERTING = text("converting to GGUF")
 #: What the converter does for a vocabulary alone, an outline, a comparison, and a recipe.
@@ -192,14 +192,15 @@ def _conversion_error(ended: child_process.ChildExit, merged: Path, target: Path
         return _unsupported_architecture_error(match[1] or match[2], merged)
     if "BPE pre-tokenizer was not recognized" in output:
         return _unknown_tokenizer_error(merged)
-    if "No space left on device" in output:
-        return ProblemError(disk_full_problem(commands.Convert.title, target))
+    title = commands.Convert.title
+    if disk_problem := find_program_disk_problem(ended.lines, title, merged, target):
+        return ProblemError(disk_problem)
     if ended.status == -9 or "MemoryError" in output:
         return fail(
             "device.out_of_memory",
             "{title} ran out of memory.",
             "Close other programs and start the export again.",
-            title=commands.Convert.title,
+            title=title,
         )
     reason = _find_error_line(ended)
     return fail(

@@ -28,7 +28,7 @@ from lora_studio.engine.export.gguf.architecture_support import (
 )
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.failures import CancelledError, find_program_disk_problem
 from lora_studio.engine.tokens.chat_format import THINKING_KEYS
 
 #: Options to ask for prompts: probe conversations are short, and the model runs for few tokens.
@@ -294,6 +294,9 @@ def _wait_until_ready(server: LlamaServer, process: ServerProcess, model: Path) 
         where = Where(step="export", field="llama_cpp", file=process.program)
         version = _read_version(process)
         raise unknown_architecture_error(process.program, version, architecture, model, where)
+    stage = text("Loading the model")
+    if problem := find_program_disk_problem(process.lines, stage, model, model):
+        raise ProblemError(problem)
     raise process.make_error("{program} didn't start: {reason}.", process.get_reason())
 
 

@@ -25,7 +25,7 @@ from lora_studio.engine.export.gguf.architecture_support import (
 )
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import disk_full_problem
+from lora_studio.engine.runtime.failures import disk_full_problem, find_program_disk_problem
 from lora_studio.engine.runtime.llama_cpp import count_threads
 
 #: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.
@@ -91,7 +91,7 @@ def quantize(
     if ended.status != 0 or not target.is_file():
         if architecture := find_unknown_architecture("\n".join(ended.lines)):
             raise unknown_architecture_error(tool, "", architecture, source, _WHERE)
-        raise _quantization_error(ended, quantization, target)
+        raise _quantization_error(ended, quantization, source, target)
     return tool
 
 
@@ -119,7 +119,7 @@ def estimate_sizes(
     )
     ended = child_process.run(command, job, on_line)
     if ended.status != 0:
-        raise _quantization_error(ended, quantizations[0], source)
+        raise _quantization_error(ended, quantizations[0], source, source)
     return sizes
 
 
@@ -145,7 +145,8 @@ def plan_types(
     )
     ended = child_process.run(command, job, on_line)
     if ended.status != 0:
-        raise _quantization_error(ended, _get_quantization(quantizations[0]), source)
+        known = _get_quantization(quantizations[0])
+        raise _quantization_error(ended, known, source, source)
     return planned
 
 
@@ -206,15 +207,18 @@ def _get_stage(quantization: Quantization) -> Text:
 
 
 def _quantization_error(
-    ended: child_process.ChildExit, quantization: Quantization, target: Path
+    ended: child_process.ChildExit, quantization: Quantization, source: Path, target: Path
 ) -> ProblemError:
     if any("data validation failed" in line for line in ended.lines):
         return _out_of_range_error(ended, quantization)
     message = next(
         (line for line in reversed(ended.lines) if "fail" in line or "error" in line), ""
     )
-    if "No space left" in message or shutil.disk_usage(target.parent).free < disk.RESERVE:
-        return ProblemError(disk_full_problem(_get_stage(quantization), target))
+    stage = _get_stage(quantization)
+    if problem := find_program_disk_problem(ended.lines, stage, source, target):
+        return ProblemError(problem)
+    if shutil.disk_usage(target.parent).free < disk.RESERVE:
+        return ProblemError(disk_full_problem(stage, target))
     return fail(
         "quantize.failed",
         "Quantizing to {quantization} failed: {reason}."

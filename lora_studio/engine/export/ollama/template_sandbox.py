@@ -32,6 +32,7 @@ from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import find_program_disk_problem
 
 #: A child's wall-clock limit as a multiple of its CPU limit, since it may have to share the processor.
 _PATIENCE = 4
@@ -155,6 +156,9 @@ def _run_in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> s
                 limit=limits.TEMPLATE_MEMORY,
             )
         print(*ended.lines, sep="\n", file=sys.stderr)
+        title = text("Processing the template")
+        if problem := find_program_disk_problem(ended.lines, title, request, answer):
+            raise ProblemError(problem)
         raise fail(
             "template.crashed",
             "Processing the template failed.",
