@@ -187,14 +187,14 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of the logits.
 
     One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax. If the output layer
-    trains: all logits, with softmax and gradient, twice in 32-bit each.
+    trains: all logits and their gradient.
     """
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
-    size = plan.bytes_each
-    if any("head" in name for name in plan.lora.modules_to_save):
-        return whole * (2 * size + 3 * 4)
+    size, chunk = plan.bytes_each, min(whole, LOGITS_AT_ONCE)
     in_full = 0 if plan.kind == "cpu" else 4
-    return (plan.constants.logit * size + in_full) * min(whole, LOGITS_AT_ONCE)
+    if any("head" in name for name in plan.lora.modules_to_save):
+        return 2 * size * whole + in_full * chunk
+    return (plan.constants.logit * size + in_full) * chunk
 
 
 def estimate_seconds(plan: MemoryPlan) -> float | None:

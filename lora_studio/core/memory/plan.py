@@ -106,7 +106,7 @@ class MemoryPlan:
         cast the adapters' weights on the fly and keep no copies of them.
         """
         plain = not (self.lora.dropout or self.lora.use_dora)
-        return plain and self.precision in BYTES
+        return plain and (self.precision in BYTES or self.precision == "4bit")
 
     @property
     def checkpoints(self) -> bool:

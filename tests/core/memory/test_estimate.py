@@ -192,7 +192,7 @@ class TestLogits:
 
     def test_trained_output_layer_needs_logits_of_all_tokens(self) -> None:
         whole = estimate(with_lora(plan(micro_batch=8), modules_to_save=("lm_head",)))
-        assert whole.logits > 0.5 * whole.tokens * VOCABULARY * (2 + 4)
+        assert whole.logits >= 0.5 * whole.tokens * VOCABULARY * (2 + 2)  # with their gradient
 
 
 class TestOverhead:

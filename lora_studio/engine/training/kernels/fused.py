@@ -1,9 +1,10 @@
 """Fused layers: LoRA, norms and gates in fewer passes over memory, and Liger's rotary embeddings.
 
 A matrix product is cheap; the elementwise operations around it aren't, as each one reads and writes whole
-activations. Here the low-rank update is added by the product that computes it, with its scale multiplied
-into B; norms and gates keep only their inputs and are computed in blocks that fit the CPU's cache. On a
-GPU, Liger's kernels compute norms, gates and rotary embeddings in one pass where they are installed.
+activations. Here the low-rank update is added by the product that computes it (`adapted_linear.py`), also
+where weights are stored in 4 bits; norms and gates keep only their inputs and are computed in blocks that
+fit the CPU's cache. On a GPU, Liger's kernels compute norms, gates and rotary embeddings in one pass where
+they are installed.
 Every replacement is compared with the layer's own values and gradients first (`fuse_layers`); where they
 differ, the next candidate is tried, and finally the layer stays unchanged.
 """
@@ -18,88 +19,17 @@ from typing import Any, Literal
 
 import peft
 import torch
-from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers.activations import GELUTanh, SiLUActivation
 
 from lora_studio.core.messages import Text
-from lora_studio.engine.training.kernels import liger, numerical_equivalence
+from lora_studio.engine.training.kernels import adapted_linear, liger, numerical_equivalence
 
 #: Values of an activation to compute at a time on a CPU: 0.5 MB in 32-bit.
 _CACHE_VALUES = 1 << 17
 
 #: The function in transformers' modules that rotates queries and keys.
 _ROTATION = "apply_rotary_pos_emb"
-
-
-class _Adapted(torch.autograd.Function):
-    """y = x·Wᵀ + s (x·Aᵀ)·Bᵀ with W frozen (Hu et al. 2021, equation 3).
-
-    Its gradients, with g = dL/dy and h = x·Aᵀ: dx = g·W + s (g·B)·A, dA = s (g·B)ᵀ·x, dB = s gᵀ·h.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        """`x` [..., inputs], `weight` [outputs, inputs], `a` [rank, inputs], `b` [outputs, rank]."""
-        flat = x.reshape(-1, x.shape[-1])
-        small = flat @ a.to(x.dtype).t()
-        y = F.linear(flat, weight, bias)
-        y.addmm_(small, (b * scale).to(x.dtype).t())
-        ctx.save_for_backward(flat, small, weight, a, b)
-        ctx.scale, ctx.shape = scale, x.shape
-        return y.view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return dx, dA and dB; A and B may have a different dtype from x."""
-        flat, small, weight, a, b = ctx.saved_tensors
-        g = outer[0].reshape(-1, weight.shape[0])
-        d_small = g @ (b * ctx.scale).to(g.dtype)
-        d_a = (d_small.t() @ flat).to(a.dtype)
-        d_b = (g.t() @ small).to(b.dtype).mul_(ctx.scale)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = (g @ weight).addmm_(d_small, a.to(g.dtype)).view(ctx.shape)
-        return dx, None, None, d_a, d_b, None
-
-
-def _adapted_forward(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
-    """Compute a LoRA layer; falls back to its own forward where this one doesn't apply."""
-    active = self.active_adapters
-    base = self.base_layer
-    if (
-        others or named or self.disable_adapters or self.merged or len(active) != 1
-        or active[0] not in self.lora_A or active[0] in self.lora_variant
-        or x.dtype != base.weight.dtype
-    ):  # fmt: skip
-        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
-    name = active[0]
-    a, b = self.lora_A[name].weight, self.lora_B[name].weight
-    y: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
-    return y
-
-
-def is_plain_lora(layer: Any) -> bool:
-    """Return whether a layer is a frozen, unquantized linear layer with plain LoRA and no dropout."""
-    if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
-        return False
-    base = layer.base_layer
-    frozen = not any(value.requires_grad for value in base.parameters(recurse=False))
-    plain = not layer.lora_variant and not layer.fan_in_fan_out
-    plain = plain and not any(layer.lora_bias.values())
-    dropless = all(
-        isinstance(dropout, torch.nn.Identity) for dropout in layer.lora_dropout.values()
-    )
-    hooked = base._forward_hooks or base._forward_pre_hooks
-    return bool(frozen and plain and dropless and not hooked and base.weight.is_floating_point())
 
 
 class _Norm(torch.autograd.Function):
@@ -275,8 +205,10 @@ def _get_replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> lis
     if layer._forward_hooks or layer._forward_pre_hooks:
         return []
     replacements = _get_liger_replacements(layer, gates_by_liger) if with_liger else []
-    if is_plain_lora(layer):
-        replacements.append(_Replacement(_adapted_forward))
+    if adapted_linear.is_plain_lora(layer):
+        replacements.append(_Replacement(adapted_linear.compute_adapted))
+    elif adapted_linear.is_4bit_lora(layer):
+        replacements.append(_Replacement(adapted_linear.compute_adapted_4bit))
     elif is_plain_norm(layer):
         replacements.append(_Replacement(compute_norm))
     elif is_gated_mlp(layer):

@@ -35,10 +35,10 @@ from lora_studio.engine.training.kernels import (
     numerical_equivalence,
     sequence_packing,
 )
+from lora_studio.engine.training.kernels.cross_entropy import TokenLogprobs, compute_cross_entropy
 from lora_studio.engine.training.kernels.output_head import (
     OutputHead,
     TokenLoss,
-    compute_cross_entropy,
     find_decoder,
     find_frozen_head,
 )
@@ -206,7 +206,9 @@ class Scorer:
         targets = copy_to_device(batch.targets, self.device)
         if self.chunked and self._head is not None:
             return _compute_chunked_logprobs(self.compute_hidden_states(batch), targets, self._head)
-        return _compute_logprobs(self._compute_model_logits(batch), targets)
+        logits = self._compute_model_logits(batch)
+        logprobs: torch.Tensor = TokenLogprobs.apply(logits, targets.to(logits.device))
+        return logprobs
 
     def _run_few_tokens(self) -> torch.Tensor:
         """Return the hidden states of a few tokens, computed as in training."""
@@ -288,10 +290,6 @@ def is_dropping(layer: torch.nn.Module) -> bool:
     rates = [part.p for part in parts if isinstance(part, torch.nn.Dropout)]
     rates += [value for name, value in vars(layer).items() if "drop" in name]
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-def _compute_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
 def _compute_chunked_logprobs(

@@ -10,38 +10,13 @@ import torch
 from transformers import PreTrainedModel
 
 from lora_studio.engine.training.kernels import numerical_equivalence
-
-#: Logits that fit a CPU's cache in 32-bit: 1 MB.
-_LOGITS_IN_CACHE = 1 << 18
+from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy
 
 #: Logits, targets and whether to compute the gradient -> −log p of each target.
 TokenLoss = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
 
 #: The postprocessing of logits.
 Head = Callable[[torch.Tensor], torch.Tensor]
-
-
-def compute_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool
-) -> torch.Tensor:
-    """Return −log softmax(z)[x] of each row z of `logits` [positions, ids], [positions] float32.
-
-    With `wants_gradient`, its gradient, softmax(z) minus 1 at x, overwrites `logits`.
-    """
-    rows = len(logits)
-    if logits.device.type == "cpu":
-        rows = max(1, _LOGITS_IN_CACHE // logits.shape[1])
-    values = []
-    for part, target_ids in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
-        exact = part.to(torch.float32, copy=True)
-        value = exact.gather(1, target_ids)
-        highest = exact.amax(1, keepdim=True)
-        total = exact.sub_(highest).exp_().sum(1, keepdim=True)
-        values.append((total.log() - (value - highest))[:, 0])
-        if wants_gradient:
-            exact.mul_(1 / total)
-            part.copy_(exact.scatter_add_(1, target_ids, -torch.ones_like(value)))
-    return torch.cat(values)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from triton.runtime import interpreter
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.kernels import fused, liger, output_head
+from lora_studio.engine.training.kernels import adapted_linear, cross_entropy, fused, liger
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import (
@@ -84,7 +84,7 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
     logits = (torch.randn(9, 1000) * 8).to(torch.bfloat16)
     targets = torch.arange(9) * 37
     own, others = logits.clone(), logits.clone()
-    expected = output_head.compute_cross_entropy(own, targets, True)
+    expected = cross_entropy.compute_cross_entropy(own, targets, True)
     actual = liger.cross_entropy(others, targets, True)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
@@ -151,7 +151,7 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
     # Norms and gates are computed by this program then, rotations by the layers themselves.
-    by_us = layers_of(scorer.model, fused.is_plain_lora) + _BY_LIGER["llama3"] - 2
+    by_us = layers_of(scorer.model, adapted_linear.is_plain_lora) + _BY_LIGER["llama3"] - 2
     assert scorer.fused.layers == by_us
     description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert description.startswith("Liger kernels aren't used. Liger can't compute norms: Failed")

@@ -14,7 +14,12 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
-from lora_studio.engine.training.kernels import fused, logprobs, numerical_equivalence
+from lora_studio.engine.training.kernels import (
+    adapted_linear,
+    fused,
+    logprobs,
+    numerical_equivalence,
+)
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from tests.engine.conftest import TinyModel
@@ -69,7 +74,7 @@ def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
-    expected = layers_of(scorer.model, fused.is_plain_lora)
+    expected = layers_of(scorer.model, adapted_linear.is_plain_lora)
     if family != "gemma3":  # has other norms and gates
         expected += layers_of(scorer.model, fused.is_plain_norm)
         expected += layers_of(scorer.model, fused.is_gated_mlp)
@@ -114,25 +119,38 @@ def test_only_plain_adapters_are_fused(tiny: TinyModel, settings: dict[str, Any]
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_quantized_layers_are_left_to_peft_and_keep_training(
-    tiny: TinyModel,
-) -> None:
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+@pytest.mark.parametrize("double", [False, True], ids=["scales", "double scales"])
+def test_fused_4bit_layers_equal_those_of_peft(tiny: TinyModel, double: bool) -> None:
+    four = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four).train()
-    ids = torch.arange(3, 30)[None]
-
-    def grads() -> list[torch.Tensor]:
-        model.zero_grad()
-        model(input_ids=ids, labels=ids).loss.backward()
-        return [value.grad.clone() for value in model.parameters() if value.grad is not None]
-
-    expected = grads()
     scorer = Scorer(model)
-    assert not layers_of(model, fused.is_plain_lora)
-    assert model.training
+    layers = [layer for layer in model.modules() if adapted_linear.is_4bit_lora(layer)]
+    assert len(layers) == 14
+    assert all("forward" in layer.__dict__ for layer in layers)
     assert scorer.packed
-    for one, other in zip(grads(), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    actual = result(scorer)
+    with torch.no_grad(), scorer.switch_to_reference():
+        reference = scorer(collate(rows_of()))
+    assert_equal(actual, unfused_result(scorer), 1e-5)
+    with torch.no_grad(), model.disable_adapter():
+        torch.testing.assert_close(scorer(collate(rows_of())), reference, rtol=1e-5, atol=1e-5)
+
+
+def test_fused_4bit_layers_take_and_return_wider_numbers(tiny: TinyModel) -> None:
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four)
+    layer: Any = next(layer for layer in model.modules() if adapted_linear.is_4bit_lora(layer))
+    x = torch.randn(5, layer.in_features, generator=torch.manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        compared = numerical_equivalence.compare_forward(
+            layer, adapted_linear.compute_adapted_4bit, x, {}
+        )
+    assert compared == Comparison(True)
 
 
 def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
@@ -159,7 +177,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    kinds = (fused.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp)
+    kinds = (adapted_linear.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp)
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 

@@ -1,0 +1,173 @@
+"""Linear layers with LoRA in fewer passes over memory, for plain weights and for 4-bit ones.
+
+PEFT computes the base layer, both small products, their scaling and the sum one after the other, and in
+4-bit layers it also copies the result of the base. Here the product with B adds the update to the base's
+result, with the scale multiplied into B, and the product with A adds its part of the input's gradient in
+the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+
+class _Adapted(torch.autograd.Function):
+    """y = x·Wᵀ + s (x·Aᵀ)·Bᵀ with W frozen (Hu et al. 2021, equation 3).
+
+    Its gradients, with g = dL/dy and h = x·Aᵀ: dx = g·W + s (g·B)·A, dA = s (g·B)ᵀ·x, dB = s gᵀ·h.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """`x` [..., inputs], `weight` [outputs, inputs], `a` [rank, inputs], `b` [outputs, rank]."""
+        flat = x.reshape(-1, x.shape[-1])
+        small = flat @ a.to(x.dtype).t()
+        y = F.linear(flat, weight, bias)
+        y.addmm_(small, (b * scale).to(x.dtype).t())
+        ctx.save_for_backward(flat, small, weight, a, b)
+        ctx.scale, ctx.shape = scale, x.shape
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return dx, dA and dB; A and B may have a different dtype from x."""
+        flat, small, weight, a, b = ctx.saved_tensors
+        g = outer[0].reshape(-1, weight.shape[0])
+        d_small, d_a, d_b = _compute_adapter_gradients(flat, small, a, b, ctx.scale, g)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (g @ weight).addmm_(d_small, a.to(g.dtype)).view(ctx.shape)
+        return dx, None, None, d_a, d_b, None
+
+
+class _Adapted4bit(torch.autograd.Function):
+    """The same with W stored in 4 bits (Dettmers et al. 2023, section 3).
+
+    The forward pass leaves W to bitsandbytes, which has a product of its own for few tokens. The backward
+    pass dequantizes W again rather than keeping it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, base: Any, a: torch.Tensor, b: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """`x` [..., inputs], `base` a Linear4bit, `a` [rank, inputs], `b` [outputs, rank]."""
+        flat = x.reshape(-1, x.shape[-1]).to(base.compute_dtype)
+        small = flat @ a.to(flat.dtype).t()
+        y: torch.Tensor = base(flat)
+        y.addmm_(small, (b * scale).to(flat.dtype).t())
+        ctx.save_for_backward(flat, small, a, b)
+        ctx.base, ctx.scale, ctx.shape, ctx.dtype = base, scale, x.shape, x.dtype
+        return y.to(x.dtype).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return dx, dA and dB; A and B may have a different dtype from x."""
+        flat, small, a, b = ctx.saved_tensors
+        g = outer[0].reshape(-1, outer[0].shape[-1]).to(flat.dtype)
+        d_small, d_a, d_b = _compute_adapter_gradients(flat, small, a, b, ctx.scale, g)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (g @ _dequantize(ctx.base, g.dtype)).addmm_(d_small, a.to(g.dtype))
+            dx = dx.to(ctx.dtype).view(ctx.shape)
+        return dx, None, d_a, d_b, None
+
+
+def _compute_adapter_gradients(
+    flat: torch.Tensor,
+    small: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scale: float,
+    g: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return s g·B [tokens, rank], dA and dB, from x, h and g, one token per row."""
+    d_small = g @ (b * scale).to(g.dtype)
+    d_a = (d_small.t() @ flat).to(a.dtype)
+    d_b = (g.t() @ small).to(b.dtype).mul_(scale)
+    return d_small, d_a, d_b
+
+
+def _dequantize(base: Any, dtype: torch.dtype) -> torch.Tensor:
+    """Return the weights of a Linear4bit, [outputs, inputs]."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    weight = base.weight
+    # As one column: bitsandbytes returns the weights transposed for packed ones in a row.
+    return dequantize_4bit(weight.data.view(-1, 1), weight.quant_state).to(dtype)
+
+
+def compute_adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    """Compute a LoRA layer; falls back to its own forward where this one doesn't apply."""
+    base, name = self.base_layer, _get_only_adapter(self)
+    if others or named or not name or x.dtype != base.weight.dtype:
+        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
+    a, b = self.lora_A[name].weight, self.lora_B[name].weight
+    y: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+    return y
+
+
+def compute_adapted_4bit(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    """Compute a LoRA layer over 4-bit weights; falls back to its own forward."""
+    base, name = self.base_layer, _get_only_adapter(self)
+    if others or named or not name or base.compute_dtype is None or base.weight.quant_state is None:
+        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
+    a, b = self.lora_A[name].weight, self.lora_B[name].weight
+    y: torch.Tensor = _Adapted4bit.apply(x, base, a, b, self.scaling[name])
+    return y
+
+
+def _get_only_adapter(layer: Any) -> str:
+    """Return the name of the one plain adapter that is in effect; "" if there is none or another kind."""
+    active = layer.active_adapters
+    is_plain = (
+        not layer.disable_adapters
+        and not layer.merged
+        and len(active) == 1
+        and active[0] in layer.lora_A
+        and active[0] not in layer.lora_variant
+    )
+    return active[0] if is_plain else ""
+
+
+def is_plain_lora(layer: Any) -> bool:
+    """Return whether a layer is a frozen, unquantized linear layer with plain LoRA and no dropout."""
+    if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
+        return False
+    return _is_plain(layer) and layer.base_layer.weight.is_floating_point()
+
+
+def is_4bit_lora(layer: Any) -> bool:
+    """Return whether a layer is a linear layer in 4 bits with plain LoRA and no dropout."""
+    # By name: without bitsandbytes, PEFT doesn't have the class.
+    kind = type(layer)
+    if (kind.__module__, kind.__name__) != ("peft.tuners.lora.bnb", "Linear4bit"):
+        return False
+    shape = getattr(getattr(layer.base_layer.weight, "quant_state", None), "shape", ())
+    sizes = (layer.base_layer.out_features, layer.base_layer.in_features)
+    return _is_plain(layer) and tuple(shape) == sizes
+
+
+def _is_plain(layer: Any) -> bool:
+    """Return whether a layer's base is frozen and its adapters are LoRA without further parts."""
+    base = layer.base_layer
+    frozen = not any(value.requires_grad for value in base.parameters(recurse=False))
+    plain = not layer.lora_variant and not layer.fan_in_fan_out
+    plain = plain and not any(layer.lora_bias.values())
+    dropless = all(
+        isinstance(dropout, torch.nn.Identity) for dropout in layer.lora_dropout.values()
+    )
+    hooked = base._forward_hooks or base._forward_pre_hooks
+    return bool(frozen and plain and dropless and not hooked)
