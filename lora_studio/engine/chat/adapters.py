@@ -14,7 +14,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.system.file_states import FolderState, get_folder_state
-from lora_studio.engine import generation
+from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
 from lora_studio.engine.model.inference_loading import load_for_inference
@@ -36,7 +36,7 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)
         source: commands.TextSource = "tuned" if mix.adapters else "base"
-        generation.answer(switch.to(mix), loaded.tokenizer, source, command, named)
+        answering.answer(switch.to(mix), loaded.tokenizer, source, command, named)
 
 
 def require_fit(folder: Path, spec: ModelSpec, job: JobContext) -> None:

@@ -18,7 +18,7 @@ from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import store
-from lora_studio.engine.generation import render_prompt
+from lora_studio.engine.generation.turn_boundaries import render_prompt
 from lora_studio.engine.runtime.llama_cpp import Llama
 
 

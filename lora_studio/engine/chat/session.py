@@ -33,7 +33,6 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.core.system.file_states import get_file_state, get_folder_state
-from lora_studio.engine import generation
 from lora_studio.engine.chat import (
     prompts,
     streams,
@@ -48,6 +47,7 @@ from lora_studio.engine.chat.streams import (
     TorchTokens,
 )
 from lora_studio.engine.devices import lock as device_lock
+from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
@@ -64,7 +64,7 @@ class _InTorch:
 
     loaded: loading.LoadedModel
     switch: AdapterSwitch
-    end: generation.TurnEndCriteria
+    end: turn_boundaries.TurnEndCriteria
 
     def close(self) -> None:
         """Do nothing: Python frees its memory."""
@@ -80,7 +80,7 @@ class _InLlama:
 
     llama: Llama
     tokenizer: PreTrainedTokenizerBase
-    end: generation.TurnEndCriteria
+    end: turn_boundaries.TurnEndCriteria
     size: int
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Session:
             return self._stream_of_llama(base, open_model, question, job)
         tokenizer = open_model.loaded.tokenizer
         ids = tokenizer(
-            generation.render_prompt(tokenizer, question.messages), add_special_tokens=False
+            turn_boundaries.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
         tokens = TorchTokens(
@@ -189,7 +189,7 @@ class Session:
     ) -> AnswerStream:
         sampling = question.sampling
         ids = open_model.llama.tokenize(
-            generation.render_prompt(open_model.tokenizer, question.messages)
+            turn_boundaries.render_prompt(open_model.tokenizer, question.messages)
         )
         needed = len(ids) + sampling.max_tokens + 8
         if needed > open_model.llama.context_size:
@@ -264,7 +264,7 @@ class Session:
                 dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
                 loaded = load_for_inference(base.spec, job, dataset)
         loaded.model.eval()
-        end = generation.create_turn_end_criteria(
+        end = turn_boundaries.create_turn_end_criteria(
             loaded.tokenizer, loaded.model.generation_config.eos_token_id
         )
         return _InTorch(loaded, AdapterSwitch(loaded.model), end)
@@ -372,9 +372,12 @@ def _load_gguf(
         if speaker.tokenizer:
             trust = base.spec.trust_remote_code
             tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
-            end = generation.create_turn_end_criteria(tokenizer)
+            end = turn_boundaries.create_turn_end_criteria(tokenizer)
         else:
-            tokenizer, end = prompts.create_renderer(llama, file), generation.TurnEndCriteria(())
+            tokenizer, end = (
+                prompts.create_renderer(llama, file),
+                turn_boundaries.TurnEndCriteria(()),
+            )
     except BaseException:
         llama.close()
         raise

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, StoppingCriteria
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.export.ollama import server
-from lora_studio.engine.generation import TurnEndCriteria
+from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
 from lora_studio.engine.runtime.failures import CancelledError
 
 #: Longest wait for a server's next piece while other columns are active, in seconds.

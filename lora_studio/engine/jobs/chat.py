@@ -21,14 +21,14 @@ def generate(command: commands.Generate, job: JobContext) -> None:
 
         adapters.answer(project, command, job)
     if {"base", "tuned", "merged", "gguf"} & sources:
-        from lora_studio.engine import generation
+        from lora_studio.engine.generation import answering
 
         if {"base", "tuned"} & sources:
-            generation.answer_in_torch(run, project, command.sources, command, job)
+            answering.answer_in_torch(run, project, command.sources, command, job)
         if "merged" in sources:
-            generation.answer_merged(run, project, command, job)
+            answering.answer_merged(run, project, command, job)
         if "gguf" in sources:
-            generation.answer_gguf(run, project, command, job)
+            answering.answer_gguf(run, project, command, job)
     if "ollama" in sources:
         from lora_studio.engine.export.ollama import server
 

@@ -103,7 +103,7 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
     """
     if not (merged / "tokenizer_config.json").is_file():
         return
-    from lora_studio.engine import generation
+    from lora_studio.engine.generation import turn_boundaries
     from lora_studio.engine.model import loading  # transformers takes seconds to import
 
     tokenizer = loading.load_tokenizer(merged, trust=trust)
@@ -116,7 +116,9 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
         settings = read_json(file)
     before = settings.get("eos_token_id")
     ids = list(before) if isinstance(before, list) else [] if before is None else [before]
-    missing = [end for end in generation.create_turn_end_criteria(tokenizer).ids if end not in ids]
+    missing = [
+        end for end in turn_boundaries.create_turn_end_criteria(tokenizer).ids if end not in ids
+    ]
     if missing:
         settings["eos_token_id"] = ids + missing
         write_atomic(file, json.dumps(settings, indent=2) + "\n")

@@ -16,7 +16,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from lora_studio.engine import generation
+from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder as token_encoder
@@ -58,7 +58,7 @@ def read_cases(
         update={"max_length": min(project.dataset.max_length, LENGTH), "too_long": "cut"}
     )
     encoder = token_encoder.Encoder(tokenizer, spec)
-    end = generation.create_turn_end_criteria(tokenizer)
+    end = turn_boundaries.create_turn_end_criteria(tokenizer)
     last = None if end.text else end.ids[-1]
     cases: list[SelfTestCase] = []
     positions = 0
@@ -176,7 +176,9 @@ def generate_in_torch(
     They are generated one after another, because padding would change rounding.
     """
     ends = list(
-        generation.create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id).ids
+        turn_boundaries.create_turn_end_criteria(
+            tokenizer, network.generation_config.eos_token_id
+        ).ids
     )
     settings = GenerationConfig(
         max_new_tokens=ANSWER_TOKENS,
@@ -193,7 +195,7 @@ def generate_in_torch(
             output = network.generate(
                 **ids,
                 generation_config=settings,
-                stopping_criteria=[generation.CancelCriteria(job)],
+                stopping_criteria=[turn_boundaries.CancelCriteria(job)],
             )
         answer = output[0, ids.input_ids.shape[1] :].tolist()
         answers.append(tokenizer.decode(answer, skip_special_tokens=True))

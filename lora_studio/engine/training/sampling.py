@@ -19,8 +19,8 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine import generation
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
@@ -165,7 +165,7 @@ class Sampler:
 
     def _generate(self, prompts: Sequence[SamplePrompt]) -> list[str]:
         with self._inference_context():
-            return generation.complete(
+            return answering.complete(
                 self._tuned.model,
                 self._tuned.base.tokenizer,
                 [prompt.text for prompt in prompts],

@@ -17,8 +17,8 @@ from lora_studio.core.system.files import write_atomic
 from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.source import TemplateSource
-from lora_studio.engine import generation
 from lora_studio.engine.export.ollama import checks, jinja_check, template_sandbox
+from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
@@ -82,7 +82,7 @@ def derive(
 ) -> events.TemplateDerived:
     """Return the TEMPLATE of a tokenizer's chat template; its stop strings even if there is none."""
     special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
-    end = generation.create_turn_end_criteria(tokenizer)
+    end = turn_boundaries.create_turn_end_criteria(tokenizer)
     ends = [*tokenizer.convert_ids_to_tokens(list(end.ids)), *([end.text] if end.text else [])]
     source = TemplateSource(tokenizer.get_chat_template(), special, llama_cpp.should_add_bos(gguf))
     event = template_sandbox.derive(source, job, eos=tuple(ends), frozen_date=frozen_date)

@@ -29,7 +29,6 @@ from lora_studio.core.templates.server.prompt_path import (
 )
 from lora_studio.core.templates.server.prompt_proof import PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine import generation
 from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client
 from lora_studio.engine.export.ollama.prompt_judge import (
@@ -47,6 +46,7 @@ from lora_studio.engine.export.ollama.trained_prompts import (
     render_answers,
     to_ollama,
 )
+from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -214,7 +214,7 @@ def _compare_ends(
     tokenizer: PreTrainedTokenizerBase, stored: events.OllamaShown, header: Mapping[str, Any]
 ) -> Iterator[Text]:
     """Yield the trained ends that the server doesn't know, and its stops that cut answers."""
-    end = generation.create_turn_end_criteria(tokenizer)
+    end = turn_boundaries.create_turn_end_criteria(tokenizer)
     tokens = dict(zip(tokenizer.convert_ids_to_tokens(list(end.ids)), end.ids, strict=True))
     known = {header.get(key) for key in _END_KEYS}
     for token, number in tokens.items():

@@ -441,9 +441,9 @@ def test_base_samples_are_computed_once_per_run(
 
     run = start(sample_rows=2, sample_tokens=4, eval_every=2)
     calls: list[int] = []
-    own = sampling.generation.complete
+    own = sampling.answering.complete
     monkeypatch.setattr(
-        sampling.generation, "complete", lambda *about, **how: calls.append(1) or own(*about, **how)
+        sampling.answering, "complete", lambda *about, **how: calls.append(1) or own(*about, **how)
     )
     train(run)
     assert len(calls) == 1 + 4  # the base once, the tuned model at each evaluation
@@ -464,7 +464,7 @@ def test_samples_without_memory_are_skipped_with_a_warning(
         update={"init": "pissa"}
     )  # the base is answered before the first step
     run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
-    own, calls = sampling.generation.complete, []
+    own, calls = sampling.answering.complete, []
 
     def complete(*about: Any, **how: Any) -> Any:
         calls.append(1)
@@ -472,7 +472,7 @@ def test_samples_without_memory_are_skipped_with_a_warning(
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
         return own(*about, **how)
 
-    monkeypatch.setattr(sampling.generation, "complete", complete)
+    monkeypatch.setattr(sampling.answering, "complete", complete)
     channel = train(run)
     warned = [item.problem.code for item in channel.of(events.Warned)]
     assert warned == ["training.no_memory_for_samples"] * 2

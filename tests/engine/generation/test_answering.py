@@ -18,8 +18,9 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine import generation, jobs
+from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.generation import answering, turn_boundaries
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import CancelledError
@@ -84,7 +85,7 @@ def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
     project = run.load_project()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
-    tuned = generation.with_adapter(base, run)
+    tuned = answering.with_adapter(base, run)
     for conversation, event in zip(CONVERSATIONS, generated["tuned"], strict=True):
         ids = tokenizer.apply_chat_template(
             [turn.model_dump(include={"role", "content"}) for turn in conversation],
@@ -117,7 +118,7 @@ def test_sampling_follows_the_seed(run: RunFolder) -> None:
 
 def test_answer_ends_at_the_trained_end_of_turn_token(run: RunFolder) -> None:
     tokenizer = loading.load_tokenizer(run.adapter)
-    end = generation.create_turn_end_criteria(tokenizer, [1, 5])
+    end = turn_boundaries.create_turn_end_criteria(tokenizer, [1, 5])
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in end.ids
     assert {1, 5} <= set(end.ids)
     assert end.text == ""
@@ -126,7 +127,7 @@ def test_answer_ends_at_the_trained_end_of_turn_token(run: RunFolder) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model(family, tmp_path))
-    end = generation.create_turn_end_criteria(tokenizer)
+    end = turn_boundaries.create_turn_end_criteria(tokenizer)
     assert end.text == ""
     marks = tokenizer.convert_ids_to_tokens(list(end.ids))
     expected = {
@@ -140,7 +141,7 @@ def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> 
 def test_end_marker_without_a_token_is_cut_as_text(tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model("mistral", tmp_path))
     tokenizer.chat_template = (TEMPLATES / "chatml.jinja").read_text("utf-8")
-    end = generation.create_turn_end_criteria(tokenizer)
+    end = turn_boundaries.create_turn_end_criteria(tokenizer)
     assert end.text == "<|im_end|>"
     assert end.cut("Yes.<|im_end|>\nmore") == ("Yes.", True)
     assert end.cut("Yes. And") == ("Yes. And", False)

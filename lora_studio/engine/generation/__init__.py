@@ -1,0 +1,1 @@
+"""Generate answers and score continuations, in batches."""

@@ -1,0 +1,77 @@
+"""Choose the next token of every row of a batch, each with its own random numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from lora_studio.core.chat import Sampling
+
+
+class TokenChooser:
+    """Chooses tokens greedily or by sampling.
+
+    The random numbers of a row follow from the seed and its prompt alone, so an answer doesn't depend
+    on the batch that it is generated in.
+    """
+
+    def __init__(self, sampling: Sampling, prompts: Sequence[Sequence[int]]) -> None:
+        """Take the tokens of every prompt; a row is named by its index."""
+        self._sampling, self._prompts = sampling, prompts
+        self._random: dict[int, random.Random] = {}
+
+    def restart(self, row: int) -> None:
+        """Draw the random numbers of a row from the beginning again."""
+        self._random.pop(row, None)
+
+    def choose(
+        self, logits: torch.Tensor, rows: Sequence[int], answers: Mapping[int, Sequence[int]]
+    ) -> torch.Tensor:
+        """Return one token for each of `rows` from logits [rows, vocabulary].
+
+        `answers` are the tokens of each row after its prompt so far.
+        """
+        scores = logits.float()
+        if self._sampling.repetition_penalty != 1:
+            scores = scores.clone()
+            for scores_of_row, row in zip(scores, rows, strict=True):
+                self._penalize(scores_of_row, {*self._prompts[row], *answers.get(row, ())})
+        if self._sampling.temperature == 0:
+            return scores.argmax(-1)
+        return self._sample(scores, rows)
+
+    def _penalize(self, scores: torch.Tensor, tokens: set[int]) -> None:
+        """Divide positive scores of earlier tokens, multiply negative ones (Keskar et al. 2019)."""
+        seen = torch.tensor(sorted(tokens), device=scores.device)
+        penalty, own = self._sampling.repetition_penalty, scores[seen]
+        scores[seen] = torch.where(own < 0, own * penalty, own / penalty)
+
+    def _sample(self, scores: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """Draw from the most likely tokens by inverting their cumulative distribution."""
+        sampling = self._sampling
+        ordered, tokens = scores.sort(-1, descending=True)
+        if sampling.top_k:
+            ordered, tokens = ordered[:, : sampling.top_k], tokens[:, : sampling.top_k]
+        shares = (ordered / sampling.temperature).softmax(-1)
+        before = shares.cumsum(-1) - shares
+        allowed = (before < sampling.top_p) & (shares >= sampling.min_p * shares[:, :1])
+        allowed[:, 0] = True
+        sums = (shares * allowed).cumsum(-1)
+        draws = [self._draw(row) for row in rows]
+        drawn = torch.tensor(draws, device=sums.device, dtype=sums.dtype)[:, None] * sums[:, -1:]
+        picks = torch.searchsorted(sums, drawn, right=True)
+        return tokens.gather(1, picks.clamp(max=allowed.sum(-1, keepdim=True) - 1))[:, 0]
+
+    def _draw(self, row: int) -> float:
+        if row not in self._random:
+            name = f"{self._sampling.seed} {hash_tokens(self._prompts[row])}"
+            self._random[row] = random.Random(name)
+        return self._random[row].random()
+
+
+def hash_tokens(tokens: Sequence[int]) -> str:
+    """Return a hash of token ids."""
+    return hashlib.sha256(" ".join(map(str, tokens)).encode()).hexdigest()
