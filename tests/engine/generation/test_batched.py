@@ -26,6 +26,8 @@ from lora_studio.engine.generation.continuations import (
     split_text,
 )
 from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_prefix
+from lora_studio.engine.generation.token_choice import TokenChooser
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 
@@ -121,6 +123,7 @@ def check_scores(network: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         assert (scores[index].tokens, scores[index].is_greedy) == (len(pair.ids), is_greedy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batch_equals_single_prompts(family: str, tmp_path: Path) -> None:
     network, tokenizer = load(tiny_model(family, tmp_path))
@@ -129,6 +132,7 @@ def test_batch_equals_single_prompts(family: str, tmp_path: Path) -> None:
     check_scores(network, tokenizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*RECURRENT, *ABSOLUTE])
 def test_other_architectures_equal_single_prompts(kind: str, tmp_path: Path) -> None:
     _, tokenizer = load(tiny_model("smollm3", tmp_path))
@@ -145,3 +149,136 @@ def test_other_architectures_equal_single_prompts(kind: str, tmp_path: Path) -> 
     assert (prefix_cache.find_window(network) is None) == (kind in RECURRENT)
     check_equal_to_single(network, tokenizer)
     check_scores(network, tokenizer)
+
+
+# --- one model --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, PreTrainedTokenizerBase]:
+    return load(tiny_model("llama3", tmp_path_factory.mktemp("llama3")))
+
+
+def test_sampled_answers_do_not_depend_on_the_batch(
+    llama: tuple[Any, PreTrainedTokenizerBase],
+) -> None:
+    sampling = Sampling(
+        temperature=1.2, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1, max_tokens=6
+    )
+    together = answer_all(*llama, sampling=sampling)
+    alone = [answer_all(*llama, [prompt], sampling)[0] for prompt in PROMPTS]
+    assert together == alone
+    other = sampling.model_copy(update={"seed": 1})
+    assert answer_all(*llama, sampling=other) != together
+
+
+def test_samples_follow_the_probabilities() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0, -9.0]]).expand(4000, -1)
+    sampling = Sampling(temperature=0.5, top_p=0.999)
+    chooser = TokenChooser(sampling, [[row] for row in range(4000)])
+    counts = chooser.choose(logits, range(4000), {}).bincount(minlength=4) / 4000
+    expected = (logits[0] / 0.5).softmax(-1)
+    assert torch.allclose(counts.double(), expected.double(), atol=0.02)
+    narrow = TokenChooser(sampling.model_copy(update={"top_p": 0.5}), [[row] for row in range(50)])
+    assert narrow.choose(logits[:50], range(50), {}).unique().tolist() == [1]
+
+
+def test_answer_ends_before_a_stop_text(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    whole = answer_all(*llama)[0].text
+    stop = whole[5:8]
+    cut = answer_all(*llama, stops=[stop])[0]
+    assert cut.text == whole.partition(stop)[0]
+    assert cut.finished
+    assert cut.tokens < GREEDY.max_tokens
+
+
+def test_answer_ends_where_the_context_is_full(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    network, tokenizer = llama
+    prompt = tokenizer.decode(tokenizer("lamp " * 1020, add_special_tokens=False).input_ids[:1020])
+    count = len(tokenizer(prompt, add_special_tokens=False).input_ids)
+    answer = answer_all(network, tokenizer, [prompt])[0]
+    assert (answer.tokens, answer.finished) == (1024 - count + 1, False)
+
+
+def test_smaller_batches_answer_after_memory_ran_out(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=6)
+    expected = answer_all(*llama, sampling=sampling)
+    own, sizes = batched.compute_logits, []
+
+    def compute(network: Any, ids: torch.Tensor, *rest: Any, **settings: Any) -> torch.Tensor:
+        sizes.append(len(ids))
+        if len(ids) > 2 and len(sizes) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return own(network, ids, *rest, **settings)
+
+    monkeypatch.setattr(batched, "compute_logits", compute)
+    assert answer_all(*llama, sampling=sampling) == expected
+    assert max(sizes) > 2
+
+
+def test_cancel_ends_a_batch_between_tokens(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    job, _ = recorded_job()
+    answers = generate_batch(*llama, PROMPTS, Sampling(temperature=0, max_tokens=900), job)
+    job.flags.cancel.set()
+    with pytest.raises(CancelledError):
+        next(answers)
+
+
+def test_shared_beginning_is_computed_once(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, read = batched.compute_logits, []
+
+    def compute(network: Any, ids: torch.Tensor, *rest: Any, **settings: Any) -> torch.Tensor:
+        read.append(ids.numel())
+        return own(network, ids, *rest, **settings)
+
+    monkeypatch.setattr(batched, "compute_logits", compute)
+    prompts = [SHARED * 5 + end for end in ("And?", "Who?", "Where?")]
+    answer_all(*llama, prompts, Sampling(temperature=0, max_tokens=1))
+    lengths = [len(ids) for ids in llama[1](prompts, add_special_tokens=False).input_ids]
+    assert sum(read) < max(lengths) + 20
+
+
+def test_rows_are_grouped_by_the_longest_useful_beginning() -> None:
+    first, second = list(range(100, 120)), list(range(200, 230))
+    rows = [[1, *first, n] for n in range(5)] + [[1, *second, n] for n in range(4)] + [[1, 7]]
+    groups = {group.length: sorted(group.rows) for group in group_by_prefix(rows)}
+    assert groups == {21: [0, 1, 2, 3, 4], 31: [5, 6, 7, 8], 0: [9]}
+    assert group_by_prefix([[5, 6]] * 9) == [PrefixGroup(tuple(range(9)), 0)]
+    assert group_by_prefix([]) == []
+
+
+def test_padding_keeps_out_of_a_sliding_window(tmp_path: Path) -> None:
+    folder = tiny_model("gemma3", tmp_path)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, sliding_window=48)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert prefix_cache.find_window(network) == 48
+    prompts = [SHARED * 2 + end for end in ("And?", "Which lamp burns longest, the red one?")]
+    assert len(tokenizer(prompts[0], add_special_tokens=False).input_ids) > 48
+    ends = batched.create_turn_end_criteria(tokenizer).ids
+    for prompt, answer in zip(prompts, answer_all(network, tokenizer, prompts), strict=True):
+        assert answer.text == answer_alone(network, tokenizer, prompt, ends)[0]
+
+
+def test_long_text_is_predicted_in_windows(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    ids = llama[1](SHARED, add_special_tokens=False).input_ids
+    windows = split_text(llama[1], SHARED, 7)
+    assert [token for window in windows for token in window.ids] == ids
+    assert len(windows[0].prompt) == 1
+    assert all(len(window.prompt) + len(window.ids) <= 8 for window in windows)
+
+
+def test_empty_continuation_has_no_tokens(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    pairs = [Continuation((1, 2), ()), Continuation((1, 2), (3,))]
+    scores = dict(continuation_logprobs(llama[0], pairs, recorded_job()[0]))
+    assert (scores[0].logprob, scores[0].tokens) == (0.0, 0)
+    assert scores[1].logprob < 0
+
+
+def test_blanks_before_a_choice_belong_to_it(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
+    assert split_pair(llama[1], "And? ", "yes") == split_pair(llama[1], "And?", " yes")
+    empty = split_pair(llama[1], "", "yes")
+    assert empty.prompt == (llama[1].bos_token_id,)
