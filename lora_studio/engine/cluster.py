@@ -20,6 +20,7 @@ from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
+from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
 
 #: Exit status of a training that failed.
 _FAILED = 1
@@ -73,6 +74,7 @@ def describe(event: events.Event) -> Text:
 
 def main() -> None:
     """Train, and exit with status 0 when training finished or was paused."""
+    set_allocator_defaults()
     run = RunFolder(Path(sys.argv[1]).resolve())
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     status = _report(run, count) if rank == 0 else _follow(run, rank, count)

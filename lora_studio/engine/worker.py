@@ -30,6 +30,7 @@ from lora_studio.engine import jobs
 from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory, to_problem
+from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
 #: Seconds to keep trying to acquire the lock of a run.
@@ -52,6 +53,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     call_on_sigterm(inbox.request_shutdown)
     # Arrow's default allocator reserves a gigabyte, which would count against the limit on memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    set_allocator_defaults()
     while (command := pending.get()) is not None:
         if handle(command, channel, inbox, run_command) is not None:
             break  # the parent starts a new worker for the commands that follow

@@ -4490,6 +4490,10 @@
             <translation>Entspricht dem trainierten Adapter, mit etwas Qualitätsverlust.</translation>
         </message>
         <message>
+            <source>Matrix products in 32-bit use TF32.</source>
+            <translation>Matrixprodukte in 32 Bit werden in TF32 berechnet.</translation>
+        </message>
+        <message>
             <source>Max. answer length</source>
             <translation>Maximale Antwortlänge</translation>
         </message>
@@ -9485,6 +9489,10 @@
         <message>
             <source>Training started with Liger kernels, which aren't available now. It continues without them, with different rounding.</source>
             <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
+        </message>
+        <message>
+            <source>Training started with TF32, which isn't available now. It continues without it, with different rounding.</source>
+            <translation>Das Training hat mit TF32 begonnen, das jetzt nicht verfügbar ist. Es läuft ohne TF32 weiter und rundet anders.</translation>
         </message>
         <message>
             <source>Training stopped</source>

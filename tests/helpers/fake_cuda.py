@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -162,6 +163,7 @@ def use_fake_cuda() -> Iterator[DeviceWaits]:
         for target, name, value in (
             (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
             (torch.cuda, "is_bf16_supported", lambda *_: True),
+            (torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(major=9, minor=0)),
             (numerical_equivalence, "compute_difference", lambda *_: 0.0),
         ):
             stack.enter_context(mock.patch.object(target, name, value, create=True))

@@ -95,7 +95,7 @@ def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> N
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     kernel_choice.report_kernels(run, scorer, job, ProcessGroup())
     noted = run.read_manifest()["kernels"]
-    assert noted == {"liger": False, "said": str(scorer.describe())}
+    assert noted == {"liger": False, "tf32": False, "said": str(scorer.describe())}
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a RecordingChannel
     assert str(texts[0]) == str(scorer.describe())
     assert "aren't available now" in str(texts[-1])
