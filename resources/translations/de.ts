@@ -870,6 +870,14 @@
             <translation>Beta</translation>
         </message>
         <message>
+            <source>Better: perplexity {before} → {after} ({low} to {high} %)</source>
+            <translation>Besser: Perplexität {before} → {after} ({low} bis {high} %)</translation>
+        </message>
+        <message>
+            <source>Better: {before} → {after} ({low} to {high} points)</source>
+            <translation>Besser: {before} → {after} ({low} bis {high} Punkte)</translation>
+        </message>
+        <message>
             <source>Bias terms to train as well. None keeps the adapter a pure low-rank update.</source>
             <translation>Bias-Terme, die mittrainiert werden. „Keine“ hält den Adapter bei einem reinen Low-Rank-Update.</translation>
         </message>
@@ -2169,6 +2177,10 @@
             <translation>Ollama-Modell wird kopiert</translation>
         </message>
         <message>
+            <source>Correct</source>
+            <translation>Richtig</translation>
+        </message>
+        <message>
             <source>Correct it there. Ollama would reject it, too.</source>
             <translation>Korrigieren Sie es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
@@ -3393,6 +3405,10 @@
         <message>
             <source>Forgetting</source>
             <translation>Vergessen</translation>
+        </message>
+        <message>
+            <source>Forgot: {losses}</source>
+            <translation>Vergessen: {losses}</translation>
         </message>
         <message>
             <source>Format</source>
@@ -5036,6 +5052,14 @@
             <translation>Kein Unterschied</translation>
         </message>
         <message>
+            <source>No difference shown ({before} → {after})</source>
+            <translation>Kein Unterschied nachweisbar ({before} → {after})</translation>
+        </message>
+        <message>
+            <source>No difference shown ({before} → {after}); {rows} rows would be needed</source>
+            <translation>Kein Unterschied nachweisbar ({before} → {after}); dafür wären {rows} Zeilen nötig</translation>
+        </message>
+        <message>
             <source>No dropout: fastest, and a good default for most datasets.</source>
             <translation>Kein Dropout: am schnellsten und für die meisten Datensätze richtig.</translation>
         </message>
@@ -5050,6 +5074,13 @@
         <message>
             <source>No engine is installed. Set one up in {folder}.</source>
             <translation>Keine Engine ist installiert. Richten Sie eine in {folder} ein.</translation>
+        </message>
+        <message numerus="yes">
+            <source>No forgetting shown; {n} items can show a loss of about {smallest} points</source>
+            <translation>
+                <numerusform>Kein Vergessen nachweisbar</numerusform>
+                <numerusform>Kein Vergessen nachweisbar; {n} Aufgaben können einen Verlust von etwa {smallest} Punkten zeigen</numerusform>
+            </translation>
         </message>
         <message>
             <source>No format has all of {slots}.</source>
@@ -9264,6 +9295,10 @@
             <translation>Ton, Stil und Format</translation>
         </message>
         <message>
+            <source>Too few answers to tell what was forgotten.</source>
+            <translation>Zu wenige Antworten, um zu sagen, was vergessen wurde.</translation>
+        </message>
+        <message>
             <source>Tool</source>
             <translation>Tool</translation>
         </message>
@@ -10317,6 +10352,14 @@
             <translation>Wörter, die mit der Referenz übereinstimmen, in derselben Reihenfolge.</translation>
         </message>
         <message>
+            <source>Worse: perplexity {before} → {after} ({low} to {high} %)</source>
+            <translation>Schlechter: Perplexität {before} → {after} ({low} bis {high} %)</translation>
+        </message>
+        <message>
+            <source>Worse: {before} → {after} ({low} to {high} points)</source>
+            <translation>Schlechter: {before} → {after} ({low} bis {high} Punkte)</translation>
+        </message>
+        <message>
             <source>Write files to {folder}.</source>
             <translation>Dateien nach {folder} schreiben.</translation>
         </message>
@@ -10661,6 +10704,10 @@
             <translation>Argumente</translation>
         </message>
         <message>
+            <source>arithmetic</source>
+            <translation>Rechnen</translation>
+        </message>
+        <message>
             <source>assistant</source>
             <translation>Assistent</translation>
         </message>
@@ -10750,6 +10797,10 @@
         <message>
             <source>combining adapters</source>
             <translation>Adapter kombinieren</translation>
+        </message>
+        <message>
+            <source>common sense</source>
+            <translation>Alltagswissen</translation>
         </message>
         <message>
             <source>comparing prompts with Ollama</source>
@@ -10922,6 +10973,10 @@
         <message>
             <source>float32</source>
             <translation>float32</translation>
+        </message>
+        <message>
+            <source>following a format</source>
+            <translation>Einhalten eines Formats</translation>
         </message>
         <message>
             <source>for the IDs of tool calls</source>
@@ -11647,6 +11702,10 @@
             <translation>wird pausiert</translation>
         </message>
         <message>
+            <source>plain text</source>
+            <translation>Fließtext</translation>
+        </message>
+        <message>
             <source>practically none</source>
             <translation>praktisch keiner</translation>
         </message>
@@ -11673,6 +11732,10 @@
         <message>
             <source>read-only, not saved</source>
             <translation>schreibgeschützt, nicht gespeichert</translation>
+        </message>
+        <message>
+            <source>reading comprehension</source>
+            <translation>Leseverständnis</translation>
         </message>
         <message>
             <source>reading rows</source>
@@ -11705,6 +11768,10 @@
         <message>
             <source>reasoning in a message with both an answer and tool calls</source>
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
+        </message>
+        <message>
+            <source>refusing nonsense</source>
+            <translation>Ablehnen von Unsinn</translation>
         </message>
         <message>
             <source>results in a different order than their calls</source>
@@ -12789,6 +12856,14 @@
             <source>{bits}, tight</source>
             <translation>{bits}, knapp</translation>
         </message>
+        <message>
+            <source>{change} % perplexity of {category}</source>
+            <translation>{change} % Perplexität ({category})</translation>
+        </message>
+        <message>
+            <source>{change} points in {category}</source>
+            <translation>{change} Punkte ({category})</translation>
+        </message>
         <message numerus="yes">
             <source>{columns} refer to images, audio, or video. LoRA Studio trains on text only.</source>
             <translation>
@@ -13648,6 +13723,13 @@
             <translation>
                 <numerusform>{n} Zeile</numerusform>
                 <numerusform>{n} Zeilen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows are too few to compare; use at least {least}.</source>
+            <translation>
+                <numerusform>Eine Zeile reicht für einen Vergleich nicht; verwenden Sie mindestens {least}.</numerusform>
+                <numerusform>{n} Zeilen reichen für einen Vergleich nicht; verwenden Sie mindestens {least}.</numerusform>
             </translation>
         </message>
         <message numerus="yes">

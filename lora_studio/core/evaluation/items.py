@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.dataset.spec import Message
 
+#: The name under which the scores of items are stored that name a measure of their own.
+OWN_MEASURE = "correct"
+
 
 class EvaluationItem(BaseModel):
     """A prompt and what an answer to it is compared with; also one line of `items.jsonl`.
