@@ -56,7 +56,7 @@ def _of_tables() -> set[str]:
             }
             texts |= {facts.title, facts.description, facts.unit, *labels}
     for preset in presets.PRESETS:
-        texts |= {preset.title, preset.text}
+        texts |= {preset.title, preset.text, preset.evidence}
     for row_format in dataset_spec.FORMATS.values():
         texts |= {row_format.name, row_format.title}
     texts |= set(training_protocol.COMPONENTS.values())

@@ -60,6 +60,8 @@ def open_project(
                 if changes
                 else text("Preset {preset}: no changes.", preset=chosen.title)
             )
+            if chosen.evidence:
+                display.print_line(text(chosen.evidence))
         apply_overrides(draft, overrides, display)
     except ProblemError as error:
         display.print_problems(error.problems)

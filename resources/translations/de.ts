@@ -3403,6 +3403,10 @@
             <translation>Zum Ausprobieren, auch ohne GPU. Englisch.</translation>
         </message>
         <message>
+            <source>Forgets less: rank 10 on the MLP layers</source>
+            <translation>Vergisst weniger: Rang 10 in den MLP-Schichten</translation>
+        </message>
+        <message>
             <source>Forgetting</source>
             <translation>Vergessen</translation>
         </message>
@@ -3803,6 +3807,14 @@
             <translation>Modell wird importiert</translation>
         </message>
         <message>
+            <source>In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), 51.3 % of the answers were correct, compared with 47.8 % for LoRA with rank 32, and training used 21.0 GiB instead of 20.8 GiB. It also forgot more: the loss on Wikipedia articles rose by 0.11 instead of 0.05.</source>
+            <translation>Im Methodenvergleich von PEFT (Llama-3.2-3B, MetaMathQA) waren 51,3 % der Antworten richtig, bei LoRA mit Rang 32 waren es 47,8 %; das Training brauchte 21,0 GiB statt 20,8 GiB. Es ging auch mehr Wissen verloren: Der Loss auf Wikipedia-Artikeln stieg um 0,11 statt um 0,05.</translation>
+        </message>
+        <message>
+            <source>In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), the loss on Wikipedia articles rose by only 0.03, compared with 0.05 for LoRA with rank 32 on q and v. 49.4 % of the answers were correct instead of 47.8 %, and training used 23.0 GiB instead of 20.8 GiB.</source>
+            <translation>Im Methodenvergleich von PEFT (Llama-3.2-3B, MetaMathQA) stieg der Loss auf Wikipedia-Artikeln nur um 0,03, bei LoRA mit Rang 32 in q und v um 0,05. 49,4 % der Antworten waren richtig statt 47,8 %; das Training brauchte 23,0 GiB statt 20,8 GiB.</translation>
+        </message>
+        <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data, and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
@@ -4162,6 +4174,10 @@
             <translation>Lernrate {value:small}</translation>
         </message>
         <message>
+            <source>Learns more: rank 64 on q and v, with a stabilized scale</source>
+            <translation>Lernt mehr: Rang 64 in q und v, mit stabilisierter Skalierung</translation>
+        </message>
+        <message>
             <source>Learns the magnitude of each weight row separately from its direction (Liu et al. 2024). Often better at low ranks; slower, and uses more memory.</source>
             <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei niedrigen Rängen; langsamer und braucht mehr Speicher.</translation>
         </message>
@@ -4472,6 +4488,14 @@
         <message>
             <source>Lowest eval loss, in nats per trained token</source>
             <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
+        </message>
+        <message>
+            <source>MLP</source>
+            <translation>MLP</translation>
+        </message>
+        <message>
+            <source>MLP only</source>
+            <translation>Nur MLP</translation>
         </message>
         <message>
             <source>MLflow</source>
@@ -11804,6 +11828,10 @@
         <message>
             <source>rows</source>
             <translation>Zeilen</translation>
+        </message>
+        <message>
+            <source>rsLoRA, rank 64</source>
+            <translation>rsLoRA, Rang 64</translation>
         </message>
         <message>
             <source>running</source>

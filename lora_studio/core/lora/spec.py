@@ -14,7 +14,7 @@ from lora_studio.core.spec import Spec, setting, value_error
 _BLOCKS = re.compile(r"\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\Z")
 _OWN_RANK = re.compile(r"[^\s=:]+=[1-9]\d{0,3}(:[1-9]\d{0,3})?\Z")
 
-Targets = Literal["attention_qv", "attention", "attention_mlp", "all_linear", "names"]
+Targets = Literal["attention_qv", "attention", "mlp", "attention_mlp", "all_linear", "names"]
 
 
 class LoraSpec(Spec):
@@ -63,6 +63,7 @@ class LoraSpec(Spec):
         choices={
             "attention_qv": "Attention q, v",
             "attention": "Attention q, k, v, o",
+            "mlp": "MLP",
             "attention_mlp": "Attention + MLP",
             "all_linear": "All linear layers",
             "names": "By name",

@@ -61,6 +61,8 @@ def _is_target(layer: LinearLayers, targets: Targets) -> bool:
             return layer.is_in_attention and bool(queries)
         case "attention":
             return layer.is_in_attention
+        case "mlp":
+            return not layer.is_in_attention
     return True
 
 

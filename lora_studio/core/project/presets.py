@@ -22,12 +22,16 @@ SettingPath = tuple[Step, str]
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: `name` on the command line, `title` and one phrase on what it is for."""
+    """A recipe: `name` on the command line, `title` and one phrase on what it is for.
+
+    `evidence` says what was measured with these values, by whom, and against what.
+    """
 
     name: str
     title: str
     text: str
     values: Mapping[SettingPath, Any]
+    evidence: str = ""
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -78,6 +82,41 @@ PRESETS: tuple[Preset, ...] = (
                 ("lora", "alpha"): 16,
             }
         ),
+    ),
+    # The figures of both: huggingface/peft, method_comparison/MetaMathQA/results, runs of 2026-07-15;
+    # memory is `accelerator_memory_max`.
+    Preset(
+        "rslora",
+        "rsLoRA, rank 64",
+        "Learns more: rank 64 on q and v, with a stabilized scale",
+        MappingProxyType(
+            {
+                ("training", "learning_rate"): 1e-4,
+                ("lora", "rank"): 64,
+                ("lora", "alpha"): 64,
+                ("lora", "targets"): "attention_qv",
+                ("lora", "use_rslora"): True,
+            }
+        ),
+        "In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), 51.3 % of the answers were correct, "
+        "compared with 47.8 % for LoRA with rank 32, and training used 21.0 GiB instead of 20.8 GiB. "
+        "It also forgot more: the loss on Wikipedia articles rose by 0.11 instead of 0.05.",
+    ),
+    Preset(
+        "mlp",
+        "MLP only",
+        "Forgets less: rank 10 on the MLP layers",
+        MappingProxyType(
+            {
+                ("training", "learning_rate"): 1e-4,
+                ("lora", "rank"): 10,
+                ("lora", "alpha"): 20,
+                ("lora", "targets"): "mlp",
+            }
+        ),
+        "In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), the loss on Wikipedia articles rose by "
+        "only 0.03, compared with 0.05 for LoRA with rank 32 on q and v. 49.4 % of the answers were "
+        "correct instead of 47.8 %, and training used 23.0 GiB instead of 20.8 GiB.",
     ),
 )
 

@@ -221,7 +221,7 @@ def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
     if not chosen:
         why = text("It has no layer that the preset {preset} selects.", preset=spec.targets)
         raise _nothing_trains_error(model, why)
-    covers_mlp = spec.targets in ("attention_mlp", "all_linear")
+    covers_mlp = spec.targets in ("mlp", "attention_mlp", "all_linear")
     return Targets(layers=chosen, left_out=experts if covers_mlp else [])
 
 
@@ -233,6 +233,8 @@ def _is_selected(name: str, preset: str) -> bool:
             return is_in_attention and bool(_QUERY_VALUE.match(last) or _FUSED.search(last))
         case "attention":
             return is_in_attention
+        case "mlp":
+            return not is_in_attention
         case _:
             return True
 

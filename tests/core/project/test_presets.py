@@ -99,3 +99,16 @@ def test_command_line_applies_the_preset_before_settings(
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
     with pytest.raises(ProblemError, match="presets: quick, balanced, "):
         presets.find_preset("fast")
+
+
+def test_published_presets_use_the_settings_that_were_measured() -> None:
+    draft = Draft()
+    presets.apply_preset(draft, presets.find_preset("rslora"))
+    lora = draft.freeze().lora
+    assert (lora.rank, lora.alpha, lora.scale, lora.targets) == (64, 64, 8.0, "attention_qv")
+    presets.apply_preset(draft, presets.find_preset("mlp"))
+    lora = draft.freeze().lora
+    assert (lora.rank, lora.scale, lora.targets) == (10, 2.0, "mlp")
+    published = [preset for preset in PRESETS if preset.evidence]
+    assert all("PEFT's method comparison" in preset.evidence for preset in published)
+    assert [preset.name for preset in published] == ["rslora", "mlp"]

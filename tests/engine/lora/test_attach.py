@@ -36,6 +36,7 @@ def targets_of(tiny: TinyModel, family: str, targets: Targets, *names: str) -> s
     [
         ("llama3", "attention_qv", ("q_proj", "v_proj")),
         ("llama3", "attention", ATTENTION),
+        ("llama3", "mlp", MLP),
         ("llama3", "attention_mlp", ATTENTION + MLP),
         ("gemma3", "all_linear", ATTENTION + MLP),
         ("phi3", "attention_qv", ("qkv_proj",)),

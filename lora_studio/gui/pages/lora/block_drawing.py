@@ -62,6 +62,8 @@ def list_targeted_names(
             return {slot.name for slot in known if _QUERY_VALUE.match(slot.name)}
         case "attention":
             return {slot.name for slot in known if slot.column in ("in", "out")}
+        case "mlp":
+            return {slot.name for slot in known if slot.column in ("up", "down")}
         case _:
             return {slot.name for slot in known}
 

@@ -12,7 +12,7 @@ from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.basics import button, column, label
 
 
 class PresetPanel(QWidget):
@@ -32,6 +32,7 @@ class PresetPanel(QWidget):
         self.cards = CardsControl([CardOption(p.name, p.title, p.text) for p in presets.PRESETS])
         self.cards.setAccessibleName(tr("Presets"))
         self.changes = label(wrap=True)
+        self.evidence = label(role="muted", wrap=True)
         self.apply = button(tr("Apply"), self._apply, kind="primary")
         self.cancel = button(tr("Cancel"), self._cancel)
         self.preview = QFrame()
@@ -39,7 +40,7 @@ class PresetPanel(QWidget):
         inner = QHBoxLayout(self.preview)
         inner.setContentsMargins(Spacing.CARD, Spacing.M, Spacing.CARD, Spacing.M)
         inner.setSpacing(Spacing.S)
-        inner.addWidget(self.changes, 1)
+        inner.addLayout(column(self.changes, self.evidence, spacing=Spacing.XS), 1)
         inner.addWidget(self.cancel)
         inner.addWidget(self.apply)
         layout = QVBoxLayout(self)
@@ -87,4 +88,6 @@ class PresetPanel(QWidget):
                 changes=" · ".join(localize(change.text) for change in changes),
             )
         )
+        self.evidence.setText(tr(preset.evidence) if preset.evidence else "")
+        self.evidence.setVisible(bool(preset.evidence))
         self.preview.show()

@@ -74,6 +74,10 @@ def test_custom_settings_match_no_preset(qtbot: QtBot, page: TrainingPage) -> No
     assert not any(card.radio.isChecked() for card in cards)
     click(qtbot, page, "balanced")
     assert "1 setting: Epochs 2 → 3" in page.recipe.presets.changes.text()
+    assert not page.recipe.presets.evidence.isVisible()
+    click(qtbot, page, "rslora")
+    assert "51.3 %" in page.recipe.presets.evidence.text()
+    assert page.recipe.presets.evidence.isVisible()
 
 
 @pytest.mark.slow
