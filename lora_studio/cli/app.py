@@ -14,6 +14,7 @@ import typer
 from lora_studio import __version__
 from lora_studio.cli import (
     adapters,
+    benchmarks,
     chat,
     data,
     demo,
@@ -73,6 +74,7 @@ app.command(name="serve")(serve.serve)
 app.command(name="cluster")(runs.cluster)
 app.command(name="doctor")(diagnostics.doctor)
 app.command(name="diagnostics")(diagnostics.diagnostics_)
+app.command(name="benchmarks")(benchmarks.benchmarks)
 app.command(name="network")(network.network)
 app.command(name="runs")(runs.runs)
 app.command(name="import")(adapters.import_)

@@ -1228,6 +1228,10 @@
             <translation>Prüfen Sie die Adresse. Wenn es ein Ollama-Server ist, aktualisieren Sie ihn und starten Sie ihn neu.</translation>
         </message>
         <message>
+            <source>Check the connection to the Hugging Face Hub, or choose another benchmark.</source>
+            <translation>Prüfen Sie die Verbindung zum Hugging Face Hub oder wählen Sie einen anderen Benchmark.</translation>
+        </message>
+        <message>
             <source>Check the disk for errors. To get the best adapter again, train again.</source>
             <translation>Prüfen Sie den Datenträger auf Fehler. Um den besten Adapter wiederzubekommen, trainieren Sie erneut.</translation>
         </message>
@@ -1374,6 +1378,10 @@
         <message>
             <source>Choose a Python executable with PyTorch installed</source>
             <translation>Python-Programm mit installiertem PyTorch wählen</translation>
+        </message>
+        <message>
+            <source>Choose a benchmark with choices, short answers, or texts.</source>
+            <translation>Wählen Sie einen Benchmark mit Auswahlfragen, kurzen Antworten oder Texten.</translation>
         </message>
         <message>
             <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
@@ -1654,6 +1662,10 @@
         <message>
             <source>Choose one of these: {known}.</source>
             <translation>Wählen Sie eines davon: {known}.</translation>
+        </message>
+        <message>
+            <source>Choose one of these: {names}.</source>
+            <translation>Wählen Sie einen von diesen: {names}.</translation>
         </message>
         <message>
             <source>Choose one of: auto, {names}.</source>
@@ -3926,6 +3938,10 @@
             <translation>Installieren Sie es (pip install unsloth) in der Umgebung der Engine, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
+            <source>Install it in the engine's environment: {command}</source>
+            <translation>Installieren Sie es in der Umgebung der Engine: {command}</translation>
+        </message>
+        <message>
             <source>Install it with `pip install uv`, or set {variable} to its path.</source>
             <translation>Installieren Sie es mit `pip install uv` oder setzen Sie {variable} auf seinen Pfad.</translation>
         </message>
@@ -4300,6 +4316,10 @@
         <message>
             <source>List each device only once.</source>
             <translation>Geben Sie jedes Gerät nur einmal an.</translation>
+        </message>
+        <message>
+            <source>Listing the benchmarks</source>
+            <translation>Benchmarks werden aufgelistet</translation>
         </message>
         <message>
             <source>Llama 3</source>
@@ -5372,6 +5392,10 @@
             <translation>Offline-Modus</translation>
         </message>
         <message>
+            <source>Offline mode is on, and the dataset {dataset} of the benchmark {task} is not on this computer.</source>
+            <translation>Der Offline-Modus ist an, und der Datensatz {dataset} des Benchmarks {task} ist nicht auf diesem Computer.</translation>
+        </message>
+        <message>
             <source>Offline mode is on, and {repository} is not complete on this computer.</source>
             <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Computer nicht vollständig.</translation>
         </message>
@@ -5969,6 +5993,10 @@
         <message>
             <source>Prompts that the fine-tuned model and the base model answer at each evaluation. One per line.</source>
             <translation>Prompts, die das trainierte Modell und das Basismodell bei jeder Evaluation beantworten. Einer pro Zeile.</translation>
+        </message>
+        <message>
+            <source>Public benchmarks need the package {package}, which isn't installed.</source>
+            <translation>Öffentliche Benchmarks brauchen das Paket {package}, das nicht installiert ist.</translation>
         </message>
         <message>
             <source>Pulls adapter weights toward zero at each step, scaled by the learning rate.</source>
@@ -7026,6 +7054,10 @@
             <translation>Hub durchsuchen</translation>
         </message>
         <message>
+            <source>Search with `lora-studio benchmarks TEXT`.</source>
+            <translation>Suchen Sie mit `lora-studio benchmarks TEXT`.</translation>
+        </message>
+        <message>
             <source>Searching for adapters…</source>
             <translation>Adapter werden gesucht…</translation>
         </message>
@@ -8039,6 +8071,14 @@
             <translation>Die GGUF-Datei des Basismodells</translation>
         </message>
         <message>
+            <source>The benchmark {task} can't be loaded: {reason}.</source>
+            <translation>Der Benchmark {task} kann nicht geladen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>The benchmark {task} is scored in a way that isn't supported.</source>
+            <translation>Der Benchmark {task} wird auf eine Weise bewertet, die nicht unterstützt wird.</translation>
+        </message>
+        <message>
             <source>The best adapter, from step {step}, was kept.</source>
             <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
         </message>
@@ -8986,6 +9026,10 @@
         <message>
             <source>There is a placeholder such as &lt;image&gt; in {rows}. It is trained as text: the model would learn to answer without seeing the image. Remove these rows from your file unless the placeholder is meant as text.</source>
             <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Entfernen Sie diese Zeilen aus der Datei, wenn der Platzhalter nicht als Text gemeint ist.</translation>
+        </message>
+        <message>
+            <source>There is no benchmark named {task}.</source>
+            <translation>Es gibt keinen Benchmark namens {task}.</translation>
         </message>
         <message>
             <source>There is no built-in model named {name}.</source>
@@ -11087,6 +11131,10 @@
             <translation>unvollständig</translation>
         </message>
         <message>
+            <source>indexing the benchmarks</source>
+            <translation>Benchmarks werden erfasst</translation>
+        </message>
+        <message>
             <source>inspecting the model</source>
             <translation>Modell wird untersucht</translation>
         </message>
@@ -11464,6 +11512,10 @@
         <message>
             <source>loading the model</source>
             <translation>Modell wird geladen</translation>
+        </message>
+        <message>
+            <source>loading {benchmark}</source>
+            <translation>{benchmark} wird geladen</translation>
         </message>
         <message>
             <source>looking at files</source>

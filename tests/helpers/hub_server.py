@@ -21,7 +21,7 @@ from tests.helpers.trickle import pieces
 COMMIT = "5" * 40
 TOKEN = "hf_of_the_test"
 
-_INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/revision/([^/?]+)")
+_INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/?]+))?")
 _TREE = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/?]+)")
 _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/whoami-v2":
             self._whoami()
         elif match := _INFO.fullmatch(path):
-            self._info(match[1], match[2], match[3])
+            self._info(match[1], match[2], match[3] or "main")
         elif match := _TREE.fullmatch(path):
             self._tree(self._folders(match[1])[match[2]])
         elif match := _FILE.fullmatch(path):
@@ -184,6 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(403, b"", {"X-Error-Code": "GatedRepo"})
             return
         file = folders[repository] / name
+        if not file.is_file():
+            self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
         data = file.read_bytes()
         start, end, ranged = 0, len(data), False
         if byte_range := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):

@@ -24,6 +24,7 @@ class EvaluationItem(BaseModel):
     `context` and `choices` of a benchmark that isn't a chat are scored as raw text: `raw_prompt` is its
     prompt, used unchanged and without a chat template. `measure` names the measure of this item alone,
     such as "regex:^\\d+$", for sets whose items are judged differently; "" for those of the evaluation.
+    An answer also ends before any text in `stops`.
     `test_set` is the key of its test set, `category` a group within it, such as "arithmetic"; `source`
     and `row` say where it comes from, `row` counted from 1.
     """
@@ -42,6 +43,7 @@ class EvaluationItem(BaseModel):
     source: str = ""
     row: int | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    stops: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:

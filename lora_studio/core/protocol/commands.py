@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter
 
 from lora_studio.core.protocol.base import BaseCommand
+from lora_studio.core.protocol.benchmarks import ListBenchmarks
 from lora_studio.core.protocol.chat import AskChat, Generate, OpenChat, ShowPrompt, TextSource
 from lora_studio.core.protocol.dataset import (
     InspectDataset,
@@ -61,7 +62,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve
+    | OpenChat | AskChat | ShowPrompt | Serve | ListBenchmarks
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -117,6 +118,7 @@ __all__ = [
     "Job",
     "LintDataset",
     "ListAdapters",
+    "ListBenchmarks",
     "ListModels",
     "MeasureDataset",
     "Merge",

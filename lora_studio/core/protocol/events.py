@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
+from lora_studio.core.protocol.benchmarks import BenchmarksListed
 from lora_studio.core.protocol.chat import (
     Answered,
     AnswerGrew,
@@ -104,7 +105,7 @@ Event = (
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
-    | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown | ServerReady | ServerLogged
+    | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown | ServerReady | ServerLogged | BenchmarksListed
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
@@ -155,6 +156,7 @@ __all__ = [
     "AnswerGrew",
     "AnswerRefused",
     "Answered",
+    "BenchmarksListed",
     "Cancelled",
     "CardPreviewed",
     "ChatReady",

@@ -50,14 +50,15 @@ def generate_batch(
     sampling: Sampling,
     job: JobContext,
     *,
-    stops: Sequence[str] = (),
+    stops: Sequence[Sequence[str]] = (),
     add_special_tokens: bool = False,
     in_step: bool = False,
 ) -> Iterator[tuple[int, GeneratedAnswer]]:
     """Yield the index of each prompt and its answer, as soon as it is complete.
 
     A prompt gets the same answer as alone, up to rounding: sampling depends on the seed and the prompt
-    only. An answer also ends before any text in `stops`, and where the model's context is full.
+    only. An answer also ends before any text in `stops`, which has
+    texts for each prompt, and where the model's context is full.
     `in_step`: every rank answers, because each holds a part of the weights. Raises CancelledError,
     PausedError, and what the model raises.
     """
@@ -65,7 +66,7 @@ def generate_batch(
     start = get_start_token(tokenizer)
     ids = [list(row) or [start] for row in encoded]
     end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
-    work = _Work(network, tokenizer, ids, end, tuple(stops), sampling, job)
+    work = _Work(network, tokenizer, ids, end, stops, sampling, job)
     if in_step or (window := prefix_cache.find_window(network)) is None:
         yield from _generate_by_transformers(work, in_step)
         return
@@ -83,7 +84,7 @@ class _Work:
     tokenizer: PreTrainedTokenizerBase
     prompts: Sequence[list[int]]
     end: TurnEndCriteria
-    stops: tuple[str, ...]
+    stops: Sequence[Sequence[str]]
     sampling: Sampling
     job: JobContext
     answers: dict[int, list[int]] = field(default_factory=dict)
@@ -91,7 +92,8 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.chooser = TokenChooser(self.sampling, self.prompts)
-        self.texts = tuple(filter(None, (self.end.text, *self.stops)))
+        stops = self.stops or [()] * len(self.prompts)
+        self.texts = [tuple(filter(None, (self.end.text, *each))) for each in stops]
         self.context = prefix_cache.get_context_length(self.network)
         is_cpu = self.network.device.type == "cpu"
         self.most_rows = _CPU_ROWS if is_cpu else _GPU_ROWS
@@ -125,24 +127,25 @@ class _Work:
             answer.append(token)
         is_full = len(answer) >= self.sampling.max_tokens
         is_full = is_full or len(self.prompts[row]) + len(answer) > self.context
-        if not (is_end or is_full or self._has_stop(answer)):
+        if not (is_end or is_full or self._has_stop(row, answer)):
             return None
         return self.finish(row, is_end=is_end)
 
-    def _has_stop(self, answer: list[int]) -> bool:
+    def _has_stop(self, row: int, answer: list[int]) -> bool:
         """Return whether the last token completed a text that ends the answer."""
-        if not self.texts:
+        texts = self.texts[row]
+        if not texts:
             return False
-        longest = max(map(len, self.texts))
+        longest = max(map(len, texts))
         tail = self.tokenizer.decode(answer[-4 * longest - 4 :], skip_special_tokens=True)
-        return any(stop in tail for stop in self.texts)
+        return any(stop in tail for stop in texts)
 
     def finish(self, row: int, *, is_end: bool = False) -> GeneratedAnswer:
         """Return the answer of a row, up to the first text that ends it."""
         self.done.add(row)
         ids = self.answers.pop(row, [])
         text = whole = self.tokenizer.decode(ids, skip_special_tokens=True)
-        for stop in self.texts:
+        for stop in self.texts[row]:
             text = text.partition(stop)[0]
         is_cut = text != whole
         count = (
@@ -285,12 +288,13 @@ def _generate_by_transformers(work: _Work, in_step: bool) -> Iterator[tuple[int,
 @torch.no_grad()
 def _call_generate(work: _Work, rows: Sequence[int], length: int, in_step: bool) -> list[list[int]]:
     prompts = torch.tensor([work.prompts[row] for row in rows], device=work.network.device)
+    stops = set(work.texts[rows[0]]).intersection(*(work.texts[row] for row in rows))
     settings = GenerationConfig(
         max_new_tokens=max(1, min(work.sampling.max_tokens, work.context - length + 1)),
         do_sample=False,
         eos_token_id=list(work.end.ids) or None,
         pad_token_id=work.tokenizer.pad_token_id,
-        stop_strings=list(work.texts) or None,
+        stop_strings=list(stops) or None,
     )
     outputs = work.network.generate(
         input_ids=prompts,

@@ -7,6 +7,7 @@ handlers import what they need when they run.
 """
 
 from lora_studio.engine.jobs import (
+    benchmarks,
     chat,
     dataset,
     export,
@@ -25,6 +26,7 @@ from lora_studio.engine.jobs.registry import (
 )
 
 __all__ = [
+    "benchmarks",
     "chat",
     "dataset",
     "export",

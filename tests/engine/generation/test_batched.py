@@ -186,9 +186,11 @@ def test_samples_follow_the_probabilities() -> None:
 def test_answer_ends_before_a_stop_text(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
     whole = answer_all(*llama)[0].text
     stop = whole[5:8]
-    cut = answer_all(*llama, stops=[stop])[0]
+    stops = [(stop,), *[()] * (len(PROMPTS) - 1)]
+    cut, *others = answer_all(*llama, stops=stops)
     assert cut.text == whole.partition(stop)[0]
     assert cut.finished
+    assert others == answer_all(*llama)[1:]
     assert cut.tokens < GREEDY.max_tokens
 
 

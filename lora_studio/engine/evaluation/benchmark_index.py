@@ -1,0 +1,116 @@
+"""The list of lm-eval's benchmarks, read once from its definitions and kept in the cache folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from lora_studio.core import limits
+from lora_studio.core.messages import text
+from lora_studio.core.problems import fail
+from lora_studio.core.protocol.benchmarks import BenchmarkInfo
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_text
+from lora_studio.engine.runtime.channel import JobContext
+
+#: Folders with definitions of the user's own, separated as in PATH.
+OWN_FOLDERS = "LORA_STUDIO_BENCHMARKS"
+
+#: The kinds of benchmarks that can be evaluated.
+OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
+
+_LIST = TypeAdapter(dict[str, BenchmarkInfo])
+
+
+def search(words: str, job: JobContext) -> list[BenchmarkInfo]:
+    """Return the benchmarks whose name or dataset contains all words; raises ProblemError."""
+    wanted = words.lower().split()
+    return [
+        info
+        for info in read_index(job).values()
+        if all(word in f"{info.name} {info.dataset}".lower() for word in wanted)
+    ]
+
+
+def read_index(job: JobContext) -> dict[str, BenchmarkInfo]:
+    """Return all benchmarks by name, sorted; raises ProblemError without lm-eval."""
+    require_lm_eval()
+    return dict(sorted((_read_defaults(job) | read_own()).items()))
+
+
+def read_own() -> dict[str, BenchmarkInfo]:
+    """Return the benchmarks in the user's own folders by name; raises ProblemError without lm-eval."""
+    require_lm_eval()
+    folders = get_own_folders()
+    return _index(folders, include_defaults=False) if folders else {}
+
+
+@functools.lru_cache(maxsize=4)
+def _read_installed(file: Path) -> dict[str, BenchmarkInfo] | None:
+    try:
+        return _LIST.validate_json(read_text(file, limits.LARGE_FILE))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def _read_defaults(job: JobContext) -> dict[str, BenchmarkInfo]:
+    """Return lm-eval's benchmarks, from the cache folder where possible."""
+    version = f"{metadata.version('lm-eval')} {find_spec('lm_eval')}"
+    digest = hashlib.sha256(version.encode()).hexdigest()[:16]
+    file = paths.get_cache_folder() / "benchmarks" / f"{digest}.json"
+    installed = _read_installed(file)
+    if installed is None:
+        job.show_stage(text("indexing the benchmarks"))
+        installed = _index((), include_defaults=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, _LIST.dump_json(installed).decode())
+        _read_installed.cache_clear()
+    return installed
+
+
+def _index(folders: tuple[Path, ...], *, include_defaults: bool) -> dict[str, BenchmarkInfo]:
+    """Return the benchmarks that lm-eval finds in folders, without groups and tags."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=list(folders), include_defaults=include_defaults)
+    found = {}
+    for name in manager.all_subtasks:
+        entry = manager.task_index[name]
+        config = entry.cfg or {}
+        if entry.yaml_path is None or config.get("class"):
+            continue
+        found[name] = BenchmarkInfo(
+            name=name,
+            dataset=str(config.get("dataset_path") or ""),
+            output_type=str(config.get("output_type") or ""),
+            file=str(entry.yaml_path),
+        )
+    return found
+
+
+def get_own_folders() -> tuple[Path, ...]:
+    """Return the folders with the user's own definitions."""
+    return tuple(
+        Path(part).expanduser().resolve()
+        for part in os.environ.get(OWN_FOLDERS, "").split(os.pathsep)
+        if part
+    )
+
+
+def require_lm_eval() -> None:
+    """Raise ProblemError unless lm-eval is installed."""
+    if find_spec("lm_eval") is None:
+        raise fail(
+            "evaluation.no_benchmarks",
+            "Public benchmarks need the package {package}, which isn't installed.",
+            "Install it in the engine's environment: {command}",
+            package="lm-eval",
+            command='pip install "lora-studio[evaluate]"',
+        )
