@@ -4530,6 +4530,10 @@
             <translation>Stellen Sie es auf seiner Hub-Seite auf privat oder wählen Sie ein anderes Repository.</translation>
         </message>
         <message>
+            <source>Make sure that you may read the folder and that its disk is connected, then resume the training.</source>
+            <translation>Prüfen Sie, ob Sie den Ordner lesen dürfen und ob der Datenträger angeschlossen ist, und setzen Sie das Training dann fort.</translation>
+        </message>
+        <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
             <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1.1 hilft kleinen Modellen, die sich wiederholen.</translation>
         </message>

@@ -7,12 +7,14 @@ asks for more than before was changed elsewhere.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from lora_studio.core import limits
 from lora_studio.core.project.access_requests import AccessRequest, list_requests
 from lora_studio.core.project.project import Draft
 from lora_studio.core.system import paths
+from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
 
@@ -33,12 +35,12 @@ def accept(draft: Draft) -> None:
     if draft.path is None:
         return
     key, requests = _get_key(draft.path), [request.key for request in list_requests(draft)]
-    known = _read()
-    if known.get(key) == requests:
-        return
-    known.pop(key, None)
-    known[key] = requests
     try:
+        known = _read(raise_unless_damaged)
+        if known.get(key) == requests:
+            return
+        known.pop(key, None)
+        known[key] = requests
         write_atomic(
             _get_file(), json.dumps(dict(list(known.items())[-limits.KNOWN_PROJECTS :]), indent=1)
         )
@@ -46,11 +48,17 @@ def accept(draft: Draft) -> None:
         return  # asking again is better than not opening the project
 
 
-def _read() -> dict[str, list[str]]:
-    """Return the accepted requests by path; {} if there are none or the file is damaged."""
+def _read(on_error: Callable[[Exception], None] = lambda _: None) -> dict[str, list[str]]:
+    """Return the accepted requests by path; {} if there are none or the file can't be used.
+
+    `on_error` gets the error of a file that exists but can't be read.
+    """
     try:
         content = read_json(_get_file())
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        on_error(error)
         return {}
     if not isinstance(content, dict):
         return {}

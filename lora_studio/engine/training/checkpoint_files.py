@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.checksums import (
@@ -28,6 +28,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system, is_out_of_memory
 
 _ADAPTER = "adapter_model.safetensors"
 _TENSORS = "training.pt"
@@ -99,11 +100,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
-    """Return the newest checkpoint that can be read; emits Warned for each damaged one."""
+    """Return the newest checkpoint that isn't damaged; emits Warned for each damaged one.
+
+    Raises ProblemError if the disk or a limit of the system keeps one from being read: that says nothing
+    about its content, and without it training would begin again.
+    """
     for step in reversed(run.list_checkpoint_steps()):
         try:
             return read_checkpoint(run.checkpoint(step))
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if is_caused_by_system(error):
+                raise _unreadable_checkpoint_error(run.checkpoint(step), error) from error
             job.emit(
                 events.Warned(problem=_damaged_checkpoint_problem(run.checkpoint(step), error))
             )
@@ -136,6 +145,17 @@ def create_scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unreadable_checkpoint_error(folder: Path, error: Exception) -> ProblemError:
+    return fail(
+        "training.checkpoint_unreadable",
+        "The checkpoint {name} can't be read: {reason}.",
+        "Make sure that you may read the folder and that its disk is connected, then resume the training.",
+        where=Where(step="training", file=str(folder)),
+        name=folder.name,
+        reason=describe_os_error(error),
+    )
 
 
 def _damaged_checkpoint_problem(folder: Path, error: Exception) -> Problem:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project.project import Project
+from lora_studio.core.project import known_projects
+from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, manifest, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder, create_run
@@ -90,3 +91,17 @@ def test_unreadable_queue_stays_under_its_lock(
     with no_more_open_files(), pytest.raises(ProblemError, match="Too many open files"):
         queue.set_paused(run.path.parent, True)
     assert (run.path.parent / queue.FILE).read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
+def test_unreadable_list_of_accepted_projects_stays(tmp_path: Path) -> None:
+    file = paths.get_config_folder() / "known_projects.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.symlink_to("/proc/self/mem")
+    try:
+        draft = Draft(name="Pim")
+        draft.save(tmp_path / "pim.lorastudio")
+        known_projects.accept(draft)
+        assert file.is_symlink()
+    finally:
+        file.unlink()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from lora_studio.client import worker as client_worker
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.curves import metrics
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.runtime.failures import to_problem
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, new_run, train, write_rows
 
@@ -166,6 +169,25 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert checkpoint is not None
     assert checkpoint.step == 10
     assert channel.last(events.Warned).problem.code == "training.checkpoint_damaged"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
+@pytest.mark.parametrize("name", ["training.pt", "checkpoint.json"])
+def test_checkpoint_on_a_failing_disk_is_not_given_up(
+    start: Start, unbroken: RunFolder, name: str, tmp_path: Path
+) -> None:
+    from lora_studio.engine.training import checkpoint_files
+    from tests.helpers.jobs import make_job
+
+    copy = RunFolder(tmp_path / "unreadable")
+    shutil.copytree(unbroken.path, copy.path)
+    (copy.checkpoint(12) / name).unlink()
+    (copy.checkpoint(12) / name).symlink_to("/proc/self/mem")
+    with pytest.raises(ProblemError) as caught:
+        checkpoint_files.read_last_complete(copy, make_job(RecordingChannel()))
+    problem = to_problem(caught.value, "Training")
+    assert problem.code == "disk.failing"
+    assert problem.where.file == str(copy.checkpoint(12))
 
 
 def test_new_checkpoint_replaces_a_later_damaged_one(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
+from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.lora import attach
@@ -88,7 +89,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
 def is_complete(run: RunFolder) -> bool:
     """Return whether a run folder has the script, its rows and its requirements, all undamaged.
 
-    A script that the user has edited stays.
+    A script that the user has edited stays. Raises OSError if a file can't be read at the moment.
     """
     scripts = [run.train_script, *([run.model_script] if run.model_script.exists() else [])]
     if not all(map(_is_python, scripts)) or not _is_text(run.lock_list):
@@ -100,14 +101,24 @@ def is_complete(run: RunFolder) -> bool:
 def _is_python(file: Path) -> bool:
     try:
         return bool(ast.parse(read_text(file)).body)
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise_unless_damaged(error)
+        return False
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return False
 
 
 def _is_text(file: Path) -> bool:
     try:
         return read_text(file).endswith("\n")
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise_unless_damaged(error)
+        return False
+    except ValueError:
         return False
 
 
