@@ -37,7 +37,8 @@ PLACES: dict[str, set[str]] = {
     "webbrowser.open": set(),
     # hosts are contacted
     "httpx.Client": {
-        "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py", "setup/http_client.py",
+        "engine/evaluation/openai_client.py", "engine/export/gguf/llama_server.py",
+        "engine/export/ollama/client.py", "setup/http_client.py",
     },
     "httpx.AsyncClient": set(),
     "ollama.Client": {"engine/export/ollama/client.py"},
@@ -57,7 +58,7 @@ PLACES: dict[str, set[str]] = {
 #: Library that contacts hosts -> the only modules that may import it.
 IMPORTERS: dict[str, set[str]] = {
     "httpx": {
-        "core/network/bounded_answers.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
+        "core/network/bounded_answers.py", "engine/evaluation/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
         "engine/export/ollama/server.py", "engine/hub/client.py",
         "engine/hub/errors.py", "setup/download.py", "setup/http_client.py",
     },

@@ -16,18 +16,16 @@ from lora_studio.cli import (
     adapters,
     benchmarks,
     chat,
-    data,
     demo,
     diagnostics,
     engine,
     estimate,
+    evaluate,
     export,
     headless,
-    lint,
     model,
     network,
     ollama,
-    render,
     runs,
     serve,
     template,
@@ -37,6 +35,8 @@ from lora_studio.cli import (
 )
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
 from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
+from lora_studio.cli.data import lint, render
+from lora_studio.cli.data import sources as data_sources
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
@@ -58,18 +58,19 @@ app = typer.Typer(
 app.add_typer(template.app, name="template")
 app.add_typer(ollama.app, name="ollama")
 app.add_typer(adapters.app, name="adapters")
-app.add_typer(data.app, name="data")
+app.add_typer(data_sources.app, name="data")
 app.add_typer(cli_queue.app, name="queue")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
-data.app.command()(lint.lint)
-data.app.command()(render.render)
+data_sources.app.command()(lint.lint)
+data_sources.app.command()(render.render)
 app.command(name="estimate")(estimate.estimate_)
 app.command(name="chat")(chat.chat)
 app.command(name="merge")(adapters.merge)
 app.command(name="export")(export.export)
 app.command(name="selftest")(export.selftest)
 app.command(name="push")(export.push)
+app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="serve")(serve.serve)
 app.command(name="cluster")(runs.cluster)
 app.command(name="doctor")(diagnostics.doctor)

@@ -578,6 +578,10 @@
             <translation>Alle Zeilen</translation>
         </message>
         <message>
+            <source>All rows of the test set were trained on.</source>
+            <translation>Alle Zeilen der Testdaten kamen im Training vor.</translation>
+        </message>
+        <message>
             <source>All settings have their default values.</source>
             <translation>Alle Einstellungen haben ihre Standardwerte.</translation>
         </message>
@@ -748,6 +752,10 @@
         <message>
             <source>Arrow</source>
             <translation>Arrow</translation>
+        </message>
+        <message>
+            <source>Ask a question in the Playground first, or choose another test set.</source>
+            <translation>Stellen Sie zuerst im Playground eine Frage, oder wählen Sie andere Testdaten.</translation>
         </message>
         <message>
             <source>Ask its author for adapter_model.safetensors, or convert the file if you trust it.</source>
@@ -1080,6 +1088,10 @@
             <translation>Ändern Sie die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
         <message>
+            <source>Change the roles of its messages, for example by removing the system message.</source>
+            <translation>Ändern Sie die Rollen der Nachrichten, zum Beispiel indem Sie die Systemnachricht entfernen.</translation>
+        </message>
+        <message>
             <source>Change the row to what the chat template accepts, or choose another template.</source>
             <translation>Passen Sie die Zeile an die Chat-Vorlage an oder wählen Sie eine andere Vorlage.</translation>
         </message>
@@ -1222,6 +1234,10 @@
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
             <translation>Prüfen Sie Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
+        </message>
+        <message>
+            <source>Check the address, the name of the model, and the log of the server. Then continue the evaluation.</source>
+            <translation>Prüfen Sie die Adresse, den Namen des Modells und das Protokoll des Servers. Setzen Sie dann die Auswertung fort.</translation>
         </message>
         <message>
             <source>Check the address. If it is an Ollama server, restart and update it.</source>
@@ -1406,6 +1422,14 @@
         <message>
             <source>Choose a file with rows of text.</source>
             <translation>Wählen Sie eine Datei mit Textzeilen.</translation>
+        </message>
+        <message>
+            <source>Choose a file with rows that it wasn't trained on, or train with a validation share.</source>
+            <translation>Wählen Sie eine Datei mit Zeilen, die im Training nicht vorkamen, oder trainieren Sie mit einem Validierungsanteil.</translation>
+        </message>
+        <message>
+            <source>Choose a file with rows that the model wasn't trained on.</source>
+            <translation>Wählen Sie eine Datei mit Zeilen, die im Training nicht vorkamen.</translation>
         </message>
         <message>
             <source>Choose a file with rows.</source>
@@ -1758,6 +1782,10 @@
         <message>
             <source>Choose the model folder that the model was made from.</source>
             <translation>Wählen Sie den Modellordner, aus dem das Modell erstellt wurde.</translation>
+        </message>
+        <message>
+            <source>Choose the models and a test set.</source>
+            <translation>Wählen Sie die Modelle und Testdaten.</translation>
         </message>
         <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
@@ -2995,6 +3023,10 @@
             <translation>Evaluation und Checkpoints</translation>
         </message>
         <message>
+            <source>Evaluation of a model on a server</source>
+            <translation>Auswertung eines Modells auf einem Server</translation>
+        </message>
+        <message>
             <source>Evaluation step</source>
             <translation>Evaluationsschritt</translation>
         </message>
@@ -3133,6 +3165,10 @@
         <message>
             <source>Export the run to a GGUF file, which contains the merged model, and use that.</source>
             <translation>Exportieren Sie den Lauf in eine GGUF-Datei, die das zusammengeführte Modell enthält, und verwenden Sie diese.</translation>
+        </message>
+        <message>
+            <source>Export to Ollama first, or choose one of these: {known}.</source>
+            <translation>Exportieren Sie zuerst nach Ollama, oder wählen Sie eines von diesen: {known}.</translation>
         </message>
         <message>
             <source>Export votes</source>
@@ -5340,6 +5376,10 @@
             <translation>Notizen zu diesem Lauf</translation>
         </message>
         <message>
+            <source>Nothing to evaluate was specified.</source>
+            <translation>Es ist nichts zum Auswerten angegeben.</translation>
+        </message>
+        <message>
             <source>Nothing to export yet</source>
             <translation>Noch nichts zu exportieren</translation>
         </message>
@@ -7210,6 +7250,10 @@
             <translation>Stellen Sie Gradient Checkpointing auf „An“ oder das Backend auf „Automatisch“.</translation>
         </message>
         <message>
+            <source>Set it to the key of the server before you start LoRA Studio.</source>
+            <translation>Setzen Sie sie auf den Schlüssel des Servers, bevor Sie LoRA Studio starten.</translation>
+        </message>
+        <message>
             <source>Set it up in Settings, or run `lora-studio engine install`.</source>
             <translation>Richten Sie sie in den Einstellungen ein oder mit `lora-studio engine install`.</translation>
         </message>
@@ -7549,6 +7593,18 @@
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
             <translation>Zeilen mit @120 am Anfang gehören zu Schritt 120.</translation>
+        </message>
+        <message>
+            <source>Start a new evaluation. Answers of models that haven't changed are reused.</source>
+            <translation>Starten Sie eine neue Auswertung. Antworten unveränderter Modelle werden wiederverwendet.</translation>
+        </message>
+        <message>
+            <source>Start a new evaluation. Answers that were computed before are reused.</source>
+            <translation>Starten Sie eine neue Auswertung. Bereits berechnete Antworten werden wiederverwendet.</translation>
+        </message>
+        <message>
+            <source>Start a new one.</source>
+            <translation>Starten Sie eine neue.</translation>
         </message>
         <message>
             <source>Start a run that merges this adapter into the project's model</source>
@@ -7901,6 +7957,10 @@
             <translation>Der Ollama-Server unter {host} unterstützt die Architektur {architecture} nicht.</translation>
         </message>
         <message>
+            <source>The Ollama server at {host} has no model named {model}.</source>
+            <translation>Der Ollama-Server auf {host} hat kein Modell namens {model}.</translation>
+        </message>
+        <message>
             <source>The Ollama server at {host} refused the request: {reason}.</source>
             <translation>Der Ollama-Server auf {host} hat die Anfrage abgelehnt: {reason}.</translation>
         </message>
@@ -7915,6 +7975,10 @@
         <message>
             <source>The Ollama server at {host} stopped while creating {model}.</source>
             <translation>Der Ollama-Server auf {host} hat das Erstellen von {model} abgebrochen.</translation>
+        </message>
+        <message>
+            <source>The Playground of this project has no saved conversations.</source>
+            <translation>Der Playground dieses Projekts hat keine gespeicherten Unterhaltungen.</translation>
         </message>
         <message>
             <source>The Python installations on this computer couldn't be listed: {reason}</source>
@@ -8127,6 +8191,10 @@
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
         <message>
+            <source>The chat template can't render this prompt: {reason}.</source>
+            <translation>Das Chat-Template kann diesen Prompt nicht darstellen: {reason}.</translation>
+        </message>
+        <message>
             <source>The chat template couldn't be converted to a verified Ollama TEMPLATE: {reason}.</source>
             <translation>Die Chat-Vorlage ließ sich nicht in ein geprüftes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
@@ -8216,6 +8284,10 @@
         <message>
             <source>The damaged file is kept as {kept}. To restore it, repair it and rename it back.</source>
             <translation>Die beschädigte Datei bleibt als {kept} erhalten. Um sie wiederherzustellen, reparieren Sie sie und benennen Sie sie zurück um.</translation>
+        </message>
+        <message>
+            <source>The dataset has changed since {run:run} was trained, so rows that it was trained on can't be recognized for certain.</source>
+            <translation>Die Daten haben sich seit dem Training von {run:run} geändert. Zeilen, die im Training vorkamen, lassen sich deshalb nicht sicher erkennen.</translation>
         </message>
         <message>
             <source>The dataset has no rows.</source>
@@ -8322,12 +8394,20 @@
             <translation>Die Engines brauchen {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
+            <source>The environment variable {variable} isn't set.</source>
+            <translation>Die Umgebungsvariable {variable} ist nicht gesetzt.</translation>
+        </message>
+        <message>
             <source>The environment variable {variable} sets the engine folder.</source>
             <translation>Die Umgebungsvariable {variable} legt den Engine-Ordner fest.</translation>
         </message>
         <message>
             <source>The eval loss is {loss:loss}.</source>
             <translation>Der Eval-Loss beträgt {loss:loss}.</translation>
+        </message>
+        <message>
+            <source>The evaluation {name} can't be read: {reason}.</source>
+            <translation>Die Auswertung {name} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
             <source>The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it takes as much additional memory as the experts themselves.</source>
@@ -8400,6 +8480,10 @@
         <message>
             <source>The inputs of {tensor} contain NaN or infinite values.</source>
             <translation>Die Eingaben von {tensor} enthalten NaN oder unendliche Werte.</translation>
+        </message>
+        <message>
+            <source>The judge</source>
+            <translation>Bewertung der Antworten</translation>
         </message>
         <message>
             <source>The label is the same in {rows}: {label}. Training needs good and bad answers.</source>
@@ -8507,6 +8591,10 @@
         <message>
             <source>The model fits on one GPU, so it uses {device} ({title}). To train on several at a time, name them as the device: {names}.</source>
             <translation>Das Modell passt auf eine GPU, also wird {device} ({title}) verwendet. Um auf mehreren gleichzeitig zu trainieren, geben Sie sie als Gerät an: {names}.</translation>
+        </message>
+        <message>
+            <source>The model has changed since this evaluation began.</source>
+            <translation>Das Modell hat sich seit dem Beginn dieser Auswertung geändert.</translation>
         </message>
         <message>
             <source>The model has no module named {name} to train in full.</source>
@@ -8738,6 +8826,10 @@
             <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
+            <source>The rows that {run:run} was trained on can't be read: {reason}</source>
+            <translation>Die Zeilen, mit denen {run:run} trainiert wurde, können nicht gelesen werden: {reason}</translation>
+        </message>
+        <message>
             <source>The run can no longer be resumed.</source>
             <translation>Der Lauf lässt sich dann nicht mehr fortsetzen.</translation>
         </message>
@@ -8863,6 +8955,10 @@
         <message>
             <source>The tensor {tensor} contains values that are too large for {quantization}.</source>
             <translation>Der Tensor {tensor} enthält Werte, die für {quantization} zu groß sind.</translation>
+        </message>
+        <message>
+            <source>The test set has no usable rows.</source>
+            <translation>Die Testdaten haben keine verwendbaren Zeilen.</translation>
         </message>
         <message>
             <source>The text of a validation row is also in {rows}, exactly or nearly. The eval loss would look better than it is.</source>
@@ -9243,6 +9339,10 @@
             <translation>Dieser Lauf hat noch keinen Adapter.</translation>
         </message>
         <message>
+            <source>This run has no evaluation named {name}.</source>
+            <translation>Dieser Lauf hat keine Auswertung namens {name}.</translation>
+        </message>
+        <message>
             <source>This run has no file {file}.</source>
             <translation>Dieser Lauf hat keine Datei {file}.</translation>
         </message>
@@ -9261,6 +9361,10 @@
         <message>
             <source>This run has no trained adapter yet.</source>
             <translation>Dieser Lauf hat noch keinen trainierten Adapter.</translation>
+        </message>
+        <message>
+            <source>This run held out no rows of its dataset.</source>
+            <translation>Dieser Lauf hat keine Zeilen seiner Daten zurückgehalten.</translation>
         </message>
         <message>
             <source>This server builds its prompts from the chat template in the GGUF file. Only the server can show them.</source>
@@ -10340,6 +10444,10 @@
             <translation>Wenn Sie ein Modell vom Hub auswählen oder verwenden</translation>
         </message>
         <message>
+            <source>When you evaluate a model on an OpenAI-compatible server, or let one judge</source>
+            <translation>Wenn Sie ein Modell auf einem OpenAI-kompatiblen Server auswerten oder ein solches bewerten lassen</translation>
+        </message>
+        <message>
             <source>When you first use the built-in model</source>
             <translation>Wenn Sie das mitgelieferte Modell zum ersten Mal verwenden</translation>
         </message>
@@ -11023,6 +11131,10 @@
             <translation>Evaluation</translation>
         </message>
         <message>
+            <source>evaluating {column}</source>
+            <translation>{column} auswerten</translation>
+        </message>
+        <message>
             <source>evaluations</source>
             <translation>Evaluationen</translation>
         </message>
@@ -11214,6 +11326,10 @@
             <translation>sie hat sich geändert, seit sie geschrieben wurde</translation>
         </message>
         <message>
+            <source>it has no prompt</source>
+            <translation>sie hat keinen Prompt</translation>
+        </message>
+        <message>
             <source>it has no rank, unlike other answers to the same turn</source>
             <translation>sie hat keinen Rang, anders als andere Antworten auf denselben Beitrag</translation>
         </message>
@@ -11318,6 +11434,10 @@
             <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
         </message>
         <message>
+            <source>its answer is labeled as bad</source>
+            <translation>ihre Antwort ist als schlecht gekennzeichnet</translation>
+        </message>
+        <message>
             <source>its built-in renderer</source>
             <translation>seinem eingebauten Renderer</translation>
         </message>
@@ -11380,6 +11500,10 @@
         <message>
             <source>joining conversations</source>
             <translation>Gespräche werden zusammengesetzt</translation>
+        </message>
+        <message>
+            <source>judging answers</source>
+            <translation>Antworten bewerten</translation>
         </message>
         <message>
             <source>just now</source>
@@ -11832,6 +11956,14 @@
         <message>
             <source>reading the model file</source>
             <translation>Modelldatei wird gelesen</translation>
+        </message>
+        <message>
+            <source>reading the test set</source>
+            <translation>Testdaten lesen</translation>
+        </message>
+        <message>
+            <source>reading the training rows</source>
+            <translation>Trainingszeilen lesen</translation>
         </message>
         <message>
             <source>ready</source>
@@ -13429,6 +13561,10 @@
         <message>
             <source>{missing} over the limit</source>
             <translation>{missing} zu viel</translation>
+        </message>
+        <message>
+            <source>{model} at {address} didn't answer: {reason}.</source>
+            <translation>{model} auf {address} hat nicht geantwortet: {reason}.</translation>
         </message>
         <message>
             <source>{model} was created, but not tested: {reason}</source>

@@ -19,7 +19,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.app import app
 from lora_studio.cli.common import ask, collect_answers, parse_model
 from lora_studio.cli.console import Display
-from lora_studio.cli.data import parse_source
+from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import error
 from lora_studio.core.protocol import commands, events

@@ -66,11 +66,13 @@ class Judgment(_Stored):
 class ColumnReport(_Stored):
     """Facts about a column: the digest of its model, the device that ran it, and its time.
 
-    `problem` says why the column can't be evaluated at all.
+    `unmeasured` are measures that need log-likelihoods, which a server doesn't report. `problem` says why
+    the column couldn't be evaluated, or not to its end.
     """
 
     key: str
     model_hash: str = ""
+    unmeasured: tuple[str, ...] = ()
     device: str = ""
     seconds: float = 0.0
     answered: int = 0
@@ -84,7 +86,8 @@ class EvaluationFacts(_Stored):
     """What is known about an evaluation besides its answers; the file `facts.json`.
 
     `measures` are the names of the measures by the key of the test set. Times are in seconds since
-    1970 (UTC); `finished` is None until everything is evaluated.
+    1970 (UTC); `finished` is None until everything is evaluated. `judge_problem` says why the judge couldn't
+    compare the answers.
     """
 
     schema_version: int = 1
@@ -94,6 +97,7 @@ class EvaluationFacts(_Stored):
     test_sets: tuple[TestSetReport, ...] = ()
     columns: tuple[ColumnReport, ...] = ()
     measures: dict[str, tuple[str, ...]] = {}
+    judge_problem: Problem | None = None
 
 
 @dataclass
@@ -115,9 +119,15 @@ class EvaluationResults:
 
     def get_scores(self, test_set: str, column: str, measure: str) -> dict[str, float]:
         """Return the scores of one measure by item ID, in the order of the items."""
-        rows = ((item.id, self.answers.get((item.id, column))) for item in self.items if item.test_set == test_set)  # fmt: skip
+        chosen = [item.id for item in self.items if item.test_set == test_set]
+        rows = ((item, self.answers.get((item, column))) for item in chosen)
         return {
             item: row.scores[measure]
             for item, row in rows
             if row is not None and measure in row.scores
         }
+
+    def compute_mean(self, test_set: str, column: str, measure: str) -> float | None:
+        """Return the mean score of one measure, None without scores."""
+        scores = self.get_scores(test_set, column, measure).values()
+        return sum(scores) / len(scores) if scores else None

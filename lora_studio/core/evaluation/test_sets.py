@@ -113,7 +113,8 @@ class TestSetReport(BaseModel):
 
     `trained` rows were also trained on and are left out, `repeated` ones occur more than once,
     `unusable` ones have no prompt or can't be read, for `reasons` with their counts. `not_drawn` were
-    left out by the limit. `problem` says why the whole set can't be used; it has no items then.
+    left out by the limit. `unchecked` says why it isn't known which rows were trained on, empty if it is.
+    `problem` says why the whole set can't be used; it has no items then.
     """
 
     __test__ = False  # the name is no test's
@@ -131,6 +132,7 @@ class TestSetReport(BaseModel):
     reasons: tuple[tuple[Text, int], ...] = ()
     without_reference: int = 0
     suggested: tuple[str, ...] = ()
+    unchecked: Text = NO_TEXT
     problem: Problem | None = None
 
     @property

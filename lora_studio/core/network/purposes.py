@@ -23,6 +23,7 @@ class Purpose(StrEnum):
     HUB_UPLOAD = "hub_upload"
     OLLAMA = "ollama"
     LLAMA_SERVER = "llama_server"
+    MODEL_SERVER = "model_server"
     BUILTIN_MODEL = "builtin_model"
     ENGINE_SETUP = "engine_setup"
     WANDB = "wandb"
@@ -39,6 +40,7 @@ TITLES: Mapping[Purpose, Text] = {
     Purpose.HUB_UPLOAD: text("Upload to the Hub"),
     Purpose.OLLAMA: text("Ollama"),
     Purpose.LLAMA_SERVER: text("llama-server"),
+    Purpose.MODEL_SERVER: text("Evaluation of a model on a server"),
     Purpose.BUILTIN_MODEL: text("Built-in model"),
     Purpose.ENGINE_SETUP: text("Engine setup and updates"),
     Purpose.WANDB: text("Weights & Biases"),
@@ -58,6 +60,9 @@ _WHEN: Mapping[Purpose, Text] = {
     ),
     Purpose.LLAMA_SERVER: text(
         "When you serve a model, or export one and llama-server is installed"
+    ),
+    Purpose.MODEL_SERVER: text(
+        "When you evaluate a model on an OpenAI-compatible server, or let one judge"
     ),
     Purpose.BUILTIN_MODEL: text("When you first use the built-in model"),
     Purpose.ENGINE_SETUP: text("When you install, update, or repair the engine"),
@@ -111,6 +116,7 @@ def list_possible_contacts(
         [ollama_host or environ.get("OLLAMA_HOST", "") or _OLLAMA]
     )
     hosts[Purpose.LLAMA_SERVER] = (_LOOPBACK,)
+    hosts[Purpose.MODEL_SERVER] = ()  # the addresses of an evaluation, which no setting has
     hosts[Purpose.BUILTIN_MODEL] = packages
     hosts[Purpose.ENGINE_SETUP] = _unique(
         [

@@ -18,6 +18,7 @@ from lora_studio.core.protocol.dataset import (
     ReadRows,
     ShowRow,
 )
+from lora_studio.core.protocol.evaluation import Evaluate, InspectTestSets
 from lora_studio.core.protocol.export import (
     Convert,
     EstimateSizes,
@@ -55,14 +56,23 @@ from lora_studio.core.protocol.serving import Serve
 from lora_studio.core.protocol.training import Train
 
 Job = (
-    Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate | CreateOllama
+    Train
+    | Merge
+    | ImportAdapter
+    | ImportModel
+    | Export
+    | SelfTest
+    | Push
+    | Generate
+    | CreateOllama
+    | Evaluate
 )
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve | ListBenchmarks
+    | OpenChat | AskChat | ShowPrompt | Serve | ListBenchmarks | InspectTestSets
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -105,6 +115,7 @@ __all__ = [
     "DeriveTemplate",
     "DownloadModel",
     "EstimateSizes",
+    "Evaluate",
     "Export",
     "Generate",
     "GoOffline",
@@ -115,6 +126,7 @@ __all__ = [
     "InspectDevices",
     "InspectModel",
     "InspectOllama",
+    "InspectTestSets",
     "Job",
     "LintDataset",
     "ListAdapters",

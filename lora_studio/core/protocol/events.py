@@ -36,6 +36,14 @@ from lora_studio.core.protocol.dataset import (
     Token,
     TokenState,
 )
+from lora_studio.core.protocol.evaluation import (
+    AnswersRecorded,
+    ColumnEvaluated,
+    ColumnRefused,
+    EvaluationFinished,
+    EvaluationStarted,
+    TestSetsInspected,
+)
 from lora_studio.core.protocol.export import (
     CardPreviewed,
     GgufWritten,
@@ -106,6 +114,7 @@ Event = (
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
     | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown | ServerReady | ServerLogged | BenchmarksListed
+    | TestSetsInspected | EvaluationStarted | ColumnRefused | AnswersRecorded | ColumnEvaluated | EvaluationFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
@@ -156,6 +165,7 @@ __all__ = [
     "AnswerGrew",
     "AnswerRefused",
     "Answered",
+    "AnswersRecorded",
     "BenchmarksListed",
     "Cancelled",
     "CardPreviewed",
@@ -163,6 +173,8 @@ __all__ = [
     "ChatRendered",
     "ChatRendering",
     "CheckpointSaved",
+    "ColumnEvaluated",
+    "ColumnRefused",
     "DatasetInspected",
     "DatasetLinted",
     "DatasetPlanned",
@@ -173,6 +185,8 @@ __all__ = [
     "EndedEarly",
     "Ending",
     "Evaluated",
+    "EvaluationFinished",
+    "EvaluationStarted",
     "Event",
     "Failed",
     "FileOpened",
@@ -218,6 +232,7 @@ __all__ = [
     "TemplateDerived",
     "TemplateProven",
     "TemplateRendered",
+    "TestSetsInspected",
     "Token",
     "TokenState",
     "TrainingStarted",

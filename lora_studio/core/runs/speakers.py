@@ -14,6 +14,8 @@ from lora_studio.core.chat import (
     ModelSpeaker,
     OllamaSpeaker,
 )
+from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.messages import Text, text
 from lora_studio.core.runs import names as run_names
@@ -75,6 +77,28 @@ def create_gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
     folders = (run.merged, run.adapter)
     tokenizer = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
     return GgufSpeaker(file=str(file), tokenizer=str(tokenizer))
+
+
+def list_run_columns(run: RunFolder) -> list[Column]:
+    """Return everything of a run to evaluate: base, adapter, merged model, GGUF files, Ollama model.
+
+    The base model is left out of a run that has no adapter. Raises ProblemError.
+    """
+    project = run.load_project()
+    columns = []
+    if run.has_adapter:
+        columns.append(Column(key="base", model=AdapterSpeaker()))
+        columns.append(Column(key="adapter", model=create_adapter_speaker(run.adapter)))
+    if run.has_merged:
+        columns.append(Column(key="merged", model=ModelSpeaker(folder=str(run.merged))))
+    for file in list_gguf_files(run):
+        key = file.stem.rpartition("-")[2]
+        columns.append(Column(key=key, model=create_gguf_speaker(run, file)))
+    if isinstance(run.read_manifest().get("in_ollama"), dict):
+        name = project.export.ollama_name or suggest_ollama_name(project.name)
+        model = OllamaSpeaker(name=name, host=project.export.ollama_host)
+        columns.append(Column(key="ollama", model=model))
+    return columns
 
 
 def iter_library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.token_sampler import TokenSampler
 
 #: Tokens evaluated at once; cancels are also checked within a batch.
 BATCH = 512
@@ -25,6 +27,16 @@ _WARNING, _CONTINUED = 3, 5
 
 #: cffi frees a callback with its handle; llama.cpp keeps this one for as long as the process runs.
 _log: list[Any] = []
+
+
+@dataclass(frozen=True)
+class SequenceToken:
+    """A token to evaluate: its position in its sequence, and whether its logits are wanted."""
+
+    token: int
+    position: int
+    sequence: int = 0
+    wants_logits: bool = False
 
 
 class Llama:
@@ -41,12 +53,13 @@ class Llama:
         file: Path,
         *,
         context: int = 0,
+        sequences: int = 1,
         cancelled: Callable[[], bool] = lambda: False,
         observe: Callable[[int, bool], bool] | None = None,
     ) -> None:
         """Load the model; `context` in tokens, 0 for what the model was trained with.
 
-        Raises ProblemError when llama.cpp rejects the file.
+        `sequences` that are evaluated together share the context. Raises ProblemError when llama.cpp rejects the file.
         """
         self._ffi, self._lib = _load_library()
         self._cancelled = cancelled
@@ -60,7 +73,7 @@ class Llama:
         self._model: Any = self._load(file)
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
         try:
-            self._context = self._create_context(file, context)
+            self._context = self._create_context(file, context, sequences)
         except BaseException:
             self.close()
             raise
@@ -214,9 +227,11 @@ class Llama:
             lambda node, ask, _: observe(int(ffi.cast("uintptr_t", node)), bool(ask)),
         )
 
-    def _create_context(self, file: Path, tokens: int) -> Any:
+    def _create_context(self, file: Path, tokens: int, sequences: int) -> Any:
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx = tokens
+        if sequences > 1:
+            parameters.n_seq_max, parameters.kv_unified = sequences, True
         parameters.n_batch = parameters.n_ubatch = BATCH
         parameters.n_outputs_max_per_seq = (
             0  # outputs may be requested at every position of a batch
@@ -236,15 +251,24 @@ class Llama:
 
     def _decode(self, ids: Sequence[int], start: int, outputs: set[int]) -> None:
         """Evaluate tokens at positions start, start + 1, …; `outputs` index into `ids`."""
-        batch = self._lib.llama_batch_init(len(ids), 0, 1)
+        self.decode(
+            [
+                SequenceToken(token, start + index, wants_logits=index in outputs)
+                for index, token in enumerate(ids)
+            ]
+        )
+
+    def decode(self, tokens: Sequence[SequenceToken]) -> None:
+        """Evaluate tokens of any sequences, at most BATCH; raises ProblemError."""
+        batch = self._lib.llama_batch_init(len(tokens), 0, 1)
         try:
-            batch.n_tokens = len(ids)
-            for index, token in enumerate(ids):
-                batch.token[index] = token
-                batch.pos[index] = start + index
+            batch.n_tokens = len(tokens)
+            for index, each in enumerate(tokens):
+                batch.token[index] = each.token
+                batch.pos[index] = each.position
                 batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = 0
-                batch.logits[index] = index in outputs
+                batch.seq_id[index][0] = each.sequence
+                batch.logits[index] = each.wants_logits
             status = self._lib.llama_decode(self._context, batch)
         finally:
             self._lib.llama_batch_free(batch)
@@ -254,10 +278,30 @@ class Llama:
                 "gguf.not_computed",
                 "llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).",
                 "Close other programs that use memory, or shorten the conversation.",
-                tokens=start + len(ids),
+                tokens=max(each.position for each in tokens) + 1,
                 status=status,
             )
         self._raise_if_cancelled()
+
+    def forget(self, sequence: int, start: int = 0) -> bool:
+        """Remove a sequence from position `start` on; False if the model can't remove a part."""
+        memory = self._lib.llama_get_memory(self._context)
+        return bool(self._lib.llama_memory_seq_rm(memory, sequence, start, -1))
+
+    def copy_beginning(self, source: int, target: int, tokens: int) -> None:
+        """Let a sequence begin with the first tokens of another one, without computing them again."""
+        memory = self._lib.llama_get_memory(self._context)
+        self._lib.llama_memory_seq_cp(memory, source, target, 0, tokens)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Return whether its state can't be cut at any position, as that of Mamba can't."""
+        lib, model = self._lib, self._model
+        return bool(lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+
+    def create_sampler(self, ids: Sequence[int], **sampling: Any) -> TokenSampler:
+        """Return a sampler for one answer to a prompt; `sampling` is that of `generate`."""
+        return TokenSampler(self._lib, self._context, self._create_sampler(**sampling), ids)
 
     def _get_logits(self, index: int) -> np.ndarray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
@@ -276,15 +320,21 @@ class Llama:
             room = -count
 
     def _create_sampler(
-        self, temperature: float, top_p: float, top_k: int, min_p: float, penalty: float, seed: int
+        self,
+        temperature: float,
+        top_p: float,
+        top_k: int,
+        min_p: float,
+        repetition_penalty: float,
+        seed: int,
     ) -> Any:
         """Return a sampler chain in the order that transformers uses."""
         lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         parts: list[Any] = []
-        if penalty != 1:  # for all text so far
+        if repetition_penalty != 1:  # for all text so far
             sizes = (self.vocabulary_size, self.context_size)
-            parts.append(lib.llama_sampler_init_penalties(*sizes, penalty, 0.0, 0.0))
+            parts.append(lib.llama_sampler_init_penalties(*sizes, repetition_penalty, 0.0, 0.0))
         if temperature <= 0:
             parts.append(lib.llama_sampler_init_greedy())
         else:

@@ -9,7 +9,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from lora_studio.cli import data, headless
+from lora_studio.cli import headless
 from lora_studio.cli.common import (
     JsonObjectOption,
     MaxLengthOption,
@@ -19,6 +19,7 @@ from lora_studio.cli.common import (
     print_json,
 )
 from lora_studio.cli.console import Display
+from lora_studio.cli.data import sources
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec, Repair
 from lora_studio.core.messages import READABLE, counted, text
@@ -64,7 +65,7 @@ def lint(
         )
     with exit_on_problem(display):
         dataset = DatasetSpec(
-            sources=tuple(data.parse_source(each) for each in source),
+            sources=tuple(sources.parse_source(each) for each in source),
             validation_file=str(validation.expanduser().resolve()) if validation else "",
             fixes=tuple(repairs[name] for name in fix or ()),
             max_length=max_length,

@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from lora_studio.cli import data, headless
+from lora_studio.cli import headless
 from lora_studio.cli.common import (
     JsonObjectOption,
     MaxLengthOption,
@@ -19,6 +19,7 @@ from lora_studio.cli.common import (
     print_json,
 )
 from lora_studio.cli.console import Display
+from lora_studio.cli.data import sources
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import READABLE
@@ -43,7 +44,7 @@ SystemPromptOption = Annotated[str, typer.Option(help="System prompt for rows wi
 
 
 def render(
-    file: data.FileArgument,
+    file: sources.FileArgument,
     model: ModelOption,
     row: RowOption = 1,
     chat_template: ChatTemplateOption = "model",
@@ -51,8 +52,8 @@ def render(
     thinking: ThinkingOption = "train",
     system_prompt: SystemPromptOption = "",
     max_length: MaxLengthOption = 2048,
-    row_format: data.FormatOption = "auto",
-    mapping: data.MapOption = None,
+    row_format: sources.FormatOption = "auto",
+    mapping: sources.MapOption = None,
     as_json: JsonObjectOption = False,
 ) -> None:
     """Show the tokens of a row: trained, context, and truncated.
@@ -62,7 +63,7 @@ def render(
     display = Display(as_json=as_json)
     with exit_on_problem(display):
         spec = _parse_spec(
-            sources=(data.parse_source(file, row_format, mapping or []),),
+            sources=(sources.parse_source(file, row_format, mapping or []),),
             chat_template=chat_template,
             train_on=train_on,
             thinking=thinking,

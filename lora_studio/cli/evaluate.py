@@ -1,0 +1,311 @@
+"""`lora-studio evaluate`: compare what a run trained with its base model, on rows it wasn't trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lora_studio.cli import evaluation_report, headless
+from lora_studio.cli.common import JsonLinesOption, add_spec_options, exit_on_problem
+from lora_studio.cli.console import Display, write_out
+from lora_studio.cli.data.sources import parse_source
+from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.evaluation import storage, tables
+from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
+from lora_studio.core.evaluation.items import create_item
+from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
+from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.storage import EvaluationFolder
+from lora_studio.core.evaluation.test_sets import (
+    AnyTestSet,
+    BenchmarkTask,
+    FileRows,
+    ForgettingSet,
+    HeldoutRows,
+    PlaygroundPrompts,
+)
+from lora_studio.core.messages import text
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import names as run_names
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.paths import expand_home
+
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME",
+        help="Evaluate only this model of the run: base, adapter, merged, ollama, or a quantization such as Q4_K_M. Repeat it for several.",
+    ),
+]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="MODEL",
+        help="Also evaluate this model: another run, a model folder, a GGUF file, ollama:NAME, or the address of an OpenAI-compatible server as URL#NAME.",
+    ),
+]
+TestOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test",
+        metavar="SET",
+        help="Test set: heldout (default), forgetting, playground, benchmark:TASK, or a file. Repeat it for several.",
+    ),
+]
+MeasureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        metavar="NAME",
+        help="Measure, such as exact, contains, number:0.01, rouge_l, or perplexity. Without this option, measures are chosen by what the references look like.",
+    ),
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", min=0, help="Items drawn from each test set. 0 uses all.")
+]
+ShotsOption = Annotated[
+    int, typer.Option("--shots", min=0, max=64, help="Examples before each item of a benchmark.")
+]
+JudgeOption = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="MODEL",
+        help="Let this model compare the answers in pairs, in both orders: ollama:NAME, URL#NAME, a GGUF file, or a model folder.",
+    ),
+]
+CriteriaOption = Annotated[
+    str, typer.Option("--criteria", help="What the judge has to look at.", metavar="TEXT")
+]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key-variable",
+        metavar="VARIABLE",
+        help="Environment variable with the key of the server.",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue the latest evaluation of the run.")
+]
+ShowOption = Annotated[
+    bool,
+    typer.Option(
+        "--show", help="Show the results so far of the latest evaluation, and compute nothing."
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Also write every answer to this file: CSV or JSON.", dir_okay=False
+    ),
+]
+
+
+@add_spec_options(Sampling, **GREEDY.model_dump())
+def evaluate(
+    path: RunArgument,
+    column: ColumnOption = None,
+    against: AgainstOption = None,
+    test: TestOption = None,
+    measure: MeasureOption = None,
+    limit: LimitOption = 0,
+    shots: ShotsOption = 0,
+    judge: JudgeOption = "",
+    criteria: CriteriaOption = "",
+    key_variable: KeyOption = "",
+    resume: ResumeOption = False,
+    show: ShowOption = False,
+    out: OutOption = None,
+    as_json: JsonLinesOption = False,
+    **options: Any,
+) -> None:
+    """Compare the models of a run with the base model, on rows that it wasn't trained on.
+
+    Ctrl+C keeps the answers so far; `--resume` continues. The exit status is 1 if a model couldn't be evaluated.
+    """
+    display = Display(as_json=as_json)
+    run = RunFolder(path.resolve())
+    with exit_on_problem(display):
+        run.load_project()
+        _require_known_suffix(out)
+        if show:
+            _report(_get_latest(run), out, display)
+            return
+        if resume:
+            command = commands.Evaluate(run=str(run.path), evaluation=_get_latest(run).path.name)
+        else:
+            plan = EvaluationPlan(
+                columns=_choose_columns(run, column or [], against or [], key_variable),
+                test_sets=tuple(
+                    parse_test_set(name, limit, options["seed"], shots)
+                    for name in test or ["heldout"]
+                ),
+                measures=tuple(measure_by_name(name).name for name in measure or ()),
+                sampling=Sampling(**options),
+                judge=_parse_judge(judge, criteria, key_variable),
+            )
+            _show_judge_text(plan, display)
+            command = commands.Evaluate(run=str(run.path), plan=plan)
+    raise typer.Exit(_perform(run, command, out, display))
+
+
+def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, display: Display) -> int:
+    """Evaluate and show the results; return the exit status."""
+    ending = headless.perform(command, display)
+    status = headless.get_exit_status(ending)
+    started = [
+        event
+        for event in run.iter_events_of("evaluation_started")
+        if isinstance(event, events.EvaluationStarted) and event.id == command.id
+    ]
+    if not started:
+        return status
+    folder = EvaluationFolder(run.evaluations / started[-1].evaluation)
+    try:
+        results = _report(folder, out, display)
+    except ProblemError as error:
+        display.print_problems(error.problems)
+        return headless.FAILED
+    if isinstance(ending, events.Done) and ending.paused:
+        return headless.INTERRUPTED
+    has_failed = any(report.problem is not None for report in results.facts.columns)
+    return status or (headless.FAILED if has_failed or results.facts.judge_problem else 0)
+
+
+def _report(folder: EvaluationFolder, out: Path | None, display: Display) -> Any:
+    """Show the results of an evaluation and write them to a file; raises ProblemError."""
+    results = folder.read()
+    evaluation_report.show(results, display)
+    if out is not None:
+        content = tables.to_csv(results) if out.suffix == ".csv" else tables.to_json(results)
+        out.write_bytes(content.encode("utf-8", "replace"))
+        display.print_line(text("Written: {file}", file=str(out)))
+    return results
+
+
+def _require_known_suffix(out: Path | None) -> None:
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise fail(
+            "evaluation.unknown_export",
+            "{file} is neither a CSV nor a JSON file.",
+            "Let its name end in .csv or .json.",
+            file=out.name,
+        )
+
+
+def _get_latest(run: RunFolder) -> EvaluationFolder:
+    """Return the latest evaluation of a run; raises ProblemError if there is none."""
+    if folders := storage.list_evaluations(run.evaluations):
+        return folders[0]
+    raise fail(
+        "evaluation.none",
+        "This run hasn't been evaluated yet.",
+        "Run `lora-studio evaluate {run}`.",
+        run=str(run.path),
+    )
+
+
+def _choose_columns(
+    run: RunFolder, chosen: list[str], against: list[str], key_variable: str
+) -> tuple[Column, ...]:
+    """Return the columns to evaluate; raises ProblemError for one that the run doesn't have."""
+    columns = speakers.list_run_columns(run)
+    known = [column.key for column in columns]
+    for key in chosen:
+        if key not in known:
+            raise fail(
+                "evaluation.unknown_column",
+                "The run has no model named {name} to evaluate.",
+                "Choose one of these: {known}. Merge or export the run to get more.",
+                name=key,
+                known=", ".join(known) or "–",
+            )
+    if chosen:
+        columns = [column for column in columns if column.key in chosen]
+    for number, name in enumerate(against):
+        columns.append(_parse_against(name, key_variable, [each.key for each in columns], number))
+    if not columns:
+        raise fail(
+            "evaluation.no_columns",
+            "The run has nothing to evaluate yet.",
+            "Train it first, or name a model with --against.",
+        )
+    return tuple(columns)
+
+
+def _parse_against(name: str, key_variable: str, taken: list[str], number: int) -> Column:
+    """Return the column of another model, under a key that isn't taken."""
+    path = expand_home(Path(name))
+    run = RunFolder(path.resolve())
+    if run.project_file.is_file() and run.has_adapter:
+        key, model = run_names.read_stored_name(run), speakers.create_adapter_speaker(run.adapter)
+        return Column(key=_make_unique(str(key), taken), title=str(key), model=model)
+    parsed = parse_model(name, key_variable)
+    key = getattr(parsed, "name", "") or path.stem or f"model {number + 1}"
+    return Column(key=_make_unique(key, taken), model=parsed)
+
+
+def _make_unique(key: str, taken: list[str]) -> str:
+    names = [key, *(f"{key}-{count}" for count in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+def parse_model(name: str, key_variable: str = "") -> AnyColumnModel:
+    """Return the model that an option names; raises ProblemError."""
+    if name.startswith("ollama:"):
+        return OllamaSpeaker(name=name.removeprefix("ollama:"))
+    if name.startswith(("http://", "https://")):
+        address, _, model = name.partition("#")
+        return ServerModel(address=address, name=model, key_variable=key_variable)
+    path = expand_home(Path(name)).resolve()
+    if path.suffix == ".gguf" and path.is_file():
+        return GgufSpeaker(file=str(path))
+    if (path / "config.json").is_file():
+        return ModelSpeaker(folder=str(path))
+    raise fail(
+        "evaluation.unknown_model",
+        "There is no model named {name}.",
+        "Use a run, a model folder, a GGUF file, ollama:NAME, or URL#NAME for a server.",
+        name=name,
+    )
+
+
+def parse_test_set(name: str, limit: int, seed: int, shots: int) -> AnyTestSet:
+    """Return the test set that an option names; raises ProblemError."""
+    common: dict[str, Any] = {"limit": limit, "seed": seed}
+    match name:
+        case "heldout":
+            return HeldoutRows(**common)
+        case "forgetting":
+            return ForgettingSet(**common)
+        case "playground":
+            return PlaygroundPrompts(**common)
+    if name.startswith("benchmark:"):
+        return BenchmarkTask(task=name.removeprefix("benchmark:"), shots=shots, **common)
+    return FileRows(source=parse_source(name), **common)
+
+
+def _parse_judge(name: str, criteria: str, key_variable: str) -> JudgeSettings | None:
+    if not name:
+        return None
+    return JudgeSettings(model=parse_model(name, key_variable), criteria=criteria)
+
+
+def _show_judge_text(plan: EvaluationPlan, display: Display) -> None:
+    """Show what the judge is sent, with placeholders for what differs from item to item."""
+    if plan.judge is None:
+        return
+    item = create_item(test_set="", raw_prompt="…", reference="…")
+    display.print_line(text("The judge is sent this text for each pair of answers:"))
+    prompt = build_judge_prompt(item, "…", "…", plan.judge.criteria)
+    if not display.as_json:
+        write_out(f"{prompt}\n")

@@ -1,0 +1,126 @@
+"""Ask a model on any server with OpenAI's interface, such as vLLM, LM Studio, or llama-server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from lora_studio.core.chat import Sampling
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.evaluation.columns import ServerModel
+from lora_studio.core.network.bounded_answers import AnswerLimits, bound_answers
+from lora_studio.core.network.connections import contacting
+from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.offline import is_local_host
+from lora_studio.engine.evaluation.runners import Reply
+
+#: An answer comes as a whole, after minutes where the model is slow.
+_LIMITS = AnswerLimits(max_bytes=16_000_000, first_seconds=1800.0, seconds=1800.0)
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0, read=1800.0)
+
+#: Settings that have another name there, and those that only some servers know.
+_NAMES = {
+    "max_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+}
+_EXTENSIONS = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+class OpenAiClient:
+    """A connection to a server, for one model."""
+
+    def __init__(self, model: ServerModel, http: httpx.Client) -> None:
+        """Take an open client; `connect` creates both."""
+        self._model, self._http = model, http
+
+    def ask(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        """Return one answer; raises ProblemError with the server's reason."""
+        body = {
+            "model": self._model.name,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
+        } | _to_options(sampling)
+        try:
+            answer = self._http.post("/chat/completions", json=body)
+            content = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._fail(str(error).rstrip(".") or type(error).__name__) from error
+        if not answer.is_success:
+            raise self._fail(_get_reason(content, answer.status_code))
+        try:
+            return _to_reply(content)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self._fail("its answer has an unexpected form") from error
+
+    def _fail(self, reason: str) -> ProblemError:
+        return fail(
+            "evaluation.server_failed",
+            "{model} at {address} didn't answer: {reason}.",
+            "Check the address, the name of the model, and the log of the server. Then continue the evaluation.",
+            where=Where(file=self._model.address),
+            model=self._model.name,
+            address=self._model.address,
+            reason=reason[:500],
+        )
+
+
+@contextmanager
+def connect(model: ServerModel) -> Iterator[OpenAiClient]:
+    """Yield a client for a model; raises ProblemError if the variable with its key isn't set."""
+    headers = {}
+    if model.key_variable:
+        key = os.environ.get(model.key_variable, "").strip()
+        if not key:
+            raise fail(
+                "evaluation.no_key",
+                "The environment variable {variable} isn't set.",
+                "Set it to the key of the server before you start LoRA Studio.",
+                variable=model.key_variable,
+            )
+        headers["authorization"] = f"Bearer {key}"
+    is_local = is_local_host(urlsplit(model.address).hostname)
+    with (
+        contacting(Purpose.MODEL_SERVER),
+        httpx.Client(
+            base_url=model.address, headers=headers, timeout=_TIMEOUT, trust_env=not is_local
+        ) as http,
+    ):
+        yield OpenAiClient(model, bound_answers(http, lambda _: _LIMITS))
+
+
+def _to_options(sampling: Sampling) -> dict[str, Any]:
+    """Return the settings of a request; those that only some servers know, if they aren't off."""
+    plain = sampling.model_dump()
+    options = {name: plain[setting] for setting, name in _NAMES.items()}
+    return options | {
+        name: plain[name] for name, default in _EXTENSIONS.items() if plain[name] != default
+    }
+
+
+def _to_reply(content: Any) -> Reply:
+    """Return an answer with its counts; raises an error for an unexpected form."""
+    choice = content["choices"][0]
+    text = choice["message"].get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("the content isn't a text")
+    usage = content.get("usage") or {}
+    return Reply(
+        text=text,
+        tokens=int(usage.get("completion_tokens") or 0),
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        ending="length" if choice.get("finish_reason") == "length" else "end",
+    )
+
+
+def _get_reason(content: Any, status: int) -> str:
+    """Return what a server says of a request that it refused."""
+    reported = content.get("error") if isinstance(content, Mapping) else None
+    message = reported.get("message") if isinstance(reported, Mapping) else reported
+    return str(message).rstrip(".") if message else f"status {status}"

@@ -1,0 +1,172 @@
+"""Columns that a server runs: models in Ollama, and on OpenAI-compatible servers."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from lora_studio.core.chat import OllamaSpeaker, Sampling
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.evaluation.columns import ServerModel
+from lora_studio.core.evaluation.items import EvaluationItem
+from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.engine.evaluation import openai_client
+from lora_studio.engine.evaluation.model_hashes import combine
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from lora_studio.engine.export.ollama import server
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import CancelledError
+
+#: Requests at a time: servers answer several together.
+_PARALLEL = 4
+
+#: Failed requests in a row after which the server counts as gone.
+_MOST_FAILURES = 5
+
+#: Settings that have another name in Ollama, with that name.
+_OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
+
+Ask = Callable[[Sequence[Message], Sampling], Reply]
+
+
+@dataclass
+class ServerRunner:
+    """A model on a server; see `ColumnRunner`. `connections` are closed with it."""
+
+    ask: Ask
+    model_hash: str
+    device: str
+    job: JobContext
+    connections: ExitStack = field(default_factory=ExitStack)
+
+    def render(self, item: EvaluationItem) -> str:
+        """Return the messages as JSON: the server renders them itself."""
+        if item.is_text:
+            return ""
+        plain = [{"role": turn.role, "content": turn.content} for turn in _to_messages(item)]
+        return json.dumps(plain, ensure_ascii=False)
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], sampling: Sampling
+    ) -> Iterator[tuple[int, Reply]]:
+        """Yield answers as they arrive; a failed request is a reply with its problem.
+
+        Raises ProblemError if several requests in a row fail: the server is gone.
+        """
+        failures = 0
+        for index, reply in self._ask_all(requests, sampling):
+            failures = failures + 1 if reply.problem is not None else 0
+            yield index, reply
+            if reply.problem is not None and failures >= _MOST_FAILURES:
+                raise ProblemError(reply.problem)
+
+    def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
+        """Yield nothing: servers don't report log-likelihoods of given texts."""
+        return iter(())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.connections.close()
+
+    def _ask_all(
+        self, requests: Sequence[AnswerRequest], sampling: Sampling
+    ) -> Iterator[tuple[int, Reply]]:
+        """Ask in threads, which end with the iteration; yields in the order of arrival."""
+        waiting = iter(enumerate(requests))
+        lock = threading.Lock()
+        stopped = threading.Event()
+        replies: queue.SimpleQueue[tuple[int, Reply | BaseException]] = queue.SimpleQueue()
+
+        def work() -> None:
+            while not stopped.is_set():
+                with lock:
+                    following = next(waiting, None)
+                if following is None:
+                    return
+                replies.put((following[0], self._try(following[1], sampling)))
+
+        for _ in range(min(_PARALLEL, len(requests))):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(work,), name="server", daemon=True).start()
+        try:
+            done = 0
+            while done < len(requests):
+                self.job.check()
+                try:
+                    index, reply = replies.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if isinstance(reply, BaseException):
+                    raise reply
+                done += 1
+                yield index, reply
+        finally:
+            stopped.set()
+
+    def _try(self, request: AnswerRequest, sampling: Sampling) -> Reply | BaseException:
+        """Return the reply to a request, or what ends the whole column."""
+        began = time.perf_counter()
+        try:
+            reply = self.ask(_to_messages(request.item), sampling)
+        except ProblemError as error:
+            reply = Reply(problem=error.problems[0])
+        except BaseException as error:
+            return error
+        return replace(reply, seconds=time.perf_counter() - began)
+
+
+def _to_messages(item: EvaluationItem) -> Sequence[Message]:
+    """Return the messages of an item; a plain prompt is a message of the user."""
+    if item.raw_prompt is not None:
+        return (Message(role="user", content=item.raw_prompt),)
+    return item.messages
+
+
+def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunner:
+    """Return the runner of a model in Ollama; raises ProblemError if the server doesn't have it."""
+    listed = server.run_cancellable(job, lambda: server.inspect_server(speaker.host))
+    names = (speaker.name, f"{speaker.name}:latest")
+    digest = next((each.digest for each in listed.details if each.name in names), None)
+    if digest is None:
+        raise fail(
+            "evaluation.not_in_ollama",
+            "The Ollama server at {host} has no model named {model}.",
+            "Export to Ollama first, or choose one of these: {known}.",
+            host=listed.host,
+            model=speaker.name,
+            known=", ".join(listed.models) or "–",
+        )
+
+    def ask(messages: Sequence[Message], sampling: Sampling) -> Reply:
+        plain = sampling.model_dump()
+        options = {_OLLAMA_NAMES.get(name, name): value for name, value in plain.items()}
+        if sampling.temperature == 0:
+            options["top_k"] = 1
+        reply = server.chat(speaker.host, speaker.name, messages, options, job)
+        ending = "end" if reply.finished else "length"
+        return Reply(reply.text, reply.tokens, reply.prompt, ending=ending)  # type: ignore[arg-type]  # one of the two
+
+    return ServerRunner(ask, combine("ollama", digest, listed.version), "Ollama", job)
+
+
+def create_server_runner(model: ServerModel, job: JobContext) -> ServerRunner:
+    """Return the runner of a model on an OpenAI-compatible server; raises ProblemError.
+
+    Its answers aren't reused later: the server could have loaded another model under the same name.
+    """
+    connections = ExitStack()
+    client = connections.enter_context(openai_client.connect(model))
+
+    def ask(messages: Sequence[Message], sampling: Sampling) -> Reply:
+        if job.flags.cancel.is_set():
+            raise CancelledError
+        return client.ask(messages, sampling)
+
+    return ServerRunner(ask, "", model.address, job, connections)

@@ -1,0 +1,212 @@
+"""Columns that PyTorch runs on the training device: the base model, adapters, and merged models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, Sampling
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.evaluation.items import EvaluationItem
+from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
+from lora_studio.engine.evaluation import model_hashes
+from lora_studio.engine.evaluation.continuation_scores import list_continuations, sum_scores
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, template_problem
+from lora_studio.engine.generation import batched, continuations
+from lora_studio.engine.model import loading
+from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens import encoder
+
+
+@dataclass
+class TorchModels:
+    """The model in memory: one at a time, and adapters on it are switched."""
+
+    job: JobContext
+    _key: str = ""
+    _loaded: loading.LoadedModel | None = None
+    _switch: AdapterSwitch | None = None
+
+    def load(self, spec: ModelSpec, template: DatasetSpec | None) -> AdapterSwitch:
+        """Return a model with no or any adapters; loads it unless it is in memory."""
+        key = spec.model_dump_json()
+        if self._switch is None or key != self._key:
+            self.release()
+            self._loaded = load_for_inference(spec, self.job, template)
+            self._loaded.model.eval()
+            self._key, self._switch = key, AdapterSwitch(self._loaded.model)
+        return self._switch
+
+    @property
+    def device(self) -> str:
+        """The device of the model in memory, "" without one."""
+        return "" if self._loaded is None else str(self._loaded.device)
+
+    def release(self) -> None:
+        """Free the memory of the model."""
+        self._loaded, self._switch, self._key = None, None, ""
+        release_gpu()
+
+
+@dataclass
+class TorchRunner:
+    """A model in torch; see `ColumnRunner`."""
+
+    models: TorchModels
+    spec: ModelSpec
+    template: DatasetSpec | None
+    tokenizer: PreTrainedTokenizerBase
+    model_hash: str
+    mix: AdapterMix = field(default_factory=lambda: AdapterMix(name="", adapters=()))
+    device: str = ""
+
+    def render(self, item: EvaluationItem) -> str:
+        """Return the prompt by the chat template, or unchanged if it isn't a chat."""
+        return render_item(self.tokenizer, item)
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], sampling: Sampling
+    ) -> Iterator[tuple[int, Reply]]:
+        """Yield answers in the order in which batches complete them."""
+        network = self._load()
+        prompts = [request.prompt for request in requests]
+        lengths = [len(ids) for ids in self._tokenize(prompts)]
+        clock = _Clock()
+        generated = batched.generate_batch(network, self.tokenizer, prompts, sampling, self.models.job)  # fmt: skip
+        for index, answer in generated:
+            ending = "end" if answer.finished else "length"
+            yield (
+                index,
+                Reply(answer.text, answer.tokens, lengths[index], clock.lap(), ending),  # type: ignore[arg-type]  # one of the two
+            )
+
+    def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
+        """Yield log-likelihoods, an item once all its continuations are scored."""
+        network = self._load()
+        pairs = [list_continuations(self.tokenizer, each, network) for each in requests]
+        flat = [(index, part) for index, parts in enumerate(pairs) for part in parts]
+        scored = continuations.continuation_logprobs(
+            network, [part.continuation for _, part in flat], self.models.job
+        )
+        missing = [len(parts) for parts in pairs]
+        scores: list[dict[int, continuations.ContinuationScore]] = [{} for _ in requests]
+        offsets = _get_offsets(missing)
+        for index, parts in enumerate(pairs):
+            if not parts:
+                yield index, Logprobs()
+        for position, score in scored:
+            index = flat[position][0]
+            scores[index][position - offsets[index]] = score
+            if len(scores[index]) == missing[index]:
+                yield index, sum_scores(requests[index].item, pairs[index], scores[index])
+
+    def close(self) -> None:
+        """Do nothing: the next column may use the same base model."""
+
+    def _load(self) -> Any:
+        switch = self.models.load(self.spec, self.template)
+        self.device = self.models.device
+        return switch.to(self.mix)
+
+    def _tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
+        if not prompts:
+            return []
+        return list(self.tokenizer(list(prompts), add_special_tokens=False).input_ids)
+
+
+class _Clock:
+    """Divides the passing time among the answers that complete in it."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Return the seconds since the last answer."""
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+def _get_offsets(counts: Sequence[int]) -> list[int]:
+    """Return the position of the first of each group in a flat list."""
+    offsets, total = [], 0
+    for count in counts:
+        offsets.append(total)
+        total += count
+    return offsets
+
+
+def render_item(tokenizer: PreTrainedTokenizerBase, item: EvaluationItem) -> str:
+    """Return the prompt of an item as the model reads it; raises ProblemError."""
+    if item.raw_prompt is not None or item.is_text:
+        return item.raw_prompt or ""
+    try:
+        return encoder.render(tokenizer, item.messages, item.tools, prompt=True)
+    except UnusableRow as refused:
+        raise ProblemError(template_problem(refused)) from refused
+
+
+def create_adapter_runner(
+    models: TorchModels, run: RunFolder, project: Project, speaker: AdapterSpeaker
+) -> TorchRunner:
+    """Return the runner of the run's base model with adapters, or without any; raises ProblemError."""
+    job = models.job
+    folder = loading.resolve(project.model, job)
+    if speaker.adapters:
+        require_same_base(run, folder)
+    for adapter in speaker.adapters:
+        require_fit(Path(adapter.folder), project.model, job)
+    dataset = project.dataset
+    tokenizer = loading.load_tokenizer(folder, dataset, trust=project.model.trust_remote_code)
+    model_hash = model_hashes.combine(
+        model_hashes.hash_model_folder(folder),
+        model_hashes.hash_adapters(speaker.adapters),
+        _describe(project.model),
+        str(tokenizer.chat_template),
+    )
+    mix = AdapterMix(name="", adapters=speaker.adapters)
+    return TorchRunner(models, project.model, dataset, tokenizer, model_hash, mix)
+
+
+def create_model_runner(
+    models: TorchModels, project: Project, speaker: ModelSpeaker
+) -> TorchRunner:
+    """Return the runner of a complete model, such as a merged one; raises ProblemError."""
+    folder = Path(speaker.folder)
+    if not (folder / "config.json").is_file():
+        raise fail(
+            "evaluation.no_model",
+            "There is no model in {folder}.",
+            "Merge the adapter first, or choose another model.",
+            where=Where(file=str(folder)),
+            folder=str(folder),
+        )
+    checksums.require_intact_source(folder, models.job.check)
+    trust = project.model.trust_remote_code
+    spec = ModelSpec(source=str(folder), device=project.model.device, trust_remote_code=trust)
+    tokenizer = loading.load_tokenizer(folder, trust=trust)
+    model_hash = model_hashes.combine(model_hashes.hash_model_folder(folder), _describe(spec))
+    return TorchRunner(models, spec, None, tokenizer, model_hash)
+
+
+def _describe(spec: ModelSpec) -> str:
+    """Return the settings of a model that change its answers."""
+    from lora_studio.engine.devices import devices
+
+    device = devices.choose_device(spec.device)
+    settings = (spec.precision, spec.quant_type, spec.double_quant, device.type, str(devices.get_dtype(spec.precision, device)))  # fmt: skip
+    return repr(settings)

@@ -1,0 +1,172 @@
+"""Evaluations of a tiny run: every kind of column, resumed, repeated from the cache, and with bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.evaluation import storage, tables
+from lora_studio.core.evaluation.columns import Column, ServerModel
+from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.merging import merge
+from tests.helpers.jobs import RecordingChannel, handle, write_rows
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_run import heldout_rows, tiny_run
+
+pytestmark = pytest.mark.slow
+
+SHORT = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
+MEASURES = ("exact", "token_f1", "perplexity")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of a tiny Llama with its adapter, merged model and 16-bit GGUF file."""
+    new_run = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
+    write_rows(new_run.path.parent.parent / "rows.jsonl", heldout_rows(60)[40:])
+    job, _ = recorded_job()
+    merge.merge(new_run, job)
+    conversion.write(new_run, new_run.load_project(), job)
+    return new_run
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lora_studio.engine.evaluation import answer_cache
+
+    monkeypatch.setattr(answer_cache, "get_cache_folder", lambda: tmp_path / "cache")
+
+
+def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> EvaluationPlan:
+    columns = [each for each in speakers.list_run_columns(run) if not keys or each.key in keys]
+    settings = {
+        "columns": tuple(columns),
+        "test_sets": (HeldoutRows(limit=limit),),
+        "measures": MEASURES,
+        "sampling": SHORT,
+    }
+    return EvaluationPlan.model_validate(settings | fields)
+
+
+def read_latest(run: RunFolder) -> EvaluationResults:
+    results = storage.read_latest(run.evaluations)
+    assert results is not None
+    return results
+
+
+def evaluate(run: RunFolder, plan: EvaluationPlan) -> tuple[EvaluationResults, RecordingChannel]:
+    channel = handle(commands.Evaluate(run=str(run.path), plan=plan))
+    return read_latest(run), channel
+
+
+def test_each_model_of_a_run_answers_and_is_scored(run: RunFolder) -> None:
+    results, channel = evaluate(run, make_plan(run))
+    assert channel.of(events.Failed) == []
+    assert channel.of(events.ColumnRefused) == []
+    assert [column.key for column in results.plan.columns] == ["base", "adapter", "merged", "F16"]
+    assert results.is_complete
+    assert len(results.answers) == 8 * 4
+    means = tables.compute_means(results)["heldout"]
+    perplexity = means["perplexity"]
+    assert perplexity["merged"] == pytest.approx(perplexity["adapter"], rel=0.02)
+    assert perplexity["F16"] == pytest.approx(perplexity["adapter"], rel=0.05)
+    assert perplexity["base"] != pytest.approx(perplexity["adapter"], rel=0.02)
+    same = [
+        results.answers[item.id, "merged"].answer == results.answers[item.id, "F16"].answer
+        for item in results.items
+    ]
+    assert sum(same) >= 6
+
+
+def test_second_evaluation_comes_from_the_cache(run: RunFolder) -> None:
+    plan = make_plan(run, "adapter", "F16")
+    first, _ = evaluate(run, plan)
+    second, channel = evaluate(run, plan)
+    assert first.folder != second.folder
+    assert channel.of(events.ModelLoaded) == []
+    assert all(row.cached for row in second.answers.values())
+    assert {key: row.answer for key, row in first.answers.items()} == {
+        key: row.answer for key, row in second.answers.items()
+    }
+
+
+def test_interrupted_evaluation_continues_with_the_rest(run: RunFolder) -> None:
+    plan = make_plan(run, "adapter")
+    complete, _ = evaluate(run, plan)
+    file = storage.EvaluationFolder(complete.folder).answers_file
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:3]) + lines[3][:40])  # as a kill leaves it
+    assert len(storage.EvaluationFolder(complete.folder).read().answers) == 3
+    command = commands.Evaluate(run=str(run.path), evaluation=complete.folder.name)
+    channel = handle(command)
+    assert channel.last(events.EvaluationStarted).answered == 3
+    assert {key: row.answer for key, row in read_latest(run).answers.items()} == {
+        key: row.answer for key, row in complete.answers.items()
+    }
+
+
+def test_pause_ends_an_evaluation_that_can_be_resumed(run: RunFolder) -> None:
+    plan = make_plan(run, "adapter")
+    channel = handle(
+        commands.Evaluate(run=str(run.path), plan=plan),
+        lambda event, flags: flags.pause.set() if event.kind == "evaluation_started" else None,
+    )
+    assert channel.last(events.Done).paused
+    name = channel.last(events.EvaluationStarted).evaluation
+    assert not read_latest(run).is_complete
+    handle(commands.Evaluate(run=str(run.path), evaluation=name))
+    assert read_latest(run).is_complete
+
+
+def test_trained_rows_are_left_out_with_their_count(run: RunFolder, tmp_path: Path) -> None:
+    rows = (run.path.parent.parent / "rows.jsonl").read_text("utf-8")
+    trained = [json.loads(line) for line in rows.splitlines()]
+    file = write_rows(tmp_path / "test.jsonl", [*trained[:3], *heldout_rows(4)])
+    plan = make_plan(run, "base", test_sets=(FileRows(source=DataSource(path=str(file))),))
+    results, _ = evaluate(run, plan)
+    report = results.facts.test_sets[0]
+    assert report.items >= 1
+    assert report.trained + report.items + report.repeated == 7
+    assert report.trained >= 2  # the validation split may have held one of the three out
+
+
+def test_missing_models_are_refused_and_the_others_continue(run: RunFolder) -> None:
+    gone = Column(key="gone", model=ModelSpeaker(folder=str(run.path / "nowhere")))
+    dead = Column(key="dead", model=ServerModel(address="http://127.0.0.1:9/v1", name="x"))
+    ollama = Column(key="ollama", model=OllamaSpeaker(name="x", host="http://127.0.0.1:9"))
+    base = Column(key="base", model=AdapterSpeaker())
+    plan = make_plan(run, columns=(gone, dead, ollama, base))
+    results, channel = evaluate(run, plan)
+    refused = {event.column for event in channel.of(events.ColumnRefused)}
+    assert refused == {"gone", "dead", "ollama"}
+    assert channel.of(events.Failed) == []
+    reports = {report.key: report for report in results.facts.columns}
+    assert reports["base"].complete
+    assert reports["dead"].unmeasured == ("perplexity",)
+    assert all(reports[key].problem is not None for key in refused)
+
+
+def test_run_without_validation_rows_is_refused(run: RunFolder) -> None:
+    run.update_manifest(heldout={"from": "training rows (no rows were held out)"})
+    try:
+        channel = handle(commands.Evaluate(run=str(run.path), plan=make_plan(run)))
+    finally:
+        run.update_manifest(heldout={"from": "validation rows"})
+    assert channel.last(events.Failed).problem.code == "evaluation.nothing_held_out"
+
+
+def test_unknown_measure_fails_before_anything_is_computed(run: RunFolder) -> None:
+    plan = make_plan(run, measures=("beauty",))
+    channel = handle(commands.Evaluate(run=str(run.path), plan=plan))
+    assert channel.last(events.Failed).problem.code == "evaluation.unknown_measure"
+    assert channel.of(events.ModelLoaded) == []
