@@ -400,6 +400,10 @@
             <translation>Adapterbibliothek…</translation>
         </message>
         <message>
+            <source>Adapter type</source>
+            <translation>Adaptertyp</translation>
+        </message>
+        <message>
             <source>Adapter weight</source>
             <translation>Gewicht des Adapters</translation>
         </message>
@@ -1380,6 +1384,10 @@
             <translation>Wählen Sie den Modellordner von LM Studio oder lassen Sie das Feld leer, um ihn automatisch zu finden.</translation>
         </message>
         <message>
+            <source>Choose LoRA as the adapter type, or other target modules.</source>
+            <translation>Wählen Sie LoRA als Adaptertyp oder andere Zielmodule.</translation>
+        </message>
+        <message>
             <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
             <translation>Wählen Sie eine .gguf-Datei oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
@@ -1550,6 +1558,10 @@
         <message>
             <source>Choose a quantization with more bits, or create the model anyway (`{option}` on the command line).</source>
             <translation>Wählen Sie eine Quantisierung mit mehr Bits oder erstellen Sie das Modell trotzdem (`{option}` auf der Kommandozeile).</translation>
+        </message>
+        <message>
+            <source>Choose a rank of at most {inputs:d}.</source>
+            <translation>Wählen Sie einen Rang von höchstens {inputs:d}.</translation>
         </message>
         <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
@@ -4398,6 +4410,10 @@
             <translation>LoRA Studio {version}, Python {python_version}</translation>
         </message>
         <message>
+            <source>LoRA learns two matrices for each layer. MiSS learns one, which slices of the input share: it keeps no layer inputs in memory and has fewer parameters, but often changes more of what the model already knows. It is saved as a LoRA adapter that gives the same answers.</source>
+            <translation>LoRA lernt zwei Matrizen je Schicht. MiSS lernt nur eine, die sich Abschnitte der Eingabe teilen: Es hält keine Schichteingaben im Speicher und hat weniger Parameter, verändert aber oft mehr von dem, was das Modell schon weiß. Gespeichert wird es als LoRA-Adapter, der dieselben Antworten gibt.</translation>
+        </message>
+        <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
         </message>
@@ -4796,6 +4812,18 @@
         <message>
             <source>Metric to plot for the selected runs</source>
             <translation>Dargestellte Größe der ausgewählten Läufe</translation>
+        </message>
+        <message>
+            <source>MiSS</source>
+            <translation>MiSS</translation>
+        </message>
+        <message>
+            <source>MiSS can't adapt {name}: it isn't a plain linear layer.</source>
+            <translation>MiSS kann {name} nicht anpassen: Das ist keine einfache lineare Schicht.</translation>
+        </message>
+        <message>
+            <source>MiSS doesn't support this setting: {setting}.</source>
+            <translation>MiSS unterstützt diese Einstellung nicht: {setting}.</translation>
         </message>
         <message>
             <source>Micro-batch size</source>
@@ -6615,8 +6643,16 @@
             <translation>Zurücksetzen</translation>
         </message>
         <message>
+            <source>Reset it, or choose LoRA as the adapter type.</source>
+            <translation>Setzen Sie sie zurück oder wählen Sie LoRA als Adaptertyp.</translation>
+        </message>
+        <message>
             <source>Reset mapping</source>
             <translation>Zuordnung zurücksetzen</translation>
+        </message>
+        <message>
+            <source>Reset {setting}</source>
+            <translation>{setting} zurücksetzen</translation>
         </message>
         <message>
             <source>Restore it from a backup, or delete it and create a new project in this folder.</source>
@@ -8778,6 +8814,10 @@
             <source>The range of float16 may be too small for this model. Choose bfloat16 for the merged model.</source>
             <translation>Der Wertebereich von float16 ist für dieses Modell vielleicht zu klein. Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
+        <message>
+            <source>The rank {rank:d} is too high for MiSS: {name} has only {inputs:d} inputs.</source>
+            <translation>Der Rang {rank:d} ist für MiSS zu hoch: {name} hat nur {inputs:d} Eingänge.</translation>
+        </message>
         <message numerus="yes">
             <source>The reasoning of {n} earlier answers of row {row:d} is left out: the chat template shows only the reasoning of the last answer.</source>
             <translation>
@@ -9888,6 +9928,10 @@
         <message>
             <source>Unsloth can't start from an existing adapter.</source>
             <translation>Unsloth kann nicht mit einem vorhandenen Adapter beginnen.</translation>
+        </message>
+        <message>
+            <source>Unsloth can't train MiSS adapters.</source>
+            <translation>Unsloth kann keine MiSS-Adapter trainieren.</translation>
         </message>
         <message>
             <source>Unsloth can't train biases.</source>

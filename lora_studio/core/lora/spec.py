@@ -20,6 +20,15 @@ Targets = Literal["attention_qv", "attention", "mlp", "attention_mlp", "all_line
 class LoraSpec(Spec):
     """A low-rank update W + (alpha / rank) · B·A of chosen linear layers (Hu et al. 2021)."""
 
+    adapter_type: Literal["lora", "miss"] = setting(
+        "lora",
+        "Adapter type",
+        "LoRA learns two matrices for each layer. MiSS learns one, which slices of the input share: "
+        "it keeps no layer inputs in memory and has fewer parameters, but often changes more of what the "
+        "model already knows. It is saved as a LoRA adapter that gives the same answers.",
+        choices={"lora": "LoRA", "miss": "MiSS"},
+        help_topic="miss",
+    )
     rank: int = setting(
         16,
         "Rank",
@@ -173,7 +182,9 @@ class LoraSpec(Spec):
 
     @property
     def scale(self) -> float:
-        """Factor of B·A in the merged weight: alpha / rank, or alpha / √rank with rsLoRA."""
+        """Factor of B·A in the merged weight: alpha / rank, alpha / √rank with rsLoRA, 1 with MiSS."""
+        if self.adapter_type == "miss":
+            return 1.0
         return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
     @property

@@ -28,6 +28,7 @@ _WHERE = Where(step="lora", field="start_from")
 
 #: Fields that the adapter overrides, and the matching key of PEFT's settings, if any.
 TAKEN: dict[str, str | None] = {
+    "adapter_type": None,
     "rank": "r",
     "alpha": "lora_alpha",
     "use_rslora": "use_rslora",
@@ -114,6 +115,7 @@ def resolve_lora(spec: LoraSpec) -> LoraSpec:
         field: config[key] for field, key in TAKEN.items() if key and config.get(key) is not None
     }
     changes |= {
+        "adapter_type": "lora",
         "targets": "names" if names else "all_linear",
         "target_names": tuple(dict.fromkeys(sorted(names))),
         "init": "default",

@@ -2,7 +2,7 @@
 slider.
 
 A layer of inputs × outputs gets A (rank × inputs) and B (outputs × rank), Hu et al. 2021; DoRA adds
-one magnitude per output (Liu et al. 2024). The engine counts everything that depends on more than
+one magnitude per output (Liu et al. 2024). MiSS has B alone (Kang and Yin 2024). The engine counts everything that depends on more than
 widths.
 """
 
@@ -33,17 +33,20 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     blocks = lora.block_numbers
     if not layers or not _is_plain(model, lora, layers, blocks):
         return None
-    ranks = lora.rank_pattern
-    trainable = 0
+    ranks, is_miss = lora.rank_pattern, lora.adapter_type == "miss"
+    if is_miss and lora.rank > min(layer.inputs for layer in layers):
+        return None
+    trainable = fixed = 0
     for layer in layers:
-        rank = ranks.get(layer.name, lora.rank)
-        each = rank * (layer.inputs + layer.outputs) + (layer.outputs if lora.use_dora else 0)
-        trainable += each * (len(blocks) if blocks else layer.count)
+        rank, count = ranks.get(layer.name, lora.rank), len(blocks) if blocks else layer.count
+        inputs = rank * layer.inputs * count
+        trainable += (rank + lora.use_dora) * layer.outputs * count + (0 if is_miss else inputs)
+        fixed += inputs if is_miss else 0  # A of the LoRA adapter that a MiSS adapter is saved as
     return ParametersCounted(
         trainable=trainable,
         total=model.parameters + trainable,
         targets=tuple(dict.fromkeys(layer.name for layer in layers)),
-        adapter_bytes=4 * trainable,
+        adapter_bytes=4 * (trainable + fixed),
     )
 
 

@@ -130,7 +130,8 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that the adapters of one block keep.
 
     Matrix A keeps its input, matrix B the output of A. Layers that read the same tensor keep it
-    once; dropout makes a copy for each, and keeps its mask.
+    once; dropout makes a copy for each, and keeps its mask. MiSS adds up its input, which keeps nothing
+    of it but the mask.
     """
     size, lora = plan.bytes_each, plan.lora
     mask = 1 if plan.kind == "cuda" else size
@@ -142,7 +143,9 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     for layer in list_adapted_layers(plan):
         share = layer.count / per_layer
         per_adapter += size * share * ranks.get(layer.name, lora.rank)
-        if plan.has_fp32_weights and not lora.dropout:
+        if lora.adapter_type == "miss":
+            per_adapter += (mask * share * layer.inputs) if lora.dropout else 0
+        elif plan.has_fp32_weights and not lora.dropout:
             per_adapter += size * share * layer.inputs  # each casts the 32-bit input separately
         elif lora.dropout:
             per_adapter += (size + mask) * share * layer.inputs

@@ -105,7 +105,7 @@ class MemoryPlan:
         """Whether adapted layers use the fused kernels (engine/training/kernels/fused.py), which
         cast the adapters' weights on the fly and keep no copies of them.
         """
-        plain = not (self.lora.dropout or self.lora.use_dora)
+        plain = not (self.lora.dropout or self.lora.use_dora) and self.lora.adapter_type == "lora"
         return plain and (self.precision in BYTES or self.precision == "4bit")
 
     @property

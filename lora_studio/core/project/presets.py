@@ -96,6 +96,9 @@ PRESETS: tuple[Preset, ...] = (
                 ("lora", "alpha"): 64,
                 ("lora", "targets"): "attention_qv",
                 ("lora", "use_rslora"): True,
+                ("lora", "use_dora"): False,
+                ("lora", "adapter_type"): "lora",
+                ("lora", "init"): "default",
             }
         ),
         "In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), 51.3 % of the answers were correct, "

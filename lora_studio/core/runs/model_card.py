@@ -119,7 +119,11 @@ def _build_training(facts: CardFacts) -> str:
         ("Data", ", ".join(_get_source_name(source.path) for source in project.dataset.sources)),
         ("Rows trained on", data.get("rows_train")),
         ("Rows held out", data.get("rows_validation")),
-        ("Rank, alpha", f"{lora.rank}, {lora.alpha:g}"),
+        *(
+            [("Rank, alpha", f"{lora.rank}, {lora.alpha:g}")]
+            if lora.adapter_type == "lora"
+            else [("Adapter type", "MiSS"), ("Rank", lora.rank)]
+        ),
         ("Targets", formatting.join_names(counts.get("targets", ()))),
         ("Trainable parameters", _format_share(counts)),
         ("Epochs", training.epochs),

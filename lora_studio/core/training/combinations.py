@@ -11,6 +11,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Step, Where, error
+from lora_studio.core.spec import Spec, get_facts
 from lora_studio.core.training.spec import TrainingSpec
 
 
@@ -51,7 +52,22 @@ _USUAL_START = Fix(
 _OPEN = Fix(
     label="Choose the backend automatically", step="training", field="backend", value="auto"
 )
+#: Settings of LoRA that MiSS lacks, with the values at which they do nothing.
+_ONLY_LORA: tuple[tuple[Step, str, Any], ...] = (
+    ("lora", "use_rslora", False),
+    ("lora", "use_dora", False),
+    ("lora", "init", "default"),
+    ("lora", "bias", "none"),
+    ("lora", "own_ranks", ()),
+    ("training", "lora_plus_ratio", 1.0),
+)
+_SPECS: dict[Step, type[Spec]] = {"lora": LoraSpec, "training": TrainingSpec}
 _OR_PEFT = "Change it, or set the backend to Automatic."
+
+
+def _get_title(step: Step, field: str) -> Text:
+    return text(get_facts(_SPECS[step], field).title)
+
 
 _RULES: tuple[CombinationRule, ...] = (
     *(
@@ -106,6 +122,25 @@ _RULES: tuple[CombinationRule, ...] = (
         "Orthogonal initialization needs even ranks.",
         "Use even ranks, or the default initialization.",
         _USUAL_START,
+    ),
+    *(
+        CombinationRule(
+            f"lora.miss_{field}",
+            step,
+            field,
+            lambda chosen, step=step, field=field, unused=unused: (  # type: ignore[misc]  # see above
+                _is_miss(chosen) and getattr(getattr(chosen, step), field) != unused
+            ),
+            text("MiSS doesn't support this setting: {setting}.", setting=_get_title(step, field)),
+            "Reset it, or choose LoRA as the adapter type.",
+            Fix(
+                label=text("Reset {setting}", setting=_get_title(step, field)),
+                step=step,
+                field=field,
+                value=unused,
+            ),
+        )
+        for step, field, unused in _ONLY_LORA
     ),
     CombinationRule(
         "model.sharding_quantized",
@@ -183,6 +218,13 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             "trust_remote_code",
             lambda chosen: chosen.model.trust_remote_code,
             text("Unsloth doesn't support models with remote code."),
+        ),
+        (
+            "miss",
+            "lora",
+            "adapter_type",
+            lambda chosen: _is_miss(chosen),
+            text("Unsloth can't train MiSS adapters."),
         ),
         (
             "init",
@@ -273,6 +315,10 @@ def _iter_reasons(chosen: Combination, step: Step, field: str, value: Any) -> It
 
 def _is_initialization(chosen: Combination, init: str) -> bool:
     return chosen.lora.init == init and not chosen.lora.start_from
+
+
+def _is_miss(chosen: Combination) -> bool:
+    return chosen.lora.adapter_type == "miss" and not chosen.lora.start_from
 
 
 def _is_quantized(chosen: Combination) -> bool:

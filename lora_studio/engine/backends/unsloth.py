@@ -39,7 +39,7 @@ class UnslothBackend:
         from unsloth import FastLanguageModel
 
         loaded = _load(FastLanguageModel, project, job)
-        config = attach.create_lora_config(loaded.model, project.lora, job)
+        config = attach.create_adapter_config(loaded.model, project.lora, job)
         if config.target_parameters:
             raise fail(
                 "training.unsloth_experts",

@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
-from lora_studio.engine.lora import continue_from_adapter
+from lora_studio.engine.lora import continue_from_adapter, miss
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
@@ -57,7 +57,7 @@ def attach_adapter(
 
     Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
     """
-    config = create_lora_config(model, spec, job)
+    config = create_adapter_config(model, spec, job)
     prevent_repacking(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
@@ -96,7 +96,9 @@ def _cast_output(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -
     return output.to(dtype) if isinstance(output, torch.Tensor) else output
 
 
-def create_lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
+def create_adapter_config(
+    model: PreTrainedModel, spec: LoraSpec, job: JobContext
+) -> peft.LoraConfig | peft.MissConfig:
     """Return PEFT's settings of the adapter on this model; emits Warned where experts are left out.
 
     Raises ProblemError when nothing would train.
@@ -121,7 +123,7 @@ def prevent_repacking(model: PreTrainedModel) -> None:
 
 def _create_config_and_targets(
     model: PreTrainedModel, spec: LoraSpec
-) -> tuple[peft.LoraConfig, Targets]:
+) -> tuple[peft.LoraConfig | peft.MissConfig, Targets]:
     """Return PEFT's settings, and the layers that they select in this model."""
     if spec.start_from:
         return continue_from_adapter.read_lora_config(
@@ -155,7 +157,7 @@ def count_parameters(
         trainable=trainable,
         total=loading.count_parameters(model),
         targets=names,
-        adapter_bytes=4 * trainable,
+        adapter_bytes=4 * (trainable + miss.count_saved_values(model)),
     )
 
 
@@ -285,7 +287,18 @@ def _get_expert_names(model: torch.nn.Module) -> list[str]:
     ]
 
 
-def _create_config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
+def _create_config(
+    model: PreTrainedModel, spec: LoraSpec, targets: Targets
+) -> peft.LoraConfig | peft.MissConfig:
+    if spec.adapter_type == "miss":
+        return miss.create_config(
+            spec,
+            targets.layers | {name: model.get_parameter(name) for name in targets.experts},
+            layers_to_transform=_get_blocks(model, spec),
+            modules_to_save=_get_modules_to_save(model, spec),
+            target_modules=_shorten_names(model, targets.layers),
+            task_type="CAUSAL_LM",
+        )
     return _build_lora_config(
         r=spec.rank,
         lora_alpha=spec.alpha,

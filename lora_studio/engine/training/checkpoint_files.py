@@ -26,6 +26,7 @@ from lora_studio.core.runs.checksums import (
 )
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
+from lora_studio.engine.lora import miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system, is_out_of_memory
@@ -61,7 +62,7 @@ def write_checkpoint(
     Raises OSError, with every earlier checkpoint untouched.
     """
     with create_folder_atomic(target) as folder:
-        write_adapter(model, folder)
+        _write_trained_weights(model, folder)
         # Through memory, because torch reports no "disk full" when it writes files itself.
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
@@ -74,22 +75,27 @@ def write_checkpoint(
 def write_adapter(
     model: peft.PeftModel,
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: PreTrainedTokenizerBase,
     initial: Path | None = None,
 ) -> None:
-    """Write an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
+    """Write a LoRA adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
 
     `initial` is the folder of the initial adapter if that was subtracted from the base weights. The
     saved adapter is then the difference, with twice the rank, and fits the original base model.
-    PEFT's model card is left out: it says nothing about this training.
     """
-    # Only the adapter that trains: preference training may also have loaded a reference.
-    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
+    _write_trained_weights(model, folder)
     if initial is not None:
         subtract_initial_adapter(folder, initial)
+    if miss.is_miss(model):
+        miss.convert_to_lora(folder, model)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_trained_weights(model: peft.PeftModel, folder: Path) -> None:
+    """Write what trains, without PEFT's model card: it says nothing about this training."""
+    # Only the adapter that trains: preference training may also have loaded a reference.
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

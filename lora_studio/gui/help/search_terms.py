@@ -14,6 +14,7 @@ SYNONYMS: dict[str, str] = {
     "model.device": "gpu cuda cpu mps device_map",
     "model.sharding": "fsdp ddp multi-gpu distributed",
     "model.trust_remote_code": "trust remote code custom code",
+    "lora.adapter_type": "peft type miss bone lora",
     "lora.rank": "r lora_r dimension",
     "lora.alpha": "lora_alpha scaling",
     "lora.dropout": "lora_dropout",

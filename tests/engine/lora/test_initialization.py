@@ -73,6 +73,7 @@ def loss_of_saved(run: RunFolder) -> float:
     "shape",
     [
         {"use_rslora": True},
+        {"adapter_type": "miss", "rank": 24, "dropout": 0.1},
         {"use_dora": True},
         {"init": "gaussian"},
         {"init": "orthogonal"},

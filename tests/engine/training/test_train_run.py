@@ -361,16 +361,21 @@ def test_used_and_skipped_rows_add_up(start: Start, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"optimizer": "adamw_8bit"}, {"optimizer": "schedule_free_adamw"}],
-    ids=["AdamW", "8-bit AdamW", "schedule-free AdamW"],
+    [
+        {},
+        {"training": {"optimizer": "adamw_8bit"}},
+        {"training": {"optimizer": "schedule_free_adamw"}},
+        {"lora": {"adapter_type": "miss"}},
+    ],
+    ids=["AdamW", "8-bit AdamW", "schedule-free AdamW", "MiSS"],
 )
 def test_resumed_training_matches_an_unbroken_one_exactly(
     start: Start, settings: dict[str, Any]
 ) -> None:
     recipe = {
-        "lora": {"dropout": 0.2},
+        "lora": {"dropout": 0.2} | settings.get("lora", {}),
         "dataset": {"validation_share": 0.1},
-        "training": {"epochs": 2, "save_every": 3} | settings,
+        "training": {"epochs": 2, "save_every": 3} | settings.get("training", {}),
     }
     unbroken, broken = start(**recipe), start(**recipe)
     expected = train(unbroken)

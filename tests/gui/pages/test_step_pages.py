@@ -309,6 +309,17 @@ def test_rank_slider_updates_counts_at_once_in_one_undo_step(
     assert page.rank.slider.value() == 5
 
 
+def test_settings_that_miss_lacks_are_hidden_unless_set(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    opened.set("lora", "use_dora", True)
+    opened.set("lora", "adapter_type", "miss")
+    hidden = {name for name, editor in page.editors.items() if editor.isHidden()}
+    assert hidden == {"alpha", "use_rslora", "init", "own_ranks", "bias", "target_names"}
+    opened.set("lora", "adapter_type", "lora")
+    assert not page.editors["alpha"].isHidden()
+
+
 def test_alpha_can_be_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)

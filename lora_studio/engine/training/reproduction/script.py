@@ -24,7 +24,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.lora import attach
+from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
 from lora_studio.engine.training.recipe import schedules
@@ -136,7 +136,7 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
     settings = statements.get_lora_settings(facts.tuned)
     written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
     single = template.render(
-        values, lora=format_call("config = peft.LoraConfig", written), split=False
+        values, lora=format_call(f"config = peft.{values['config_class']}", written), split=False
     )
     if single.count("\n") <= _MAX_LINES:
         return ReproductionScripts(single)
@@ -199,6 +199,7 @@ def _get_model_values(
         "converts": statements.can_convert_adapter(facts),
         "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
+        "config_class": type(tuned.model.peft_config["default"]).__name__,
         "is_16_bit": dtype != torch.float32,
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
         "packed": facts.is_packed,
@@ -246,5 +247,9 @@ def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:
         sentences.append(
             "reproduced/adapter fits the base model minus reproduced/initial: PEFT can't convert "
             "such an adapter to the original base model."
+        )
+    if miss.is_miss(facts.tuned.model):
+        sentences.append(
+            "The run saves its adapter as LoRA; reproduced/adapter is the same update as PEFT's MiSS."
         )
     return [textwrap.fill(sentence, 84) for sentence in sentences]

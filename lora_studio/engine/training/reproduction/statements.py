@@ -7,7 +7,6 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 
 from lora_studio.core.problems import InvalidContentError
@@ -30,7 +29,7 @@ _PROVENANCE = {
 }  # fmt: skip
 
 #: Entries that are written even where they are PEFT's defaults.
-_ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
+_ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "miss_dropout")
 
 #: Initial values that are computed from rows or rounding errors, not from the weights alone.
 _COMPUTED = ("eva", "loftq")
@@ -101,7 +100,9 @@ def has_reference_dropout(tuned: AdaptedModel) -> bool:
     Without dropout, the script leaves the model in training mode: quantized layers round differently in
     evaluation mode.
     """
-    adapter_dropout = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
+    # Off with the adapter itself.
+    kinds = ("lora_dropout", "miss_dropout")
+    adapter_dropout = (*kinds, *(f"{kind}.default" for kind in kinds))
     layers = tuned.model.named_modules()
     return any(is_dropping(layer) for name, layer in layers if not name.endswith(adapter_dropout))
 
@@ -131,8 +132,9 @@ def _get_quantization(facts: ReproductionFacts) -> list[str] | None:
 
 
 def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
-    """Return the entries of LoraConfig that differ from PEFT's defaults."""
-    config, defaults = tuned.model.peft_config["default"], peft.LoraConfig()
+    """Return the entries of PEFT's configuration that differ from its defaults."""
+    config = tuned.model.peft_config["default"]
+    defaults = type(config)()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
     values = {name: getattr(config, name) for name in names}
     return {

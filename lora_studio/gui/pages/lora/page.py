@@ -50,6 +50,9 @@ _DROPOUT = {
 }
 _STEP: Step = "lora"
 
+#: Editors that are hidden while the adapter type doesn't use their setting.
+_ONLY_LORA = ("alpha", "use_rslora", "use_dora", "init", "own_ranks", "bias")
+
 
 class LoraPage(StepPage):
     """Edits the adapter settings and shows the number of trainable parameters.
@@ -95,7 +98,9 @@ class LoraPage(StepPage):
     def _build_layout(self) -> None:
         strength = Card(tr("Adapter"))
         strength.add(
-            self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
+            self.add_editor("adapter_type", style="segments"),
+            self.add_editor("rank", control=self.rank),
+            self.add_editor("alpha", control=self.alpha),
         )
         strength.add(self.add_editor("dropout", control=self.dropout))
         more = CollapsibleSection()
@@ -189,6 +194,10 @@ class LoraPage(StepPage):
         return self.state.get(_STEP, field)
 
     def _show_strength(self) -> None:
+        is_lora = self._get_effective("adapter_type") != "miss"
+        for field in _ONLY_LORA:
+            unused = field == "alpha" or self._is_default(field)
+            self.editors[field].setVisible(is_lora or not unused)
         rank, alpha = self._get_effective("rank"), self._get_effective("alpha")
         self.presets.show_value(rank)
         ratio = ""
@@ -202,6 +211,9 @@ class LoraPage(StepPage):
         self.editors["dropout"].set_help(
             tr(help_text or self.state.get_facts(_STEP, "dropout").description)
         )
+
+    def _is_default(self, field: str) -> bool:
+        return bool(self.state.get(_STEP, field) == self.state.get_facts(_STEP, field).default)
 
     def _show_layers(self) -> None:
         model = self.state.facts.model

@@ -96,6 +96,12 @@ CASES = {
         }
     ),
     "PiSSA": Case(settings={"lora": {"init": "pissa", "targets": "attention"}}),
+    "MiSS": Case(
+        settings={"lora": {"adapter_type": "miss", "rank": 24, "dropout": 0.1, "blocks": "1"}}
+    ),
+    "MiSS on four bits": Case(
+        within=1e-2, settings={"lora": {"adapter_type": "miss"}, "model": {"precision": "4bit"}}
+    ),
     "EVA": Case(settings={"lora": {"init": "eva"}}),
     "LoftQ": Case(
         within=1e-2, settings={"lora": {"init": "loftq"}, "model": {"precision": "4bit"}}
