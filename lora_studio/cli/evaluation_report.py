@@ -94,7 +94,7 @@ def _build_table(results: EvaluationResults, report: TestSetReport) -> Table:
     table.add_column("")
     measures = results.facts.measures.get(report.key, ())
     for measure in measures:
-        table.add_column(_get_title(measure), justify="right")
+        table.add_column(_get_title(measure), justify="right", no_wrap=True, overflow="fold")
     for column in results.plan.columns:
         cells = [_format_mean(results, report.key, column.key, measure) for measure in measures]
         table.add_row(column.name if column.title else column.key, *cells)
@@ -119,16 +119,19 @@ def _get_title(measure: str) -> str:
 
 
 def _format_mean(results: EvaluationResults, test_set: str, column: str, measure: str) -> str:
+    """Return the mean of a measure with its interval: "15.8 % (13.6–18.1)"; a dash without scores."""
     scores = list(results.get_scores(test_set, column, measure).values())
     if not scores:
         return "–"
     mean = sum(scores) / len(scores)
-    interval = statistics.compute_interval(scores)
     is_share = measure == OWN_MEASURE or not measure_by_name(measure).lower_is_better
-    show = formatting.format_percent if is_share else formatting.format_loss
+    shown = formatting.format_percent(mean) if is_share else f"{mean:.2f}"
+    interval = statistics.compute_interval(scores) if len(scores) > 1 else None
     if interval is None:
-        return show(mean)
-    return f"{show(mean)} ({show(interval.low)} to {show(interval.high)})"
+        return shown
+    factor, digits = (100, 1) if is_share else (1, 2)
+    low, high = (f"{end * factor:.{digits}f}" for end in (interval.low, interval.high))
+    return f"{shown} ({low}–{high})"
 
 
 def _describe_column_report(column: ColumnReport) -> list[Text]:

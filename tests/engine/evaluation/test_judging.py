@@ -1,0 +1,96 @@
+"""The judge's verdicts, and pairs that are judged in both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.evaluation import storage
+from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.items import EvaluationItem, create_item
+from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.results import ItemResult, Judgment
+from lora_studio.engine.evaluation import judging
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from tests.helpers.jobs import make_job
+
+SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("A names the harbor. [[A]]", "a"),
+        ("[[A]] at first, but then\n[[b]]", "b"),
+        ("[[ Tie ]]", "tie"),
+        ("Answer B", "b"),
+        ("**A**", "a"),
+        ("Both are fine.", None),
+        ("A is a letter.", None),
+        ("", None),
+    ],
+)
+def test_verdict_is_the_last_mark_or_a_bare_word(reply: str, verdict: str | None) -> None:
+    assert judging.parse_verdict(reply) == verdict
+
+
+class FakeJudge:
+    """Replies by a function of the prompt."""
+
+    model_hash = device = ""
+
+    def __init__(self, replies: dict[str, str]) -> None:
+        """Reply by which answer the prompt shows first."""
+        self._replies = replies
+
+    def render(self, item: EvaluationItem) -> str:
+        return item.question
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], sampling: Sampling
+    ) -> Iterator[tuple[int, Reply]]:
+        for index, request in enumerate(requests):
+            first = request.prompt.partition("<answer_a>\n")[2].partition("\n")[0]
+            yield index, Reply(self._replies[first])
+
+    def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def judge(tmp_path: Path, replies: dict[str, str]) -> Judgment:
+    columns = (Column(key="base", model=AdapterSpeaker()), Column(key="tuned", model=OllamaSpeaker(name="t")))  # fmt: skip
+    folder = storage.create_evaluation(tmp_path / "e", EvaluationPlan(columns=columns))
+    item = create_item(test_set="heldout", messages=(Message(role="user", content="Q"),))
+    folder.write_items([item])
+    with folder.append(folder.answers_file) as writer:
+        for key in ("base", "tuned"):
+            writer.write(ItemResult(item=item.id, column=key, answer=f"by {key}"))
+    judging.judge(folder, SETTINGS, FakeJudge(replies), None, make_job())
+    judging.judge(folder, SETTINGS, FakeJudge({}), None, make_job())  # nothing is left to judge
+    (judgment,) = folder.read().judgments
+    return judgment
+
+
+@pytest.mark.parametrize(
+    ("base_first", "tuned_first", "winner"),
+    [
+        pytest.param("[[B]]", "[[A]]", "tuned", id="agree on tuned"),
+        pytest.param("[[A]]", "[[B]]", "base", id="agree on base"),
+        pytest.param("[[A]]", "[[A]]", "", id="prefers the first"),
+        pytest.param("[[tie]]", "[[A]]", "", id="unsure"),
+        pytest.param("I can't say.", "[[A]]", None, id="nonsense"),
+    ],
+)
+def test_both_orders_decide_together(
+    tmp_path: Path, base_first: str, tuned_first: str, winner: str | None
+) -> None:
+    judgment = judge(tmp_path, {"by base": base_first, "by tuned": tuned_first})
+    assert judgment.winner == winner
