@@ -11067,6 +11067,10 @@
             <translation>Anfangswerte berechnen</translation>
         </message>
         <message>
+            <source>computing reference log-probabilities</source>
+            <translation>Referenzwahrscheinlichkeiten werden berechnet</translation>
+        </message>
+        <message>
             <source>computing the importance matrix</source>
             <translation>Importance-Matrix wird berechnet</translation>
         </message>

@@ -65,10 +65,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """The same prompt with the chosen and with the rejected answer; only the answers are trained."""
+    """The same prompt with the chosen and with the rejected answer; only the answers are trained.
+
+    `reference` are both answers' log-probabilities under the reference model; None if they aren't known.
+    """
 
     chosen: Encoded
     rejected: Encoded
+    reference: tuple[float, ...] | None = None
 
     @property
     def tokens(self) -> int:
@@ -78,10 +82,14 @@ class EncodedPair:
 
 @dataclass(frozen=True)
 class EncodedLabeled:
-    """A conversation whose last answer is labeled good or bad; only that answer is trained."""
+    """A conversation whose last answer is labeled good or bad; only that answer is trained.
+
+    `reference` is its log-probability under the reference model; None if it isn't known.
+    """
 
     answer: Encoded
     label: bool
+    reference: tuple[float, ...] | None = None
 
     @property
     def tokens(self) -> int:

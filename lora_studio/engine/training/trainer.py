@@ -36,6 +36,8 @@ from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledB
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import preserve_random_state
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
+from lora_studio.engine.training.recipe.objectives import ReferenceObjective
+from lora_studio.engine.training.reference_logprobs import ReferenceLogprobs
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
 from lora_studio.engine.training.trainer_state import EvaluationResult, TrainerState
@@ -57,7 +59,9 @@ class Trainer:
         scratch: Path,
     ) -> None:
         """Build everything that a step needs; raises ProblemError when the recipe isn't available."""
-        self.run, self.spec, self.data, self.model = run, spec, data, tuned.model
+        self.reference = ReferenceLogprobs(data)
+        self.data = data = self.reference.data
+        self.run, self.spec, self.model, self.tuned = run, spec, tuned.model, tuned
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
         self.state = TrainerState(ladder.choose_starting_level(spec))
@@ -143,10 +147,15 @@ class Trainer:
         return events.Done(stopped=stopped)
 
     def _prepare_first_step(self) -> None:
-        """Save the initial state, probe memory, compile, and run an evaluation that a pause interrupted."""
+        """Save the initial state, compute the reference, probe memory, compile, and run an evaluation that
+        a pause interrupted.
+        """
         if self.state.step == 0:
             self.job.show_stage(text("saving the initial state"))
             self.recovery.run(lambda: self.checkpoints.save_initial(self.state))
+        is_finished = self.state.step == self.total_steps and not self.state.evaluation_due
+        if isinstance(self.objective, ReferenceObjective) and not is_finished:
+            self._compute_reference(self.objective)
         if self.state.step < self.total_steps:
             self.job.show_stage(text("testing the largest micro-batch"))
             self.recovery.run(self.probe_memory)
@@ -154,6 +163,22 @@ class Trainer:
         self.sampler.record_base_answers(self.state.step)
         if self.state.evaluation_due:
             self.evaluate()
+
+    def _compute_reference(self, objective: ReferenceObjective) -> None:
+        """Compute the reference's log-probabilities that aren't cached; a pause keeps those that are done."""
+        self.job.pausable = True
+        try:
+            self.recovery.run(
+                lambda: self.reference.compute(
+                    [self.batches.plan.get_step(step) for step in range(self.total_steps)],
+                    self.tuned, self.scorer, objective, self.memory_level.micro_batch,
+                    self._autocast, self.job, self.ranks,
+                )
+            )  # fmt: skip
+        except failures.PausedError:
+            self.pause()
+        finally:
+            self.job.pausable = False
 
     def probe_memory(self) -> None:
         """Run forward and backward on the longest micro-batch without updating any weight.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,15 @@ class Objective(Protocol):
 
     def compute_loss(self, rows: Sequence[Any]) -> Loss:
         """Return the loss of one micro-batch, with gradients where they are enabled."""
+        ...
+
+
+@runtime_checkable
+class ReferenceObjective(Protocol):
+    """An objective that compares the model with a reference."""
+
+    def compute_reference(self, rows: Sequence[Any]) -> torch.Tensor:
+        """Return the reference's log-probability of each answer, [rows, answers of a row]."""
         ...
 
 
@@ -118,17 +127,23 @@ class Dpo(_Pairs):
     """Direct preference optimization: −log σ(β (r_w − r_l)), r = log π(y|x) − log π_ref(y|x).
 
     Rafailov et al. 2023, equation 7; y_w is the chosen answer and y_l the rejected one. The reference
-    is the model before training: without its adapter, or with the one that training started from. `beta`
-    keeps the model close to it; 0.1 is usual.
+    is the model before training: without its adapter, or with the one that training started from; its
+    values may be known already (`reference_logprobs.py`). `beta` keeps the model close to it; 0.1 is usual.
     """
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
         batch = self.collate_pairs(rows)
-        with torch.no_grad(), self.scorer.switch_to_reference():
-            reference = _sum_per_row(self.scorer(batch), batch)
-        rewards = self.beta * (_sum_per_row(self.scorer(batch), batch) - reference)
+        known = _get_known_reference(rows)
+        reference = _score_reference(self.scorer, batch) if known is None else known.t().flatten()
+        sums = _sum_per_row(self.scorer(batch), batch)
+        rewards = self.beta * (sums - copy_to_device(reference, sums.device))
         return _compute_pair_loss(lambda margin: -F.logsigmoid(margin), *rewards.chunk(2))
+
+    def compute_reference(self, rows: Sequence[EncodedPair]) -> torch.Tensor:
+        """Return the reference's log-probabilities, [rows, 2]: of the chosen and the rejected answer."""
+        batch = self.collate_pairs(rows)
+        return _score_reference(self.scorer, batch).view(2, -1).t()
 
 
 class Orpo(_Pairs):
@@ -160,7 +175,8 @@ class Kto:
     z = max(0, mean of r over answers that belong to another prompt) has no gradient. Ethayarajh et al.
     2024, section 4.1, with both weights λ at 1. Each prompt is paired with the answer before it, as in
     TRL's trainer, but among all rows of an optimizer step where TRL uses a micro-batch: so the loss of
-    a step doesn't depend on how it is split.
+    a step doesn't depend on how it is split. These pairs differ in each epoch, so the reference of z is
+    computed in every step.
     """
 
     def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
@@ -201,19 +217,39 @@ class Kto:
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
-        rewards = self._compute_rewards([row.answer for row in rows])
+        rewards = self._compute_rewards([row.answer for row in rows], _get_known_reference(rows))
         good = copy_to_device(torch.tensor([row.label for row in rows]), rewards.device)
         margin = self.beta * (rewards - self._shift)
         is_correct = (margin > 0) == good
         total = (1 - torch.sigmoid(torch.where(good, margin, -margin))).sum()
         return Loss(total, {"accuracy": is_correct.sum().detach()})
 
-    def _compute_rewards(self, rows: Sequence[Encoded]) -> torch.Tensor:
-        """Return log π(y|x) − log π_ref(y|x), [rows]."""
+    def compute_reference(self, rows: Sequence[EncodedLabeled]) -> torch.Tensor:
+        """Return the reference's log-probabilities, [rows, 1]."""
+        return _score_reference(self.scorer, collate([row.answer for row in rows]))[:, None]
+
+    def _compute_rewards(
+        self, rows: Sequence[Encoded], known: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return log π(y|x) − log π_ref(y|x), [rows]; `known` is the latter, [rows, 1]."""
         batch = collate(rows)
-        with torch.no_grad(), self.scorer.switch_to_reference():
-            reference = _sum_per_row(self.scorer(batch), batch)
-        return _sum_per_row(self.scorer(batch), batch) - reference
+        reference = _score_reference(self.scorer, batch) if known is None else known[:, 0]
+        sums = _sum_per_row(self.scorer(batch), batch)
+        return sums - copy_to_device(reference, sums.device)
+
+
+def _score_reference(scorer: Scorer, batch: Batch) -> torch.Tensor:
+    """Return log π_ref(y|x) of each row, [rows]."""
+    with torch.no_grad(), scorer.switch_to_reference():
+        return _sum_per_row(scorer(batch), batch)
+
+
+def _get_known_reference(
+    rows: Sequence[EncodedPair] | Sequence[EncodedLabeled],
+) -> torch.Tensor | None:
+    """Return the reference's log-probabilities, [rows, answers of a row], if all rows carry them."""
+    known = [row.reference for row in rows]
+    return None if None in known else torch.tensor(known, dtype=torch.float32)
 
 
 def _sum_per_row(logprobs: torch.Tensor, batch: Batch) -> torch.Tensor:
