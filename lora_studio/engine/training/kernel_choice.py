@@ -6,7 +6,7 @@ kernels that it started with, whatever has been installed since.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -19,14 +19,30 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels.fused import KernelPart
 from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.kernels.record import KernelRecord
 
-_WITHOUT_LIGER = text(
-    "Training started with Liger kernels, which aren't available now. It continues without them, with "
-    "different rounding."
-)
-_WITHOUT_TF32 = text(
-    "Training started with TF32, which isn't available now. It continues without it, with different "
-    "rounding."
+#: What is said where a choice isn't possible any more, by the field of `KernelRecord`.
+_LOST = {
+    "liger": text(
+        "Training started with Liger kernels, which aren't available now. It continues without them, with "
+        "different rounding."
+    ),
+    "tf32": text(
+        "Training started with TF32, which isn't available now. It continues without it, with different "
+        "rounding."
+    ),
+    "packed": text(
+        "Training started with packed rows, which isn't possible now. It continues with padded rows, with "
+        "different rounding."
+    ),
+    "flash": text(
+        "Training started with FlashAttention, which isn't available now. It continues without it, with "
+        "different rounding."
+    ),
+}
+_LOST_LAYERS = text(
+    "Some of the fused layers that training started with aren't available now. It continues without them, "
+    "with different rounding."
 )
 
 
@@ -34,35 +50,39 @@ def create_scorer(
     run: RunFolder, spec: TrainingSpec, tuned: AdaptedModel, job: JobContext, ranks: ProcessGroup
 ) -> Scorer:
     """Return the scorer of a training; emits and records how rows, logits and layers are computed."""
-    set_matmul_precision(run, tuned.base.device, tuned.base.dtype, ranks)
+    record = read_record(run, ranks)
+    set_matmul_precision(record, tuned.base.device, tuned.base.dtype, ranks)
     scorer = Scorer(
         tuned.model,
         tuned.start or tuned.initial_adapter,
         packing=spec.packing,
         dtype=tuned.base.dtype,
-        with_liger=may_use_liger(run, spec, ranks),
+        with_liger=spec.liger == "auto" and record.liger is not False,
         compiled=spec.torch_compile != "off",
+        record=record,
     )
-    report_kernels(run, scorer, job, ranks)
+    report_kernels(run, scorer, job, ranks, record)
     return scorer
 
 
-def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
-    """Return whether to try Liger's kernels; rank 0 decides for all ranks."""
-    return spec.liger == "auto" and ranks.broadcast(_did_start_with(run, "liger")) is not False
+def read_record(run: RunFolder, ranks: ProcessGroup) -> KernelRecord:
+    """Return the kernels that an interrupted training used; rank 0 reads them for all ranks."""
+    entry = run.read_manifest().get("kernels", {}) if ranks.is_first else None
+    return KernelRecord.from_manifest(ranks.broadcast(entry))
 
 
 def set_matmul_precision(
-    run: RunFolder, device: torch.device, dtype: torch.dtype, ranks: ProcessGroup
+    record: KernelRecord, device: torch.device, dtype: torch.dtype, ranks: ProcessGroup
 ) -> None:
     """Let a training in 32-bit multiply in TF32 where all GPUs can, unless it started without.
 
     TF32 keeps the range of 32-bit numbers and 10 bits of their mantissa, and is up to eight times as
-    fast; sums stay in 32-bit. Rank 0's record decides for all ranks.
+    fast; sums stay in 32-bit. `record` has the kernels that it used before.
     """
-    may_use = ranks.broadcast(_did_start_with(run, "tf32")) is not False
     can_use = not ranks.is_true_on_any(dtype != torch.float32 or not has_tf32(device))
-    torch.set_float32_matmul_precision("high" if may_use and can_use else "highest")
+    torch.set_float32_matmul_precision(
+        "high" if record.tf32 is not False and can_use else "highest"
+    )
 
 
 def has_tf32(device: torch.device) -> bool:
@@ -77,8 +97,13 @@ def uses_tf32() -> bool:
     return torch.get_float32_matmul_precision() == "high"
 
 
-def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
-    """Emit how rows, logits and layers are computed, and record it in the manifest."""
+def report_kernels(
+    run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup, record: KernelRecord
+) -> None:
+    """Emit how rows, logits and layers are computed, and record it in the manifest.
+
+    `record` has the kernels that the training used before.
+    """
     sentences = [scorer.describe(), *describe_liger(scorer)]
     if uses_tf32():
         sentences.append(text("Matrix products in 32-bit use TF32."))
@@ -86,15 +111,24 @@ def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: Proce
         job.emit(events.Log(text=sentence))
     if not ranks.is_first:
         return
-    for name, is_used, change in (
-        ("liger", scorer.uses_liger, _WITHOUT_LIGER),
-        ("tf32", uses_tf32(), _WITHOUT_TF32),
-    ):
-        if _did_start_with(run, name) and not is_used:
-            job.emit(events.Log(text=change))
+    now = replace(scorer.record, tf32=uses_tf32())
+    changes = list_changes(record, now)
+    for change in changes:
+        job.emit(events.Log(text=change))
     description = " ".join(map(str, sentences))
-    kernels = {"liger": scorer.uses_liger, "tf32": uses_tf32(), "said": description}
-    run.update_manifest(kernels=kernels)
+    run.update_manifest(kernels=now.to_manifest() | {"said": description})
+
+
+def list_changes(before: KernelRecord, now: KernelRecord) -> list[Text]:
+    """Return a sentence for each choice of an interrupted training that isn't possible any more."""
+    changes = [
+        sentence
+        for name, sentence in _LOST.items()
+        if getattr(before, name) and not getattr(now, name)
+    ]
+    if before.kinds is not None and before.kinds != now.kinds:
+        changes.append(_LOST_LAYERS)
+    return changes
 
 
 def describe_liger(scorer: Scorer) -> list[Text]:
@@ -126,12 +160,3 @@ def _format_reason(part: KernelPart, why: Text) -> Text:
             return text("Liger can't compute rotary embeddings: {reason}.", reason=why)
         case _:
             return text("Liger can't compute the loss: {reason}.", reason=why)
-
-
-def _did_start_with(run: RunFolder, kernel: str) -> bool | None:
-    """Return whether an interrupted training used a kernel, by its manifest; None for a new training.
-
-    Versions without these kernels wrote no entry; a new training has an empty one.
-    """
-    recorded: dict[str, Any] | None = run.read_manifest().get("kernels", {})
-    return None if recorded is None else bool(recorded.get(kernel))

@@ -24,7 +24,8 @@ def _precision() -> Iterator[None]:
 
 
 def uses_tf32(run: RunFolder, device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
-    kernel_choice.set_matmul_precision(run, device, dtype, ProcessGroup())
+    record = kernel_choice.read_record(run, ProcessGroup())
+    kernel_choice.set_matmul_precision(record, device, dtype, ProcessGroup())
     return kernel_choice.uses_tf32()
 
 

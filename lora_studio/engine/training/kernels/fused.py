@@ -24,6 +24,7 @@ from transformers.activations import GELUTanh, SiLUActivation
 
 from lora_studio.core.messages import Text
 from lora_studio.engine.training.kernels import adapted_linear, liger, numerical_equivalence
+from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
 
 #: Values of an activation to compute at a time on a CPU: 0.5 MB in 32-bit.
 _CACHE_VALUES = 1 << 17
@@ -190,14 +191,24 @@ class _Replacement:
     forward: Callable[..., Any]
     part: KernelPart | None = None
 
+    @property
+    def kind(self) -> str:
+        """Return the name under which a manifest records it."""
+        return f"liger_{self.part}" if self.part else self.forward.__name__.strip("_")
+
 
 @dataclass
 class FusedLayers:
-    """How many layers are fused, how many of them by Liger, and why Liger's kernels weren't used."""
+    """How many layers are fused, how many of them by Liger, and why Liger's kernels weren't used.
+
+    `kinds` and `exceptions` are those of a `KernelRecord`.
+    """
 
     layers: int = 0
     by_liger: int = 0
     reasons: dict[KernelPart, Text] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
+    exceptions: dict[str, str] = field(default_factory=dict)
 
 
 def _get_replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Replacement]:
@@ -275,17 +286,24 @@ def fuse_layers(
     *,
     with_liger: bool = False,
     gates_by_liger: bool = True,
+    record: KernelRecord | None = None,
 ) -> FusedLayers:
     """Replace the forward of every layer for which a fused one agrees, and count them.
 
     `run_few_tokens` passes a few tokens through the model, and each layer is compared on the input that
     it gets there. (Comparing the model's output instead doesn't work: with massive activations, the last
-    digit of one layer can change half of it.)
+    digit of one layer can change half of it.) Of the replacements, only those that `record` allows are tried.
     """
-    candidates = {
+    names = {layer: name for name, layer in model.named_modules()}
+    allows = (record or KernelRecord()).allows_kind
+    possible = {
         layer: replacements
-        for layer in model.modules()
+        for layer in names
         if (replacements := _get_replacements(layer, with_liger, gates_by_liger))
+    }
+    candidates = {
+        layer: [each for each in replacements if allows(names[layer], each.kind)]
+        for layer, replacements in possible.items()
     }
     comparison = _LayerComparison(candidates)
     hooks = [layer.register_forward_hook(comparison, with_kwargs=True) for layer in candidates]
@@ -298,7 +316,11 @@ def fuse_layers(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    fused = FusedLayers(reasons=comparison.reasons)
+    kinds, exceptions = summarize_fused_layers(
+        {names[layer]: [each.kind for each in every] for layer, every in possible.items()},
+        {names[layer]: replacement.kind for layer, replacement in comparison.chosen.items()},
+    )
+    fused = FusedLayers(reasons=comparison.reasons, kinds=kinds, exceptions=exceptions)
     for layer, replacement in comparison.chosen.items():
         layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
         fused.layers += 1

@@ -42,8 +42,12 @@ from lora_studio.engine.training.kernels.output_head import (
     find_decoder,
     find_frozen_head,
 )
+from lora_studio.engine.training.kernels.record import KernelRecord
 
 _LOGITS_AT_ONCE = LOGITS_AT_ONCE
+
+#: The kind under which a record names Liger's loss.
+_LIGER_SCORES = "liger_scores"
 
 
 class Scorer:
@@ -63,13 +67,15 @@ class Scorer:
         dtype: torch.dtype | None = None,
         with_liger: bool = True,
         compiled: bool = False,
+        record: KernelRecord | None = None,
     ) -> None:
         """Run a few passes over a handful of tokens to choose how the model is computed.
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
         rows are padded even where they could be packed; `with_liger` allows Liger's kernels where they are
         installed. With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute
-        in, if it differs from the base's: with quantized weights, everything else is in 32-bit.
+        in, if it differs from the base's: with quantized weights, everything else is in 32-bit. What
+        `record` says wasn't used isn't tried.
         """
         self.model, self._start = model, start
         self._dropout_layers: list[torch.nn.Module] = []
@@ -85,18 +91,26 @@ class Scorer:
         self.tries_liger = False
         #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
         self.fused = fused.FusedLayers()
+        recorded = record or KernelRecord()
+        #: Whether FlashAttention may compute all rows at once.
+        self._allows_flash = recorded.flash is not False
         if self._decoder is not None:
-            self._choose_kernels(
-                self._decoder, packing=packing, with_liger=with_liger, compiled=compiled
-            )
+            packing = packing and recorded.packed is not False
+            self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
 
     def _choose_kernels(
-        self, decoder: torch.nn.Module, *, packing: bool, with_liger: bool, compiled: bool
+        self,
+        decoder: torch.nn.Module,
+        record: KernelRecord,
+        packing: bool,
+        with_liger: bool,
+        compiled: bool,
     ) -> None:
         """Choose how rows, logits and layers are computed, by running the model."""
         with self._autocast():
             self.packed = packing and sequence_packing.enable_packing(self.base, decoder)
-            self._head = find_frozen_head(self.base, decoder)
+            if record.chunked is not False:
+                self._head = find_frozen_head(self.base, decoder)
         self.chunked = self._head is not None
         self.tries_liger = with_liger and liger.is_installed(self.device)
         self.fused = fused.fuse_layers(
@@ -104,8 +118,9 @@ class Scorer:
             self._run_few_tokens,
             with_liger=self.tries_liger,
             gates_by_liger=not compiled,
+            record=record,
         )
-        if self.tries_liger and self._head is not None:
+        if self.tries_liger and self._head is not None and record.allows_kind("", _LIGER_SCORES):
             self._head = self._with_liger_loss(self._head)
 
     def load_reference(self) -> None:
@@ -153,7 +168,7 @@ class Scorer:
         """Return how rows, logits and layers are computed."""
         if not self.packed:
             rows = text("Rows are padded to the longest in their micro-batch.")
-        elif sequence_packing.should_use_varlen_kernel(self.base, self.dtype):
+        elif self.uses_flash:
             rows = text("Rows are packed; FlashAttention computes all of them at once.")
         else:
             rows = text("Rows are packed; attention is computed row by row.")
@@ -165,6 +180,24 @@ class Scorer:
             return text("{rows} {logits}", rows=rows, logits=logits)
         layers = counted(self.fused.layers, "{n} layer is fused.", "{n} layers are fused.")
         return text("{rows} {logits} {layers}", rows=rows, logits=logits, layers=layers)
+
+    @property
+    def uses_flash(self) -> bool:
+        """Return whether FlashAttention computes all packed rows at once."""
+        is_possible = self.packed and self._allows_flash
+        return is_possible and sequence_packing.should_use_varlen_kernel(self.base, self.dtype)
+
+    @property
+    def record(self) -> KernelRecord:
+        """Return the kernels in use."""
+        return KernelRecord(
+            liger=self.uses_liger,
+            packed=self.packed,
+            chunked=self.chunked,
+            flash=self.uses_flash,
+            kinds=self.fused.kinds | ({_LIGER_SCORES} if self.scored_by_liger else set()),
+            exceptions=self.fused.exceptions,
+        )
 
     @property
     def fills(self) -> bool:
@@ -239,6 +272,7 @@ class Scorer:
                 input_ids=copy_to_device(batch.ids[None], self.device),
                 position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
                 documents=batch.lengths,
+                allows_flash=self._allows_flash,
                 use_cache=False,
             ).last_hidden_state
         return hidden[0][copy_to_device(batch.sources, hidden.device)]
@@ -251,6 +285,7 @@ class Scorer:
                     input_ids=copy_to_device(batch.ids[None], self.device),
                     position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
                     documents=batch.lengths,
+                    allows_flash=self._allows_flash,
                     use_cache=False,
                     **self._logits_to_keep(batch.sources),
                 ).logits[0][slice(None) if self._can_select_logits() else batch.sources]

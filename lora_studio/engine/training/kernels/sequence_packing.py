@@ -45,6 +45,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     documents: Sequence[int] | None = None,
+    allows_flash: bool = True,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -55,7 +56,7 @@ def packed_attention(
     """Return causal attention within each packed row, [1, tokens, heads, size].
 
     `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens; without
-    them, transformers' own attention is used. Raises NotImplementedError for attention sinks and capped scores,
+    them, transformers' own attention is used. `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks and capped scores,
     which PyTorch's fused kernels don't support.
     """
     if documents is None:
@@ -65,7 +66,7 @@ def packed_attention(
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
     query, key, value = _cast_as_autocast(query, key, value)
-    if dropout == 0.0 and can_use_varlen_kernel(query, key, value):
+    if allows_flash and dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
     sees_all = sliding_window is None or max(documents) <= sliding_window
     if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):

@@ -13,7 +13,6 @@ import torch
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels import liger
@@ -72,30 +71,14 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def test_new_run_may_use_liger_unless_switched_off(run: RunFolder) -> None:
-    run.update_manifest(kernels=None)
-    assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
-    assert not kernel_choice.may_use_liger(run, TrainingSpec(liger="off"), ProcessGroup())
-
-
-@pytest.mark.parametrize("began_with", [True, False])
-def test_resumed_run_keeps_its_choice_of_kernels(run: RunFolder, began_with: bool) -> None:
-    run.update_manifest(kernels={"liger": began_with, "said": ""})
-    assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup()) == began_with
-
-
-def test_run_of_an_earlier_version_resumes_without_liger(run: RunFolder) -> None:
-    run.update_manifest(seed=1)
-    assert not kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
-
-
 def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    kernel_choice.report_kernels(run, scorer, job, ProcessGroup())
+    record = kernel_choice.read_record(run, ProcessGroup())
+    kernel_choice.report_kernels(run, scorer, job, ProcessGroup(), record)
     noted = run.read_manifest()["kernels"]
-    assert noted == {"liger": False, "tf32": False, "said": str(scorer.describe())}
+    assert (noted["liger"], noted["packed"], noted["said"]) == (False, True, str(scorer.describe()))
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a RecordingChannel
     assert str(texts[0]) == str(scorer.describe())
     assert "aren't available now" in str(texts[-1])
