@@ -39,7 +39,7 @@ def create_silent_job() -> JobContext:
 
 
 def main() -> None:
-    """Wait for a line on stdin, train, and exit without joining threads."""
+    """Wait for a line on stdin with the decision about sharding, train, and exit without joining threads."""
     _end_with_parent()
     ignore_signals()
     from lora_studio.engine.training import train_run
@@ -50,13 +50,17 @@ def main() -> None:
     )
 
     rendezvous = Rendezvous(**json.loads(sys.argv[1]))
-    if not sys.stdin.readline():
+    sharding: Any = sys.stdin.readline().strip()
+    if sharding not in ("shard", "replicate"):
         os._exit(1)
     threading.Thread(target=_exit_with_worker, daemon=True).start()
     try:
         run = RunFolder(Path(rendezvous.run))
         train_run.follow(
-            run, rendezvous.connect_process_group(), create_silent_job(), resume=rendezvous.resume
+            run,
+            rendezvous.connect_process_group(sharding),
+            create_silent_job(),
+            resume=rendezvous.resume,
         )
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)

@@ -802,6 +802,10 @@
             <translation>Automatisch ({title})</translation>
         </message>
         <message>
+            <source>Automatic device</source>
+            <translation>Gerät automatisch wählen</translation>
+        </message>
+        <message>
             <source>Available models: {names}.</source>
             <translation>Verfügbare Modelle: {names}.</translation>
         </message>
@@ -1614,6 +1618,10 @@
         <message>
             <source>Choose another checkpoint.</source>
             <translation>Wählen Sie einen anderen Checkpoint.</translation>
+        </message>
+        <message>
+            <source>Choose another device, or install an engine for this GPU in Settings.</source>
+            <translation>Wähle ein anderes Gerät, oder installiere in den Einstellungen eine Engine für diese GPU.</translation>
         </message>
         <message>
             <source>Choose another folder for the merged model.</source>
@@ -2802,6 +2810,14 @@
         <message>
             <source>EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.</source>
             <translation>EVA braucht mindestens {rank} trainierte Tokens, so viele wie der Rang; die Zeilen haben weniger.</translation>
+        </message>
+        <message>
+            <source>Each GPU holds a part of the weights, as the settings say.</source>
+            <translation>Jede GPU hält einen Teil der Gewichte, wie eingestellt.</translation>
+        </message>
+        <message>
+            <source>Each GPU holds all weights and trains on a part of every batch.</source>
+            <translation>Jede GPU hält alle Gewichte und trainiert mit einem Teil jedes Batches.</translation>
         </message>
         <message>
             <source>Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and adapters are intact. The log of the run shows its last output.</source>
@@ -6095,6 +6111,14 @@
             <translation>PyTorch {build} enthält keinen Code für die AMD-GPU dieses Computers ({gpu}); sie wird deshalb nicht verwendet.</translation>
         </message>
         <message>
+            <source>PyTorch {version} has no code for {title} (cuda:{index:d}).</source>
+            <translation>PyTorch {version} enthält keinen Code für {title} (cuda:{index:d}).</translation>
+        </message>
+        <message>
+            <source>PyTorch {version} has no code for {title}, so training uses the CPU.</source>
+            <translation>PyTorch {version} enthält keinen Code für {title}, deshalb wird auf der CPU trainiert.</translation>
+        </message>
+        <message>
             <source>PyTorch {version} works but can't use a GPU here. Training runs on the CPU.</source>
             <translation>PyTorch {version} funktioniert, kann hier aber keine GPU nutzen. Das Training läuft auf der CPU.</translation>
         </message>
@@ -6854,6 +6878,10 @@
             <translation>Führen Sie `pip install {package}` aus oder wählen Sie das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
+            <source>Run `sudo apt install {packages}`, or the equivalent for your system. Without it, Liger kernels, torch.compile, and Unsloth can't be used: training is slower, with the same result.</source>
+            <translation>Führe `sudo apt install {packages}` aus oder den entsprechenden Befehl deines Systems. Ohne das lassen sich Liger-Kernel, torch.compile und Unsloth nicht nutzen: Das Training ist langsamer, das Ergebnis gleich.</translation>
+        </message>
+        <message>
             <source>Run again</source>
             <translation>Erneut ausführen</translation>
         </message>
@@ -7306,6 +7334,10 @@
             <translation>Stellen Sie Datum und Uhrzeit des Computers richtig und starten Sie die Einrichtung erneut; fertige Downloads bleiben erhalten. Stimmen sie bereits, ist das Zertifikat abgelaufen: Verwenden Sie einen anderen Index oder einen Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
+            <source>Set the device to Automatic, which puts some layers on each GPU, or use 4-bit weights.</source>
+            <translation>Stelle das Gerät auf „Automatisch“, dann bekommt jede GPU einige der Schichten, oder nutze 4-Bit-Gewichte.</translation>
+        </message>
+        <message>
             <source>Set the environment variable OLLAMA_HOST to {example} and restart LoRA Studio.</source>
             <translation>Setzen Sie die Umgebungsvariable OLLAMA_HOST auf {example} und starten Sie LoRA Studio neu.</translation>
         </message>
@@ -7598,6 +7630,10 @@
         <message>
             <source>Some models include their own Python code, which runs with your permissions. Allow it only for models whose author you trust.</source>
             <translation>Manche Modelle enthalten eigenen Python-Code, der mit Ihren Rechten läuft. Erlauben Sie ihn nur für Modelle, deren Autor Sie vertrauen.</translation>
+        </message>
+        <message>
+            <source>Some of the fused layers that training started with aren't available now. It continues without them, with different rounding.</source>
+            <translation>Einige der fusionierten Schichten, mit denen das Training begonnen hat, sind jetzt nicht verfügbar. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
         </message>
         <message>
             <source>Sort by</source>
@@ -8621,6 +8657,10 @@
             <translation>Das Modell</translation>
         </message>
         <message>
+            <source>The model doesn't fit on all GPUs together.</source>
+            <translation>Das Modell passt auch auf alle GPUs zusammen nicht.</translation>
+        </message>
+        <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again. Check whether the server rewrites prompts.</source>
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und erstellen Sie es neu. Prüfen Sie, ob der Server Prompts umschreibt.</translation>
         </message>
@@ -8639,6 +8679,10 @@
         <message>
             <source>The model has no {module}.</source>
             <translation>Das Modell hat kein {module}.</translation>
+        </message>
+        <message>
+            <source>The model has to be sharded across the GPUs, but this build of PyTorch can't do that: it has no NCCL.</source>
+            <translation>Das Modell muss auf die GPUs aufgeteilt werden, aber dieser Build von PyTorch kann das nicht: Ihm fehlt NCCL.</translation>
         </message>
         <message>
             <source>The model in {folder} can't be read: {reason}.</source>
@@ -9067,6 +9111,18 @@
         <message>
             <source>The uv installer wasn't found.</source>
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>The weights don't fit on one GPU, so each holds a part of them.</source>
+            <translation>Die Gewichte passen nicht auf eine GPU, deshalb hält jede einen Teil davon.</translation>
+        </message>
+        <message>
+            <source>The weights don't fit on one GPU, so each of {count} holds some of the layers. One computes at a time.</source>
+            <translation>Die Gewichte passen nicht auf eine GPU, deshalb hält jede der {count} einige der Schichten. Es rechnet immer nur eine.</translation>
+        </message>
+        <message>
+            <source>The weights fit on one GPU, so training uses the one with the most free memory.</source>
+            <translation>Die Gewichte passen auf eine GPU, deshalb nutzt das Training die mit dem meisten freien Speicher.</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>
@@ -9738,12 +9794,20 @@
             <translation>Trainingseinstellungen</translation>
         </message>
         <message>
+            <source>Training started with FlashAttention, which isn't available now. It continues without it, with different rounding.</source>
+            <translation>Das Training hat mit FlashAttention begonnen, das jetzt nicht verfügbar ist. Es läuft ohne weiter, mit anderer Rundung.</translation>
+        </message>
+        <message>
             <source>Training started with Liger kernels, which aren't available now. It continues without them, with different rounding.</source>
             <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
         </message>
         <message>
             <source>Training started with TF32, which isn't available now. It continues without it, with different rounding.</source>
             <translation>Das Training hat mit TF32 begonnen, das jetzt nicht verfügbar ist. Es läuft ohne TF32 weiter und rundet anders.</translation>
+        </message>
+        <message>
+            <source>Training started with packed rows, which isn't possible now. It continues with padded rows, with different rounding.</source>
+            <translation>Das Training hat mit gepackten Zeilen begonnen, was jetzt nicht möglich ist. Es läuft mit aufgefüllten Zeilen weiter, mit anderer Rundung.</translation>
         </message>
         <message>
             <source>Training stopped</source>
@@ -9768,6 +9832,14 @@
         <message>
             <source>Training {steps:d} steps, starting at step {step:d}.</source>
             <translation>{steps:d} Schritte werden trainiert, beginnend bei Schritt {step:d}.</translation>
+        </message>
+        <message>
+            <source>Triton needs Python's header files to build GPU kernels, but they aren't installed.</source>
+            <translation>Triton braucht die Header-Dateien von Python, um GPU-Kernel zu bauen, aber sie sind nicht installiert.</translation>
+        </message>
+        <message>
+            <source>Triton needs a C compiler to build GPU kernels, but none is installed.</source>
+            <translation>Triton braucht einen C-Compiler, um GPU-Kernel zu bauen, aber keiner ist installiert.</translation>
         </message>
         <message>
             <source>Truncate</source>
@@ -10104,6 +10176,10 @@
         <message>
             <source>Use 4-bit precision, or the default initialization.</source>
             <translation>Verwenden Sie 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
+        </message>
+        <message>
+            <source>Use 4-bit weights, or choose a smaller model. Closing other programs that use the GPUs helps too.</source>
+            <translation>Nutze 4-Bit-Gewichte, oder wähle ein kleineres Modell. Auch andere Programme zu schließen, die die GPUs nutzen, hilft.</translation>
         </message>
         <message>
             <source>Use 4-bit weights: they take a quarter of the memory of 16-bit ones. Closing other programs that use the device helps too.</source>

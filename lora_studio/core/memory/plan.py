@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
@@ -46,7 +48,8 @@ class MemoryPlan:
     """All inputs of an estimate.
 
     `correction` is the calibration factor from earlier runs on this device. `ranks` is the number
-    of processes that train together if it differs from the number of devices in the project.
+    of processes that train together if it differs from the number of devices in the project. `gpus` is
+    the number of GPUs that `auto` chose among, and `spread` says whether each holds some of the layers.
     """
 
     inspected: ModelInspected
@@ -59,6 +62,8 @@ class MemoryPlan:
     correction: float = 1.0
     tokens_per_s: float | None = None
     ranks: int = 0
+    gpus: int = 1
+    spread: bool = False
     constants: Constants = field(default=CONSTANTS)
 
     @property
@@ -138,7 +143,7 @@ class MemoryPlan:
 
 def pick_device(devices: DevicesFound, setting: str) -> Device | None:
     """Return the device that an estimate is about: the first one for `auto`, and of several devices
-    the one with the least free memory.
+    the one with the least free memory, with the format that all of them compute in.
 
     Returns None if this computer lacks one of the devices in `setting`.
     """
@@ -151,4 +156,11 @@ def pick_device(devices: DevicesFound, setting: str) -> Device | None:
     present = [device for device in matches if device is not None]
     if len(present) < len(matches):
         return None
-    return min(present, key=lambda device: device.free_bytes)
+    fullest = min(present, key=lambda device: device.free_bytes)
+    return fullest.model_copy(update={"precision": get_common_precision(present)})
+
+
+def get_common_precision(devices: Sequence[Device]) -> Literal["bf16", "fp16", "fp32"]:
+    """Return what "auto" means where several devices train together: bfloat16 only if all have it."""
+    precisions = {device.precision for device in devices}
+    return "bf16" if precisions == {"bf16"} else "fp32" if "fp32" in precisions else "fp16"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from lora_studio.core.memory.plan import BYTES, MemoryPlan
-from lora_studio.core.messages import counted
-from lora_studio.core.protocol.model import DevicesFound
+from lora_studio.core.memory.plan import BYTES, MemoryPlan, get_common_precision
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.protocol.model import Device, DevicesFound
 
 #: Share of a GPU's memory that whole weights may use before they are sharded; training needs the
 #: rest.
@@ -36,26 +37,57 @@ def is_sharded(plan: MemoryPlan) -> bool:
     sharding = plan.model.sharding
     if plan.processes == 1 or sharding == "replicate" or plan.precision not in BYTES:
         return False
-    too_large = estimate_weight_bytes(plan) > DIVIDED_ABOVE * plan.device.total_bytes
+    if plan.kind == "cuda" and not plan.device.can_shard:
+        return False
+    too_large = estimate_weight_bytes(plan) > DIVIDED_ABOVE * plan.device.free_bytes
     return sharding == "shard" or (plan.kind == "cuda" and too_large)
 
 
 def spread_over_gpus(plan: MemoryPlan, devices: DevicesFound) -> MemoryPlan:
     """Return the plan with the memory of all GPUs where `auto` spreads a model that doesn't fit on one.
 
-    The engine decides the same way (`engine/model/placement.py`).
+    The engine decides the same way (`engine/model/placement.py`), and computes in a format that all have.
     """
     gpus = [device for device in devices.devices if device.name.startswith("cuda")]
     if plan.model.device != "auto" or len(gpus) < 2:
         return plan
+    plan = replace(plan, gpus=len(gpus))
     if estimate_weight_bytes(plan) <= DIVIDED_ABOVE * plan.device.free_bytes:
         return plan
+    return replace(plan, device=combine_gpus(gpus), spread=True)
+
+
+def describe_placement(plan: MemoryPlan) -> Text:
+    """Return which of several GPUs hold which weights, and why; empty if there is no choice."""
+    if plan.spread:
+        return text(
+            "The weights don't fit on one GPU, so each of {count} holds some of the layers. One computes at a time.",
+            count=plan.gpus,
+        )
+    if plan.gpus > 1:
+        return text(
+            "The weights fit on one GPU, so training uses the one with the most free memory."
+        )
+    if plan.kind != "cuda" or plan.processes == 1:
+        return NO_TEXT
+    if not is_sharded(plan):
+        return text("Each GPU holds all weights and trains on a part of every batch.")
+    return text(
+        "Each GPU holds a part of the weights, as the settings say."
+        if plan.model.sharding == "shard"
+        else "The weights don't fit on one GPU, so each holds a part of them."
+    )
+
+
+def combine_gpus(gpus: Sequence[Device]) -> Device:
+    """Return one device with the memory of several GPUs, and a format that all of them compute in."""
     together = {
         "title": counted(len(gpus), "{n} GPU", "{n} GPUs"),
         "total_bytes": sum(device.total_bytes for device in gpus),
         "free_bytes": sum(device.free_bytes for device in gpus),
+        "precision": get_common_precision(gpus),
     }
-    return replace(plan, device=plan.device.model_copy(update=together))
+    return gpus[0].model_copy(update=together)
 
 
 def estimate_weight_bytes(plan: MemoryPlan) -> int:

@@ -12,6 +12,7 @@ from lora_studio.core.model.catalog import ModelEntry, ModelLocation
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.system.build_tools import BuildTool
 
 
 class InspectModel(BaseCommand):
@@ -104,7 +105,8 @@ class InspectDevices(BaseCommand):
 class Device(BaseModel):
     """A device to run a model on; memory in bytes.
 
-    `precision` is what "auto" means on it, `identifier` is the UUID of an NVIDIA card.
+    `precision` is what "auto" means on it, `identifier` is the UUID of an NVIDIA card. `can_shard` says
+    whether processes on several such devices can share the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,13 +117,15 @@ class Device(BaseModel):
     free_bytes: int
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     identifier: str = ""
+    can_shard: bool = True
 
 
 class DevicesFound(BaseEvent):
     """The devices of this machine, the one that `auto` means first.
 
     `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` maps the
-    names of its main packages to their versions.
+    names of its main packages to their versions. `missing_build_tool` is what Triton lacks to build GPU
+    kernels.
     """
 
     kind: Literal["devices_found"] = "devices_found"
@@ -129,6 +133,7 @@ class DevicesFound(BaseEvent):
     has_unsloth: bool = False  # whether that backend is installed
     missing: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+    missing_build_tool: BuildTool | None = None
 
 
 class ParametersCounted(BaseEvent):

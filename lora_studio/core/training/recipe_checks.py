@@ -6,6 +6,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, warning
+from lora_studio.core.system.build_tools import BuildTool
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -85,6 +86,32 @@ def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
     """Return the problems of settings that the chosen device rules out."""
     reason = optimizers.explain_unavailable(spec.optimizer, model.device)
     return [optimizer_unavailable_error(reason)] if reason else []
+
+
+def check_build_tools(missing: BuildTool | None, device: str, spec: TrainingSpec) -> list[Problem]:
+    """Return a problem if the GPU's fastest kernels can't be built on this computer.
+
+    `missing` is what Triton lacks, `device` the name of the device that trains.
+    """
+    is_wanted = spec.liger != "off" or spec.torch_compile != "off" or spec.backend != "peft"
+    if missing is None or not device.startswith("cuda") or not is_wanted:
+        return []
+    what: Template = (
+        "Triton needs a C compiler to build GPU kernels, but none is installed."
+        if missing == "compiler"
+        else "Triton needs Python's header files to build GPU kernels, but they aren't installed."
+    )
+    command = "gcc" if missing == "compiler" else "python3-dev gcc"
+    return [
+        warning(
+            "training.no_build_tool",
+            what,
+            "Run `sudo apt install {packages}`, or the equivalent for your system. Without it, Liger kernels, "
+            "torch.compile, and Unsloth can't be used: training is slower, with the same result.",
+            where=Where(step="training", field="liger"),
+            packages=command,
+        )
+    ]
 
 
 def optimizer_unavailable_error(reason: Text) -> Problem:

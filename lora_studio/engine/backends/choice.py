@@ -14,8 +14,8 @@ from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import paths
-from lora_studio.core.training import combinations
+from lora_studio.core.system import build_tools, paths
+from lora_studio.core.training import combinations, recipe_checks
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import placement, sources
@@ -45,6 +45,10 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     problems = combinations.check(project.model, project.lora, project.training)
     if problems:
         raise ProblemError(problems)
+    device = devices.choose_device(project.model.device)
+    missing_tool = build_tools.find_missing_build_tool()
+    for problem in recipe_checks.check_build_tools(missing_tool, str(device), project.training):
+        job.emit(events.Warned(problem=problem))
     name, reason = _choose(project, job)
     recorded = run.read_manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):

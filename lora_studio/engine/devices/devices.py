@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import platform
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +16,10 @@ import psutil
 
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import Precision, list_device_names
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.system import build_tools
+from lora_studio.core.system.device_locks import DeviceIdentity, find_holder
 from lora_studio.engine.devices import nvml
 
 if TYPE_CHECKING:
@@ -27,14 +31,21 @@ _PACKAGES = (
     "liger-kernel",
 )  # fmt: skip
 
+#: Share of the largest free memory from which another GPU is as good.
+_SIMILAR = 0.7
+
 
 def list_devices() -> events.DevicesFound:
-    """Return every device with its memory, the one that `auto` means first. Imports torch: seconds."""
+    """Return every device with its memory, the one that `auto` means first. Imports torch: seconds.
+
+    GPUs that this build of PyTorch has no code for are left out.
+    """
     import torch
 
-    devices = [_describe_cuda(index) for index in range(torch.cuda.device_count())]
-    if len(devices) > 1:
-        devices.insert(0, devices.pop(choose_gpu()))
+    gpus = list_supported_gpus()
+    devices = [_describe_cuda(index) for index in gpus]
+    if len(gpus) > 1:
+        devices.insert(0, devices.pop(gpus.index(_find_best_gpu())))
     memory = psutil.virtual_memory()
     if torch.backends.mps.is_available():
         devices.append(
@@ -56,7 +67,11 @@ def list_devices() -> events.DevicesFound:
         precision=get_auto_precision(torch.device("cpu")),
     )
     has_unsloth = importlib.util.find_spec("unsloth") is not None
-    return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
+    return events.DevicesFound(
+        devices=(*devices, cpu),
+        has_unsloth=has_unsloth,
+        missing_build_tool=build_tools.find_missing_build_tool(),
+    )
 
 
 def _get_processor_title(threads: int) -> Text:
@@ -94,7 +109,19 @@ def _describe_cuda(index: int) -> events.Device:
         free_bytes=min(free, facts.total_memory),
         precision=get_auto_precision(torch.device("cuda", index)),
         identifier=nvml.get_uuid(index),
+        can_shard=torch.distributed.is_nccl_available(),
     )
+
+
+def get_gpu_identity(index: int) -> DeviceIdentity:
+    """Return a GPU's identity for its lock.
+
+    Its index doesn't identify it: processes see it under different ones (CUDA_VISIBLE_DEVICES).
+    """
+    import torch
+
+    facts = torch.cuda.get_device_properties(index)
+    return DeviceIdentity(f"cuda-{getattr(facts, 'uuid', index)}", facts.name)
 
 
 def set_current_device(device: torch.device) -> None:
@@ -104,8 +131,13 @@ def set_current_device(device: torch.device) -> None:
     """
     import torch
 
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    if torch.version.hip is not None:
+        # FlashAttention for Radeon RX 7000 and 9000 is marked experimental. Without it, attention keeps all
+        # scores, whose memory grows with the square of a row's length. Read at its first use.
+        os.environ.setdefault("TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL", "1")
 
 
 def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -118,40 +150,69 @@ def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @cache
 def choose_gpu() -> int:
-    """Return the index of the GPU that `auto` means.
+    """Return the index of the GPU that `auto` means; the same one as long as this process lives."""
+    return _find_best_gpu()
+
+
+def _find_best_gpu() -> int:
+    """Return the index of the GPU that suits a training best at the moment.
 
     One that this build of PyTorch has code for, if possible with bfloat16, and of those the one with the
-    most free memory: other programs, or a screen, may use the others.
+    most free memory: other programs, or a screen, may use the others. If a job has just started on it, another
+    one with almost as much.
     """
     import torch
 
-    count = torch.cuda.device_count()
-    if count < 2:
+    gpus = range(torch.cuda.device_count())
+    if len(gpus) < 2:
         return 0
+    free = {index: get_free_gpu_bytes(index) for index in gpus}
 
     def rate(index: int) -> tuple[bool, bool, int, int]:
-        facts = torch.cuda.get_device_properties(index)
-        free = nvml.get_free_bytes(index) or facts.total_memory
         device = torch.device("cuda", index)
-        return is_gpu_supported(index), _has_bfloat16(device), free, -index
+        return is_gpu_supported(index), has_bfloat16(device), free[index], -index
 
-    return max(range(count), key=rate)
+    best = max(gpus, key=rate)
+    similar = [
+        index
+        for index in gpus
+        if rate(index)[:2] == rate(best)[:2] and free[index] >= _SIMILAR * free[best]
+    ]
+    idle = [index for index in similar if find_holder(get_gpu_identity(index)) is None]
+    return max(idle or [best], key=rate)
+
+
+def get_free_gpu_bytes(index: int) -> int:
+    """Return the free memory of a GPU in bytes, all of it where that can't be told without using it."""
+    import torch
+
+    free = nvml.get_free_bytes(index)
+    return torch.cuda.get_device_properties(index).total_memory if free is None else free
+
+
+def list_supported_gpus() -> list[int]:
+    """Return the indices of the GPUs that this build of PyTorch has code for."""
+    import torch
+
+    return [index for index in range(torch.cuda.device_count()) if is_gpu_supported(index)]
 
 
 def is_gpu_supported(index: int) -> bool:
     """Return whether this build of PyTorch has code for a GPU.
 
-    Code for a capability also runs on later ones with the same major number.
+    CUDA code for a capability also runs on later ones with the same major number; AMD's runs on one
+    architecture only.
     """
     import torch
 
+    facts, names = torch.cuda.get_device_properties(index), torch.cuda.get_arch_list()
     if torch.version.hip is not None:
-        return True
-    facts = torch.cuda.get_device_properties(index)
+        architecture = str(getattr(facts, "gcnArchName", "")).partition(":")[0]
+        return not names or not architecture or architecture in names
     own = facts.major, getattr(facts, "minor", 0)
     # Such as sm_86 or compute_120, the latter for every later GPU; an "a" stands for one GPU only.
-    names = [name.rstrip("af").partition("_") for name in torch.cuda.get_arch_list()]
-    known = [(kind, divmod(int(number), 10)) for kind, _, number in names if number.isdecimal()]
+    parts = [name.rstrip("af").partition("_") for name in names]
+    known = [(kind, divmod(int(number), 10)) for kind, _, number in parts if number.isdecimal()]
     return not known or any(
         own >= each and (own[0] == each[0] or kind == "compute") for kind, each in known
     )
@@ -160,14 +221,15 @@ def is_gpu_supported(index: int) -> bool:
 def choose_device(wanted: str) -> torch.device:
     """Return the torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means; the first of several.
 
-    With several GPUs, `auto` means the same one as long as this process lives.
+    `auto` means a GPU that this build of PyTorch has code for, else the CPU. With several GPUs, it means
+    the same one as long as this process lives.
 
-    Raises ProblemError when this computer does not have it.
+    Raises ProblemError when this computer does not have it, or PyTorch has no code for it.
     """
     import torch
 
     if wanted == "auto":
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and is_gpu_supported(choose_gpu()):
             return torch.device("cuda", choose_gpu())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(list_device_names(wanted)[0])
@@ -187,19 +249,70 @@ def choose_device(wanted: str) -> torch.device:
             version=torch.__version__,
             names=names,
         )
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    if device.type != "cuda":
+        return device
+    index = device.index or 0
+    if not is_gpu_supported(index):
+        raise _unsupported_gpu_error(index)
+    return torch.device("cuda", index)
+
+
+def _unsupported_gpu_error(index: int) -> ProblemError:
+    import torch
+
+    return fail(
+        "model.device_unsupported",
+        "PyTorch {version} has no code for {title} (cuda:{index:d}).",
+        "Choose another device, or install an engine for this GPU in Settings.",
+        where=Where(step="model", field="device"),
+        version=torch.__version__,
+        title=torch.cuda.get_device_properties(index).name,
+        index=index,
+    )
+
+
+class _Partners:
+    """What computes a training together with this process's device, once that is known."""
+
+    def __init__(self) -> None:
+        self.gpus: tuple[int, ...] = ()
+        self.lack_bfloat16 = False
+
+
+_partners = _Partners()
+
+
+def set_partner_gpus(indices: Iterable[int]) -> None:
+    """Make "auto" a dtype that these GPUs have as well.
+
+    Ranks sum their gradients, and float16 scales them; layers on several GPUs hand on their results.
+    """
+    _partners.gpus = tuple(indices)
+
+
+def get_partner_gpus() -> tuple[int, ...]:
+    """Return the GPUs of `set_partner_gpus`."""
+    return _partners.gpus
+
+
+def avoid_bfloat16(condition: bool) -> None:
+    """Make "auto" on a GPU mean float16, because GPUs of other computers lack bfloat16."""
+    _partners.lack_bfloat16 = condition
 
 
 def get_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the dtype of unquantized weights and of the computation.
 
-    bfloat16 where the device computes it natively; else float16 on a GPU and 32 bits on a processor.
+    bfloat16 where the device, and its partners (`set_partner_gpus`), compute it natively; else float16 on a
+    GPU and 32 bits on a processor.
     """
     import torch
 
     if precision in ("bf16", "fp16", "fp32"):
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    if _has_bfloat16(device):
+    is_gpu = device.type == "cuda"
+    partners = [torch.device("cuda", index) for index in _partners.gpus if is_gpu]
+    if all(map(has_bfloat16, (device, *partners))) and not (is_gpu and _partners.lack_bfloat16):
         return torch.bfloat16
     return torch.float32 if device.type == "cpu" else torch.float16
 
@@ -216,7 +329,8 @@ def get_auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
     return names[get_dtype("auto", device)]
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 natively."""
     import torch
 
     if device.type == "cuda":

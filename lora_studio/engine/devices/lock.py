@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lora_studio.core.messages import text
@@ -11,8 +11,12 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
+from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
+
+#: What locks the remaining GPUs for the job of this process; empty while it holds none.
+_extend: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -23,6 +27,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
     not locked. Imports torch.
     """
     reported: list[LockHolder] = []
+    holder_info = LockHolder(str(run.path.resolve()), doing)
 
     def on_wait(device: DeviceIdentity, holder: LockHolder) -> None:
         if holder not in reported:
@@ -30,35 +35,45 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
             job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
         job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
-    devices_of_model = get_lockable_devices(model)
-    with device_locks.hold_devices(
-        devices_of_model, LockHolder(str(run.path.resolve()), doing), on_wait
-    ):
+    locks: list[FileLock] = []
+
+    def lock(identities: list[DeviceIdentity]) -> None:
+        # Those that are held first: two jobs could wait for each other otherwise.
+        while locks:
+            locks.pop().release()
+        locks.extend(device_locks.lock_devices(identities, holder_info, on_wait))
+
+    try:
+        lock(get_lockable_devices(model))
+        _extend.append(
+            lambda: lock([*map(devices.get_gpu_identity, devices.list_supported_gpus())])
+        )
         yield
+    finally:
+        _extend.clear()
+        for held in locks:
+            held.release()
+
+
+def hold_every_gpu() -> None:
+    """Lock all GPUs for a job that holds one, before it uses any; waits as `hold_devices` does.
+
+    Whether "auto" needs one GPU or all is known once the model has been downloaded.
+    """
+    for extend in _extend:
+        extend()
 
 
 def get_lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
     """Return the GPUs that a device setting means, each with a unique identifier.
 
-    Indices don't identify a GPU: processes see it under different ones (CUDA_VISIBLE_DEVICES).
     Raises ProblemError for a missing device.
     """
-    import torch
-
     identities = []
     for name in model.devices:
         chosen = devices.choose_device(name)
         if chosen.type == "cuda":
-            # Whether "auto" needs one GPU or all is known once the model has been downloaded.
-            every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
-            identities += [_get_identity(index) for index in every]
+            identities.append(devices.get_gpu_identity(chosen.index or 0))
         elif chosen.type != "cpu":
             identities.append(DeviceIdentity(chosen.type, text("The GPU")))
     return identities
-
-
-def _get_identity(index: int) -> DeviceIdentity:
-    import torch
-
-    facts = torch.cuda.get_device_properties(index)
-    return DeviceIdentity(f"cuda-{getattr(facts, 'uuid', index)}", facts.name)

@@ -72,7 +72,7 @@ def _fits_on_gpu(spec: ModelSpec, job: JobContext) -> bool:
     device = devices.choose_device(spec.device)
     if device.type != "cuda" or "bit" in spec.precision:
         return True
-    indices = range(torch.cuda.device_count()) if spec.device == "auto" else [device.index]
+    indices = devices.list_supported_gpus() if spec.device == "auto" else [device.index or 0]
     free = [nvml.get_free_bytes(index) for index in indices]
     if None in free:
         return True

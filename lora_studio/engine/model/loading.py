@@ -93,15 +93,26 @@ def load(
     """
     folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
-    devices.set_current_device(device)
-    dtype = devices.get_dtype(spec.precision, device)
     config = read_config(folder, spec)
     precision = get_quantization_method(config)
-    job.report_progress(text("loading the model"), 0, None)
-    began = time.monotonic()
     if precision is not None:
         check_prequantized(precision)
-    model = _place_and_load(folder, spec, config, device, dtype, job, training=training)
+    spread = _should_spread(folder, spec, config, device)
+    if training and (choice := placement.describe_choice(spec, device, spread=spread)):
+        job.emit(events.Log(text=choice))
+    placement.prepare_devices(device, spread=spread)
+    dtype = devices.get_dtype(spec.precision, device)
+    job.report_progress(text("loading the model"), 0, None)
+    began = time.monotonic()
+    model = _load_weights(
+        folder,
+        dtype=dtype,
+        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
+        quantization_config=None if precision else _create_quantization_config(spec, dtype),
+        **_choose_places(spec, device, training=training, spread=spread),
+    )
+    if training:
+        placement.require_on_gpus(model)
     job.check()
     prepare_quantized_layers(model, dtype)
     model.config.use_cache = not training
@@ -117,33 +128,16 @@ def load(
     return loaded
 
 
-def _place_and_load(
-    folder: Path,
-    spec: ModelSpec,
-    config: PreTrainedConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    job: JobContext,
-    *,
-    training: bool,
-) -> PreTrainedModel:
-    """Load the weights on one device, or over several where they don't fit one."""
-    precision = get_quantization_method(config)
-    spread = placement.should_spread(
+def _should_spread(
+    folder: Path, spec: ModelSpec, config: PreTrainedConfig, device: torch.device
+) -> bool:
+    """Return whether the layers have to be spread over several GPUs."""
+    dtype = devices.get_dtype(spec.precision, device)
+    precision = get_quantization_method(config) or _get_precision(spec, dtype)
+    return placement.should_spread(
         spec,
         device,
-        lambda: count_weight_bytes(load_on_meta(folder, spec, config), dtype)[
-            precision or _get_precision(spec, dtype)
-        ],
-    )
-    if training and (choice := placement.describe_choice(device, spread=spread)):
-        job.emit(events.Log(text=choice))
-    return _load_weights(
-        folder,
-        dtype=dtype,
-        device_map=_choose_device_map(spec, device, training=training, spread=spread),
-        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
-        quantization_config=None if precision else _create_quantization_config(spec, dtype),
+        lambda: count_weight_bytes(load_on_meta(folder, spec, config), dtype)[precision],
     )
 
 
@@ -303,13 +297,16 @@ def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndB
     )
 
 
-def _choose_device_map(
+def _choose_places(
     spec: ModelSpec, device: torch.device, *, training: bool, spread: bool
-) -> str | dict[str, torch.device]:
-    """Return one device for all layers, or "auto" to spread them over all GPUs."""
+) -> dict[str, Any]:
+    """Return transformers' arguments for one device for all layers, or several GPUs with a limit each."""
     if training and spec.sharding == "shard":
-        return {"": torch.device("cpu")}  # `sharding.py` moves a block at a time to the device
-    return "auto" if spread else {"": device}
+        # `sharding.py` moves a block at a time to the device.
+        return {"device_map": {"": torch.device("cpu")}}
+    if spread:
+        return {"device_map": "auto", "max_memory": placement.get_spread_limits()}
+    return {"device_map": {"": device}}
 
 
 def _get_precision(spec: ModelSpec, dtype: torch.dtype) -> str:

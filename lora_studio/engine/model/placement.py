@@ -9,7 +9,8 @@ import torch
 from lora_studio.core.memory.weights import DIVIDED_ABOVE
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.devices import devices, lock, memory_limit
 
 
 def should_spread(spec: ModelSpec, device: torch.device, count_bytes: Callable[[], int]) -> bool:
@@ -18,27 +19,66 @@ def should_spread(spec: ModelSpec, device: torch.device, count_bytes: Callable[[
     That is slower than one GPU, as only one of them computes at a time. `count_bytes` returns the bytes
     of the weights.
     """
-    if spec.device != "auto" or device.type != "cuda" or torch.cuda.device_count() < 2:
+    if spec.device != "auto" or device.type != "cuda" or len(devices.list_supported_gpus()) < 2:
         return False
-    facts = torch.cuda.get_device_properties(device)
-    free = nvml.get_free_bytes(device.index or 0)
-    return count_bytes() > DIVIDED_ABOVE * (facts.total_memory if free is None else free)
+    return count_bytes() > DIVIDED_ABOVE * devices.get_free_gpu_bytes(device.index or 0)
 
 
-def describe_choice(device: torch.device, *, spread: bool) -> Text | None:
-    """Return which of several GPUs are used, and why; None if there is no choice."""
-    count = torch.cuda.device_count() if device.type == "cuda" else 0
-    if count < 2:
+def prepare_devices(device: torch.device, *, spread: bool) -> None:
+    """Lock and limit the GPUs that a model is about to be loaded on: one, or all where layers are spread."""
+    if spread:
+        lock.hold_every_gpu()
+        devices.set_partner_gpus(devices.list_supported_gpus())
+        for index in devices.list_supported_gpus():
+            memory_limit.limit_device_memory(torch.device("cuda", index))
+    devices.set_current_device(device)
+    memory_limit.limit_device_memory(device)
+
+
+def get_spread_limits() -> dict[int | str, int]:
+    """Return how many bytes of weights each GPU may hold, by index, where layers are spread.
+
+    Without a limit, accelerate would also use GPUs that PyTorch has no code for, and main memory.
+    """
+    return {
+        index: int(DIVIDED_ABOVE * devices.get_free_gpu_bytes(index))
+        for index in devices.list_supported_gpus()
+    }
+
+
+def require_on_gpus(model: torch.nn.Module) -> None:
+    """Raise ProblemError if layers of a spread model are in main memory or on disk: they can't train."""
+    places = getattr(model, "hf_device_map", None) or {}
+    if any(str(place) in ("cpu", "disk") for place in places.values()):
+        raise fail(
+            "model.too_large",
+            "The model doesn't fit on all GPUs together.",
+            "Use 4-bit weights, or choose a smaller model. Closing other programs that use the GPUs helps "
+            "too.",
+            where=Where(step="model", field="precision"),
+        )
+
+
+def describe_choice(spec: ModelSpec, device: torch.device, *, spread: bool) -> Text | None:
+    """Return which of this computer's devices are used, and why; None if there is no choice."""
+    gpus = devices.list_supported_gpus()
+    if device.type == "cpu" and spec.device == "auto" and torch.cuda.device_count() and not gpus:
+        return text(
+            "PyTorch {version} has no code for {title}, so training uses the CPU.",
+            version=torch.__version__,
+            title=torch.cuda.get_device_properties(0).name,
+        )
+    if device.type != "cuda" or spec.device != "auto" or len(gpus) < 2:
         return None
     if spread:
         return text(
             "The model is too large for one GPU. Its layers are spread over all {count}.",
-            count=count,
+            count=len(gpus),
         )
     return text(
         "The model fits on one GPU, so it uses {device} ({title}). To train on several at a time, name "
         "them as the device: {names}.",
         device=str(device),
         title=torch.cuda.get_device_properties(device).name,
-        names=",".join(f"cuda:{i}" for i in range(count) if devices.is_gpu_supported(i)),
+        names=",".join(f"cuda:{index}" for index in gpus),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoint_files, eva, problems, run_record, trackers
 from lora_studio.engine.training.distributed import sharding
-from lora_studio.engine.training.distributed.launch import launch_ranks, leave_group
+from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.reproduction import script
@@ -57,7 +56,7 @@ def train(
     with (
         checkpoint_files.create_scratch_folder(run) as scratch,
         trackers.mirror_metrics(run, project, job, resume=resume),
-        nullcontext(ranks)
+        leave_at_end(ranks)
         if ranks
         else launch_ranks(run, project, job, scratch, resume=resume) as group,
     ):
@@ -69,9 +68,11 @@ def train(
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Train as a rank other than 0, in a separate process."""
     project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
-    with checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch:
+    with (
+        checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch,
+        leave_at_end(ranks),
+    ):
         _train_rank(run, project, job, ranks, scratch, resume=resume)
-    leave_group()
 
 
 def _train_rank(
@@ -95,7 +96,8 @@ def _train_rank(
         if project.lora.init == "eva" and not project.lora.start_from:
             eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
-        ranks.connect()
+        assert project.model.sharding != "auto"
+        ranks.connect(project.model.sharding)
     except PausedError:
         return events.Done(paused=True)
     job.pausable = False
@@ -117,7 +119,8 @@ def _with_device(project: Project, ranks: ProcessGroup, job: JobContext) -> Proj
     model, names = project.model, project.model.devices
     if ranks.device:
         model = model.model_copy(update={"device": ranks.device})
-    model = sharding.decide_sharding(model, names, ranks.world_size, job)
+    decision = sharding.decide_sharding(model, names, ranks, job)
+    model = model.model_copy(update={"sharding": decision})
     return project.model_copy(update={"model": model})
 
 

@@ -371,7 +371,7 @@ class TestSeveralDevices:
 
     def test_weights_too_large_for_one_device_are_sharded(self) -> None:
         training_plan = with_model(plan(), device=self.TWO)
-        small = replace(training_plan, device=device().model_copy(update={"total_bytes": 2 * GIB}))
+        small = replace(training_plan, device=device().model_copy(update={"free_bytes": 2 * GIB}))
         assert not is_sharded(training_plan)
         assert is_sharded(small)
         assert not is_sharded(with_model(small, precision="4bit")), (

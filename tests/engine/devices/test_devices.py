@@ -21,18 +21,14 @@ from lora_studio.engine.devices import (
 from lora_studio.engine.devices import (
     load as device_load,
 )
-from lora_studio.engine.devices import (
-    lock,
-    nvml,
-)
-from lora_studio.engine.model import loading, placement
+from lora_studio.engine.devices import nvml
+from lora_studio.engine.model import placement
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training import random_state
-from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.memory.capture import capture_oom
 from tests.engine.conftest import TinyModel
 from tests.helpers import plans
-from tests.helpers.jobs import handle, make_job, new_run, write_rows
+from tests.helpers.jobs import handle, new_run, write_rows
 
 GIB = 1 << 30
 
@@ -178,14 +174,6 @@ def test_layers_are_spread_only_where_no_gpu_has_room(
 
 
 @pytest.mark.usefixtures("two_cards")
-def test_choice_among_gpus_is_explained() -> None:
-    fast = torch.device("cuda", 0)
-    assert "cuda:0 (Fast)" in str(placement.describe_choice(fast, spread=False))
-    assert "all 2" in str(placement.describe_choice(fast, spread=True))
-    assert placement.describe_choice(torch.device("cpu"), spread=False) is None
-
-
-@pytest.mark.usefixtures("two_cards")
 def test_estimate_counts_all_gpus_only_where_layers_are_spread() -> None:
     found = device.list_devices()
     large = spread_over_gpus(replace(plans.plan(), device=found.devices[0]), found)
@@ -195,37 +183,6 @@ def test_estimate_counts_all_gpus_only_where_layers_are_spread() -> None:
     assert large.device.free_bytes == 3 * GIB
     named = replace(large, device=found.devices[0], model=ModelSpec(device="cuda:0"))
     assert spread_over_gpus(named, found).device == found.devices[0]
-
-
-@pytest.mark.usefixtures("two_cards")
-def test_auto_device_locks_every_gpu() -> None:
-    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="auto"))] == [
-        "Fast",
-        "Old",
-    ]
-    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="cuda:1"))] == ["Old"]
-    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="cuda"))] == ["Fast"]
-
-
-@pytest.mark.usefixtures("two_cards")
-def test_weights_are_sharded_when_they_do_not_fit_one_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(loading, "resolve", lambda *_: None)
-    monkeypatch.setattr(loading, "read_config", lambda *_: None)
-    monkeypatch.setattr(loading, "get_quantization_method", lambda *_: None)
-    monkeypatch.setattr(loading, "load_on_meta", lambda *_: None)
-    monkeypatch.setattr(
-        loading, "count_weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB}
-    )
-
-    def decided(own: str, *names: str) -> str:
-        return sharding.decide_sharding(ModelSpec(device=own), names, 2, make_job()).sharding
-
-    assert decided("cuda:0,cuda:0", "cuda:0", "cuda:0") == "replicate"
-    assert decided("cuda:0", "cuda:0", "cuda:1") == "shard"
-    assert decided("cuda:1", "cuda:0", "cuda:1") == "shard"  # the same on every rank
-    assert decided("cuda:0") == "shard"  # in a cluster: all GPUs of the node
 
 
 def test_training_does_not_ask_accelerate_about_gpus(

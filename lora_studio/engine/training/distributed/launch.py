@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,7 +40,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.cpu_threads import count_cores
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.distributed.ranks import ProcessGroup, Sharding
 
 #: How long ranks wait for each other. It is long because one may write a checkpoint while the others are
 #: idle; a rank that dies is detected at once by other means.
@@ -65,7 +65,10 @@ EXIT_PEER_LOST = 70
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Everything that a process needs to join a run as one of its ranks."""
+    """Everything that a process needs to join a run as one of its ranks.
+
+    `partners` are the GPUs of all ranks, by index.
+    """
 
     run: str
     folder: str
@@ -73,6 +76,7 @@ class Rendezvous:
     world_size: int
     device: str
     resume: bool = False
+    partners: Sequence[int] = ()
 
     @property
     def store(self) -> str:
@@ -101,14 +105,15 @@ class Rendezvous:
             timeout=TIMEOUT,
         )
 
-    def connect_process_group(self) -> ProcessGroup:
-        """Return this process as a rank that rank 0 started."""
+    def connect_process_group(self, sharding: Sharding) -> ProcessGroup:
+        """Return this process as a rank that rank 0 started, with its decision about the weights."""
 
-        def connect() -> None:
+        def connect(_: Sharding) -> None:
             self.ready_file.touch()
             self.join()
 
-        return ProcessGroup(self.rank, self.world_size, connect, self.device)
+        devices.set_partner_gpus(self.partners)
+        return ProcessGroup(self.rank, self.world_size, connect, self.device, sharding)
 
 
 def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGroup:
@@ -128,14 +133,17 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
         note_contact(address, int(port) if port.isdecimal() else None, Purpose.RANKS)
     dist.init_process_group(choose_transport(device), timeout=TIMEOUT)
     ranks = ProcessGroup(rank, world_size, device=device)
+    # GPUs of several nodes; a rank that has bfloat16 itself follows one that hasn't.
+    lacks_bfloat16 = not is_cpu and not devices.has_bfloat16(torch.device(device))
+    devices.avoid_bfloat16(ranks.is_true_on_any(lacks_bfloat16))
 
-    def connect() -> None:
+    def connect(sharding: Sharding) -> None:
         if ranks.is_first:
-            ranks.barrier()
+            ranks.broadcast(sharding)
         ranks.barrier()
 
     if not ranks.is_first:
-        ranks.barrier()
+        ranks.sharding = ranks.broadcast(ranks.sharding)
     ranks.connect = connect
     return ranks
 
@@ -169,8 +177,8 @@ def launch_ranks(
     if len(names) == 1:
         yield ProcessGroup()
         return
-    for name in names:
-        devices.choose_device(name)
+    chosen = [devices.choose_device(name) for name in names]
+    devices.set_partner_gpus(each.index or 0 for each in chosen if each.type == "cuda")
     pool = RankPool(run, names, job, scratch, resume=resume)
     threads = torch.get_num_threads()
     try:
@@ -205,8 +213,9 @@ class RankPool:
         """Start a process for each device in `names` but the first; they import and wait for `connect`."""
         self._job = job
         self._ended = threading.Event()
+        partners = devices.get_partner_gpus()
         self._rendezvous = [
-            Rendezvous(str(run.path), str(scratch), rank, len(names), name, resume)
+            Rendezvous(str(run.path), str(scratch), rank, len(names), name, resume, partners)
             for rank, name in enumerate(names)
         ]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -220,12 +229,12 @@ class RankPool:
             self.terminate()
             raise
 
-    def connect(self) -> None:
+    def connect(self, sharding: Sharding) -> None:
         """Let the other ranks load what rank 0 has loaded, and join them when they are ready."""
         for process in self._processes:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
-                process.stdin.write(b"go\n")
+                process.stdin.write(f"{sharding}\n".encode())
                 process.stdin.flush()
         others = self._rendezvous[1:]
         while not_ready := [other for other in others if not other.ready_file.exists()]:
@@ -294,6 +303,13 @@ class RankPool:
                 process.kill()
             self._job.channel.drain()
             os._exit(1)
+
+
+@contextmanager
+def leave_at_end(ranks: ProcessGroup) -> Iterator[ProcessGroup]:
+    """Yield a rank that others started, and leave the group with them; after an error the process ends anyway."""
+    yield ranks
+    leave_group()
 
 
 def leave_group() -> None:

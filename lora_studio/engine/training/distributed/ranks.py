@@ -15,7 +15,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,9 @@ import torch.distributed as dist
 from lora_studio.engine.runtime.channel import Flags, JobContext
 
 T = TypeVar("T")
+
+#: Whether ranks hold a part of the base weights or all of them.
+Sharding = Literal["shard", "replicate"]
 
 
 class DuplicateBatch(list[T]):
@@ -65,14 +68,16 @@ class ProcessGroup:
     """This process as one of `world_size` ranks; a single rank exchanges nothing.
 
     `connect` joins the other ranks; call it after everything slow (downloads, tokenization) and before
-    any exchange. `device` is where this rank computes; empty means the project's device. With
-    `is_sharded` weights all ranks have to run the same number of forward passes.
+    any exchange; it takes rank 0's decision about `sharding`, "shard" or "replicate". The other ranks know it
+    before they load the model, "" in rank 0. `device` is where this rank computes; empty means the project's
+    device. With `is_sharded` weights all ranks have to run the same number of forward passes.
     """
 
     rank: int = 0
     world_size: int = 1
-    connect: Callable[[], None] = lambda: None
+    connect: Callable[[Sharding], None] = lambda _: None
     device: str = ""
+    sharding: Sharding | Literal[""] = ""
     is_sharded: bool = False
     _requested: Flags = field(default_factory=Flags)
     _agreed: Flags = field(default_factory=Flags)

@@ -14,36 +14,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from lora_studio.core.memory import weights as memory_weights
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import Fix, ProblemError, Where, fail
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.distributed.ranks import ProcessGroup, Sharding
 
 _WHERE = Where(step="model", field="sharding")
 
 
 def decide_sharding(
-    spec: ModelSpec, names: Sequence[str], world_size: int, job: JobContext
-) -> ModelSpec:
-    """Return the spec with `sharding` set to "shard" or "replicate", the same on every rank.
+    spec: ModelSpec, names: Sequence[str], ranks: ProcessGroup, job: JobContext
+) -> Sharding:
+    """Return whether to shard the base weights: as rank 0 decides by the free memory of all GPUs.
 
     `names` are the devices of all ranks, if known; `spec` has this rank's device. Raises
-    ProblemError when the requested sharding is impossible with this model.
+    ProblemError when the requested sharding is impossible with this model or computer.
     """
+    if ranks.sharding:
+        return ranks.sharding
     is_sharded = (
-        world_size > 1
+        ranks.world_size > 1
         and spec.sharding != "replicate"
-        and _should_shard(spec, names if len(names) == world_size else (), job)
+        and _should_shard(spec, names if len(names) == ranks.world_size else (), job)
     )
-    return spec.model_copy(update={"sharding": "shard" if is_sharded else "replicate"})
+    return "shard" if is_sharded else "replicate"
 
 
 def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
@@ -56,20 +61,38 @@ def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> boo
             "Replicate them on every device, or choose the model's 16-bit original.",
             where=_WHERE,
         )
-    if spec.sharding == "shard":
-        return True
     device = devices.choose_device(spec.device)
-    if stored is not None or spec.precision in ("4bit", "8bit") or device.type != "cuda":
-        return False
+    if spec.sharding != "shard":
+        if stored is not None or spec.precision in ("4bit", "8bit") or device.type != "cuda":
+            return False
+        if not _is_too_large(folder, spec, device, names):
+            return False
+    if device.type == "cuda" and not dist.is_nccl_available():
+        raise _no_nccl_error()
+    return True
+
+
+def _is_too_large(
+    folder: Path, spec: ModelSpec, device: torch.device, names: Sequence[str]
+) -> bool:
+    """Return whether the fullest GPU has no room for whole weights."""
     dtype = devices.get_dtype(spec.precision, device)
     weights = loading.count_weight_bytes(loading.load_on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
-    indices = [devices.choose_device(device_name).index for device_name in names]
-    smallest = min(
-        torch.cuda.get_device_properties(index).total_memory
-        for index in indices or range(torch.cuda.device_count())
+    indices = [devices.choose_device(device_name).index or 0 for device_name in names]
+    free = min(map(devices.get_free_gpu_bytes, indices or devices.list_supported_gpus()))
+    return weights[name] > memory_weights.DIVIDED_ABOVE * free
+
+
+def _no_nccl_error() -> ProblemError:
+    return fail(
+        "model.sharding_no_nccl",
+        "The model has to be sharded across the GPUs, but this build of PyTorch can't do that: it has no "
+        "NCCL.",
+        "Set the device to Automatic, which puts some layers on each GPU, or use 4-bit weights.",
+        where=_WHERE,
+        fix=Fix(label=text("Automatic device"), step="model", field="device", value="auto"),
     )
-    return weights[name] > memory_weights.DIVIDED_ABOVE * smallest
 
 
 def shard_weights(tuned: AdaptedModel) -> None:

@@ -14,6 +14,7 @@ from lora_studio.core.memory import calibration
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.memory.weights import combine_gpus
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import MemoryEstimate
@@ -78,7 +79,7 @@ def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> M
         training=project.training,
         rows=build_row_statistics(planning.describe_epoch(data.ready, data.training.selection)),
         limit=project.dataset.max_length,
-        device=_describe_device(tuned.base.device),
+        device=_describe_device(tuned),
     )
 
 
@@ -109,16 +110,26 @@ def _inspect_model(project: Project, tuned: AdaptedModel) -> events.ModelInspect
     )
 
 
-def _describe_device(used: torch.device) -> events.Device:
-    """Return the device in use, with this process's own memory counted as free."""
+def _describe_device(tuned: AdaptedModel) -> events.Device:
+    """Return the device in use, with this process's own memory counted as free.
+
+    Where layers are on several GPUs, it stands for all of them.
+    """
     all_devices = devices.list_devices().devices
-    name = str(used)
+    places = {str(value.device) for value in tuned.model.parameters()}
+    if len(gpus := [device for device in all_devices if device.name in places - {"cpu"}]) > 1:
+        return combine_gpus([_with_own_memory(device) for device in gpus])
+    name = str(tuned.base.device)
     device = next(
         (candidate for candidate in all_devices if candidate.name == name), all_devices[-1]
     )
+    return _with_own_memory(device)
+
+
+def _with_own_memory(device: events.Device) -> events.Device:
     own_bytes = (
-        torch.cuda.memory_reserved(used)
-        if used.type == "cuda"
+        torch.cuda.memory_reserved(device.name)
+        if device.name.startswith("cuda")
         else psutil.Process().memory_info().rss
     )
     free = min(device.total_bytes, device.free_bytes + math.floor(own_bytes))

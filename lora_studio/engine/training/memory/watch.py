@@ -1,6 +1,6 @@
 """Watch this process's memory where the system kills it instead of refusing an allocation.
 
-A GPU refuses, and so does a limit on address space. Linux grants more memory than there is and kills a
+A GPU refuses (`devices/memory_limit.py` sees to it), and so does a limit on address space. Linux grants more memory than there is and kills a
 process that uses it; a control group does the same at its limit. So a thread checks the limits many
 times a second. Training polls the result between micro-batches and before every block of the model, so
 that it can continue with less in memory at a time.
@@ -19,6 +19,7 @@ import torch
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
+from lora_studio.engine.devices import memory_limit
 from lora_studio.engine.training.kernels.packing_check import find_blocks
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 
@@ -70,8 +71,8 @@ class MemoryWatch:
     def __init__(self, device: torch.device, limits: list[MemoryLimit] | None = None) -> None:
         """Watch `limits`, by default this process's; none for a device with memory of its own."""
         if limits is None:
-            limits = get_memory_limits() if device.type == "cpu" else []
-        self._limits = limits
+            limits = get_memory_limits(device)
+        self._device, self._limits = device, limits
         self._exceeded: Text | None = None
         self._checking = (
             threading.Lock()
@@ -93,6 +94,7 @@ class MemoryWatch:
 
     def reset(self) -> None:
         """Clear the result, and measure from the memory in use now."""
+        memory_limit.limit_device_memory(self._device)
         with self._checking:
             for limit in self._limits:
                 limit.reset()
@@ -130,8 +132,16 @@ class MemoryWatch:
                         self._exceeded = limit.describe_excess()
 
 
-def get_memory_limits() -> list[MemoryLimit]:
-    """Return the limits of this process: the computer's memory, address space and control groups."""
+def get_memory_limits(device: torch.device) -> list[MemoryLimit]:
+    """Return the limits of this process: the computer's memory, address space and control groups.
+
+    An Apple GPU uses the computer's memory, which swaps before an allocation fails. Other GPUs have memory of
+    their own, so there are no limits to watch.
+    """
+    if device.type == "mps":
+        return [_create_mps_limit()]
+    if device.type != "cpu":
+        return []
     process = psutil.Process()
 
     def available() -> int:
@@ -144,6 +154,13 @@ def get_memory_limits() -> list[MemoryLimit]:
         if (limit := group.read_limit()) is not None:
             limits.append(_read_control_group_limit(group, limit))
     return limits
+
+
+def _create_mps_limit() -> MemoryLimit:
+    def available() -> int:
+        return torch.mps.driver_allocated_memory() + psutil.virtual_memory().available
+
+    return MemoryLimit(_COMPUTER, available, torch.mps.driver_allocated_memory)
 
 
 def _read_control_group_limit(group: memory_limits.ControlGroup, limit: int) -> MemoryLimit:

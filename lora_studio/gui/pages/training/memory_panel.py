@@ -9,6 +9,7 @@ from lora_studio.core import formatting, messages
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.weights import describe_placement
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol.training import MemoryEstimate
@@ -62,7 +63,8 @@ class MemoryPanel(QWidget):
         problem = None
         if plan is not None and needed is not None:
             self._show_sentence(needed)
-            self.rows.setText(_describe_rows(needed, measured))
+            sentences = _describe_rows(needed, measured), localize(describe_placement(plan))
+            self.rows.setText(" ".join(filter(None, sentences)))
             self._largest = _find_largest_micro_batch(plan)
             problem = advice.check_fit(plan, needed)
             self._cheapest = problem.fix if problem else None

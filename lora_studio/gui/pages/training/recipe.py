@@ -18,7 +18,11 @@ from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
 from lora_studio.core.training import optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
-from lora_studio.core.training.recipe_checks import check_for, optimizer_unavailable_error
+from lora_studio.core.training.recipe_checks import (
+    check_build_tools,
+    check_for,
+    optimizer_unavailable_error,
+)
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.controls.field_group import FieldGroup
@@ -211,10 +215,11 @@ class RecipeForm(QWidget):
     def _report_unavailable(self) -> None:
         """Report an optimizer or trackers that don't work with this machine's devices or packages."""
         machine, training = self.state.facts.devices, self.state.get_spec(_STEP)
-        reason = NO_TEXT
+        reason, tools = NO_TEXT, []
         if machine is not None and machine.devices and isinstance(training, TrainingSpec):
             chosen = str(self.state.get("model", "device"))
             device = machine.devices[0].name if chosen == "auto" else chosen
+            tools = check_build_tools(machine.missing_build_tool, device, training)
             if not optimizers.explain_unavailable(
                 training.optimizer, chosen
             ):  # the checks report that
@@ -224,7 +229,7 @@ class RecipeForm(QWidget):
         unavailable = [optimizer_unavailable_error(reason)] if reason else []
         task = self._get_task()
         rates = check_for(task, training) if task and isinstance(training, TrainingSpec) else []
-        self.state.report("recipe", [*unavailable, *missing, *rates])
+        self.state.report("recipe", [*unavailable, *missing, *tools, *rates])
 
     def _describe_precision(self) -> str:
         choices = self.state.get_facts("model", "precision").choices

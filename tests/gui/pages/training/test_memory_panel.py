@@ -155,14 +155,17 @@ class TestPage:
 
 def test_estimate_uses_the_gpu_with_the_least_free_memory(page: TrainingPage) -> None:
     state, panel = page.state, page.recipe.memory
-    first, cpu = model_facts.devices(free=9 * model_facts.GIB).devices
+    first, cpu = model_facts.devices(free=8 * model_facts.GIB).devices
     second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
     state.set_answer(events.DevicesFound(devices=(first, second, cpu)))
     state.set("model", "precision", "4bit")
     state.set("model", "device", "cuda:0,cuda:1")
-    assert "9 GiB is available on RTX 4090" in panel.sentence.text()
+    assert "8 GiB is available on RTX 4090" in panel.sentence.text()
     assert page.recipe.summary.get_facts()["Device"] == "2 × RTX 4090"
+    assert "Each GPU holds all weights" in panel.rows.text()
     state.set("model", "precision", "bf16")
+    assert "don't fit on one GPU, so each holds a part" in panel.rows.text()
+    state.set("model", "sharding", "replicate")
     whole = memory_plan.make_plan(state)
     state.set("model", "sharding", "shard")
     divided = memory_plan.make_plan(state)
@@ -170,6 +173,19 @@ def test_estimate_uses_the_gpu_with_the_least_free_memory(page: TrainingPage) ->
     assert divided is not None
     assert estimate(divided).weights < estimate(whole).weights
     assert "available on RTX 4090" in panel.sentence.text()
+
+
+def test_panel_says_why_layers_are_spread_over_gpus(page: TrainingPage) -> None:
+    first, cpu = model_facts.devices(free=8 * model_facts.GIB).devices
+    second = first.model_copy(update={"name": "cuda:1", "precision": "fp16"})
+    page.state.set_answer(events.DevicesFound(devices=(first, second, cpu)))
+    page.state.set("model", "precision", "4bit")
+    assert "fit on one GPU" in page.recipe.memory.rows.text()
+    page.state.set("model", "precision", "auto")
+    assert "each of 2 holds some of the layers" in page.recipe.memory.rows.text()
+    plan = memory_plan.make_plan(page.state)
+    assert plan is not None
+    assert (plan.device.precision, plan.device.free_bytes) == ("fp16", 16 * model_facts.GIB)
 
 
 def test_does_not_fit_problem_is_hidden_during_training(

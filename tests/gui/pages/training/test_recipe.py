@@ -126,6 +126,15 @@ def test_apple_gpu_rules_out_8bit_optimizers(page: TrainingPage) -> None:
     assert len(page.state.list_problems("training", "optimizer")) == 1
 
 
+def test_missing_compiler_is_reported_before_training(page: TrainingPage) -> None:
+    gpu = events.Device(name="cuda:0", title="RTX 4090", total_bytes=1, free_bytes=1)
+    page.state.set_answer(events.DevicesFound(devices=(gpu,), missing_build_tool="compiler"))
+    (problem,) = page.state.list_problems("training", "liger")
+    assert "apt install gcc" in str(problem.remedy)
+    page.state.set("model", "device", "cpu")
+    assert not page.state.list_problems("training", "liger")
+
+
 def sample(step: int, source: str, text: str, index: int = 0) -> events.Sampled:
     return events.Sampled.model_validate(
         {

@@ -1,0 +1,346 @@
+"""Which GPUs a training uses, with made-up cards: other programs, jobs, builds, kinds, and environments."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+
+from lora_studio.core.memory.weights import spread_over_gpus
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import build_tools, device_locks
+from lora_studio.core.system.device_locks import LockHolder
+from lora_studio.core.training.recipe_checks import check_build_tools
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.model import loading, placement
+from lora_studio.engine.training.distributed import sharding
+from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.memory.capture import MemoryPressureError
+from lora_studio.engine.training.memory.watch import MemoryWatch
+from tests.helpers import plans
+from tests.helpers.fake_gpus import GIB, FakeGpus, Gpu
+from tests.helpers.jobs import make_job
+
+CUDA0, CUDA1 = torch.device("cuda", 0), torch.device("cuda", 1)
+
+Install = Callable[..., FakeGpus]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
+    """Replace the GPUs of this computer."""
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def install(*cards: Gpu, **others: Any) -> FakeGpus:
+        return FakeGpus(list(cards), monkeypatch, **others).install()
+
+    return install
+
+
+def name_auto() -> str:
+    devices.choose_gpu.cache_clear()
+    return str(devices.choose_device("auto"))
+
+
+# --- the one that trains --------------------------------------------------------------------------
+
+
+def test_auto_avoids_a_gpu_that_a_job_has_just_locked(gpus: Install) -> None:
+    table = gpus(
+        Gpu("4090", "a", free=23), Gpu("4090", "b", free=20), Gpu("4060", "c", total=8, free=7)
+    )
+    locked = device_locks.lock_devices([devices.get_gpu_identity(0)], LockHolder("r"), pytest.fail)
+    assert name_auto() == "cuda:1"
+    table.cards[1].free = 3  # in use by another program: waiting is better
+    assert name_auto() == "cuda:0"
+    locked[0].release()
+    assert name_auto() == "cuda:0"
+
+
+def test_full_gpu_counts_as_full(gpus: Install) -> None:
+    gpus(Gpu("4090", "a", free=0), Gpu("4070", "b", total=12, free=11))
+    assert name_auto() == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("1", ["B"]),
+        ("2,0", ["MIG 1g", "A"]),
+        ("GPU-bb", ["B"]),
+        ("MIG-cc,1", ["MIG 1g", "B"]),
+        ("0,9,1", ["A"]),
+        ("", []),
+    ],
+)
+def test_only_visible_gpus_are_used(
+    gpus: Install, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+) -> None:
+    gpus(Gpu("A", "aa"), Gpu("B", "bb"), Gpu("MIG 1g", "cc", major=9, minor=0, total=10, free=9))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = [device.title for device in devices.list_devices().devices[:-1]]
+    assert sorted(map(str, found)) == sorted(expected)
+    assert (name_auto() == "cpu") == (not expected)
+    if "MIG 1g" in expected:
+        slice_index = expected.index("MIG 1g")
+        (named,) = lock.get_lockable_devices(ModelSpec(device=f"cuda:{slice_index}"))
+        assert named.key == "cuda-cc"
+        assert devices.get_free_gpu_bytes(slice_index) == 9 * GIB
+
+
+@pytest.mark.parametrize(
+    ("hip", "names", "card"),
+    [
+        (None, ("sm_75", "sm_90"), Gpu("GTX 1080", "a", major=6, minor=1)),
+        ("7.2", ("gfx1100", "gfx942"), Gpu("Radeon 780M", "a", arch="gfx1103")),
+    ],
+)
+def test_gpu_without_code_in_this_build_is_not_used(
+    gpus: Install, hip: str | None, names: tuple[str, ...], card: Gpu
+) -> None:
+    gpus(card, hip=hip, names=names)
+    assert name_auto() == "cpu"
+    assert [device.name for device in devices.list_devices().devices] == ["cpu"]
+    reason = placement.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
+    assert card.name in str(reason)
+    with pytest.raises(ProblemError, match="has no code for"):
+        devices.choose_device("cuda:0")
+
+
+def test_radeon_beside_an_integrated_gpu_trains(gpus: Install, monkeypatch: Any) -> None:
+    monkeypatch.delenv("TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL", raising=False)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    gpus(
+        Gpu("Ryzen", "a", arch="gfx1036", free=30),
+        Gpu("RX 7900", "b", arch="gfx1100", major=11),
+        hip="7.2",
+        names=("gfx1100",),
+    )
+    assert name_auto() == "cuda:1"
+    assert devices.list_supported_gpus() == [1]
+    devices.set_current_device(CUDA1)
+    assert os.environ["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] == "1"
+
+
+# --- several --------------------------------------------------------------------------------------
+
+
+def test_layers_are_spread_over_gpus_with_code_only(gpus: Install) -> None:
+    gpus(
+        Gpu("A", "a", free=20),
+        Gpu("1080", "b", major=6),
+        Gpu("2080", "c", major=7, minor=5, free=10),
+    )
+    assert not placement.should_spread(ModelSpec(), CUDA0, lambda: 13 * GIB)
+    assert placement.should_spread(ModelSpec(), CUDA0, lambda: 15 * GIB)
+    assert placement.get_spread_limits() == {0: 14 * GIB, 2: 7 * GIB}
+    reason = str(placement.describe_choice(ModelSpec(), CUDA0, spread=True))
+    assert "all 2" in reason
+    assert "cuda:0,cuda:2" in str(placement.describe_choice(ModelSpec(), CUDA0, spread=False))
+    assert placement.describe_choice(ModelSpec(device="cuda:0"), CUDA0, spread=False) is None
+
+
+def test_model_larger_than_all_gpus_is_refused() -> None:
+    model: Any = SimpleNamespace(hf_device_map={"layers.0": 0, "layers.1": "disk"})
+    with pytest.raises(ProblemError, match="all GPUs together"):
+        placement.require_on_gpus(model)
+    model.hf_device_map["layers.1"] = 1
+    placement.require_on_gpus(model)
+
+
+def test_all_gpus_are_locked_only_for_spread_layers(
+    gpus: Install, tmp_path: Path, monkeypatch: Any
+) -> None:
+    gpus(Gpu("A", "a"), Gpu("B", "b"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    identities = [devices.get_gpu_identity(index) for index in (0, 1)]
+
+    def held() -> list[bool]:
+        return [device_locks.find_holder(each) is not None for each in identities]
+
+    with lock.hold_devices(ModelSpec(), RunFolder(tmp_path), "training", make_job()):
+        assert held() == [True, False]
+        placement.prepare_devices(CUDA0, spread=False)
+        assert held() == [True, False]
+        placement.prepare_devices(CUDA0, spread=True)
+        assert held() == [True, True]
+    assert held() == [False, False]
+    lock.hold_every_gpu()  # without a job
+    assert held() == [False, False]
+
+
+def test_dtype_is_one_that_all_gpus_have(gpus: Install) -> None:
+    gpus(Gpu("4090", "a"), Gpu("2080", "b", major=7, minor=5))
+    assert devices.get_dtype("4bit", CUDA0) == torch.bfloat16
+    assert devices.get_dtype("4bit", CUDA1) == torch.float16
+    for rank in (0, 1):  # each in a process of its own
+        devices.set_partner_gpus(())
+        Rendezvous("", "", rank, 2, f"cuda:{rank}", partners=(0, 1)).connect_process_group(
+            "replicate"
+        )
+        assert devices.get_dtype("4bit", torch.device("cuda", rank)) == torch.float16
+    assert devices.get_dtype("bf16", CUDA0) == torch.bfloat16  # as the settings say
+    devices.set_partner_gpus(())
+    devices.avoid_bfloat16(True)
+    assert devices.get_dtype("auto", CUDA0) == torch.float16
+
+
+def test_estimate_of_spread_layers_has_the_common_format(gpus: Install) -> None:
+    gpus(Gpu("4090", "a", free=2), Gpu("2080", "b", major=7, minor=5, free=1))
+    found = devices.list_devices()
+    plan = plans.plan().__class__(**vars(plans.plan()) | {"device": found.devices[0]})
+    spread = spread_over_gpus(plan, found)
+    assert (spread.device.precision, spread.device.free_bytes, spread.spread) == (
+        "fp16",
+        3 * GIB,
+        True,
+    )
+
+
+@pytest.fixture
+def _ten_gib_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("resolve", None), ("read_config", None), ("get_quantization_method", None), ("load_on_meta", None),
+        ("count_weight_bytes", {"bf16": 10 * GIB, "fp16": 10 * GIB}),
+    ):  # fmt: skip
+        monkeypatch.setattr(loading, name, lambda *_, value=value: value)
+
+
+def decide(own: str, *names: str, **spec: Any) -> str:
+    group = ProcessGroup(0, 2)
+    return sharding.decide_sharding(ModelSpec(device=own, **spec), names, group, make_job())
+
+
+@pytest.mark.usefixtures("_ten_gib_model")
+def test_weights_are_sharded_where_the_fullest_gpu_lacks_room(
+    gpus: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    table = gpus(Gpu("A", "a"), Gpu("B", "b"))
+    assert decide("cuda:0", "cuda:0", "cuda:1") == "replicate"
+    table.cards[1].free = 12  # of 24 GB: another program has the rest
+    assert decide("cuda:0", "cuda:0", "cuda:1") == "shard"
+    assert decide("cuda:0") == "shard"  # in a cluster: all GPUs of the node
+    assert decide("cuda:0", "cuda:0", "cuda:0") == "replicate"
+    assert decide("cuda:0", "cuda:0", "cuda:1", sharding="replicate") == "replicate"
+
+
+@pytest.mark.usefixtures("_ten_gib_model")
+def test_other_ranks_follow_the_first_in_sharding(gpus: Install) -> None:
+    gpus(Gpu("A", "a"), Gpu("B", "b"))
+    follower = Rendezvous("", "", 1, 2, "cuda:1").connect_process_group("shard")
+    names = ("cuda:0", "cuda:1")
+    assert (
+        sharding.decide_sharding(ModelSpec(device="cuda:1"), names, follower, make_job()) == "shard"
+    )
+
+
+@pytest.mark.usefixtures("_ten_gib_model")
+@pytest.mark.parametrize("setting", ["auto", "shard"])
+def test_sharding_without_nccl_is_refused_with_a_remedy(
+    gpus: Install, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    gpus(Gpu("A", "a", free=12), Gpu("B", "b", free=12))
+    with pytest.raises(ProblemError, match="NCCL") as raised:
+        decide("cuda:0", "cuda:0", "cuda:1", sharding=setting)
+    fix = raised.value.problems[0].fix
+    assert fix is not None
+    assert (fix.field, fix.value) == ("device", "auto")
+    assert decide("cuda:0", "cuda:0", "cuda:1", sharding="replicate") == "replicate"
+    assert choose_transport("cuda:0") == "gloo"
+    assert not devices.list_devices().devices[0].can_shard
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "limit"),
+    [("win32", "11", 10), ("linux", "5.15-microsoft-standard-WSL2", 10), ("linux", "6.8", None)],
+)
+def test_gpu_on_windows_never_spills_into_main_memory(
+    gpus: Install, monkeypatch: pytest.MonkeyPatch, system: str, release: str, limit: int | None
+) -> None:
+    table = gpus(Gpu("A", "a", total=16, free=8.5, reserved=2))
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert memory_limit.limit_device_memory(CUDA0) == (limit and limit * GIB)
+    assert table.limits == ({0: 10 / 16} if limit else {})
+    table.cards[0].free = 5.5  # another program has started
+    with MemoryWatch(CUDA0):
+        assert table.limits == ({0: 7 / 16} if limit else {})
+
+
+def test_apple_gpu_stops_before_the_system_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    memory = SimpleNamespace(available=10 * GIB, allocated=4 * GIB)
+    monkeypatch.setattr(torch.mps, "set_per_process_memory_fraction", shares.append)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 24 * GIB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: memory.allocated)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    watch = MemoryWatch(torch.device("mps"))
+    watch.reset()
+    assert shares == [1.0]
+    assert watch._limits[0].describe_excess() is None
+    memory.available, memory.allocated = GIB, 20 * GIB
+    reason = watch._limits[0].describe_excess()
+    assert "20 GiB of this computer's 21 GiB" in str(reason)
+    watch._exceeded = reason
+    with pytest.raises(MemoryPressureError):
+        watch.check()
+
+
+# --- building kernels -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "environment", "headers", "expected"),
+    [
+        ((), {}, True, "compiler"),
+        (("clang",), {}, True, None),
+        ((), {"CC": "/opt/cc"}, True, None),
+        (("gcc",), {}, False, "headers"),
+    ],
+)
+def test_what_triton_lacks_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    found: tuple[str, ...],
+    environment: dict[str, str],
+    headers: bool,
+    expected: str | None,
+) -> None:
+    if headers:
+        (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CC", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(build_tools.sys, "platform", "linux")
+    monkeypatch.setattr(build_tools.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(build_tools.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert build_tools.find_missing_build_tool() == expected
+
+
+def test_missing_headers_are_named_with_their_package() -> None:
+    (problem,) = check_build_tools("headers", "cuda:0", TrainingSpec())
+    assert "python3-dev" in str(problem.remedy)
+    without = TrainingSpec(liger="off", torch_compile="off", backend="peft")
+    assert not check_build_tools("headers", "cuda:0", without)
+    assert not check_build_tools("headers", "cpu", TrainingSpec())
