@@ -19,13 +19,15 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import peft.peft_model
 import torch
 import torch.cuda.amp.common
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
+from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.kernels import numerical_equivalence
 
 #: Machine code of the functions that the tables point to, for the calling convention of x86-64 Linux.
@@ -170,6 +172,49 @@ def use_fake_cuda() -> Iterator[DeviceWaits]:
         shapes = ShapeEnv(allow_dynamic_output_shape_ops=True)
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=shapes))
         yield stack.enter_context(DeviceWaits())
+
+
+@contextmanager
+def use_fake_files() -> Iterator[set[str]]:
+    """Write zeros in place of fake tensors into files, and read real ones; yield the devices they were on."""
+    saved: set[str] = set()
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, FakeTensor):
+            return value
+        saved.add(str(value.device))
+        with unset_fake_temporarily():
+            return torch.zeros(tuple(value.shape), dtype=value.dtype)
+
+    def save_file(tensors: dict[str, torch.Tensor], *args: Any, **named: Any) -> None:
+        real = {name: convert(value) for name, value in tensors.items()}
+        with unset_fake_temporarily():
+            write_file(real, *args, **named)
+
+    def save(content: Any, *args: Any, **named: Any) -> None:
+        real = tree_map(convert, content)
+        with unset_fake_temporarily():
+            write(real, *args, **named)
+
+    def load(*args: Any, **named: Any) -> Any:
+        with unset_fake_temporarily():
+            return read(*args, **named)
+
+    def load_file(*args: Any, **named: Any) -> Any:
+        with unset_fake_temporarily():
+            return read_file(*args, **named)
+
+    write_file, write = peft.peft_model.safe_save_file, torch.save
+    read_file, read = checkpoint_files.load_file, torch.load
+    with (
+        mock.patch.object(torch, "load", load),
+        mock.patch.object(checkpoint_files, "load_file", load_file),
+        mock.patch.object(peft.peft_model, "safe_save_file", save_file),
+        # By address, which fake tensors don't have.
+        mock.patch.object(peft.peft_model, "id_tensor_storage", id),
+        mock.patch.object(torch, "save", save),
+    ):
+        yield saved
 
 
 def move_to_fake_cuda(model: torch.nn.Module, device: str = "cuda:0") -> None:

@@ -6,6 +6,7 @@ CUDA changes PyTorch for the rest of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
+from torch.utils._pytree import tree_leaves
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -88,6 +90,7 @@ def load_model(
         lora={"rank": 4, **(lora or {})},
         training={
             "micro_batch": 2, "gradient_accumulation": 2, "max_steps": 2, "optimizer": "adamw", "keep_best": False,
+            "sample_prompts": ("Hi",), "sample_tokens": 2, "sample_rows": 0,
             **OBJECTIVES[objective], **training,
         },
     )  # fmt: skip
@@ -130,6 +133,29 @@ def run_steps(trainer: Trainer, waits: DeviceWaits) -> tuple[list[str], list[str
     return noted
 
 
+def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
+    """Answer a prompt, save a checkpoint and the adapter, and take another step in a new trainer."""
+    sent: list[Any] = trainer.job.channel.events  # type: ignore[attr-defined]  # a RecordingChannel
+    with (
+        disable_input_dtype_casting(trainer.model, active=trainer.dtype != torch.float32),
+        fake_cuda.use_fake_files() as saved,
+    ):
+        trainer.sampler.emit_answers(trainer.state.step)
+        trainer.save_checkpoint()
+        trainer.adapters.save_final(trainer.state)
+        assert saved == {str(CUDA)}
+        assert {"sampled", "checkpoint_saved", "adapter_saved"} <= {event.kind for event in sent}
+        assert "warned" not in {event.kind for event in sent}
+        resumed = create()
+        resumed.load_checkpoint()
+        assert resumed.step == 1
+        resumed.training_step()
+    states = tree_leaves(list(resumed.optimizer.state.values()))
+    assert {
+        state.device for state in states if isinstance(state, torch.Tensor) and state.dim()
+    } == {CUDA}
+
+
 #: Recipes that every change is tested with: each objective, each way to store weights.
 RECIPES = {
     "orpo-bf16-packed": {"lora": {"use_dora": True}},
@@ -137,6 +163,9 @@ RECIPES = {
     "kto-fp16-padded": {"neftune_alpha": 5.0},
     "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
 }  # fmt: skip
+
+#: The one of them that also answers, saves, and resumes; of the others, all do.
+_RESUMED = "dpo-8bit-packed"
 
 #: Further recipes: checkpointing, a trained output layer and optimizers with states of their own.
 FURTHER = {
@@ -167,6 +196,7 @@ def test_step_stays_on_its_device(
     tiny: TinyModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     name: str,
     recipe: dict[str, Any],
 ) -> None:
@@ -181,5 +211,7 @@ def test_step_stays_on_its_device(
         assert trainer.scorer.packed == packing
         assert trainer.scorer.chunked == ("modules_to_save" not in recipe.get("lora", {}))
         waited, blocking = run_steps(trainer, waits)
+        if name == _RESUMED or request.node.get_closest_marker("thorough"):
+            save_and_resume(trainer, lambda: make_trainer(run, tuned, objective))
     assert len(waited) <= (3 if trainer.scaling.scaler else 2), waited
     assert not blocking
