@@ -30,7 +30,6 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
-from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.core.system.file_states import get_file_state, get_folder_state
 from lora_studio.engine.chat import (
@@ -337,8 +336,10 @@ def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
         )
 
     needed = any(not isinstance(speaker, OllamaSpeaker) for speaker in speakers)
-    devices = device_lock.get_lockable_devices(base.spec) if needed else []
-    with device_locks.hold_devices(devices, LockHolder("", "chat"), refuse):
+    if not needed:
+        yield
+        return
+    with device_lock.hold_model_devices(base.spec, LockHolder("", "chat"), refuse):
         yield
 
 

@@ -27,7 +27,6 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
     not locked. Imports torch.
     """
     reported: list[LockHolder] = []
-    holder_info = LockHolder(str(run.path.resolve()), doing)
 
     def on_wait(device: DeviceIdentity, holder: LockHolder) -> None:
         if holder not in reported:
@@ -35,6 +34,20 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
             job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
         job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
+    with hold_model_devices(model, LockHolder(str(run.path.resolve()), doing), on_wait):
+        yield
+
+
+@contextmanager
+def hold_model_devices(
+    model: ModelSpec,
+    holder_info: LockHolder,
+    on_wait: Callable[[DeviceIdentity, LockHolder], object],
+) -> Iterator[None]:
+    """Hold the GPUs of a model while the block runs, and all of them after `hold_every_gpu`.
+
+    `on_wait` is called with each GPU that somebody else holds; what it raises ends the wait.
+    """
     locks: list[FileLock] = []
 
     def lock(identities: list[DeviceIdentity]) -> None:

@@ -305,7 +305,7 @@ def _choose_places(
         # `sharding.py` moves a block at a time to the device.
         return {"device_map": {"": torch.device("cpu")}}
     if spread:
-        return {"device_map": "auto", "max_memory": placement.get_spread_limits()}
+        return {"device_map": "auto", "max_memory": placement.get_spread_limits(training=training)}
     return {"device_map": {"": device}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psutil
 import torch
 
 from lora_studio.core.memory.weights import DIVIDED_ABOVE
@@ -35,15 +36,17 @@ def prepare_devices(device: torch.device, *, spread: bool) -> None:
     memory_limit.limit_device_memory(device)
 
 
-def get_spread_limits() -> dict[int | str, int]:
+def get_spread_limits(*, training: bool) -> dict[int | str, int]:
     """Return how many bytes of weights each GPU may hold, by index, where layers are spread.
 
-    Without a limit, accelerate would also use GPUs that PyTorch has no code for, and main memory.
+    Without a limit, accelerate would also use GPUs that PyTorch has no code for. Main memory ("cpu") holds the
+    rest of a model that only answers.
     """
-    return {
+    limits: dict[int | str, int] = {
         index: int(DIVIDED_ABOVE * devices.get_free_gpu_bytes(index))
         for index in devices.list_supported_gpus()
     }
+    return limits if training else limits | {"cpu": psutil.virtual_memory().available}
 
 
 def require_on_gpus(model: torch.nn.Module) -> None:

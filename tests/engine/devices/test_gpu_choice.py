@@ -27,7 +27,7 @@ from lora_studio.engine.devices import devices, lock, memory_limit
 from lora_studio.engine.model import loading, placement
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.distributed.ranks import GradientBucket, ProcessGroup
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from tests.helpers import plans
@@ -147,7 +147,8 @@ def test_layers_are_spread_over_gpus_with_code_only(gpus: Install) -> None:
     )
     assert not placement.should_spread(ModelSpec(), CUDA0, lambda: 13 * GIB)
     assert placement.should_spread(ModelSpec(), CUDA0, lambda: 15 * GIB)
-    assert placement.get_spread_limits() == {0: 14 * GIB, 2: 7 * GIB}
+    assert placement.get_spread_limits(training=True) == {0: 14 * GIB, 2: 7 * GIB}
+    assert placement.get_spread_limits(training=False).keys() == {0, 2, "cpu"}
     reason = str(placement.describe_choice(ModelSpec(), CUDA0, spread=True))
     assert "all 2" in reason
     assert "cuda:0,cuda:2" in str(placement.describe_choice(ModelSpec(), CUDA0, spread=False))
@@ -265,6 +266,30 @@ def test_sharding_without_nccl_is_refused_with_a_remedy(
     assert decide("cuda:0", "cuda:0", "cuda:1", sharding="replicate") == "replicate"
     assert choose_transport("cuda:0") == "gloo"
     assert not devices.list_devices().devices[0].can_shard
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [("gloo", ["cpu", "back"]), ("cpu:gloo,cuda:nccl", ["cuda"])]
+)
+def test_gradients_cross_main_memory_without_nccl(
+    monkeypatch: pytest.MonkeyPatch, config: str, expected: list[str]
+) -> None:
+    """Gloo's builds for Windows take no tensors on GPUs."""
+    carried: list[str] = []
+    monkeypatch.setattr(dist, "get_backend_config", lambda: config)
+    for name in ("all_reduce", "broadcast"):
+        monkeypatch.setattr(dist, name, lambda tensor, **_: carried.append(tensor.device.type))
+    on_gpu: Any = SimpleNamespace(
+        device=CUDA0,
+        cpu=lambda: torch.zeros(1),
+        copy_=lambda _: carried.append("back"),
+    )
+    on_gpu.data = on_gpu
+    group, bucket = ProcessGroup(0, 2), GradientBucket([], on_gpu)
+    monkeypatch.setattr(GradientBucket, "unpack", lambda _: None)
+    group.all_reduce_gradients([bucket])
+    group.broadcast_tensors([on_gpu])
+    assert carried == 2 * expected
 
 
 # --- memory ---------------------------------------------------------------------------------------

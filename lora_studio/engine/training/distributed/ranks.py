@@ -15,6 +15,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -193,7 +194,7 @@ class ProcessGroup:
         none, and the optimizer skips it.
         """
         for bucket in buckets:
-            dist.all_reduce(bucket.values)
+            _exchange(bucket.values, dist.all_reduce)
             bucket.unpack()
 
     @torch.no_grad()
@@ -201,7 +202,20 @@ class ProcessGroup:
         """Overwrite tensors with rank 0's, so that random initial values agree to the bit."""
         if self.world_size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor.data, src=0)
+                _exchange(tensor.data, partial(dist.broadcast, src=0))
+
+
+def _exchange(tensor: torch.Tensor, collective: Callable[[torch.Tensor], object]) -> None:
+    """Apply a collective to a tensor in place.
+
+    Without NCCL, as on Windows, a GPU's tensor goes through main memory: not every build of gloo takes it.
+    """
+    if tensor.device.type == "cpu" or "nccl" in str(dist.get_backend_config()).lower():
+        collective(tensor)
+        return
+    copy = tensor.cpu()
+    collective(copy)
+    tensor.copy_(copy)
 
 
 def _pop_requests(flags: Flags) -> list[str]:

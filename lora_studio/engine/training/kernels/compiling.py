@@ -81,10 +81,17 @@ def _measure_fastest_seconds(run_pass: Callable[[], object]) -> float:
     for _ in range(_TIMED_PASSES):
         started = time.monotonic()
         run_pass()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
+        _wait_for_gpu()
         seconds.append(time.monotonic() - started)
     return min(seconds)
+
+
+def _wait_for_gpu() -> None:
+    """Wait until a GPU has computed everything: a pass returns before that."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    if torch.backends.mps.is_available():
+        torch.mps.synchronize()
 
 
 def _is_compiler_error(error: Exception) -> bool:

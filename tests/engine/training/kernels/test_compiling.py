@@ -141,3 +141,11 @@ def test_training_without_a_compiler_continues_with_a_warning(
     result = [item.problem for item in channel.of(events.Warned)]
     assert [item.code for item in result] == ["training.not_compiled"]
     assert result[0].where.field == "torch_compile"
+
+
+def test_passes_on_an_apple_gpu_are_timed_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waits.append(1))
+    compiling._measure_fastest_seconds(lambda: None)
+    assert len(waits) == compiling._TIMED_PASSES
