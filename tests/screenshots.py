@@ -46,7 +46,7 @@ from lora_studio.gui.window.wiring import make_window
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
-from tests.helpers import fake_engine, model_facts, playground_shots
+from tests.helpers import evaluation_shots, fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
 from tests.helpers.scenarios import emit, wait_until
 from tests.helpers.set_up_script import NO_NETWORK, Script
@@ -61,6 +61,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "inspect_devices": [emit(model_facts.devices(6 * model_facts.GIB))],
         "inspect_model": [emit(model_facts.model())],
         **screenshots_model.scenario(),
+        **evaluation_shots.scenario(),
         "inspect_dataset": [emit(_dataset(folder / "Projects" / "support-bot"))],
         "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
         "show_row": [emit(_long_row())],
@@ -221,6 +222,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield from training_shots(window)
     yield from _merging_and_export_shots(window)
     yield from playground_shots.shots(window)
+    yield from evaluation_shots.shots(window)
     yield from runs_shots(window, wait_until)
     yield from settings_shots(window)
     window.show_page("home")

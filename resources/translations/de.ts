@@ -420,6 +420,10 @@
             <translation>Adapter…</translation>
         </message>
         <message>
+            <source>Add</source>
+            <translation>Hinzufügen</translation>
+        </message>
+        <message>
             <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
             <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
         </message>
@@ -462,6 +466,10 @@
         <message>
             <source>Add folder…</source>
             <translation>Ordner hinzufügen…</translation>
+        </message>
+        <message>
+            <source>Add model</source>
+            <translation>Modell hinzufügen</translation>
         </message>
         <message>
             <source>Add note at this step</source>
@@ -594,6 +602,10 @@
             <translation>Alle Status</translation>
         </message>
         <message>
+            <source>All test sets</source>
+            <translation>Alle Testsätze</translation>
+        </message>
+        <message>
             <source>All {count}</source>
             <translation>Alle {count}</translation>
         </message>
@@ -628,6 +640,10 @@
         <message>
             <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you run wandb login. Each tracker needs its package.</source>
             <translation>Loss, Lernrate und Evaluationen zusätzlich an diese Tracker senden. Weights &amp; Biases arbeitet offline, bis Sie sich mit wandb login anmelden. Jeder Tracker braucht sein Paket.</translation>
+        </message>
+        <message>
+            <source>Also number:0.01, fields:name,total, exact:verbatim, or json_schema:FILE</source>
+            <translation>Auch number:0.01, fields:name,summe, exact:verbatim oder json_schema:DATEI</translation>
         </message>
         <message>
             <source>Also quantizes the scales of 4-bit blocks. Saves about 0.4 bits per parameter.</source>
@@ -672,6 +688,10 @@
         <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
             <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
+        </message>
+        <message>
+            <source>An evaluation compares models on rows that weren't trained on. Answers that were computed before are kept, so you can change what this problem is about and continue the evaluation, or start a new one with other models, test sets, or measures.</source>
+            <translation>Eine Auswertung vergleicht Modelle an Zeilen, mit denen nicht trainiert wurde. Bereits berechnete Antworten bleiben erhalten. Beheben Sie also das Problem und setzen Sie die Auswertung fort, oder starten Sie eine neue mit anderen Modellen, Testsätzen oder Maßen.</translation>
         </message>
         <message>
             <source>An importance matrix needs data similar to what the model will be used for.</source>
@@ -854,6 +874,14 @@
             <translation>Unter dem Loss</translation>
         </message>
         <message>
+            <source>Benchmark of lm-eval</source>
+            <translation>Benchmark von lm-eval</translation>
+        </message>
+        <message>
+            <source>Benchmark, such as arc_easy</source>
+            <translation>Benchmark, zum Beispiel arc_easy</translation>
+        </message>
+        <message>
             <source>Best eval loss</source>
             <translation>Bester Eval-Loss</translation>
         </message>
@@ -930,6 +958,10 @@
             <translation>Branch, Tag oder Commit eines Hub-Modells. Mit einem festen Commit ist der Lauf reproduzierbar.</translation>
         </message>
         <message>
+            <source>Broken: worse than</source>
+            <translation>Verschlechtert gegenüber</translation>
+        </message>
+        <message>
             <source>Browse…</source>
             <translation>Durchsuchen…</translation>
         </message>
@@ -991,6 +1023,10 @@
         <message>
             <source>CSV with tabs</source>
             <translation>CSV mit Tabulatoren</translation>
+        </message>
+        <message>
+            <source>CSV, every answer…</source>
+            <translation>CSV, jede Antwort …</translation>
         </message>
         <message>
             <source>Cache</source>
@@ -1114,6 +1150,10 @@
         <message>
             <source>Change the variable, and move the folder yourself.</source>
             <translation>Ändern Sie die Variable und verschieben Sie den Ordner selbst.</translation>
+        </message>
+        <message>
+            <source>Changes against {name} in percentage points, with 95 % intervals.</source>
+            <translation>Änderungen gegenüber {name} in Prozentpunkten, mit 95-%-Intervallen.</translation>
         </message>
         <message>
             <source>Change…</source>
@@ -1628,6 +1668,10 @@
             <translation>Wählen Sie einen anderen Ordner für das zusammengeführte Modell.</translation>
         </message>
         <message>
+            <source>Choose another folder, or check that the disk is writable and not full.</source>
+            <translation>Wählen Sie einen anderen Ordner, oder prüfen Sie, ob das Laufwerk beschreibbar und nicht voll ist.</translation>
+        </message>
+        <message>
             <source>Choose another folder, or open that project.</source>
             <translation>Wählen Sie einen anderen Ordner oder öffnen Sie dieses Projekt.</translation>
         </message>
@@ -1660,8 +1704,24 @@
             <translation>Wählen Sie einen anderen Lauf.</translation>
         </message>
         <message>
+            <source>Choose at least one measure.</source>
+            <translation>Wählen Sie mindestens ein Maß.</translation>
+        </message>
+        <message>
+            <source>Choose at least one model.</source>
+            <translation>Wählen Sie mindestens ein Modell.</translation>
+        </message>
+        <message>
+            <source>Choose at least one test set.</source>
+            <translation>Wählen Sie mindestens einen Testsatz.</translation>
+        </message>
+        <message>
             <source>Choose blocks from 0 to {last:d}.</source>
             <translation>Wählen Sie Blöcke von 0 bis {last:d}.</translation>
+        </message>
+        <message>
+            <source>Choose by what the answers look like</source>
+            <translation>Nach dem Aussehen der Antworten wählen</translation>
         </message>
         <message>
             <source>Choose cat, which is exact, or svd, which reduces the sum to the rank you want.</source>
@@ -1959,8 +2019,20 @@
             <translation>Vergleichen</translation>
         </message>
         <message>
+            <source>Compare base model, adapter, and GGUF files on rows that weren't trained on, and see what was forgotten.</source>
+            <translation>Vergleichen Sie Basismodell, Adapter und GGUF-Dateien an Zeilen, mit denen nicht trainiert wurde, und sehen Sie, was vergessen wurde.</translation>
+        </message>
+        <message>
+            <source>Compare with</source>
+            <translation>Vergleichen mit</translation>
+        </message>
+        <message>
             <source>Compared with {runs}.</source>
             <translation>Verglichen mit {runs}.</translation>
+        </message>
+        <message>
+            <source>Compared with: {name}</source>
+            <translation>Verglichen mit: {name}</translation>
         </message>
         <message>
             <source>Compares adapter, merged model, and each GGUF file on held-out rows, token by token.</source>
@@ -2075,6 +2147,10 @@
         <message>
             <source>Continue counting rows</source>
             <translation>Zeilen weiter zählen</translation>
+        </message>
+        <message>
+            <source>Continue evaluation</source>
+            <translation>Auswertung fortsetzen</translation>
         </message>
         <message>
             <source>Continue in background</source>
@@ -2477,6 +2553,10 @@
             <translation>Datensätze (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;Alle Dateien (*)</translation>
         </message>
         <message>
+            <source>Datasets (*.jsonl *.json *.csv *.tsv *.parquet *.txt)</source>
+            <translation>Datensätze (*.jsonl *.json *.csv *.tsv *.parquet *.txt)</translation>
+        </message>
+        <message>
             <source>Decay ratio</source>
             <translation>Anteil des Abfalls</translation>
         </message>
@@ -2606,6 +2686,10 @@
         <message>
             <source>Differences only</source>
             <translation>Nur Unterschiede</translation>
+        </message>
+        <message>
+            <source>Different answer from</source>
+            <translation>Andere Antwort als</translation>
         </message>
         <message>
             <source>Different ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
@@ -3035,6 +3119,10 @@
             <translation>Eval {measure}</translation>
         </message>
         <message>
+            <source>Evaluate</source>
+            <translation>Auswerten</translation>
+        </message>
+        <message>
             <source>Evaluate every</source>
             <translation>Evaluieren alle</translation>
         </message>
@@ -3045,6 +3133,10 @@
         <message>
             <source>Evaluating every {every} epochs never happens in {epochs} epochs.</source>
             <translation>Eine Evaluation alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
+        </message>
+        <message>
+            <source>Evaluation</source>
+            <translation>Auswertung</translation>
         </message>
         <message>
             <source>Evaluation and checkpoints</source>
@@ -3139,6 +3231,10 @@
             <translation>Export abgebrochen</translation>
         </message>
         <message>
+            <source>Export evaluation</source>
+            <translation>Auswertung exportieren</translation>
+        </message>
+        <message>
             <source>Export first.</source>
             <translation>Exportieren Sie zuerst.</translation>
         </message>
@@ -3213,6 +3309,10 @@
         <message>
             <source>Exported</source>
             <translation>Exportiert</translation>
+        </message>
+        <message>
+            <source>Exported to {file}.</source>
+            <translation>Exportiert nach {file}.</translation>
         </message>
         <message>
             <source>Exporting</source>
@@ -3397,6 +3497,10 @@
         <message>
             <source>Fix: {title}</source>
             <translation>Beheben: {title}</translation>
+        </message>
+        <message>
+            <source>Fixed: better than</source>
+            <translation>Verbessert gegenüber</translation>
         </message>
         <message>
             <source>Fixed: {fix}</source>
@@ -3607,6 +3711,14 @@
             <translation>GPU-Auslastung (%)</translation>
         </message>
         <message>
+            <source>Gain and forgetting</source>
+            <translation>Gewinn und Vergessen</translation>
+        </message>
+        <message>
+            <source>Gain over forgetting</source>
+            <translation>Gewinn gegen Vergessen</translation>
+        </message>
+        <message>
             <source>Gated and private models need an access token. A token with read access is enough. LoRA Studio saves it only in the standard Hugging Face token file on this computer, which other tools also read.</source>
             <translation>Für zugangsbeschränkte und private Modelle brauchen Sie ein Zugriffstoken. Lesezugriff genügt. LoRA Studio speichert es nur in der üblichen Token-Datei von Hugging Face auf diesem Computer, die auch andere Programme lesen.</translation>
         </message>
@@ -3701,6 +3813,10 @@
         <message>
             <source>Group by length</source>
             <translation>Nach Länge gruppieren</translation>
+        </message>
+        <message>
+            <source>HTML report…</source>
+            <translation>HTML-Bericht …</translation>
         </message>
         <message>
             <source>Half the memory, very little quality loss</source>
@@ -4054,6 +4170,10 @@
             <translation>Inverse Quadratwurzel</translation>
         </message>
         <message>
+            <source>Is it better?</source>
+            <translation>Ist es besser?</translation>
+        </message>
+        <message>
             <source>It can continue in the background. Reopen the project to see it again.</source>
             <translation>Der Auftrag kann im Hintergrund weiterlaufen. Öffnen Sie das Projekt wieder, um ihn zu sehen.</translation>
         </message>
@@ -4168,6 +4288,10 @@
         <message>
             <source>JSON schema</source>
             <translation>JSON-Schema</translation>
+        </message>
+        <message>
+            <source>JSON…</source>
+            <translation>JSON …</translation>
         </message>
         <message>
             <source>KL divergence: {kl:.3g} nats.</source>
@@ -4530,6 +4654,10 @@
             <translation>Längste</translation>
         </message>
         <message>
+            <source>Longest answer</source>
+            <translation>Längste Antwort</translation>
+        </message>
+        <message>
             <source>Looking for Ollama…</source>
             <translation>Ollama wird gesucht…</translation>
         </message>
@@ -4668,6 +4796,18 @@
         <message>
             <source>Maximum time between two checkpoints, which limits how much work a power cut can cost. 0 saves by steps only.</source>
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
+        </message>
+        <message>
+            <source>Measure</source>
+            <translation>Maß</translation>
+        </message>
+        <message>
+            <source>Measure with a parameter</source>
+            <translation>Maß mit Parameter</translation>
+        </message>
+        <message>
+            <source>Measures</source>
+            <translation>Maße</translation>
         </message>
         <message>
             <source>Measures on the training data which weights matter most and quantizes these more precisely. The smallest quantizations require it; from Q6_K up, it makes little difference.</source>
@@ -4890,6 +5030,10 @@
             <translation>Download von Modellen</translation>
         </message>
         <message>
+            <source>Model folder…</source>
+            <translation>Modellordner …</translation>
+        </message>
+        <message>
             <source>Model search</source>
             <translation>Modellsuche</translation>
         </message>
@@ -5072,6 +5216,10 @@
             <translation>Neuer Chat</translation>
         </message>
         <message>
+            <source>New evaluation</source>
+            <translation>Neue Auswertung</translation>
+        </message>
+        <message>
             <source>New project</source>
             <translation>Neues Projekt</translation>
         </message>
@@ -5122,6 +5270,10 @@
         <message>
             <source>No adapters yet. Train one, or add a folder that contains adapters.</source>
             <translation>Noch keine Adapter. Trainieren Sie einen, oder fügen Sie einen Ordner mit Adaptern hinzu.</translation>
+        </message>
+        <message>
+            <source>No answer</source>
+            <translation>Keine Antwort</translation>
         </message>
         <message>
             <source>No browser</source>
@@ -5420,8 +5572,16 @@
             <translation>Notizen zu diesem Lauf</translation>
         </message>
         <message>
+            <source>Nothing to compare yet</source>
+            <translation>Noch nichts zu vergleichen</translation>
+        </message>
+        <message>
             <source>Nothing to evaluate was specified.</source>
             <translation>Es ist nichts zum Auswerten angegeben.</translation>
+        </message>
+        <message>
+            <source>Nothing to evaluate yet</source>
+            <translation>Noch nichts auszuwerten</translation>
         </message>
         <message>
             <source>Nothing to export yet</source>
@@ -5856,6 +6016,10 @@
             <translation>Parquet</translation>
         </message>
         <message>
+            <source>Partial results; intervals become narrower with every answer.</source>
+            <translation>Teilergebnisse; die Intervalle werden mit jeder Antwort schmaler.</translation>
+        </message>
+        <message>
             <source>Pass a data file with `{option}`, or choose quantizations that need no matrix.</source>
             <translation>Geben Sie mit `{option}` eine Datendatei an oder wählen Sie Quantisierungen ohne Matrix.</translation>
         </message>
@@ -6167,6 +6331,10 @@
             <translation>Die Quantisierung zu {quantization} ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
+            <source>Question</source>
+            <translation>Frage</translation>
+        </message>
+        <message>
             <source>Question and answer</source>
             <translation>Frage und Antwort</translation>
         </message>
@@ -6405,6 +6573,10 @@
         <message>
             <source>Reducing the learning rate on a plateau needs eval loss, but no rows are used for validation.</source>
             <translation>Das Senken der Lernrate auf einem Plateau braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
+        </message>
+        <message>
+            <source>Reference</source>
+            <translation>Referenz</translation>
         </message>
         <message>
             <source>Refresh</source>
@@ -6727,6 +6899,10 @@
             <translation>Ergebnis</translation>
         </message>
         <message>
+            <source>Results</source>
+            <translation>Ergebnisse</translation>
+        </message>
+        <message>
             <source>Resume</source>
             <translation>Fortsetzen</translation>
         </message>
@@ -6838,6 +7014,10 @@
             <translation>Zeilen des Datensatzes</translation>
         </message>
         <message>
+            <source>Rows per test set</source>
+            <translation>Zeilen je Testsatz</translation>
+        </message>
+        <message>
             <source>Rows processed at once. Memory grows with it.</source>
             <translation>Zeilen, die gleichzeitig verarbeitet werden. Der Speicherbedarf wächst mit.</translation>
         </message>
@@ -6864,6 +7044,10 @@
         <message>
             <source>Rows with findings</source>
             <translation>Zeilen mit Befund</translation>
+        </message>
+        <message>
+            <source>Run</source>
+            <translation>Lauf</translation>
         </message>
         <message>
             <source>Run `lora-studio engine repair`. Full details are in the log.</source>
@@ -7126,6 +7310,10 @@
             <translation>Skaliert das Update mit Alpha / √Rang statt Alpha / Rang, damit hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Sinnvoll ab Rang 64.</translation>
         </message>
         <message>
+            <source>Scores</source>
+            <translation>Werte</translation>
+        </message>
+        <message>
             <source>Search</source>
             <translation>Suchen</translation>
         </message>
@@ -7224,6 +7412,14 @@
         <message>
             <source>Select adapter folder</source>
             <translation>Adapterordner auswählen</translation>
+        </message>
+        <message>
+            <source>Select model folder</source>
+            <translation>Modellordner auswählen</translation>
+        </message>
+        <message>
+            <source>Select test file</source>
+            <translation>Testdatei auswählen</translation>
         </message>
         <message>
             <source>Select two or more adapters in the list to combine them into one.</source>
@@ -7468,6 +7664,10 @@
         <message>
             <source>Show raw text</source>
             <translation>Rohtext anzeigen</translation>
+        </message>
+        <message>
+            <source>Show results</source>
+            <translation>Ergebnisse zeigen</translation>
         </message>
         <message>
             <source>Show rows</source>
@@ -7723,6 +7923,10 @@
             <translation>Gestartet</translation>
         </message>
         <message>
+            <source>Starting</source>
+            <translation>Startet</translation>
+        </message>
+        <message>
             <source>Starting: {stage}…</source>
             <translation>Startet: {stage} …</translation>
         </message>
@@ -7916,6 +8120,14 @@
         <message>
             <source>Tensors to update</source>
             <translation>Zu ändernde Tensoren</translation>
+        </message>
+        <message>
+            <source>Test set</source>
+            <translation>Testsatz</translation>
+        </message>
+        <message>
+            <source>Test sets</source>
+            <translation>Testsätze</translation>
         </message>
         <message>
             <source>Testing the engine</source>
@@ -8476,6 +8688,18 @@
         <message>
             <source>The eval loss is {loss:loss}.</source>
             <translation>Der Eval-Loss beträgt {loss:loss}.</translation>
+        </message>
+        <message>
+            <source>The evaluation can't be written to {file}: {reason}.</source>
+            <translation>Die Auswertung kann nicht nach {file} geschrieben werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>The evaluation is complete.</source>
+            <translation>Die Auswertung ist abgeschlossen.</translation>
+        </message>
+        <message>
+            <source>The evaluation is paused. To continue, select Continue evaluation.</source>
+            <translation>Die Auswertung ist angehalten. Zum Fortsetzen wählen Sie „Auswertung fortsetzen“.</translation>
         </message>
         <message>
             <source>The evaluation {name} can't be read: {reason}.</source>
@@ -9503,6 +9727,10 @@
             <translation>Setzen Sie {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
         </message>
         <message>
+            <source>To get a verdict, evaluate at least two models.</source>
+            <translation>Für ein Urteil werten Sie mindestens zwei Modelle aus.</translation>
+        </message>
+        <message>
             <source>To read one of them instead, choose it as the split.</source>
             <translation>Um stattdessen eine davon zu lesen, wählen Sie sie als Split.</translation>
         </message>
@@ -9513,6 +9741,10 @@
         <message>
             <source>To see their curves, select runs in the table.</source>
             <translation>Wählen Sie Läufe in der Tabelle aus, um ihre Kurven zu sehen.</translation>
+        </message>
+        <message>
+            <source>To see what was forgotten, include the test set “Forgetting”.</source>
+            <translation>Um zu sehen, was vergessen wurde, nehmen Sie den Testsatz „Vergessen“ hinzu.</translation>
         </message>
         <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
@@ -9605,6 +9837,10 @@
         <message>
             <source>Train an adapter first.</source>
             <translation>Trainieren Sie zuerst einen Adapter.</translation>
+        </message>
+        <message>
+            <source>Train an adapter first. Then find out here whether it answers better than the base model, and whether it has forgotten anything.</source>
+            <translation>Trainieren Sie zuerst einen Adapter. Dann erfahren Sie hier, ob er besser antwortet als das Basismodell und ob er etwas vergessen hat.</translation>
         </message>
         <message>
             <source>Train first, or choose a folder with an adapter_config.json.</source>
@@ -10444,6 +10680,10 @@
             <translation>Warten Sie, bis der laufende Auftrag beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
         <message>
+            <source>Wait until the running job finishes.</source>
+            <translation>Warten Sie, bis der laufende Auftrag fertig ist.</translation>
+        </message>
+        <message>
             <source>Waiting for the device check to see which models fit.</source>
             <translation>Sobald das Gerät erkannt ist, steht hier, welche Modelle passen.</translation>
         </message>
@@ -10682,6 +10922,10 @@
         <message>
             <source>Writing the model card</source>
             <translation>Modellkarte wird geschrieben</translation>
+        </message>
+        <message>
+            <source>Wrong</source>
+            <translation>Falsch</translation>
         </message>
         <message>
             <source>Wrongly decoded characters</source>
@@ -10932,6 +11176,10 @@
             <translation>Akt.</translation>
         </message>
         <message>
+            <source>all rows</source>
+            <translation>alle Zeilen</translation>
+        </message>
+        <message>
             <source>all {rows} rows checked</source>
             <translation>allen {rows} geprüften Zeilen</translation>
         </message>
@@ -11058,6 +11306,14 @@
         <message>
             <source>canceled</source>
             <translation>abgebrochen</translation>
+        </message>
+        <message>
+            <source>change in general abilities, points</source>
+            <translation>Änderung allgemeiner Fähigkeiten, Punkte</translation>
+        </message>
+        <message>
+            <source>change in points</source>
+            <translation>Änderung in Punkten</translation>
         </message>
         <message>
             <source>checking rows</source>
@@ -11231,6 +11487,10 @@
             <translation>Emojis</translation>
         </message>
         <message>
+            <source>enough to show a difference of about {points:.0f} points</source>
+            <translation>genug, um einen Unterschied von etwa {points:.0f} Punkten zu zeigen</translation>
+        </message>
+        <message>
             <source>error: {problem} {remedy}</source>
             <translation>Fehler: {problem} {remedy}</translation>
         </message>
@@ -11309,6 +11569,10 @@
         <message>
             <source>from your package index</source>
             <translation>aus Ihrem Paketverzeichnis</translation>
+        </message>
+        <message>
+            <source>gain on the task, points</source>
+            <translation>Gewinn bei der Aufgabe, Punkte</translation>
         </message>
         <message>
             <source>gated</source>
@@ -11918,6 +12182,10 @@
             <translation>nicht alle {items} haben dieselbe Form</translation>
         </message>
         <message>
+            <source>not answered yet</source>
+            <translation>noch nicht beantwortet</translation>
+        </message>
+        <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
         </message>
@@ -12130,12 +12398,20 @@
             <translation>Reward-Abstand</translation>
         </message>
         <message>
+            <source>right</source>
+            <translation>richtig</translation>
+        </message>
+        <message>
             <source>right-to-left text</source>
             <translation>Text von rechts nach links</translation>
         </message>
         <message>
             <source>rounding to {dtype} changes the adapter's updates by {share:percent}</source>
             <translation>das Runden auf {dtype} verändert die Updates des Adapters um {share:percent}</translation>
+        </message>
+        <message>
+            <source>row {row}</source>
+            <translation>Zeile {row}</translation>
         </message>
         <message>
             <source>rows</source>
@@ -13169,6 +13445,10 @@
             <translation>train.py schreiben</translation>
         </message>
         <message>
+            <source>wrong</source>
+            <translation>falsch</translation>
+        </message>
+        <message>
             <source>yes</source>
             <translation>ja</translation>
         </message>
@@ -13204,12 +13484,20 @@
             <source>{change} points in {category}</source>
             <translation>{change} Punkte ({category})</translation>
         </message>
+        <message>
+            <source>{change} points over all abilities</source>
+            <translation>{change} Punkte über alle Fähigkeiten</translation>
+        </message>
         <message numerus="yes">
             <source>{columns} refer to images, audio, or video. LoRA Studio trains on text only.</source>
             <translation>
                 <numerusform>{columns} verweist auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
                 <numerusform>{columns} verweisen auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{column}: {done} of {total} answers</source>
+            <translation>{column}: {done} von {total} Antworten</translation>
         </message>
         <message>
             <source>{command} started</source>
@@ -14007,6 +14295,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} items</source>
+            <translation>
+                <numerusform>{n} Aufgabe</numerusform>
+                <numerusform>{n} Aufgaben</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} layers are fused.</source>
             <translation>
                 <numerusform>{n} Schicht ist fusioniert.</numerusform>
@@ -14241,7 +14536,7 @@
             <source>{n} tokens</source>
             <translation>
                 <numerusform>{n} Token</numerusform>
-                <numerusform>{n} Tokens</numerusform>
+                <numerusform>{n} Token</numerusform>
             </translation>
         </message>
         <message numerus="yes">

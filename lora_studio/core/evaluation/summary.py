@@ -143,7 +143,7 @@ def judge_difference(measure: str, difference: PairedDifference) -> DifferenceVe
 def format_score(measure: str, score: float) -> str:
     """Return a score as shown in tables: a percentage, or a perplexity with three digits."""
     if _is_perplexity(measure):
-        return f"{score:.3g}" if score < 1000 else f"{score:,.0f}"
+        return f"{score:.{2 if score < 10 else 1 if score < 1000 else 0}f}"
     digits = 0 if is_binary(measure) else 1
     return f"{100 * score:.{digits}f} %"
 
@@ -193,13 +193,25 @@ def _report_forgetting(
             verdicts[category] = verdict
     if not verdicts:
         return None
-    forgotten = _find_forgotten(verdicts)
-    if not forgotten:
+    forgotten, overall = _find_forgotten(verdicts), _find_overall_loss(results, base, column)
+    if not forgotten and overall is None:
         return ForgettingReport(_describe_nothing_forgotten(verdicts), False, verdicts)
     losses = [_describe_loss(category, verdicts[category].difference) for category in forgotten]
+    if overall is not None and not set(forgotten) - {forgetting.TEXT_CATEGORY}:
+        change = _format_signed(100 * overall.difference.change, 0)
+        losses.insert(0, text("{change} points over all abilities", change=change))
     return ForgettingReport(
         text("Forgot: {losses}", losses=listed(losses)), True, verdicts, forgotten
     )
+
+
+def _find_overall_loss(
+    results: EvaluationResults, base: str, column: str
+) -> DifferenceVerdict | None:
+    """Return the verdict over all abilities if it is a loss: many small ones may add up to it."""
+    before, after = (results.get_scores(forgetting.KEY, key, OWN_MEASURE) for key in (base, column))
+    verdict = compare_scores(OWN_MEASURE, before, after)
+    return verdict if verdict is not None and verdict.finding == "worse" else None
 
 
 def _find_forgotten(verdicts: Mapping[str, DifferenceVerdict]) -> tuple[str, ...]:

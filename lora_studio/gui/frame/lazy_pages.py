@@ -20,6 +20,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.work_cover import cover_window
 
 if TYPE_CHECKING:
+    from lora_studio.gui.pages.evaluation.page import EvaluationPage
     from lora_studio.gui.pages.playground.page import PlaygroundPage
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
@@ -47,7 +48,7 @@ def make_step_pages(state: ProjectState, preferences: Preferences) -> list[StepP
 
 
 class LazyPages(QObject):
-    """The six step pages, Runs, Playground and Settings.
+    """The six step pages, Runs, Evaluate, Playground and Settings.
 
     Signals:
         created: all pages exist now.
@@ -83,6 +84,12 @@ class LazyPages(QObject):
         return self._runs
 
     @property
+    def evaluation(self) -> EvaluationPage:
+        """The page that evaluates models."""
+        self.create()
+        return self._evaluation
+
+    @property
     def playground(self) -> PlaygroundPage:
         """The page for chatting with models."""
         self.create()
@@ -109,11 +116,13 @@ class LazyPages(QObject):
 
     def _create(self) -> None:
         # These imports take as long as all others combined, mostly because of pyqtgraph.
+        from lora_studio.gui.pages.evaluation.page import EvaluationPage
         from lora_studio.gui.pages.playground.page import PlaygroundPage
         from lora_studio.gui.pages.runs.page import RunsPage
         from lora_studio.gui.pages.settings.page import SettingsPage
 
         self._runs = RunsPage(self._state, self._queue, self._preferences)
+        self._evaluation = EvaluationPage(self._state)
         self._playground = PlaygroundPage(self._state)
         self._settings = SettingsPage(self._state, self._preferences)
         pages = self._make_pages(self._state, self._preferences)

@@ -45,6 +45,7 @@ from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import ProjectState
 
 if TYPE_CHECKING:
+    from lora_studio.gui.pages.evaluation.page import EvaluationPage
     from lora_studio.gui.pages.playground.page import PlaygroundPage
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
@@ -106,6 +107,11 @@ class Shell(QMainWindow):
         return self.lazy_pages.runs
 
     @property
+    def evaluation(self) -> EvaluationPage:
+        """The page that evaluates models."""
+        return self.lazy_pages.evaluation
+
+    @property
     def playground(self) -> PlaygroundPage:
         """The page for chatting with models."""
         return self.lazy_pages.playground
@@ -118,7 +124,7 @@ class Shell(QMainWindow):
     @property
     def app_pages(self) -> dict[str, AppPage]:
         """The pages that aren't steps, by name."""
-        pages = (self.home, self.runs, self.playground, self.settings)
+        pages = (self.home, self.runs, self.evaluation, self.playground, self.settings)
         return {page.name: page for page in pages}
 
     @property
@@ -378,7 +384,9 @@ class Shell(QMainWindow):
     def show_job(self) -> None:
         """Show the page of the running job."""
         if self.jobs.running:
-            self.show_page(commands.COMMANDS[self.jobs.kind].step or "training")
+            is_evaluation = self.jobs.kind == "evaluate"
+            step = commands.COMMANDS[self.jobs.kind].step or "training"
+            self.show_page("evaluation" if is_evaluation else step)
 
     def on_job_event(self, event: events.Event) -> None:
         """Pass an event of the run to the pages."""

@@ -99,6 +99,7 @@ SYNONYMS: dict[str, str] = {
     "go_lora": "lora adapter",
     "go_dataset": "dataset data rows findings duplicates clean lint personal data pii columns mapping lengths",
     "go_runs": "runs history experiments compare delete queue grid search tags",
+    "go_evaluation": "evaluate evaluation benchmark accuracy exact match rouge perplexity compare better forgetting test lm-eval",
     "go_playground": "playground chat inference test compare models blind vote temperature",
     "go_settings": "settings preferences options dark mode light mode theme offline proxy language cache free space",
     "go_export": "export gguf ollama hugging face upload push to hub quantize serve openai api llama-server lm studio",

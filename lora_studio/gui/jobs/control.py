@@ -16,7 +16,14 @@ from lora_studio.core.runs.folder import RunFolder, list_running_runs
 from lora_studio.gui.jobs.worker_thread import WorkerThread
 
 Kind = Literal[
-    "train", "merge", "export", "import_adapter", "import_model", "create_ollama", "push"
+    "train",
+    "merge",
+    "export",
+    "import_adapter",
+    "import_model",
+    "create_ollama",
+    "push",
+    "evaluate",
 ]
 
 #: Milliseconds between two `changed` signals; steps can arrive by the thousand.
@@ -31,6 +38,7 @@ RunJob = (
     | commands.ImportModel
     | commands.CreateOllama
     | commands.Push
+    | commands.Evaluate
 )
 _RUN_JOBS = frozenset(job.model_fields["kind"].default for job in get_args(RunJob))
 
@@ -202,6 +210,9 @@ class JobControl(QObject):
                 self._set_progress(
                     JobProgress(event.stage or COMMANDS[self.kind].title, share, event.eta_s)
                 )
+            case events.AnswersRecorded() if event.id == self._id:
+                share = event.done / event.total if event.total else None
+                self._set_progress(JobProgress(commands.Evaluate.title, share, event.eta_s))
             case events.StepDone() if event.id == self._id:
                 self._set_progress(
                     JobProgress(commands.Train.title, event.step / event.steps, event.eta_s)

@@ -26,6 +26,7 @@ _DONE = {
     "export": mark("The export is complete."),
     "create_ollama": mark("The model is in Ollama."),
     "push": mark("The upload is complete."),
+    "evaluate": mark("The evaluation is complete."),
     "import_adapter": mark("The adapter is in a new run. You can merge it now."),
     "import_model": mark("The model is in a new run. You can export it now."),
 }
@@ -100,6 +101,15 @@ class JobLauncher(QObject):
             )
             self._jobs.start(command, run)
             self.started.emit(command.step)
+        except ProblemError as error:
+            self._report_error(error)
+
+    def request_evaluation(self, command: commands.Evaluate, run: RunFolder) -> None:
+        """Start or continue an evaluation of a run."""
+        self._chain = False
+        try:
+            self._check_free()
+            self._jobs.start(command, run)
         except ProblemError as error:
             self._report_error(error)
 
@@ -235,6 +245,10 @@ class JobLauncher(QObject):
     def _on_ended(self, kind: str, ending: events.Ending) -> None:
         messages = self._state.messages
         match ending:
+            case events.Done(paused=True) if kind == "evaluate":
+                messages.success(
+                    tr("The evaluation is paused. To continue, select Continue evaluation.")
+                )
             case events.Done(paused=True):
                 self._chain = False
                 messages.success(tr("Training is paused. To continue, select Resume."))

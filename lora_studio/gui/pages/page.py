@@ -106,6 +106,7 @@ class StepPage(QWidget):
         cancel_requested: end the running job without a result.
         checkpoint_requested: write a checkpoint now.
         online_requested: turn off offline mode.
+        page_requested(name): open another page, which isn't a step.
         explain_requested(problem): explain a problem on this page and how to solve it.
         status_changed: the result of `find_blocker` or `is_done` may have changed.
     """
@@ -128,6 +129,7 @@ class StepPage(QWidget):
     explain_requested = Signal(object)
     status_changed = Signal()
     online_requested = Signal()
+    page_requested = Signal(str)
 
     step: ClassVar[Step]
     title: ClassVar[str]

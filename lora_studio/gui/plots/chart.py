@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -150,6 +150,17 @@ class Chart(QWidget):
     def set_x_range(self, low: float, high: float) -> None:
         """Set the horizontal range."""
         self._plot.setXRange(low, high, padding=0.0)
+
+    def set_y_range(self, low: float, high: float) -> None:
+        """Set the vertical range."""
+        self._plot.setYRange(low, high, padding=0.0)
+
+    def set_x_names(self, names: Sequence[tuple[float, str]]) -> None:
+        """Write names at positions of the lower axis, instead of numbers."""
+        axis = self._plot.getAxis("bottom")
+        axis.setTicks([list(names)])
+        lines = max((name.count("\n") + 1 for _, name in names), default=1)
+        axis.setHeight(round(_LINE * theme.Size.CAPTION * lines) + theme.Spacing.M)
 
     def set_y_from_zero(self) -> None:
         """Keep the lower end of the left axis at zero."""

@@ -119,6 +119,11 @@ _EXPLANATIONS = {
         "Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and "
         "adapters are intact. The log of the run shows its last output."
     ),
+    "evaluation": mark(
+        "An evaluation compares models on rows that weren't trained on. Answers that were computed "
+        "before are kept, so you can change what this problem is about and continue the evaluation, "
+        "or start a new one with other models, test sets, or measures."
+    ),
     "window": mark(
         "This is a bug in LoRA Studio. Your project is saved, and a running job continues without "
         "the window. To report the bug, attach a diagnostics file (Help menu)."

@@ -43,7 +43,7 @@ _PAGES: dict[str, str] = {
     "merging": "merging", "import": "merging", "adapters": "merging",
     "export": "export", "gguf": "export", "imatrix": "export", "quantize": "export",
     "ollama": "export", "selftest": "export", "template": "export", "serve": "export",
-    "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
+    "evaluation": "evaluation", "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
 }  # fmt: skip
 
 STEP_TITLES: dict[str, str] = {
@@ -53,7 +53,8 @@ STEP_TITLES: dict[str, str] = {
 
 #: Pages that aren't steps, except Home.
 PAGE_TITLES: dict[str, str] = {
-    "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
+    "runs": mark("Runs"), "evaluation": mark("Evaluate"), "playground": mark("Playground"),
+    "settings": mark("Settings"),
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from lora_studio.gui.window.main_window import Window
 _PAGE_KEYS = {
     "home": "Ctrl+0",
     "runs": "Ctrl+7",
+    "evaluation": "Ctrl+E",
     "playground": "Ctrl+8",
     "settings": "Ctrl+, Ctrl+9",
 }
@@ -64,6 +65,7 @@ def _wire_pages(window: Window) -> None:
     for app_page in window.app_pages.values():
         app_page.go_to.connect(window.show_page)
         app_page.ask.connect(window.inspector.ask)
+    _wire_evaluation(window)
     _wire_engine(window)
     _wire_library(window)
     for page in window.pages.values():
@@ -135,6 +137,14 @@ def _wire_engine(window: Window) -> None:
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
 
 
+def _wire_evaluation(window: Window) -> None:
+    page = window.evaluation
+    page.start_requested.connect(window.launcher.request_evaluation)
+    page.pause_requested.connect(window.launcher.pause)
+    page.cancel_requested.connect(window.jobs.cancel)
+    page.question_outdated.connect(window.inspector.drop)
+
+
 def _wire_library(window: Window) -> None:
     library, state = window.library, window.state
 
@@ -177,6 +187,7 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
     page.checkpoint_requested.connect(window.jobs.save_checkpoint)
     page.explain_requested.connect(window.help.explain)
     page.status_changed.connect(lambda: window.show_step_state(page.step))
+    page.page_requested.connect(window.show_page)
     page.online_requested.connect(lambda: window.set_offline(on=False))
 
 

@@ -20,7 +20,7 @@ from lora_studio.gui.pages.export.hub_upload import HubUpload
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.export.queries import ExportQueries
-from lora_studio.gui.pages.export.results_card import ResultsCard
+from lora_studio.gui.pages.export.results_card import EvaluationCard, ResultsCard
 from lora_studio.gui.pages.export.serving_card import ServingCard
 from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
@@ -130,6 +130,7 @@ class ExportPage(StepPage):
         self.template_card.add(self.template)
         self.template_card.hide()
         self.body.addWidget(self.template_card)
+        self.body.addWidget(EvaluationCard(lambda: self.page_requested.emit("evaluation")))
         self.body.addStretch(1)
 
     def _make_ollama_card(self) -> Card:

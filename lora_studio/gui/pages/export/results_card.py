@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -15,8 +16,26 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.result_view import ExportResult
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, FlowLayout, button
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.external_open import folder_button
+
+
+class EvaluationCard(Card):
+    """Leads to the page that says whether the model has become better."""
+
+    def __init__(self, on_click: Callable[[], object], parent: QWidget | None = None) -> None:
+        """Create the card; its button calls `on_click`."""
+        super().__init__(tr("Is it better?"), parent)
+        about = label(
+            tr(
+                "Compare base model, adapter, and GGUF files on rows that weren't trained on, and see "
+                "what was forgotten."
+            ),
+            "muted",
+            wrap=True,
+        )
+        self.evaluate = button(tr("Evaluate"), on_click, icon="evaluation")
+        self.add(row(about, self.evaluate))
 
 
 class ResultsCard(Card):

@@ -1,0 +1,1 @@
+"""The Evaluate page: is a model better than before, and what has it forgotten?"""

@@ -1,0 +1,40 @@
+"""Names of the columns of an evaluation, in the user's language."""
+
+from __future__ import annotations
+
+from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.evaluation.columns import Column, ServerModel
+from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.gui.language import tr
+
+_LONGEST = 28
+
+
+def format_column(column: Column) -> str:
+    """Return the name of a column: its title, or what it is; a quantization is its own name."""
+    if column.title:
+        return column.title
+    match column.model:
+        case AdapterSpeaker(adapters=()):
+            return tr("Base model")
+        case AdapterSpeaker() if column.key == "adapter":
+            return tr("Adapter")
+        case ModelSpeaker() if column.key == "merged":
+            return tr("Merged model")
+        case OllamaSpeaker(name=name):
+            return f"Ollama: {name}"
+        case ServerModel(name=name):
+            return name
+    return column.key
+
+
+def list_column_names(plan: EvaluationPlan) -> dict[str, str]:
+    """Return the names of all columns by their keys, shortened in the middle."""
+    names = {column.key: format_column(column) for column in plan.columns}
+    return {key: _shorten(name) for key, name in names.items()}
+
+
+def _shorten(name: str) -> str:
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST // 2]}…{name[-(_LONGEST // 2 - 1) :]}"

@@ -1,0 +1,155 @@
+"""The table of scores: a row for each measure of each test set, a column for each model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.evaluation import summary
+from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
+from lora_studio.gui.pages.evaluation.column_names import list_column_names
+from lora_studio.gui.theme import color, get_theme
+from lora_studio.gui.widgets.plain_table import set_up_table
+from lora_studio.gui.widgets.tooltips import plain_tip
+
+_Index = QModelIndex | QPersistentModelIndex
+
+#: Columns before those of the models: test set, measure, rows.
+_FIXED = 3
+#: A mark with each finding, so that color isn't needed to tell them apart.
+_MARKS = {"better": "▲", "worse": "▼", "unclear": "", "too_few": ""}
+_COLORS = {"better": "ok", "worse": "error", "unclear": "text", "too_few": "muted"}
+
+
+class ScoreModel(QAbstractTableModel):
+    """Means with their intervals; those that differ from the baseline are marked."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.results: EvaluationResults | None = None
+        self.summary: EvaluationSummary | None = None
+        self.lines: list[tuple[str, str]] = []  # test set and measure
+        self.columns: dict[str, str] = {}
+        self._titles: dict[str, str] = {}
+
+    def show(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
+        """Show an evaluation."""
+        self.beginResetModel()
+        self.results, self.summary = results, shown
+        self.lines = [(key, name) for key, names in shown.measures.items() for name in names]
+        self.columns = list_column_names(results.plan)
+        self._titles = {report.key: localize(report.title) for report in results.facts.test_sets}
+        self._titles |= {
+            each.key: localize(each.title)
+            for each in results.plan.test_sets
+            if not self._titles.get(each.key)
+        }
+        self.endResetModel()
+
+    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
+        """Return the number of measures."""
+        return 0 if parent.isValid() else len(self.lines)
+
+    def columnCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
+        """Return the number of columns."""
+        return 0 if parent.isValid() else _FIXED + len(self.columns)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Return the title of a column."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            fixed = (tr("Test set"), tr("Measure"), tr("Rows"))
+            return (
+                fixed[section]
+                if section < _FIXED
+                else list(self.columns.values())[section - _FIXED]
+            )
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignLeft if section < 2 else Qt.AlignmentFlag.AlignRight
+            return side | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what a cell shows."""
+        if self.summary is None:
+            return None
+        test_set, measure = self.lines[index.row()]
+        number = index.column()
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignLeft if number < 2 else Qt.AlignmentFlag.AlignRight
+            return side | Qt.AlignmentFlag.AlignVCenter
+        if number < _FIXED:
+            return self._get_fixed(test_set, measure, number, role)
+        key = list(self.columns)[number - _FIXED]
+        verdict = self.summary.verdicts.get((test_set, measure, key))
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                mean = self.summary.means.get((test_set, measure, key))
+                mark = _MARKS[verdict.finding] if verdict is not None else ""
+                return f"{mark} {format_mean(measure, mean)}".strip()
+            case Qt.ItemDataRole.ForegroundRole if verdict is not None:
+                return color(_COLORS[verdict.finding])
+            case Qt.ItemDataRole.ToolTipRole | Qt.ItemDataRole.AccessibleDescriptionRole:
+                return plain_tip(localize(verdict.sentence)) if verdict is not None else None
+            case Qt.ItemDataRole.FontRole if verdict is not None and _MARKS[verdict.finding]:
+                bold = QFont()
+                bold.setWeight(QFont.Weight.DemiBold)
+                return bold
+        return None
+
+    def _get_fixed(self, test_set: str, measure: str, number: int, role: int) -> str | None:
+        if role != Qt.ItemDataRole.DisplayRole or self.summary is None:
+            return None
+        if number == 0:
+            return self._titles.get(test_set, test_set)
+        if number == 1:
+            return localize(summary.format_measure(measure))
+        means = [self.summary.means.get((test_set, measure, key)) for key in self.columns]
+        return formatting.format_number(max((mean.rows for mean in means if mean), default=0))
+
+
+def format_mean(measure: str, mean: MeanScore | None) -> str:
+    """Return a mean with its interval: `84 % (78–89)`, a dash if it isn't known."""
+    if mean is None:
+        return "–"
+    low, high = mean.interval.low, mean.interval.high
+    shown = [summary.format_score(measure, end).removesuffix(" %") for end in (low, high)]
+    return f"{summary.format_score(measure, mean.mean)} ({shown[0]}–{shown[1]})"
+
+
+class ScoreTable(QTableView):
+    """Shows the scores; a tooltip says what a cell shows against the baseline."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.scores = ScoreModel(self)
+        self.setModel(self.scores)
+        set_up_table(self)
+        self.setAccessibleName(tr("Scores"))
+        self.horizontalHeader().setMinimumSectionSize(60)
+        get_theme().changed.connect(self.viewport().update)
+
+    def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
+        """Show an evaluation, keeping the selected row."""
+        row = self.currentIndex().row()
+        self.scores.show(results, shown)
+        header = self.horizontalHeader()
+        for number in range(self.scores.columnCount()):
+            mode = QHeaderView.ResizeMode
+            header.setSectionResizeMode(
+                number, mode.Stretch if number == 1 else mode.ResizeToContents
+            )
+        if 0 <= row < self.scores.rowCount():
+            self.selectRow(row)

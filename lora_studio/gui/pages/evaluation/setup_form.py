@@ -1,0 +1,294 @@
+"""What to evaluate: models, test sets, and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QCheckBox, QSpinBox, QWidget
+
+from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.evaluation import statistics
+from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
+from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
+from lora_studio.core.evaluation.test_sets import (
+    AnyTestSet,
+    BenchmarkTask,
+    FileRows,
+    ForgettingSet,
+    HeldoutRows,
+    PlaygroundPrompts,
+    TestSetReport,
+)
+from lora_studio.core.problems import ProblemError
+from lora_studio.gui.controls.controls import LineEdit
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import localize, localize_problem
+from lora_studio.gui.pages.evaluation.column_names import format_column
+from lora_studio.gui.pages.evaluation.model_menu import ModelMenu
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    button,
+    column,
+    label,
+    row,
+    set_role,
+    with_title,
+)
+from lora_studio.gui.widgets.columns import ResponsiveColumns
+from lora_studio.gui.widgets.file_dialogs import choose_file
+
+_MOST_TOKENS = 8192
+_MOST_ROWS = 1_000_000
+
+
+class SetupForm(QWidget):
+    """Chooses the columns, test sets, and measures of a new evaluation.
+
+    Signals:
+        changed: the choice has changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without models."""
+        super().__init__(parent)
+        self._columns: dict[str, tuple[Column, QCheckBox]] = {}
+        self._sets: dict[str, tuple[AnyTestSet, QCheckBox]] = {}
+        self._reports: dict[str, TestSetReport] = {}
+        self.models, self.tests, self.measures = Card(tr("Models")), Card(tr("Test sets")), Card(tr("Measures"))  # fmt: skip
+        self.menu = ModelMenu()
+        self.menu.chosen.connect(self._add_model)
+        self._model_list, self._set_list = column(spacing=Spacing.S), column(spacing=Spacing.S)
+        self.facts = label(role="caption", wrap=True)
+        self.automatic = _make_box(tr("Choose by what the answers look like"), checked=True)
+        self.suggested = label(role="caption", wrap=True)
+        self._boxes: dict[str, QCheckBox] = {}
+        self.custom = LineEdit()
+        self.custom_error = label(role="error", wrap=True)
+        self.limit, self.max_tokens = QSpinBox(), QSpinBox()
+        self.task = LineEdit()
+        self._build()
+        for test_set, checked in ((HeldoutRows(), True), (ForgettingSet(), True), (PlaygroundPrompts(), False)):  # fmt: skip
+            self._add_set(test_set, checked=checked)
+
+    # --- choice -------------------------------------------------------------------------------
+
+    def show_columns(self, columns: Sequence[Column]) -> None:
+        """Offer the models of a run; all are chosen."""
+        for _, box in self._columns.values():
+            box.hide()
+            box.deleteLater()
+        self._columns = {}
+        for each in columns:
+            self._add_column(each)
+        self.changed.emit()
+
+    def list_test_sets(self) -> tuple[AnyTestSet, ...]:
+        """Return the chosen test sets, with the limit."""
+        limit = self.limit.value()
+        return tuple(
+            test_set.model_copy(update={"limit": limit})
+            for test_set, box in self._sets.values()
+            if box.isChecked()
+        )
+
+    def list_columns(self) -> tuple[Column, ...]:
+        """Return the chosen models."""
+        return tuple(each for each, box in self._columns.values() if box.isChecked())
+
+    def list_measures(self) -> tuple[str, ...]:
+        """Return the names of the chosen measures, () for those that suit each test set."""
+        if self.automatic.isChecked():
+            return ()
+        chosen = [name for name, box in self._boxes.items() if box.isChecked()]
+        custom = self.custom.text().strip()
+        return tuple(dict.fromkeys([*chosen, custom] if custom else chosen))
+
+    def find_blocker(self) -> str | None:
+        """Return what is missing before an evaluation can start, None if nothing is."""
+        if not self.list_columns():
+            return tr("Choose at least one model.")
+        if not self.list_test_sets():
+            return tr("Choose at least one test set.")
+        if not self.automatic.isChecked() and not self.list_measures():
+            return tr("Choose at least one measure.")
+        return self._find_invalid_measure()
+
+    def make_plan(self) -> EvaluationPlan:
+        """Return the plan of the chosen evaluation."""
+        return EvaluationPlan(
+            columns=self.list_columns(),
+            test_sets=self.list_test_sets(),
+            measures=self.list_measures(),
+            sampling=GREEDY.model_copy(update={"max_tokens": self.max_tokens.value()}),
+        )
+
+    def show_reports(self, reports: Iterable[TestSetReport]) -> None:
+        """Show what the test sets contain, and which measures suit them."""
+        self._reports |= {report.key: report for report in reports}
+        self._show_facts()
+
+    # --- models -------------------------------------------------------------------------------
+
+    def _add_column(self, added: Column) -> None:
+        box = _make_box(format_column(added), checked=True)
+        box.toggled.connect(lambda _: self.changed.emit())
+        self._columns[added.key] = (added, box)
+        self._model_list.addWidget(box)
+
+    def _add_model(self, title: str, speaker: AnySpeaker) -> None:
+        if any(each.model == speaker for each, _ in self._columns.values()):
+            return
+        key, number = title, 2
+        while key in self._columns:
+            key, number = f"{title} {number}", number + 1
+        self._add_column(Column(key=key, title=key, model=speaker))
+        self.changed.emit()
+
+    # --- test sets ----------------------------------------------------------------------------
+
+    def _add_set(self, test_set: AnyTestSet, *, checked: bool = True) -> None:
+        if test_set.key in self._sets:
+            self._sets[test_set.key][1].setChecked(True)
+            return
+        box = _make_box(localize(test_set.title), checked=checked)
+        box.toggled.connect(lambda _: self._on_sets_changed())
+        self._sets[test_set.key] = (test_set, box)
+        self._set_list.addWidget(box)
+        self._on_sets_changed()
+
+    def _pick_file(self) -> None:
+        choose_file(
+            self.window(),
+            tr("Select test file"),
+            lambda name: self._add_set(FileRows(source=DataSource(path=name))),
+            name_filter=tr("Datasets (*.jsonl *.json *.csv *.tsv *.parquet *.txt)"),
+        )
+
+    def _add_task(self) -> None:
+        if name := self.task.text().strip():
+            self._add_set(BenchmarkTask(task=name))
+            self.task.clear()
+
+    def _on_sets_changed(self) -> None:
+        self._show_facts()
+        self.changed.emit()
+
+    def _show_facts(self) -> None:
+        lines, suggestions = [], []
+        for key, (test_set, box) in self._sets.items():
+            report = self._reports.get(key)
+            if not box.isChecked() or report is None:
+                continue
+            title = localize(test_set.title)
+            if report.problem is not None:
+                lines.append(f"{title}: {localize_problem(report.problem)}")
+                continue
+            items = tr_n("{n} item", "{n} items", report.items)
+            detail = [items, *([localize(report.left_out)] if report.left_out else [])]
+            if report.items:
+                points = 100 * statistics.compute_smallest_difference(report.items)
+                detail.append(
+                    tr("enough to show a difference of about {points:.0f} points").format(
+                        points=points
+                    )
+                )
+            lines.append(f"{title}: {', '.join(detail)}")
+            names = [
+                localize(MEASURES[name].title) for name in report.suggested if name in MEASURES
+            ]
+            if names:
+                suggestions.append(f"{title}: {', '.join(names)}")
+        self.facts.setText("\n".join(lines))
+        self.facts.setVisible(bool(lines))
+        self.suggested.setText("\n".join(suggestions))
+        self.suggested.setVisible(bool(suggestions) and self.automatic.isChecked())
+
+    # --- measures -----------------------------------------------------------------------------
+
+    def _find_invalid_measure(self) -> str | None:
+        for name in self.list_measures():
+            try:
+                measure_by_name(name)
+            except ProblemError as error:
+                return localize_problem(error.problems[0])
+        return None
+
+    def _on_measures_changed(self) -> None:
+        self._choices.setVisible(not self.automatic.isChecked())
+        self.custom_error.setText(self._find_invalid_measure() or "")
+        self.custom_error.setVisible(bool(self.custom_error.text()))
+        self._show_facts()
+        self.changed.emit()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.models.add(self._model_list, row(self.menu, None))
+        self._build_sets()
+        self._build_measures()
+        layout = column(
+            ResponsiveColumns(
+                column(self.models, self.measures, None, spacing=Spacing.L),
+                column(self.tests, None),
+            ),
+            None,
+        )
+        self.setLayout(layout)
+
+    def _build_sets(self) -> None:
+        self.task.setPlaceholderText(tr("Benchmark, such as arc_easy"))
+        self.task.setAccessibleName(tr("Benchmark of lm-eval"))
+        self.task.entered.connect(self._add_task)
+        self.limit.setRange(0, _MOST_ROWS)
+        self.limit.setSpecialValueText(tr("all rows"))
+        self.limit.setAccessibleName(tr("Rows per test set"))
+        self.max_tokens.setRange(1, _MOST_TOKENS)
+        self.max_tokens.setValue(GREEDY.max_tokens)
+        self.max_tokens.setSuffix(f" {tr('tokens')}")
+        self.max_tokens.setAccessibleName(tr("Longest answer"))
+        self.limit.valueChanged.connect(lambda _: self.changed.emit())
+        self.tests.add(self._set_list, self.facts)
+        self.tests.add(row(button(tr("File…"), self._pick_file, icon="file"), self.task, button(tr("Add"), self._add_task)))  # fmt: skip
+        more = CollapsibleSection()
+        more.add(
+            with_title(tr("Rows per test set"), self.limit),
+            with_title(tr("Longest answer"), self.max_tokens),
+        )
+        self.tests.add(more)
+
+    def _build_measures(self) -> None:
+        self._choices = QWidget()
+        choices = column(spacing=Spacing.S)
+        for name, info in MEASURES.items():
+            if not info.needs_parameter:
+                box = QCheckBox(localize(info.title))
+                box.setToolTip(localize(info.about))
+                box.toggled.connect(lambda _: self._on_measures_changed())
+                self._boxes[name] = box
+                choices.addWidget(box)
+        self.custom.setPlaceholderText("regex:^(yes|no)$")
+        self.custom.setAccessibleName(tr("Measure with a parameter"))
+        self.custom.setToolTip(
+            tr("Also number:0.01, fields:name,total, exact:verbatim, or json_schema:FILE")
+        )
+        self.custom.textEdited.connect(lambda _: self._on_measures_changed())
+        choices.addWidget(with_title(tr("Measure with a parameter"), self.custom))
+        self._choices.setLayout(choices)
+        set_role(self.custom_error, "error")
+        self.custom_error.hide()
+        self.automatic.toggled.connect(lambda _: self._on_measures_changed())
+        self._choices.hide()
+        self.measures.add(self.automatic, self.suggested, self._choices, self.custom_error)
+
+
+def _make_box(title: str, *, checked: bool = False) -> QCheckBox:
+    box = QCheckBox(title.replace("&", "&&"))
+    box.setChecked(checked)
+    return box

@@ -1,0 +1,86 @@
+"""The answer in words: is it better, and what did it forget?"""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.summary import EvaluationSummary
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
+from lora_studio.gui.pages.evaluation.column_names import list_column_names
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import Card, LabelRole, label
+
+_GLYPHS: dict[str, tuple[str, LabelRole]] = {
+    "better": ("▲", "ok"), "worse": ("▼", "error"), "unclear": ("=", "muted"), "too_few": ("?", "muted"),
+}  # fmt: skip
+
+
+class EvaluationVerdictCard(Card):
+    """Shows one sentence for each model: the change on the task, and below it what was forgotten."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__("", parent)
+        self.sentences: list[str] = []
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Spacing.M)
+        self._grid.setVerticalSpacing(Spacing.XS)
+        self._grid.setColumnStretch(2, 1)
+        self.note = label(role="caption", wrap=True)
+        self.add(self._grid, self.note)
+
+    def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
+        """Show the verdicts of an evaluation."""
+        self._clear()
+        names = list_column_names(results.plan)
+        for key, name in names.items():
+            if key == shown.baseline:
+                continue
+            verdict, report = shown.get_main_verdict(key), shown.forgetting.get(key)
+            if verdict is not None:
+                self._add(name, *_GLYPHS[verdict.finding], localize(verdict.sentence))
+            elif report is None:
+                self._add(name, "?", "muted", tr("Nothing to compare yet"))
+            if report is not None:
+                glyph, role = _GLYPHS["worse" if report.has_forgotten else "unclear"]
+                self._add(
+                    "" if verdict is not None else name, glyph, role, localize(report.sentence)
+                )
+        if not self.sentences:
+            self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
+        self.note.setText(self._describe(results, names[shown.baseline]))
+
+    def _describe(self, results: EvaluationResults, baseline: str) -> str:
+        parts = [tr("Compared with: {name}").format(name=baseline)]
+        if not results.is_complete:
+            parts.append(tr("Partial results; intervals become narrower with every answer."))
+        parts += [
+            f"{localize(report.title)}: {localize(report.left_out)}"
+            for report in results.facts.test_sets
+            if report.left_out
+        ]
+        parts += [
+            f"{names}: {localize(report.problem.what)}"
+            for report in results.facts.columns
+            if report.problem is not None
+            for names in (list_column_names(results.plan).get(report.key, report.key),)
+        ]
+        return "  ·  ".join(parts)
+
+    def _add(self, name: str, glyph: str, role: LabelRole, sentence: str) -> None:
+        row = self._grid.rowCount()
+        heading = label(name, "label")
+        text = label(sentence, "section" if role in ("ok", "error") else "body", wrap=True)
+        for number, part in enumerate((heading, label(glyph, role), text)):
+            self._grid.addWidget(part, row, number)
+        text.setAccessibleName(f"{name} {sentence}".strip())
+        self.sentences.append(f"{name}: {sentence}" if name else sentence)
+
+    def _clear(self) -> None:
+        self.sentences = []
+        while (item := self._grid.takeAt(0)) is not None:
+            if (part := item.widget()) is not None:
+                part.hide()
+                part.deleteLater()

@@ -1,0 +1,226 @@
+"""The Evaluate page: from the choice of models to the verdict, driven with the fake engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QTextCursor
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.evaluation.row_filters import ResultFilter, filter_rows
+from lora_studio.core.evaluation.test_sets import TestSetReport
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.pages.evaluation.answer_view import find_changes
+from lora_studio.gui.pages.evaluation.page import EvaluationPage
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import seen
+from tests.helpers.planted_evaluation import plant
+from tests.helpers.scenarios import emit
+
+
+@pytest.fixture
+def evaluated(run: RunFolder) -> RunFolder:
+    """Return the run with an adapter and a GGUF file."""
+    run.adapter.mkdir()
+    (run.adapter / "adapter_config.json").write_text("{}")
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"0")
+    run.gguf.mkdir()
+    (run.gguf / "support-bot-Q4_K_M.gguf").write_bytes(b"0")
+    return run
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, evaluated: RunFolder) -> Iterator[EvaluationPage]:
+    """Yield the page without the rest of the window."""
+    evaluation_page = EvaluationPage(state)
+    evaluation_page.resize(1130, 720)
+    evaluation_page.show()
+    yield evaluation_page
+    evaluation_page.leave()
+    evaluation_page.close()
+    evaluation_page.deleteLater()
+
+
+def _show(qtbot: QtBot, page: EvaluationPage, *, evaluations: int = 1) -> None:
+    page.library.refresh(page._state.runs_folder)
+    qtbot.waitUntil(lambda: bool(page.choices), timeout=WAIT)
+    if evaluations:
+        qtbot.waitUntil(lambda: page.shown is not None, timeout=WAIT)
+
+
+def test_results_say_in_words_what_became_better_and_worse(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    plant(evaluated)
+    _show(qtbot, page)
+    adapter, no_forgetting, gguf, forgetting = page.verdict.sentences
+    assert adapter.startswith("Adapter: Better: ")
+    assert no_forgetting.startswith("No forgetting shown; 60 items")
+    assert gguf == "Q4_K_M: No difference shown (60 % → 78 %); 120 rows would be needed"
+    assert forgetting.startswith("Forgot: −")
+    assert "6 rows were trained on and are left out." in page.verdict.note.text()
+    table = page.scores.scores
+    cells = [str(table.index(0, number).data()) for number in range(table.columnCount())]
+    assert cells[:3] == ["Held-out rows", "Exact match", "60"]
+    assert cells[4].startswith("▲ ")
+    assert page.change_view.changes.describe().startswith("Adapter: Held-out rows +")
+    assert not page.header.primary.isVisible()
+
+
+@pytest.mark.slow
+def test_filters_find_fixed_broken_and_different_rows(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    plant(evaluated)
+    _show(qtbot, page)
+    assert page.shown is not None
+    results, rows = page.shown.results, page.rows
+    total = len(rows.rows.items)
+    page.tabs.setCurrentWidget(rows)
+    rows.choose("fixed")
+    fixed = {item.id for item in rows.rows.items}
+    rows.choose("broken")
+    broken = {item.id for item in rows.rows.items}
+    rows.choose("different", "adapter", "Q4_K_M")
+    different = {item.id for item in rows.rows.items}
+    assert fixed
+    assert broken
+    assert not fixed & broken
+    assert 0 < len(different) < total
+    for item in filter_rows(results, ResultFilter("fixed", "adapter", "base", "heldout")):
+        assert results.answers[item.id, "base"].scores["exact"] == 0
+        assert results.answers[item.id, "adapter"].scores["exact"] == 1
+    rows.choose("all")
+    qtbot.keyClicks(rows.search, "password")
+    qtbot.waitUntil(lambda: 0 < len(rows.rows.items) < total, timeout=WAIT)
+
+
+@pytest.mark.slow
+def test_answers_show_differences_tokens_and_the_reference(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    plant(evaluated)
+    _show(qtbot, page)
+    page.rows.choose("fixed")
+    text = page.rows.answers.text
+    shown = text.toPlainText()
+    assert "Reference" in shown
+    assert "7 tokens" in shown
+    cursor = text.document().find("I'm sorry")
+    assert not cursor.charFormat().fontUnderline()
+    reference = shown.split("Reference\n")[1].splitlines()[0]
+    cursor = QTextCursor(text.document())
+    cursor.setPosition(shown.rindex(f"\n{reference}") + 2)
+    assert cursor.charFormat().fontUnderline()
+    assert find_changes("a b c", "a x c") == [("a ", False), ("x", True), (" c", False)]
+
+
+@pytest.mark.slow
+def test_partial_results_are_shown_and_can_be_continued(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    folder = plant(evaluated, complete=False)
+    _show(qtbot, page)
+    assert "Partial results" in page.verdict.note.text()
+    assert page.header.primary.text() == "Continue evaluation"
+    with qtbot.waitSignal(page.start_requested, timeout=WAIT) as asked:
+        page.press_primary()
+    command, run = asked.args
+    assert (command.evaluation, run) == (folder.path.name, evaluated)
+
+
+def test_setup_makes_the_plan(qtbot: QtBot, page: EvaluationPage) -> None:
+    _show(qtbot, page, evaluations=0)
+    form = page.setup_form
+    reports = [
+        TestSetReport(key="heldout", items=200, trained=3, suggested=("exact", "contains")),
+        TestSetReport(key="forgetting", items=324),
+    ]
+    page.on_event(events.TestSetsInspected(test_sets=tuple(reports)))
+    assert "200 items, 3 rows were trained on and are left out." in form.facts.text()
+    assert "Exact match, Contains" in form.suggested.text()
+    form.automatic.setChecked(False)
+    assert page.header.primary.toolTip() == "Choose at least one measure."
+    form.custom.setText("regex:(")
+    form.custom.textEdited.emit("regex:(")
+    assert not page.header.primary.isEnabled()
+    assert "is invalid" in form.custom_error.text()
+    form.custom.setText("number:1%")
+    form.custom.textEdited.emit("number:1%")
+    with qtbot.waitSignal(page.start_requested, timeout=WAIT) as asked:
+        page.press_primary()
+    plan = asked.args[0].plan
+    assert [column.key for column in plan.columns] == ["base", "adapter", "Q4_K_M"]
+    assert [test_set.key for test_set in plan.test_sets] == ["heldout", "forgetting"]
+    assert plan.measures == ("number:1%",)
+    assert plan.sampling.temperature == 0
+
+
+@pytest.mark.slow
+def test_export_writes_the_shown_evaluation(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder, tmp_path: Path
+) -> None:
+    plant(evaluated, rows=20, columns=("base", "adapter"))
+    _show(qtbot, page)
+    for name in ("out.csv", "out.json"):
+        with qtbot.waitSignal(page.export.written, timeout=WAIT):
+            page.export.write(tmp_path / name)
+    assert (tmp_path / "out.csv").read_text("utf-8").startswith("test_set,item,")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8"))["complete"] is True
+    with qtbot.waitSignal(page.export.failed, timeout=WAIT) as failed:
+        page.export.write(tmp_path / "out.csv" / "inside.csv")
+    assert failed.args[0].code == "evaluation.not_exported"
+
+
+@pytest.mark.slow
+def test_every_part_is_named_visible_and_reachable(
+    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    plant(evaluated, rows=20)
+    _show(qtbot, page)
+    for number in range(page.tabs.count() + 1):
+        if number < page.tabs.count():
+            page.tabs.setCurrentIndex(number)
+        else:
+            page.new.click()
+            page.setup_form.automatic.setChecked(False)
+        qtbot.wait(50)
+        for find in (seen.cut_texts, seen.too_wide, seen.nameless, seen.out_of_reach):
+            assert find(page) == []
+
+
+@pytest.mark.slow
+def test_window_evaluates_pauses_and_cancels(
+    qtbot: QtBot,
+    window: Window,
+    scenario: Callable[..., None],
+    project_folder: Path,
+    evaluated: RunFolder,
+) -> None:
+    scenario(
+        evaluate=[
+            emit(events.EvaluationStarted(evaluation="20261128-120000", items=10, columns=("base",))),
+            emit(events.AnswersRecorded(evaluation="20261128-120000", column="base", done=4, total=30, eta_s=60)),
+            {"sleep": 60},
+        ]
+    )  # fmt: skip
+    window.open_project(project_folder)
+    window.show_page("evaluation")
+    page = window.evaluation
+    qtbot.waitUntil(lambda: bool(page.choices), timeout=WAIT)
+    page.press_primary()
+    qtbot.waitUntil(lambda: "4 of 30 answers" in page.progress.doing.text(), timeout=WAIT)
+    assert page.progress.isVisible()
+    assert "about 1 min" in page.progress.left.text()
+    window.show_page("home")
+    window.show_job()
+    assert window.page_name == "evaluation"
+    page.cancel.click()
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    assert not page.progress.isVisible()

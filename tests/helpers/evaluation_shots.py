@@ -1,0 +1,53 @@
+"""Screenshots of the Evaluate page: the choice of what to evaluate, and results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
+from lora_studio.core.protocol import events
+from lora_studio.gui.window.main_window import Window
+from tests.helpers.planted_evaluation import plant
+from tests.helpers.scenarios import emit, wait_until
+
+
+def scenario() -> dict[str, list[dict[str, Any]]]:
+    """Return the answer of the worker that reads test sets."""
+    heldout = TestSetReport(
+        key="heldout", title=HeldoutRows().title, rows=126, items=120, trained=6,
+        suggested=("exact", "contains", "token_f1"),
+    )  # fmt: skip
+    general = TestSetReport(
+        key="forgetting", title=ForgettingSet().title, rows=324, items=324,
+        suggested=("correct", "perplexity"),
+    )  # fmt: skip
+    return {"inspect_test_sets": [emit(events.TestSetsInspected(test_sets=(heldout, general)))]}
+
+
+def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """Yield the choice of a new evaluation, and each tab of the results of a planted one."""
+    window.toasts.clear()
+    window.show_page("evaluation")
+    page = window.evaluation
+    wait_until(lambda: bool(page.choices), 10)
+    wait_until(lambda: bool(page.setup_form.facts.text()), 10)
+    yield "evaluation-new", window
+    assert window.state.run is not None
+    plant(window.state.run, rows=120, general=300)
+    page.on_shown()
+    wait_until(lambda: page.shown is not None, 30)
+    page._show_results()
+    QTest.qWait(200)
+    yield "evaluation", window
+    page.tabs.setCurrentWidget(page.rows)
+    page.rows.choose("fixed")
+    QTest.qWait(200)
+    yield "evaluation-rows", window
+    page.tabs.setCurrentWidget(page.change_view)
+    QTest.qWait(200)
+    yield "evaluation-changes", window
+    page.tabs.setCurrentIndex(0)
