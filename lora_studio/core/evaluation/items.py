@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,6 +89,25 @@ def create_item(
         choices=tuple(choices),
         **facts,
     )
+
+
+#: A line with a choice and its label: "A. …", "(B) …", "3) …".
+_CHOICE_LINE = re.compile(r"\(?([A-Z]|\d{1,2})[.):] ?\S")
+
+
+def find_choices(question: str, reference: str) -> tuple[str, ...]:
+    """Return the choices that the lines at the end of a question list, if the reference is one of them.
+
+    Rows of multiple-choice datasets are converted to this form. () for any other question.
+    """
+    lines: list[str] = []
+    for line in reversed(question.rstrip().splitlines()):
+        if not _CHOICE_LINE.match(line):
+            break
+        lines.insert(0, line.rstrip())
+    labels = [match[1] for line in lines if (match := _CHOICE_LINE.match(line))]
+    is_list = len(lines) > 1 and len(set(labels)) == len(lines) and labels[0] in ("A", "0", "1")
+    return tuple(lines) if is_list and reference.strip() in lines else ()
 
 
 def make_ids_unique(items: Sequence[EvaluationItem]) -> list[EvaluationItem]:

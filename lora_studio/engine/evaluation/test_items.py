@@ -16,6 +16,7 @@ from lora_studio.core.evaluation.items import (
     OWN_MEASURE,
     EvaluationItem,
     create_item,
+    find_choices,
     make_ids_unique,
 )
 from lora_studio.core.evaluation.test_sets import (
@@ -179,11 +180,14 @@ def to_item(key: str, sample: Sample, source: str, row: int) -> EvaluationItem:
         raise UnusableRow(_NO_PROMPT)
     plain = tuple(turn.model_copy(update={"trained": False, "untrained": ()}) for turn in prompt)
     answers = sample.chosen if sample.task == "preference" else sample.messages[len(prompt) :]
-    reference = next((turn.content for turn in answers if turn.role == "assistant"), None)
+    reference = next((turn.content for turn in answers if turn.role == "assistant"), "")
+    if choices := find_choices(plain[-1].content, reference):
+        facts["correct"] = choices.index(reference.strip())
     return create_item(
         test_set=key,
         messages=plain,
-        reference=reference if reference and reference.strip() else None,
+        reference=reference if reference.strip() else None,
+        choices=choices,
         tools=sample.tools,
         **facts,
     )

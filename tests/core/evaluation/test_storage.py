@@ -14,7 +14,7 @@ from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import storage, tables
 from lora_studio.core.evaluation.columns import Column, ServerModel
-from lora_studio.core.evaluation.items import create_item, make_ids_unique
+from lora_studio.core.evaluation.items import create_item, find_choices, make_ids_unique
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationFacts, ItemResult
 from lora_studio.core.evaluation.storage import EvaluationFolder
@@ -103,3 +103,22 @@ def test_server_address_is_checked(address: str) -> None:
 def test_plan_refuses_two_columns_of_one_name() -> None:
     with pytest.raises(ValidationError, match="same key"):
         EvaluationPlan(columns=(BASE, BASE))
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "count"),
+    [
+        pytest.param("Which?\nA. red\nB. blue", "B. blue", 2, id="letters"),
+        pytest.param("Which?\n1. red\n2. blue\n3. green", "3. green", 3, id="numbers"),
+        pytest.param("Which?\nA. red\nB. blue", "blue", 0, id="reference without label"),
+        pytest.param("A. Smith wrote it.", "A. Smith wrote it.", 0, id="one line"),
+        pytest.param("Sort:\nC. x\nD. y", "C. x", 0, id="no first label"),
+        pytest.param("", "", 0, id="empty"),
+    ],
+)
+def test_choices_are_read_from_the_end_of_a_question(
+    question: str, reference: str, count: int
+) -> None:
+    choices = find_choices(question, reference)
+    assert len(choices) == count
+    assert not count or reference in choices

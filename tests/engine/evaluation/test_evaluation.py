@@ -19,6 +19,8 @@ from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
+from lora_studio.engine.runtime import llama_batches
+from lora_studio.engine.runtime.llama_cpp import Llama
 from tests.helpers.jobs import RecordingChannel, handle, write_rows
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_run import heldout_rows, tiny_run
@@ -163,6 +165,28 @@ def test_run_without_validation_rows_is_refused(run: RunFolder) -> None:
     finally:
         run.update_manifest(heldout={"from": "validation rows"})
     assert channel.last(events.Failed).problem.code == "evaluation.nothing_held_out"
+
+
+def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
+    (file,) = speakers.list_gguf_files(run)
+    shared = "The keeper of the harbor writes every ship into the blue book before the tide turns. "
+    texts = [f"{shared}{'And so on. ' * (n % 3)}Ship {n}:" for n in range(11)]
+    sampling = {"max_tokens": 9, "temperature": 0.0}
+    with Llama(file, context=4096, sequences=llama_batches.SEQUENCES + 1) as llama:
+        prompts = [llama.tokenize(text) for text in texts]
+        together = dict(
+            llama_batches.generate_together(
+                llama, prompts, is_end=lambda ids: False, check=lambda: None,
+                **sampling, **SHORT.model_dump(exclude={"max_tokens", "temperature"}),
+            )
+        )  # fmt: skip
+    with Llama(file, context=512) as llama:
+        alone = [list(llama.generate(prompt, max_tokens=9)) for prompt in prompts]
+        ends = [answer and llama.is_end_of_generation(answer[-1]) for answer in alone]
+    assert sorted(together) == list(range(11))
+    for number, (answer, ended) in enumerate(zip(alone, ends, strict=True)):
+        assert list(together[number].ids) == (answer[:-1] if ended else answer)
+        assert together[number].ended == bool(ended)
 
 
 def test_unknown_measure_fails_before_anything_is_computed(run: RunFolder) -> None:

@@ -1,0 +1,120 @@
+"""Columns on OpenAI-compatible servers: answers, refusals, and a server that stops in the middle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from lora_studio.core.chat import Sampling
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.evaluation.columns import ServerModel
+from lora_studio.core.evaluation.items import create_item
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine.evaluation import server_runner
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from tests.helpers.jobs import make_job
+from tests.helpers.ports import run_server
+
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=7)
+REQUESTS = [
+    AnswerRequest(create_item(test_set="t", messages=(Message(role="user", content=str(n)),)), "")
+    for n in range(20)
+]  # fmt: skip
+
+
+@dataclass
+class FakeServer:
+    """Answers with the question in words; from the request `breaks_after` on, with an error."""
+
+    address: str = ""
+    breaks_after: int = 1000
+    answer: Any = None
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def fake_server(**settings: Any) -> Iterator[FakeServer]:
+    fake = FakeServer(**settings)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            fake.bodies.append(body)
+            fake.keys.append(self.headers.get("authorization", ""))
+            status, answer = 200, fake.answer
+            if len(fake.bodies) > fake.breaks_after:
+                status, answer = 503, {"error": {"message": "out of memory."}}
+            elif answer is None:
+                text = f"It is {body['messages'][-1]['content']}."
+                choice = {"message": {"content": text}, "finish_reason": "stop"}
+                answer = {
+                    "choices": [choice],
+                    "usage": {"completion_tokens": 4, "prompt_tokens": 2},
+                }
+            content = json.dumps(answer).encode()
+            with suppress(OSError):  # the client may have given up
+                self.send_response(status)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    fake.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    with run_server(server):
+        yield fake
+
+
+def ask(fake: FakeServer, key_variable: str = "") -> Iterator[tuple[int, Reply]]:
+    model = ServerModel(address=fake.address, name="m", key_variable=key_variable)
+    runner = server_runner.create_server_runner(model, make_job())
+    try:
+        yield from runner.answer(REQUESTS, SAMPLING)
+    finally:
+        runner.close()
+
+
+def test_server_answers_with_the_sampling_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret")
+    with fake_server() as fake:
+        replies = dict(ask(fake, "MY_KEY"))
+    assert [replies[n].text for n in range(20)] == [f"It is {n}." for n in range(20)]
+    assert (replies[0].tokens, replies[0].prompt_tokens, replies[0].ending) == (4, 2, "end")
+    assert set(fake.keys) == {"Bearer secret"}
+    sent = fake.bodies[0]
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("m", 0.0, 7)
+    assert "top_k" not in sent
+
+
+def test_server_that_stops_in_the_middle_keeps_its_answers() -> None:
+    replies: list[Reply] = []
+    with fake_server(breaks_after=9) as fake, pytest.raises(ProblemError, match="out of memory"):
+        replies.extend(reply for _, reply in ask(fake))
+    assert sum(reply.problem is None for reply in replies) == 9
+    assert len(replies) < 20
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"choices": []}, [], {"choices": [{"message": {"content": 3}}]}]
+)
+def test_nonsense_of_a_server_is_a_problem(answer: Any) -> None:
+    with fake_server(answer=answer) as fake, pytest.raises(ProblemError, match="unexpected form"):
+        list(ask(fake))
+
+
+def test_missing_key_is_refused_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with fake_server() as fake, pytest.raises(ProblemError, match="MY_KEY"):
+        list(ask(fake, "MY_KEY"))
+    assert fake.bodies == []
