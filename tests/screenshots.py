@@ -113,8 +113,8 @@ def _merge_steps(folder: Path) -> list[dict[str, Any]]:
 def _serve_steps(folder: Path) -> list[dict[str, Any]]:
     """Return what the worker does while it serves."""
     adapters = (
-        ServedAdapter(id=0, name="28 Nov, 11:19:24 · support-bot", scale=1.0),
-        ServedAdapter(id=1, name="27 Nov, 18:02:51 · support-bot", scale=0.5),
+        ServedAdapter(id=0, name="20261128-111924-support-bot", scale=1.0),
+        ServedAdapter(id=1, name="20261127-180251-support-bot", scale=0.5),
     )
     lines = (
         "0.00.002.489 I srv  llama_server: initializing ...",
@@ -212,7 +212,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "home-empty", window
     yield from _settings_shots(window, folder)
     window.state.set("training", "learning_rate", "fast")
-    window.state.report("dataset", [_WARNING])
+    window.state.report("dataset", [WARNING])
     window.show_page("training")
     window.strip.set_open(True)
     yield "problems", window
@@ -308,7 +308,7 @@ def _settings_shots(window: Window, folder: Path) -> Iterator[tuple[str, QWidget
 
 def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Yield what opens over any page: command palette, help and tour."""
-    window.messages.problem(_WARNING)
+    window.messages.problem(WARNING)
     yield "message", window
     window.toasts.clear()
     window.help.open_palette()
@@ -320,7 +320,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     opened: tuple[tuple[str, Callable[[], object], type[QDialog]], ...] = (
         ("dialog-shortcuts", window.help.show_shortcuts, ShortcutSheet),
         ("dialog-about", window.help.show_about, AboutDialog),
-        ("dialog-what-now", lambda: window.help.explain(_WARNING), ProblemDialog),
+        ("dialog-what-now", lambda: window.help.explain(WARNING), ProblemDialog),
         ("dialog-diagnostics", window.help.show_diagnostics, DiagnosticsDialog),
     )
     for name, open_it, kind in opened:
@@ -410,7 +410,7 @@ _LEAKED = events.Finding(
     severity="error",
     fix="drop_leaked",
 )
-_WARNING = Problem(
+WARNING = Problem(
     code="dataset.skipped",
     what="14 rows have nothing to train.",
     remedy="Their answers are empty; look at them under Findings.",

@@ -16,6 +16,11 @@ from lora_studio.gui.window.main_window import Window
 from tests.helpers import model_facts, model_lists
 from tests.helpers.scenarios import emit, wait_until
 
+GATED = (
+    "meta-llama/Llama-3.2-3B-Instruct is open only to people who accepted its terms. Accept them "
+    "on the model's page, then sign in with your token."
+)
+
 
 def scenario() -> dict[str, list[dict[str, Any]]]:
     """Return the models that the workers find; a download never ends."""
@@ -58,11 +63,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.state.set_answer(
         known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
     )
-    page.download.explain(
-        "model.gated",
-        "meta-llama/Llama-3.2-3B-Instruct is open only to people who accepted its terms. Accept them "
-        "on the model's page, then sign in with your token.",
-    )
+    page.download.explain("model.gated", GATED)
     yield "model-gated", window
     page.sign_in()
     yield "dialog-token", page.account.dialog

@@ -110,4 +110,4 @@ def _german(qapp: QApplication) -> Iterator[None]:
 @pytest.mark.usefixtures("_german")
 def test_message_is_translated_by_its_template() -> None:
     message = verdict.divergence_verdict(messages.text("The loss rose from {first:loss} to {last:loss}.", first=1.1, last=1.42)).what  # fmt: skip
-    assert message_translation.localize(message) == "Der Loss stieg von 1.10 auf 1.42."
+    assert message_translation.localize(message) == "Der Loss stieg von 1,10 auf 1,42."

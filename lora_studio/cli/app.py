@@ -47,6 +47,7 @@ from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, damaged_files, offline, paths
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.mounts import create_folder
 
 app = typer.Typer(
     help="Fine-tune a language model with LoRA, and run exactly what you trained in Ollama. Without a command, the window opens.",
@@ -145,7 +146,7 @@ def _report_failure(failure: Exception) -> None:
     """Print a problem, and write the traceback to the log folder."""
     log = paths.get_log_folder() / "command.log"
     with contextlib.suppress(OSError):
-        log.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(log.parent)
         log.write_text("".join(traceback.format_exception(failure)), "utf-8", "replace")
     problems = (
         failure.problems if isinstance(failure, ProblemError) else [_to_problem(failure, log)]

@@ -40,6 +40,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_own
 from lora_studio.core.system.memory_limits import KillCounter
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup import engines
 from lora_studio.setup.environment import build_child_environment, is_frozen
 from lora_studio.setup.tools import kill_tree
@@ -232,7 +233,7 @@ def _open_log(log: Path, run: RunFolder | None) -> IO[Any]:
     Without a run, the log is discarded if its folder can't be written to.
     """
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(log.parent)
         return open_own(log, "ab" if run else "wb")
     except OSError:
         if run is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting, timestamps
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.spec import Spec, setting
@@ -152,7 +152,10 @@ def _name_speaker(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: 
             names = (_get_folder_label(each.folder, label, checkpoint) for each in speaker.adapters)
             weights = (each.weight for each in speaker.adapters)
             pairs = zip(names, weights, strict=True)
-            return " + ".join(name if w == 1 else f"{name} × {w:g}" for name, w in pairs)
+            return " + ".join(
+                name if w == 1 else f"{name} × {formatting.format_float(w, 'g')}"
+                for name, w in pairs
+            )
         case ModelSpeaker():
             return _get_folder_label(speaker.folder, label, checkpoint)
         case GgufSpeaker():

@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 _UNKNOWN = "–"
 
 
-#: Thousands separator, one for the whole process.
-_thousands = ","
+@dataclass(frozen=True)
+class NumberStyle:
+    """How a language writes numbers: its separators, and short forms of thousand to trillion."""
+
+    thousands: str = ","
+    decimal: str = "."
+    scales: tuple[str, str, str, str] = ("K", "M", "B", "T")
 
 
-def set_thousands_mark(mark: str) -> None:
-    """Set the thousands separator of the user's language for the whole process."""
-    global _thousands
-    _thousands = mark
+#: The style in use, one for the whole process.
+_style = NumberStyle()
+
+
+def set_number_style(style: NumberStyle) -> None:
+    """Set how the user's language writes numbers, for the whole process."""
+    global _style
+    _style = style
+
+
+def localize_digits(digits: str) -> str:
+    """Return digits that Python has formatted with the separators of the user's language."""
+    marks = {",": _style.thousands, ".": _style.decimal}
+    return "".join(marks.get(letter, letter) for letter in digits)
+
+
+def format_float(value: float, form: str = ".12g") -> str:
+    """Return a number in one of Python's formats, with the separators of the user's language."""
+    return localize_digits(format(value, form))
+
+
+def format_decimal(value: float) -> str:
+    """Return a number without trailing zeros, and small numbers in the form 2e-4."""
+    if value and abs(value) < 1e-3 and math.isfinite(value):
+        digits, exponent = f"{value:.11e}".split("e")
+        return localize_digits(f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}")
+    return format_float(value)
 
 
 def format_number(value: int) -> str:
     """Return a whole number with thousands separators: `12,345`."""
-    return _insert_thousands_mark(f"{value:,}")
+    return localize_digits(f"{value:,}")
 
 
 def format_plural(count: int, singular: str, several: str = "") -> str:
@@ -31,7 +60,7 @@ def format_plural(count: int, singular: str, several: str = "") -> str:
 
 def format_count(value: int) -> str:
     """Return a large number in short form: `16.8 M`, `3.2 B`, `960`."""
-    return _format_scaled(value, 1000, ("", "K", "M", "B", "T"))
+    return _format_scaled(value, 1000, ("", *_style.scales))
 
 
 def format_size(value: float) -> str:
@@ -55,11 +84,11 @@ def format_percent(share: float) -> str:
     if value in (0.0, 100.0):
         return f"{value:.0f} %"
     if 0 < value < 0.01:
-        return "< 0.01 %"
+        return f"< {localize_digits('0.01')} %"
     if 99.9 < value < 100:
-        return "> 99.9 %"
+        return f"> {localize_digits('99.9')} %"
     digits = f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}".removesuffix(".0")
-    return f"{digits} %"
+    return f"{localize_digits(digits)} %"
 
 
 def format_duration(seconds: float | None) -> str:
@@ -84,11 +113,19 @@ def format_loss(value: float) -> str:
     """Return a loss in nats per token: two decimals, four below 0.1."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
+    return format_float(value, ".2f" if abs(value) >= 0.1 else ".4f")
 
 
 def format_setting(value: float) -> str:
     """Return a setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
+    return localize_digits(format_setting_value(value))
+
+
+def format_setting_value(value: float) -> str:
+    """Return a setting as `format_setting` does, with a decimal point in every language.
+
+    It is for files, commands, and names such as `dropout=0.05`.
+    """
     if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 10_000:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -99,10 +136,7 @@ def format_rate(per_second: float, unit: str = "tokens") -> str:
     """Return a speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
-    digits = (
-        _insert_thousands_mark(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
-    )
-    return f"{digits} {unit}/s"
+    return f"{format_float(per_second, ',.0f' if per_second >= 10 else '.1f')} {unit}/s"
 
 
 def join_names(items: Sequence[str], joint: str = "and") -> str:
@@ -116,10 +150,6 @@ def join_names(items: Sequence[str], joint: str = "and") -> str:
     return f"{', '.join(items[:-1])}{comma} {joint} {items[-1]}"
 
 
-def _insert_thousands_mark(digits: str) -> str:
-    return digits if _thousands == "," else digits.replace(",", _thousands)
-
-
 def _format_scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
     """Return `value` in the largest unit that leaves at least 1, with one decimal at most.
 
@@ -131,7 +161,7 @@ def _format_scaled(value: float, base: int, units: tuple[str, ...], whole_below:
     while index + 1 < len(units) and _round_for_display(scaled, index, whole_below)[0] >= base:
         scaled, index = scaled / base, index + 1
     rounded, decimals = _round_for_display(scaled, index, whole_below)
-    digits = _insert_thousands_mark(f"{rounded:,.{decimals}f}".removesuffix(".0"))
+    digits = localize_digits(f"{rounded:,.{decimals}f}".removesuffix(".0"))
     return f"{digits} {units[index]}".strip()
 
 

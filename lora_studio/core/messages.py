@@ -215,6 +215,9 @@ class _Formatter(string.Formatter):
             return formatted if isinstance(formatted, str) else self.render(formatted)
         if isinstance(value, int) and not isinstance(value, bool) and not format_spec:
             return formatting.format_number(value)
+        if isinstance(value, float) and not format_spec:
+            return formatting.format_decimal(value)
         if not _PLAIN_FORMAT.fullmatch(format_spec):
             raise ValueError("the format is unknown")
-        return str(super().format_field(value, format_spec))
+        formatted = str(super().format_field(value, format_spec))
+        return formatting.localize_digits(formatted) if isinstance(value, float) else formatted

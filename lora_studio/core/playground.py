@@ -19,6 +19,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.core.system.mounts import create_folder
 
 #: The most columns side by side.
 COLUMNS = 3
@@ -211,7 +212,7 @@ class Playground:
 
     def _write(self, file: Path, content: str) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            create_folder(file.parent)
             write_atomic(file, content)
         except OSError as error:
             raise fail(

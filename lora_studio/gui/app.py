@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-# WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
-# `__feature__` (shibokensupport.feature). Importing modules without Qt first saves 0.2 s.
 from lora_studio.client import worker  # noqa: F401 - see above
 from lora_studio.core.project import checks  # noqa: F401 - see above
+
+# WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
+# `__feature__` (shibokensupport.feature). Importing modules without Qt first saves 0.2 s.
+from lora_studio.core.system.mounts import create_folder
 
 # isort: split
 from PySide6.QtCore import (
@@ -257,7 +259,7 @@ def start_log() -> Path:
     file = paths.get_log_folder() / "window.log"
     _LOG.setLevel(logging.INFO)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(file.parent)
         handler: logging.Handler = logging.handlers.RotatingFileHandler(
             file, maxBytes=1_000_000, backupCount=2, encoding="utf-8"
         )

@@ -16,9 +16,12 @@ CONTEXT = "LoRA Studio"
 #: ISO 639 code of each language of the window -> its name in that language.
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 
-#: Thousands separator of languages in which a comma is the decimal mark (ISO 80000-1, 7.3.1). The
-#: decimal mark is a point in every language, as in fields, project files and commands.
-NARROW_SPACE = "\u202f"
+#: How each language writes numbers, where it differs from English. Thousands are separated by a
+#: narrow space (ISO 80000-1, 7.3.1), since a point or a comma could be taken for the decimal mark.
+#: Project files, commands, and names keep the decimal point.
+_NUMBER_STYLES = {
+    "de": formatting.NumberStyle("\u202f", ",", ("Tsd.", "Mio.", "Mrd.", "Bio.")),
+}
 
 #: The language in use.
 _current = "en"
@@ -62,8 +65,9 @@ def install(app: QGuiApplication, choice: str) -> str:
     for installed in app.findChildren(QTranslator):
         app.removeTranslator(installed)
         installed.deleteLater()
-    formatting.set_thousands_mark("," if code == "en" else NARROW_SPACE)
-    names = [QLocale(code).standaloneMonthName(n, _SHORT) for n in range(1, 13)]
+    formatting.set_number_style(_NUMBER_STYLES.get(code, formatting.NumberStyle()))
+    QLocale.setDefault(QLocale(code))  # of number fields
+    names = [QLocale(code).monthName(n, _SHORT) for n in range(1, 13)]
     if code != "en":
         qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
         for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_get_folder()))):

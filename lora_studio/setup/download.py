@@ -20,6 +20,7 @@ from urllib.request import url2pathname
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, link_or_copy
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
     HttpClient,
@@ -267,7 +268,7 @@ def _fetch_one(
         counter.add(-file.target.stat().st_size)
         file.target.unlink()
     try:
-        file.target.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(file.target.parent)
         local = file.local
         if local is not None:
             _take_local_file(local, file, counter)

@@ -18,6 +18,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system.mounts import create_folder
 
 #: Environment variable with the engine folder, which overrides the user's choice.
 VARIABLE = "LORA_STUDIO_ENGINES"
@@ -114,7 +115,7 @@ class EngineRoot:
         Raises ProblemError if another setup is running or the folder isn't writable.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            create_folder(self.path)
             lock = FileLock(self.path / "setup.lock")
             free = lock.acquire({"pid": os.getpid()})
         except OSError as error:
@@ -233,7 +234,7 @@ def prepare_root(to: Path) -> EngineRoot:
     target = to.expanduser().absolute()
     try:
         target = _to_own_folder(target)
-        target.mkdir(parents=True, exist_ok=True)
+        create_folder(target)
         with tempfile.TemporaryFile(dir=target):
             pass
     except OSError as error:

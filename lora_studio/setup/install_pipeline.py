@@ -16,6 +16,7 @@ from lora_studio import __version__
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import link_or_copy
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.download import DownloadFile
@@ -47,7 +48,7 @@ def install_packages(
 ) -> Iterator[Event]:
     """Create an environment with every package of the plan. Raises ProblemError and SetupCancelledError."""
     environment = without_indexes(build_uv_environment({"UV_NO_CONFIG": "1"}))
-    engine.folder.mkdir(parents=True)
+    create_folder(engine.folder, exist_ok=False)
     run_checked(
         [
             find_uv(), "venv", "--relocatable", "--no-project", "--python", plan.python.path,
@@ -80,7 +81,7 @@ def _list_downloads(plan: SetupPlan) -> list[DownloadFile]:
     """Return the wheels of the plan to download; deletes outdated ones from the folder."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     expected = {file.target.name for file in files} | {file.part.name for file in files}
-    plan.root.downloads.mkdir(parents=True, exist_ok=True)
+    create_folder(plan.root.downloads)
     for old in plan.root.downloads.glob("*.whl*"):
         if old.name not in expected:
             old.unlink()
@@ -276,7 +277,7 @@ def _copy_packages(
             stop.check()
             yield Progress(stage="Installing")
         target_folder = target / Path(folder).relative_to(source)
-        target_folder.mkdir(parents=True, exist_ok=True)
+        create_folder(target_folder)
         for name in names:
             if not (target_folder / name).exists():
                 link_or_copy(Path(folder) / name, target_folder / name, shutil.copy2)

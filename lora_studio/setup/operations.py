@@ -15,6 +15,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup import (
     engines,
     folders,
@@ -245,7 +246,7 @@ def make_wheelhouse(
     def work(log: SetupLog) -> Iterator[Event]:
         target = folder.expanduser().absolute()
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            create_folder(target)
         except OSError as error:
             raise not_writable_error(target, error) from error
         _require_network(None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import link_or_copy
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup import engines, folders, selfcheck
 from lora_studio.setup.events import Event
 from lora_studio.setup.folders import EngineRoot
@@ -94,7 +95,7 @@ def copy_engines(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -
     for part in (old.engines, old.pythons):
         for number, (parent, names, files) in enumerate(os.walk(part)):
             target = new.path / Path(parent).relative_to(old.path)
-            target.mkdir(parents=True, exist_ok=True)
+            create_folder(target)
             links = [name for name in names if (Path(parent) / name).is_symlink()]
             for name in [*files, *links]:
                 source = Path(parent) / name

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.packages import normalize_package_name
 from lora_studio.setup import download, wheelhouse
 from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, format_project
@@ -110,7 +111,7 @@ class Resolver:
     ) -> tuple[str, list[WheelFile] | None]:
         """Return uv's output, and the wheels unless it failed."""
         try:
-            self.root.path.mkdir(parents=True, exist_ok=True)
+            create_folder(self.root.path)
         except OSError as error:
             raise not_writable_error(self.root.path, error) from error
         self.log.write(f"resolving {extras} with PyTorch from {torch}")

@@ -22,6 +22,7 @@ from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.uv_contacts import UvContacts
 
@@ -74,7 +75,7 @@ class SetupLog:
         self.file = file
         self._stream: IO[str] | None = None
         with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            create_folder(file.parent)
             if file.exists() and file.stat().st_size > _LOG_BYTES:
                 file.replace(file.with_suffix(".old.log"))
             self._stream = file.open("a", encoding="utf-8")

@@ -18,6 +18,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.packages import normalize_package_name
 from lora_studio.setup import download
 from lora_studio.setup.app_wheel import AppWheel
@@ -184,7 +185,7 @@ def write_index(wheels: Mapping[Path, str], into: Path) -> str:
         pages[normalize_package_name(wheel.name.partition("-")[0])].append(line)
     for name, lines in pages.items():
         page = into / name / "index.html"
-        page.parent.mkdir(parents=True)
+        create_folder(page.parent, exist_ok=False)
         body = "\n".join(lines)
         page.write_text(f"<!DOCTYPE html><html><body>\n{body}\n</body></html>\n", "utf-8")
     return into.resolve().as_uri()

@@ -25,7 +25,7 @@
         </message>
         <message>
             <source>1.00 is the strength the adapter was trained with. Use the arrow keys to adjust it.</source>
-            <translation>1.00 ist die Stärke, mit der der Adapter trainiert wurde. Ändern Sie sie mit den Pfeiltasten.</translation>
+            <translation>1,00 ist die Stärke, mit der der Adapter trainiert wurde. Ändern Sie sie mit den Pfeiltasten.</translation>
         </message>
         <message>
             <source>16-bit</source>
@@ -2091,6 +2091,10 @@
         <message>
             <source>Concatenation</source>
             <translation>Verkettung</translation>
+        </message>
+        <message>
+            <source>Connect and mount the disk, or choose another folder.</source>
+            <translation>Schließen Sie den Datenträger an und hängen Sie ihn ein, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Connect to Ollama at {host}, and send models there.</source>
@@ -4182,8 +4186,8 @@
             <translation>Es lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
-            <source>It fails with a top-1 agreement below {top1} or above {kl:.3g} nats.</source>
-            <translation>Nicht bestanden bei einer Top-1-Übereinstimmung unter {top1} oder über {kl:.3g} Nats.</translation>
+            <source>It fails with a top-1 agreement below {top1} or above {kl} nats.</source>
+            <translation>Nicht bestanden bei einer Top-1-Übereinstimmung unter {top1} oder über {kl} Nats.</translation>
         </message>
         <message>
             <source>It has no .safetensors file.</source>
@@ -4222,8 +4226,8 @@
             <translation>Es ist im Projekt eingestellt.</translation>
         </message>
         <message>
-            <source>It passes with a top-1 agreement of at least {top1} and at most {kl:.3g} nats.</source>
-            <translation>Bestanden ab einer Top-1-Übereinstimmung von {top1} und bis {kl:.3g} Nats.</translation>
+            <source>It passes with a top-1 agreement of at least {top1} and at most {kl} nats.</source>
+            <translation>Bestanden ab einer Top-1-Übereinstimmung von {top1} und bis {kl} Nats.</translation>
         </message>
         <message>
             <source>It was created with other settings: {changes}. Export again, or create the model again, to apply them.</source>
@@ -4294,8 +4298,8 @@
             <translation>JSON …</translation>
         </message>
         <message>
-            <source>KL divergence: {kl:.3g} nats.</source>
-            <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
+            <source>KL divergence: {kl} nats.</source>
+            <translation>KL-Divergenz: {kl} Nats.</translation>
         </message>
         <message>
             <source>KTO needs at least two rows in each optimizer step.</source>
@@ -4342,8 +4346,8 @@
             <translation>Größerer Text</translation>
         </message>
         <message>
-            <source>Largest update: layer {layer}, ‖ΔW‖ {norm:.3g}.</source>
-            <translation>Größte Änderung: Schicht {layer}, ‖ΔW‖ {norm:.3g}.</translation>
+            <source>Largest update: layer {layer}, ‖ΔW‖ {norm}.</source>
+            <translation>Größte Änderung: Schicht {layer}, ‖ΔW‖ {norm}.</translation>
         </message>
         <message>
             <source>Last answer only</source>
@@ -4354,8 +4358,8 @@
             <translation>Letzter Kontakt</translation>
         </message>
         <message>
-            <source>Layer {layer}: ‖ΔW‖ {norm:.3g}</source>
-            <translation>Schicht {layer}: ‖ΔW‖ {norm:.3g}</translation>
+            <source>Layer {layer}: ‖ΔW‖ {norm}</source>
+            <translation>Schicht {layer}: ‖ΔW‖ {norm}</translation>
         </message>
         <message>
             <source>Layers</source>
@@ -4731,7 +4735,7 @@
         </message>
         <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
-            <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1.1 hilft kleinen Modellen, die sich wiederholen.</translation>
+            <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1,1 hilft kleinen Modellen, die sich wiederholen.</translation>
         </message>
         <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
@@ -5338,6 +5342,14 @@
         <message>
             <source>No difference shown ({before} → {after}); {rows} rows would be needed</source>
             <translation>Kein Unterschied nachweisbar ({before} → {after}); dafür wären {rows} Zeilen nötig</translation>
+        </message>
+        <message>
+            <source>No disk is mounted at {folder}.</source>
+            <translation>Unter {folder} ist kein Datenträger eingehängt.</translation>
+        </message>
+        <message>
+            <source>No disk is mounted at {folder}. Connect and mount the disk, or choose another folder.</source>
+            <translation>Unter {folder} ist kein Datenträger eingehängt. Schließen Sie ihn an und hängen Sie ihn ein, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>No dropout: fastest, and a good default for most datasets.</source>
@@ -8102,8 +8114,8 @@
             <translation>Temperatur</translation>
         </message>
         <message>
-            <source>Temperature {temperature:g} · {count} tokens</source>
-            <translation>Temperatur {temperature:g} · {count} Tokens</translation>
+            <source>Temperature {temperature} · {count} tokens</source>
+            <translation>Temperatur {temperature} · {count} Tokens</translation>
         </message>
         <message>
             <source>Template for {name}</source>
@@ -10567,7 +10579,7 @@
         </message>
         <message>
             <source>Values above 65,504 don't fit into float16. Export F32 as well, or choose bfloat16 for the merged model.</source>
-            <translation>Werte über 65.504 passen nicht in float16. Exportieren Sie zusätzlich F32, oder wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
+            <translation>Werte über 65 504 passen nicht in float16. Exportieren Sie zusätzlich F32, oder wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>Values in {unit}, separated by spaces</source>
@@ -10869,7 +10881,7 @@
         </message>
         <message>
             <source>With weight 2, each row is used twice per epoch. With 0.5, half of the rows are used.</source>
-            <translation>Mit Gewicht 2 kommt jede Zeile zweimal je Epoche vor, mit 0.5 die Hälfte der Zeilen.</translation>
+            <translation>Mit Gewicht 2 kommt jede Zeile zweimal je Epoche vor, mit 0,5 die Hälfte der Zeilen.</translation>
         </message>
         <message>
             <source>Withdraw</source>
@@ -11604,7 +11616,7 @@
         </message>
         <message>
             <source>has more than 1,000 entries</source>
-            <translation>hat mehr als 1.000 Einträge</translation>
+            <translation>hat mehr als 1 000 Einträge</translation>
         </message>
         <message>
             <source>hashing the GGUF file</source>
@@ -12142,6 +12154,10 @@
             <translation>keine Antwort der Zeile wird trainiert</translation>
         </message>
         <message>
+            <source>no disk is mounted at {folder}</source>
+            <translation>unter {folder} ist kein Datenträger eingehängt</translation>
+        </message>
+        <message>
             <source>no eval loss</source>
             <translation>kein Eval-Loss</translation>
         </message>
@@ -12538,8 +12554,8 @@
             <translation>Schritt {step} von {steps}</translation>
         </message>
         <message>
-            <source>step {step}: eval loss {loss:.4f}</source>
-            <translation>Schritt {step}: Eval-Loss {loss:.4f}</translation>
+            <source>step {step}: eval loss {loss}</source>
+            <translation>Schritt {step}: Eval-Loss {loss}</translation>
         </message>
         <message>
             <source>steps</source>
@@ -13612,8 +13628,8 @@
             <translation>aus {expected} würde {actual}</translation>
         </message>
         <message>
-            <source>{field} must be between {low:g} and {high:g}.</source>
-            <translation>{field} muss zwischen {low:g} und {high:g} liegen.</translation>
+            <source>{field} must be between {low} and {high}.</source>
+            <translation>{field} muss zwischen {low} und {high} liegen.</translation>
         </message>
         <message>
             <source>{file} and manifest.json in the run folder belong to different runs.</source>

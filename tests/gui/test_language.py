@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting, timestamps
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Text, text
+from lora_studio.core.runs import table
 from lora_studio.gui import language, message_translation
+from lora_studio.gui.controls.quantities import format_value, parse
+from lora_studio.gui.controls.weight_editor import WeightEditor
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.project.state import ProjectState
 
@@ -49,6 +54,38 @@ def test_texts_counts_and_fields_are_translated() -> None:
 
 
 @pytest.mark.usefixtures("german")
+def test_numbers_have_the_marks_and_units_of_the_language(state: ProjectState) -> None:
+    assert formatting.format_count(134_500_000) == "134,5 Mio."
+    assert formatting.format_percent(0.0052) == "0,52 %"
+    assert formatting.format_rate(3.44) == "3,4 tokens/s"
+    assert formatting.format_setting(1.5e-5) == "1,5e-5"
+    assert message_translation.localize(text("{a} {b:.3g} {c:g}", a=0.5, b=1.234, c=2)) == (
+        "0,5 1,23 2"
+    )
+    about = state.get_facts("lora", "dropout")
+    assert format_value(0.05, about) == "0,05"
+    assert parse("0,05", about) == parse("0.05", about) == 0.05
+
+
+@pytest.mark.usefixtures("german")
+def test_number_fields_take_a_point_and_a_comma(qtbot: QtBot) -> None:
+    editor = WeightEditor(1.0, "bot")
+    qtbot.addWidget(editor)
+    assert editor.text() == "1,00"
+    for typed in ("0.5", "0,5"):
+        editor.setValue(1.0)
+        editor.selectAll()
+        qtbot.keyClicks(editor, typed)
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+        assert editor.value() == 0.5
+
+
+@pytest.mark.usefixtures("german")
+def test_run_tags_keep_the_decimal_point() -> None:
+    assert table.format_value(0.05) == "0.05"
+
+
+@pytest.mark.usefixtures("german")
 def test_message_without_translation_is_shown_in_english() -> None:
     assert message_translation.localize("A text without a translation") == (
         "A text without a translation"
@@ -59,9 +96,9 @@ def test_message_without_translation_is_shown_in_english() -> None:
 @pytest.mark.usefixtures("german")
 def test_dates_use_the_month_names_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
-    assert timestamps.format_time(december) == "4. Dez 2020, 10:15"
+    assert timestamps.format_time(december) == "4. Dez. 2020, 10:15"
     folder = timestamps.format_run_name("20201204-101512-support-bot")
-    assert folder == "4. Dez 2020, 10:15:12 · support-bot"
+    assert folder == "4. Dez. 2020, 10:15:12 · support-bot"
 
 
 def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
@@ -72,7 +109,7 @@ def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
 
 @pytest.mark.usefixtures("german")
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("message", "shown"),
     [
         ("Base model", "Basismodell"),
         (
@@ -83,5 +120,5 @@ def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
     ],
     ids=["plain", "nested"],
 )
-def test_engine_messages_are_fully_translated(text: str | Text, shown: str) -> None:
-    assert message_translation.localize(text) == shown
+def test_engine_messages_are_fully_translated(message: str | Text, shown: str) -> None:
+    assert message_translation.localize(message) == shown

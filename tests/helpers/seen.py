@@ -16,18 +16,22 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QMainWindow,
     QPlainTextEdit,
     QPushButton,
     QRadioButton,
     QScrollArea,
     QScrollBar,
+    QStackedLayout,
     QTabBar,
+    QTableView,
     QTextEdit,
     QToolButton,
     QWidget,
 )
 
 from lora_studio.gui.frame.rail import RailButton
+from lora_studio.gui.pages.dataset.row_table import RowTable
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 #: Tolerance for rounding, in pixels.
@@ -64,11 +68,59 @@ def cut_texts(root: QWidget) -> list[str]:
     return faults
 
 
+def cut_cells(root: QWidget) -> list[str]:
+    """Return headers of tables that don't fit, and cells that are elided without a tooltip."""
+    faults = []
+    for view in shown(root):
+        if isinstance(view, QTableView) and not isinstance(view, RowTable):  # its detail has all
+            header = view.horizontalHeader()
+            if header.isVisible():
+                faults += _cut_headers(view, header)
+            faults += _elided_cells(view)
+    return faults
+
+
+def _cut_headers(view: QTableView, header: QHeaderView) -> Iterator[str]:
+    for column in range(header.count()):
+        have, need = header.sectionSize(column), header.sectionSizeHint(column)
+        if have and have + _SLACK < need:
+            title = view.model().headerData(column, Qt.Orientation.Horizontal)
+            yield f"header “{title}” in {have}, {need} needed"
+
+
+def _elided_cells(view: QTableView) -> Iterator[str]:
+    model = view.model()
+    for row in range(min(30, model.rowCount())):
+        for column in range(model.columnCount()):
+            index = model.index(row, column)
+            have, need = view.columnWidth(column), view.sizeHintForIndex(index).width()
+            tip = index.data(Qt.ItemDataRole.ToolTipRole)
+            if not view.isColumnHidden(column) and not tip and have + _SLACK < need:
+                yield f"cell “{index.data()}” in {have}, {need} needed"
+
+
+def squeezed(root: QWidget) -> list[str]:
+    """Return widgets that are smaller than what they contain needs."""
+    faults = []
+    for widget in shown(root):
+        layout = widget.layout()
+        if layout is None or isinstance(layout, QStackedLayout):
+            continue  # which reports the largest of its pages
+        if isinstance(widget.parentWidget(), QMainWindow):
+            continue
+        need = layout.minimumSize()
+        if need.height() > widget.height() + _SLACK or need.width() > widget.width() + _SLACK:
+            faults.append(
+                f"{path(widget)} {_size(widget)}, {need.width()} × {need.height()} needed"
+            )
+    return faults
+
+
 def too_wide(root: QWidget) -> list[str]:
     """Return pages that extend beyond the edge without a scroll bar."""
     off = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     return [
-        f"{_path(area)} needs {area.widget().minimumSizeHint().width()} of {area.viewport().width()}"
+        f"{path(area)} needs {area.widget().minimumSizeHint().width()} of {area.viewport().width()}"
         for area in shown(root)
         if isinstance(area, QScrollArea)
         and area.horizontalScrollBarPolicy() == off
@@ -94,7 +146,7 @@ def _size(widget: QWidget) -> str:
 def nameless(root: QWidget) -> list[str]:
     """Return focusable widgets without an accessible name."""
     return [
-        _path(widget)
+        path(widget)
         for widget in shown(root)
         if (_is_control(widget) or _scrolls_by_key(widget))
         and not (widget.accessibleName() or _own_words(widget))
@@ -104,7 +156,7 @@ def nameless(root: QWidget) -> list[str]:
 def out_of_reach(root: QWidget) -> list[str]:
     """Return enabled controls that Tab doesn't reach; a group of radio buttons counts as one."""
     return [
-        _path(widget)
+        path(widget)
         for widget in shown(root)
         if _is_control(widget)
         and widget.isEnabled()
@@ -134,7 +186,8 @@ def _own_words(widget: QWidget) -> str:
     return buddies[0].text() if buddies else ""
 
 
-def _path(widget: QWidget) -> str:
+def path(widget: QWidget) -> str:
+    """Return the classes of a widget and of what contains it."""
     names = []
     at: QWidget | None = widget
     while at is not None and len(names) < 4:

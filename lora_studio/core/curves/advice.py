@@ -59,9 +59,7 @@ def _suggest_less_training(verdict: TrainingVerdict, recipe: RecipeFacts) -> Ite
     if epochs < training.epochs:
         yield _suggest_value(_format_epochs(epochs), "epochs", epochs)
     if lora.dropout < 0.1:
-        yield Fix(
-            label=text("Dropout {value}", value="0.1"), step="lora", field="dropout", value=0.1
-        )
+        yield Fix(label=text("Dropout {value}", value=0.1), step="lora", field="dropout", value=0.1)
     if lora.rank > _LOWEST_RANK:
         yield _suggest_rank(lora, max(_LOWEST_RANK, lora.rank // 2))
     if not training.keep_best:
@@ -118,7 +116,7 @@ def _suggest_rank(lora: LoraSpec, rank: int) -> Fix:
 def _format_epochs(epochs: float) -> Text:
     if epochs == 1:
         return text("Train for 1 epoch")
-    return text("Train for {epochs} epochs", epochs=f"{epochs:g}")
+    return text("Train for {epochs} epochs", epochs=epochs)
 
 
 def _suggest_value(label: Text, field: str, value: object) -> Fix:

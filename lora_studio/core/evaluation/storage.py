@@ -23,6 +23,7 @@ from lora_studio.core.evaluation.results import (
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.timestamps import create_run_stamp
 
 _NAME = re.compile(r"\d{8}-\d{6}(-\d+)?\Z")
@@ -139,7 +140,7 @@ class LineWriter:
 
 def create_evaluation(evaluations: Path, plan: EvaluationPlan) -> EvaluationFolder:
     """Create the folder of a new evaluation with its plan; raises OSError."""
-    evaluations.mkdir(parents=True, exist_ok=True)
+    create_folder(evaluations)
     stamp = create_run_stamp(f"{folder.path.name}-x" for folder in list_evaluations(evaluations))
     for attempt in range(1, 1000):
         folder = EvaluationFolder(evaluations / (stamp if attempt == 1 else f"{stamp}-{attempt}"))

@@ -19,6 +19,7 @@ from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.offline import is_local_host
 
 #: How long a record is kept, in seconds, and how many at most.
@@ -90,7 +91,7 @@ def get_record_file(session: str, pid: int) -> Path:
 def write_record(record: ContactRecord) -> None:
     """Write the record of a process; raises OSError."""
     file = get_record_file(record.session, record.pid)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(file.parent)
     write_atomic(file, record.model_dump_json())
 
 

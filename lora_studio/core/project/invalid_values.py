@@ -61,11 +61,11 @@ def describe_allowed(about: FieldFacts) -> Text:
             if about.exclusive_minimum
             else "Enter a value from {low} to {high}."
         )
-        high = text("{number} {unit}", number=f"{about.maximum:.12g}", unit=text(about.unit))
+        high = text("{number} {unit}", number=float(about.maximum), unit=text(about.unit))
         return text(
             template,
-            low=f"{about.minimum:.12g}",
-            high=high if about.unit else f"{about.maximum:.12g}",
+            low=float(about.minimum),
+            high=high if about.unit else float(about.maximum),
         )
     return text("Enter true or false.") if about.kind == "flag" else text(about.description)
 

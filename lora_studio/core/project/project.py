@@ -26,6 +26,7 @@ from lora_studio.core.project import invalid_values, migrations
 from lora_studio.core.spec import Spec, get_facts
 from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.system.mounts import DiskNotMountedError
 from lora_studio.core.training.spec import TrainingSpec
 
 SUFFIX = ".lorastudio"
@@ -150,6 +151,8 @@ class Draft:
         try:
             write_atomic(target, _dump(self.name, self.values, self.extras))
             sweep_temporary_files(target.parent, target.name)  # of processes that were killed
+        except DiskNotMountedError:
+            raise
         except OSError as error:
             raise fail(
                 "project.not_saved",

@@ -28,6 +28,7 @@ from lora_studio.core.system.files import (
     write_atomic,
 )
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.mounts import create_folder
 
 #: Names in the folder.
 MODEL, DATA, START = "model", "data", "start"
@@ -185,7 +186,7 @@ def _copy_data(
     def copy_source(path: str, number: int) -> str:
         # Three parts, since a name with two would look like a Hub dataset ID.
         name = f"{DATA}/{number}/{Path(path).name}"
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        create_folder((target / name).parent)
         if Path(path).is_dir():
             shutil.copytree(path, target / name, copy_function=_make_copier(on_copied))
         else:

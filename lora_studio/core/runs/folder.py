@@ -29,6 +29,7 @@ from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_json
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
 from lora_studio.core.timestamps import create_run_stamp
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
@@ -343,9 +344,11 @@ def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
     for attempt in range(1, 1000):
         path = runs / (f"{stamp}-{slug}" if attempt == 1 else f"{stamp}-{slug}-{attempt}")
         try:
-            path.mkdir(parents=True)
+            create_folder(path, exist_ok=False)
         except FileExistsError:
             continue
+        except DiskNotMountedError:
+            raise
         except OSError as error:
             raise _not_created_error(path, describe_os_error(error)) from error
         run = RunFolder(path)

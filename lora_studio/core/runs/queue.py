@@ -21,6 +21,7 @@ from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system.mounts import create_folder
 
 #: Files in the runs folder.
 FILE, _LOCK = "queue.json", ".queue.lock"
@@ -147,7 +148,7 @@ def pop_next(runs: Path) -> QueuedRun | None:
 def _edit_queue(runs: Path) -> Iterator[list[QueueFile]]:
     """Lock the queue, yield it in an editor, and write it if it changed."""
     try:
-        runs.mkdir(parents=True, exist_ok=True)
+        create_folder(runs)
         lock = FileLock(runs / _LOCK)
         until = time.monotonic() + _TIMEOUT
         while not lock.acquire({"pid": os.getpid()}):

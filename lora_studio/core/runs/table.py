@@ -143,4 +143,4 @@ def format_value(value: Any) -> str:
         return str(value.get("path", value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return formatting.format_setting(value) if isinstance(value, float) else str(value)
+    return formatting.format_setting_value(value) if isinstance(value, float) else str(value)

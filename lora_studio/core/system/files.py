@@ -15,6 +15,7 @@ from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
 from lora_studio.core.system.foreign_files import UnsafeFileError
+from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
 _PIECE = 8 * 2**20
@@ -38,7 +39,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 @contextlib.contextmanager
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which replaces `path` when the block ends without an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(path.parent)
     descriptor, name = _create_temporary_file(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -114,7 +115,7 @@ def create_folder_atomic(
     On an exception, `path` is unchanged and the partial folder is deleted. `stays` says whether to
     keep a folder that another process has created there in the meantime.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent))
     try:
         temporary.chmod(0o777 & ~_get_umask())
@@ -172,7 +173,7 @@ def link_or_copy(
 
 def describe_os_error(error: BaseException) -> Text | str:
     """Return why a file can't be used: our reason, or the system's without error number and path."""
-    if isinstance(error, InvalidContentError | UnsafeFileError):
+    if isinstance(error, InvalidContentError | UnsafeFileError | DiskNotMountedError):
         return error.reason
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(reason).splitlines()[0].rstrip(".")

@@ -11,6 +11,7 @@ from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.mounts import create_folder
 
 #: Errors that have other causes than the folder, and problems of their own.
 _OTHER_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
@@ -61,7 +62,7 @@ def settings_problem() -> Problem | None:
 def _explain_unwritable(folder: Path) -> Text | str | None:
     """Return why no file can be created in a folder, which is created if missing; None if one can."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as failure:

@@ -37,14 +37,14 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
             "A common value is {usual}.",
             where=Where(step="training", field="learning_rate"),
             fix=Fix(
-                label=text("Use {value}", value=f"{usual * scale:g}"),
+                label=text("Use {value}", value=usual * scale),
                 step="training",
                 field="learning_rate",
                 value=usual * scale,
             ),
-            rate=f"{spec.learning_rate:g}",
+            rate=spec.learning_rate,
             method=method,
-            usual=f"{usual * scale:g}",
+            usual=usual * scale,
         )
     ]
 
@@ -148,8 +148,8 @@ def _check_cadence(spec: TrainingSpec) -> list[Problem]:
             "Enter fewer epochs, or use steps as the interval unit.",
             where=Where(step="training", field=field),
             fix=Fix(label=text("Every epoch"), step="training", field=field, value=1.0),
-            every=f"{every:g}",
-            epochs=f"{spec.epochs:g}",
+            every=every,
+            epochs=spec.epochs,
         )
         for field, what, every in intervals
         if every > spec.epochs
@@ -174,13 +174,13 @@ def _check_rate(spec: TrainingSpec) -> list[Problem]:
             "A common value is {usual}.",
             where=Where(step="training", field="learning_rate"),
             fix=Fix(
-                label=text("Use {value}", value=f"{about.usual:g}"),
+                label=text("Use {value}", value=about.usual),
                 step="training",
                 field="learning_rate",
                 value=about.usual,
             ),
-            rate=f"{rate:g}",
+            rate=rate,
             optimizer=about.title,
-            usual=f"{about.usual:g}",
+            usual=about.usual,
         )
     ]

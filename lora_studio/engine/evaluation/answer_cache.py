@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from lora_studio.core.chat import Sampling
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.results import ItemResult
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 
 #: Increase this whenever the same model would answer the same prompt differently.
@@ -95,7 +96,7 @@ def open_database() -> Iterator[sqlite3.Connection | None]:
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(file.parent)
     try:
         return _prepare(file)
     except sqlite3.DatabaseError as error:

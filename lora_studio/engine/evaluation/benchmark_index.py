@@ -18,6 +18,7 @@ from lora_studio.core.protocol.benchmarks import BenchmarkInfo
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Folders with definitions of the user's own, separated as in PATH.
@@ -69,7 +70,7 @@ def _read_defaults(job: JobContext) -> dict[str, BenchmarkInfo]:
     if installed is None:
         job.show_stage(text("indexing the benchmarks"))
         installed = _index((), include_defaults=True)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(file.parent)
         write_atomic(file, _LIST.dump_json(installed).decode())
         _read_installed.cache_clear()
     return installed

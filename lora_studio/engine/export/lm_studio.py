@@ -14,6 +14,7 @@ from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import link_file, write_atomic
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -42,7 +43,7 @@ def add_to_lm_studio(
         job.emit(events.Warned(problem=_not_found_problem()))
         return
     folder = models / PUBLISHER / to_file_name(project.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     for file in files:
         _put(file, folder / file.name)
     if template and _has_presets(models):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.hub.answers import check_checksum
 from lora_studio.engine.hub.progress_bars import create_every_bytes_bar
 
@@ -73,7 +74,7 @@ def _download_file(
     part = blob.with_name(checksum + PART)
     lock = folder.parent / ".locks" / folder.name / f"{checksum}.lock"
     for parent in (blob.parent, lock.parent, snapshot.parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        create_folder(parent)
     with utils.WeakFileLock(lock):  # type: ignore[attr-defined] # likewise
         if not blob.exists():
             _append_rest(part, metadata, headers, name, on_bytes)

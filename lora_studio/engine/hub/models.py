@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from lora_studio.core.messages import text
 from lora_studio.core.model.weight_index import list_weight_files
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.hub import download
 from lora_studio.engine.hub.answers import check_commit, check_file_name
 from lora_studio.engine.hub.client import download_snapshot
@@ -198,7 +199,7 @@ def _get_cache_folder() -> Path:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE)
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     return folder
 
 

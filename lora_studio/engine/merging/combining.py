@@ -24,6 +24,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
 from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging.model_files import copy_tokenizer
@@ -58,7 +59,7 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
     size = sum(
         4 * rank * (layers[0].a.shape[1] + layers[0].b.shape[0]) for layers in modules.values()
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(out.parent)
     disk.require_free_space(out.parent, size, "The combined adapter")
     with create_folder_atomic(out) as folder:
         _write(folder, command, modules, rank, _get_untrained_tensors(merged), job)

@@ -25,6 +25,7 @@ from lora_studio.core.protocol.commands import MergeAdapters
 from lora_studio.core.runs import checksums, leftovers, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import (
@@ -226,7 +227,7 @@ def merge_into(
     one that fails or is cancelled leaves nothing.
     """
     scratch = get_scratch_folder(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(target.parent)
     try:
         event = merge_folders(base, merged, scratch, spec, job)
         model_files.stop_at_turn_end(scratch, trust=trust)

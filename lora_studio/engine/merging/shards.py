@@ -21,6 +21,7 @@ from lora_studio.core.model import weight_index
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_json
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
@@ -88,7 +89,7 @@ class ShardRecord:
             pass  # no usable record: write every shard again
         if not self._sums and not only_look:
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            create_folder(folder, exist_ok=False)
 
     def add(self, shard: Shard, total: str) -> None:
         """Record a finished shard."""

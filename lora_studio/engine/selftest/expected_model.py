@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.export.gguf import direct_gguf
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge as merging
@@ -61,7 +62,7 @@ def open_expected(
     Its weights are written to `scratch` only where they can't be merged tensor by tensor, or if
     `whole`.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
+    create_folder(scratch)
     reason = text("this version of llama.cpp can't merge weights while reading them")
     if not whole:
         try:

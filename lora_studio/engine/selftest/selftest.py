@@ -33,6 +33,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
@@ -403,7 +404,7 @@ def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
 @contextmanager
 def _create_scratch_folder(folder: RunFolder) -> Iterator[Path]:
     file = folder.temporary / "selftest"
-    file.mkdir(parents=True, exist_ok=True)
+    create_folder(file)
     try:
         yield file
     finally:

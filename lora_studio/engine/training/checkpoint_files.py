@@ -26,6 +26,7 @@ from lora_studio.core.runs.checksums import (
 )
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
@@ -146,7 +147,7 @@ def delete_all_checkpoints(run: RunFolder) -> None:
 def create_scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
     """Yield a folder for temporary files of a training, or of one rank; deleted when the block ends."""
     folder = run.temporary / "training" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     try:
         yield folder
     finally:

@@ -26,6 +26,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import batch_by_length
 from lora_studio.engine.dataset.rows.sequences import Selection
@@ -261,7 +262,7 @@ def _write(file: Path, values: np.ndarray) -> None:
     """Write the values; without room on the disk, those in memory serve the training."""
     data = np.ascontiguousarray(values, np.float32).tobytes()
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(file.parent)
         write_atomic(file, hashlib.sha256(data).digest() + data)
 
 

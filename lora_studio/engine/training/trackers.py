@@ -31,6 +31,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
 from lora_studio.engine.runtime.channel import JobContext
@@ -194,7 +195,7 @@ class _Mirror:
         return "finished" if is_over or self._step >= self._plan.steps else "paused"
 
     def _open(self, step: int) -> None:
-        self._run.trackers.mkdir(parents=True, exist_ok=True)
+        create_folder(self._run.trackers)
         info = TrackerInfo(
             self._run, self._project, step + 1, self._last_step, self._last_evaluation
         )

@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.core.formatting import format_float
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
@@ -295,8 +296,12 @@ def _format_tooltip(about: FieldFacts) -> str:
             else tr("Range: {low} to {high}{unit}")
         )
         lines.append(
-            between.format(low=f"{about.minimum:.12g}", high=f"{about.maximum:.12g}", unit=unit)
+            between.format(
+                low=format_float(about.minimum), high=format_float(about.maximum), unit=unit
+            )
         )
     if about.kind in ("integer", "number"):
-        lines.append(tr("Default: {value}{unit}").format(value=f"{about.default:g}", unit=unit))
+        lines.append(
+            tr("Default: {value}{unit}").format(value=format_float(about.default, "g"), unit=unit)
+        )
     return "\n".join(lines)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 
+from lora_studio.core.formatting import format_decimal
 from lora_studio.core.spec import FieldFacts
 
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 #: Context lengths are counted in powers of two: 8k tokens are 8192.
 _TOKEN_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}([,\u202f\u00a0' ]\d{3})+\Z")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([.,\u202f\u00a0' ])\d{3})(?:\1\d{3})*\Z")
 _SIZED = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmg%]?)\Z", re.IGNORECASE)
 
 
@@ -19,7 +19,8 @@ def parse(text: str, about: FieldFacts) -> int | float | str:
     plain = text.strip().replace("−", "-")
     if about.unit and plain.lower().endswith(about.unit.lower()):
         plain = plain[: -len(about.unit)].strip()
-    if _THOUSANDS.match(plain) and not (about.kind == "number" and plain.count(",") == 1):
+    is_decimal = about.kind == "number" and plain.count(",") + plain.count(".") == 1
+    if _THOUSANDS.match(plain) and not is_decimal:
         plain = re.sub(r"[^\d+-]", "", plain)
     match = _SIZED.match(plain.replace(",", "."))
     if match is None:
@@ -43,14 +44,6 @@ def format_value(value: object, about: FieldFacts) -> str:
     if isinstance(value, int) or about.kind == "integer":
         return str(value)
     return format_decimal(value)
-
-
-def format_decimal(value: float) -> str:
-    """Return a number without trailing zeros, and small numbers in the form 2e-4."""
-    if value and abs(value) < 1e-3 and math.isfinite(value):
-        digits, exponent = f"{value:.11e}".split("e")
-        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value:.12g}"
 
 
 def step_value(value: int | float, direction: int, about: FieldFacts) -> int | float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QDoubleSpinBox
 
 from lora_studio.gui.language import tr
@@ -14,7 +15,22 @@ from lora_studio.gui.widgets.basics import WheelNeedsFocus
 LARGEST_WEIGHT = 10.0
 
 
-class WeightEditor(WheelNeedsFocus, QDoubleSpinBox):
+class DecimalEditor(QDoubleSpinBox):
+    """A spin box that takes both a point and a comma as the decimal mark, in every language."""
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        """Return whether a text is a number, and the text with the language's decimal mark."""
+        return super().validate(self._use_decimal_mark(text), position)
+
+    def valueFromText(self, text: str) -> float:
+        """Return the number that a text represents."""
+        return super().valueFromText(self._use_decimal_mark(text))
+
+    def _use_decimal_mark(self, text: str) -> str:
+        return text.replace(",", ".").replace(".", self.locale().decimalPoint())
+
+
+class WeightEditor(WheelNeedsFocus, DecimalEditor):
     """A spin box that ignores the wheel without focus, so that scrolling a page changes nothing."""
 
     def __init__(self, value: float, name: str) -> None:

@@ -62,6 +62,8 @@ class AboutDialog(Dialog):
         plain_table.set_up_table(self.table)
         head = self.table.horizontalHeader()
         head.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        for number in (0, 1):
+            head.setSectionResizeMode(number, QHeaderView.ResizeMode.ResizeToContents)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.setMinimumSize(Size.scaled(560), 200)
         self.body.addLayout(
@@ -98,7 +100,6 @@ class AboutDialog(Dialog):
                 item.setToolTip(plain_tip(text))
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
                 self.table.setItem(row, column_index, item)
-        self.table.resizeColumnToContents(0)
 
     def _copy(self) -> None:
         text = "\n".join(

@@ -14,6 +14,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help import palette_entries, shortcut_sheet
@@ -139,7 +140,7 @@ class HelpCommands(QObject):
     def show_logs(self) -> None:
         """Open the folder of the window's log."""
         folder = paths.get_log_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
         open_path(folder)
 
     def _is_closed(self, kind: type[QDialog]) -> bool:

@@ -12,6 +12,7 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.controls.quantities import format_value
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.command_search import Kind, SearchEntry
 from lora_studio.gui.help.search_terms import SYNONYMS
@@ -111,9 +112,11 @@ def _format_short_value(editor: FieldEditor) -> str:
     value = editor.state.get(editor.step, editor.field)
     if isinstance(value, bool):
         return tr("on") if value else tr("off")
-    text = "" if value is None or isinstance(value, list | tuple | dict) else str(value)
+    if isinstance(value, list | tuple | dict):
+        return ""
+    text = format_value(value, editor.facts)
     choice = editor.facts.choices.get(text, text)
-    unit = f" {editor.facts.unit}" if editor.facts.unit and choice else ""
+    unit = f" {tr(editor.facts.unit)}" if editor.facts.unit and choice else ""
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
@@ -122,6 +123,21 @@ class RunOverlay(StepPlot):
         """Return the steps of all runs."""
         step_arrays = [trace.curve.steps for trace in self.chart.traces if len(trace.curve.steps)]
         return np.unique(np.concatenate(step_arrays)) if step_arrays else np.empty(0)
+
+    # --- size ---------------------------------------------------------------------------------
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the size with all rows of the legend, whose number depends on the width."""
+        layout = self.layout()
+        assert layout is not None
+        height = layout.totalMinimumHeightForWidth(self.width())
+        return QSize(super().minimumSizeHint().width(), height)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Ask for the height that the legend needs at another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
     # --- drawing ------------------------------------------------------------------------------
 

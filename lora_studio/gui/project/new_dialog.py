@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLabel, QLineEdit, QWidget
 
 from lora_studio.core.project import project
+from lora_studio.core.system.mounts import find_missing_mount
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row
@@ -66,6 +67,10 @@ class NewProjectDialog(Dialog):
             mistake = tr("Choose a folder.")
         elif self.folder.is_dir() and any(self.folder.iterdir()):
             mistake = tr("This folder isn't empty. Choose another name.")
+        elif (mount_point := find_missing_mount(self.folder)) is not None:
+            mistake = tr(
+                "No disk is mounted at {folder}. Connect and mount the disk, or choose another folder."
+            ).format(folder=mount_point)
         self._path.setText(tr("Creates {folder}").format(folder=self.folder))
         self._path.setVisible(not mistake)
         self._error.setText(mistake)

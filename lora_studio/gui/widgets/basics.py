@@ -238,6 +238,7 @@ class FlowLayout(QLayout):
         self.setContentsMargins(0, 0, 0, 0)
         self.setSpacing(spacing)
         self._items: list[QLayoutItem] = []
+        self._at_right: QLayoutItem | None = None
 
     def addWidget(self, widget: QWidget) -> None:
         """Append a widget.
@@ -249,6 +250,11 @@ class FlowLayout(QLayout):
         """
         self.addChildWidget(widget)
         self.addItem(QWidgetItem(widget))
+
+    def add_at_right(self, widget: QWidget) -> None:
+        """Append the last widget, at the right of the last row."""
+        self.addWidget(widget)
+        self._at_right = self._items[-1]
 
     def addItem(self, item: QLayoutItem) -> None:
         """Append an item."""
@@ -308,6 +314,8 @@ class FlowLayout(QLayout):
             x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
             height = max(hint.height() for hint in hints)
             for item, hint in zip(items, hints, strict=True) if move else ():
+                if item is self._at_right:
+                    x = max(x, rect.right() + 1 - hint.width())
                 item.setGeometry(QRect(QPoint(x, y + (height - hint.height()) // 2), hint))
                 x += hint.width() + self.spacing()
             y += height + self.spacing()

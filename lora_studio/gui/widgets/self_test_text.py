@@ -32,7 +32,11 @@ def format_badge(event: events.SelfTested) -> str:
 
 
 def _format_divergence(nats: float) -> str:
-    return f"{nats:.2g}".replace("e-0", "e-")
+    return formatting.format_float(nats, ".2g").replace("e-0", "e-")
+
+
+def _format_nats(nats: float) -> str:
+    return formatting.format_float(nats, ".3g")
 
 
 def describe_self_test(event: events.SelfTested) -> str:
@@ -65,12 +69,13 @@ def _describe_measurement(event: events.SelfTested, top1: float, kl: float) -> l
         tokens=tr_n("{n} answer token", "{n} answer tokens", event.positions),
         conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
     )
-    lines = [agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=kl)]
+    lines = [agreement, tr("KL divergence: {kl} nats.").format(kl=_format_nats(kl))]
     if event.top1_passing is not None and event.kl_passing is not None:
         lines.append(
-            tr(
-                "It passes with a top-1 agreement of at least {top1} and at most {kl:.3g} nats."
-            ).format(top1=formatting.format_percent(event.top1_passing), kl=event.kl_passing)
+            tr("It passes with a top-1 agreement of at least {top1} and at most {kl} nats.").format(
+                top1=formatting.format_percent(event.top1_passing),
+                kl=_format_nats(event.kl_passing),
+            )
         )
         lines.append(
             tr("Its weights should be exactly those of the training, so its limits are strict.")
@@ -78,9 +83,9 @@ def _describe_measurement(event: events.SelfTested, top1: float, kl: float) -> l
             else tr("A quantization changes all weights, so more differences are expected.")
         )
     if event.top1_limit is not None and event.kl_limit is not None:
-        limits = tr("It fails with a top-1 agreement below {top1} or above {kl:.3g} nats.")
+        limits = tr("It fails with a top-1 agreement below {top1} or above {kl} nats.")
         top1_limit = formatting.format_percent(event.top1_limit)
-        lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
+        lines.append(limits.format(top1=top1_limit, kl=_format_nats(event.kl_limit)))
     if event.basis:
         lines.append(tr("Basis: {reason}.").format(reason=localize(event.basis)))
     lines.append(

@@ -30,6 +30,7 @@ STEPS = get_facts(SPECS["training"], "max_steps")
         ("1m", TOKENS, 1 << 20),
         ("2048 tokens", TOKENS, 2048),
         ("4,096", TOKENS, 4096),
+        ("4.096", TOKENS, 4096),
         ("1 000 000", TOKENS, 1_000_000),
         ("2k", STEPS, 2000),
         ("1.5k", STEPS, 1500),

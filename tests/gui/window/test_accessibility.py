@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,15 +23,24 @@ from lora_studio.gui.window import layout
 from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests import screenshots
-from tests.helpers import fake_engine, seen
+from tests import screenshots, screenshots_model
+from tests.helpers import fake_engine, seen, seen_texts
+from tests.helpers.set_up_script import NO_NETWORK
 
 #: Kind of fault -> function that finds it.
 _KINDS: dict[str, Callable[[QWidget], list[str]]] = {
     "cut": seen.cut_texts,
+    "cut in a table": seen.cut_cells,
+    "squeezed": seen.squeezed,
     "too wide": seen.too_wide,
     "without a name": seen.nameless,
     "out of reach": seen.out_of_reach,
+}
+
+#: The same for the language of a German window.
+_GERMAN_KINDS: dict[str, Callable[[QWidget], list[str]]] = {
+    "with a decimal point": seen_texts.decimal_points,
+    "in English": lambda root: seen_texts.english_texts(root, _read_others()),
 }
 
 #: Number of checks of a faulty window, 0.2 s apart.
@@ -108,13 +118,23 @@ def test_pages_have_no_cut_texts_or_unreachable_controls(window: Window) -> None
     assert not wrong, "\n" + "\n".join(dict.fromkeys(wrong))
 
 
-def _faults(shown: Sequence[QWidget]) -> list[str]:
+def _read_others() -> str:
+    """Return what the workers of the pictures say in English, and the names of data formats."""
+    file = Path(os.environ["LORA_STUDIO_CONFIG"]).parent / "scenario.json"
+    problems = (screenshots.WARNING, NO_NETWORK)
+    said = [str(part) for problem in problems for part in (problem.what, problem.remedy)]
+    said += [screenshots_model.GATED, "ShareGPT (conversations: from, value)"]
+    return "\n".join([json.dumps(json.loads(file.read_text()), ensure_ascii=False), *said])
+
+
+def _faults(shown: Sequence[QWidget], code: str = "") -> list[str]:
     """Return layout faults that persist; a busy machine needs time for the layout."""
+    kinds = _KINDS | (_GERMAN_KINDS if code == "de" else {})
     for _ in range(_LOOKS_AT_MOST):
         faults = [
             f"{what}: {item}"
             for root in shown
-            for what, look in _KINDS.items()
+            for what, look in kinds.items()
             for item in look(root)
         ]
         if not faults:
@@ -124,16 +144,15 @@ def _faults(shown: Sequence[QWidget]) -> list[str]:
 
 
 @pytest.fixture
-def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Set the language and text size of widgets made during the test."""
+def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Set the language and text size of widgets made during the test; yield the language."""
     code, size = request.param
     _look(qapp, code, size)
-    yield
+    yield code
     _look(qapp, "en", 100)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("look")
 @pytest.mark.parametrize(
     "look",
     [
@@ -142,8 +161,8 @@ def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
     ],
     indirect=True,
 )
-def test_screenshots_have_no_cut_texts_or_unreachable_controls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_have_no_faults_of_layout_or_language(
+    look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(
         "LORA_STUDIO_ENGINE", ""
@@ -153,7 +172,7 @@ def test_screenshots_have_no_cut_texts_or_unreachable_controls(
     for name, shown in screenshots.shots(tmp_path):
         if isinstance(shown, Window):
             shown.resize(1280, 800)
-        wrong += [f"{name}: {item}" for item in _faults([shown])]
+        wrong += [f"{name}: {item}" for item in _faults([shown], look)]
     led = [
         item for item in wrong if "QListView in Palette" in item
     ]  # reachable by the arrow keys of its line edit

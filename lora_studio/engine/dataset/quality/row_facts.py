@@ -27,6 +27,7 @@ from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_nam
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Repair
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.quality.keys import (
     describe_shape,
@@ -313,7 +314,7 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
             common,
         )
     # In the cache, which deletes it later if this process dies.
-    scan_cache.get_root_folder().mkdir(parents=True, exist_ok=True)
+    create_folder(scan_cache.get_root_folder())
     folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.get_root_folder()))
     facts = RowFacts(
         {

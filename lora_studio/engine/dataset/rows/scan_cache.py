@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.runtime import disk
 
@@ -63,7 +64,7 @@ def find_scan(name: str, size: int) -> Path | None:
 @contextlib.contextmanager
 def create_scan_folder() -> Iterator[Path]:
     """Create a folder to scan or unpack into; it is deleted after the block unless `keep_scan` moved it."""
-    get_root_folder().mkdir(parents=True, exist_ok=True)
+    create_folder(get_root_folder())
     folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=get_root_folder()))
     try:
         yield folder

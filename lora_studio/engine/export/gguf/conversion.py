@@ -27,6 +27,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import (
@@ -205,7 +206,7 @@ def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
     """
     quantizations = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
     shutil.rmtree(plan.scratch, ignore_errors=True)
-    plan.scratch.mkdir(parents=True)
+    create_folder(plan.scratch, exist_ok=False)
     try:
         yield _make(plan, quantizations, job)
     finally:
@@ -373,7 +374,7 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
     """Convert any Hugging Face folder to files in `command.out`; raises ProblemError."""
     out = Path(command.out)
     scratch = out / ".gguf.tmp"
-    scratch.mkdir(parents=True, exist_ok=True)
+    create_folder(scratch)
     lock = FileLock(scratch / "lock")
     if not lock.acquire({"pid": os.getpid()}):
         raise fail(
@@ -436,7 +437,7 @@ def _require_space(
 
 def _publish(part: Path, file: Path, quantization: str, **facts: Any) -> events.GgufWritten:
     """Move a finished file to its final path; return its GgufWritten event with further `facts`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(file.parent)
     part.replace(file)
     return events.GgufWritten(
         file=str(file), quantization=quantization, bytes=file.stat().st_size, **facts

@@ -27,6 +27,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files as adapters
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import merge as merging
@@ -111,7 +112,7 @@ def write_headers(
     if plan.by_peft is not None:
         raise NeedsPeftError(plan.by_peft)
     folder = scratch / _FOLDER
-    folder.mkdir(parents=True)
+    create_folder(folder, exist_ok=False)
     merging.write_settings(recipe.base, merged or tokenizer, folder, recipe.merging, plan)
     model_files.stop_at_turn_end(folder, trust=trust)
     for shard in plan.shards:
@@ -132,7 +133,7 @@ def write_temporary_merge(
     job.emit(events.Log(text=message))
     folder = scratch / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    create_folder(folder, exist_ok=False)
     merging.merge_folders(recipe.base, recipe.read(), folder, recipe.merging, job)
     model_files.stop_at_turn_end(folder, trust=trust)
     return open_source(folder, passing=True)

@@ -21,6 +21,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import UnsupportedModelError
@@ -109,7 +110,7 @@ def _choose_converter_folder(llama_cpp: str) -> str:
 @contextmanager
 def _make_scratch() -> Iterator[Path]:
     """Yield a temporary folder on the disk of the cache."""
-    get_folder().mkdir(parents=True, exist_ok=True)
+    create_folder(get_folder())
     with tempfile.TemporaryDirectory(dir=get_folder(), prefix=".") as folder:
         yield Path(folder)
 

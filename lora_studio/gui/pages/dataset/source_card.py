@@ -159,7 +159,7 @@ class SourceCard(QFrame):
         self.set_open(self.panel.isHidden())
 
     def _show_weight(self) -> None:
-        self.weight.setText(f"{get_weight(self._source):g}")
+        self.weight.setText(formatting.format_float(get_weight(self._source), "g"))
 
     def _emit_weight(self) -> None:
         text = self.weight.text().strip().replace(",", ".").lstrip("×x ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
@@ -134,7 +134,7 @@ class QuantModel(CheckableTableModel):
             case 0:
                 return name
             case 1:
-                return f"{BITS_PER_WEIGHT[name]:.1f}"
+                return formatting.format_float(BITS_PER_WEIGHT[name], ".1f")
             case 2 if name in self.written:
                 return formatting.format_size(self.written[name].bytes)
             case 2 if name in self.sizes:
@@ -237,6 +237,8 @@ class QuantTable(Control):
 class _View(QTableView):
     """Let Space toggle the current row in any column."""
 
+    _least_width = 0
+
     def set_up_columns(self) -> None:
         """Set up the columns; requires a model."""
         plain_table.set_up_table(self)
@@ -245,7 +247,7 @@ class _View(QTableView):
         # The check box of the style is wider than Qt's size hint.
         widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(0, widest + 46)
+        header.resizeSection(0, max(widest + 46, header.sectionSizeHint(0)))
         for column in range(1, len(_COLUMNS)):
             header.setSectionResizeMode(
                 column,
@@ -263,12 +265,26 @@ class _View(QTableView):
             return
         header = self.horizontalHeader()
         others = [0, 1, 2, *([_TESTED] if model.tested else [])]
-        used = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others)
-        needed = max(self.sizeHintForColumn(_LOSS), header.sectionSizeHint(_LOSS))
+        used = sum(map(self._measure_column, others))
+        needed = self._measure_column(_LOSS)
         cramped = bool(model.tested) and self.viewport().width() < used + needed
+        least = used + (0 if model.tested else needed) + 2 * self.frameWidth()
+        if least != self._least_width:
+            self._least_width = least
+            self.updateGeometry()
         self.setColumnHidden(_TESTED, not model.tested)
         self.setColumnHidden(_LOSS, cramped)
         header.setStretchLastSection(cramped)
+
+    def _measure_column(self, column: int) -> int:
+        """Return the width that a column needs, in pixels."""
+        needed = self.horizontalHeader().sectionSizeHint(column)
+        needed = max(needed, self.sizeHintForColumn(column))
+        return max(needed, self.columnWidth(0)) if column == 0 else needed
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the columns that are never elided."""
+        return super().minimumSizeHint().expandedTo(QSize(self._least_width, 0))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Share the new width among the columns."""

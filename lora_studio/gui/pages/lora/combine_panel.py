@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from lora_studio.core import chat
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import METHODS, AdapterFacts, Method, WeightedAdapter
 from lora_studio.core.protocol import commands
+from lora_studio.gui.controls.weight_editor import DecimalEditor
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.blend_panel import BlendPanel
@@ -60,7 +61,7 @@ class CombinePanel(QWidget):
         self.description = label("", "caption", wrap=True)
         self.rank = QSpinBox(minimum=1, maximum=4096, value=16)
         self.rank.setAccessibleName(tr("Rank of the result"))
-        self.density = QDoubleSpinBox(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
+        self.density = DecimalEditor(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
         self.density.setAccessibleName(tr("Density: fraction of values to keep"))
         for number in (self.rank, self.density):
             set_scaled_sizes(number, width=72)

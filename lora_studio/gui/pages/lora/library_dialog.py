@@ -326,7 +326,7 @@ class _List(QTableWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         narrow = self.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
-        for column in (_KIND, _RANK):
+        for column in (_KIND, _RANK, _SIZE):
             self.setColumnHidden(column, narrow)
 
 
@@ -367,7 +367,9 @@ def _format_tooltip(facts: AdapterFacts, column: int) -> str:
 
 def _list_facts(facts: AdapterFacts) -> list[tuple[str, str]]:
     scale = (
-        tr("{rank}, alpha {alpha}").format(rank=_format_rank(facts), alpha=f"{facts.alpha:g}")
+        tr("{rank}, alpha {alpha}").format(
+            rank=_format_rank(facts), alpha=formatting.format_float(facts.alpha, "g")
+        )
         if facts.rank
         else ""
     )

@@ -10,6 +10,7 @@ from PySide6.QtCore import QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import QHelpEvent, QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from lora_studio.core.formatting import format_float
 from lora_studio.core.lora.adapters import LayerFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
@@ -58,8 +59,8 @@ class NormBars(QWidget):
         if not strengths:
             return ""
         most = max(range(len(strengths)), key=strengths.__getitem__)
-        return tr("Largest update: layer {layer}, ‖ΔW‖ {norm:.3g}.").format(
-            layer=self._groups[most][0], norm=strengths[most]
+        return tr("Largest update: layer {layer}, ‖ΔW‖ {norm}.").format(
+            layer=self._groups[most][0], norm=format_float(strengths[most], ".3g")
         )
 
     def describe_bar(self, bar: int) -> str:
@@ -67,9 +68,9 @@ class NormBars(QWidget):
         if not 0 <= bar < len(self._groups):
             return ""
         group, modules = self._groups[bar]
-        each = "\n".join(f"{name}  {norm:.3g}" for name, norm in modules)
-        return tr("Layer {layer}: ‖ΔW‖ {norm:.3g}").format(
-            layer=group, norm=self.update_norms()[bar]
+        each = "\n".join(f"{name}  {format_float(norm, '.3g')}" for name, norm in modules)
+        return tr("Layer {layer}: ‖ΔW‖ {norm}").format(
+            layer=group, norm=format_float(self.update_norms()[bar], ".3g")
         ) + (f"\n{each}" if len(modules) > 1 else "")
 
     def sizeHint(self) -> QSize:

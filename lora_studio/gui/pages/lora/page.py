@@ -76,7 +76,8 @@ class LoraPage(StepPage):
             state.get_facts(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
         )
         self.dropout = PresetNumberControl(
-            state.get_facts(_STEP, "dropout"), {f"{value:g}": value for value in _DROPOUT}
+            state.get_facts(_STEP, "dropout"),
+            {formatting.format_float(value, "g"): value for value in _DROPOUT},
         )
         self.drawing = BlockDrawing()
         self.sentence = label(role="section", wrap=True)
@@ -203,7 +204,9 @@ class LoraPage(StepPage):
         ratio = ""
         if isinstance(rank, int) and isinstance(alpha, int) and rank > 0:
             self.alpha.set_presets({tr("1 × rank"): rank, tr("2 × rank"): 2 * rank})
-            ratio = tr("Currently {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}")
+            ratio = tr("Currently {ratio} × rank.").format(
+                ratio=formatting.format_float(alpha / rank, ".3g")
+            )
         description = tr(self.state.get_facts(_STEP, "alpha").description)
         self.editors["alpha"].set_help(f"{ratio} {description}".strip())
         dropout = self.state.get(_STEP, "dropout")

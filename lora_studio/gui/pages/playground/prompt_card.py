@@ -81,12 +81,12 @@ class PromptCard(Card):
         self._wire()
 
     def _build_layout(self) -> None:
-        settings = QWidget()
-        flow = FlowLayout(settings)
+        sending, tools = QWidget(), QWidget()
+        sending.setLayout(row(self.status, self.use_cpu, self.regenerate, self.stop, self.send))
+        flow = FlowLayout(tools)
         for part in (self.with_system, self.sampling, self.device, self.keep):
             flow.addWidget(part)
-        tools = row(settings, self.status, self.use_cpu, self.regenerate, self.stop, self.send)
-        tools.setStretch(0, 1)
+        flow.add_at_right(sending)
         self.add(self.note, self.system, self.prompt, tools)
         self.body.setSpacing(Spacing.S)
 

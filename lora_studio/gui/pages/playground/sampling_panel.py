@@ -7,6 +7,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.core.chat import Sampling
+from lora_studio.core.formatting import format_float
 from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.controls.quantities import parse
@@ -97,9 +98,11 @@ class SamplingPanel(QFrame):
         except ValueError:
             about = get_facts(Sampling, name)
             self.controls[name].set_invalid(True)
-            message = tr("{field} must be between {low:g} and {high:g}.")
+            message = tr("{field} must be between {low} and {high}.")
             self.error.setText(
-                message.format(field=tr(about.title), low=about.minimum, high=about.maximum)
+                message.format(
+                    field=tr(about.title), low=_format(about.minimum), high=_format(about.maximum)
+                )
             )
             self.error.show()
             return
@@ -114,10 +117,14 @@ class SamplingPanel(QFrame):
         self.changed.emit(sampling)
 
 
+def _format(value: float | None) -> str:
+    return "" if value is None else format_float(value, "g")
+
+
 def summarize(sampling: Sampling) -> str:
     """Return the settings in short, for the button that opens the popup."""
     if sampling.temperature == 0:
         return tr("Greedy · {count} tokens").format(count=sampling.max_tokens)
-    return tr("Temperature {temperature:g} · {count} tokens").format(
-        temperature=sampling.temperature, count=sampling.max_tokens
+    return tr("Temperature {temperature} · {count} tokens").format(
+        temperature=_format(sampling.temperature), count=sampling.max_tokens
     )

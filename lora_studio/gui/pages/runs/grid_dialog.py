@@ -113,7 +113,11 @@ class GridDialog(Dialog):
         names = {editor.name for editor in (self.first, self.second)}
         ratio = linked_settings.get_ratio(self._state.get, ("lora", "rank"))
         if "lora.rank" in names and "lora.alpha" not in names and ratio is not None:
-            lines.append(tr("Alpha stays {ratio} × rank.").format(ratio=f"{ratio:.3g}"))
+            lines.append(
+                tr("Alpha stays {ratio} × rank.").format(
+                    ratio=formatting.format_float(ratio, ".3g")
+                )
+            )
         return "\n".join(lines)
 
     def _describe_time(self, count: int) -> str:

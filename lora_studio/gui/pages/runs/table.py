@@ -21,9 +21,12 @@ _WIDTHS: dict[Column, int] = {
     "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 9,
     "size": 8, "tags": 11,
 }  # fmt: skip
-#: Columns to hide, in this order, if not all fit; and the minimum width of the name in characters.
-_HIDE_FIRST: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
-_NAME = 21
+#: Columns to hide, in this order, if not all fit.
+_HIDE_FIRST: tuple[Column, ...] = (
+    "begun", "data", "loss", "size", "tags", "time", "model", "rank", "eval",
+)  # fmt: skip
+#: Width of the name, in characters, below which other columns are hidden; and its smallest width.
+_NAME, _LEAST_NAME = 21, 17
 #: Columns that share the remaining width, and their maximum width in characters.
 _GROWING: tuple[Column, ...] = ("model", "data", "tags")
 _MAX_GROWTH = 14
@@ -84,10 +87,8 @@ class RunTable(QTableView):
         header.setMinimumSectionSize(40)
         header.setSectionsMovable(True)
         for number, column in enumerate(COLUMNS):
-            stretched = column == "name"
-            mode = (
-                QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
-            )
+            fixed = column == "name"
+            mode = QHeaderView.ResizeMode.Fixed if fixed else QHeaderView.ResizeMode.Interactive
             header.setSectionResizeMode(number, mode)
         header.sectionResized.connect(self._on_section_resized)
         self._fit_to_font()
@@ -100,6 +101,14 @@ class RunTable(QTableView):
         column = COLUMNS[number]
         if not self._fitting and column != "name" and width:
             self._user_widths[column] = width / self.fontMetrics().averageCharWidth()
+            self._widen_name()
+
+    def _widen_name(self) -> None:
+        """Give the name the width that the other columns leave, but enough to tell runs apart."""
+        number = COLUMNS.index("name")
+        others = sum(self.columnWidth(n) for n in range(len(COLUMNS)) if n != number)
+        least = _LEAST_NAME * self.fontMetrics().averageCharWidth() + 16
+        self.setColumnWidth(number, max(least, self.viewport().width() - others))
 
     def get_layout(self) -> TableLayout:
         """Return the layout to save in the preferences."""
@@ -160,6 +169,7 @@ class RunTable(QTableView):
                 self.setColumnHidden(number, column in hidden)
             if column != "name" and column in visible:
                 self.setColumnWidth(number, widths[column])
+        self._widen_name()
         self._fitting = False
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QGridLayout
 
 from lora_studio.core import formatting
 from lora_studio.core.system import paths
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.theme import Spacing
@@ -130,7 +131,7 @@ def _measure_cache(reader: BackgroundReader) -> int:
 def _make_opener(get_folder: Callable[[], Path]) -> Callable[[], None]:
     def open_it() -> None:
         folder = get_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
         open_path(folder)
 
     return open_it

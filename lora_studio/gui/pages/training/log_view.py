@@ -6,6 +6,7 @@ import time
 
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
+from lora_studio.core.formatting import format_float
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -48,7 +49,9 @@ def _format_line(event: object) -> str:
                 problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
             )
         case events.Evaluated():
-            return tr("step {step}: eval loss {loss:.4f}").format(step=event.step, loss=event.loss)
+            return tr("step {step}: eval loss {loss}").format(
+                step=event.step, loss=format_float(event.loss, ".4f")
+            )
         case events.CheckpointSaved():
             return tr("checkpoint saved at step {step}").format(step=event.step)
         case events.Recovered():

@@ -39,7 +39,7 @@ class StepTiles(StatTiles):
                     step=formatting.format_number(last.step),
                     steps=formatting.format_number(last.steps),
                 ),
-                "epoch": f"{last.epoch:.2f}",
+                "epoch": formatting.format_float(last.epoch, ".2f"),
                 "left": localize(messages.describe_remaining(last.eta_s)) if running else "–",
                 "speed": formatting.format_number(round(last.tokens_per_s)),
                 "loss": formatting.format_loss(last.loss),

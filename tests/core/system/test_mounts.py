@@ -1,0 +1,77 @@
+"""No folder is created in place of a disk that isn't connected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.problems import STEPS, ProblemError
+from lora_studio.core.project import project
+from lora_studio.core.system import mounts
+from lora_studio.core.system.files import write_atomic
+
+
+@pytest.fixture
+def mnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder of mount points, all on the disk of the system."""
+    folder = tmp_path / "mnt"
+    (folder / "connected" / "models").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    monkeypatch.setattr(mounts, "_ROOTS", (folder,))
+    monkeypatch.setattr(mounts, "_PER_USER", (folder,))
+    monkeypatch.setattr(mounts, "_SYSTEM", tmp_path)
+    monkeypatch.setenv("USER", "ada")
+    yield folder
+    assert sorted(path.name for path in folder.iterdir()) == ["connected", "empty"]
+
+
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [
+        ("absent/projects/bot", "absent"),
+        ("ada/BACKUP/projects", "ada/BACKUP"),
+        ("empty/projects", "empty"),
+        ("connected/projects/bot", None),
+        ("../elsewhere/projects", None),
+    ],
+)
+def test_missing_mount_point_is_found(mnt: Path, path: str, missing: str | None) -> None:
+    found = mounts.find_missing_mount(mnt / path)
+    assert found == (None if missing is None else mnt / missing)
+
+
+def test_connected_disk_may_be_empty(mnt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_SYSTEM", Path("/proc"))  # another disk
+    assert mounts.find_missing_mount(mnt / "empty" / "projects") is None
+
+
+def test_files_on_a_missing_disk_are_refused(mnt: Path) -> None:
+    with pytest.raises(OSError) as refused:
+        write_atomic(mnt / "absent" / "settings.json", "{}")
+    assert isinstance(refused.value, ProblemError)
+    assert str(refused.value.problems[0].what) == f"No disk is mounted at {mnt / 'absent'}."
+
+
+def test_new_project_on_a_missing_disk_is_refused(mnt: Path) -> None:
+    draft = project.Draft("bot", {step: {} for step in STEPS}, None)
+    with pytest.raises(ProblemError) as refused:
+        draft.save(mnt / "absent" / "bot" / "bot.lorastudio")
+    assert refused.value.problems[0].code == "disk.not_mounted"
+
+
+def test_only_one_place_creates_folders_with_parents() -> None:
+    source = Path(mounts.__file__).parents[2]
+    found = {
+        file.relative_to(source).as_posix()
+        for file in source.rglob("*.py")
+        if re.search(r"mkdir\([^)]*parents=True|os\.makedirs", file.read_text("utf-8"))
+    }
+    # The home of the trash, and a folder in the system's temporary files.
+    assert found <= {
+        "core/system/mounts.py",
+        "core/system/device_locks.py",
+        "gui/desktop/trash.py",
+    }
