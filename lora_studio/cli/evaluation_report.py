@@ -90,11 +90,11 @@ def describe_test_set(report: TestSetReport) -> list[Text]:
 
 def _build_table(results: EvaluationResults, report: TestSetReport) -> Table:
     """Return a table of columns × measures, each with its 95 % interval."""
-    table = Table(box=None, padding=(0, 2, 0, 2))
-    table.add_column("")
+    table = Table(box=None, padding=(0, 1, 0, 2))
+    table.add_column("", no_wrap=True)
     measures = results.facts.measures.get(report.key, ())
     for measure in measures:
-        table.add_column(_get_title(measure), justify="right", no_wrap=True, overflow="fold")
+        table.add_column(_get_title(measure), justify="right")
     for column in results.plan.columns:
         cells = [_format_mean(results, report.key, column.key, measure) for measure in measures]
         table.add_row(column.name if column.title else column.key, *cells)
@@ -119,7 +119,7 @@ def _get_title(measure: str) -> str:
 
 
 def _format_mean(results: EvaluationResults, test_set: str, column: str, measure: str) -> str:
-    """Return the mean of a measure with its interval: "15.8 % (13.6–18.1)"; a dash without scores."""
+    """Return the mean of a measure, and its interval on a second line; a dash without scores."""
     scores = list(results.get_scores(test_set, column, measure).values())
     if not scores:
         return "–"
@@ -131,7 +131,7 @@ def _format_mean(results: EvaluationResults, test_set: str, column: str, measure
         return shown
     factor, digits = (100, 1) if is_share else (1, 2)
     low, high = (f"{end * factor:.{digits}f}" for end in (interval.low, interval.high))
-    return f"{shown} ({low}–{high})"
+    return f"{shown}\n({low}–{high})"
 
 
 def _describe_column_report(column: ColumnReport) -> list[Text]:

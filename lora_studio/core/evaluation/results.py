@@ -30,8 +30,9 @@ class _Stored(BaseModel):
 class ItemResult(_Stored):
     """The answer of one column to one item, and its scores by the name of the measure.
 
-    A measure that doesn't apply to the item has no score. `seconds` is the item's share of the time of
-    its batch; `cached`: an earlier evaluation had computed the answer. `problem` says why there is no
+    A measure that doesn't apply to the item has no score. `seconds` is the time since the previous answer
+    of the column, because answers are computed together: only their sum means something. Of a server, it
+    is the time of the request. `cached`: an earlier evaluation had computed the answer. `problem` says why there is no
     answer: such an item counts as failed, and its scores are those of an empty answer.
     """
 

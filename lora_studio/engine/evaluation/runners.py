@@ -15,7 +15,7 @@ from lora_studio.core.problems import Problem, error
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, or the problem why there is none. `seconds` is its share of the computing time."""
+    """An answer, or the problem why there is none; `seconds` as in `ItemResult`."""
 
     text: str = ""
     tokens: int = 0
