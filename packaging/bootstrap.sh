@@ -172,6 +172,10 @@ run_tests() {
     # In the order of the folders: by number of tests, files with few long ones would come last, in one process.
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
         -m "(slow or end2end) and not thorough" "$@"
+    if command -v nvidia-smi >/dev/null; then
+        say "Checks on the GPU"
+        python -m tests.gpu --out tests/gpu/results
+    fi
 }
 
 case "${1:-}" in
