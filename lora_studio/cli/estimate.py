@@ -21,7 +21,7 @@ from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import build_row_statistics
-from lora_studio.core.memory.weights import spread_over_gpus
+from lora_studio.core.memory.weights import describe_placement, spread_over_gpus
 from lora_studio.core.messages import READABLE, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
@@ -71,6 +71,8 @@ def estimate_(
         for line in (describe(planned), _describe_steps(plan.training, planned)):
             display.print_line(line)
         _print(memory, largest, helps, display)
+        if placement := describe_placement(plan):
+            display.print_line(placement)
 
 
 def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.DatasetPlanned]:

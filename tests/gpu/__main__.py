@@ -90,8 +90,11 @@ def run_check(check: Check, device: str, reason: str) -> Result:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.gpu.checks", check.name, device, folder]
-        # The user's own models, runs, and calibration stay as they are.
-        environment = os.environ | {"LORA_STUDIO_DATA": f"{folder}/data"}
+        # The user's own runs, calibration, and caches stay as they are.
+        environment = os.environ | {
+            "LORA_STUDIO_DATA": f"{folder}/data",
+            "LORA_STUDIO_CACHE": f"{folder}/cache",
+        }
         try:
             done = subprocess.run(
                 command, cwd=_CHECKOUT, env=environment, timeout=check.seconds,

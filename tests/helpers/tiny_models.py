@@ -10,9 +10,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sentencepiece
 import torch
 from tokenizers import (
     AddedToken,
@@ -28,6 +27,9 @@ from tokenizers import (
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lora_studio.core.system import paths
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor  # a GPU machine may lack it
 
 TEMPLATES = Path(__file__).parent / "chat_templates"
 
@@ -215,6 +217,8 @@ def _with_added(tokenizer: Tokenizer, family: Family) -> Tokenizer:
 
 def _sentencepiece_bpe(family: Family) -> models.BPE:
     """Return vocabulary and merges of the trained SentencePiece model, ordered by score."""
+    import sentencepiece
+
     processor = sentencepiece.SentencePieceProcessor(model_proto=_train_sentencepiece(family))
     pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -230,7 +234,7 @@ def _sentencepiece_bpe(family: Family) -> models.BPE:
     )
 
 
-def _is_plain(processor: sentencepiece.SentencePieceProcessor, index: int) -> bool:
+def _is_plain(processor: SentencePieceProcessor, index: int) -> bool:
     return not (
         processor.is_byte(index) or processor.is_control(index) or processor.is_unknown(index)
     )
@@ -245,6 +249,8 @@ def _train_sentencepiece(family: Family) -> bytes:
     class Sink:
         def write(self, data: bytes) -> None:
             written.append(data)
+
+    import sentencepiece
 
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(_lines()),
