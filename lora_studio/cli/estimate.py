@@ -19,6 +19,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice, calibration
 from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.memory.weights import describe_placement, spread_over_gpus
@@ -62,7 +63,7 @@ def estimate_(
         raise typer.Exit(headless.FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(headless.INTERRUPTED) from None
-    memory = estimate(plan)
+    memory = estimate(fill_micro_batches(plan))
     largest = advice.find_largest_micro_batch(plan)
     helps = None if memory.fits else advice.find_cheapest_change(plan)
     if as_json:

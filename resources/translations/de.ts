@@ -7634,6 +7634,10 @@
             <translation>ShareGPT (conversations: from, value)</translation>
         </message>
         <message>
+            <source>Short rows share micro-batches of up to {tokens} tokens, since memory allows it.</source>
+            <translation>Kurze Zeilen teilen sich Mikro-Batches von bis zu {tokens} Token, weil der Speicher dafür reicht.</translation>
+        </message>
+        <message>
             <source>Show</source>
             <translation>Anzeigen</translation>
         </message>

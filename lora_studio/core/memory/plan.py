@@ -50,6 +50,8 @@ class MemoryPlan:
     `correction` is the calibration factor from earlier runs on this device. `ranks` is the number
     of processes that train together if it differs from the number of devices in the project. `gpus` is
     the number of GPUs that `auto` chose among, and `spread` says whether each holds some of the layers.
+    Short rows fill micro-batches up to `least_tokens` tokens, even if the longest has fewer
+    (`filling.py`).
     """
 
     inspected: ModelInspected
@@ -64,6 +66,7 @@ class MemoryPlan:
     ranks: int = 0
     gpus: int = 1
     spread: bool = False
+    least_tokens: int = 0
     constants: Constants = field(default=CONSTANTS)
 
     @property
@@ -134,11 +137,19 @@ class MemoryPlan:
         """Tokens in the largest micro-batch: the sum of its rows or, with padding, the number of
         rows times the longest row.
         """
+        return max(self.least_tokens, self._count_tokens(self.micro_batch))
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens that a process computes in the largest step."""
+        return self._count_tokens(math.ceil(self.training.effective_batch / self.processes))
+
+    def _count_tokens(self, micro_batch: int) -> int:
         training = self.training
         if not training.packing:
-            return self.rows.count_padded_tokens(self.micro_batch, self.limit)
+            return self.rows.count_padded_tokens(micro_batch, self.limit)
         among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)
-        return self.rows.count_micro_batch_tokens(self.micro_batch, among, self.limit)
+        return self.rows.count_micro_batch_tokens(micro_batch, among, self.limit)
 
 
 def pick_device(devices: DevicesFound, setting: str) -> Device | None:

@@ -19,10 +19,11 @@ class StepBatches:
 
         `padded` rows count as much as the longest in their micro-batch. With `fill`, short rows fill a
         micro-batch up to as many tokens as the longest one has: that takes no more memory and fewer
-        passes over the weights.
+        passes over the weights. Where more memory is free, `fill_up_to` allows more tokens.
         """
         self._rows = rows
-        self._padded, self._fill = padded, fill
+        self._padded, self.can_fill = padded, fill
+        self._least_tokens = 0
         self.plan = BatchPlan(
             rows.lengths,
             spec.micro_batch,
@@ -52,9 +53,19 @@ class StepBatches:
         """Split steps into micro-batches of up to `micro_batch` rows, so that every rank gets one."""
         share = math.ceil(self.plan.per_step / world_size)
         self.plan.micro_batch, self.plan.room = min(micro_batch, share), 0
+        self.plan.ranks = world_size
         self._longest = self.plan.find_longest(self.total_steps, padded=self._padded)
-        if self._fill:
-            self.plan.room = sum(int(self._rows.lengths[row]) for row in self._longest)
+        if not self.can_fill:
+            return
+        self.plan.room = sum(int(self._rows.lengths[row]) for row in self._longest)
+        if self._least_tokens > self.plan.room:
+            self.plan.room = self._least_tokens
+            self._longest = self.plan.find_fullest(self.total_steps)
+
+    def fill_up_to(self, tokens: int) -> None:
+        """Let short rows fill micro-batches up to more tokens than the longest has; 0: no more than that."""
+        self._least_tokens = tokens
+        self.set_micro_batch(self.plan.micro_batch, self.plan.ranks)
 
     def read_step(self, step: int) -> list[list[TrainingRow]]:
         """Return the micro-batches of a step, counted from 0, the longest first."""

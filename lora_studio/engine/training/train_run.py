@@ -190,10 +190,17 @@ def _fit(
     job.show_stage(text("estimating memory and time"))
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
         estimated = forecast.estimate_training(
-            project, tuned, trainer.data, job, step=trainer.step, world_size=ranks.world_size
+            project,
+            tuned,
+            trainer.data,
+            job,
+            step=trainer.step,
+            world_size=ranks.world_size,
+            fill=lambda tokens: trainer.fill_micro_batches(0 if lower else tokens),
         )
         done = trainer.fit(lower=lower)
         is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
+        is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
         if ranks.world_size == 1 and is_full_level:
             estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
         return done

@@ -382,8 +382,22 @@ class Trainer:
         """Return how many rows are computed at once, and whether activations are recomputed."""
         return self.state.memory_level
 
+    def fill_micro_batches(self, tokens: int) -> int:
+        """Let short rows fill micro-batches up to so many tokens, on every rank, and return how many.
+
+        A resumed training keeps what it started with.
+        """
+        if self.state.least_tokens is None:
+            tokens = tokens if self.batches.can_fill else 0
+            self.state.least_tokens = min(self.ranks.all_gather(tokens))
+        self.batches.fill_up_to(self.state.least_tokens)
+        return self.state.least_tokens
+
     def apply_memory_level(self, level: MemoryLevel) -> None:
         """Compute at this level from now on; the rows of a step stay the same."""
+        if level != self.state.memory_level:
+            self.state.least_tokens = 0
+            self.batches.fill_up_to(0)
         self.state.memory_level = level
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:

@@ -32,7 +32,8 @@ class TrainerState:
 
     `loss` is that of the last step, `seconds` the training time so far, `compiled` whether torch.compile
     is in use (None: not decided yet). `evaluation_due` means that a pause or a stop came before the
-    evaluation of this step. `saved` is the adapter that was kept at the end.
+    evaluation of this step. `saved` is the adapter that was kept at the end. `least_tokens` are those up to
+    which short rows fill micro-batches (`core/memory/filling.py`; None: not decided yet).
     """
 
     memory_level: MemoryLevel
@@ -43,6 +44,7 @@ class TrainerState:
     compiled: bool | None = None
     evaluation_due: bool = False
     saved: SavedAdapter | None = None
+    least_tokens: int | None = None
 
     def to_results(self) -> dict[str, Any]:
         """Return the `results` entry of manifests and checkpoints."""
@@ -59,7 +61,7 @@ class TrainerState:
             "step": self.step,
             "results": self.to_results(),
             "owes_evaluation": self.evaluation_due,
-            "memory": asdict(self.memory_level),
+            "memory": asdict(self.memory_level) | {"least_tokens": self.least_tokens or 0},
         }
 
     @classmethod
@@ -77,4 +79,11 @@ class TrainerState:
             compiled=results.get("compiled"),
             evaluation_due=entries.get("owes_evaluation", False),
             saved=SavedAdapter(**results["kept"]) if results.get("kept") else None,
+            least_tokens=_read_least_tokens(entries.get("memory")),
         )
+
+
+def _read_least_tokens(memory: Any) -> int:
+    """Return `least_tokens` of a checkpoint; 0 where it has none, as those of earlier versions."""
+    tokens = memory.get("least_tokens") if isinstance(memory, dict) else None
+    return tokens if isinstance(tokens, int) else 0

@@ -57,8 +57,8 @@ def build_setup(
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
     objective = objectives.create_objective(spec, data.task, scorer, ranks)
-    # Ranks divide a step by micro-batches, and some objectives compare the answers within one.
-    is_divisible = ranks.world_size == 1 and isinstance(objective, objectives.Sft)
+    # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
+    is_divisible = isinstance(objective, objectives.Sft)
     batches = StepBatches(
         data.training,
         spec,

@@ -87,6 +87,48 @@ def test_longest_row_comes_first_when_micro_batches_are_packed() -> None:
     assert batches == [[31], [30], [29], [28], [9, 8, 7, 6], [5, 4]]
 
 
+@given(
+    st.lists(st.integers(1, 500), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.integers(2, 4),
+    st.integers(2, 4),
+)
+def test_ranks_share_packed_rows_by_their_tokens(
+    lengths: list[int], micro_batch: int, accumulation: int, ranks: int
+) -> None:
+    plan = BatchPlan(lengths, micro_batch, accumulation, 7)
+    steps = range(plan.steps_per_epoch)
+    divided = [plan.get_step(step) for step in steps]
+    plan.room = sum(lengths[row] for row in plan.find_longest(plan.steps_per_epoch, padded=False))
+    plan.ranks = ranks
+
+    def cost(step: list[list[int]]) -> tuple[int, int]:
+        tokens = [sum(lengths[row] for row in rows) for rows in step]
+        return -(-len(step) // ranks), max(sum(tokens[rank::ranks]) for rank in range(ranks))
+
+    for before, shared in zip(divided, map(plan.get_step, steps), strict=True):
+        assert sorted(chain(*shared)) == sorted(chain(*before))
+        assert cost(shared) <= cost(before)
+        assert all(sum(lengths[row] for row in rows) <= plan.room for rows in shared)
+
+
+def test_two_ranks_get_equal_shares_of_short_rows() -> None:
+    plan = BatchPlan([40, 9, 9, 8, 7, 7, 6, 5, 4], 1, 9, 0)
+    plan.room, plan.ranks = 50, 2
+    tokens = [sum(int(plan._lengths[row]) for row in rows) for rows in plan.get_step(0)]
+    assert tokens == [49, 46]
+
+
+def test_fullest_micro_batch_is_one_of_the_plan() -> None:
+    plan = BatchPlan(LENGTHS, 1, 4, 0)
+    plan.room = 60
+    steps = [plan.get_step(step) for step in range(plan.steps_per_epoch)]
+    fullest = plan.find_fullest(plan.steps_per_epoch)
+    assert any(fullest in step for step in steps)
+    totals = [sum(LENGTHS[row] for row in chain(*step)) for step in steps]
+    assert sorted(fullest) in [sorted(rows) for rows in steps[totals.index(max(totals))]]
+
+
 def test_batch_is_padded_with_an_untrained_row() -> None:
     batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
     filled = batch.pad_to_tokens(8)

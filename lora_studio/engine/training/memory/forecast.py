@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import psutil
@@ -12,9 +13,11 @@ import torch
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.memory.weights import combine_gpus
+from lora_studio.core.messages import text
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import MemoryEstimate
@@ -62,10 +65,24 @@ def estimate_training(
     *,
     step: int,
     world_size: int,
+    fill: Callable[[int], int],
 ) -> MemoryForecast:
-    """Estimate the training from `step` on and emit MemoryEstimated."""
+    """Estimate the training from `step` on and emit MemoryEstimated.
+
+    `fill` gets the tokens that fit a micro-batch, and returns those up to which short rows fill it.
+    """
     plan = calibration.apply_correction(_plan_memory(project, tuned, data), calibration.load())
     plan = replace(plan, ranks=world_size)
+    plan = replace(plan, least_tokens=fill(fill_micro_batches(plan).least_tokens))
+    if plan.least_tokens:
+        job.emit(
+            events.Log(
+                text=text(
+                    "Short rows share micro-batches of up to {tokens} tokens, since memory allows it.",
+                    tokens=plan.tokens,
+                )
+            )
+        )
     estimated = estimate(plan)
     job.emit(events.MemoryEstimated(estimate=estimated))
     return MemoryForecast(plan, estimated, tuned.base.device, step, time.monotonic())
@@ -87,15 +104,15 @@ def _inspect_model(project: Project, tuned: AdaptedModel) -> events.ModelInspect
     """Return the facts of the loaded model, from its config, since its layers are wrapped."""
     base = tuned.base
     outline = loading.load_on_meta(base.folder, project.model)
-    text = outline.config.get_text_config()
+    config = outline.config.get_text_config()
     return events.ModelInspected(
         source=project.model.source,
         folder=str(base.folder),
         architecture=type(outline).__name__,
         parameters=loading.count_parameters(outline),
-        layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        vocabulary=text.vocab_size,
+        layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        vocabulary=config.vocab_size,
         context=None,
         stored_dtype="",
         license=None,

@@ -13,6 +13,7 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec, Targets
 from lora_studio.core.memory import adapter_size
 from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.problems import ProblemError, Step
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.cards import CardOption, CardsControl
@@ -267,7 +268,7 @@ class LoraPage(StepPage):
         plan = memory_plan.make_plan(self.state)
         if plan is None:
             return ""
-        memory = estimate(plan)
+        memory = estimate(fill_micro_batches(plan))
         needed, free = (
             formatting.format_memory(memory.total),
             formatting.format_memory(plan.device.free_bytes),

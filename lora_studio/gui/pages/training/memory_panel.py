@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from lora_studio.core import formatting, messages
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.weights import describe_placement
 from lora_studio.core.messages import text
@@ -57,7 +58,7 @@ class MemoryPanel(QWidget):
 
         `measured` says whether row lengths are known; otherwise the estimate assumes the longest.
         """
-        needed = estimate(plan) if plan else None
+        needed = estimate(fill_micro_batches(plan)) if plan else None
         self.bar.show_estimate(needed)
         self._largest = self._cheapest = None
         problem = None
