@@ -173,6 +173,18 @@ LLAMA_CPP_FILES = _limit(
     _MODELS, "Programs and libraries in a folder of llama.cpp", 5000, "items",
     "A checkout has about 300; builds add their libraries.",
 )  # fmt: skip
+MODEL_LAYERS = _limit(
+    _MODELS, "Layers of a model", 1000, "items",
+    "The deepest known models have 160. Each is built to count its parameters.",
+)  # fmt: skip
+MODEL_EXPERTS = _limit(
+    _MODELS, "Experts in a layer of a model", 8192, "items",
+    "The largest known models have 512.",
+)  # fmt: skip
+TOKENIZER_GROWTH = _limit(
+    _MODELS, "Characters that a tokenizer makes of one, or tokens that it adds to a text", 10_000, "times",
+    "Tokenizers replace spaces and accents by a few characters.",
+)  # fmt: skip
 LLAMA_CPP_DEPTH = _limit(
     _MODELS, "Folders inside each other in a folder of llama.cpp", 30, "levels",
     "More mean a link that leads back to a parent folder.",

@@ -2792,6 +2792,10 @@
             <translation>Laden oder kopieren Sie die Datei noch einmal. Sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
+            <source>Download or copy the model again, or choose another one. Its tokenizer.json may be damaged or made to use up time.</source>
+            <translation>Laden oder kopieren Sie das Modell erneut oder wählen Sie ein anderes. Seine tokenizer.json ist vielleicht beschädigt oder soll Rechenzeit verbrauchen.</translation>
+        </message>
+        <message>
             <source>Download or copy the model again. A file is damaged or missing.</source>
             <translation>Laden oder kopieren Sie das Modell noch einmal. Eine Datei ist beschädigt oder fehlt.</translation>
         </message>
@@ -4264,6 +4268,10 @@
         <message>
             <source>Its weights are pickles, which can run any code when they are opened. They are never loaded.</source>
             <translation>Seine Gewichte sind Pickles, die beim Öffnen beliebigen Code ausführen können. Sie werden nie geladen.</translation>
+        </message>
+        <message>
+            <source>Its weights or its config.json may be damaged: download or copy the model again. A model in float16 may need bfloat16.</source>
+            <translation>Seine Gewichte oder seine config.json sind vielleicht beschädigt: Laden oder kopieren Sie das Modell erneut. Ein Modell in float16 braucht vielleicht bfloat16.</translation>
         </message>
         <message>
             <source>Its weights should be exactly those of the training, so its limits are strict.</source>
@@ -11427,8 +11435,16 @@
             <translation>config.json lässt sich nicht lesen ({reason})</translation>
         </message>
         <message>
+            <source>config.json can't be used ({reason})</source>
+            <translation>config.json ist nicht verwendbar ({reason})</translation>
+        </message>
+        <message>
             <source>config.json is not a JSON object</source>
             <translation>config.json ist kein JSON-Objekt</translation>
+        </message>
+        <message>
+            <source>config.json states {method} weights, but they aren't quantized</source>
+            <translation>laut config.json sind die Gewichte mit {method} quantisiert, sie sind es aber nicht</translation>
         </message>
         <message>
             <source>contacting the Hub</source>
@@ -11884,6 +11900,10 @@
         <message>
             <source>its tokenizer can't be loaded from {files} ({reason})</source>
             <translation>der Tokenizer kann nicht aus {files} geladen werden ({reason})</translation>
+        </message>
+        <message>
+            <source>its tokenizer makes short texts too long</source>
+            <translation>sein Tokenizer macht kurze Texte zu lang</translation>
         </message>
         <message>
             <source>its tokens differ in conversation {conversation}, from token {token}</source>
@@ -14031,6 +14051,10 @@
             <translation>{name} (erforderlich)</translation>
         </message>
         <message>
+            <source>{name} asks for the code of {value}</source>
+            <translation>{name} verlangt den Code von {value}</translation>
+        </message>
+        <message>
             <source>{name} can't be combined with other adapters: {reason}.</source>
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
@@ -14233,6 +14257,10 @@
         <message>
             <source>{name} is too large: a file with this layout has to be read into memory at once.</source>
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
+        </message>
+        <message>
+            <source>{name} is {value}, more than {limit:d}</source>
+            <translation>{name} ist {value}, mehr als {limit:d}</translation>
         </message>
         <message>
             <source>{name} unpacks to more than {most:size}, over {times} times its size. It may be a decompression bomb.</source>
@@ -14944,6 +14972,10 @@
             <translation>{title} ist fehlgeschlagen: eine Datei wurde größer, als ihr Datenträger erlaubt.</translation>
         </message>
         <message>
+            <source>{title} failed: a regular expression of the model's tokenizer takes too long.</source>
+            <translation>{title} ist fehlgeschlagen: Ein regulärer Ausdruck im Tokenizer des Modells braucht zu lange.</translation>
+        </message>
+        <message>
             <source>{title} failed: no folder for temporary files is writable.</source>
             <translation>{title} ist fehlgeschlagen: Kein Ordner für temporäre Dateien ist beschreibbar.</translation>
         </message>
@@ -14978,6 +15010,10 @@
         <message>
             <source>{title} failed: the disk with {file} is read-only.</source>
             <translation>{title} ist fehlgeschlagen: Der Datenträger mit {file} ist schreibgeschützt.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the model computes NaN or infinite values.</source>
+            <translation>{title} ist fehlgeschlagen: Das Modell berechnet NaN oder unendliche Werte.</translation>
         </message>
         <message>
             <source>{title} failed: the system didn't allow enough memory to load a library.</source>

@@ -33,7 +33,8 @@ def create_turn_end_criteria(
     tokenizer: PreTrainedTokenizerBase, stops: Any = None
 ) -> TurnEndCriteria:
     """Return what ends an answer: the end that training teaches, and the tokens in `stops`."""
-    ids = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+    stated = [tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])]
+    ids = {token for token in stated if isinstance(token, int)}  # of a generation_config.json
     turns = (
         Message(role="user", content="Hi"),
         Message(role="assistant", content="qzq", trained=True),

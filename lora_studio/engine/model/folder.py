@@ -20,7 +20,7 @@ from lora_studio.core.system.foreign_files import (
     read_json,
 )
 from lora_studio.engine.hub.front_matter import read_front_matter
-from lora_studio.engine.model import safetensors_header
+from lora_studio.engine.model import config_checks, safetensors_header
 
 _SOURCE = Where(step="model", field="source")
 
@@ -117,6 +117,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise unreadable_model_error(folder, reason) from error
     if not isinstance(content, dict):
         raise unreadable_model_error(folder, text("config.json is not a JSON object"))
+    try:
+        config_checks.require_harmless(content)
+    except InvalidContentError as error:
+        reason = text("config.json can't be used ({reason})", reason=error.reason)
+        raise unreadable_model_error(folder, reason) from error
     return content
 
 

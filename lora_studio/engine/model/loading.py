@@ -97,6 +97,7 @@ def load(
     precision = get_quantization_method(config)
     if precision is not None:
         check_prequantized(precision)
+        _require_quantized_weights(folder, precision)
     spread = _should_spread(folder, spec, config, device)
     if training and (choice := placement.describe_choice(spec, device, spread=spread)):
         job.emit(events.Log(text=choice))
@@ -273,6 +274,16 @@ def check_prequantized(stored: str) -> None:
             method=stored,
             package="bitsandbytes",
         )
+
+
+def _require_quantized_weights(folder: Path, stored: str) -> None:
+    """Raise ProblemError if config.json states a quantization of bitsandbytes that no weight has."""
+    ending = ".absmax" if stored == "4bit" else ".SCB"
+    if not any(name.endswith(ending) for name in model_folder.read_safetensors_headers(folder)):
+        reason = text(
+            "config.json states {method} weights, but they aren't quantized", method=stored
+        )
+        raise unreadable_model_error(folder, reason)
 
 
 def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig | None:

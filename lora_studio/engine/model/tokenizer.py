@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model import remote_code
 from lora_studio.core.runs import checksums
-from lora_studio.engine.model import base_templates, tokenizer_files
+from lora_studio.engine.model import base_templates, tokenizer_files, tokenizer_growth
 
 
 def load_tokenizer(
@@ -30,6 +30,7 @@ def load_tokenizer(
         loaded = AutoTokenizer.from_pretrained(
             source, trust_remote_code=is_allowed, local_files_only=True
         )
+        tokenizer_growth.require_bounded(getattr(loaded, "backend_tokenizer", None))
         _try_out(loaded)
         return loaded
 

@@ -47,6 +47,12 @@ _WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
 _NAMED_FILE = re.compile(r"(?:error|system|device|exceeded): '([^']+)'")
 _STREAM_ERROR = "iostream error"
 
+#: What torch says when it draws a token from values that aren't finite.
+_NOT_FINITE = "probability tensor contains either"
+
+#: A panic of tokenizers: Oniguruma gave up a search.
+_PATTERN_PANIC = "Onig:"
+
 #: Errors of the disk itself: a failed read or write, and one that became read-only.
 _DISK_ERRORS = (errno.EIO, errno.EROFS)
 
@@ -57,38 +63,70 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
         return refused
     if isinstance(exception, ProblemError):
         return _name_system_cause(exception, title)
-    if is_out_of_memory(exception):
-        return error(
-            "device.out_of_memory",
-            "{title} ran out of memory.",
-            "Reduce the micro-batch size or the max. sequence length, enable gradient "
-            "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
-            "also helps.",
-            title=title,
-        )
-    for translate in (cache_problem, disk_problem, _system_limit_problem):
+    for translate in (
+        _memory_problem, cache_problem, disk_problem, _system_limit_problem, _model_problem,
+        _permission_problem, _file_problem,
+    ):  # fmt: skip
         if (problem := translate(exception, title)) is not None:
             return problem
-    if isinstance(exception, PermissionError):
-        file = str(exception.filename) if exception.filename else None
-        return error(
-            "disk.not_allowed",
-            "{title} failed: no permission to use {file}."
-            if file
-            else "{title} failed: no permission to use a file.",
-            "Give yourself access to it, or choose another folder.",
-            where=Where(file=file),
-            title=title,
-            file=file or "",
-        )
-    if (problem := _file_problem(exception, title)) is not None:
-        return problem
     return error(
         "engine.unexpected",
         "{title} failed: {reason}",
         "Details are in the run's log. Everything saved before is kept.",
         title=title,
         reason=get_first_line(exception),
+    )
+
+
+def _memory_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    if not is_out_of_memory(exception):
+        return None
+    return error(
+        "device.out_of_memory",
+        "{title} ran out of memory.",
+        "Reduce the micro-batch size or the max. sequence length, enable gradient "
+        "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
+        "also helps.",
+        title=title,
+    )
+
+
+def _model_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    """Return the problem of a model that loads, but can't be used; None for anything else."""
+    if is_native_panic(exception) and str(exception).startswith(_PATTERN_PANIC):
+        return error(
+            "model.tokenizer_pattern",
+            "{title} failed: a regular expression of the model's tokenizer takes too long.",
+            "Download or copy the model again, or choose another one. Its tokenizer.json may be damaged or "
+            "made to use up time.",
+            where=Where(step="model", field="source"),
+            title=title,
+        )
+    if _NOT_FINITE in str(exception):
+        return error(
+            "model.not_finite",
+            "{title} failed: the model computes NaN or infinite values.",
+            "Its weights or its config.json may be damaged: download or copy the model again. A model in "
+            "float16 may need bfloat16.",
+            where=Where(step="model", field="precision"),
+            title=title,
+        )
+    return None
+
+
+def _permission_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    if not isinstance(exception, PermissionError):
+        return None
+    file = str(exception.filename) if exception.filename else None
+    return error(
+        "disk.not_allowed",
+        "{title} failed: no permission to use {file}."
+        if file
+        else "{title} failed: no permission to use a file.",
+        "Give yourself access to it, or choose another folder.",
+        where=Where(file=file),
+        title=title,
+        file=file or "",
     )
 
 

@@ -80,6 +80,7 @@ def test_sample_of_damages_is_named_or_repaired(interrupted: RunPair, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.timeout(20 * _STATE_SECONDS + 1800)  # of a busy machine
 @pytest.mark.parametrize("weight", ["light", "heavy"])
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
 def test_damages_are_named_or_repaired_by_every_verb(

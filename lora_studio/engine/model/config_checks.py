@@ -1,0 +1,58 @@
+"""Refuse a config.json that asks for code from the Hub, or for more layers than any model has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lora_studio.core import limits
+from lora_studio.core.problems import InvalidContentError
+
+#: Names of numbers of layers and of experts, as the configurations of transformers have them.
+_LAYERS = re.compile(r"(layers?|blocks|depths?|stacks)$")
+_EXPERTS = re.compile(r"experts?($|_)")
+
+#: Names of the choices of attention and experts. transformers takes a value with a slash for a repository of
+#: the Hub, from which it downloads and runs code.
+_IMPLEMENTATION = re.compile(r"(_|^)implementation(_internal)?$")
+
+#: Configurations inside each other, such as that of the text part.
+_DEPTH = 8
+
+
+def require_harmless(config: Mapping[str, Any]) -> None:
+    """Raise InvalidContentError for too many layers or experts, and for code from the Hub."""
+    for name, value in _iter_values(config, _DEPTH):
+        if _IMPLEMENTATION.search(name) and isinstance(value, str) and not _is_plain(value):
+            raise InvalidContentError(
+                "{name} asks for the code of {value}", name=name, value=value[:100]
+            )
+        for pattern, limit in ((_LAYERS, limits.MODEL_LAYERS), (_EXPERTS, limits.MODEL_EXPERTS)):
+            if isinstance(value, int | float) and pattern.search(name) and value > limit:
+                raise InvalidContentError(
+                    "{name} is {value}, more than {limit:d}",
+                    name=name,
+                    value=f"{value:g}",
+                    limit=limit,
+                )
+
+
+def _is_plain(value: str) -> bool:
+    """Return whether a choice is a name of transformers' own, such as `sdpa` or `paged|eager`."""
+    return re.fullmatch(r"[\w|.-]*", value) is not None
+
+
+def _iter_values(
+    config: Mapping[str, Any], depth: int, parent: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of a configuration; those of an object of choices have its name."""
+    for name, value in config.items():
+        name = parent if _IMPLEMENTATION.search(parent) else str(name)
+        if isinstance(value, dict) and depth > 0:
+            yield from _iter_values(value, depth - 1, name)
+        elif isinstance(value, list):
+            numbers = (item for item in value if isinstance(item, int | float))
+            yield name, max(numbers, default=0)
+        else:
+            yield name, value

@@ -1,0 +1,127 @@
+"""Models made to use up time or memory, or to run code from elsewhere, are refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine.generation import turn_boundaries
+from lora_studio.engine.model import folder as model_folder
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.failures import to_problem
+from tests.helpers.jobs import make_job
+from tests.helpers.tiny_models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("llama3", tmp_path_factory.mktemp("hostile") / "base")
+
+
+@pytest.fixture
+def model(base: Path, tmp_path: Path) -> Path:
+    shutil.copytree(base, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change(folder: Path, name: str, **values: Any) -> None:
+    file = folder / name
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | values), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1e+09"),
+        ({"n_layer": 1e300}, "n_layer is 1e+300"),
+        ({"text_config": {"num_layers": 5000}}, "num_layers is 5000"),
+        ({"depths": [2, 10**7]}, "depths is 1e+07"),
+        ({"num_local_experts": 10**6}, "num_local_experts is 1e+06"),
+        ({"attn_implementation": "kernels-community/x"}, "the code of kernels-community/x"),
+        ({"_attn_implementation_internal": {"": "a/b"}}, "the code of a/b"),
+        ({"vision_config": {"_experts_implementation": "a/b:c"}}, "the code of a/b:c"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_config_that_asks_for_too_much_is_refused(
+    model: Path, config: dict[str, Any], reason: str
+) -> None:
+    change(model, "config.json", **config)
+    with pytest.raises(ProblemError) as caught:
+        model_folder.check_folder(model)
+    assert caught.value.problems[0].code == "model.unreadable"
+    assert reason in str(caught.value.problems[0].what)
+
+
+def test_choices_of_real_models_are_accepted(model: Path) -> None:
+    implementation = {"": "sdpa", "text": "paged|flash_attention_2"}
+    change(
+        model, "config.json", _attn_implementation=implementation, num_experts=512, max_window_layers=70
+    )  # fmt: skip
+    assert model_folder.check_folder(model) == model
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_stated_quantization_without_such_weights_is_refused(model: Path, bits: str) -> None:
+    stated = {"quant_method": "bitsandbytes", f"load_in_{bits}": True}
+    change(model, "config.json", quantization_config=stated)
+    with pytest.raises(ProblemError) as caught:
+        loading.load(ModelSpec(source=str(model), device="cpu"), make_job())
+    assert "aren't quantized" in str(caught.value.problems[0].what)
+
+
+def _replace(letter: str, count: int) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": letter}, "content": letter * count}
+
+
+_COPY = {"Sequence": {"id": "A", "type_id": 0}}
+_PAIR = [_COPY, {"Sequence": {"id": "B", "type_id": 0}}]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"normalizer": {"type": "Sequence", "normalizers": [_replace("a", 1000)] * 4}},
+        {"normalizer": {"type": "Prepend", "prepend": "x" * 50_000}},
+        {"decoder": {"type": "Sequence", "decoders": [_replace("a", 1000)] * 4}},
+        {"post_processor": {"type": "TemplateProcessing", "single": [_COPY] * 11_000, "pair": _PAIR, "special_tokens": {}}},
+    ],
+    ids=["replacements", "prefix", "decoder", "copies"],
+)  # fmt: skip
+def test_tokenizer_that_makes_texts_endless_is_refused(model: Path, part: dict[str, Any]) -> None:
+    change(model, "tokenizer.json", **part)
+    with pytest.raises(ProblemError) as caught:
+        loading.load_tokenizer(model)
+    assert caught.value.problems[0].code == "model.unreadable"
+    assert "makes short texts too long" in str(caught.value.problems[0].what)
+
+
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize(
+    ("exception", "code"),
+    [
+        (PanicException("Onig: Regex search error: retry-limit-in-match over"), "model.tokenizer_pattern"),
+        (RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"), "model.not_finite"),
+    ],
+    ids=["pattern", "not finite"],
+)  # fmt: skip
+def test_model_that_fails_in_use_is_named(exception: BaseException, code: str) -> None:
+    assert to_problem(exception, "Generating answers").code == code
+
+
+def test_end_tokens_that_are_no_numbers_are_ignored(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    plain = turn_boundaries.create_turn_end_criteria(tokenizer, [3])
+    assert 3 in plain.ids
+    odd = turn_boundaries.create_turn_end_criteria(tokenizer, [3, "x", {"b": 1}, None])
+    assert odd == plain
