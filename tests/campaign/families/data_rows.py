@@ -11,7 +11,7 @@ from lora_studio.core.dataset.formats.detection import convert, detect
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMATS
-from lora_studio.core.protocol.events import RowPreview, to_line
+from lora_studio.core.protocol.events import RowPreview, Warned, to_line
 from tests.campaign.family import SimpleFamily, WrongResultError
 from tests.campaign.mutation import NUMBERS, change_value, draw_text, dump
 
@@ -92,7 +92,7 @@ def run_rows(content: bytes, sandbox: Path) -> str:
         raise WrongResultError("a verdict has no format and no reason")
     for problem in verdict.problems:
         str(problem)
-        problem.model_dump_json()
+        to_line(Warned(problem=problem)).encode()
     formats = list(FORMATS)
     other = formats[len(content) % len(formats)]
     used = 0

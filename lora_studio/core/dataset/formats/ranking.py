@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,5 +142,8 @@ def _to_number(value: Any) -> float | None:
     """Return a number, which may be written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
         return float(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and not is_missing(value) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or is_missing(value):
+        return None
+    with contextlib.suppress(OverflowError):  # JSON has integers of any length
+        return float(value)
+    return None
