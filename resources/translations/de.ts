@@ -8343,6 +8343,10 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
+            <source>The adapter in {folder} can't be merged: {reason}.</source>
+            <translation>Der Adapter in {folder} lässt sich nicht zusammenführen: {reason}.</translation>
+        </message>
+        <message>
             <source>The adapter in {folder} can't be read: {reason}.</source>
             <translation>Der Adapter in {folder} kann nicht gelesen werden: {reason}.</translation>
         </message>
@@ -10480,6 +10484,10 @@
         <message>
             <source>Use for Merge and Export</source>
             <translation>Für Zusammenführen und Export verwenden</translation>
+        </message>
+        <message>
+            <source>Use it as an adapter on its base model, or choose another one.</source>
+            <translation>Verwenden Sie ihn als Adapter auf seinem Basismodell oder wählen Sie einen anderen.</translation>
         </message>
         <message>
             <source>Use its name alone.</source>

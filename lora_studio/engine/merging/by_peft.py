@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.model import safetensors_files
@@ -46,7 +46,7 @@ def merge(
     for adapter in adapters_merged:
         wrapped = _with_adapter(merged, adapter)
         changed += sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
-        merged = wrapped.merge_and_unload()
+        merged = _merge_adapter(wrapped, adapter)
     named = list(merged.named_parameters())
     for done, (name, value) in enumerate(named):
         job.report_progress(text("checking the merged model"), done, len(named), "tensors")
@@ -57,6 +57,23 @@ def merge(
     job.report_progress(text("saving the merged model"), 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
+
+
+def _merge_adapter(wrapped: Any, adapter: Adapter) -> Any:
+    """Return the model with the adapter in its weights; raises ProblemError if PEFT can't merge this kind."""
+
+    def to_error(reason: Text | str) -> ProblemError:
+        return fail(
+            "merging.not_mergeable",
+            "The adapter in {folder} can't be merged: {reason}.",
+            "Use it as an adapter on its base model, or choose another one.",
+            where=Where(step="merging", file=str(adapter.folder)),
+            folder=str(adapter.folder),
+            reason=reason,
+        )
+
+    with translate_library_errors(to_error):
+        return wrapped.merge_and_unload()
 
 
 def _forget_quantization(model: Any) -> None:

@@ -71,7 +71,7 @@ def run_config(content: bytes, sandbox: Path) -> str:
     file.write_bytes(content)
     entry = scan.read_folder_entry(folder, "folder")
     if entry is not None:
-        entry.model_dump_json()
+        to_line(entry)
     outcome = "listed" if entry else "not a model"
     for read in (
         lambda: model_folder.check_folder(folder),
@@ -163,7 +163,7 @@ def run_index(content: bytes, sandbox: Path) -> str:
     (folder / "config.json").write_bytes(dump(_CONFIG))
     (folder / weight_index.INDEX).write_bytes(content)
     if entry := scan.read_folder_entry(folder, "folder"):
-        entry.model_dump_json()
+        to_line(entry)
     try:
         names = weight_index.list_weight_files(folder)
     except (OSError, InvalidContentError, ValueError):

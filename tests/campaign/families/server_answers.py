@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.events import to_line
 from tests.campaign.family import SimpleFamily
 from tests.campaign.mutation import damage_bytes, damage_json
 
@@ -122,9 +123,9 @@ def run_hub(content: bytes, sandbox: Path) -> str:
     try:
         if name == b"search":
             for entry in search.search_models(commands.SearchModels(text="a"), make_job()):
-                entry.model_dump_json()
+                to_line(entry)
         elif name == b"account":
-            account.read_account(make_job()).model_dump_json()
+            to_line(account.read_account(make_job()))
         else:
             models.get_remote_model_info("a/b", "main", make_job())
     except ProblemError as error:
@@ -144,9 +145,9 @@ def run_ollama(content: bytes, sandbox: Path) -> str:
     server.answer = answer
     try:
         if name == b"inspect":
-            ollama_server.inspect_server(server.address).model_dump_json()
+            to_line(ollama_server.inspect_server(server.address))
         elif name == b"show":
-            store.show_model(server.address, "m").model_dump_json()
+            to_line(store.show_model(server.address, "m"))
         elif name == b"remove":
             store.remove_model(server.address, "m")
         else:

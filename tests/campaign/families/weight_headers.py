@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import InvalidContentError, ProblemError
+from lora_studio.core.protocol.events import to_line
 from tests.campaign.family import SimpleFamily, WrongResultError, split_bytes
 from tests.campaign.mutation import change_value, damage_bytes, draw_text
 
@@ -124,7 +125,7 @@ def run_gguf(content: bytes, sandbox: Path) -> str:
     file.write_bytes(content)
     entry = scan.read_gguf_entry(file, "folder")
     if entry is not None:
-        entry.model_dump_json()
+        to_line(entry)
     try:
         gguf_header.read(file)
     except (OSError, ValueError):

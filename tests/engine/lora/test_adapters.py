@@ -411,6 +411,16 @@ def test_run_can_start_from_an_imported_adapter(
     assert run.read_state() == "merged"
 
 
+def test_adapter_that_peft_cannot_merge_is_named(base: Path, tmp_path: Path) -> None:
+    folder = random_adapter(base, tmp_path / "activated", alora_invocation_tokens=[5, 6])
+    command = commands.MergeAdapters(
+        base=ModelSpec(source=str(base)),
+        adapters=(WeightedAdapter(folder=str(folder)),),
+        out=str(tmp_path / "out"),
+    )
+    assert handle(command).last(events.Failed).problem.code == "merging.not_mergeable"
+
+
 def test_damaged_adapter_of_a_run_is_not_used(base: Path, pair: list[Path], tmp_path: Path) -> None:
     run = new_run(tmp_path, model={"source": str(base)})
     handle(commands.ImportAdapter(run=str(run.path), adapter=str(pair[0])))
