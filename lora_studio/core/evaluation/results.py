@@ -127,8 +127,3 @@ class EvaluationResults:
             for item, row in rows
             if row is not None and measure in row.scores
         }
-
-    def compute_mean(self, test_set: str, column: str, measure: str) -> float | None:
-        """Return the mean score of one measure, None without scores."""
-        scores = self.get_scores(test_set, column, measure).values()
-        return sum(scores) / len(scores) if scores else None

@@ -100,17 +100,22 @@ def choose_baseline(results: EvaluationResults) -> str:
 
 
 def compute_mean_score(measure: str, scores: Sequence[float]) -> MeanScore | None:
+    """Return the mean of scores with its interval, None without scores."""
+    mean = compute_mean(measure, scores)
+    interval = statistics.compute_interval(_to_linear(measure, scores))
+    if mean is None or interval is None:
+        return None
+    if _is_perplexity(measure):
+        interval = Interval(math.exp(interval.low), math.exp(interval.high))
+    return MeanScore(mean, interval, len(scores))
+
+
+def compute_mean(measure: str, scores: Sequence[float]) -> float | None:
     """Return the mean of scores, None without scores; of perplexities, the geometric one."""
     if not scores:
         return None
-    values = _to_linear(measure, scores)
-    interval = statistics.compute_interval(values)
-    assert interval is not None
-    mean = math.fsum(values) / len(values)
-    if _is_perplexity(measure):
-        interval = Interval(math.exp(interval.low), math.exp(interval.high))
-        mean = math.exp(mean)
-    return MeanScore(mean, interval, len(scores))
+    mean = math.fsum(_to_linear(measure, scores)) / len(scores)
+    return math.exp(mean) if _is_perplexity(measure) else mean
 
 
 def compare_scores(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 
+from lora_studio.core.evaluation import summary
 from lora_studio.core.evaluation.results import EvaluationResults
 
 
@@ -62,7 +63,8 @@ def compute_means(results: EvaluationResults) -> dict[str, dict[str, dict[str, f
     for test_set, measures in results.facts.measures.items():
         for measure in measures:
             for column in results.plan.columns:
-                mean = results.compute_mean(test_set, column.key, measure)
+                scores = results.get_scores(test_set, column.key, measure)
+                mean = summary.compute_mean(measure, list(scores.values()))
                 if mean is not None:
                     means.setdefault(test_set, {}).setdefault(measure, {})[column.key] = mean
     return means

@@ -31,6 +31,7 @@ from lora_studio.gui.pages.evaluation.setup_form import SetupForm
 from lora_studio.gui.pages.evaluation.verdict_card import EvaluationVerdictCard
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import EmptyState, button, column, row
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -38,6 +39,8 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Milliseconds between two reads of an evaluation that is running.
 _READ_EVERY = 3000
+#: Least height of the tabs of the results, in pixels at a text size of 100 %.
+_TABS = 330
 _EMPTY, _SETUP, _RESULTS = range(3)
 
 
@@ -303,7 +306,7 @@ class EvaluationPage(AppPage):
             self.header.extra.addWidget(part)
         tools = row(self.run_choice, self.evaluation_choice, None, self.export)
         self.content.addWidget(self._make_empty_state())
-        self.content.addWidget(_make_scrolling(self.setup_form))
+        self.content.addWidget(_make_scrolling(self.setup_form, tr("New evaluation")))
         self.tabs.addTab(self.scores, tr("Scores"))
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.change_view, tr("Gain and forgetting"))
@@ -313,7 +316,9 @@ class EvaluationPage(AppPage):
         results.setLayout(column(self.verdict, self.tabs, spacing=Spacing.M))
         results_layout = results.layout()
         assert results_layout is not None
-        self.content.addWidget(results)
+        # With large text, the verdict would leave no room for the tabs, so the page scrolls.
+        set_scaled_sizes(self.tabs, at_least=_TABS)
+        self.content.addWidget(_make_scrolling(results, tr("Results")))
         self.body.addLayout(tools)
         self.body.addWidget(self.progress)
         self.body.addWidget(self.content, 1)
@@ -351,10 +356,10 @@ def _format_evaluation(folder: EvaluationFolder) -> str:
     return timestamps.format_run_name(f"{folder.path.name[:15]}-x").partition(" ·")[0]
 
 
-def _make_scrolling(part: QWidget) -> QScrollArea:
+def _make_scrolling(part: QWidget, name: str) -> QScrollArea:
     area = QScrollArea(widgetResizable=True)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setAccessibleName(tr("New evaluation"))
+    area.setAccessibleName(name)
     part.setObjectName("scrolled")
     area.setWidget(part)
     return area

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QFont, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
 
 from lora_studio.core import formatting
@@ -141,15 +141,26 @@ class ScoreTable(QTableView):
         self.horizontalHeader().setMinimumSectionSize(60)
         get_theme().changed.connect(self.viewport().update)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Give the measures the remaining width, if there is any."""
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        header, mode = self.horizontalHeader(), QHeaderView.ResizeMode
+        columns = range(self.scores.columnCount())
+        needed = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in columns)
+        fits = needed <= self.viewport().width()
+        for number in columns:
+            stretches = fits and number == 1
+            header.setSectionResizeMode(
+                number, mode.Stretch if stretches else mode.ResizeToContents
+            )
+
     def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
         """Show an evaluation, keeping the selected row."""
         row = self.currentIndex().row()
         self.scores.show(results, shown)
-        header = self.horizontalHeader()
-        for number in range(self.scores.columnCount()):
-            mode = QHeaderView.ResizeMode
-            header.setSectionResizeMode(
-                number, mode.Stretch if number == 1 else mode.ResizeToContents
-            )
+        self._fit_columns()
         if 0 <= row < self.scores.rowCount():
             self.selectRow(row)

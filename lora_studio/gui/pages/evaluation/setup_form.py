@@ -199,7 +199,7 @@ class SetupForm(QWidget):
                         points=points
                     )
                 )
-            lines.append(f"{title}: {', '.join(detail)}")
+            lines.append(f"{title}: {'  ·  '.join(detail)}")
             names = [
                 localize(MEASURES[name].title) for name in report.suggested if name in MEASURES
             ]
@@ -255,7 +255,8 @@ class SetupForm(QWidget):
         self.max_tokens.setAccessibleName(tr("Longest answer"))
         self.limit.valueChanged.connect(lambda _: self.changed.emit())
         self.tests.add(self._set_list, self.facts)
-        self.tests.add(row(button(tr("File…"), self._pick_file, icon="file"), self.task, button(tr("Add"), self._add_task)))  # fmt: skip
+        self.tests.add(row(button(tr("File…"), self._pick_file, icon="file"), None))
+        self.tests.add(row(self.task, button(tr("Add"), self._add_task)))
         more = CollapsibleSection()
         more.add(
             with_title(tr("Rows per test set"), self.limit),
