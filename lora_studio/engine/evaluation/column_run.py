@@ -74,9 +74,10 @@ class ColumnRun:
         except ProblemError as error:
             self._fail(item, error)
             return None
-        targets = [*item.choices, item.reference or "", "text" if item.is_text else "chat"]
+        form = "text" if item.is_text else "chat" if item.raw_prompt is None else "raw"
+        targets = [*item.choices, item.reference or "", form]
         keys = (
-            self.cache.get_key(prompt, self.sampling),
+            self.cache.get_key(prompt, self.sampling, item.stops),
             self.cache.get_key(prompt, None, targets),
         )
         work = _Work(AnswerRequest(item, prompt), needs, keys)

@@ -18,7 +18,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
 from lora_studio.engine.chat.prompts import create_renderer
 from lora_studio.engine.evaluation import model_hashes
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
 from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria, create_turn_end_criteria
 from lora_studio.engine.model import loading
@@ -59,13 +59,15 @@ class GgufRunner:
             llama,
             prompts,
             max_tokens=limit,
-            is_end=lambda ids: self._is_end(llama, ids),
+            end_tokens=self.end.ids,
+            has_ended=lambda index, ids: self._has_ended(llama, requests[index], ids),
             check=self.job.check,
             **plain,
         )
         for index, answer in answers:
             before, last = last, time.perf_counter()
-            text, was_cut = self.end.cut(llama.detokenize(answer.ids))
+            stops = self._list_stops(requests[index])
+            text, was_cut = cut_at_stops(llama.detokenize(answer.ids), stops)
             ending = "end" if answer.ended or was_cut else "length"
             yield index, Reply(text, len(answer.ids), len(prompts[index]), last - before, ending)  # type: ignore[arg-type]  # one of the two
 
@@ -113,10 +115,17 @@ class GgufRunner:
         first = self.tokenizer.bos_token_id
         return int(first if first is not None else self.tokenizer.eos_token_id or 0)
 
-    def _is_end(self, llama: Llama, ids: list[int]) -> bool:
-        if ids[-1] in self.end.ids:
-            return True
-        return bool(self.end.text) and self.end.text in llama.detokenize(ids)
+    def _list_stops(self, request: AnswerRequest) -> tuple[str, ...]:
+        """Return the texts that end an answer."""
+        return (*request.item.stops, *([self.end.text] if self.end.text else []))
+
+    def _has_ended(self, llama: Llama, request: AnswerRequest, ids: list[int]) -> bool:
+        """Return whether the last token completed a text that ends the answer."""
+        stops = self._list_stops(request)
+        if not stops:
+            return False
+        tail = llama.detokenize(ids[-max(map(len, stops)) - 4 :])  # a token has at least one byte
+        return any(stop in tail for stop in stops)
 
     def _find_longest(self, requests: Sequence[AnswerRequest]) -> int:
         """Return at least the number of tokens of the longest prompt with its choices and reference."""

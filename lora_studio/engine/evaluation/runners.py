@@ -58,6 +58,12 @@ class ColumnRunner(Protocol):
         """Free what the model takes."""
 
 
+def cut_at_stops(answer: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """Return an answer before the first text that ends it, and whether there is one."""
+    before = min((answer.partition(stop)[0] for stop in stops if stop), key=len, default=answer)
+    return before, len(before) < len(answer)
+
+
 def template_problem(refused: UnusableRow) -> Problem:
     """Return the problem of an item that the chat template of a model refuses."""
     return error(

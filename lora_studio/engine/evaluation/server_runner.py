@@ -19,7 +19,7 @@ from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.evaluation import openai_client
 from lora_studio.engine.evaluation.model_hashes import combine
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -119,7 +119,9 @@ class ServerRunner:
             reply = Reply(problem=error.problems[0])
         except BaseException as error:
             return error
-        return replace(reply, seconds=time.perf_counter() - began)
+        answer, was_cut = cut_at_stops(reply.text, request.item.stops)
+        ending = "end" if was_cut else reply.ending
+        return replace(reply, text=answer, ending=ending, seconds=time.perf_counter() - began)
 
 
 def _to_messages(item: EvaluationItem) -> Sequence[Message]:

@@ -217,7 +217,8 @@ def _iter_playground_items(
     run: RunFolder, test_set: PlaygroundPrompts
 ) -> Iterator[EvaluationItem | UnusableRow]:
     """Yield the first question of each saved conversation, with its system message."""
-    folder = Path(test_set.project) if test_set.project else run.path.parent.parent
+    # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
+    folder = Path(test_set.project) if test_set.project else run.path.resolve().parent.parent
     conversations = Playground(folder).load_conversations()
     if not conversations:
         raise fail(

@@ -84,16 +84,16 @@ class TorchRunner:
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers in the order in which batches complete them."""
         network = self._load()
-        prompts = [request.prompt for request in requests]
-        lengths = [len(ids) for ids in self._tokenize(prompts)]
+        lengths = [len(ids) for ids in self._tokenize([request.prompt for request in requests])]
         clock = _Clock()
-        generated = batched.generate_batch(network, self.tokenizer, prompts, sampling, self.models.job)  # fmt: skip
-        for index, answer in generated:
-            ending = "end" if answer.finished else "length"
-            yield (
-                index,
-                Reply(answer.text, answer.tokens, lengths[index], clock.lap(), ending),  # type: ignore[arg-type]  # one of the two
+        for stops, indices in _group_by_stops(requests).items():
+            prompts = [requests[index].prompt for index in indices]
+            generated = batched.generate_batch(
+                network, self.tokenizer, prompts, sampling, self.models.job, stops=stops
             )
+            for position, answer in generated:
+                index, ending = indices[position], "end" if answer.finished else "length"
+                yield index, Reply(answer.text, answer.tokens, lengths[index], clock.lap(), ending)  # type: ignore[arg-type]  # one of the two
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
         """Yield log-likelihoods, an item once all its continuations are scored."""
@@ -127,6 +127,14 @@ class TorchRunner:
         if not prompts:
             return []
         return list(self.tokenizer(list(prompts), add_special_tokens=False).input_ids)
+
+
+def _group_by_stops(requests: Sequence[AnswerRequest]) -> dict[tuple[str, ...], list[int]]:
+    """Return the indices of requests by the texts that end their answers."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(request.item.stops, []).append(index)
+    return groups
 
 
 class _Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,15 +42,17 @@ def generate_together(
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
-    is_end: Callable[[list[int]], bool],
-    check: Callable[[], None],
+    end_tokens: Collection[int] = (),
+    has_ended: Callable[[int, list[int]], bool] = lambda _index, _ids: False,
+    check: Callable[[], None] = lambda: None,
     **sampling: Any,
 ) -> Iterator[tuple[int, LlamaAnswer]]:
     """Yield the index of each prompt and its answer, as soon as it is complete.
 
-    `llama` needs SEQUENCES + 1 sequences. `is_end` returns whether the tokens so far end an answer;
-    then the last of them isn't part of it. `check` is called before each evaluation and may raise.
-    `sampling` are the other arguments of `Llama.generate`.
+    `llama` needs SEQUENCES + 1 sequences. An answer ends before a token that ends generation or is in
+    `end_tokens`, and after the token with which `has_ended` returns True for the index of its prompt and
+    the tokens so far. `check` is called before each evaluation and may raise. `sampling` are the other
+    arguments of `Llama.generate`.
     """
     order = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     shared = _share_beginning(llama, prompts, check)
@@ -64,7 +66,8 @@ def generate_together(
             check()
             ready = _evaluate(llama, slots)
             for slot, position in ready:
-                ended = _extend(llama, slot, position, is_end)
+                ended = _extend(llama, slot, position, end_tokens)
+                ended = ended or has_ended(slot.index, slot.answer)
                 if ended or len(slot.answer) >= max_tokens:
                     slot.sampler.close()
                     slots.remove(slot)
@@ -131,12 +134,11 @@ def _evaluate(llama: Llama, slots: Sequence[_Slot]) -> list[tuple[_Slot, int]]:
     return ready
 
 
-def _extend(llama: Llama, slot: _Slot, position: int, is_end: Callable[[list[int]], bool]) -> bool:
-    """Add the next token to an answer; return whether the answer ended, without that token."""
+def _extend(llama: Llama, slot: _Slot, position: int, end_tokens: Collection[int]) -> bool:
+    """Add the next token to an answer, unless it ends the answer; return whether it does."""
     token = slot.sampler.choose(position)
-    slot.answer.append(token)
-    if llama.is_end_of_generation(token) or is_end(slot.answer):
-        slot.answer.pop()
+    if llama.is_end_of_generation(token) or token in end_tokens:
         return True
+    slot.answer.append(token)
     slot.pending.append(token)
     return False

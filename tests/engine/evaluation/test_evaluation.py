@@ -171,13 +171,11 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
     (file,) = speakers.list_gguf_files(run)
     shared = "The keeper of the harbor writes every ship into the blue book before the tide turns. "
     texts = [f"{shared}{'And so on. ' * (n % 3)}Ship {n}:" for n in range(11)]
-    sampling = {"max_tokens": 9, "temperature": 0.0}
     with Llama(file, context=4096, sequences=llama_batches.SEQUENCES + 1) as llama:
         prompts = [llama.tokenize(text) for text in texts]
         together = dict(
             llama_batches.generate_together(
-                llama, prompts, is_end=lambda ids: False, check=lambda: None,
-                **sampling, **SHORT.model_dump(exclude={"max_tokens", "temperature"}),
+                llama, prompts, max_tokens=9, **SHORT.model_dump(exclude={"max_tokens"})
             )
         )  # fmt: skip
     with Llama(file, context=512) as llama:

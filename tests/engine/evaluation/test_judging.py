@@ -16,7 +16,7 @@ from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
 from lora_studio.engine.evaluation import judging
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
 from tests.helpers.jobs import make_job
 
 SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))
@@ -94,3 +94,18 @@ def test_both_orders_decide_together(
 ) -> None:
     judgment = judge(tmp_path, {"by base": base_first, "by tuned": tuned_first})
     assert judgment.winner == winner
+
+
+@pytest.mark.parametrize(
+    ("answer", "stops", "expected"),
+    [
+        ("one\nQ: two", ("Q:", "\n"), ("one", True)),
+        ("one", ("\n",), ("one", False)),
+        ("one", (), ("one", False)),
+        ("\nQ", ("\n", ""), ("", True)),
+    ],
+)
+def test_answer_ends_before_the_first_stop(
+    answer: str, stops: tuple[str, ...], expected: tuple[str, bool]
+) -> None:
+    assert cut_at_stops(answer, stops) == expected
