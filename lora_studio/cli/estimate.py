@@ -94,6 +94,8 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     )
     replies = ask_all(questions, display)
     inspected = _find_last(replies, events.ModelInspected)
+    if inspected.adapter_problem is not None:
+        raise ProblemError(inspected.adapter_problem)
     planned = _find_last(replies, events.DatasetPlanned)
     devices = _find_last(replies, events.DevicesFound)
     device = pick_device(devices, model.device) or devices.devices[0]

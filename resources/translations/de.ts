@@ -4890,6 +4890,10 @@
             <translation>Führen Sie ihn stattdessen mit dem Basismodell zusammen, allein oder nach anderen.</translation>
         </message>
         <message>
+            <source>Merge it into the base model. The merged model can be exported and used anywhere.</source>
+            <translation>Führen Sie ihn mit dem Basismodell zusammen. Das zusammengeführte Modell lässt sich exportieren und überall verwenden.</translation>
+        </message>
+        <message>
             <source>Merge only one of them.</source>
             <translation>Führen Sie nur einen davon zusammen.</translation>
         </message>
@@ -6863,6 +6867,10 @@
             <translation>Setzen Sie sie zurück oder wählen Sie LoRA als Adaptertyp.</translation>
         </message>
         <message>
+            <source>Reset it, or remove the experts from the target modules.</source>
+            <translation>Setzen Sie sie zurück oder entfernen Sie die Experten aus den Zielmodulen.</translation>
+        </message>
+        <message>
             <source>Reset mapping</source>
             <translation>Zuordnung zurücksetzen</translation>
         </message>
@@ -8371,6 +8379,10 @@
             <translation>Der Adapter ist trainiert.</translation>
         </message>
         <message>
+            <source>The adapter of the experts ({names}) can't be combined with others into one adapter or exported as a GGUF adapter: it changes parameters directly.</source>
+            <translation>Der Adapter der Experten ({names}) lässt sich nicht mit anderen zu einem Adapter kombinieren und nicht als GGUF-Adapter exportieren: Er verändert Parameter direkt.</translation>
+        </message>
+        <message>
             <source>The adapter to start from doesn't fit this model: {reason}.</source>
             <translation>Der Startadapter passt nicht zu diesem Modell: {reason}.</translation>
         </message>
@@ -9717,6 +9729,10 @@
         <message>
             <source>This server builds its prompts from the chat template in the GGUF file. Only the server can show them.</source>
             <translation>Dieser Server erstellt seine Prompts aus der Chat-Vorlage in der GGUF-Datei. Nur der Server kann sie zeigen.</translation>
+        </message>
+        <message>
+            <source>This setting can't be used with stacked experts ({names}): {setting}.</source>
+            <translation>Diese Einstellung ist mit gestapelten Experten ({names}) nicht möglich: {setting}.</translation>
         </message>
         <message>
             <source>This setting is already selected as the first setting.</source>

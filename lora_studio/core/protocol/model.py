@@ -11,6 +11,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 from lora_studio.core.system.build_tools import BuildTool
 
@@ -158,7 +159,7 @@ class ModelInspected(BaseEvent):
 
     `disk_bytes` is the size of its files, of which `missing_bytes` are not downloaded yet; `gated`:
     its terms have to be accepted on the Hub. A model unpacked from a GGUF file has the quantization and
-    size of that file as `gguf_type` and `gguf_bytes`.
+    size of that file as `gguf_type` and `gguf_bytes`. `adapter_problem` is why there is no `adapter`.
     """
 
     kind: Literal["model_inspected"] = "model_inspected"
@@ -182,6 +183,7 @@ class ModelInspected(BaseEvent):
     weight_bytes: dict[str, int]
     linear_names: tuple[str, ...]
     adapter: ParametersCounted | None = None
+    adapter_problem: Problem | None = None
     shape: ModelShape | None = None
 
 

@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
-from lora_studio.engine.lora import continue_from_adapter, miss
+from lora_studio.engine.lora import continue_from_adapter, experts, miss
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
@@ -106,6 +106,9 @@ def create_adapter_config(
     config, targets = _create_config_and_targets(model, spec)
     if targets.left_out:
         job.emit(events.Warned(problem=_skipped_experts_problem(targets)))
+    if targets.experts:
+        names = _get_last_parts(dict.fromkeys(targets.experts))
+        job.emit(events.Warned(problem=experts.merging_only_warning(names)))
     return config
 
 
@@ -130,6 +133,8 @@ def _create_config_and_targets(
             Path(spec.start_from), spec.dropout
         ), Targets()
     targets = find_targets(model, spec)
+    if spec.adapter_type == "lora":
+        experts.require_supported(spec, _get_last_parts(dict.fromkeys(targets.experts)))
     return _create_config(model, spec, targets), targets
 
 
@@ -191,8 +196,20 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         ),
         linear_names=tuple(get_linear_names(model)),
         shape=model_shape.get_model_shape(model),
+        adapter_problem=_find_adapter_problem(model, lora),
         adapter=count_on_meta(model, lora),  # wraps the layers: last
     )
+
+
+def _find_adapter_problem(model: PreTrainedModel, spec: LoraSpec) -> Problem | None:
+    """Return why the adapter can't be attached to the model, None if it can."""
+    try:
+        _create_config_and_targets(model, spec)
+    except ProblemError as error:
+        return error.problems[0]
+    except Exception:  # an unusual model: training reports what goes wrong with it
+        return None
+    return None
 
 
 def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
@@ -143,7 +145,8 @@ def test_named_stacked_experts_are_adapted(tiny: TinyModel) -> None:
     channel = RecordingChannel()
     network = base(tiny, "qwen3_moe")
     wrapped = attach.attach_adapter(network, spec, make_job(channel))
-    assert not channel.of(events.Warned)
+    (warned,) = channel.of(events.Warned)
+    assert warned.problem.code == "lora.experts_need_merging"
     # 2 blocks; q: 2·(64+64). Each of 4 experts: gate_up 2·(64+64), down 2·(32+64).
     assert attach.count_parameters(wrapped).trainable == 2 * (256 + 4 * (256 + 192))
     ids = torch.arange(1, 17)[None]
@@ -151,6 +154,32 @@ def test_named_stacked_experts_are_adapted(tiny: TinyModel) -> None:
     grads = [p.grad for name, p in wrapped.named_parameters() if "experts" in name and "lora_B" in name]  # fmt: skip
     assert grads
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ({"dropout": 0.1}, "Dropout"),
+        ({"use_dora": True}, "DoRA"),
+        ({"init": "pissa"}, "Initialization"),
+        ({"init": "eva"}, "Initialization"),
+    ],
+)
+def test_what_experts_cannot_have_is_said_before_training(
+    tiny: TinyModel, settings: dict[str, Any], title: str
+) -> None:
+    names = ("q_proj", "gate_up_proj")
+    spec = LoraSpec(targets="names", target_names=names, rank=2, **settings)
+    with pytest.raises(ProblemError, match=rf"stacked experts \(gate_up_proj\): {title}"):
+        attach.attach_adapter(base(tiny, "qwen3_moe"), spec, make_job())
+    model = ModelSpec(source=str(tiny("qwen3_moe")))
+    inspected = attach.inspect_model(model, spec, make_job())
+    assert inspected.adapter is None
+    assert inspected.adapter_problem is not None
+    fix = inspected.adapter_problem.fix
+    assert fix is not None
+    reset = spec.model_copy(update={fix.field: fix.value})
+    assert attach.inspect_model(model, reset, make_job()).adapter is not None
 
 
 # --- quantized --------------------------------------------------------------------------------

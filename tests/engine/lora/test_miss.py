@@ -135,6 +135,8 @@ def test_rank_above_a_layers_inputs_is_refused(base: Path) -> None:
         attach.attach_adapter(model, spec, make_job())
     inspected = attach.inspect_model(ModelSpec(source=str(base)), spec, make_job())
     assert inspected.adapter is None
+    assert inspected.adapter_problem is not None
+    assert inspected.adapter_problem.code == "lora.miss_rank_too_high"
     assert adapter_size.count_parameters(inspected, spec) is None
 
 

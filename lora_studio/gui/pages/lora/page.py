@@ -247,6 +247,8 @@ class LoraPage(StepPage):
             sentence = tr("Fix the values below to see the number of trainable parameters.")
         elif model is None:
             sentence = tr("Select a model to see the number of trainable parameters.")
+        elif counted is None and model.adapter_problem is not None:
+            sentence = localize(model.adapter_problem.what)
         elif counted is None:
             sentence = tr("No trainable parameters: this model has none of the selected layers.")
         else:

@@ -96,6 +96,10 @@ CASES = {
         }
     ),
     "PiSSA": Case(settings={"lora": {"init": "pissa", "targets": "attention"}}),
+    "stacked experts": Case(
+        "qwen3_moe",
+        settings={"lora": {"targets": "names", "target_names": ["q_proj", "gate_up_proj"]}},
+    ),
     "MiSS": Case(
         settings={"lora": {"adapter_type": "miss", "rank": 24, "dropout": 0.1, "blocks": "1"}}
     ),
