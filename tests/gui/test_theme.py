@@ -6,8 +6,9 @@ import re
 from itertools import product
 
 import pytest
+from PySide6.QtCore import QEvent, QObject
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.system import paths
@@ -102,3 +103,32 @@ def test_font_uses_tabular_numbers(qapp: QApplication) -> None:
     font = theme.body_font()
     assert font.isFeatureSet(theme.QFont.Tag("tnum"))
     assert font.pixelSize() == theme.Size.BODY
+
+
+def test_each_widget_is_styled_once_when_the_theme_changes(
+    qtbot: QtBot, qapp: QApplication
+) -> None:
+    theme.apply(qapp, "light")
+    inner = window = QWidget()
+    qtbot.addWidget(window)
+    for _ in range(12):
+        layout = QVBoxLayout(inner)
+        inner = QWidget()
+        layout.addWidget(inner)
+    window.show()
+    counter = _StyleCounter()
+    inner.installEventFilter(counter)
+    theme.apply(qapp, "dark")
+    assert 1 <= counter.count <= 2, "not once for each of its ancestors"
+    assert window.palette().color(QPalette.ColorRole.Window).name().upper() == DARK.window
+    theme.apply(qapp, "light")
+
+
+class _StyleCounter(QObject):
+    """Counts how often the style of a widget changes."""
+
+    count = 0
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        self.count += event.type() == QEvent.Type.StyleChange
+        return False

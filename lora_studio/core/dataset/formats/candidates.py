@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from lora_studio.core.dataset.formats.references import prefer_references
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.formats.votes import find_votes
 from lora_studio.core.dataset.spec import RowFormat
+
+#: Words for an answer, or for who gives it, in names of columns.
+_ANSWERING = re.compile(r"answer|antwort|repl(y|ies)|respon|agent|assistant|bot|out$")
 
 
 @dataclass(frozen=True)
@@ -403,6 +407,10 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
     if _is_other(columns):
         return []
+    if len(texts) > 2:  # names, dates, and channels have no blanks
+        texts = [item for item in texts if 2 * item.phrased > item.filled]
+    if len(texts) == 2 and _is_answer(texts[0]) and not _is_answer(texts[1]):
+        texts.reverse()
     questions = formats_columns.find_questions(columns)
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in column_names.METADATA
@@ -420,6 +428,11 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     if len(texts) == 1 and not formats_columns.find_questions(columns) and not is_nested:
         return [FormatCandidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
+
+
+def _is_answer(column: DataColumn) -> bool:
+    """Return whether the name of a column contains a word for an answer, or for who gives it."""
+    return bool(_ANSWERING.search(column.key))
 
 
 def _is_other(columns: Columns) -> bool:

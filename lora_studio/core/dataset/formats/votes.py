@@ -27,7 +27,9 @@ _FLAWS = re.compile(
     r"wrong|incorrect|^(is)?bad|reject|hallucinat|harmful|toxic|unsafe|flagged|refus|dislike|downvot"
 )
 #: Parts of names of columns with ratings on a scale.
-_RATINGS = re.compile(r"rating|score|stars|reward|quality|csat|grade|bewertung|helpful")
+_RATINGS = re.compile(
+    r"rating|score|stars|reward|quality|csat|grade|bewertung|helpful|votes?$|likes$|karma"
+)
 #: Values that are votes under any name.
 _UNMISTAKABLE = frozenset(
     (

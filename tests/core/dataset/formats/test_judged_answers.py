@@ -63,6 +63,7 @@ def test_votes_in_any_column_make_kto_data(
     ("name", "values"),
     [
         pytest.param("rating", [5, 1, 3], id="numbers"),
+        pytest.param("upvotes", [12, 0, 3], id="counts-of-votes"),
         pytest.param("stars", ["5", "2"], id="digits"),
         pytest.param("reward", [0.93, -0.4], id="rewards"),
         pytest.param("is_wrong", [True, False], id="flaws"),

@@ -594,6 +594,30 @@ def test_answer_list_needs_two_answers_and_a_rating_each() -> None:
         convert(row, "preference", rated)
 
 
+@pytest.mark.parametrize(
+    ("columns", "question"),
+    [
+        (("ticket", "Kunde schrieb", "Antwort Team", "Kanal"), "Kunde schrieb"),
+        (("id", "msg_out", "msg_in", "agent"), "msg_in"),
+        (("nr", "Customer wrote", "Agent reply", "date"), "Customer wrote"),
+    ],
+)
+def test_mapping_is_guessed_beside_other_texts(columns: tuple[str, ...], question: str) -> None:
+    rows = [
+        {
+            columns[0]: f"T-{n}",
+            columns[1]: f"Where is parcel {n}?",
+            columns[2]: f"Parcel {n} is on its way.",
+            columns[3]: f"channel{n}",
+        }
+        for n in range(20)
+    ]
+    verdict = detect(rows, list(columns))
+    answer = next(name for name in columns[1:3] if name != question)
+    assert verdict.mapping == {"question": question, "answer": answer}
+    assert "dataset.guessed_columns" in {problem.code for problem in verdict.problems}
+
+
 def test_mapping_guessed_by_position_has_low_confidence() -> None:
     verdict = detect([{"left": "Who?", "right": "I."}], ["left", "right"])
     assert verdict.mapping == {"question": "left", "answer": "right"}
