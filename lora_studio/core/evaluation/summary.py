@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, statistics
 from lora_studio.core.evaluation.items import OWN_MEASURE
 from lora_studio.core.evaluation.measures import MEASURES
@@ -148,9 +149,10 @@ def judge_difference(measure: str, difference: PairedDifference) -> DifferenceVe
 def format_score(measure: str, score: float) -> str:
     """Return a score as shown in tables: a percentage, or a perplexity with three digits."""
     if _is_perplexity(measure):
-        return f"{score:.{2 if score < 10 else 1 if score < 1000 else 0}f}"
+        digits = 2 if score < 10 else 1 if score < 1000 else 0
+        return formatting.format_float(score, f".{digits}f")
     digits = 0 if is_binary(measure) else 1
-    return f"{100 * score:.{digits}f} %"
+    return f"{formatting.format_float(100 * score, f'.{digits}f')} %"
 
 
 def format_change(measure: str, low: float, high: float) -> tuple[str, str]:
@@ -306,7 +308,9 @@ def _describe_loss(category: str, difference: PairedDifference) -> Text:
 
 def _format_signed(value: float, digits: int) -> str:
     written = f"{value:+.{digits}f}".replace("-", "−")
-    return "0" if float(written.replace("−", "-")) == 0 else written
+    if float(written.replace("−", "-")) == 0:
+        return "0"
+    return formatting.localize_digits(written)
 
 
 def _is_perplexity(measure: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, QTimer
 from PySide6.QtWidgets import QComboBox, QHeaderView, QTableView, QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.row_filters import ResultFilter, RowKind, filter_rows, get_score
@@ -20,6 +21,7 @@ from lora_studio.gui.theme import Spacing, color, get_theme
 from lora_studio.gui.widgets.basics import flow_row, label
 from lora_studio.gui.widgets.columns import make_splitter
 from lora_studio.gui.widgets.plain_table import set_up_table
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -79,6 +81,8 @@ class ResultRowModel(QAbstractTableModel):
         if index.column() == 0:
             if role == Qt.ItemDataRole.DisplayRole:
                 return " ".join(item.question[:_LONGEST_QUESTION].split())
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return plain_tip(item.question[:_LONGEST_QUESTION])
             return None
         if self.results is None:
             return None
@@ -103,7 +107,7 @@ def format_mark(score: float | None) -> str:
         return "–"
     if score in (0.0, 1.0):
         return "✓" if score else "✗"
-    return f"{score:.2f}" if score < 100 else f"{score:.0f}"
+    return formatting.format_float(score, ".2f" if score < 100 else ".0f")
 
 
 class ResultRowView(QWidget):
