@@ -66,6 +66,8 @@ def show(results: EvaluationResults, display: Display) -> None:
     for column in results.facts.columns:
         for line in _describe_column_report(column):
             display.print_line(line)
+    for line in describe_judgments(results):
+        display.print_line(line)
     if not results.is_complete:
         display.print_line(text("These results are partial. `--resume` continues the evaluation."))
 
@@ -112,6 +114,31 @@ def _print_verdicts(results: EvaluationResults, display: Display) -> None:
             sentences.append(report.sentence)
         for sentence in sentences:
             display.print_line(text("{column}: {verdict}", column=column.key, verdict=sentence))
+
+
+def describe_judgments(results: EvaluationResults) -> list[Text]:
+    """Return how often the judge preferred each model to the one that it was compared with."""
+    pairs = dict.fromkeys((each.second, each.first) for each in results.judgments)
+    lines = []
+    for column, baseline in pairs:
+        winners = [
+            each.winner
+            for each in results.judgments
+            if (each.second, each.first) == (column, baseline)
+        ]
+        lines.append(
+            text(
+                "Judge: {column} is better in {wins} of {pairs} pairs, {baseline} in {losses}; {ties} ties, {unknown} without a verdict.",
+                column=column,
+                baseline=baseline,
+                pairs=len(winners),
+                wins=winners.count(column),
+                losses=winners.count(baseline),
+                ties=winners.count(""),
+                unknown=winners.count(None),
+            )
+        )
+    return lines
 
 
 def _get_title(measure: str) -> str:

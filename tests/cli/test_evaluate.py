@@ -15,7 +15,7 @@ from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.plan import EvaluationPlan
-from lora_studio.core.evaluation.results import ColumnReport, EvaluationFacts, ItemResult
+from lora_studio.core.evaluation.results import ColumnReport, EvaluationFacts, ItemResult, Judgment
 from lora_studio.core.evaluation.test_sets import BenchmarkTask, FileRows, TestSetReport
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, error
@@ -103,6 +103,9 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     with created.append(created.answers_file) as writer:
         for n, item in enumerate(items):
             writer.write(ItemResult(item=item.id, column="base", scores={"exact": n % 2}))
+    with created.append(created.judgments_file) as writer:
+        for item, winner in zip(items, ("adapter", "adapter", "base", "", None), strict=False):
+            writer.write(Judgment(item=item.id, first="base", second="adapter", winner=winner))
     out = tmp_path / "out.json"
     result = call(run, "--show", "--out", str(out))
     assert result.exit_code == 0
@@ -110,5 +113,6 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     assert "3 rows were trained on and are left out." in shown
     assert "base 50 % (" in shown
     assert "adapter: The adapter is damaged." in shown
+    assert "adapter is better in 2 of 5 pairs, base in 1; 1 ties, 1 without a verdict." in shown
     assert "These results are partial." in shown
     assert json.loads(out.read_text("utf-8"))["means"]["heldout"]["exact"] == {"base": 0.5}
