@@ -160,12 +160,12 @@ def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectSta
     opened.set("model", "device", "cuda:1")
     assert cards["16bit"].note() == "6 GiB ✓ fits"
     opened.set("model", "device", "cuda:0,cuda:1")
-    assert "⚠" in cards["16bit"].note(), (
-        "each GPU holds all weights, which don't fit on the fuller one"
+    assert cards["16bit"].note() == "6 GiB ✓ fits", (
+        "the fuller one has no room, so they are sharded"
     )
+    opened.set("model", "sharding", "replicate")
+    assert "⚠" in cards["16bit"].note()
     assert cards["4bit"].note() == "2 GiB ✓ fits"
-    opened.set("model", "sharding", "shard")
-    assert cards["16bit"].note() == "6 GiB ✓ fits"
 
 
 def test_prequantized_model_cannot_be_quantized_again(qtbot: QtBot, opened: ProjectState) -> None:
