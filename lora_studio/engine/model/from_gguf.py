@@ -27,8 +27,9 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
     job.report_progress(text("reading the model file"), 0, None)
     reader = _open(file)
     header = GgufTokenizerHeader(reader)
-    _check_architecture(file, header.get_text("general.architecture"))
-    tokenizer = save_tokenizer(header, folder)
+    with translate_library_errors(lambda reason: _unreadable_file_error(file, reason)):
+        _check_architecture(file, header.get_text("general.architecture"))
+        tokenizer = save_tokenizer(header, folder)
     job.report_progress(text("unpacking the weights"), 0, None)
     model = _load_dequantized(file, header, reader)
     job.check()

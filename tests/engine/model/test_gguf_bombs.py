@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import commands, events
 from lora_studio.engine.model import gguf_header
+from tests.helpers.jobs import handle
 
 TEXT, LIST, U8 = 8, 9, 0
 
@@ -53,3 +56,14 @@ def test_claims_are_compared_with_the_size_of_the_file(tmp_path: Path, content: 
         gguf_header.read(file)
     assert time.process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000  # kilobytes
+
+
+def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    def pack_text(content: bytes) -> bytes:
+        return struct.pack("<Q", len(content)) + content
+
+    key = pack_text(b"general.architecture") + struct.pack("<I", 8)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + pack_text(b"lla\xff"))
+    command = commands.InspectModel(model=ModelSpec(source=str(file), device="cpu"))
+    assert handle(command).last(events.Failed).problem.code == "model.unreadable"

@@ -13,6 +13,7 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
+from lora_studio.core.system.foreign_files import is_unicode, make_unicode
 from lora_studio.engine.dataset.files import archives
 from lora_studio.engine.dataset.files.byte_streams import FAULTS
 from lora_studio.engine.dataset.files.sniffing import (
@@ -126,12 +127,12 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
             if len(files) == 1:
                 raise
             result.left_out.append((name, error.problems[0].what))
-    if len(members) == 1 and not result.left_out:
+    if len(members) == 1 and not result.left_out and is_unicode(Path(members[0].name)):
         result.candidates = members
         return result
     for candidate in _iter_split(members, source.split, result):
         if reason := get_exclusion_reason(candidate.name):
-            result.left_out.append((candidate.name, reason))
+            result.left_out.append((make_unicode(Path(candidate.name)), reason))
         else:
             result.candidates.append(candidate)
     return result
@@ -230,6 +231,8 @@ def get_exclusion_reason(name: str) -> Text | None:
     """Return why a file of a folder is not data, None where it may be."""
     parts = PurePosixPath(name).parts
     last = parts[-1]
+    if not is_unicode(Path(name)):
+        return text("its path isn't valid UTF-8; rename it")
     if any(part.startswith((".", "__MACOSX")) for part in parts):
         return text("hidden file")
     if _DESCRIPTION.fullmatch(last):

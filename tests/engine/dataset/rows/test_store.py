@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.sniffing import recognize_file
@@ -37,7 +38,7 @@ from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_f
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.jobs import RecordingChannel, make_job, write_rows
+from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -414,3 +415,21 @@ def test_arbitrary_bytes_give_rows_or_one_problem(tmp_path: Path, data: bytes, s
     assert store is None or len(store) == sum(
         bool(row["fault"]) or bool(row["raw"]) for row in store.data
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode only")
+@pytest.mark.parametrize("is_packed", [False, True], ids=["folder", "tar"])
+def test_file_whose_name_is_not_unicode_is_left_out(is_packed: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("good.jsonl", os.fsdecode(b"bad\xff.jsonl")):
+        (folder / name).write_text('{"prompt": "Hi", "completion": "Yo"}\n' * 3)
+    path = folder
+    if is_packed:
+        path = tmp_path / "data.tar"
+        with tarfile.open(path, "w") as packed:
+            packed.add(folder, ".")
+    dataset = DatasetSpec(sources=(DataSource(path=str(path)),))
+    inspected = handle(commands.InspectDataset(dataset=dataset)).last(events.DatasetInspected)
+    assert inspected.rows_read == 3
+    assert "isn't valid UTF-8" in str([str(problem.what) for problem in inspected.problems])
