@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +48,9 @@ _WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
 #: A file that Python names in its error, and the message of a failed stream of C++.
 _NAMED_FILE = re.compile(r"(?:error|system|device|exceeded): '([^']+)'")
 _STREAM_ERROR = "iostream error"
+
+#: Bytes that are written to find out whether a disk is full: a block of any file system.
+_TRIAL_BYTES = 1 << 16
 
 #: What torch says when it draws a token from values that aren't finite.
 _NOT_FINITE = "probability tensor contains either"
@@ -248,7 +253,7 @@ def find_program_disk_problem(
     """Return the problem of the disk that ended a program, by its last lines; None for another cause.
 
     The program read `source` and wrote `target`. Its lines often name neither file nor error, so `source`
-    is read again.
+    is read again, and a little is written beside `target`.
     """
     output = "\n".join(lines)
     named = next((Path(match[1]) for match in _NAMED_FILE.finditer(output)), None)
@@ -258,11 +263,24 @@ def find_program_disk_problem(
             return disk_problem(OSError(number, word, str(named or target)), title)
     try:
         _read_all(source)
+        _try_to_write(target)
     except OSError as error:
         return disk_problem(error, title)
     if _STREAM_ERROR in output:  # of C++, which keeps no number
         return _failing_disk_problem(errno.EIO, str(target), title)
     return None
+
+
+def _try_to_write(target: Path) -> None:
+    """Write some bytes beside a file; raises OSError with the name of that file."""
+    try:
+        with tempfile.TemporaryFile(dir=target.parent) as file:
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(target)
+        raise
 
 
 def _read_all(source: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,17 @@ def test_what_is_not_about_content_passes(exception: BaseException) -> None:
 
 def _to_error(reason: object) -> ProblemError:
     return fail("test.odd", "{reason}.", "Again.", reason=str(reason))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full has no space left")
+def test_program_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a quantizer prints it whose disk is full: a stream of C++ keeps no number."""
+    source = tmp_path / "source.gguf"
+    source.write_bytes(b"GGUF")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "wb"))
+    problem = find_program_disk_problem(
+        ["basic_ios::clear: iostream error"], "Quantizing", source, tmp_path / "target.gguf"
+    )
+    assert problem is not None
+    assert problem.code == "disk.full"
+    assert str(problem.where.file).endswith("target.gguf")
