@@ -59,11 +59,13 @@ class EvaluationLibrary(QObject):
         self._wanted: EvaluationFolder | None = None
         self._reading = False
         self._again = False
+        self._listing = 0
 
     def refresh(self, runs: Path | None) -> None:
         """List the runs in a folder."""
         if runs is not None:
-            self._tasks.start(partial(_list_choices, runs), self.listed.emit)
+            self._listing += 1
+            self._tasks.start(partial(_list_choices, runs), partial(self._on_listed, self._listing))
 
     def open(self, folder: EvaluationFolder | None) -> None:
         """Read an evaluation, or read it again after the read in progress; None shows none."""
@@ -78,6 +80,11 @@ class EvaluationLibrary(QObject):
         """End all reads. Can be called repeatedly."""
         self._tasks.leave()
         self._reading = False
+
+    def _on_listed(self, listing: int, choices: object) -> None:
+        """Report a list, unless a newer one was asked for: lists can arrive in another order."""
+        if listing == self._listing:
+            self.listed.emit(choices)
 
     def _on_read(self, outcome: object) -> None:
         self._reading = False
