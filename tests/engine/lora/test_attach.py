@@ -156,6 +156,7 @@ def test_named_stacked_experts_are_adapted(tiny: TinyModel) -> None:
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "title"),
     [

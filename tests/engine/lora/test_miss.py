@@ -86,6 +86,7 @@ def test_merge_gives_the_weights_of_pefts_own_merge(base: Path, tmp_path: Path, 
         assert torch.equal(merged[name], expected[name].to(merged[name].dtype)), name
 
 
+@pytest.mark.slow
 def test_counts_match_the_trained_and_the_saved_values(base: Path, tmp_path: Path) -> None:
     trained = make_adapter(base, SPEC, tmp_path / "adapter")
     counted = attach.count_parameters(trained)
@@ -102,6 +103,7 @@ def test_counts_match_the_trained_and_the_saved_values(base: Path, tmp_path: Pat
     assert (inspected.adapter.trainable, inspected.adapter.adapter_bytes) == sizes
 
 
+@pytest.mark.slow
 def test_miss_adapters_combine_exactly_with_lora(base: Path, tmp_path: Path) -> None:
     make_adapter(base, SPEC, tmp_path / "one")
     make_adapter(base, LoraSpec(rank=4), tmp_path / "two", seed=1)
