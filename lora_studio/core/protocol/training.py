@@ -131,6 +131,10 @@ class StepDone(BaseEvent):
     figures: dict[str, float] = Field(default_factory=dict)
 
 
+#: The name of the mean score of answers to validation rows among the figures of `Evaluated`.
+ANSWER_SCORE = "answer_score"
+
+
 class Evaluated(BaseEvent):
     """Loss on the validation rows, in nats per trained token or in the objective's unit."""
 

@@ -64,6 +64,10 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
             "Early stopping needs eval loss, but no rows are used for validation.",
             spec.early_stopping > 0,
         ),
+        "best_by": (
+            "Choosing the best adapter by its answers needs validation rows, but there are none.",
+            spec.best_by != "loss",
+        ),
         "schedule": (
             "Reducing the learning rate on a plateau needs eval loss, but no rows are used for validation.",
             spec.schedule == "reduce_on_plateau" and not spec.schedule_free,

@@ -6,6 +6,8 @@ import math
 from typing import Literal
 
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
+from lora_studio.core.training.best_by import BestBy
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.training.trackers import TITLES as TITLES_OF_TRACKERS
 from lora_studio.core.training.trackers import Tracker
@@ -315,7 +317,7 @@ class TrainingSpec(Spec):
     sample_tokens: int = setting(
         64,
         "Max. sample length",
-        "Maximum number of tokens in an answer to a sample prompt.",
+        "Maximum number of tokens in an answer to a sample prompt or to a scored row.",
         unit="tokens",
         ge=1,
         le=4096,
@@ -325,15 +327,33 @@ class TrainingSpec(Spec):
     keep_best: bool = setting(
         True,
         "Keep the best adapter",
-        "Saves the adapter with the lowest eval loss at the end, instead of the last one. "
-        "Needs validation rows.",
+        "Saves the adapter of the best evaluation at the end. Needs validation rows.",
+        advanced=True,
+        help_topic="best-adapter",
+    )
+    best_by: BestBy = setting(
+        "loss",
+        "Best adapter by",
+        "Decides on the best adapter and early stopping: eval loss, or the score of answers to "
+        "validation rows, which takes longer.",
+        choices=TITLES_OF_BEST_BY,
+        advanced=True,
+        help_topic="best-adapter",
+    )
+    scored_rows: int = setting(
+        32,
+        "Scored rows",
+        "Number of validation rows whose answers are scored, if answers decide.",
+        unit="rows",
+        ge=1,
+        le=1000,
         advanced=True,
         help_topic="best-adapter",
     )
     early_stopping: int = setting(
         0,
         "Early stopping patience",
-        "Ends training when eval loss hasn't improved for this many evaluations. 0 turns it off.",
+        "Ends training after this many evaluations without improvement. 0 turns it off.",
         unit="evaluations",
         ge=0,
         le=1000,
@@ -343,7 +363,7 @@ class TrainingSpec(Spec):
     early_stopping_delta: float = setting(
         0.0,
         "Min. improvement",
-        "Minimum decrease of the eval loss, in nats, that counts as an improvement for early stopping.",
+        "Minimum decrease of the eval loss in nats, or increase of the score, that counts.",
         ge=0.0,
         le=100.0,
         step=0.01,

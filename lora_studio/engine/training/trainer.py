@@ -21,6 +21,7 @@ from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import lost_events, problems
 from lora_studio.engine.training.adapter_saver import AdapterSaver
+from lora_studio.engine.training.answer_scores import AnswerScorer
 from lora_studio.engine.training.checkpoints import CheckpointManager
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.evaluation import Evaluator
@@ -92,6 +93,7 @@ class Trainer:
         self.sampler = Sampler(
             self.run, self.spec, heldout, tuned, self.data.task, self.job, context, self.ranks
         )
+        self.answer_scorer = AnswerScorer(self.run, self.spec, tuned, self.job, context, self.ranks)
 
     # --- fit ----------------------------------------------------------------------------------
 
@@ -322,8 +324,10 @@ class Trainer:
     def _evaluate(self) -> None:
         result = self.evaluator.evaluate(self.objective)
         step, loss = self.state.step, result.loss
-        self.state.evaluations.append(EvaluationResult(step, loss))
-        self.job.emit(events.Evaluated(step=step, loss=loss, figures=result.metrics))
+        score = self.answer_scorer.score()
+        self.state.evaluations.append(EvaluationResult(step, loss, score))
+        figures = result.metrics | ({} if score is None else {events.ANSWER_SCORE: score})
+        self.job.emit(events.Evaluated(step=step, loss=loss, figures=figures))
         schedules.report_evaluation(self.scheduler, loss)
 
     @contextmanager
@@ -356,14 +360,14 @@ class Trainer:
         """Save a checkpoint from which training continues with the same result."""
         self.job.show_stage(text("saving a checkpoint"))
         if self.checkpoints.save(self.state):
-            self.adapters.best.set_checkpoint(self.state.evaluations)
+            self.adapters.best.set_checkpoint(self.state.evaluations, self.spec)
 
     def load_checkpoint(self) -> None:
         """Restore the last complete checkpoint, if there is one."""
         self.job.show_stage(text("loading the checkpoint"))
         if (state := self.checkpoints.load_last()) is not None:
             self.state = state
-            self.adapters.best.set_checkpoint(state.evaluations)
+            self.adapters.best.set_checkpoint(state.evaluations, self.spec)
             if self.ranks.is_first:
                 lost_events.restore_events(self.run, state, self.job)
 

@@ -12,10 +12,16 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starti
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The loss on the validation rows after a step."""
+    """The loss on the validation rows after a step, and the score of answers to some of them."""
 
     step: int
     loss: float
+    score: float | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the entry in manifests and checkpoints."""
+        entry = asdict(self)
+        return entry if self.score is not None else {"step": self.step, "loss": self.loss}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class TrainerState:
         saved = asdict(self.saved) if self.saved else None
         optional = {"loss": self.loss, "compiled": self.compiled, "kept": saved}
         return {
-            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            "evaluations": [evaluation.to_plain() for evaluation in self.evaluations],
             "seconds": self.seconds,
         } | {name: value for name, value in optional.items() if value is not None}
 
@@ -72,7 +78,8 @@ class TrainerState:
             memory_level=choose_starting_level(spec, entries.get("memory")),
             step=entries["step"],
             evaluations=[
-                EvaluationResult(entry["step"], entry["loss"]) for entry in results["evaluations"]
+                EvaluationResult(entry["step"], entry["loss"], entry.get("score"))
+                for entry in results["evaluations"]
             ],
             loss=results.get("loss"),
             seconds=results["seconds"],

@@ -58,6 +58,7 @@ SYNONYMS: dict[str, str] = {
     "training.save_every": "save_steps checkpoint",
     "training.keep_checkpoints": "save_total_limit",
     "training.keep_best": "load_best_model_at_end",
+    "training.best_by": "metric_for_best_model generation accuracy",
     "training.early_stopping": "patience",
     "training.sample_tokens": "max tokens max_new_tokens",
     "training.backend": "unsloth peft",

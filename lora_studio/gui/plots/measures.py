@@ -51,6 +51,7 @@ _MEASURES = (
     Measure("cpu_percent", mark("CPU utilization"), mark("CPU utilization"), mark("CPU utilization (%)"), _format_percent),
     Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.format_loss, jagged=True),
+    Measure("answer_score", mark("Answer score"), mark("answer score"), mark("answer score (%)"), formatting.format_percent, 100.0),
     Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}

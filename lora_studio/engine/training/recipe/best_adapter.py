@@ -13,7 +13,7 @@ from lora_studio.core.training.spec import TrainingSpec
 
 
 class EvaluatedStep(Protocol):
-    """The loss on the validation rows after a step."""
+    """The loss on the validation rows after a step, and the score of answers to them."""
 
     @property
     def step(self) -> int:
@@ -25,28 +25,44 @@ class EvaluatedStep(Protocol):
         """Return the loss."""
         ...
 
+    @property
+    def score(self) -> float | None:
+        """Return the mean score of answers, None if they weren't scored."""
+        ...
+
 
 E = TypeVar("E", bound=EvaluatedStep)
 
 
-def find_best_evaluation(evaluations: Sequence[E]) -> E | None:
-    """Return the evaluation with the lowest finite loss, the first of equal ones."""
-    finite = [evaluation for evaluation in evaluations if math.isfinite(evaluation.loss)]
-    return min(finite, key=lambda evaluation: evaluation.loss) if finite else None
+def find_best_evaluation(evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
+    """Return the evaluation with the highest score or lowest finite loss, the first of equal ones."""
+    finite = [evaluation for evaluation in evaluations if math.isfinite(get_cost(evaluation, spec))]
+    return min(finite, key=lambda evaluation: get_cost(evaluation, spec)) if finite else None
+
+
+def get_cost(evaluation: EvaluatedStep, spec: TrainingSpec) -> float:
+    """Return what the best evaluation has least of: the loss, or the negative score of answers.
+
+    Infinite without a score: memory ran out, and the evaluation can't be the best one.
+    """
+    if spec.best_by == "loss":
+        return evaluation.loss
+    return math.inf if evaluation.score is None else -evaluation.score
 
 
 def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bool:
     """Return whether early stopping ends the training.
 
-    That is when the loss hasn't improved by more than `early_stopping_delta` for `early_stopping`
-    evaluations in a row.
+    That is when the loss or the score hasn't improved by more than `early_stopping_delta` for
+    `early_stopping` evaluations in a row.
     """
     if not spec.early_stopping:
         return False
     lowest, without_improvement = math.inf, 0
     for evaluation in evaluations:
-        if evaluation.loss < lowest - spec.early_stopping_delta:
-            lowest, without_improvement = evaluation.loss, 0
+        cost = get_cost(evaluation, spec)
+        if cost < lowest - spec.early_stopping_delta:
+            lowest, without_improvement = cost, 0
         else:
             without_improvement += 1
     return without_improvement >= spec.early_stopping
@@ -71,15 +87,15 @@ class BestAdapterStore:
 
         Also returns None if the recipe doesn't keep the best. Deletes outdated adapters.
         """
-        best = find_best_evaluation(evaluations)
+        best = find_best_evaluation(evaluations, spec)
         if not spec.keep_best or best is None or best is not evaluations[-1]:
             return None
         self._delete_all_but((best.step, self._step_at_checkpoint))
         return self._run.get_best_adapter(best.step)
 
-    def set_checkpoint(self, evaluations: Sequence[EvaluatedStep]) -> None:
+    def set_checkpoint(self, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> None:
         """Record the evaluations that the last checkpoint contains."""
-        best = find_best_evaluation(evaluations)
+        best = find_best_evaluation(evaluations, spec)
         self._step_at_checkpoint = best.step if best else None
 
     def find_best(self, evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
@@ -88,7 +104,7 @@ class BestAdapterStore:
         If training stopped while the loss was still falling, the last adapter is kept: it hasn't been
         evaluated, but it continues from the best one.
         """
-        best = find_best_evaluation(evaluations) if spec.keep_best else None
+        best = find_best_evaluation(evaluations, spec) if spec.keep_best else None
         return None if best is None or best is evaluations[-1] else best
 
     def _delete_all_but(self, steps: Iterable[int | None]) -> None:

@@ -42,7 +42,10 @@ _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 _RATE_GROUP = mark("Learning rate")
 #: Fields of the collapsed section, by the title of their group.
 _ADVANCED: dict[str, tuple[str, ...]] = {
-    mark("Duration"): ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
+    mark("Duration"): (
+        "max_steps", "keep_best", "best_by", "scored_rows", "early_stopping",
+        "early_stopping_delta",
+    ),
     _RATE_GROUP: (
         "schedule", "warmup_share", "warmup_steps", "lowest_rate", "schedule_cycles",
         "schedule_power", "decay_share",
@@ -57,7 +60,7 @@ _OPTIMIZERS: dict[str, optimizers.OptimizerInfo] = {
     str(name): about for name, about in OPTIMIZERS.items()
 }
 #: Fields whose choices are too many or too long for buttons side by side.
-_COMBOS = ("optimizer", "schedule")
+_COMBOS = ("optimizer", "schedule", "best_by")
 #: Fields that only these schedules use.
 _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "lowest_rate": (

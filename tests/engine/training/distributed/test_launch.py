@@ -252,8 +252,9 @@ def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
     sent = train_in_worker(run, end)
     assert sent[-1].problem.code == "worker.crashed"
     last = checkpoint_files.read_checkpoint(run.checkpoint(run.list_checkpoint_steps()[-1]))
-    state = TrainerState.from_checkpoint(last.entries, run.load_project().training)
-    best = best_adapter.find_best_evaluation(state.evaluations)
+    spec = run.load_project().training
+    state = TrainerState.from_checkpoint(last.entries, spec)
+    best = best_adapter.find_best_evaluation(state.evaluations, spec)
     assert best is not None
     assert (run.get_best_adapter(best.step) / "adapter_model.safetensors").is_file()
 

@@ -297,7 +297,8 @@ def test_patience_counts_evaluations_without_improvement(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("early_stopping", 3), ("schedule", "reduce_on_plateau")]
+    ("field", "value"),
+    [("early_stopping", 3), ("schedule", "reduce_on_plateau"), ("best_by", "exact")],
 )
 def test_eval_loss_settings_need_validation_rows(field: str, value: Any) -> None:
     draft = Draft()
@@ -512,3 +513,53 @@ def test_schedule_free_samples_use_averaged_weights(start: Start) -> None:
         {"run": str(run.path), "sources": ("tuned",), "conversations": (turns,), "max_tokens": 6}
     )
     assert handle(command).last(events.Generated).text == result.text
+
+
+# --- answers decide ---------------------------------------------------------------------------
+
+
+def test_score_of_answers_decides_instead_of_the_loss() -> None:
+    spec = TrainingSpec(best_by="exact", early_stopping=2)
+    evaluations = [
+        EvaluationResult(1, 0.5, 0.2), EvaluationResult(2, 0.9, 0.4),
+        EvaluationResult(3, 0.1, 0.4), EvaluationResult(4, 0.0, None),
+    ]  # fmt: skip
+    assert best_adapter.find_best_evaluation(evaluations, spec) is evaluations[1]
+    assert best_adapter.is_exhausted(evaluations, spec)
+    assert not best_adapter.is_exhausted(evaluations[:3], spec)
+    by_loss = TrainingSpec(early_stopping=2)
+    assert best_adapter.find_best_evaluation(evaluations, by_loss) is evaluations[3]
+
+
+@pytest.mark.slow
+def test_adapter_with_the_best_answers_is_kept(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the second evaluation's answers equal the references; a resumed run decides the same."""
+    from lora_studio.engine.training import answer_scores
+
+    own, calls = answer_scores.answering.complete, []
+
+    def complete(network: Any, tokenizer: Any, prompts: Any, *rest: Any, **how: Any) -> list[str]:
+        calls.append(len(prompts))
+        answers = own(network, tokenizer, prompts, *rest, **how)
+        return references if len(calls) == 2 else answers
+
+    settings = {"best_by": "chrf", "scored_rows": 3, "sample_tokens": 4, "sample_rows": 0}
+    run = start(epochs=4, eval_every=2, early_stopping=2, save_every=2, **settings)
+    plain = start(epochs=4, eval_every=2, sample_rows=0)
+    unscored = train(plain)
+    references = [sample.messages[-1].content for sample in read_heldout(plain)][:3]
+    monkeypatch.setattr(answer_scores.answering, "complete", complete)
+    channel = train(run)
+    scores = [event.figures[events.ANSWER_SCORE] for event in channel.of(events.Evaluated)]
+    assert calls == [3] * 4
+    assert scores[1] == 1.0
+    assert max(scores[0], scores[2]) < 1.0
+    assert steps_of(channel, events.EndedEarly) == [8]
+    assert channel.of(events.AdapterSaved)[-1].step == 4
+    losses = [event.loss for event in channel.of(events.Evaluated)]
+    expected = [event.loss for event in unscored.of(events.Evaluated)][:4]
+    assert losses == expected  # answering between steps changes nothing
+    kept = run.read_manifest()["results"]["evaluations"]
+    assert [entry["score"] for entry in kept] == scores
