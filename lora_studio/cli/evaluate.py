@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,13 @@ from lora_studio.cli.common import JsonLinesOption, add_spec_options, exit_on_pr
 from lora_studio.cli.console import Display, write_out
 from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.evaluation import storage, tables
+from lora_studio.core.evaluation import report, storage, tables
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import (
     AnyTestSet,
@@ -102,10 +104,19 @@ ShowOption = Annotated[
         "--show", help="Show the results so far of the latest evaluation, and compute nothing."
     ),
 ]
+#: What writes results, by the suffix of the file.
+_WRITERS: dict[str, Callable[[EvaluationResults], str]] = {
+    ".csv": tables.to_csv,
+    ".json": tables.to_json,
+    ".html": report.build_report,
+}
+
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="Also write every answer to this file: CSV or JSON.", dir_okay=False
+        "--out",
+        help="Also write the results to this file: CSV, JSON, or an HTML report.",
+        dir_okay=False,
     ),
 ]
 
@@ -186,18 +197,18 @@ def _report(folder: EvaluationFolder, out: Path | None, display: Display) -> Any
     results = folder.read()
     evaluation_report.show(results, display)
     if out is not None:
-        content = tables.to_csv(results) if out.suffix == ".csv" else tables.to_json(results)
+        content = _WRITERS[out.suffix](results)
         out.write_bytes(content.encode("utf-8", "replace"))
         display.print_line(text("Written: {file}", file=str(out)))
     return results
 
 
 def _require_known_suffix(out: Path | None) -> None:
-    if out is not None and out.suffix not in (".csv", ".json"):
+    if out is not None and out.suffix not in _WRITERS:
         raise fail(
             "evaluation.unknown_export",
-            "{file} is neither a CSV nor a JSON file.",
-            "Let its name end in .csv or .json.",
+            "{file} is neither a CSV, a JSON, nor an HTML file.",
+            "Let its name end in .csv, .json, or .html.",
             file=out.name,
         )
 

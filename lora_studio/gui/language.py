@@ -79,6 +79,11 @@ def install(app: QGuiApplication, choice: str) -> str:
     return code
 
 
+def get_current() -> str:
+    """Return the code of the language in use, such as "de"."""
+    return _current
+
+
 def _get_system_language() -> str:
     for preferred in QLocale.system().uiLanguages():
         code = preferred.split("-")[0].lower()

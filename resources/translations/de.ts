@@ -84,6 +84,10 @@
             <translation>90. Perzentil</translation>
         </message>
         <message>
+            <source>95 % interval</source>
+            <translation>95-%-Intervall</translation>
+        </message>
+        <message>
             <source>99th percentile</source>
             <translation>99. Perzentil</translation>
         </message>
@@ -730,6 +734,10 @@
             <translation>Auf der CPU antworten</translation>
         </message>
         <message>
+            <source>Answer score</source>
+            <translation>Bewertung der Antworten</translation>
+        </message>
+        <message>
             <source>Answer {letter}</source>
             <translation>Antwort {letter}</translation>
         </message>
@@ -880,6 +888,14 @@
         <message>
             <source>Benchmark, such as arc_easy</source>
             <translation>Benchmark, zum Beispiel arc_easy</translation>
+        </message>
+        <message>
+            <source>Best adapter by</source>
+            <translation>Bester Adapter nach</translation>
+        </message>
+        <message>
+            <source>Best answers so far: {score} with {values}.</source>
+            <translation>Beste Antworten bisher: {score} mit {values}.</translation>
         </message>
         <message>
             <source>Best eval loss</source>
@@ -1884,6 +1900,10 @@
             <translation>Wählen Sie stattdessen das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
+            <source>Choosing the best adapter by its answers needs validation rows, but there are none.</source>
+            <translation>Um den besten Adapter nach seinen Antworten zu wählen, sind Validierungszeilen nötig, aber es gibt keine.</translation>
+        </message>
+        <message>
             <source>Chosen</source>
             <translation>Bevorzugt</translation>
         </message>
@@ -2565,6 +2585,10 @@
             <translation>Anteil des Abfalls</translation>
         </message>
         <message>
+            <source>Decides on the best adapter and early stopping: eval loss, or the score of answers to validation rows, which takes longer.</source>
+            <translation>Entscheidet über den besten Adapter und Early Stopping: der Eval-Loss oder die Bewertung der Antworten auf Validierungszeilen, was länger dauert.</translation>
+        </message>
+        <message>
             <source>Default</source>
             <translation>Vorgabe</translation>
         </message>
@@ -2682,6 +2706,10 @@
         <message>
             <source>Diagnostics file…</source>
             <translation>Diagnosedatei…</translation>
+        </message>
+        <message>
+            <source>Difference from the baseline</source>
+            <translation>Unterschied zur Vergleichsbasis</translation>
         </message>
         <message>
             <source>Differences between the runs</source>
@@ -2987,12 +3015,12 @@
             <translation>Tour beenden (Esc)</translation>
         </message>
         <message>
-            <source>Ends training after this many optimizer steps. 0 trains for all epochs.</source>
-            <translation>Beendet das Training nach so vielen Optimizer-Schritten. Bei 0 werden alle Epochen trainiert.</translation>
+            <source>Ends training after this many evaluations without improvement. 0 turns it off.</source>
+            <translation>Beendet das Training nach so vielen Auswertungen ohne Verbesserung. 0 schaltet es aus.</translation>
         </message>
         <message>
-            <source>Ends training when eval loss hasn't improved for this many evaluations. 0 turns it off.</source>
-            <translation>Beendet das Training, wenn sich der Eval-Loss über so viele Evaluationen nicht verbessert hat. 0 schaltet das ab.</translation>
+            <source>Ends training after this many optimizer steps. 0 trains for all epochs.</source>
+            <translation>Beendet das Training nach so vielen Optimizer-Schritten. Bei 0 werden alle Epochen trainiert.</translation>
         </message>
         <message>
             <source>Engine</source>
@@ -4798,8 +4826,8 @@
             <translation>Größte erlaubte Gradientennorm. 0 schaltet das Clipping ab.</translation>
         </message>
         <message>
-            <source>Maximum number of tokens in an answer to a sample prompt.</source>
-            <translation>Höchstzahl der Tokens in der Antwort auf einen Beispiel-Prompt.</translation>
+            <source>Maximum number of tokens in an answer to a sample prompt or to a scored row.</source>
+            <translation>Höchstzahl der Tokens in einer Antwort auf einen Beispielprompt oder auf eine bewertete Zeile.</translation>
         </message>
         <message>
             <source>Maximum size of one safetensors file.</source>
@@ -4808,6 +4836,10 @@
         <message>
             <source>Maximum time between two checkpoints, which limits how much work a power cut can cost. 0 saves by steps only.</source>
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
+        </message>
+        <message>
+            <source>Mean score in the newest evaluation, by its first measure</source>
+            <translation>Mittlere Bewertung in der neuesten Auswertung, nach ihrem ersten Maß</translation>
         </message>
         <message>
             <source>Measure</source>
@@ -5022,8 +5054,8 @@
             <translation>Min. Lernrate</translation>
         </message>
         <message>
-            <source>Minimum decrease of the eval loss, in nats, that counts as an improvement for early stopping.</source>
-            <translation>Um so viele Nats muss der Eval-Loss mindestens fallen, damit es für Early Stopping als Verbesserung zählt.</translation>
+            <source>Minimum decrease of the eval loss in nats, or increase of the score, that counts.</source>
+            <translation>Kleinste Abnahme des Eval-Loss in Nats oder Zunahme der Bewertung, die als Verbesserung zählt.</translation>
         </message>
         <message>
             <source>Mistral</source>
@@ -5638,6 +5670,10 @@
         <message>
             <source>Number of rows to hold out instead of a share. 0 uses the share.</source>
             <translation>Anzahl der zurückgehaltenen Zeilen statt eines Anteils. 0 verwendet den Anteil.</translation>
+        </message>
+        <message>
+            <source>Number of validation rows whose answers are scored, if answers decide.</source>
+            <translation>Anzahl der Validierungszeilen, deren Antworten bewertet werden, falls die Antworten entscheiden.</translation>
         </message>
         <message>
             <source>Number of validation rows whose prompts are answered as well. 0 for none.</source>
@@ -7314,8 +7350,8 @@
             <translation>{name} wurde in {parent} gespeichert.</translation>
         </message>
         <message>
-            <source>Saves the adapter with the lowest eval loss at the end, instead of the last one. Needs validation rows.</source>
-            <translation>Speichert am Ende den Adapter mit dem niedrigsten Eval-Loss statt des letzten. Braucht Validierungszeilen.</translation>
+            <source>Saves the adapter of the best evaluation at the end. Needs validation rows.</source>
+            <translation>Speichert am Ende den Adapter der besten Auswertung. Braucht Validierungszeilen.</translation>
         </message>
         <message>
             <source>Save…</source>
@@ -7336,6 +7372,14 @@
         <message>
             <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Useful from rank 64.</source>
             <translation>Skaliert das Update mit Alpha / √Rang statt Alpha / Rang, damit hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Sinnvoll ab Rang 64.</translation>
+        </message>
+        <message>
+            <source>Score</source>
+            <translation>Bewertung</translation>
+        </message>
+        <message>
+            <source>Scored rows</source>
+            <translation>Bewertete Zeilen</translation>
         </message>
         <message>
             <source>Scores</source>
@@ -8772,6 +8816,10 @@
         <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
+        </message>
+        <message>
+            <source>The first {shown} of {total} items.</source>
+            <translation>Die ersten {shown} von {total} Aufgaben.</translation>
         </message>
         <message>
             <source>The folder has no project.toml: it isn't a run, or creating it was interrupted.</source>
@@ -11292,6 +11340,18 @@
             <translation>Loss der Antwort</translation>
         </message>
         <message>
+            <source>answer score</source>
+            <translation>Bewertung der Antworten</translation>
+        </message>
+        <message>
+            <source>answer score (%)</source>
+            <translation>Bewertung der Antworten (%)</translation>
+        </message>
+        <message>
+            <source>answering validation rows</source>
+            <translation>Validierungszeilen werden beantwortet</translation>
+        </message>
+        <message>
             <source>answers don't end at {token}</source>
             <translation>Antworten enden nicht bei {token}</translation>
         </message>
@@ -11306,6 +11366,10 @@
         <message>
             <source>assistant</source>
             <translation>Assistent</translation>
+        </message>
+        <message>
+            <source>at most {tokens} tokens</source>
+            <translation>höchstens {tokens} Tokens</translation>
         </message>
         <message>
             <source>attaching the adapter</source>
@@ -11653,6 +11717,10 @@
         <message>
             <source>gradient norm</source>
             <translation>Gradientennorm</translation>
+        </message>
+        <message>
+            <source>greedy answers</source>
+            <translation>Antworten ohne Zufall (greedy)</translation>
         </message>
         <message>
             <source>has an entry that isn't of the form name=rank or name=rank:alpha</source>
@@ -12258,6 +12326,10 @@
             <translation>nicht Wert für Wert verglichen: {reason}</translation>
         </message>
         <message>
+            <source>not complete yet</source>
+            <translation>noch nicht vollständig</translation>
+        </message>
+        <message>
             <source>not enough memory for a context of {tokens} tokens</source>
             <translation>zu wenig Arbeitsspeicher für einen Kontext von {tokens} Tokens</translation>
         </message>
@@ -12640,6 +12712,10 @@
         <message>
             <source>system prompt</source>
             <translation>System-Prompt</translation>
+        </message>
+        <message>
+            <source>temperature {temperature}, seed {seed}</source>
+            <translation>Temperatur {temperature}, Seed {seed}</translation>
         </message>
         <message>
             <source>ternary models</source>

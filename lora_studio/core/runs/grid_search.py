@@ -51,11 +51,24 @@ class GridTable:
 
     @property
     def best(self) -> RunSummary | None:
-        """The run with the lowest eval loss."""
-        evaluated = [
-            run for line in self.cells for run in line if run and run.best_eval is not None
-        ]
+        """The run with the best answers if all are scored alike, else that with the lowest eval loss."""
+        if self.is_by_answers:
+            return max(self._runs, key=lambda run: run.answers.score if run.answers else 0.0)
+        evaluated = [run for run in self._runs if run.best_eval is not None]
         return min(evaluated, key=lambda run: run.best_eval or 0.0, default=None)
+
+    @property
+    def is_by_answers(self) -> bool:
+        """Whether every run was evaluated on the same test set by the same measure."""
+        asked = {
+            (run.answers.test_set, run.answers.measure) if run.answers else None
+            for run in self._runs
+        }
+        return len(asked) == 1 and None not in asked
+
+    @property
+    def _runs(self) -> list[RunSummary]:
+        return [run for line in self.cells for run in line if run]
 
     def share(self, run: RunSummary) -> float | None:
         """Return the position of a run's eval loss in its search: 0 for the lowest, 1 for the

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from lora_studio import __version__
 from lora_studio.core import limits
+from lora_studio.core.evaluation.answer_score import AnswerScore, read_answer_score
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import facts as run_facts
@@ -36,7 +37,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 4 {__version__}"
+_FORMAT = f"LoRA Studio runs 5 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -53,7 +54,7 @@ class RunSummary:
 
     `name` is its title or, without one, that of its project; `model` and `data` are short names.
     `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
-    the objective has it; `seconds` how long it trained; `bytes` its size on disk; `created` and
+    the objective has it; `answers` is its score in the newest evaluation; `seconds` how long it trained; `bytes` its size on disk; `created` and
     `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge". `settings` are those that are not at their defaults. `reason` is why
     it is unreadable, or what ended it; `warning` says which metrics are missing.
     """
@@ -66,6 +67,7 @@ class RunSummary:
     rank: int | None = None
     loss: float | None = None
     best_eval: float | None = None
+    answers: AnswerScore | None = None
     step: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -247,6 +249,7 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         "has_adapter": sizes.has_adapter,
         "loss": progress.loss,
         "best_eval": progress.best_eval,
+        "answers": read_answer_score(run.evaluations),
         "step": progress.step,
         "steps": progress.steps,
         "seconds": progress.seconds,

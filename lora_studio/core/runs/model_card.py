@@ -14,6 +14,8 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core import formatting
+from lora_studio.core.evaluation import report
+from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.export import What
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -28,7 +30,7 @@ _ROWS = 12
 
 @dataclass(frozen=True)
 class CardFacts:
-    """The sources of a card: settings, manifest, events and self-test of a run.
+    """The sources of a card: settings, manifest, events, self-test, and newest evaluation of a run.
 
     `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
     """
@@ -39,6 +41,7 @@ class CardFacts:
     selftest: dict[str, Any]
     license_name: str | None = None
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    evaluation: EvaluationResults | None = None
 
 
 def build_card(what: What, repository: str, facts: CardFacts) -> str:
@@ -49,6 +52,7 @@ def build_card(what: What, repository: str, facts: CardFacts) -> str:
         _build_opening(what, facts),
         _build_usage(what, repository, facts),
         _build_training(facts),
+        report.build_card_section(facts.evaluation) if facts.evaluation else "",
         _build_curve(facts.events),
         _build_selftest(facts.selftest),
         _build_license(facts),

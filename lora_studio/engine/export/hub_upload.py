@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.evaluation import storage
 from lora_studio.core.export import What
 from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
@@ -148,6 +149,7 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
         # Also None when the base has moved: it is not needed here.
         license_name=read_license(Path(base)) if isinstance(base, str) else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
+        evaluation=storage.read_latest(run.evaluations),
     )
 
 

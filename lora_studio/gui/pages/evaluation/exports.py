@@ -9,11 +9,13 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 
-from lora_studio.core.evaluation import tables
+from lora_studio.core.evaluation import report, tables
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.gui import language
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.evaluation.library import ReadEvaluation
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
@@ -22,6 +24,9 @@ from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 WRITERS: dict[str, Callable[[EvaluationResults], str]] = {
     ".csv": tables.to_csv,
     ".json": tables.to_json,
+    ".html": lambda results: report.build_report(
+        results, translate=localize, language=language.get_current()
+    ),
 }
 
 

@@ -133,6 +133,11 @@ class GridView(QWidget):
             for setting in grid.settings
             for about in (_get_facts(setting),)
         )
+        if grid.is_by_answers:
+            score = run_table.format_cell(best, "answers")
+            sentence = tr("Best answers so far: {score} with {values}.")
+            self.summary.setText(sentence.format(score=score, values=", ".join(values)))
+            return
         self.summary.setText(
             tr("Best so far: {loss} with {values}.").format(
                 loss=run_table.format_cell(best, "eval"), values=", ".join(values)

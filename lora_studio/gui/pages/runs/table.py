@@ -18,12 +18,12 @@ from lora_studio.gui.widgets import plain_table
 
 #: Widths in characters; the first column gets the remaining width.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 9,
-    "size": 8, "tags": 11,
+    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "answers": 8,
+    "time": 9, "size": 8, "tags": 11,
 }  # fmt: skip
 #: Columns to hide, in this order, if not all fit.
 _HIDE_FIRST: tuple[Column, ...] = (
-    "begun", "data", "loss", "size", "tags", "time", "model", "rank", "eval",
+    "begun", "data", "loss", "answers", "size", "tags", "time", "model", "rank", "eval",
 )  # fmt: skip
 #: Width of the name, in characters, below which other columns are hidden; and its smallest width.
 _NAME, _LEAST_NAME = 21, 17

@@ -1,0 +1,232 @@
+"""The results of an evaluation as one HTML file without connections, and as a table for model cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jinja2
+
+from lora_studio.core import formatting, timestamps
+from lora_studio.core.evaluation import forgetting, summary
+from lora_studio.core.evaluation.results import EvaluationResults, ItemResult
+from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
+from lora_studio.core.messages import Text, text
+from lora_studio.core.system import paths
+
+#: Turns a message into a sentence of the reader's language.
+Translate = Callable[[Text], str]
+
+#: Items whose answers are shown, and characters of each cell; the CSV file has everything.
+_MOST_ITEMS, _MOST_CHARACTERS = 500, 2000
+
+
+def build_report(
+    results: EvaluationResults, *, translate: Translate = str, language: str = "en"
+) -> str:
+    """Return an HTML document with scores, intervals, verdicts, and answers; raises OSError.
+
+    What models and datasets wrote is escaped. The document has no scripts and loads nothing.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "evaluation"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+    )
+    shown = summary.summarize(results)
+    title = results.plan.title or translate(text("Evaluation"))
+    return environment.get_template("report.html").render(
+        language=language,
+        title=title,
+        facts=_describe(results, translate),
+        sections=list(_iter_sections(results, shown, translate)),
+        answers=_list_answers(results, translate),
+    )
+
+
+def build_card_section(results: EvaluationResults) -> str:
+    """Return the part of a model card about an evaluation in Markdown, "" without scores."""
+    shown = summary.summarize(results)
+    titles = {report.key: str(report.title) for report in results.facts.test_sets}
+    lines = []
+    for test_set, measure, column, mean in _iter_means(results, shown):
+        verdict = shown.verdicts.get((test_set, measure, column))
+        cells = [
+            titles.get(test_set) or test_set,
+            str(summary.format_measure(measure)),
+            results.plan.get_column(column).name,
+            summary.format_score(measure, mean.mean),
+            _format_interval(measure, mean),
+            str(mean.rows),
+            "" if verdict is None else str(verdict.sentence),
+        ]
+        lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
+    if not lines:
+        return ""
+    notes = [str(report.sentence) for report in shown.forgetting.values()]
+    return "\n".join(
+        [
+            "## Results",
+            "",
+            "Means of all rows with 95 % bootstrap intervals; differences are paired, from the base "
+            f"model. {_describe_sampling(results)}",
+            "",
+            "| Test set | Measure | Model | Score | 95 % interval | Rows | Difference |",
+            "|---|---|---|---|---|---|---|",
+            *lines,
+            *(line for note in notes for line in ("", f"{_escape_cell(note)}.")),
+        ]
+    )
+
+
+def _escape_cell(cell: str) -> str:
+    """Return text that can't end a cell, begin markup, or link to anything."""
+    plain = " ".join(cell.split())
+    for mark in "\\`|<>[]*_#":
+        plain = plain.replace(mark, f"\\{mark}")
+    return plain
+
+
+def _describe_sampling(results: EvaluationResults) -> str:
+    sampling = results.plan.sampling
+    if sampling.temperature == 0:
+        return "Answers are greedy."
+    return f"Answers are sampled at temperature {sampling.temperature:g} with seed {sampling.seed}."
+
+
+def _describe(results: EvaluationResults, translate: Translate) -> str:
+    """Return when and how the answers were made, in one line."""
+    sampling = results.plan.sampling
+    parts = [
+        timestamps.format_time(results.facts.created),
+        translate(
+            text("greedy answers")
+            if sampling.temperature == 0
+            else text(
+                "temperature {temperature}, seed {seed}",
+                temperature=f"{sampling.temperature:g}",
+                seed=sampling.seed,
+            )
+        ),
+        translate(text("at most {tokens} tokens", tokens=sampling.max_tokens)),
+    ]
+    if not results.is_complete:
+        parts.append(translate(text("not complete yet")))
+    if results.facts.app_version:
+        parts.append(f"LoRA Studio {results.facts.app_version}")
+    return " · ".join(part for part in parts if part)
+
+
+def _iter_means(
+    results: EvaluationResults, shown: EvaluationSummary
+) -> Iterator[tuple[str, str, str, MeanScore]]:
+    """Yield test set, measure, column, and mean in the order of a table."""
+    for test_set, measures in shown.measures.items():
+        for measure in measures:
+            for column in results.plan.columns:
+                if mean := shown.means.get((test_set, measure, column.key)):
+                    yield test_set, measure, column.key, mean
+
+
+def _iter_sections(
+    results: EvaluationResults, shown: EvaluationSummary, translate: Translate
+) -> Iterator[dict[str, Any]]:
+    """Yield a table for each test set."""
+    header = [
+        translate(word)
+        for word in (
+            text("Measure"), text("Model"), text("Score"), text("95 % interval"), text("Rows"),
+            text("Difference from the baseline"),
+        )
+    ]  # fmt: skip
+    means = list(_iter_means(results, shown))
+    for report in results.facts.test_sets:
+        notes = [translate(report.left_out)] if report.trained else []
+        if report.problem is not None:
+            notes.append(translate(report.problem.what))
+        if report.key == forgetting.KEY:
+            notes += [
+                f"{results.plan.get_column(key).name}: {translate(found.sentence)}"
+                for key, found in shown.forgetting.items()
+            ]
+        rows = [
+            _to_row(results, shown, entry, translate) for entry in means if entry[0] == report.key
+        ]
+        yield {"title": translate(report.title), "notes": notes, "header": header, "rows": rows}
+
+
+def _to_row(
+    results: EvaluationResults,
+    shown: EvaluationSummary,
+    entry: tuple[str, str, str, MeanScore],
+    translate: Translate,
+) -> dict[str, Any]:
+    test_set, measure, column, mean = entry
+    verdict = shown.verdicts.get((test_set, measure, column))
+    is_share = not summary.is_lower_better(measure)
+    low, high = 100 * mean.interval.low, 100 * mean.interval.high
+    return {
+        "measure": translate(summary.format_measure(measure)),
+        "column": results.plan.get_column(column).name,
+        "score": summary.format_score(measure, mean.mean),
+        "interval": _format_interval(measure, mean),
+        "rows": formatting.format_number(mean.rows),
+        "finding": "" if verdict is None else verdict.finding,
+        "verdict": "" if verdict is None else translate(verdict.sentence),
+        "width": f"{100 * mean.mean:.1f}" if is_share else None,
+        "low": f"{low:.1f}",
+        "spread": f"{max(0.0, high - low):.1f}",
+    }
+
+
+def _format_interval(measure: str, mean: MeanScore) -> str:
+    ends = (summary.format_score(measure, end) for end in (mean.interval.low, mean.interval.high))
+    return "–".join(ends)
+
+
+def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str, Any]:
+    """Return the table of items: question, reference, and the answer of each column with its scores."""
+    columns = results.plan.columns
+    items = [item for item in results.items if not item.is_text]
+    rows = []
+    for item in items[:_MOST_ITEMS]:
+        expected = item.reference or ""
+        if item.correct is not None and item.correct < len(item.choices):
+            expected = item.choices[item.correct]
+        answers = (results.answers.get((item.id, column.key)) for column in columns)
+        cells = [
+            item.question,
+            expected,
+            *(_format_answer(answer, translate) for answer in answers),
+        ]
+        rows.append([_shorten(cell) for cell in cells])
+    note = ""
+    if len(items) > _MOST_ITEMS:
+        note = translate(
+            text("The first {shown} of {total} items.", shown=_MOST_ITEMS, total=len(items))
+        )
+    return {
+        "title": translate(text("Answers")),
+        "note": note,
+        "header": [
+            translate(text("Question")), translate(text("Reference")), *(each.name for each in columns),
+        ],
+        "rows": rows,
+    }  # fmt: skip
+
+
+def _format_answer(answer: ItemResult | None, translate: Translate) -> str:
+    """Return an answer and its scores, or why there is none."""
+    if answer is None:
+        return ""
+    if answer.problem is not None:
+        return translate(answer.problem.what)
+    scores = [
+        f"{translate(summary.format_measure(name))}: {summary.format_score(name, value)}"
+        for name, value in answer.scores.items()
+    ]
+    return "\n".join(part for part in (answer.answer, " · ".join(scores)) if part)
+
+
+def _shorten(cell: str) -> str:
+    return cell if len(cell) <= _MOST_CHARACTERS else f"{cell[:_MOST_CHARACTERS]}…"

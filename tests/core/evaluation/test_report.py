@@ -1,0 +1,120 @@
+"""Reports: scores with intervals in one file that loads nothing, and a table for model cards."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.evaluation import report, summary
+from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
+from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.items import create_item
+from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, ItemResult
+from lora_studio.core.evaluation.test_sets import TestSetReport
+from lora_studio.core.messages import Text, text
+
+EVIL = '<script src="https://example.com/x.js"></script>|[a](https://example.com)'
+
+
+class _Reader(HTMLParser):
+    """Collects tags, addresses, and texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> EvaluationResults:
+    """An evaluation of 40 rows: the base is right in 10, the merged model in 30; one answer is hostile."""
+    merged = Column(key="merged", title="Merged", model=ModelSpeaker(folder="merged"))
+    plan = EvaluationPlan(columns=(Column(key="base", model=AdapterSpeaker()), merged))
+    items = [
+        create_item(
+            test_set="heldout", reference=f"{n}", messages=[Message(role="user", content=f"Question {n}?")],
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    facts = EvaluationFacts(
+        test_sets=(TestSetReport(key="heldout", title=text("Held-out rows"), items=40, trained=2),),
+        measures={"heldout": ("exact",)},
+    )
+    found = EvaluationResults(tmp_path, plan, facts, items)
+    for number, item in enumerate(items):
+        for column, right in (("base", 10), ("merged", 30)):
+            answer = EVIL if number == 39 else f"{number}"
+            found.answers[item.id, column] = ItemResult(
+                item=item.id, column=column, answer=answer, scores={"exact": float(number < right)}
+            )
+    return found
+
+
+def test_report_has_scores_intervals_and_the_verdict(results: EvaluationResults) -> None:
+    reader = _Reader()
+    reader.feed(report.build_report(results))
+    words = " ".join(" ".join(reader.texts).split())
+    shown = summary.summarize(results)
+    mean = shown.means["heldout", "exact", "merged"]
+    assert "75 %" in words
+    assert summary.format_score("exact", mean.interval.low) in words
+    assert str(shown.verdicts["heldout", "exact", "merged"].sentence) in words
+    assert "2 rows were trained on and are left out." in words
+    assert "Question 39?" in words
+
+
+def test_report_loads_nothing_and_runs_nothing(results: EvaluationResults) -> None:
+    document = report.build_report(results)
+    reader = _Reader()
+    reader.feed(document)
+    assert "script" not in reader.tags
+    assert reader.addresses == []
+    assert EVIL in "".join(reader.texts)  # shown as text
+    assert "default-src 'none'" in document
+    assert not re.search(r"url\(|@import|<(img|link|iframe)", document)
+
+
+def test_report_is_translated(results: EvaluationResults) -> None:
+    def shout(message: Text) -> str:
+        return str(message).upper()
+
+    document = report.build_report(results, translate=shout, language="de")
+    assert '<html lang="de">' in document
+    for word in ("HELD-OUT ROWS", "MEASURE", "QUESTION", "GREEDY ANSWERS", "BETTER: 25 %"):
+        assert word in document
+
+
+def test_card_section_has_intervals_and_escapes_names(results: EvaluationResults) -> None:
+    results.plan = results.plan.model_copy(
+        update={"columns": (results.plan.columns[0], results.plan.columns[1].model_copy(update={"title": EVIL}))}
+    )  # fmt: skip
+    section = report.build_card_section(results)
+    lines = [line for line in section.splitlines() if line.startswith("| Held")]
+    assert len(lines) == 2
+    assert "25 %" in lines[0]
+    assert "| 40 |" in lines[0]
+    assert "Better: 25 % → 75 %" in lines[1].replace("\\", "")
+    assert "<script" not in section.replace("\\<script", "")
+    results.answers.clear()
+    assert report.build_card_section(results) == ""
+
+
+def test_answer_score_is_that_of_the_tuned_model(results: EvaluationResults) -> None:
+    found = find_answer_score(results)
+    assert found == AnswerScore(0.75, "exact", "heldout")
+    results.facts = results.facts.model_copy(update={"measures": {"heldout": ("perplexity",)}})
+    assert find_answer_score(results) is None
