@@ -89,7 +89,12 @@ class TorchRunner:
         for stops, indices in _group_by_stops(requests).items():
             prompts = [requests[index].prompt for index in indices]
             generated = batched.generate_batch(
-                network, self.tokenizer, prompts, sampling, self.models.job, stops=stops
+                network,
+                self.tokenizer,
+                prompts,
+                sampling,
+                self.models.job,
+                stops=[stops] * len(prompts),
             )
             for position, answer in generated:
                 index, ending = indices[position], "end" if answer.finished else "length"
