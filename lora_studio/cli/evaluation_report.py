@@ -128,13 +128,13 @@ def describe_judgments(results: EvaluationResults) -> list[Text]:
         ]
         lines.append(
             text(
-                "Judge: {column} is better in {wins} of {pairs} pairs, {baseline} in {losses}; {ties} ties, {unknown} without a verdict.",
+                "Judge: {column} is better in {wins} of {pairs} pairs, {baseline} in {losses}; {ties}, {unknown} without a verdict.",
                 column=column,
                 baseline=baseline,
                 pairs=len(winners),
                 wins=winners.count(column),
                 losses=winners.count(baseline),
-                ties=winners.count(""),
+                ties=counted(winners.count(""), "{n} tie", "{n} ties"),
                 unknown=winners.count(None),
             )
         )

@@ -39,7 +39,9 @@ def _describe_done(event: events.Done) -> Text:
     if event.stopped:
         return text("Stopped. The adapter was saved.")
     if event.paused:
-        return text("Paused. Run `lora-studio resume RUN` to continue.")
+        return text(
+            "Paused. To continue, run `lora-studio resume RUN`, or `lora-studio evaluate RUN --resume` for an evaluation."
+        )
     return NO_TEXT
 
 

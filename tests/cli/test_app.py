@@ -155,7 +155,7 @@ def test_background_training_is_paused_and_metrics_are_csv(
     worker.detach()
     result = studio("pause", str(run.path))
     assert result.returncode == 0
-    assert "Paused. Run `lora-studio resume" in result.stdout
+    assert "`lora-studio resume" in result.stdout
     assert run.read_state() == "paused"
     assert not any(isinstance(event, events.Ending) for event in stream)
     lines = studio("metrics", str(run.path)).stdout.splitlines()

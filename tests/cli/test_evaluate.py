@@ -75,7 +75,9 @@ def test_test_sets_are_recognized_by_their_name(tmp_path: Path) -> None:
         pytest.param(["--column", "Q8_0"], "no model named Q8_0", id="column"),
         pytest.param(["--against", "nowhere"], "no model named nowhere", id="model"),
         pytest.param(["--measure", "beauty"], "no measure named beauty", id="measure"),
-        pytest.param(["--out", "table.xlsx"], "neither a CSV nor a JSON file", id="export"),
+        pytest.param(
+            ["--out", "table.xlsx"], "neither a CSV, a JSON, nor an HTML file", id="export"
+        ),
         pytest.param(["--show"], "hasn't been evaluated yet", id="nothing to show"),
         pytest.param(["--resume"], "hasn't been evaluated yet", id="nothing to resume"),
     ],
@@ -113,6 +115,6 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     assert "3 rows were trained on and are left out." in shown
     assert "base 50 % (" in shown
     assert "adapter: The adapter is damaged." in shown
-    assert "adapter is better in 2 of 5 pairs, base in 1; 1 ties, 1 without a verdict." in shown
+    assert "adapter is better in 2 of 5 pairs, base in 1; 1 tie, 1 without a verdict." in shown
     assert "These results are partial." in shown
     assert json.loads(out.read_text("utf-8"))["means"]["heldout"]["exact"] == {"base": 0.5}

@@ -23,7 +23,7 @@ class EvaluationItem(BaseModel):
     `reference` then. `reference` is the expected answer, None if the test set has none. `choices` are
     the possible answers of a multiple-choice question, and `correct` is the position of the right one.
     `context` and `choices` of a benchmark that isn't a chat are scored as raw text: `raw_prompt` is its
-    prompt, used unchanged and without a chat template. `measure` names the measure of this item alone,
+    prompt, used without a chat template, after BOS if the model has one. `measure` names the measure of this item alone,
     such as "regex:^\\d+$", for sets whose items are judged differently; "" for those of the evaluation.
     An answer also ends before any text in `stops`.
     `test_set` is the key of its test set, `category` a group within it, such as "arithmetic"; `source`

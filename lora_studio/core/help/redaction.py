@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 #: Event fields whose text comes from the program; any other text may be the user's.
@@ -104,7 +104,10 @@ def without_texts(value: Any, key: str = "") -> Any:
         }
     if isinstance(value, dict):
         inside = "packages" if key in ("packages", "versions") else ""
-        return {name: without_texts(item, inside or name) for name, item in value.items()}
+        return {
+            _redact_key(name, number): without_texts(item, inside or name)
+            for number, (name, item) in enumerate(value.items(), start=1)
+        }
     if isinstance(value, list):
         return [without_texts(item, key) for item in value] if key in _OWN_WORDS or not any(
             isinstance(item, str) for item in value
@@ -112,6 +115,12 @@ def without_texts(value: Any, key: str = "") -> Any:
     if not isinstance(value, str) or key in _OWN_WORDS:
         return value
     return without_quotes(value) if key in _SENTENCES else f"[{len(value)} characters]"
+
+
+def _redact_key(name: str, number: int) -> str:
+    """Return the key of an entry; a path that leads out of the run's folder becomes a number."""
+    leads_out = name.startswith(("../", "/", "~")) or PureWindowsPath(name).is_absolute()
+    return f"[path {number}]" if leads_out else name
 
 
 def without_quotes(sentence: str) -> str:

@@ -38,9 +38,17 @@ def list_continuations(
     targets: list[tuple[str, int | None]] = [(text, number) for number, text in enumerate(item.choices)]  # fmt: skip
     if item.reference:
         targets.append((item.reference, None))
-    is_chat = item.raw_prompt is None
-    split = split_chat if is_chat else continuations.split_pair
-    return [TargetPart(split(tokenizer, request.prompt, text), number) for text, number in targets]
+    return [
+        TargetPart(
+            split_chat(tokenizer, request.prompt, text)
+            if item.raw_prompt is None
+            else continuations.split_pair(
+                tokenizer, item.raw_prompt, text, add_special_tokens=True
+            ),
+            number,
+        )
+        for text, number in targets
+    ]
 
 
 def split_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Continuation:

@@ -53,7 +53,7 @@ class GgufRunner:
         plain = sampling.model_dump()
         limit = plain.pop("max_tokens")
         llama = self._open(self._find_longest(requests) + limit + 8)
-        prompts = [llama.tokenize(request.prompt) for request in requests]
+        prompts = [self._tokenize_prompt(llama, request) for request in requests]
         last = time.perf_counter()
         answers = llama_batches.generate_together(
             llama,
@@ -89,11 +89,10 @@ class GgufRunner:
         if item.is_text:
             total, tokens = self._score_text(llama, item.reference or "")
             return Logprobs(reference=total, reference_tokens=tokens)
-        before = llama.tokenize(request.prompt) if request.prompt else []
-        choices = tuple(self._score_after(llama, before, text)[0] for text in item.choices)
+        choices = tuple(self._score_after(llama, request, text)[0] for text in item.choices)
         reference, tokens = None, 0
         if item.reference:
-            reference, tokens = self._score_after(llama, before, item.reference)
+            reference, tokens = self._score_after(llama, request, item.reference)
         return Logprobs(choices=choices, reference=reference, reference_tokens=tokens)
 
     def _score_text(self, llama: Llama, text: str) -> tuple[float, int]:
@@ -106,10 +105,27 @@ class GgufRunner:
             tokens += len(part)
         return total, tokens
 
-    def _score_after(self, llama: Llama, before: list[int], text: str) -> tuple[float, int]:
-        """Return the log-likelihood of a text after a prompt, and its number of tokens."""
-        ids = llama.tokenize(text)
+    def _score_after(self, llama: Llama, request: AnswerRequest, text: str) -> tuple[float, int]:
+        """Return the log-likelihood of a text after a prompt, and its number of tokens.
+
+        Prompts are split as in `continuation_scores.list_continuations`.
+        """
+        prompt = request.prompt
+        if request.item.raw_prompt is not None:
+            prompt = prompt.rstrip()
+            text = request.prompt[len(prompt) :] + text
+        before = self._tokenize_prompt(llama, request, prompt)
+        whole = self._tokenize_prompt(llama, request, prompt + text)
+        merges = whole[: len(before)] != before  # tokens merge across the border
+        ids = llama.tokenize(text) if merges else whole[len(before) :]
         return compute_logprob(llama, before or [self._get_start()], ids), len(ids)
+
+    def _tokenize_prompt(
+        self, llama: Llama, request: AnswerRequest, text: str | None = None
+    ) -> list[int]:
+        """Return the tokens of the prompt or another text; raw ones begin with the model's BOS, if any."""
+        is_raw = request.item.raw_prompt is not None
+        return llama.tokenize(request.prompt if text is None else text, add_special=is_raw)
 
     def _get_start(self) -> int:
         first = self.tokenizer.bos_token_id

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -84,21 +84,24 @@ class TorchRunner:
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers in the order in which batches complete them."""
         network = self._load()
-        lengths = [len(ids) for ids in self._tokenize([request.prompt for request in requests])]
         clock = _Clock()
-        for stops, indices in _group_by_stops(requests).items():
+        for is_raw in (False, True):
+            indices = [
+                index
+                for index, each in enumerate(requests)
+                if (each.item.raw_prompt is not None) == is_raw
+            ]
             prompts = [requests[index].prompt for index in indices]
+            lengths = self._count_tokens(prompts, add_special_tokens=is_raw)
             generated = batched.generate_batch(
-                network,
-                self.tokenizer,
-                prompts,
-                sampling,
-                self.models.job,
-                stops=[stops] * len(prompts),
-            )
+                network, self.tokenizer, prompts, sampling, self.models.job,
+                stops=[requests[index].item.stops for index in indices], add_special_tokens=is_raw,
+            )  # fmt: skip
             for position, answer in generated:
-                index, ending = indices[position], "end" if answer.finished else "length"
-                yield index, Reply(answer.text, answer.tokens, lengths[index], clock.lap(), ending)  # type: ignore[arg-type]  # one of the two
+                ending: Literal["end", "length"] = "end" if answer.finished else "length"
+                tokens = lengths[position]
+                reply = Reply(answer.text, answer.tokens, tokens, clock.lap(), ending)
+                yield indices[position], reply
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
         """Yield log-likelihoods, an item once all its continuations are scored."""
@@ -128,18 +131,11 @@ class TorchRunner:
         self.device = self.models.device
         return switch.to(self.mix)
 
-    def _tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
+    def _count_tokens(self, prompts: list[str], *, add_special_tokens: bool) -> list[int]:
         if not prompts:
             return []
-        return list(self.tokenizer(list(prompts), add_special_tokens=False).input_ids)
-
-
-def _group_by_stops(requests: Sequence[AnswerRequest]) -> dict[tuple[str, ...], list[int]]:
-    """Return the indices of requests by the texts that end their answers."""
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for index, request in enumerate(requests):
-        groups.setdefault(request.item.stops, []).append(index)
-    return groups
+        ids = self.tokenizer(prompts, add_special_tokens=add_special_tokens).input_ids
+        return [len(each) for each in ids]
 
 
 class _Clock:

@@ -114,11 +114,12 @@ class Llama:
         """Return whether generation stops at this token (end of text, end of turn)."""
         return bool(self._lib.llama_vocab_is_eog(self._vocabulary, token))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of a rendered conversation: control tokens are parsed, none is
-        added.
+    def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
+        """Return the token IDs of a rendered conversation, or of raw text with `add_special`.
+
+        Control tokens are parsed. `add_special` adds BOS and EOS if the model is used with them.
         """
-        return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
+        return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=add_special)
 
     def get_pieces(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes of each token; control tokens by their names."""

@@ -57,11 +57,15 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
         case "list" if facts.name == "own_ranks":
             return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
         case "list":
-            return st.lists(st.text(_CHARACTERS, min_size=1, max_size=20))
+            return st.lists(_texts(min_size=1, max_size=20))
     if facts.name in ("device", "ollama_name", "ollama_host", "revision", "blocks"):
         return st.just(facts.default)
-    # A path may begin with the name of a user, whom this computer may not know.
-    return st.text(_CHARACTERS, max_size=40).filter(lambda value: not value.startswith("~"))
+    return _texts(max_size=40)
+
+
+def _texts(**sizes: int) -> st.SearchStrategy[str]:
+    """Return texts without “~” first: a path may begin with a user whom this computer doesn't know."""
+    return st.text(_CHARACTERS, **sizes).filter(lambda value: not value.startswith("~"))
 
 
 @given(data=st.data())

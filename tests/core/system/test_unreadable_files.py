@@ -97,6 +97,7 @@ def test_unreadable_queue_stays_under_its_lock(
 def test_unreadable_list_of_accepted_projects_stays(tmp_path: Path) -> None:
     file = paths.get_config_folder() / "known_projects.json"
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
     file.symlink_to("/proc/self/mem")
     try:
         draft = Draft(name="Pim")

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import storage, tables
 from lora_studio.core.evaluation.columns import Column, ServerModel
+from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.evaluation.continuation_scores import list_continuations
+from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
+from lora_studio.engine.evaluation.runners import AnswerRequest
+from lora_studio.engine.evaluation.torch_runner import TorchModels, create_model_runner
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_batches
@@ -185,6 +190,32 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
     for number, (answer, ended) in enumerate(zip(alone, ends, strict=True)):
         assert list(together[number].ids) == (answer[:-1] if ended else answer)
         assert together[number].ended == bool(ended)
+
+
+def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> None:
+    """As in lm-eval: tokens of both, joined at the blank before the answer, and their log-likelihoods."""
+    (file,) = speakers.list_gguf_files(run)
+    job, _ = recorded_job()
+    prompt = "Question: Which ship is the oldest?\nAnswer: "
+    item = EvaluationItem(
+        id="a", test_set="raw", row=1, raw_prompt=prompt, choices=("the blue one", "no ship at all"), correct=0,
+    )  # fmt: skip
+    request = AnswerRequest(item, prompt)
+    project = run.load_project()
+    in_torch = create_model_runner(TorchModels(job), project, ModelSpeaker(folder=str(run.merged)))
+    in_llama_cpp = create_gguf_runner(
+        project, GgufSpeaker(file=str(file), tokenizer=str(run.merged)), job
+    )
+    tokenizer = in_torch.tokenizer
+    (part, _) = list_continuations(tokenizer, request, in_torch._load())
+    assert part.continuation.prompt[0] == tokenizer.bos_token_id
+    ((_, expected),) = in_torch.score([request])
+    ((_, scores),) = in_llama_cpp.score([request])
+    assert scores.choices == pytest.approx(expected.choices, rel=1e-2)
+    ((_, answer),) = in_torch.answer([request], SHORT)
+    ((_, same),) = in_llama_cpp.answer([request], SHORT)
+    assert (answer.prompt_tokens, answer.text) == (same.prompt_tokens, same.text)
+    assert answer.prompt_tokens == len(tokenizer(prompt).input_ids)
 
 
 def test_unknown_measure_fails_before_anything_is_computed(run: RunFolder) -> None:

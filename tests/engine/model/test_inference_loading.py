@@ -26,7 +26,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(devices, "choose_device", choose)
     monkeypatch.setattr(nvml, "get_free_bytes", lambda _: memory["free"])
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
     return memory
 
 

@@ -11,6 +11,7 @@ from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import statistics
 from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.items import OWN_MEASURE
 from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
 from lora_studio.core.evaluation.test_sets import (
@@ -41,6 +42,7 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.file_dialogs import choose_file
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _MOST_TOKENS = 8192
 _MOST_ROWS = 1_000_000
@@ -201,7 +203,8 @@ class SetupForm(QWidget):
                 )
             lines.append(f"{title}: {'  ·  '.join(detail)}")
             names = [
-                localize(MEASURES[name].title) for name in report.suggested if name in MEASURES
+                tr("Correct") if name == OWN_MEASURE else localize(measure_by_name(name).title)
+                for name in report.suggested
             ]
             if names:
                 suggestions.append(f"{title}: {', '.join(names)}")
@@ -270,7 +273,7 @@ class SetupForm(QWidget):
         for name, info in MEASURES.items():
             if not info.needs_parameter:
                 box = QCheckBox(localize(info.title))
-                box.setToolTip(localize(info.about))
+                box.setToolTip(plain_tip(localize(info.about)))
                 box.toggled.connect(lambda _: self._on_measures_changed())
                 self._boxes[name] = box
                 choices.addWidget(box)

@@ -740,9 +740,8 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
         "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), recorded_job()[0]).left_out))"
     )
     for folder in (tmp_path, *tmp_path.parents):  # pytest creates them for the user only
-        if folder.stat().st_mode & 0o777 != 0o700:
-            break
-        folder.chmod(0o755)
+        if folder.stat().st_mode & 0o777 == 0o700:
+            folder.chmod(0o755)
     locked.chmod(0)
     done = subprocess.run(
         [sys.executable, "-c", script, str(data)], capture_output=True, text=True, check=False
