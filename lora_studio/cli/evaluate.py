@@ -149,28 +149,25 @@ def evaluate(
         run.load_project()
         _require_known_suffix(out)
         if show:
-            _report(_get_latest(run), out, display)
-            return
+            return _report_latest(run, out, display)
         if resume:
             command = commands.Evaluate(run=str(run.path), evaluation=_get_latest(run).path.name)
         else:
             plan = EvaluationPlan(
                 columns=_choose_columns(run, column or [], against or [], key_variable),
-                test_sets=tuple(
-                    parse_test_set(name, limit, options["seed"], shots)
-                    for name in test or ["heldout"]
-                ),
+                test_sets=_choose_test_sets(test, limit, options["seed"], shots),
                 measures=tuple(measure_by_name(name).name for name in measure or ()),
                 sampling=Sampling(**options),
                 judge=_parse_judge(judge, criteria, key_variable),
             )
-            _show_judge_text(plan, display)
             command = commands.Evaluate(run=str(run.path), plan=plan)
     raise typer.Exit(_perform(run, command, out, display))
 
 
 def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, display: Display) -> int:
     """Evaluate and show the results; return the exit status."""
+    if command.plan is not None:
+        _show_judge_text(command.plan, display)
     ending = headless.perform(command, display)
     status = headless.get_exit_status(ending)
     started = [
@@ -190,6 +187,10 @@ def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, displ
         return headless.INTERRUPTED
     has_failed = any(report.problem is not None for report in results.facts.columns)
     return status or (headless.FAILED if has_failed or results.facts.judge_problem else 0)
+
+
+def _report_latest(run: RunFolder, out: Path | None, display: Display) -> None:
+    _report(_get_latest(run), out, display)
 
 
 def _report(folder: EvaluationFolder, out: Path | None, display: Display) -> Any:
@@ -288,6 +289,13 @@ def parse_model(name: str, key_variable: str = "") -> AnyColumnModel:
         "Use a run, a model folder, a GGUF file, ollama:NAME, or URL#NAME for a server.",
         name=name,
     )
+
+
+def _choose_test_sets(
+    names: list[str] | None, limit: int, seed: int, shots: int
+) -> tuple[AnyTestSet, ...]:
+    """Return the test sets of an option, by default the held-out rows; raises ProblemError."""
+    return tuple(parse_test_set(name, limit, seed, shots) for name in names or ["heldout"])
 
 
 def parse_test_set(name: str, limit: int, seed: int, shots: int) -> AnyTestSet:

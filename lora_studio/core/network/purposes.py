@@ -102,14 +102,7 @@ def list_possible_contacts(
     hub = extract_hosts([environ.get("HF_ENDPOINT", "")]) or (_HUB, _HUB_STORAGE)
     packages = _list_index_hosts(indexes)
     hosts: dict[Purpose, tuple[str, ...]] = dict.fromkeys(
-        (
-            Purpose.HUB_SEARCH,
-            Purpose.HUB_ACCOUNT,
-            Purpose.MODEL_DOWNLOAD,
-            Purpose.DATASET_DOWNLOAD,
-            Purpose.HUB_UPLOAD,
-        ),
-        hub,
+        (Purpose.MODEL_DOWNLOAD, Purpose.DATASET_DOWNLOAD, Purpose.HUB_UPLOAD), hub
     )
     hosts[Purpose.HUB_SEARCH] = hosts[Purpose.HUB_ACCOUNT] = hub[:1]
     hosts[Purpose.OLLAMA] = extract_hosts(

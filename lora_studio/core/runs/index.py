@@ -236,12 +236,12 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
-    about = run.read_about()
+def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
+    """Return the fields of a summary that don't need the run's settings."""
     lost, sizes = run_facts.find_lost_steps(run, progress), run_facts.measure_sizes(run)
-    values: dict[str, Any] = {
+    return {
         "folder": run.path.name,
-        "about": about,
+        "about": run.read_about(),
         "created": _read_creation_time(run),
         "bytes": sizes.total,
         "checkpoint_bytes": sizes.checkpoints,
@@ -257,6 +257,11 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         "warning": NO_TEXT if lost is None else lost.what,
         "command": progress.state.changing if progress.time else "train",
     }
+
+
+def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
+    values = _collect_values(run, progress)
+    about = values["about"]
     try:
         frozen = run_facts.read_frozen_settings(run)
     except ProblemError as error:

@@ -28,6 +28,7 @@ _LORA_ARGUMENTS = (
     "rank_pattern", "alpha_pattern", "init_lora_weights",
 )  # fmt: skip
 
+_PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 _CHECKPOINTING: dict[str, bool | str] = {"off": False, "on": True, "unsloth": "unsloth"}
 
 
@@ -93,13 +94,12 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     job.check()
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
-    names = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
     loaded = loading.LoadedModel(
         model=model,
         tokenizer=loading.load_tokenizer(folder, project.dataset),
         folder=folder,
         device=device,
-        precision=stored or ("4bit" if is_4bit else names[dtype]),
+        precision=stored or ("4bit" if is_4bit else _PRECISIONS[dtype]),
         dtype=dtype,
     )
     loading.announce(loaded, spec, time.monotonic() - started, job)

@@ -93,15 +93,9 @@ def load(
     """
     folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
-    config = read_config(folder, spec)
-    precision = get_quantization_method(config)
-    if precision is not None:
-        check_prequantized(precision)
-        _require_quantized_weights(folder, precision)
+    config, precision = _read_checked_config(folder, spec)
     spread = _should_spread(folder, spec, config, device)
-    if training and (choice := placement.describe_choice(spec, device, spread=spread)):
-        job.emit(events.Log(text=choice))
-    placement.prepare_devices(device, spread=spread)
+    _prepare_devices(spec, device, job, spread=spread, training=training)
     dtype = devices.get_dtype(spec.precision, device)
     job.report_progress(text("loading the model"), 0, None)
     began = time.monotonic()
@@ -112,11 +106,8 @@ def load(
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
         **_choose_places(spec, device, training=training, spread=spread),
     )
-    if training:
-        placement.require_on_gpus(model)
     job.check()
-    prepare_quantized_layers(model, dtype)
-    model.config.use_cache = not training
+    _prepare_model(model, dtype, training=training)
     loaded = LoadedModel(
         model=model,
         tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
@@ -127,6 +118,32 @@ def load(
     )
     announce(loaded, spec, time.monotonic() - began, job)
     return loaded
+
+
+def _read_checked_config(folder: Path, spec: ModelSpec) -> tuple[PreTrainedConfig, str | None]:
+    """Return the configuration and how its weights are quantized; raises ProblemError."""
+    config = read_config(folder, spec)
+    method = get_quantization_method(config)
+    if method is not None:
+        check_prequantized(method)
+        _require_quantized_weights(folder, method)
+    return config, method
+
+
+def _prepare_devices(
+    spec: ModelSpec, device: torch.device, job: JobContext, *, spread: bool, training: bool
+) -> None:
+    """Make devices ready for the weights, and log why a training uses them."""
+    if training and (choice := placement.describe_choice(spec, device, spread=spread)):
+        job.emit(events.Log(text=choice))
+    placement.prepare_devices(device, spread=spread)
+
+
+def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool) -> None:
+    if training:
+        placement.require_on_gpus(model)
+    prepare_quantized_layers(model, dtype)
+    model.config.use_cache = not training
 
 
 def _should_spread(

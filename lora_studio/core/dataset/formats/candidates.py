@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
+from lora_studio.core.dataset.formats.column_names import is_answer_name
 from lora_studio.core.dataset.formats.columns import (
     Columns,
     DataColumn,
@@ -21,9 +21,6 @@ from lora_studio.core.dataset.formats.references import prefer_references
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.formats.votes import find_votes
 from lora_studio.core.dataset.spec import RowFormat
-
-#: Words for an answer, or for who gives it, in names of columns.
-_ANSWERING = re.compile(r"answer|antwort|repl(y|ies)|respon|agent|assistant|bot|out$")
 
 
 @dataclass(frozen=True)
@@ -372,7 +369,7 @@ def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     prompt_names = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
     prompt = find_column(columns, prompt_names, "text")
     text = find_column(columns, ("text", "content"), "text")
-    if prompt is None or text is None or _is_other(columns):
+    if prompt is None or text is None or formats_columns.has_other_purpose(columns):
         return []
     mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
     return [
@@ -388,7 +385,7 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
     if pieces is not None and 2 * pieces.segmented > pieces.filled:
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, column_names.TEXTS, "text")
-    if column is None or _is_other(columns):
+    if column is None or formats_columns.has_other_purpose(columns):
         return []
     questions = [
         item
@@ -405,11 +402,11 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns with unknown names: question and answer, or one text."""
     extra = column_names.TOOLS + column_names.SYSTEMS
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
-    if _is_other(columns):
+    if formats_columns.has_other_purpose(columns):
         return []
     if len(texts) > 2:  # names, dates, and channels have no blanks
         texts = [item for item in texts if 2 * item.phrased > item.filled]
-    if len(texts) == 2 and _is_answer(texts[0]) and not _is_answer(texts[1]):
+    if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
         texts.reverse()
     questions = formats_columns.find_questions(columns)
     is_nested = any(
@@ -428,21 +425,6 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     if len(texts) == 1 and not formats_columns.find_questions(columns) and not is_nested:
         return [FormatCandidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
-
-
-def _is_answer(column: DataColumn) -> bool:
-    """Return whether the name of a column contains a word for an answer, or for who gives it."""
-    return bool(_ANSWERING.search(column.key))
-
-
-def _is_other(columns: Columns) -> bool:
-    """Return whether texts have another purpose than training, such as classification."""
-    kinds = (
-        formats_columns.is_classified,
-        formats_columns.is_compared,
-        formats_columns.is_single_turn,
-    )
-    return any(kind(columns) for kind in kinds)
 
 
 def _find_extras(columns: Columns) -> dict[str, str]:

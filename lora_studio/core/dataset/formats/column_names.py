@@ -5,6 +5,8 @@ Names are normalized: letters and digits only, lower case.
 
 from __future__ import annotations
 
+import re
+
 CONVERSATIONS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
     "turns", "chat", "chats", "contents", "thread", "msgs", "data",
@@ -135,3 +137,11 @@ USUAL = {
     *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
     *REJECTED,
 }  # fmt: skip
+
+#: Words for an answer, or for who gives it, in names of columns.
+_ANSWERING = re.compile(r"answer|antwort|repl(y|ies)|respon|agent|assistant|bot|out$")
+
+
+def is_answer_name(name: str) -> bool:
+    """Return whether a normalized name contains a word for an answer, or for who gives it."""
+    return bool(_ANSWERING.search(name))

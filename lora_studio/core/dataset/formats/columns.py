@@ -314,6 +314,11 @@ def is_single_turn(columns: Columns) -> bool:
     )
 
 
+def has_other_purpose(columns: Columns) -> bool:
+    """Return whether texts have another purpose than training, such as classification."""
+    return is_classified(columns) or is_compared(columns) or is_single_turn(columns)
+
+
 def find_free_texts(columns: Columns) -> list[DataColumn]:
     """Return text columns whose names do not say that they only describe the row, in the file's
     order.

@@ -305,6 +305,25 @@ def fuse_layers(
         layer: [each for each in replacements if allows(names[layer], each.kind)]
         for layer, replacements in possible.items()
     }
+    comparison = _compare_layers(model, run_few_tokens, candidates)
+    kinds, exceptions = summarize_fused_layers(
+        {names[layer]: [each.kind for each in every] for layer, every in possible.items()},
+        {names[layer]: replacement.kind for layer, replacement in comparison.chosen.items()},
+    )
+    fused = FusedLayers(reasons=comparison.reasons, kinds=kinds, exceptions=exceptions)
+    for layer, replacement in comparison.chosen.items():
+        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
+        fused.layers += 1
+        fused.by_liger += replacement.part is not None
+    return fused
+
+
+def _compare_layers(
+    model: peft.PeftModel,
+    run_few_tokens: Callable[[], object],
+    candidates: dict[torch.nn.Module, list[_Replacement]],
+) -> _LayerComparison:
+    """Return what a pass without dropout and gradients shows about the replacements of each layer."""
     comparison = _LayerComparison(candidates)
     hooks = [layer.register_forward_hook(comparison, with_kwargs=True) for layer in candidates]
     was_training = model.training
@@ -316,13 +335,4 @@ def fuse_layers(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    kinds, exceptions = summarize_fused_layers(
-        {names[layer]: [each.kind for each in every] for layer, every in possible.items()},
-        {names[layer]: replacement.kind for layer, replacement in comparison.chosen.items()},
-    )
-    fused = FusedLayers(reasons=comparison.reasons, kinds=kinds, exceptions=exceptions)
-    for layer, replacement in comparison.chosen.items():
-        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
-        fused.layers += 1
-        fused.by_liger += replacement.part is not None
-    return fused
+    return comparison
