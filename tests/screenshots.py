@@ -46,10 +46,11 @@ from lora_studio.gui.window.wiring import make_window
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
-from tests.helpers import evaluation_shots, fake_engine, model_facts, playground_shots
-from tests.helpers.runs_pictures import runs_shots
-from tests.helpers.scenarios import emit, wait_until
+from tests.helpers.models import model_facts
+from tests.helpers.runs.scenarios import emit, wait_until
 from tests.helpers.set_up_script import NO_NETWORK, Script
+from tests.helpers.window import evaluation_shots, fake_engine, playground_shots
+from tests.helpers.window.runs_pictures import runs_shots
 
 SIZES = ((1280, 800), (1920, 1080))
 THEMES: tuple[theme.Mode, ...] = ("light", "dark")

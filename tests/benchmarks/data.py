@@ -32,7 +32,7 @@ from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from tests.benchmarks import data_lint, data_scan
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 _MODEL = "builtin:SmolLM2-135M-Instruct"
 

@@ -25,8 +25,8 @@ from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts, plans
-from tests.helpers.plans import plan
+from tests.helpers.models import model_facts, plans
+from tests.helpers.models.plans import plan
 
 _FRAME = 0.016
 

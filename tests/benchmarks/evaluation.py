@@ -40,7 +40,7 @@ from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSp
 from lora_studio.core.system import paths
 from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.model import sources
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.recorded_job import recorded_job
 
 #: lm-eval's seconds divided by ours, at least.
 GOAL = 1.5

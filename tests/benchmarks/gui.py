@@ -39,7 +39,8 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers import fake_engine, many_runs
+from tests.helpers.runs import many_runs
+from tests.helpers.window import fake_engine
 
 #: Most that ours may take of what the bare window takes.
 PAINT_RATIO, MEMORY_RATIO = 1.6, 1.5

@@ -33,8 +33,8 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training.kernels import cross_entropy, fused
-from tests.helpers import fake_cuda
-from tests.helpers.jobs import make_job
+from tests.helpers.models import fake_cuda
+from tests.helpers.runs.jobs import make_job
 
 #: Operations that only reserve memory or describe it in another way.
 _WITHOUT_KERNEL = (

@@ -161,7 +161,7 @@ def write_model(about: Random, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from tests.helpers.tiny_models import tiny_model
+    from tests.helpers.models.tiny_models import tiny_model
 
     tiny_model(about.family, folder)
     config = AutoConfig.from_pretrained(folder)
@@ -250,7 +250,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
     """Return the plan before the training, from the same questions that the window asks."""
     from lora_studio.engine import jobs
     from lora_studio.engine.runtime.channel import Flags, JobContext
-    from tests.helpers.jobs import RecordingChannel
+    from tests.helpers.runs.jobs import RecordingChannel
 
     channel = RecordingChannel()
     job = JobContext("plan", channel, Flags())

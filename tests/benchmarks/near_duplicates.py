@@ -26,7 +26,7 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     join_near_duplicates,
     normalize,
 )
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 _LETTERS = "etaoinshrdlcumwfgypbvkjxqz"
 

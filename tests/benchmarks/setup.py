@@ -31,7 +31,7 @@ from lora_studio.setup.environment import ALLOCATOR, build_uv_environment
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import EngineSetup, SetupRequest
 from lora_studio.setup.tools import SetupLog, StopFlag, find_uv
-from tests.helpers import ports
+from tests.helpers.servers import ports
 
 
 def processor() -> float:

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.template_rendering [--turns 10] [--rounds 7]
 
-Each template of tests/helpers/chat_templates renders the same conversation in both environments, in
+Each template of tests/helpers/models/chat_templates renders the same conversation in both environments, in
 turns (A-B-A-B), so that both meet the same load of the machine. The best time of each counts.
 """
 
@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.limited_environment import to_json
 
-TEMPLATES = Path(__file__).parents[1] / "helpers" / "chat_templates"
+TEMPLATES = Path(__file__).parents[1] / "helpers" / "models" / "chat_templates"
 #: The block that only this program and transformers know; without it, the text is the same.
 _GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 _TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

@@ -79,7 +79,7 @@ def prepare(work: Path) -> dict[str, Any]:
     from lora_studio.engine.dataset.rows.sequences import EncodedRows
     from lora_studio.engine.model import sources
     from lora_studio.engine.model.tokenizer import load_tokenizer
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     recipe, job = load_recipe(work), make_job()
     folder = sources.resolve(ModelSpec(source=MODEL), job)

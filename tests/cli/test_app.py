@@ -24,7 +24,7 @@ from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.system import locks
-from tests.helpers import fake_engine
+from tests.helpers.window import fake_engine
 
 
 def studio(*arguments: str) -> subprocess.CompletedProcess[str]:

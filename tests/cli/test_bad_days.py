@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers.jobs import write_rows
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import write_rows
 
 pytestmark = [
     pytest.mark.slow,

@@ -23,7 +23,7 @@ from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import error
 from lora_studio.core.protocol import commands, events
-from tests.helpers import fake_engine
+from tests.helpers.window import fake_engine
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.jobs import write_rows
+from tests.helpers.runs.jobs import write_rows
 
 KEYS = {
     "file", "container", "format", "task", "confidence", "evidence", "others", "columns", "mapping",

@@ -13,9 +13,10 @@ import pytest
 
 from lora_studio.core.project import project
 from lora_studio.core.protocol.training import COMPONENTS
-from tests.helpers import fake_engine, model_facts, plans
-from tests.helpers.jobs import write_rows
-from tests.helpers.scenarios import emit
+from tests.helpers.models import model_facts, plans
+from tests.helpers.runs.jobs import write_rows
+from tests.helpers.runs.scenarios import emit
+from tests.helpers.window import fake_engine
 
 Play = Callable[..., None]
 

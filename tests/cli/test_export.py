@@ -16,7 +16,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers import fake_engine
+from tests.helpers.window import fake_engine
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from lora_studio.core.model.catalog import ModelEntry, ModelOutline
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.events import Device, ModelsFound
-from tests.helpers.hub_server import TOKEN, hub_server
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.servers.hub_server import TOKEN, hub_server
 
 GIB = 1 << 30
 

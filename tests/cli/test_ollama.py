@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.ollama_server import FakeOllama, fake_ollama
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
 pytestmark = pytest.mark.slow  # three processes each time
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.jobs import write_rows
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import write_rows
 
 ROWS: list[dict[str, Any]] = [
     {"instruction": "Name a ship.", "input": "", "output": "The Pim 🚢."},

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from lora_studio.cli.app import app
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers import fake_engine
-from tests.helpers.many_runs import damage, make_runs
+from tests.helpers.runs.many_runs import damage, make_runs
+from tests.helpers.window import fake_engine
 
 
 @pytest.fixture(scope="module")

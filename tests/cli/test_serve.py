@@ -18,7 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.serving import ServedAdapter, ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers import fake_engine
+from tests.helpers.window import fake_engine
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.runtime import memory_guard
-from tests.helpers import fake_engine
+from tests.helpers.window import fake_engine
 
 MEGABYTE = 1_000_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.real_go import NoGoError, RealGo, set_up
+from tests.helpers.models.real_go import NoGoError, RealGo, set_up
 
 
 @pytest.fixture(scope="session")

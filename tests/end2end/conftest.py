@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import real_ollama
+from tests.helpers.servers import real_ollama
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 

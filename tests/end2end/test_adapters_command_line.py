@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.engine.model import safetensors_files
-from tests.helpers.adapters import random_adapter
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import tiny_model
 
 pytestmark = pytest.mark.end2end
 

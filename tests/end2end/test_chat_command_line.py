@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.project import project
-from tests.helpers.tiny_models import tiny_model
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.tiny_run import tiny_run
 
 pytestmark = pytest.mark.end2end
 

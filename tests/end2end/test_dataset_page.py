@@ -17,8 +17,8 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers.drag_and_drop import FileDrop
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.window.drag_and_drop import FileDrop
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

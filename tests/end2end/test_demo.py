@@ -13,10 +13,10 @@ import pytest
 
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.real_ollama import Server
-from tests.helpers.tiny_models import tiny_model
-from tests.helpers.tiny_run import heldout_rows
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.tiny_run import heldout_rows
+from tests.helpers.servers.real_ollama import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

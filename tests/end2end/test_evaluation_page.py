@@ -16,10 +16,10 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import write_rows
-from tests.helpers.tiny_models import tiny_model
-from tests.helpers.tiny_run import heldout_rows
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import write_rows
+from tests.helpers.runs.tiny_run import heldout_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

@@ -13,10 +13,10 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.real_ollama import Server
-from tests.helpers.tiny_models import FAMILIES, tiny_model
-from tests.helpers.tiny_run import heldout_rows
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import FAMILIES, tiny_model
+from tests.helpers.runs.tiny_run import heldout_rows
+from tests.helpers.servers.real_ollama import Server
 
 #: Families with the most different tokenizers, templates, and layers; the others are thorough.
 _QUICK = ("llama3", "gemma3", "qwen3_moe")

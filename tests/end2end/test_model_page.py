@@ -22,8 +22,8 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers.hub_server import TOKEN, Hub, hub_server
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.servers.hub_server import TOKEN, Hub, hub_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

@@ -17,8 +17,8 @@ from lora_studio.gui import theme
 from lora_studio.gui.pages.playground.dialogs import TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers.adapters import random_adapter
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

@@ -20,10 +20,10 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.real_ollama import Server
-from tests.helpers.tiny_models import tiny_model
-from tests.helpers.tiny_run import heldout_rows
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.tiny_run import heldout_rows
+from tests.helpers.servers.real_ollama import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

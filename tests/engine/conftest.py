@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.preloaded import PreloadedPython
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.faults.preloaded import PreloadedPython
+from tests.helpers.models.tiny_models import tiny_model
 
 TinyModel = Callable[[str], Path]
 

@@ -19,9 +19,9 @@ from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import handle, new_run, write_rows
-from tests.helpers.ports import free_port
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.runs.jobs import handle, new_run, write_rows
+from tests.helpers.servers.ports import free_port
 
 ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
 

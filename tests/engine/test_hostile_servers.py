@@ -16,8 +16,8 @@ from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import store
 from lora_studio.engine.hub import account, client, search
-from tests.helpers.raw_server import OK, Script, drip, repeat, serve
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.servers.raw_server import OK, Script, drip, repeat, serve
 
 DEEP = b"[" * 200_000
 LINE = b'{"message": {"role": "assistant", "content": "word "}, "done": false}\n'

@@ -21,8 +21,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
 from lora_studio.engine.runtime.channel import Inbox
 from tests.engine.conftest import TinyModel
-from tests.helpers.hub_server import hub_server
-from tests.helpers.jobs import write_rows
+from tests.helpers.runs.jobs import write_rows
+from tests.helpers.servers.hub_server import hub_server
 
 #: An address reserved for documentation (RFC 5737), so a real connection attempt would hang.
 UNREACHABLE = "192.0.2.1"
@@ -191,7 +191,7 @@ def test_run_trains_and_merges_without_a_network(
 ) -> None:
     """The test's own guard is below the engine's and records every connection that gets through."""
     reached = tmp_path / "tried.txt"
-    engine = f"{sys.executable} -m tests.helpers.offline_engine {reached}"
+    engine = f"{sys.executable} -m tests.helpers.servers.offline_engine {reached}"
     monkeypatch.setenv("LORA_STUDIO_ENGINE", engine)
     rows = [{"instruction": f"Count to {n}", "output": f"Up to {n} and back"} for n in range(24)]
     write_rows(tmp_path / "rows.jsonl", rows)

@@ -14,11 +14,11 @@ import pytest
 
 from lora_studio.core.project import project
 from tests.engine.conftest import TinyModel
-from tests.helpers import traced
-from tests.helpers.hub_server import TOKEN, hub_server
-from tests.helpers.jobs import write_rows
-from tests.helpers.ollama_server import fake_ollama
-from tests.helpers.ports import run_server
+from tests.helpers.faults import traced
+from tests.helpers.runs.jobs import write_rows
+from tests.helpers.servers.hub_server import TOKEN, hub_server
+from tests.helpers.servers.ollama_server import fake_ollama
+from tests.helpers.servers.ports import run_server
 
 pytestmark = pytest.mark.slow
 

@@ -71,8 +71,8 @@ def train(
     `pause_after` is the step after which training pauses, and then resumes.
     """
     from lora_studio.core.protocol import commands, events
-    from tests.helpers import jobs
-    from tests.helpers.tiny_models import tiny_model
+    from tests.helpers.models.tiny_models import tiny_model
+    from tests.helpers.runs import jobs
 
     source = folder / family
     if not source.exists():
@@ -202,7 +202,7 @@ def measure_speed(device: str, folder: Path) -> Figures:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from lora_studio.core.protocol import events
-    from tests.helpers.tiny_models import tiny_model
+    from tests.helpers.models.tiny_models import tiny_model
 
     source = tiny_model("llama3", folder / "llama3")
     config = AutoConfig.from_pretrained(source)

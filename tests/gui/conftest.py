@@ -29,8 +29,8 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.conftest import PATIENCE
-from tests.helpers import fake_engine, plain_pages
-from tests.helpers.runs_page import Parts
+from tests.helpers.runs.runs_page import Parts
+from tests.helpers.window import fake_engine, plain_pages
 
 #: Longest wait for a worker process, in milliseconds; a busy machine starts one in seconds.
 WAIT = PATIENCE

@@ -26,7 +26,7 @@ import sys
 from PySide6.QtCore import QTimer
 from lora_studio.gui import app
 from lora_studio.gui.window import main_window, wiring
-from tests.helpers import plain_pages
+from tests.helpers.window import plain_pages
 
 class PrintingWindow(main_window.Window):
     def __init__(self, preferences, make_pages):

@@ -22,8 +22,8 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.setup import download, http_client
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
-from tests.helpers import certificates
-from tests.helpers.wheel_index import Index, make_wheel, serve
+from tests.helpers.servers import certificates
+from tests.helpers.servers.wheel_index import Index, make_wheel, serve
 
 SIZE = 900_000
 

@@ -17,7 +17,7 @@ from lora_studio.setup.environment import (
 )
 from lora_studio.setup.folders import VARIABLE
 from lora_studio.setup.tools import find_uv
-from tests.helpers.wheel_index import make_wheel
+from tests.helpers.servers.wheel_index import make_wheel
 
 
 @pytest.fixture

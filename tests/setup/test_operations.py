@@ -34,9 +34,9 @@ from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.operations import EngineSetup, SetupRequest
 from lora_studio.setup.resolve import suggest_remedy
 from lora_studio.setup.tools import StopFlag, find_uv
-from tests.helpers import certificates
-from tests.helpers.ports import free_port
-from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
+from tests.helpers.servers import certificates
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
 
 pytestmark = pytest.mark.slow  # several programs are started for each
 

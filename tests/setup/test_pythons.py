@@ -18,7 +18,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.setup import pythons, tools
 from lora_studio.setup.folders import VARIABLE, EngineRoot
 from lora_studio.setup.tools import SetupLog, StopFlag
-from tests.helpers.ports import run_server
+from tests.helpers.servers.ports import run_server
 
 RELEASE, NAME = (
     "20261110",

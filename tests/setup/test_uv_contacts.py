@@ -10,7 +10,7 @@ from lora_studio.client import network_report
 from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, run
 from lora_studio.setup.uv_contacts import UvContacts
-from tests.helpers.wheel_index import Index, make_wheel, serve
+from tests.helpers.servers.wheel_index import Index, make_wheel, serve
 
 
 @pytest.fixture

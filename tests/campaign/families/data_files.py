@@ -238,7 +238,7 @@ def run_file(content: bytes, sandbox: Path) -> str:
     from lora_studio.core.dataset.spec import DatasetSpec, DataSource
     from lora_studio.core.protocol import commands, events
     from lora_studio.engine.dataset import inspection
-    from tests.helpers.jobs import RecordingChannel, make_job
+    from tests.helpers.runs.jobs import RecordingChannel, make_job
 
     name, _, content = content.partition(b"\n")
     folder, cache = sandbox / "files", sandbox.parent / "cache"

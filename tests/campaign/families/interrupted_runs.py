@@ -122,10 +122,10 @@ class _CountingEngine:
 @functools.cache
 def _create_setting(folder: Path) -> _Setting:
     """Carry out every job once on a disk that doesn't fail."""
-    from tests.helpers import bad_disk
-    from tests.helpers.kill_trials import KillTrials
-    from tests.helpers.killed_runs import ForkingEngine
-    from tests.helpers.tiny_models import tiny_model
+    from tests.helpers.faults import bad_disk
+    from tests.helpers.faults.kill_trials import KillTrials
+    from tests.helpers.faults.killed_runs import ForkingEngine
+    from tests.helpers.models.tiny_models import tiny_model
 
     shutil.rmtree(folder, ignore_errors=True)  # of a setting that failed
     folder.mkdir()

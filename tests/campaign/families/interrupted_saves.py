@@ -167,9 +167,9 @@ def _create_dataset(folder: Path) -> Path:
 
 @functools.cache
 def _create_setting(folder: Path) -> _Setting:
-    from tests.helpers.hub_server import hub_server
-    from tests.helpers.killed_runs import ForkingEngine
-    from tests.helpers.tiny_models import tiny_model
+    from tests.helpers.faults.killed_runs import ForkingEngine
+    from tests.helpers.models.tiny_models import tiny_model
+    from tests.helpers.servers.hub_server import hub_server
 
     folder.mkdir(exist_ok=True)
     model, dataset = tiny_model("llama3", folder / "model"), _create_dataset(folder / "dataset")

@@ -127,7 +127,7 @@ def run_adapter(content: bytes, sandbox: Path) -> str:
     from lora_studio.core.lora import starting_adapter
     from lora_studio.core.lora.spec import LoraSpec
     from lora_studio.engine.merging import library
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     folder = _make_folder(sandbox / "adapter")
     (folder / "adapter_config.json").write_bytes(content)

@@ -23,7 +23,7 @@ def generate_damage(rng: random.Random) -> bytes:
 @functools.cache
 def _build_run(folder: Path, *, is_finished: bool) -> tuple[Any, Any]:
     """Build the run that is copied for each input, and describe it: all jobs done, or a killed training."""
-    from tests.helpers import damaged_runs, run_verbs
+    from tests.helpers.runs import damaged_runs, run_verbs
 
     folder.mkdir(exist_ok=True)
     build = damaged_runs.build_finished if is_finished else damaged_runs.build_interrupted
@@ -33,7 +33,7 @@ def _build_run(folder: Path, *, is_finished: bool) -> tuple[Any, Any]:
 
 def run_damage(content: bytes, sandbox: Path) -> dict[str, int] | str:
     """Damage a copy of the run and carry out the verb: it names the damage, or its result is right."""
-    from tests.helpers import damaged_runs, run_verbs
+    from tests.helpers.runs import damaged_runs, run_verbs
 
     try:
         plan = {name: int(value) for name, value in json.loads(content).items()}

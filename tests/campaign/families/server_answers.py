@@ -118,7 +118,7 @@ def run_hub(content: bytes, sandbox: Path) -> str:
     os.environ["HF_TOKEN"] = "hf_of_the_campaign"
     from lora_studio.core.protocol import commands
     from lora_studio.engine.hub import account, models, search
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     try:
         if name == b"search":

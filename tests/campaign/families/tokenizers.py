@@ -20,7 +20,7 @@ def generate_seed(rng: random.Random) -> bytes:
 
 @functools.cache
 def _write_intact(folder: Path) -> dict[str, Path]:
-    from tests.helpers.damaged_tokenizers import create_tokenizers
+    from tests.helpers.models.damaged_tokenizers import create_tokenizers
 
     folder.mkdir(exist_ok=True)
     return create_tokenizers(folder)
@@ -28,7 +28,7 @@ def _write_intact(folder: Path) -> dict[str, Path]:
 
 def run_damage(content: bytes, sandbox: Path) -> str:
     """Damage a copy of an intact tokenizer, and load and use it."""
-    from tests.helpers.damaged_tokenizers import LAYOUTS, check_tokenizer, damage_tokenizer
+    from tests.helpers.models.damaged_tokenizers import LAYOUTS, check_tokenizer, damage_tokenizer
 
     rng = random.Random(content)
     intact = _write_intact(sandbox.parent / "shared")

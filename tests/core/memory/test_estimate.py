@@ -19,7 +19,7 @@ from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.memory.rows import approximate_row_statistics
 from lora_studio.core.memory.weights import is_sharded
 from lora_studio.core.protocol.events import LengthsMeasured
-from tests.helpers.plans import (
+from tests.helpers.models.plans import (
     GIB,
     HIDDEN,
     INNER,

@@ -15,7 +15,7 @@ from lora_studio.core.network.bounded_answers import (
     UntrustedAnswerError,
     bound_answers,
 )
-from tests.helpers.raw_server import OK, Script, drip, repeat, serve
+from tests.helpers.servers.raw_server import OK, Script, drip, repeat, serve
 
 LIMITS = AnswerLimits(max_bytes=100_000, first_seconds=1.0, seconds=1.0)
 

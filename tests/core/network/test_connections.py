@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import certificates
+from tests.helpers.servers import certificates
 
 #: A server that answers with twice what it received, and a function that talks to it.
 _PROGRAM = """

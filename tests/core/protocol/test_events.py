@@ -16,7 +16,7 @@ from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.base import BaseCommand
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 EVENTS = typing.get_args(events.Event)
 QUESTIONS_AND_JOBS = typing.get_args(commands.Job | commands.Question)

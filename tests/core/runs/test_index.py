@@ -20,7 +20,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.training.spec import TrainingSpec
-from tests.helpers.many_runs import damage, make_runs
+from tests.helpers.runs.many_runs import damage, make_runs
 
 
 def _append(run: RunFolder, *recorded: events.Event) -> None:

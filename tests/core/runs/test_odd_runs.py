@@ -21,7 +21,7 @@ from lora_studio.core.runs import index, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files
-from tests.helpers import odd_json
+from tests.helpers.faults import odd_json
 
 Docs = Iterator[bytes]
 

@@ -15,7 +15,7 @@ from lora_studio.core.model import folders
 from lora_studio.core.system import consent, damaged_files, device_locks, paths
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.gui.preferences import Preferences
-from tests.helpers import odd_json
+from tests.helpers.faults import odd_json
 
 
 @pytest.fixture(autouse=True)

@@ -38,10 +38,10 @@ from lora_studio.core.templates.proof_cases import (
 from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
 from lora_studio.core.templates.writing.emitter import SYSTEM_REFUSED
 from lora_studio.core.templates.writing.pieces import quote_literal
-from tests.helpers import real_ollama
-from tests.helpers.real_go import Job, RealGo
+from tests.helpers.models.real_go import Job, RealGo
+from tests.helpers.servers import real_ollama
 
-FOLDER = Path(__file__).parents[2] / "helpers" / "chat_templates"
+FOLDER = Path(__file__).parents[2] / "helpers" / "models" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
 QUICK = ("chatml", "zephyr", "phi3", "gemma2")
 TRL = Path(trl.__file__).parent / "chat_templates"

@@ -25,12 +25,12 @@ from lora_studio.core.templates.proof_cases import (
     generate_cases,
 )
 from lora_studio.core.templates.server.data import merge_messages
-from tests.helpers import tiny_gguf
-from tests.helpers.real_ollama import Server, install, running_server
+from tests.helpers.models import tiny_gguf
+from tests.helpers.servers.real_ollama import Server, install, running_server
 
 pytestmark = pytest.mark.slow
 
-FOLDER = Path(__file__).parents[2] / "helpers" / "chat_templates"
+FOLDER = Path(__file__).parents[2] / "helpers" / "models" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 #: The date of all renderings: this server doesn't support the current date.

@@ -25,7 +25,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends import choice
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 Start = Callable[..., RunFolder]
 
@@ -166,7 +166,7 @@ def test_unsloth_matches_peft_offline_and_after_resume(
         pytest.skip("Unsloth is not installed")
     reached = tmp_path / "reached.txt"
     monkeypatch.setenv(
-        "LORA_STUDIO_ENGINE", f"{sys.executable} -m tests.helpers.offline_engine {reached}"
+        "LORA_STUDIO_ENGINE", f"{sys.executable} -m tests.helpers.servers.offline_engine {reached}"
     )
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))

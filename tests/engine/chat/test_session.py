@@ -38,11 +38,11 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.llama_cpp import Llama
-from tests.helpers.adapters import random_adapter
-from tests.helpers.ollama_server import fake_ollama
-from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_models import tiny_model
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
+from tests.helpers.servers.ollama_server import fake_ollama
 
 TALK = (
     Message(role="system", content="Answer briefly."),

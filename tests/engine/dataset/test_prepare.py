@@ -34,7 +34,7 @@ from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.encoder import Encoder, split_document
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 

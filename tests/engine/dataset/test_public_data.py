@@ -8,7 +8,7 @@ import pytest
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from tests.helpers.jobs import handle
+from tests.helpers.runs.jobs import handle
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 

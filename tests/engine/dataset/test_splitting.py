@@ -16,7 +16,7 @@ from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.hashing import mix64
 from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose_held_out, split
 from tests.benchmarks.near_duplicates import Writer
-from tests.helpers.jobs import make_job, write_rows
+from tests.helpers.runs.jobs import make_job, write_rows
 
 #: Scans and splits of other tests must not be found in the cache.
 pytestmark = pytest.mark.usefixtures("cache")

@@ -27,8 +27,8 @@ from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training import random_state
 from lora_studio.engine.training.memory.capture import capture_oom
 from tests.engine.conftest import TinyModel
-from tests.helpers import plans
-from tests.helpers.jobs import handle, new_run, write_rows
+from tests.helpers.models import plans
+from tests.helpers.runs.jobs import handle, new_run, write_rows
 
 GIB = 1 << 30
 

@@ -30,9 +30,9 @@ from lora_studio.engine.training.distributed.launch import Rendezvous, choose_tr
 from lora_studio.engine.training.distributed.ranks import GradientBucket, ProcessGroup
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
-from tests.helpers import plans
-from tests.helpers.fake_gpus import GIB, FakeGpus, Gpu
-from tests.helpers.jobs import make_job
+from tests.helpers.models import plans
+from tests.helpers.models.fake_gpus import GIB, FakeGpus, Gpu
+from tests.helpers.runs.jobs import make_job
 
 CUDA0, CUDA1 = torch.device("cuda", 0), torch.device("cuda", 1)
 

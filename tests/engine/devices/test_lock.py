@@ -13,7 +13,7 @@ from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.runtime.channel import Flags
-from tests.helpers.jobs import handle, new_run
+from tests.helpers.runs.jobs import handle, new_run
 
 GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
 

@@ -26,9 +26,9 @@ from lora_studio.engine.generation.continuations import (
     split_pair,
     split_text,
 )
-from tests.helpers.hub_server import hub_server
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.servers.hub_server import hub_server
 
 ROWS = [
     {"question": f"Which lamp burns {how}?", "choices": ["the red one", "blue", "no lamp at all"], "gold": number % 3, "answer": answer}
@@ -186,7 +186,7 @@ _LOAD = """
 import sys
 from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.engine.evaluation import benchmarks
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.recorded_job import recorded_job
 print(len(benchmarks.load_benchmark_items(BenchmarkTask(task="harbour_hub"), recorded_job()[0])))
 """
 

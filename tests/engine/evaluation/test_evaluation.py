@@ -26,9 +26,9 @@ from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_batches
 from lora_studio.engine.runtime.llama_cpp import Llama
-from tests.helpers.jobs import RecordingChannel, handle, write_rows
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_run import heldout_rows, tiny_run
+from tests.helpers.runs.jobs import RecordingChannel, handle, write_rows
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
 from lora_studio.engine.evaluation import judging
 from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))
 

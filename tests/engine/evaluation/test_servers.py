@@ -18,8 +18,8 @@ from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.evaluation import server_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
-from tests.helpers.jobs import make_job
-from tests.helpers.ports import run_server
+from tests.helpers.runs.jobs import make_job
+from tests.helpers.servers.ports import run_server
 
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=7)
 REQUESTS = [

@@ -25,10 +25,10 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.llama_cpp import Llama, should_add_bos
-from tests.helpers.ollama_server import fake_ollama
-from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_models import FAMILIES, TEMPLATES, tiny_model
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES, tiny_model
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
+from tests.helpers.servers.ollama_server import fake_ollama
 
 CONVERSATIONS = (
     (Message(role="user", content="Which lamp burns longest?"),),

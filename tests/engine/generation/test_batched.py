@@ -28,8 +28,8 @@ from lora_studio.engine.generation.continuations import (
 from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_prefix
 from lora_studio.engine.generation.token_choice import TokenChooser
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.models.tiny_models import FAMILIES, tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 SHARED = "You are the keeper of the lamp. Please answer in one short sentence. "
 PROMPTS = (

@@ -19,7 +19,7 @@ from lora_studio.client.link import iter_until_ended
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from tests.engine.conftest import TinyModel
-from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
+from tests.helpers.servers.hub_server import COMMIT, TOKEN, Hub, hub_server
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.engine import jobs
-from tests.helpers.hub_uploads import TOKEN, Uploads, upload_server
-from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
+from tests.helpers.servers.hub_uploads import TOKEN, Uploads, upload_server
 
 
 @pytest.fixture(scope="module")

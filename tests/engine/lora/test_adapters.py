@@ -36,10 +36,10 @@ from lora_studio.engine.merging import (
     merge as merging_merge,
 )
 from lora_studio.engine.model import safetensors_files
-from tests.helpers.adapters import ATTENTION, random_adapter
-from tests.helpers.jobs import handle, new_run
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.adapters import ATTENTION, random_adapter
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import handle, new_run
+from tests.helpers.runs.recorded_job import recorded_job
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),

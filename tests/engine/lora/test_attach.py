@@ -17,8 +17,8 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, make_job
-from tests.helpers.tiny_models import FAMILIES
+from tests.helpers.models.tiny_models import FAMILIES
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")

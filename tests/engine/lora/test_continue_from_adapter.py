@@ -23,8 +23,8 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import handle, make_job, new_run, train, write_rows
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
 
 Start = Callable[..., RunFolder]
 

@@ -30,7 +30,7 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import handle, make_job, new_run, train, write_rows
+from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}

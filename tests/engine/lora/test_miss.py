@@ -24,7 +24,7 @@ from lora_studio.engine.lora import adapter_files, attach, miss
 from lora_studio.engine.merging import combining, library, merge
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 #: 24 doesn't divide the 64 and 128 inputs of the layers: the last shard is shorter.
 SPEC = LoraSpec(adapter_type="miss", rank=24)

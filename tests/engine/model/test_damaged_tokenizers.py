@@ -9,8 +9,8 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from tests.helpers import damaged_tokenizers
-from tests.helpers.damaged_tokenizers import check_tokenizer, iter_damaged
+from tests.helpers.models import damaged_tokenizers
+from tests.helpers.models.damaged_tokenizers import check_tokenizer, iter_damaged
 
 #: Longest time to load or refuse one, in seconds, on a busy machine; a hang takes minutes.
 PATIENCE = 20.0

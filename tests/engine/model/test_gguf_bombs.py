@@ -12,7 +12,7 @@ import pytest
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.model import gguf_header
-from tests.helpers.jobs import handle
+from tests.helpers.runs.jobs import handle
 
 TEXT, LIST, U8 = 8, 9, 0
 

@@ -16,8 +16,8 @@ from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import to_problem
-from tests.helpers.jobs import make_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import make_job
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.model import inference_loading
 from lora_studio.engine.model.inference_loading import run_where_it_fits
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_templates import get_template
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, make_job
-from tests.helpers.tiny_models import write_config
+from tests.helpers.models.tiny_models import write_config
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 #: The data type this CPU computes in by default, and whether it is 32-bit.
 NATIVE = devices.get_dtype("auto", torch.device("cpu"))

@@ -26,10 +26,10 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
-from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
-from tests.helpers.jobs import RecordingChannel, make_job
-from tests.helpers.ports import run_server
-from tests.helpers.tiny_models import write_config
+from tests.helpers.models.tiny_models import write_config
+from tests.helpers.runs.jobs import RecordingChannel, make_job
+from tests.helpers.servers.hub_server import COMMIT, TOKEN, Hub, hub_server
+from tests.helpers.servers.ports import run_server
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ import json, sys
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model import sources as model_sources
-from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 channel = RecordingChannel()
 try:
     folder = model_sources.resolve(ModelSpec(source=sys.argv[1], revision=sys.argv[2]), make_job(channel))

@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.recorded_job import recorded_job
 
 _SLEEPER = (
     "import os, time; print(os.getpid(), os.environ.get('GIVEN'), flush=True); time.sleep(600)"
@@ -53,7 +53,7 @@ def test_program_of_a_watched_child_ends_with_its_parent(command: list[str]) -> 
     program = (
         "import os\n"
         "from lora_studio.engine.runtime import child_process as child\n"
-        "from tests.helpers.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.recorded_job import recorded_job\n"
         f"child.run({command!r}, recorded_job()[0],\n"
         "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
     )

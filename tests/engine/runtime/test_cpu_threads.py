@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.cpu_threads import ThreadChoice
-from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.process_pool import map_in_processes
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 
 def squared(number: int) -> int:
@@ -80,7 +80,7 @@ def test_worker_processes_end_with_their_parent() -> None:
     program = (
         "from lora_studio.engine.runtime.process_pool import map_in_processes\n"
         "from tests.engine.runtime.test_process_pool import say_and_sleep\n"
-        "from tests.helpers.jobs import make_job\n"
+        "from tests.helpers.runs.jobs import make_job\n"
         "list(map_in_processes(say_and_sleep, range(1), 1, make_job()))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
@@ -95,7 +95,7 @@ _WITHOUT_SHARED_MEMORY = """
 import sys
 from lora_studio.engine.runtime.process_pool import map_in_processes
 from tests.engine.runtime.test_process_pool import squared
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 print(list(map_in_processes(squared, range(4), 2, make_job())))
 """
 

@@ -23,9 +23,9 @@ from lora_studio.engine.model.safetensors_files import SINGLE
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import open_expected
 from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
-from tests.helpers.gguf_editing import LEFT_OUT, edit, read_tensor
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.gguf_editing import LEFT_OUT, edit, read_tensor
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
 
 Plant = Callable[[dict[str, Path], Path], Path]
 

@@ -25,8 +25,8 @@ from lora_studio.engine.selftest.expected_model import (
     open_expected,
 )
 from lora_studio.engine.selftest.merged_comparison import compare_merged
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
 
 Tensors = dict[str, torch.Tensor]
 

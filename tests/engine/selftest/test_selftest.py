@@ -28,11 +28,11 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import limits, reading, selftest
-from tests.helpers.adapters import random_adapter
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_models import FAMILIES, write_config
-from tests.helpers.tiny_run import heldout_rows, tiny_run
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import FAMILIES, write_config
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 # PEFT's warning about adapters for experts.
 pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")

@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.selftest.merged_comparison import compare_merged
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")

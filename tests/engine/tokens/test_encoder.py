@@ -17,7 +17,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, encode_prompt
 from tests.engine.conftest import TinyModel
-from tests.helpers.tiny_models import FAMILIES, TEMPLATES
+from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES
 
 #: The end of an answer, by family. Phi-3's end token includes the line break after it.
 END = {

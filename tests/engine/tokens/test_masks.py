@@ -25,7 +25,7 @@ from lora_studio.engine.tokens.encoder import Encoder
 from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
-from tests.helpers.tiny_models import FAMILIES, TEMPLATES
+from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES
 
 OURS = sorted(
     file.stem for file in (paths.get_resources_folder() / "chat_templates").glob("*.jinja")

@@ -27,9 +27,9 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 from tests.engine.conftest import TinyModel
-from tests.helpers import fake_cuda
-from tests.helpers.fake_cuda import DeviceWaits
-from tests.helpers.jobs import make_job, new_run
+from tests.helpers.models import fake_cuda
+from tests.helpers.models.fake_cuda import DeviceWaits
+from tests.helpers.runs.jobs import make_job, new_run
 
 DTYPES = {
     "bf16": torch.bfloat16, "fp16": torch.float16, "4bit": torch.bfloat16, "8bit": torch.float16,

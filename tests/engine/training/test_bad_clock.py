@@ -14,7 +14,7 @@ from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.folder import RunFolder
 from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
 from tests.engine.training.test_bad_disk import train_on_bad_disk
-from tests.helpers import bad_clock
+from tests.helpers.faults import bad_clock
 
 pytestmark = [
     pytest.mark.slow,

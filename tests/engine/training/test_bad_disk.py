@@ -18,9 +18,9 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
-from tests.helpers import bad_disk
-from tests.helpers.jobs import train
-from tests.helpers.killed_runs import ForkingEngine, new_small_run
+from tests.helpers.faults import bad_disk
+from tests.helpers.faults.killed_runs import ForkingEngine, new_small_run
+from tests.helpers.runs.jobs import train
 
 pytestmark = [
     pytest.mark.slow,

@@ -26,7 +26,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.failures import to_problem
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, new_run, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
@@ -158,7 +158,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     start: Start, unbroken: RunFolder, name: str, tear: Callable[[Path], None], tmp_path: Path
 ) -> None:
     from lora_studio.engine.training import checkpoint_files
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     copy = RunFolder(tmp_path / "torn")
     shutil.copytree(unbroken.path, copy.path)
@@ -177,7 +177,7 @@ def test_checkpoint_on_a_failing_disk_is_not_given_up(
     start: Start, unbroken: RunFolder, name: str, tmp_path: Path
 ) -> None:
     from lora_studio.engine.training import checkpoint_files
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     copy = RunFolder(tmp_path / "unreadable")
     shutil.copytree(unbroken.path, copy.path)

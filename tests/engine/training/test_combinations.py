@@ -25,7 +25,7 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.training import train_run
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, make_job, new_run, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}

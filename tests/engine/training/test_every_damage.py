@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import damaged_runs, run_verbs
-from tests.helpers.damaged_runs import Damage, RunPair
+from tests.helpers.runs import damaged_runs, run_verbs
+from tests.helpers.runs.damaged_runs import Damage, RunPair
 
 #: Processor seconds for the sample in the slow tier, and for each state of a run in the thorough tier.
 _SAMPLE_SECONDS = 4.0

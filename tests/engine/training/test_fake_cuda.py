@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import fake_cuda
+from tests.helpers.models import fake_cuda
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -14,7 +14,7 @@ from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
-from tests.helpers.jobs import train
+from tests.helpers.runs.jobs import train
 
 __all__ = ["start"]
 

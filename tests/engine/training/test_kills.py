@@ -15,8 +15,8 @@ import pytest
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.engine.conftest import TinyModel
-from tests.helpers.kill_trials import KillTrials
-from tests.helpers.killed_runs import ForkingEngine, find_differences, new_small_run
+from tests.helpers.faults.kill_trials import KillTrials
+from tests.helpers.faults.killed_runs import ForkingEngine, find_differences, new_small_run
 
 KILLS, STEPS = 20, 140
 

@@ -29,8 +29,8 @@ from lora_studio.gui.pages.dataset.queries import DatasetQueries
 from lora_studio.gui.project import memory_plan, run_preview
 from lora_studio.gui.project.state import ProjectState
 from tests.engine.conftest import TinyModel
-from tests.helpers import model_facts, plans
-from tests.helpers.jobs import handle, make_job, write_rows
+from tests.helpers.models import model_facts, plans
+from tests.helpers.runs.jobs import handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -23,7 +23,7 @@ from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import wrap
 from tests.engine.training.recipe.test_objectives import rows_of
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
-from tests.helpers.jobs import train, write_rows
+from tests.helpers.runs.jobs import train, write_rows
 
 __all__ = ["start"]
 

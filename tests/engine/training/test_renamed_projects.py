@@ -8,8 +8,8 @@ import pytest
 
 from lora_studio.cli.serve import make_command
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers import damaged_runs, run_verbs
-from tests.helpers.damaged_runs import Damage, RunPair
+from tests.helpers.runs import damaged_runs, run_verbs
+from tests.helpers.runs.damaged_runs import Damage, RunPair
 
 #: Verbs that need a run that isn't finished, or that is running.
 _NOT_FINISHED = {"resume", "cli pause"}

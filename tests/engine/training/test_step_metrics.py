@@ -9,7 +9,7 @@ import pytest
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.step_metrics import StepMetrics
-from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 
 @pytest.fixture

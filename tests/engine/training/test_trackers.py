@@ -16,8 +16,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import trackers
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import new_run, train, write_rows
-from tests.helpers.wandb_file import records
+from tests.helpers.runs.jobs import new_run, train, write_rows
+from tests.helpers.runs.wandb_file import records
 
 ROWS: list[Any] = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}

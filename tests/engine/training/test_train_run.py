@@ -25,8 +25,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, new_run, train, write_rows
-from tests.helpers.tiny_models import FAMILIES
+from tests.helpers.models.tiny_models import FAMILIES
+from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
@@ -115,7 +115,7 @@ def test_first_loss_is_that_of_the_base_model(start: Start) -> None:
     from lora_studio.engine.dataset.prepare import prepare
     from lora_studio.engine.dataset.rows.sequences import EncodedRows
     from lora_studio.engine.model.loading import load_tokenizer
-    from tests.helpers.jobs import make_job
+    from tests.helpers.runs.jobs import make_job
 
     tokenizer = load_tokenizer(Path(run.load_project().model.source))
     spec = run.load_project().dataset.model_copy(update={"validation_share": 0.0})
@@ -588,7 +588,7 @@ def test_nan_loss_ends_training_before_the_adapter_is_damaged(
 _LIMITED = """
 import resource, sys
 from lora_studio.core.protocol import commands
-from tests.helpers import jobs
+from tests.helpers.runs import jobs
 def limit(event, flags):
     if event.kind == "checkpoint_saved" and event.step == 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))

@@ -17,8 +17,8 @@ from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from tests.engine.conftest import TinyModel
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import handle, make_job, new_run, write_rows
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows
 
 STEPS = 6
 ROWS: list[Any] = [

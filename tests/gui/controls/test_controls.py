@@ -31,7 +31,7 @@ from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.controls.quantities import step_value
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
-from tests.helpers.drag_and_drop import FileDrop
+from tests.helpers.window.drag_and_drop import FileDrop
 
 ControlT = TypeVar("ControlT", bound=Control)
 

@@ -30,7 +30,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 

@@ -248,7 +248,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.wiring import make_window
-from tests.helpers import plain_pages
+from tests.helpers.window import plain_pages
 app = QApplication([])
 theme.apply(app, "light")
 window = make_window(Preferences(), plain_pages.pages)

@@ -25,8 +25,8 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
-from tests.helpers import model_facts
-from tests.helpers.job_events import (
+from tests.helpers.models import model_facts
+from tests.helpers.runs.job_events import (
     export_events,
     finished_events,
     merge_events,

@@ -13,7 +13,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
-from tests.helpers.job_events import (
+from tests.helpers.runs.job_events import (
     finished_events,
     merge_events,
     play_events,

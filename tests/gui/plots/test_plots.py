@@ -22,7 +22,7 @@ from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.plots.trace import Trace
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
 NO_MODIFIER = Qt.KeyboardModifier.NoModifier

@@ -24,8 +24,8 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests import screenshots, screenshots_model
-from tests.helpers import fake_engine, seen, seen_texts
 from tests.helpers.set_up_script import NO_NETWORK
+from tests.helpers.window import fake_engine, seen, seen_texts
 
 #: Kind of fault -> function that finds it.
 _KINDS: dict[str, Callable[[QWidget], list[str]]] = {

@@ -18,7 +18,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets.work_cover import WorkCover
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.drag_and_drop import make_mime_data
+from tests.helpers.window.drag_and_drop import make_mime_data
 
 _COPY, _LEFT, _NONE = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
 

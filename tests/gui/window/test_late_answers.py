@@ -25,7 +25,7 @@ from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 GATED = Problem(
     code="model.gated", what="It is gated.", remedy="Sign in.",

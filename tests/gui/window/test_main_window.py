@@ -40,8 +40,9 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
-from tests.helpers import model_facts, plain_pages
-from tests.helpers.plain_pages import PlainPage
+from tests.helpers.models import model_facts
+from tests.helpers.window import plain_pages
+from tests.helpers.window.plain_pages import PlainPage
 
 Scenario = Callable[..., None]
 LONG = [{"steps": 100_000, "seconds": 0.02}, {"make": ["adapter/adapter_model.safetensors"]}]

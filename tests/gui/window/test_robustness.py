@@ -21,7 +21,7 @@ from lora_studio.gui.window.closing_dialogs import UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
-from tests.helpers import plain_pages
+from tests.helpers.window import plain_pages
 
 
 @pytest.fixture

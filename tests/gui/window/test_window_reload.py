@@ -16,8 +16,8 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.window_reload import WindowReload
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
-from tests.helpers import plain_pages
-from tests.helpers.plain_pages import PlainPage
+from tests.helpers.window import plain_pages
+from tests.helpers.window.plain_pages import PlainPage
 
 Scenario = Callable[..., None]
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError, Struct, render
-from tests.helpers.real_go import Job, RealGo
+from tests.helpers.models.real_go import Job, RealGo
 
 TODAY = date(2024, 5, 6)
 DATA: dict[str, object] = {

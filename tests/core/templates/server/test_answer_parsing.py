@@ -10,7 +10,7 @@ from lora_studio.core.templates.server.prompt_path import (
     parse_version,
     predict_prompt_path,
 )
-from tests.helpers.ollama_rules import VERSIONS, Created, Rules
+from tests.helpers.servers.ollama_rules import VERSIONS, Created, Rules
 
 _TOOL = {"type": "function", "function": {"name": "look", "description": "", "parameters": {}}}
 _CALLS = (

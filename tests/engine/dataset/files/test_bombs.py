@@ -22,8 +22,8 @@ import pytest
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from tests.helpers.bombs import BOMBS
-from tests.helpers.jobs import RecordingChannel, handle
+from tests.helpers.faults.bombs import BOMBS
+from tests.helpers.runs.jobs import RecordingChannel, handle
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -149,10 +149,10 @@ def test_bomb_takes_under_1_gb_and_heeds_cancel(name: str, tmp_path: Path) -> No
 
 
 def run_child(file: Path, *arguments: str) -> str:
-    """Return the output of `tests.helpers.bombs`, whose memory is its own."""
+    """Return the output of `tests.helpers.faults.bombs`, whose memory is its own."""
     cache = file.parent / f"cache{len(arguments)}"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.bombs", str(file), *arguments],
+        [sys.executable, "-m", "tests.helpers.faults.bombs", str(file), *arguments],
         env=os.environ | {"LORA_STUDIO_CACHE": str(cache)},
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from tests.helpers.jobs import handle
+from tests.helpers.runs.jobs import handle
 
 pytestmark = pytest.mark.usefixtures("cache")
 

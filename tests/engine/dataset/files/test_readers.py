@@ -29,9 +29,9 @@ from lora_studio.engine.dataset.files.encodings import detect_encoding
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
-from tests.helpers.hub_server import hub_server
-from tests.helpers.jobs import make_job
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.jobs import make_job
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.servers.hub_server import hub_server
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -552,7 +552,7 @@ import json, sys
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.dataset.rows.scan import open_store
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 for line in sys.stdin:
     try:
         store = open_store(DataSource.model_validate_json(line), make_job())
@@ -735,7 +735,7 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
         "import os, sys\n"
         "from lora_studio.core.dataset.spec import DataSource\n"
         "from lora_studio.engine.dataset.rows.sources import find_files\n"
-        "from tests.helpers.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.recorded_job import recorded_job\n"
         "os.getuid() or os.setuid(65534)\n"
         "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), recorded_job()[0]).left_out))"
     )

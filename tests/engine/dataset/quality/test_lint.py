@@ -28,7 +28,7 @@ from lora_studio.engine.dataset.splitting import split
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import handle, make_job, write_rows
+from tests.helpers.runs.jobs import handle, make_job, write_rows
 
 #: Scans and splits of other tests must not be found in the cache.
 pytestmark = pytest.mark.usefixtures("cache")

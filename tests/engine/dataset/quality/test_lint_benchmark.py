@@ -14,7 +14,7 @@ from lora_studio.engine.dataset.quality.lint import lint
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.benchmarks import data_lint
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 #: Scans of other tests must not be found in the cache.
 pytestmark = pytest.mark.usefixtures("cache")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from tests.helpers.jobs import RecordingChannel, handle
+from tests.helpers.runs.jobs import RecordingChannel, handle
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -20,7 +20,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.mixture import MixedRows, repeat_by_weight
 from lora_studio.engine.dataset.rows.store import RowStore
-from tests.helpers.jobs import handle, make_job, write_rows
+from tests.helpers.runs.jobs import handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -18,7 +18,7 @@ from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.quality.lint import lint
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.scan import open_store
-from tests.helpers.jobs import handle, make_job
+from tests.helpers.runs.jobs import handle, make_job
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -38,7 +38,7 @@ from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_f
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -254,7 +254,7 @@ from lora_studio.engine.dataset import inspection
 from lora_studio.engine import worker
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.rows.scan import read_first_rows, open_store
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 idle = peak()
 source = DataSource(path=sys.argv[1])

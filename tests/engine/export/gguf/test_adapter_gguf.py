@@ -12,9 +12,9 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.export.gguf.adapter_gguf import explain_unsupported, write_adapter_gguf
 from lora_studio.engine.lora import adapter_files
-from tests.helpers.adapters import random_adapter
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 
 @pytest.mark.filterwarnings("ignore:.*tie_word_embeddings", "ignore:.*save_embedding_layers")

@@ -33,10 +33,10 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
-from tests.helpers.tiny_run import heldout_rows, tiny_run
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import FAMILIES, tiny_model, write_config
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 #: Families whose rotary embedding pairs neighbors in llama.cpp and halves in transformers.
 _PERMUTED = ("llama3", "mistral", "granite", "smollm3")
@@ -243,7 +243,7 @@ def test_child_process_ends_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import os\n"
         "from lora_studio.engine.runtime import child_process as child\n"
-        "from tests.helpers.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.recorded_job import recorded_job\n"
         f"child.run(child.get_python_command({str(script)!r}), recorded_job()[0],\n"
         "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
     )
@@ -368,7 +368,7 @@ def test_files_of_killed_export_are_deleted_by_next_job(tmp_path: Path) -> None:
     program = (
         "import os, sys\nfrom pathlib import Path\n"
         "from lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
-        "from tests.helpers.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.recorded_job import recorded_job\n"
         "job, recorder = recorded_job()\n"
         "recorder.on_event = lambda event: "
         "os.kill(os.getpid(), 9) if 'Quantizing' in str(getattr(event, 'stage', '')) else None\n"

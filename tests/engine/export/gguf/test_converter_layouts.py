@@ -14,11 +14,11 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion, converter
 from lora_studio.engine.selftest import selftest
-from tests.helpers.llama_cpp_folder import llama_cpp_folder, packaged_llama_cpp
-from tests.helpers.old_converter import old_llama_cpp_folder
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model, write_config
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder, packaged_llama_cpp
+from tests.helpers.models.old_converter import old_llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model, write_config
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
 
 
 def test_built_in_converter_is_a_package_and_reviewed_whole() -> None:

@@ -16,9 +16,9 @@ from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
 from lora_studio.engine.export.gguf.converter import FirstPass
 from lora_studio.engine.export.gguf.finite_values import CheckedTensor, require_finite
 from lora_studio.engine.model.safetensors_files import SINGLE
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 _DTYPES = {F32: torch.float32, F16: torch.float16, BF16: torch.bfloat16}
 

@@ -24,10 +24,10 @@ from lora_studio.engine.export.ollama.trained_prompts import TrainedPrompt, list
 from lora_studio.engine.model import builtin
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens.chat_format import ChatFormat
-from tests.helpers import llama_server
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import TEMPLATES, tiny_model
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import TEMPLATES, tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.servers import llama_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 

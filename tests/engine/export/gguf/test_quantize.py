@@ -32,9 +32,9 @@ from lora_studio.engine.export.gguf import (
     quantizer as gguf_quantizer,
 )
 from lora_studio.engine.runtime.llama_cpp import Llama
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 
 def outline(file: Path, *, width: int = 512, layers: int = 2, experts: int = 0) -> Path:

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 from lora_studio.engine.export.gguf import vocabulary_gguf
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 
 @pytest.mark.slow  # runs the converter

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.export.ollama import checks
-from tests.helpers import tiny_gguf
+from tests.helpers.models import tiny_gguf
 
 TRAINED = "{% for m in messages %}\r\n{{ m['content'] }} é\n{% endfor %}\n"
 

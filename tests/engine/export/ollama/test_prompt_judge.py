@@ -21,11 +21,11 @@ from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.ollama import creation, derivation, read_back, trained_prompts
 from lora_studio.engine.export.ollama import server as ollama_server
-from tests.helpers import ollama_rules
-from tests.helpers.ollama_server import FakeOllama, fake_ollama
-from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_models import TEMPLATES
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.models.tiny_models import TEMPLATES
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.tiny_run import tiny_run
+from tests.helpers.servers import ollama_rules
+from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
 pytestmark = pytest.mark.slow
 

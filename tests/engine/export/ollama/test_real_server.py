@@ -11,8 +11,8 @@ from pathlib import Path
 import ollama
 import pytest
 
-from tests.helpers import tiny_gguf
-from tests.helpers.real_ollama import VERSION, Server, install, running_server
+from tests.helpers.models import tiny_gguf
+from tests.helpers.servers.real_ollama import VERSION, Server, install, running_server
 
 pytestmark = pytest.mark.slow
 

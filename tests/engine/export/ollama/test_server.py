@@ -18,9 +18,9 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import read_back, store
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers import tiny_gguf
-from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
-from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.models import tiny_gguf
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.servers.ollama_server import VERSION, FakeOllama, fake_ollama
 
 RECIPE = ollama_server.CreateRequest(
     name="harbour:v1",

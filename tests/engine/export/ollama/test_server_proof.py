@@ -25,10 +25,11 @@ from lora_studio.core.templates.server.prompt_proof import PromptPath
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import server_proof
 from lora_studio.engine.export.ollama.derivation import list_parameters
-from tests.helpers import ollama_rules, tiny_gguf
-from tests.helpers.ollama_server import FakeOllama, fake_ollama
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models import tiny_gguf
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.servers import ollama_rules
+from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
 SAMPLING = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.0}
 

@@ -10,8 +10,8 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands
 from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.engine.export.ollama import chat_rendering, template_proof
-from tests.helpers.recorded_job import recorded_job
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.ollama import template_sandbox
-from tests.helpers.recorded_job import recorded_job
+from tests.helpers.runs.recorded_job import recorded_job
 
 LOOPS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 DOUBLES = "{% set n = namespace(x='x' * 99) %}{% for _ in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"

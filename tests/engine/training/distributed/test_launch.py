@@ -39,7 +39,7 @@ from lora_studio.engine.training.distributed.ranks import DuplicateBatch, Proces
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import handle, make_job, new_run, write_rows
+from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim.{' Yes.' * (n % 5)}"}

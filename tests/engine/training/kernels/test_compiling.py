@@ -18,7 +18,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.kernels import compiling
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 
 class Block(torch.nn.Module):

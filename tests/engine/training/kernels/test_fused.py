@@ -24,8 +24,8 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import rows_of
-from tests.helpers.jobs import make_job
-from tests.helpers.tiny_models import FAMILIES
+from tests.helpers.models.tiny_models import FAMILIES
+from tests.helpers.runs.jobs import make_job
 
 Result = tuple[torch.Tensor, list[torch.Tensor]]
 

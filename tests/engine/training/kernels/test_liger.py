@@ -19,7 +19,7 @@ from lora_studio.engine.training.kernels import liger
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import wrap
-from tests.helpers.jobs import make_job
+from tests.helpers.runs.jobs import make_job
 
 _CHECKOUT = Path(__file__).resolve().parents[4]
 

@@ -22,7 +22,7 @@ from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import result, wrap
-from tests.helpers.jobs import make_job, new_run
+from tests.helpers.runs.jobs import make_job, new_run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lora_studio.core.memory import calibration
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset import lengths
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows
 
 SFT = [
     {"instruction": f"What is {n} and {n}?", "output": "It is all of it. " * (n % 5 + 1)}

@@ -28,9 +28,9 @@ from lora_studio.engine.model import shape as model_shape
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.helpers import plans
-from tests.helpers.jobs import RecordingChannel
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models import plans
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import RecordingChannel
 
 
 def shape_of(family: str, folder: Path) -> ModelShape:

@@ -26,7 +26,7 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import handle, new_run, train, write_rows
+from tests.helpers.runs.jobs import handle, new_run, train, write_rows
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "sft": [{"instruction": f"What is {n}?", "output": f"It is {n}" + ", said Pim" * (n % 7) + "."}

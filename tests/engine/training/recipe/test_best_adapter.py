@@ -25,7 +25,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim." + " Yes." * (n % 5)}

@@ -25,9 +25,9 @@ from lora_studio.engine.training.kernels import logprobs, output_head
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import make_job
-from tests.helpers.tiny_models import FAMILIES
-from tests.helpers.trl_loss import trl_step
+from tests.helpers.models.tiny_models import FAMILIES
+from tests.helpers.models.trl_loss import trl_step
+from tests.helpers.runs.jobs import make_job
 
 
 def sft(scores: torch.Tensor) -> torch.Tensor:

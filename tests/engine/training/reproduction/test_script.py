@@ -22,8 +22,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.engine.training.reproduction import requirements, script
 from tests.engine.conftest import TinyModel
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows
 
 CHATS: list[Any] = [
     {"instruction": f"What is {n} and {n}?" + " Please." * (n % 5), "output": f"It is {n + n}, said Pim."}

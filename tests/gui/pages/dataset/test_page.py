@@ -30,8 +30,8 @@ from lora_studio.gui.pages.dataset.row_browser import RowFilter
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets import tab_order
-from tests.helpers import model_facts
-from tests.helpers.drag_and_drop import FileDrop
+from tests.helpers.models import model_facts
+from tests.helpers.window.drag_and_drop import FileDrop
 
 
 class Played:

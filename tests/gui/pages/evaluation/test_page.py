@@ -19,9 +19,9 @@ from lora_studio.gui.pages.evaluation.page import EvaluationPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
-from tests.helpers import seen
-from tests.helpers.planted_evaluation import plant
-from tests.helpers.scenarios import emit
+from tests.helpers.runs.planted_evaluation import plant
+from tests.helpers.runs.scenarios import emit
+from tests.helpers.window import seen
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from lora_studio.core.templates.ollama_template import DerivedTemplate, Template
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 FOUND = events.OllamaFound(
     host="http://127.0.0.1:11434",

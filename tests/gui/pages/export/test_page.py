@@ -16,8 +16,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts
-from tests.helpers.job_events import (
+from tests.helpers.models import model_facts
+from tests.helpers.runs.job_events import (
     export_events,
     finished_events,
     merge_events,

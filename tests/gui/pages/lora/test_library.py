@@ -21,7 +21,7 @@ from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.scenarios import emit
+from tests.helpers.runs.scenarios import emit
 
 WAIT = 30_000
 

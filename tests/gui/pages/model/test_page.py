@@ -22,7 +22,7 @@ from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts, model_lists
+from tests.helpers.models import model_facts, model_lists
 
 SECRET = "hf_of_the_window"
 

@@ -29,7 +29,7 @@ from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.scenarios import emit
+from tests.helpers.runs.scenarios import emit
 
 WAIT = 30_000
 

@@ -23,8 +23,8 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
-from tests.helpers.many_runs import as_search, damage, make_runs
-from tests.helpers.runs_page import Parts
+from tests.helpers.runs.many_runs import as_search, damage, make_runs
+from tests.helpers.runs.runs_page import Parts
 
 SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}]
 

@@ -17,8 +17,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
-from tests.helpers.many_runs import make_runs
-from tests.helpers.runs_page import Parts
+from tests.helpers.runs.many_runs import make_runs
+from tests.helpers.runs.runs_page import Parts
 
 SHORT = [{"steps": 3, "seconds": 0.005}]
 LONG = [{"steps": 100_000, "seconds": 0.02}]

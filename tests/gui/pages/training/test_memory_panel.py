@@ -19,8 +19,8 @@ from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts
-from tests.helpers.plans import plan
+from tests.helpers.models import model_facts
+from tests.helpers.models.plans import plan
 
 
 @pytest.fixture

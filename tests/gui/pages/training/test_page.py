@@ -14,8 +14,8 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project.state import ProjectState
-from tests.helpers import model_facts
-from tests.helpers.job_events import (
+from tests.helpers.models import model_facts
+from tests.helpers.runs.job_events import (
     finished_events,
     play_events,
     show_widget,

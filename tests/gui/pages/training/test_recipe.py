@@ -15,7 +15,7 @@ from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
-from tests.helpers import model_facts
+from tests.helpers.models import model_facts
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.helpers.ports import run_server
+from tests.helpers.servers.ports import run_server
 
 TOKEN = "hf_" + "w" * 30
 COMMIT = "7" * 40

@@ -1,6 +1,6 @@
 """Print what TRL's trainers report for one optimizer step.
 
-    python -m tests.helpers.trl_loss METHOD MODEL ROWS.json OUT [BASE]
+    python -m tests.helpers.models.trl_loss METHOD MODEL ROWS.json OUT [BASE]
 
 It is a separate process, because TRL's kernels need Triton's interpreter without a GPU, which must be
 selected before Triton is imported. The last printed line is JSON.
@@ -27,7 +27,7 @@ def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path
     file.write_text(json.dumps(rows), "utf-8")
     arguments = [method, model, file, folder / "out", *([base] if base else [])]
     completed = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.trl_loss", *map(str, arguments)],
+        [sys.executable, "-m", "tests.helpers.models.trl_loss", *map(str, arguments)],
         capture_output=True,
         text=True,
     )

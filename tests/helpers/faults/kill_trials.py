@@ -22,10 +22,10 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import list_temporaries
-from tests.helpers.jobs import new_run, write_rows
-from tests.helpers.killed_runs import ForkingEngine
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.run_verbs import take_snapshot
+from tests.helpers.faults.killed_runs import ForkingEngine
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.runs.jobs import new_run, write_rows
+from tests.helpers.runs.run_verbs import take_snapshot
 
 _ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}" + ", said Pim" * (n % 5)}

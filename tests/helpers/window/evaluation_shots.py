@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
 from lora_studio.core.protocol import events
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.planted_evaluation import plant
-from tests.helpers.scenarios import emit, wait_until
+from tests.helpers.runs.planted_evaluation import plant
+from tests.helpers.runs.scenarios import emit, wait_until
 
 
 def scenario() -> dict[str, list[dict[str, Any]]]:

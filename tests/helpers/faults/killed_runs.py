@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers.forking_engine import ENDED
-from tests.helpers.jobs import new_run, write_rows
+from tests.helpers.faults.forking_engine import ENDED
+from tests.helpers.runs.jobs import new_run, write_rows
 
 _ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}" + ", said Pim" * (n % 5)}
@@ -32,7 +32,7 @@ class ForkingEngine:
         """Start the process whose forks are the workers, with more variables in its environment."""
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.helpers.forking_engine", self._folder.name],
+            [sys.executable, "-W", "ignore", "-m", "tests.helpers.faults.forking_engine", self._folder.name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=os.environ
             | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

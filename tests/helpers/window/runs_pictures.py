@@ -12,7 +12,7 @@ from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.many_runs import as_search, make_runs
+from tests.helpers.runs.many_runs import as_search, make_runs
 
 Until = Callable[[Callable[[], bool], float], object]
 

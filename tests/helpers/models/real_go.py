@@ -1,4 +1,4 @@
-"""The real Go template engine for tests: builds tests/helpers/go_render.go once, renders in batches."""
+"""The real Go template engine for tests: builds tests/helpers/models/go_render.go once, renders in batches."""
 
 from __future__ import annotations
 

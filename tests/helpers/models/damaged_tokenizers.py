@@ -15,8 +15,8 @@ from pathlib import Path
 
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from tests.helpers import odd_json
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.faults import odd_json
+from tests.helpers.models.tiny_models import tiny_model
 
 #: Layouts of tokenizers, each made from a tiny model of a family.
 LAYOUTS = ("llama3", "gemma3", "phi3", "qwen3_legacy", "mistral_sentencepiece")

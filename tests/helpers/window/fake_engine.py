@@ -1,6 +1,6 @@
 """A worker with the real channel, lock and mailbox whose jobs play a scenario.
 
-`python -m tests.helpers.fake_engine SCENARIO.json` replaces the engine through the environment
+`python -m tests.helpers.window.fake_engine SCENARIO.json` replaces the engine through the environment
 variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of steps:
 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
@@ -39,7 +39,7 @@ Scenario = dict[str, list[dict[str, Any]]]
 
 def command_line(file: Path) -> str:
     """Return the value of LORA_STUDIO_ENGINE for a scenario file."""
-    return shlex.join([sys.executable, "-m", "tests.helpers.fake_engine", str(file)])
+    return shlex.join([sys.executable, "-m", "tests.helpers.window.fake_engine", str(file)])
 
 
 class ScenarioPlayer:

@@ -1,4 +1,4 @@
-"""The real worker without a network: `python -m tests.helpers.offline_engine FILE`.
+"""The real worker without a network: `python -m tests.helpers.servers.offline_engine FILE`.
 
 Connections are refused, and their addresses are written to FILE, one per line.
 """

@@ -20,8 +20,8 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.engine import bytecode
-from tests.helpers.ports import run_server
-from tests.helpers.trickle import pieces
+from tests.helpers.servers.ports import run_server
+from tests.helpers.servers.trickle import pieces
 
 #: A package of an engine that writes the protocol as plain JSON, so that it needs no library.
 _TRIAL = """

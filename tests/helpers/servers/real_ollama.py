@@ -27,7 +27,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tests.helpers.ports import free_port
+from tests.helpers.servers.ports import free_port
 
 VERSION = "0.9.3"
 

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
-from tests.helpers import seen
+from tests.helpers.window import seen
 
 #: Names of which points are a part: files, addresses, versions, and modules.
 _NAMES = re.compile(

@@ -1,7 +1,7 @@
 """Runs with one damaged file: every file of a run folder, every kind of damage.
 
 The fault campaign and the tests build a finished and an interrupted run once, copy one for each case,
-damage it with `apply`, and carry out verbs on it (`tests.helpers.run_verbs`).
+damage it with `apply`, and carry out verbs on it (`tests.helpers.runs.run_verbs`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from tests.helpers import jobs
-from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import write_rows
-from tests.helpers.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.tiny_models import tiny_model
+from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs import jobs
+from tests.helpers.runs.jobs import write_rows
 
 _ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim." + " Yes." * (n % 5)}

@@ -1,7 +1,7 @@
 """Small files that would take gigabytes, minutes or a stack overflow to read without limits.
 
-`python -m tests.helpers.bombs FILE --write` writes the file that BOMBS has under this name.
-`python -m tests.helpers.bombs FILE [--cancel-after SECONDS] [--lint]` reads it in this process as a
+`python -m tests.helpers.faults.bombs FILE --write` writes the file that BOMBS has under this name.
+`python -m tests.helpers.faults.bombs FILE [--cancel-after SECONDS] [--lint]` reads it in this process as a
 worker does, and prints what came out, the peak of its memory and its seconds of CPU time as JSON.
 """
 
@@ -248,7 +248,7 @@ def main() -> None:
 
     from lora_studio.core.dataset.spec import DatasetSpec, DataSource
     from lora_studio.core.protocol import commands, events
-    from tests.helpers.jobs import handle
+    from tests.helpers.runs.jobs import handle
 
     spec = DatasetSpec(sources=(DataSource(path=str(options.file)),))
     asked: list[commands.Question] = [commands.InspectDataset(dataset=spec)]

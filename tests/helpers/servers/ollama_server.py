@@ -23,8 +23,8 @@ from typing import Any
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
-from tests.helpers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules, quote
-from tests.helpers.ports import run_server
+from tests.helpers.servers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules, quote
+from tests.helpers.servers.ports import run_server
 
 VERSION = "0.13.5"
 

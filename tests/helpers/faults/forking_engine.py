@@ -1,6 +1,6 @@
 """Workers that start quickly: forks of a process that has imported everything.
 
-`python -m tests.helpers.forking_engine FOLDER` reads commands from stdin, one JSON line each, and carries out
+`python -m tests.helpers.faults.forking_engine FOLDER` reads commands from stdin, one JSON line each, and carries out
 each in the real worker's main function, in its own process whose events go to stdout. What a worker imports late
 is imported here once it has ended, so that the next one has it. Nothing here may have started a
 thread before. llama.cpp's converter is forked as well, from a server in FOLDER.
@@ -22,7 +22,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.engine import jobs, worker
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import train_run
-from tests.helpers.preloaded import PreloadedPython
+from tests.helpers.faults.preloaded import PreloadedPython
 
 #: The line that follows the events of each worker, however it ended.
 ENDED = b'{"kind":"worker ended"}\n'

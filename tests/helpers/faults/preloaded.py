@@ -67,7 +67,7 @@ class PreloadedPython:
     def start(self) -> None:
         """Start the server now, so that forks of this process share it."""
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.preloaded", self._address],
+            [sys.executable, "-m", "tests.helpers.faults.preloaded", self._address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
