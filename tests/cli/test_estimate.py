@@ -135,7 +135,8 @@ def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts
     assert (replicated["device"], replicated["available"]) == ("Full GPU", 20 * model_facts.GIB)
     divided = json.loads(estimate(folder, "--json", *settings[:3], "model.sharding=shard").stdout)
     assert replicated["weights"] / 2 < divided["weights"] < replicated["weights"]
-    assert divided["activations"] == replicated["activations"]
+    # The memory that sharding frees may be filled with larger micro-batches.
+    assert divided["activations"] >= replicated["activations"]
 
 
 @pytest.mark.slow

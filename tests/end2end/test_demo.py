@@ -45,6 +45,7 @@ def test_demo_trains_merges_exports_and_passes_all_checks(
     assert "saltmere-keeper:latest" in names
 
 
+@pytest.mark.thorough
 def test_headless_run_writes_events_as_json_lines(tmp_path: Path, ollama_server: Server) -> None:
     rows = "".join(json.dumps(row) + "\n" for row in heldout_rows(20))
     (tmp_path / "rows.jsonl").write_text(rows, "utf-8")

@@ -19,7 +19,7 @@ from tests.helpers.runs.tiny_run import heldout_rows
 from tests.helpers.servers.real_ollama import Server
 
 #: Families with the most different tokenizers, templates, and layers; the others are thorough.
-_QUICK = ("llama3", "gemma3", "qwen3_moe")
+_QUICK = ("llama3", "qwen3_moe")
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 

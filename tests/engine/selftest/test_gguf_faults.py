@@ -326,7 +326,13 @@ def comparisons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageComp
     return compare_all(run, planted, folder)
 
 
-@pytest.fixture(scope="module", params=[1.0, 0.05], ids=["large updates", "small updates"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(1.0, id="large updates", marks=pytest.mark.thorough),
+        pytest.param(0.05, id="small updates"),
+    ],
+)
 def with_imatrix(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, StageComparison]:

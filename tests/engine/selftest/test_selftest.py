@@ -19,7 +19,7 @@ from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import step_records
+from lora_studio.core.runs import checksums, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
@@ -338,6 +338,7 @@ def test_weighted_adapters_are_tested_at_their_weights(
     if honored:
         both = [adapter_files.read(run.adapter, 1 / 3), adapter_files.read(second, -0.5)]
         merge.merge_into(run.merged, base, both, chosen, recorded_job()[0])
+        checksums.record_checksums(run, run.merged)
     project = run.load_project().model_copy(update={"merging": chosen})
     (result,) = selftest.run(run, project, {}, recorded_job()[0])
     assert result.verdict == ("passed" if honored else "failed")

@@ -168,7 +168,7 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
         pytest.param(ROWS, "replicate", id="sft"),
         pytest.param(PAIRS, "replicate", id="dpo", marks=pytest.mark.thorough),
         pytest.param(ROWS, "shard", id="sft sharded", marks=pytest.mark.thorough),
-        pytest.param(LABELED, "shard", id="kto sharded"),
+        pytest.param(LABELED, "shard", id="kto sharded", marks=pytest.mark.thorough),
     ],
 )
 def test_two_processes_match_one_and_listen_only_locally(
