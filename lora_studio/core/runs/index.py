@@ -361,13 +361,17 @@ _PROGRESS_FIELDS = {item.name for item in fields(RunProgress)}
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
 
 
+def _to_plain(value: Text | AnswerScore) -> dict[str, Any]:
+    return asdict(value) if isinstance(value, AnswerScore) else value.model_dump()
+
+
 def _to_line(name: str, entry: _Entry) -> str:
     summary = {name: getattr(entry.summary, name) for name in _SUMMARY_FIELDS}
     about = entry.summary.about
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
     plain = {"run": name, "stamp": entry.stamp, "told": entry.progress, "summary": summary}
-    line = json.dumps(plain, default=Text.model_dump)  # ASCII: names may have odd characters
+    line = json.dumps(plain, default=_to_plain)  # ASCII: names may have odd characters
     return f"{zlib.crc32(line.encode()):08x} {line}"
 
 

@@ -21,6 +21,7 @@ from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.training.spec import TrainingSpec
 from tests.helpers.runs.many_runs import damage, make_runs
+from tests.helpers.runs.planted_evaluation import plant
 
 
 def _append(run: RunFolder, *recorded: events.Event) -> None:
@@ -159,6 +160,16 @@ def test_only_changed_runs_are_read_again(tmp_path: Path) -> None:
     assert summaries[runs[3].path.name].loss == 0.5
     assert summaries[runs[5].path.name].name == "the good one"
     assert summaries[runs[7].path.name].checkpoints == 1
+
+
+def test_score_of_an_evaluation_is_read_and_cached(tmp_path: Path) -> None:
+    (run,) = make_runs(tmp_path, 1, steps=3)
+    (before,) = run_index.read_summaries(tmp_path / "runs")
+    plant(run)
+    (after,) = run_index.read_summaries(tmp_path / "runs")
+    assert before.answers is None
+    assert after.answers is not None
+    assert RunIndex(tmp_path / "runs").load() == [after]
 
 
 def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
