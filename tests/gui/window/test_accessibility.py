@@ -24,6 +24,7 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests import screenshots, screenshots_model
+from tests.helpers.runs import planted_evaluation
 from tests.helpers.set_up_script import NO_NETWORK
 from tests.helpers.window import fake_engine, seen, seen_texts
 
@@ -123,6 +124,7 @@ def _read_others() -> str:
     file = Path(os.environ["LORA_STUDIO_CONFIG"]).parent / "scenario.json"
     problems = (screenshots.WARNING, NO_NETWORK)
     said = [str(part) for problem in problems for part in (problem.what, problem.remedy)]
+    said += map(planted_evaluation.ask, range(200))
     said += [screenshots_model.GATED, "ShareGPT (conversations: from, value)"]
     return "\n".join([json.dumps(json.loads(file.read_text()), ensure_ascii=False), *said])
 

@@ -27,6 +27,13 @@ _QUESTIONS = (
     "How do I reset my password?", "Where is my order {n}?", "Can I return the {n} I bought?",
     "Which plan includes {n} seats?", "Why was invoice {n} charged twice?",
 )  # fmt: skip
+
+
+def ask(number: int) -> str:
+    """Return the question of an item."""
+    return _QUESTIONS[number % 5].format(n=100 + number)
+
+
 _ANSWERS = ("account", "orders", "returns", "billing", "billing")
 #: Shares of right answers on the task and in general abilities, of each column.
 SHARES: dict[str, tuple[float, float]] = {
@@ -41,9 +48,7 @@ def make_task_items(rows: int) -> list[EvaluationItem]:
     return [
         create_item(
             test_set="heldout",
-            messages=(
-                Message(role="user", content=_QUESTIONS[n % 5].format(n=100 + n) + f" (#{n})"),
-            ),
+            messages=(Message(role="user", content=f"{ask(n)} (#{n})"),),
             reference=_ANSWERS[n % 5],
             source="heldout.jsonl",
             row=n + 1,
