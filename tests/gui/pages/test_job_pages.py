@@ -158,7 +158,7 @@ def test_tab_order_is_the_same_in_both_directions(
     for page in (*STEPS, *window.app_pages):
         window.show_page(page)
         ways = [_focus_path(window, page, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
-        assert len(ways[0]) > 3
+        assert len(ways[0]) >= 3  # an empty page has one button beside the header and the rail
         assert set(ways[0]) == set(ways[1]), page
 
 
