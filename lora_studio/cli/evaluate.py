@@ -285,7 +285,7 @@ def parse_model(name: str, key_variable: str = "") -> AnyColumnModel:
         return ModelSpeaker(folder=str(path))
     raise fail(
         "evaluation.unknown_model",
-        "There is no model named {name}.",
+        "Unknown model: {name}.",
         "Use a run, a model folder, a GGUF file, ollama:NAME, or URL#NAME for a server.",
         name=name,
     )

@@ -9536,10 +9536,6 @@
             <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Entfernen Sie diese Zeilen aus der Datei, wenn der Platzhalter nicht als Text gemeint ist.</translation>
         </message>
         <message>
-            <source>There is no benchmark named {task}.</source>
-            <translation>Es gibt keinen Benchmark namens {task}.</translation>
-        </message>
-        <message>
             <source>There is no built-in model named {name}.</source>
             <translation>Es gibt kein mitgeliefertes Modell namens {name}.</translation>
         </message>
@@ -9560,16 +9556,8 @@
             <translation>Unter {path} gibt es keinen llama-server.</translation>
         </message>
         <message>
-            <source>There is no measure named {name}.</source>
-            <translation>Es gibt kein Maß namens {name}.</translation>
-        </message>
-        <message>
             <source>There is no merged model to export.</source>
             <translation>Es gibt kein zusammengeführtes Modell zu exportieren.</translation>
-        </message>
-        <message>
-            <source>There is no model in {folder}.</source>
-            <translation>In {folder} ist kein Modell.</translation>
         </message>
         <message>
             <source>There is no preset named {name}.</source>
@@ -10288,6 +10276,14 @@
         <message>
             <source>Unknown</source>
             <translation>Unbekannt</translation>
+        </message>
+        <message>
+            <source>Unknown benchmark: {task}.</source>
+            <translation>Unbekannter Benchmark: {task}.</translation>
+        </message>
+        <message>
+            <source>Unknown measure: {name}.</source>
+            <translation>Unbekanntes Maß: {name}.</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -13946,6 +13942,10 @@
         <message>
             <source>{folder} doesn't contain a LoRA adapter.</source>
             <translation>{folder} enthält keinen LoRA-Adapter.</translation>
+        </message>
+        <message>
+            <source>{folder} doesn't contain a model.</source>
+            <translation>{folder} enthält kein Modell.</translation>
         </message>
         <message>
             <source>{folder} doesn't contain {file}.</source>

@@ -55,7 +55,7 @@ def test_models_are_recognized_by_how_they_are_named(run: RunFolder) -> None:
     run.merged.mkdir()
     (run.merged / "config.json").write_text("{}", "utf-8")
     assert evaluate.parse_model(str(run.merged)) == ModelSpeaker(folder=str(run.merged))
-    with pytest.raises(ProblemError, match="no model named nowhere"):
+    with pytest.raises(ProblemError, match="Unknown model: nowhere"):
         evaluate.parse_model("nowhere")
 
 
@@ -73,8 +73,8 @@ def test_test_sets_are_recognized_by_their_name(tmp_path: Path) -> None:
     ("options", "message"),
     [
         pytest.param(["--column", "Q8_0"], "no model named Q8_0", id="column"),
-        pytest.param(["--against", "nowhere"], "no model named nowhere", id="model"),
-        pytest.param(["--measure", "beauty"], "no measure named beauty", id="measure"),
+        pytest.param(["--against", "nowhere"], "Unknown model: nowhere", id="model"),
+        pytest.param(["--measure", "beauty"], "Unknown measure: beauty", id="measure"),
         pytest.param(
             ["--out", "table.xlsx"], "neither a CSV, a JSON, nor an HTML file", id="export"
         ),

@@ -115,6 +115,10 @@ PRESETS: tuple[Preset, ...] = (
                 ("lora", "rank"): 10,
                 ("lora", "alpha"): 20,
                 ("lora", "targets"): "mlp",
+                ("lora", "use_rslora"): False,
+                ("lora", "use_dora"): False,
+                ("lora", "adapter_type"): "lora",
+                ("lora", "init"): "default",
             }
         ),
         "In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), the loss on Wikipedia articles rose by "

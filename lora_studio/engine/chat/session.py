@@ -247,7 +247,7 @@ class Session:
                 if not (Path(speaker.folder) / "config.json").is_file():
                     raise fail(
                         "chat.no_model",
-                        "There is no model in {folder}.",
+                        "{folder} doesn't contain a model.",
                         "Merge the adapter first, or choose another model.",
                         where=Where(file=speaker.folder),
                         folder=speaker.folder,

@@ -49,7 +49,7 @@ def find_benchmark(name: str, job: JobContext) -> BenchmarkInfo:
     similar = [other for other in index if name.lower() in other.lower()][:8]
     raise fail(
         "evaluation.unknown_benchmark",
-        "There is no benchmark named {task}.",
+        "Unknown benchmark: {task}.",
         "Choose one of these: {names}."
         if similar
         else "Search with `lora-studio benchmarks TEXT`.",

@@ -199,7 +199,7 @@ def create_model_runner(
     if not (folder / "config.json").is_file():
         raise fail(
             "evaluation.no_model",
-            "There is no model in {folder}.",
+            "{folder} doesn't contain a model.",
             "Merge the adapter first, or choose another model.",
             where=Where(file=str(folder)),
             folder=str(folder),

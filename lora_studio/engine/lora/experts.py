@@ -17,8 +17,8 @@ _PLAIN_INITS = ("default", "gaussian")
 def require_supported(spec: LoraSpec, names: Sequence[str]) -> None:
     """Raise ProblemError for a setting that can't be used with the stacked experts in `names`.
 
-    PEFT adds the update of a bare parameter to its weights, so there is no input to drop from, no row
-    to normalize, and no layer to initialize from (peft/tuners/lora/layer.py, ParamWrapper).
+    PEFT's ParamWrapper (peft/tuners/lora/layer.py) adds the update to the weights of a bare parameter, and
+    supports neither dropout, DoRA, nor initialization from a layer's weights.
     """
     used: list[tuple[str, bool, Any]] = [
         ("dropout", spec.dropout > 0, 0.0),

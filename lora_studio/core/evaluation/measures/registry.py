@@ -111,7 +111,7 @@ def measure_by_name(spec: str) -> AnswerMeasure:
     if info is None:
         raise fail(
             "evaluation.unknown_measure",
-            "There is no measure named {name}.",
+            "Unknown measure: {name}.",
             "Choose one of these: {known}.",
             name=kind,
             known=", ".join(MEASURES),

@@ -135,8 +135,8 @@ class MemoryWatch:
 def get_memory_limits(device: torch.device) -> list[MemoryLimit]:
     """Return the limits of this process: the computer's memory, address space and control groups.
 
-    An Apple GPU uses the computer's memory, which swaps before an allocation fails. Other GPUs have memory of
-    their own, so there are no limits to watch.
+    An Apple GPU uses the computer's memory, which swaps before an allocation fails. Returns an empty list
+    for other GPUs, which have their own memory.
     """
     if device.type == "mps":
         return [_create_mps_limit()]
