@@ -15,7 +15,12 @@ from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_sc
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.plan import EvaluationPlan
-from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, ItemResult
+from lora_studio.core.evaluation.results import (
+    ColumnReport,
+    EvaluationFacts,
+    EvaluationResults,
+    ItemResult,
+)
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 
@@ -42,7 +47,8 @@ class _Reader(HTMLParser):
 @pytest.fixture
 def results(tmp_path: Path) -> EvaluationResults:
     """An evaluation of 40 rows: the base is right in 10, the merged model in 30; one answer is hostile."""
-    merged = Column(key="merged", title="Merged", model=ModelSpeaker(folder="merged"))
+    run = tmp_path / "20261101-120000-Harbor"
+    merged = Column(key="merged", title="Merged", model=ModelSpeaker(folder=str(run / "merged")))
     plan = EvaluationPlan(columns=(Column(key="base", model=AdapterSpeaker()), merged))
     items = [
         create_item(
@@ -53,8 +59,12 @@ def results(tmp_path: Path) -> EvaluationResults:
     facts = EvaluationFacts(
         test_sets=(TestSetReport(key="heldout", title=text("Held-out rows"), items=40, trained=2),),
         measures={"heldout": ("exact",)},
+        columns=(
+            ColumnReport(key="base", complete=True),
+            ColumnReport(key="merged", complete=True),
+        ),
     )
-    found = EvaluationResults(tmp_path, plan, facts, items)
+    found = EvaluationResults(run / "evaluations" / "20261101-130000", plan, facts, items)
     for number, item in enumerate(items):
         for column, right in (("base", 10), ("merged", 30)):
             answer = EVIL if number == 39 else f"{number}"
@@ -117,4 +127,15 @@ def test_answer_score_is_that_of_the_tuned_model(results: EvaluationResults) -> 
     found = find_answer_score(results)
     assert found == AnswerScore(0.75, "exact", "heldout")
     results.facts = results.facts.model_copy(update={"measures": {"heldout": ("perplexity",)}})
+    assert find_answer_score(results) is None
+
+
+def test_answer_score_needs_all_answers_of_the_runs_model(results: EvaluationResults) -> None:
+    facts = results.facts
+    results.facts = facts.model_copy(update={"columns": (ColumnReport(key="merged"),)})
+    assert find_answer_score(results) is None
+    results.facts = facts
+    base, merged = results.plan.columns
+    other = merged.model_copy(update={"model": ModelSpeaker(folder="/runs/another/merged")})
+    results.plan = results.plan.model_copy(update={"columns": (base, other)})
     assert find_answer_score(results) is None
