@@ -9,6 +9,7 @@ from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker
 from lora_studio.core.evaluation import forgetting, storage, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel
 from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.problems import ProblemError
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,15 @@ class AnswerScore:
 
 
 def read_answer_score(evaluations: Path) -> AnswerScore | None:
-    """Return the score in the newest readable evaluation of a folder, None without one."""
-    results = storage.read_latest(evaluations)
-    return None if results is None else find_answer_score(results)
+    """Return the score in the newest evaluation of a folder that has one, else None."""
+    for folder in storage.list_evaluations(evaluations):
+        try:
+            score = find_answer_score(folder.read())
+        except ProblemError:
+            continue
+        if score is not None:
+            return score
+    return None
 
 
 def find_answer_score(results: EvaluationResults) -> AnswerScore | None:

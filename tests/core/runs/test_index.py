@@ -170,6 +170,9 @@ def test_score_of_an_evaluation_is_read_and_cached(tmp_path: Path) -> None:
     assert before.answers is None
     assert after.answers is not None
     assert RunIndex(tmp_path / "runs").load() == [after]
+    plant(run, complete=False)
+    (partial,) = run_index.read_summaries(tmp_path / "runs")
+    assert partial.answers == after.answers
 
 
 def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
