@@ -18,14 +18,17 @@ from lora_studio.core.system.foreign_files import read_bytes
 #: Bounds of the factor, which each run moves only half the way: one odd run, or another program's
 #: memory, should not spoil every later estimate.
 LOWEST, HIGHEST, _WEIGHT = 0.5, 2.0, 0.5
+#: How much larger or smaller another model may be whose speed is derived from the last run: a step of
+#: a small model is mostly overhead, which says nothing about a large one.
+_MAX_SIZE_RATIO = 4.0
 
 
 class CalibrationRecord(BaseModel):
     """The calibration of one device at one precision.
 
     `factor` is the ratio of measured to estimated memory, for the part that no formula gives
-    exactly. `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source. Both
-    are speeds without gradient checkpointing.
+    exactly. `work_per_s` is tokens × parameters per second of the last run, whose model has `parameters`;
+    `tokens_per_s` by model source. Both are speeds without gradient checkpointing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -33,15 +36,21 @@ class CalibrationRecord(BaseModel):
     factor: float = Field(1.0, ge=LOWEST, le=HIGHEST)
     runs: int = 0
     work_per_s: float = 0.0
+    parameters: int = 0
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
 
     def estimate_speed(self, source: str, parameters: int) -> float | None:
-        """Return the expected tokens per second for a model; derived from `work_per_s` if it was
-        never trained.
+        """Return the expected tokens per second for a model, None if it isn't known.
+
+        The speed of a model that was never trained is derived from one of a similar size.
         """
         if source in self.tokens_per_s:
             return self.tokens_per_s[source]
-        return self.work_per_s / parameters if self.work_per_s and parameters else None
+        if not (self.work_per_s and self.parameters and parameters):
+            return None
+        ratio = parameters / self.parameters
+        is_similar = 1 / _MAX_SIZE_RATIO <= ratio <= _MAX_SIZE_RATIO
+        return self.work_per_s / parameters if is_similar else None
 
     def with_run(
         self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
@@ -57,6 +66,7 @@ class CalibrationRecord(BaseModel):
             factor=min(HIGHEST, max(LOWEST, moved)),
             runs=self.runs + 1,
             work_per_s=speed * parameters if speed > 0 else self.work_per_s,
+            parameters=parameters if speed > 0 else self.parameters,
             tokens_per_s=dict(list(speeds.items())[-50:]),
         )
 

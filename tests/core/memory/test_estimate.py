@@ -351,6 +351,7 @@ class TestMachine:
         )
         assert learned.estimate_speed("small", 100) == 80.0
         assert learned.estimate_speed("other", 200) == pytest.approx(40.0)
+        assert learned.estimate_speed("much larger", 100_000) is None
 
 
 class TestSeveralDevices:
