@@ -301,7 +301,7 @@ class EvaluationPage(AppPage):
         self.evaluation_choice.setAccessibleName(tr("Evaluation"))
         for box in (self.run_choice, self.evaluation_choice):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-            box.setMaximumWidth(360)
+            box.setMaximumWidth(520)
         for part in (self.pause, self.cancel, self.new, self.back_to_results):
             self.header.extra.addWidget(part)
         tools = row(self.run_choice, self.evaluation_choice, None, self.export)

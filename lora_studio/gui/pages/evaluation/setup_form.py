@@ -193,7 +193,8 @@ class SetupForm(QWidget):
                 lines.append(f"{title}: {localize_problem(report.problem)}")
                 continue
             items = tr_n("{n} item", "{n} items", report.items)
-            detail = [items, *([localize(report.left_out)] if report.left_out else [])]
+            left_out = localize(report.left_out).rstrip(".")  # a part of a line, not a sentence
+            detail = [items, left_out] if left_out else [items]
             if report.items:
                 points = 100 * statistics.compute_smallest_difference(report.items)
                 detail.append(

@@ -143,7 +143,10 @@ def test_setup_makes_the_plan(qtbot: QtBot, page: EvaluationPage) -> None:
         TestSetReport(key="forgetting", items=324),
     ]
     page.on_event(events.TestSetsInspected(test_sets=tuple(reports)))
-    assert "200 items  ·  3 rows were trained on and are left out." in form.facts.text()
+    assert (
+        "200 items  ·  3 rows were trained on and are left out  ·  enough to show"
+        in form.facts.text()
+    )
     assert "Exact match, Contains" in form.suggested.text()
     form.automatic.setChecked(False)
     assert page.header.primary.toolTip() == "Choose at least one measure."
