@@ -52,7 +52,8 @@ def compile_if_faster(
         set_compiled(model, enabled=False)
         if isinstance(error, torch.OutOfMemoryError) or not _is_compiler_error(error):
             raise
-        reason = text("{error}", error=failures.get_first_line(error).rstrip("."))
+        cause = getattr(error, "inner_exception", error)  # the outer one names the backend only
+        reason = text("{error}", error=failures.get_first_line(cause).rstrip("."))
         job.emit(events.Warned(problem=_not_compiled_problem(reason)))
         return False
     pays = before / after >= _MIN_SPEEDUP

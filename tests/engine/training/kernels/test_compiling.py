@@ -98,6 +98,7 @@ def losses(channel: RecordingChannel) -> dict[int, float]:
     return {event.step: event.loss for event in channel.of(events.StepDone)}
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("default")  # PyTorch emits warnings about itself while it compiles
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
