@@ -93,7 +93,13 @@ def start_dpo(start: Start, folder: Path, **training: Any) -> RunFolder:
     return start(
         rows=write_rows(folder / "pairs.jsonl", PAIRS),
         dataset={"validation_share": 0.25},
-        training={"epochs": 2, "preference": "dpo", "eval_every": 2, **training},
+        training={
+            "epochs": 2,
+            "preference": "dpo",
+            "eval_every": 3,
+            "keep_best": False,
+            **training,
+        },
     )
 
 

@@ -21,14 +21,19 @@ def list_locked_requirements(modules: Iterable[str] = ()) -> str:
 
     Local version labels such as +cu128 are left out: they name a build, not different code.
     """
+    lines = [
+        f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        *_list_versions(frozenset(modules)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@functools.cache  # reads the metadata of a hundred packages, which don't change within a process
+def _list_versions(modules: frozenset[str]) -> tuple[str, ...]:
     owners = _get_owners()
     roots = {*_ALWAYS, *(owner for module in modules for owner in owners.get(module, ()))}
     packages = sorted(resolve_closure(roots, _get_dependencies).items())
-    lines = [
-        f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        *(f"{name}=={Version(package.version).public}" for name, package in packages),
-    ]
-    return "\n".join(lines) + "\n"
+    return tuple(f"{name}=={Version(package.version).public}" for name, package in packages)
 
 
 @functools.cache  # takes half a second, and doesn't change within a process

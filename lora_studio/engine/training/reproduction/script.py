@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import textwrap
 import traceback
@@ -124,14 +125,7 @@ def _is_text(file: Path) -> bool:
 
 def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:
     """Return the scripts of a run; settings that are too long for them are written into `folder`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "reproduction"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = _get_environment()
     template, values = environment.get_template("train.py.jinja"), _get_values(run, facts, folder)
     settings = statements.get_lora_settings(facts.tuned)
     written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
@@ -147,6 +141,18 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
     return ReproductionScripts(
         template.render(values, lora=None, split=True, model_imports=_format_model_imports(values)),
         environment.get_template("model.py.jinja").render(values, lora=None),
+    )
+
+
+@functools.cache  # compiling a template takes longer than rendering it
+def _get_environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "reproduction"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
     )
 
 
