@@ -32,8 +32,8 @@ from lora_studio.core.evaluation.test_sets import (
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums, speakers
 from lora_studio.core.runs import names as run_names
-from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.paths import expand_home
 
@@ -149,7 +149,8 @@ def evaluate(
         run.load_project()
         _require_known_suffix(out)
         if show:
-            return _report_latest(run, out, display)
+            _report(run, _get_latest(run), out, display)
+            return
         if resume:
             command = commands.Evaluate(run=str(run.path), evaluation=_get_latest(run).path.name)
         else:
@@ -179,7 +180,7 @@ def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, displ
         return status
     folder = EvaluationFolder(run.evaluations / started[-1].evaluation)
     try:
-        results = _report(folder, out, display)
+        results = _report(run, folder, out, display)
     except ProblemError as error:
         display.print_problems(error.problems)
         return headless.FAILED
@@ -189,14 +190,12 @@ def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, displ
     return status or (headless.FAILED if has_failed or results.facts.judge_problem else 0)
 
 
-def _report_latest(run: RunFolder, out: Path | None, display: Display) -> None:
-    _report(_get_latest(run), out, display)
-
-
-def _report(folder: EvaluationFolder, out: Path | None, display: Display) -> Any:
+def _report(
+    run: RunFolder, folder: EvaluationFolder, out: Path | None, display: Display
+) -> EvaluationResults:
     """Show the results of an evaluation and write them to a file; raises ProblemError."""
     results = folder.read()
-    evaluation_report.show(results, display)
+    evaluation_report.show(results, checksums.read_recorded(run), display)
     if out is not None:
         content = _WRITERS[out.suffix](results)
         out.write_bytes(content.encode("utf-8", "replace"))

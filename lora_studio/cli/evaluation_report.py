@@ -7,9 +7,10 @@ from rich.table import Table
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
-from lora_studio.core.evaluation import statistics, summary
+from lora_studio.core.evaluation import own_models, statistics, summary
 from lora_studio.core.evaluation.items import OWN_MEASURE
 from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.own_models import Checksums
 from lora_studio.core.evaluation.results import ColumnReport, EvaluationResults
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, counted, text
@@ -52,8 +53,11 @@ def _describe_column(event: events.ColumnEvaluated) -> Text:
     )
 
 
-def show(results: EvaluationResults, display: Display) -> None:
-    """Print what the test sets contained, and a table of each with the mean of every measure."""
+def show(results: EvaluationResults, checksums: Checksums, display: Display) -> None:
+    """Print what the test sets contained, and a table of each with the mean of every measure.
+
+    `checksums` are those that the run's manifest records now.
+    """
     if display.as_json:
         return
     for report in results.facts.test_sets:
@@ -68,6 +72,8 @@ def show(results: EvaluationResults, display: Display) -> None:
             display.print_line(line)
     for line in describe_judgments(results):
         display.print_line(line)
+    if outdated := own_models.list_outdated(results, checksums):
+        display.print_line(own_models.describe_outdated(results, outdated))
     if not results.is_complete:
         display.print_line(text("These results are partial. `--resume` continues the evaluation."))
 

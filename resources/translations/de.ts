@@ -5980,6 +5980,14 @@
             <translation>Andere Gespräche sind nicht betroffen.</translation>
         </message>
         <message>
+            <source>Out of date: the model has changed since it was evaluated</source>
+            <translation>Veraltet: Das Modell hat sich seit der Auswertung geändert</translation>
+        </message>
+        <message>
+            <source>Out of date: {names} changed after this evaluation. Evaluate the run again.</source>
+            <translation>Veraltet: Nach dieser Auswertung geändert: {names}. Werte den Lauf erneut aus.</translation>
+        </message>
+        <message>
             <source>Out of memory on another device.</source>
             <translation>Der Speicher eines anderen Geräts reicht nicht aus.</translation>
         </message>
@@ -7708,6 +7716,10 @@
         <message>
             <source>Show all {count}</source>
             <translation>Alle {count} anzeigen</translation>
+        </message>
+        <message>
+            <source>Show evaluation</source>
+            <translation>Auswertung anzeigen</translation>
         </message>
         <message>
             <source>Show fewer</source>

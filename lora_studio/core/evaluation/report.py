@@ -8,7 +8,8 @@ from typing import Any
 import jinja2
 
 from lora_studio.core import formatting, timestamps
-from lora_studio.core.evaluation import forgetting, summary
+from lora_studio.core.evaluation import forgetting, own_models, summary
+from lora_studio.core.evaluation.own_models import Checksums
 from lora_studio.core.evaluation.results import EvaluationResults, ItemResult
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.messages import Text, text
@@ -44,17 +45,23 @@ def build_report(
     )
 
 
-def build_card_section(results: EvaluationResults) -> str:
-    """Return the part of a model card about an evaluation in Markdown, "" without scores."""
+def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
+    """Return the part of a model card about an evaluation in Markdown, "" without scores.
+
+    `checksums` are those that the run's manifest records now: a model that has changed since its
+    evaluation is marked as out of date.
+    """
+    outdated = own_models.list_outdated(results, checksums)
     shown = summary.summarize(results)
     titles = {report.key: str(report.title) for report in results.facts.test_sets}
     lines = []
     for test_set, measure, column, mean in _iter_means(results, shown):
         verdict = shown.verdicts.get((test_set, measure, column))
+        name = results.plan.get_column(column).name
         cells = [
             titles.get(test_set) or test_set,
             str(summary.format_measure(measure)),
-            results.plan.get_column(column).name,
+            f"{name} (out of date)" if column in outdated else name,
             summary.format_score(measure, mean.mean),
             _format_interval(measure, mean),
             str(mean.rows),
@@ -63,7 +70,9 @@ def build_card_section(results: EvaluationResults) -> str:
         lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
     if not lines:
         return ""
-    notes = [str(report.sentence) for report in shown.forgetting.values()]
+    notes = [f"{report.sentence}." for report in shown.forgetting.values()]
+    if outdated:
+        notes.insert(0, "A model that is out of date was changed after this evaluation.")
     return "\n".join(
         [
             "## Results",
@@ -74,7 +83,7 @@ def build_card_section(results: EvaluationResults) -> str:
             "| Test set | Measure | Model | Score | 95 % interval | Rows | Difference |",
             "|---|---|---|---|---|---|---|",
             *lines,
-            *(line for note in notes for line in ("", f"{_escape_cell(note)}.")),
+            *(line for note in notes for line in ("", _escape_cell(note))),
         ]
     )
 

@@ -68,11 +68,13 @@ class ColumnReport(_Stored):
     """Facts about a column: the digest of its model, the device that ran it, and its time.
 
     `unmeasured` are measures that need log-likelihoods, which a server doesn't report. `problem` says why
-    the column couldn't be evaluated, or not to its end.
+    the column couldn't be evaluated, or not to its end. `recorded` is the digest of the checksums that the
+    run had recorded of the model, "" if it isn't the run's own.
     """
 
     key: str
     model_hash: str = ""
+    recorded: str = ""
     unmeasured: tuple[str, ...] = ()
     device: str = ""
     seconds: float = 0.0

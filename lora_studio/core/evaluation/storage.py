@@ -177,11 +177,15 @@ def open_evaluation(evaluations: Path, name: str) -> EvaluationFolder:
     )
 
 
-def read_latest(evaluations: Path) -> EvaluationResults | None:
-    """Return the newest evaluation of a run that can be read, complete or not; None without one."""
+def read_latest(evaluations: Path, *, complete: bool = False) -> EvaluationResults | None:
+    """Return the newest evaluation of a run that can be read, None without one.
+
+    With `complete`, one that isn't finished yet is passed over.
+    """
     for folder in list_evaluations(evaluations):
         try:
-            return folder.read()
+            if not complete or folder.read_facts().finished is not None:
+                return folder.read()
         except ProblemError:
             continue
     return None

@@ -39,6 +39,15 @@ class DifferenceVerdict:
 
 
 @dataclass(frozen=True)
+class MainVerdict:
+    """The verdict that stands for a whole evaluation, with the names of its test set and measure."""
+
+    test_set: str
+    measure: str
+    verdict: DifferenceVerdict
+
+
+@dataclass(frozen=True)
 class ForgettingReport:
     """What a column has forgotten: the verdict of each category, and one sentence for all of them."""
 
@@ -63,11 +72,16 @@ class EvaluationSummary:
 
     def get_main_verdict(self, column: str) -> DifferenceVerdict | None:
         """Return the verdict of a column on the main measure of the first task, None without one."""
+        found = self.find_main_verdict(column)
+        return found.verdict if found is not None else None
+
+    def find_main_verdict(self, column: str) -> MainVerdict | None:
+        """Return the verdict of a column on the main measure of the first task, with what it is about."""
         for test_set, measures in self.measures.items():
             if test_set != forgetting.KEY:
                 for measure in measures:
                     if verdict := self.verdicts.get((test_set, measure, column)):
-                        return verdict
+                        return MainVerdict(test_set, measure, verdict)
         return None
 
 

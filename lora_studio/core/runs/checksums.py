@@ -50,7 +50,7 @@ def record_checksums(
     Folders that no longer exist are forgotten.
     """
     recorded = {
-        name: files for name, files in _get_recorded(run).items() if (run.path / name).is_dir()
+        name: files for name, files in read_recorded(run).items() if (run.path / name).is_dir()
     }
     chosen = [folder / name for name in names] or [f for f in folder.iterdir() if f.is_file()]
     files = {file.name: compute_checksum(file, on_block) for file in chosen}
@@ -64,7 +64,7 @@ def forget_checksums(run: RunFolder, folder: Path, names: Iterable[str] = ()) ->
 
     A kill between the replacement and the new record then leaves them unrecorded, not wrong.
     """
-    recorded, key, replaced = _get_recorded(run), _get_name(run, folder), set(names)
+    recorded, key, replaced = read_recorded(run), _get_name(run, folder), set(names)
     files = recorded.pop(key, {})
     if files:
         left = {name: entry for name, entry in files.items() if replaced and name not in replaced}
@@ -73,7 +73,7 @@ def forget_checksums(run: RunFolder, folder: Path, names: Iterable[str] = ()) ->
 
 def is_recorded(run: RunFolder, folder: Path) -> bool:
     """Return whether the manifest has checksums of a folder."""
-    return bool(_get_recorded(run).get(_get_name(run, folder)))
+    return bool(read_recorded(run).get(_get_name(run, folder)))
 
 
 def find_damage(
@@ -88,7 +88,7 @@ def find_damage(
     With `names`, only these files are compared. Folders of earlier versions aren't recorded. Raises
     OSError if a file can't be read although it may be as written.
     """
-    expected = _get_recorded(run).get(_get_name(run, folder), {})
+    expected = read_recorded(run).get(_get_name(run, folder), {})
     return _compare(expected, copy or folder, set(names), on_block)
 
 
@@ -125,7 +125,7 @@ def require_intact_source(
 
 def _list_small_files(run: RunFolder, folder: Path) -> list[str]:
     """Return the names of recorded files that hold no weights."""
-    recorded = _get_recorded(run).get(_get_name(run, folder), {})
+    recorded = read_recorded(run).get(_get_name(run, folder), {})
     return [name for name in recorded if not name.endswith(_WEIGHTS)]
 
 
@@ -226,7 +226,7 @@ def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:
     )
 
 
-def _get_recorded(run: RunFolder) -> dict[str, dict[str, Any]]:
+def read_recorded(run: RunFolder) -> dict[str, dict[str, Any]]:
     """Return the size in bytes and the CRC-32 of each file, by folder and name."""
     recorded = run.read_manifest().get("checksums") or {}
     return {name: files for name, files in recorded.items() if isinstance(files, dict)}

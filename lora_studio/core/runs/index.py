@@ -20,6 +20,7 @@ from lora_studio.core import limits
 from lora_studio.core.evaluation.answer_score import AnswerScore, read_answer_score
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs import facts as run_facts
 from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs.annotations import RunAnnotations
@@ -37,7 +38,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 5 {__version__}"
+_FORMAT = f"LoRA Studio runs 6 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -249,7 +250,7 @@ def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
         "has_adapter": sizes.has_adapter,
         "loss": progress.loss,
         "best_eval": progress.best_eval,
-        "answers": read_answer_score(run.evaluations),
+        "answers": read_answer_score(run.evaluations, checksums.read_recorded(run)),
         "step": progress.step,
         "steps": progress.steps,
         "seconds": progress.seconds,

@@ -30,7 +30,7 @@ _ROWS = 12
 
 @dataclass(frozen=True)
 class CardFacts:
-    """The sources of a card: settings, manifest, events, self-test, and newest evaluation of a run.
+    """The sources of a card: settings, manifest, events, self-test, and newest complete evaluation of a run.
 
     `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
     """
@@ -52,7 +52,7 @@ def build_card(what: What, repository: str, facts: CardFacts) -> str:
         _build_opening(what, facts),
         _build_usage(what, repository, facts),
         _build_training(facts),
-        report.build_card_section(facts.evaluation) if facts.evaluation else "",
+        _build_results(facts),
         _build_curve(facts.events),
         _build_selftest(facts.selftest),
         _build_license(facts),
@@ -149,6 +149,12 @@ def _format_share(counts: dict[str, Any]) -> str:
         return ""
     trainable, total = counts["trainable"], counts["total"]
     return f"{formatting.format_count(trainable)} of {formatting.format_count(total)}"
+
+
+def _build_results(facts: CardFacts) -> str:
+    if facts.evaluation is None:
+        return ""
+    return report.build_card_section(facts.evaluation, facts.manifest.get("checksums") or {})
 
 
 def _build_curve(stream: Iterable[events.Event]) -> str:

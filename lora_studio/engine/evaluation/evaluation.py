@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio import __version__
-from lora_studio.core.evaluation import storage
+from lora_studio.core.evaluation import own_models, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
@@ -22,6 +22,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, error, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.evaluation import answer_cache, judging
 from lora_studio.engine.evaluation.answer_cache import AnswerCache
@@ -157,7 +158,12 @@ class _Evaluation:
         try:
             with self.factory.open(column.model) as runner:
                 _require_same_model(before, runner)
-                report = report.model_copy(update={"model_hash": runner.model_hash})
+                report = report.model_copy(
+                    update={
+                        "model_hash": runner.model_hash,
+                        "recorded": self._digest_recorded(column),
+                    }
+                )
                 self._set_report(report)
                 report = self._answer(column, runner, scorer, writer, progress, report, missing)
         except CancelledError:
@@ -206,6 +212,13 @@ class _Evaluation:
         }
         self.job.emit(events.ColumnEvaluated(column=report, means=own))
         return report
+
+    def _digest_recorded(self, column: Column) -> str:
+        """Return what identifies the run's own model later, even without reading its weights."""
+        run = self.factory.run
+        recorded = checksums.read_recorded(run)
+        # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
+        return own_models.digest_model(column.model, run.path.resolve().name, recorded)
 
     def _with_counts(self, report: ColumnReport) -> ColumnReport:
         """Return a report with the counts of what is stored."""

@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import report, summary
+from lora_studio.core.evaluation import own_models, report, summary
 from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
@@ -21,6 +21,7 @@ from lora_studio.core.evaluation.results import (
     EvaluationResults,
     ItemResult,
 )
+from lora_studio.core.evaluation.run_verdict import find_run_verdict
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 
@@ -112,7 +113,7 @@ def test_card_section_has_intervals_and_escapes_names(results: EvaluationResults
     results.plan = results.plan.model_copy(
         update={"columns": (results.plan.columns[0], results.plan.columns[1].model_copy(update={"title": EVIL}))}
     )  # fmt: skip
-    section = report.build_card_section(results)
+    section = report.build_card_section(results, {})
     lines = [line for line in section.splitlines() if line.startswith("| Held")]
     assert len(lines) == 2
     assert "25 %" in lines[0]
@@ -120,22 +121,48 @@ def test_card_section_has_intervals_and_escapes_names(results: EvaluationResults
     assert "Better: 25 % → 75 %" in lines[1].replace("\\", "")
     assert "<script" not in section.replace("\\<script", "")
     results.answers.clear()
-    assert report.build_card_section(results) == ""
+    assert report.build_card_section(results, {}) == ""
 
 
 def test_answer_score_is_that_of_the_tuned_model(results: EvaluationResults) -> None:
-    found = find_answer_score(results)
+    found = find_answer_score(results, {})
     assert found == AnswerScore(0.75, "exact", "heldout")
     results.facts = results.facts.model_copy(update={"measures": {"heldout": ("perplexity",)}})
-    assert find_answer_score(results) is None
+    assert find_answer_score(results, {}) is None
+
+
+def test_scores_of_a_changed_model_are_out_of_date(results: EvaluationResults) -> None:
+    run = results.folder.parent.parent.name
+    before = {"merged": {"model.safetensors": [10, 1]}}
+    model = results.plan.columns[1].model
+    reports = (
+        ColumnReport(key="base", complete=True),
+        ColumnReport(
+            key="merged", complete=True, recorded=own_models.digest_model(model, run, before)
+        ),
+    )
+    results.facts = results.facts.model_copy(update={"columns": reports, "finished": 1.0})
+    assert find_answer_score(results, before) == AnswerScore(0.75, "exact", "heldout")
+    assert "out of date" not in report.build_card_section(results, before)
+    after = {"merged": {"model.safetensors": [10, 2]}}
+    score = find_answer_score(results, after)
+    assert score is not None
+    assert score.is_outdated
+    (line,) = [each for each in report.build_card_section(results, after).splitlines() if "Merged" in each]  # fmt: skip
+    assert "Merged (out of date)" in line
+    verdict = find_run_verdict(results, after)
+    assert verdict is not None
+    assert verdict.is_outdated
+    assert str(verdict.difference and verdict.difference.sentence).startswith("Better: 25 % → 75 %")
+    assert "Merged changed" in str(own_models.describe_outdated(results, ["merged"]))
 
 
 def test_answer_score_needs_all_answers_of_the_runs_model(results: EvaluationResults) -> None:
     facts = results.facts
     results.facts = facts.model_copy(update={"columns": (ColumnReport(key="merged"),)})
-    assert find_answer_score(results) is None
+    assert find_answer_score(results, {}) is None
     results.facts = facts
     base, merged = results.plan.columns
     other = merged.model_copy(update={"model": ModelSpeaker(folder="/runs/another/merged")})
     results.plan = results.plan.model_copy(update={"columns": (base, other)})
-    assert find_answer_score(results) is None
+    assert find_answer_score(results, {}) is None

@@ -175,6 +175,21 @@ def test_score_of_an_evaluation_is_read_and_cached(tmp_path: Path) -> None:
     assert partial.answers == after.answers
 
 
+def test_answer_score_is_out_of_date_once_the_adapter_changed(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    run.update_manifest(checksums={"adapter": {"adapter_model.safetensors": [8, 1]}})
+    plant(run, rows=12, general=6)
+    (before,) = run_index.read_summaries(tmp_path / "runs")
+    assert before.answers is not None
+    assert not before.answers.is_outdated
+    run.update_manifest(checksums={"adapter": {"adapter_model.safetensors": [8, 2]}})
+    _append(run, events.Done(id="t", time=2000.0))  # as a continued training ends
+    (after,) = run_index.read_summaries(tmp_path / "runs")
+    assert after.answers is not None
+    assert after.answers.is_outdated
+    assert after.answers.score == before.answers.score
+
+
 def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
     make_runs(tmp_path, 12)
     before = run_index.read_summaries(tmp_path / "runs")

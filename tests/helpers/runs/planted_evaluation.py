@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import storage
+from lora_studio.core.evaluation import own_models, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
@@ -20,6 +20,7 @@ from lora_studio.core.evaluation.results import (
 )
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.speakers import create_adapter_speaker
 
@@ -98,7 +99,17 @@ def plant(
         created=1_795_000_000,
         finished=1_795_000_400 if complete else None,
         test_sets=reports,
-        columns=tuple(ColumnReport(key=key, seconds=60, complete=complete) for key in columns),
+        columns=tuple(
+            ColumnReport(
+                key=key,
+                seconds=60,
+                complete=complete,
+                recorded=own_models.digest_model(
+                    models[key], run.path.name, checksums.read_recorded(run)
+                ),
+            )
+            for key in columns
+        ),
         measures={"heldout": ("exact", "token_f1"), KEY: (OWN_MEASURE, "perplexity")},
     )
     folder.write_facts(facts)

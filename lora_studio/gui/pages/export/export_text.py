@@ -61,3 +61,13 @@ def format_llama_command(written: Sequence[events.GgufWritten]) -> str:
     models = [event for event in written if event.quantization != "adapter"]
     smallest = min(models, key=lambda event: event.bytes, default=None)
     return f"llama-cli -m {shlex.quote(smallest.file)} -cnv" if smallest else ""
+
+
+def describe_readiness(*, is_direct: bool, has_merged: bool, blocker: str) -> tuple[str, str]:
+    """Return status and advice before an export; both "" if there is nothing to say."""
+    if is_direct:
+        return tr("Ready to export"), tr(
+            "Files are created directly from the base model and the adapter, without a merged"
+            " copy. If you want to keep or upload a merged model, merge first."
+        )
+    return ("", "") if has_merged else (tr("Nothing to export yet"), blocker)

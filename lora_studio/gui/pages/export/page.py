@@ -130,7 +130,10 @@ class ExportPage(StepPage):
         self.template_card.add(self.template)
         self.template_card.hide()
         self.body.addWidget(self.template_card)
-        self.body.addWidget(EvaluationCard(lambda: self.page_requested.emit("evaluation")))
+        self.evaluation = EvaluationCard(
+            state=self.state, on_click=lambda: self.page_requested.emit("evaluation")
+        )
+        self.body.addWidget(self.evaluation)
         self.body.addStretch(1)
 
     def _make_ollama_card(self) -> Card:
@@ -154,8 +157,9 @@ class ExportPage(StepPage):
         self.queries.ask_all()
 
     def leave(self) -> None:
-        """Stop the server: the window is closing."""
+        """Stop the server and the reads: the window is closing."""
         self.serving.leave()
+        self.evaluation.evaluated.leave()
 
     def on_event(self, event: object) -> None:
         """Follow the jobs of this page and the answers of the inspector."""
@@ -405,17 +409,6 @@ class ExportPage(StepPage):
         """Return the problem that ended the latest job of this page."""
         return max(self._jobs, key=lambda job: job.begun).problem
 
-    def _describe_readiness(self) -> tuple[str, str]:
-        """Return status and advice before an export."""
-        if (self.merged or self.adapter) and self._is_direct():
-            return tr("Ready to export"), tr(
-                "Files are created directly from the base model and the adapter, without a merged"
-                " copy. If you want to keep or upload a merged model, merge first."
-            )
-        if self.merged is None:
-            return tr("Nothing to export yet"), self._find_export_blocker() or ""
-        return "", ""
-
     def _show_status(self, running: bool) -> None:
         status, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
@@ -441,7 +434,12 @@ class ExportPage(StepPage):
             status, advice = outdated[0]
             advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])
         elif not self.is_done():
-            status, advice = self._describe_readiness()
+            is_direct = bool(self.merged or self.adapter) and self._is_direct()
+            status, advice = export_text.describe_readiness(
+                is_direct=is_direct,
+                has_merged=self.merged is not None,
+                blocker=self._find_export_blocker() or "",
+            )
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
         self.what.setText(status)

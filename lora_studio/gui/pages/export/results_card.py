@@ -15,18 +15,23 @@ from lora_studio.core.system.foreign_files import read_text
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.result_view import ExportResult
+from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.external_open import folder_button
 
 
 class EvaluationCard(Card):
-    """Leads to the page that says whether the model has become better."""
+    """Says whether the model has become better, or leads to the page that finds out."""
 
-    def __init__(self, on_click: Callable[[], object], parent: QWidget | None = None) -> None:
-        """Create the card; its button calls `on_click`."""
+    def __init__(
+        self, state: ProjectState, on_click: Callable[[], object], parent: QWidget | None = None
+    ) -> None:
+        """Create the card; its buttons call `on_click`."""
         super().__init__(tr("Is it better?"), parent)
-        about = label(
+        self.evaluated = RunVerdictView(state)
+        self.evaluated.evaluation_clicked.connect(on_click)
+        self.about = label(
             tr(
                 "Compare base model, adapter, and GGUF files on rows that weren't trained on, and see "
                 "what was forgotten."
@@ -35,7 +40,13 @@ class EvaluationCard(Card):
             wrap=True,
         )
         self.evaluate = button(tr("Evaluate"), on_click, icon="evaluation")
-        self.add(row(about, self.evaluate))
+        self.add(self.evaluated, row(self.about, self.evaluate))
+        self.evaluated.shown_changed.connect(self._show_invitation)
+
+    def _show_invitation(self) -> None:
+        verdict = self.evaluated.verdict
+        self.about.setVisible(verdict is None)
+        self.evaluate.setVisible(verdict is None or verdict.is_outdated)
 
 
 class ResultsCard(Card):

@@ -232,7 +232,10 @@ class RunModel(CheckableTableModel):
         if column == "name":
             letter = self.get_letter(run.folder)
             return f"{letter}  {self.names.get(run)}" if letter else self.names.get(run)
-        return table.format_cell(run, column) or "–" * (column in NUMBERS)
+        cell = table.format_cell(run, column) or "–" * (column in NUMBERS)
+        return (
+            f"{cell} ⚠" if column == "answers" and run.answers and run.answers.is_outdated else cell
+        )
 
     def get_letter(self, name: str) -> str:
         """Return the letter of a run in the plot, "" if it isn't checked."""
@@ -248,6 +251,8 @@ class RunModel(CheckableTableModel):
                 return "\n".join(map(localize, filter(None, (run.reason, run.warning)))) or None
             case "model":
                 return str(run.get_value("model.source"))
+            case "answers" if run.answers and run.answers.is_outdated:
+                return tr("Out of date: the model has changed since it was evaluated")
             case "size" if run.checkpoint_bytes:
                 return tr("{size} of this is checkpoints").format(
                     size=formatting.format_size(run.checkpoint_bytes)

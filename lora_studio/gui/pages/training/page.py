@@ -61,6 +61,9 @@ class TrainingPage(StepPage):
         self.verdict = VerdictCard(state, self.record, self.plot)
         self.verdict.fix_chosen.connect(self._apply_fix)
         self.verdict.explain_clicked.connect(self._explain)
+        self.verdict.evaluated.evaluation_clicked.connect(
+            lambda: self.page_requested.emit("evaluation")
+        )
         self.tabs = QTabWidget()
         self.recipe = RecipeForm(state, self.add_editor)
         self._wants_recipe = False
@@ -200,8 +203,9 @@ class TrainingPage(StepPage):
     # --- user actions -------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Stop reading and writing curves, and save the notes."""
+        """Stop reading and writing curves, end other reads, and save the notes."""
         self.curves.leave()
+        self.verdict.evaluated.leave()
         self.note.commit()
 
     def on_primary(self) -> None:

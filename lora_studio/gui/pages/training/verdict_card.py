@@ -22,6 +22,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.fix_row import FixRow
 from lora_studio.gui.plots.loss_plot import LossPlot
+from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
 
@@ -79,7 +80,8 @@ class VerdictCard(Card):
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self.fix_chosen)
         self.what_now = button(tr("What now?"), self.explain_clicked.emit, kind="link")
-        self.add(self.what, self.advice, self.fixes, row(self.what_now, None))
+        self.evaluated = RunVerdictView(state)
+        self.add(self.what, self.advice, self.fixes, row(self.what_now, None), self.evaluated)
         self._monitor, self._warning = TrainingMonitor(), StickyWarning()
         self._plan: events.TrainingStarted | None = None
         self._run_project: Project | None = None
