@@ -7,7 +7,7 @@ from rich.table import Table
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
-from lora_studio.core.evaluation import own_models, statistics, summary
+from lora_studio.core.evaluation import own_models, preferences, statistics, summary
 from lora_studio.core.evaluation.items import OWN_MEASURE
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.evaluation.own_models import Checksums
@@ -124,27 +124,16 @@ def _print_verdicts(results: EvaluationResults, display: Display) -> None:
 
 def describe_judgments(results: EvaluationResults) -> list[Text]:
     """Return how often the judge preferred each model to the one that it was compared with."""
-    pairs = dict.fromkeys((each.second, each.first) for each in results.judgments)
-    lines = []
-    for column, baseline in pairs:
-        winners = [
-            each.winner
-            for each in results.judgments
-            if (each.second, each.first) == (column, baseline)
-        ]
-        lines.append(
-            text(
-                "Judge: {column} is better in {wins} of {pairs} pairs, {baseline} in {losses}; {ties}, {unknown} without a verdict.",
-                column=column,
-                baseline=baseline,
-                pairs=len(winners),
-                wins=winners.count(column),
-                losses=winners.count(baseline),
-                ties=counted(winners.count(""), "{n} tie", "{n} ties"),
-                unknown=winners.count(None),
-            )
+    return [
+        text(
+            "Judge, {column} against {baseline}: {result}; {unknown} without a verdict.",
+            column=each.column,
+            baseline=each.baseline,
+            result=each.sentence,
+            unknown=each.unknown,
         )
-    return lines
+        for each in preferences.count_judgments(results.judgments)
+    ]
 
 
 def _get_title(measure: str) -> str:

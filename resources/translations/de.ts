@@ -4,6 +4,10 @@
     <context>
         <name>LoRA Studio</name>
         <message>
+            <source>(answer of {name})</source>
+            <translation>(Antwort von {name})</translation>
+        </message>
+        <message>
             <source>(none)</source>
             <translation>(keine)</translation>
         </message>
@@ -448,6 +452,10 @@
             <translation>Ergänzen Sie eine erste Zeile mit den Spaltennamen oder ordnen Sie die Spalten nach ihrer Nummer zu.</translation>
         </message>
         <message>
+            <source>Add a model on a server</source>
+            <translation>Modell auf einem Server hinzufügen</translation>
+        </message>
+        <message>
             <source>Add adapter…</source>
             <translation>Adapter hinzufügen…</translation>
         </message>
@@ -529,6 +537,10 @@
         <message>
             <source>Additional adapters</source>
             <translation>Weitere Adapter</translation>
+        </message>
+        <message>
+            <source>Address</source>
+            <translation>Adresse</translation>
         </message>
         <message>
             <source>Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.</source>
@@ -2940,6 +2952,10 @@
             <translation>Jede GPU hält alle Gewichte und trainiert mit einem Teil jedes Batches.</translation>
         </message>
         <message>
+            <source>Each answer is compared with that of {name}, twice, in both orders. Replies that contradict each other count as a tie.</source>
+            <translation>Jede Antwort wird zweimal mit der von {name} verglichen, in beiden Reihenfolgen. Widersprechen sich die Urteile, gilt das als unentschieden.</translation>
+        </message>
+        <message>
             <source>Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and adapters are intact. The log of the run shows its last output.</source>
             <translation>Jeder Auftrag läuft in einem eigenen Prozess, und dieser wurde unerwartet beendet. Gespeicherte Checkpoints und Adapter sind unversehrt. Das Protokoll des Laufs zeigt seine letzten Ausgaben.</translation>
         </message>
@@ -3055,6 +3071,10 @@
             <translation>Geben Sie einen Wert von {low} bis {high} ein.</translation>
         </message>
         <message>
+            <source>Enter an address such as {example}.</source>
+            <translation>Geben Sie eine Adresse wie {example} ein.</translation>
+        </message>
+        <message>
             <source>Enter at least one for each setting.</source>
             <translation>Geben Sie für jede Einstellung mindestens einen ein.</translation>
         </message>
@@ -3083,6 +3103,22 @@
             <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
         </message>
         <message>
+            <source>Enter the address of the server.</source>
+            <translation>Geben Sie die Adresse des Servers ein.</translation>
+        </message>
+        <message>
+            <source>Enter the address without a password.</source>
+            <translation>Geben Sie die Adresse ohne Passwort ein.</translation>
+        </message>
+        <message>
+            <source>Enter the name of the environment variable that has the API key, such as {example}.</source>
+            <translation>Geben Sie den Namen der Umgebungsvariable mit dem API-Schlüssel ein, zum Beispiel {example}.</translation>
+        </message>
+        <message>
+            <source>Enter the name of the model on the server.</source>
+            <translation>Geben Sie den Namen des Modells auf dem Server ein.</translation>
+        </message>
+        <message>
             <source>Enter the path of a JSON schema after json_schema:, or the schema itself.</source>
             <translation>Geben Sie nach json_schema: den Pfad eines JSON-Schemas oder das Schema selbst ein.</translation>
         </message>
@@ -3101,6 +3137,10 @@
         <message>
             <source>Enter true or false.</source>
             <translation>Geben Sie true oder false ein.</translation>
+        </message>
+        <message>
+            <source>Environment variable with the API key (optional)</source>
+            <translation>Umgebungsvariable mit dem API-Schlüssel (optional)</translation>
         </message>
         <message>
             <source>Epoch</source>
@@ -4054,6 +4094,14 @@
             <source>In offline mode, you can only install an engine from a wheel folder.</source>
             <translation>Im Offline-Modus lässt sich eine Engine nur aus einem Wheel-Ordner installieren.</translation>
         </message>
+        <message>
+            <source>In the other order:</source>
+            <translation>In der anderen Reihenfolge:</translation>
+        </message>
+        <message>
+            <source>In this order:</source>
+            <translation>In dieser Reihenfolge:</translation>
+        </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
             <translation>
@@ -4334,6 +4382,18 @@
             <translation>JSON …</translation>
         </message>
         <message>
+            <source>Judge</source>
+            <translation>Richter</translation>
+        </message>
+        <message>
+            <source>Judge: {first} and {second}</source>
+            <translation>Richter: {first} und {second}</translation>
+        </message>
+        <message>
+            <source>Judge: {result}</source>
+            <translation>Richter: {result}</translation>
+        </message>
+        <message>
             <source>KL divergence: {kl} nats.</source>
             <translation>KL-Divergenz: {kl} Nats.</translation>
         </message>
@@ -4352,6 +4412,10 @@
         <message>
             <source>Keyboard shortcuts</source>
             <translation>Tastenkürzel</translation>
+        </message>
+        <message>
+            <source>Kind of server</source>
+            <translation>Art des Servers</translation>
         </message>
         <message>
             <source>Known differences</source>
@@ -4444,6 +4508,10 @@
         <message>
             <source>Less</source>
             <translation>Weniger</translation>
+        </message>
+        <message>
+            <source>Let another model compare the answers</source>
+            <translation>Ein anderes Modell die Antworten vergleichen lassen</translation>
         </message>
         <message>
             <source>Library that loads and wraps the model. Unsloth has faster kernels for GPUs and models it supports; PEFT works everywhere. Automatic uses Unsloth where it is installed and faster.</source>
@@ -5082,6 +5150,14 @@
             <translation>Modellordner …</translation>
         </message>
         <message>
+            <source>Model name</source>
+            <translation>Modellname</translation>
+        </message>
+        <message>
+            <source>Model on a server…</source>
+            <translation>Modell auf einem Server …</translation>
+        </message>
+        <message>
             <source>Model search</source>
             <translation>Modellsuche</translation>
         </message>
@@ -5346,6 +5422,10 @@
         <message>
             <source>No column is mapped to {slots} of “{format}”.</source>
             <translation>{slots} von „{format}“ ist keine Spalte zugeordnet.</translation>
+        </message>
+        <message>
+            <source>No comparison has a result</source>
+            <translation>Kein Vergleich hat ein Ergebnis</translation>
         </message>
         <message>
             <source>No compatible Python was found; {name} is downloaded.</source>
@@ -5944,6 +6024,10 @@
             <translation>{name} öffnen, {state}</translation>
         </message>
         <message>
+            <source>OpenAI-compatible server</source>
+            <translation>OpenAI-kompatibler Server</translation>
+        </message>
+        <message>
             <source>Opening {project}…</source>
             <translation>{project} wird geöffnet …</translation>
         </message>
@@ -6237,6 +6321,10 @@
         <message>
             <source>Preferences</source>
             <translation>Einstellungen</translation>
+        </message>
+        <message>
+            <source>Preferred in {share} of {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</source>
+            <translation>Bevorzugt in {share} von {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</translation>
         </message>
         <message>
             <source>Preparing the pages…</source>
@@ -7546,6 +7634,10 @@
             <translation>Stellen Sie Läufe verschiedener Basismodelle getrennt bereit, jeden mit eigenem Port.</translation>
         </message>
         <message>
+            <source>Server</source>
+            <translation>Server</translation>
+        </message>
+        <message>
             <source>Serving runs llama-server, a program of llama.cpp, on this computer. The Export page shows which model and adapters it serves.</source>
             <translation>Beim Bereitstellen läuft llama-server, ein Programm von llama.cpp, auf diesem Computer. Die Seite „Export“ zeigt, welches Modell und welche Adapter es bereitstellt.</translation>
         </message>
@@ -7802,6 +7894,10 @@
                 <numerusform>{n} weiteres Token anzeigen</numerusform>
                 <numerusform>{n} weitere Tokens anzeigen</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Shown with the first prompt of the test sets; answers take the place of the parentheses.</source>
+            <translation>Gezeigt mit dem ersten Prompt der Testsätze; anstelle der Klammern stehen die Antworten.</translation>
         </message>
         <message>
             <source>Shows this run on the Train, Merge, and Export pages</source>
@@ -8228,6 +8324,10 @@
         <message>
             <source>Text size</source>
             <translation>Textgröße</translation>
+        </message>
+        <message>
+            <source>Text that the judge receives</source>
+            <translation>Text, den der Richter erhält</translation>
         </message>
         <message>
             <source>Text was decoded with the wrong encoding in {rows}, such as “Ã©” for “é”. The model would learn to write it.</source>
@@ -8882,6 +8982,10 @@
             <translation>Bewertung der Antworten</translation>
         </message>
         <message>
+            <source>The judge compares the answers of two models. Choose at least two.</source>
+            <translation>Der Richter vergleicht die Antworten zweier Modelle. Wählen Sie mindestens zwei.</translation>
+        </message>
+        <message>
             <source>The label is the same in {rows}: {label}. Training needs good and bad answers.</source>
             <translation>Die Bewertung ist in {rows} dieselbe: {label}. Das Training braucht gute und schlechte Antworten.</translation>
         </message>
@@ -8979,6 +9083,10 @@
         <message>
             <source>The model</source>
             <translation>Das Modell</translation>
+        </message>
+        <message>
+            <source>The model answers the same prompts as the other ones. Measures that need probabilities of tokens aren't available for it.</source>
+            <translation>Das Modell beantwortet dieselben Prompts wie die anderen. Maße, die Wahrscheinlichkeiten von Tokens brauchen, gibt es für dieses Modell nicht.</translation>
         </message>
         <message>
             <source>The model doesn't fit on all GPUs together.</source>
@@ -9157,6 +9265,10 @@
         <message>
             <source>The project was saved by a newer version of LoRA Studio (format {version}; this version reads up to {known}).</source>
             <translation>Das Projekt wurde mit einer neueren Version von LoRA Studio gespeichert (Format {version}; diese Version liest bis {known}).</translation>
+        </message>
+        <message>
+            <source>The prompt, the reference, and the answers take the place of the ellipses and parentheses.</source>
+            <translation>Anstelle der Auslassungspunkte und Klammern stehen Prompt, Referenz und Antworten.</translation>
         </message>
         <message>
             <source>The proxy requires a user name and password. Add them to HTTPS_PROXY: NAME:PASSWORD@HOST:PORT. They aren't written to the log.</source>
@@ -9779,6 +9891,10 @@
             <translation>Dieser Server erstellt seine Prompts aus der Chat-Vorlage in der GGUF-Datei. Nur der Server kann sie zeigen.</translation>
         </message>
         <message>
+            <source>This server is on another computer: prompts and answers are sent there.</source>
+            <translation>Dieser Server läuft auf einem anderen Computer: Prompts und Antworten werden dorthin gesendet.</translation>
+        </message>
+        <message>
             <source>This setting can't be used with stacked experts ({names}): {setting}.</source>
             <translation>Diese Einstellung ist mit gestapelten Experten ({names}) nicht möglich: {setting}.</translation>
         </message>
@@ -9817,6 +9933,10 @@
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
             <translation>Setzen Sie {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
+        </message>
+        <message>
+            <source>To compare answers in pairs, turn on the judge in a new evaluation.</source>
+            <translation>Um Antworten paarweise zu vergleichen, schalten Sie in einer neuen Auswertung den Richter ein.</translation>
         </message>
         <message>
             <source>To get a verdict, evaluate at least two models.</source>
@@ -10866,6 +10986,10 @@
         <message>
             <source>Welcome</source>
             <translation>Willkommen</translation>
+        </message>
+        <message>
+            <source>What counts</source>
+            <translation>Was zählt</translation>
         </message>
         <message>
             <source>What differs: {differences}.</source>
@@ -12026,6 +12150,10 @@
             <translation>Gespräche werden zusammengesetzt</translation>
         </message>
         <message>
+            <source>judge {model}</source>
+            <translation>Richter {model}</translation>
+        </message>
+        <message>
             <source>judging answers</source>
             <translation>Antworten bewerten</translation>
         </message>
@@ -12300,6 +12428,10 @@
         <message>
             <source>no template</source>
             <translation>keiner Vorlage</translation>
+        </message>
+        <message>
+            <source>no verdict</source>
+            <translation>kein Urteil</translation>
         </message>
         <message>
             <source>none</source>
@@ -13405,6 +13537,10 @@
             <translation>diese Version von llama.cpp konvertiert das Modell anders oder führt es anders aus, denn die Datei hat die Werte einer neuen Konvertierung</translation>
         </message>
         <message>
+            <source>tie</source>
+            <translation>unentschieden</translation>
+        </message>
+        <message>
             <source>to do</source>
             <translation>zu tun</translation>
         </message>
@@ -14131,6 +14267,10 @@
             <translation>{model} auf {address} hat nicht geantwortet: {reason}.</translation>
         </message>
         <message>
+            <source>{model} compared with {other}</source>
+            <translation>{model} verglichen mit {other}</translation>
+        </message>
+        <message>
             <source>{model} was created, but not tested: {reason}</source>
             <translation>{model} wurde erstellt, aber nicht getestet: {reason}</translation>
         </message>
@@ -14331,6 +14471,10 @@
             <translation>{name} ist ein Bild.</translation>
         </message>
         <message>
+            <source>{name} is better</source>
+            <translation>{name} ist besser</translation>
+        </message>
+        <message>
             <source>{name} is compressed more than once.</source>
             <translation>{name} ist mehr als einmal komprimiert.</translation>
         </message>
@@ -14427,6 +14571,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} comparisons</source>
+            <translation>
+                <numerusform>{n} Vergleich</numerusform>
+                <numerusform>{n} Vergleichen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} conversations</source>
             <translation>
                 <numerusform>{n} Gespräch</numerusform>
@@ -14466,6 +14617,13 @@
             <translation>
                 <numerusform>{n} Schicht ist fusioniert.</numerusform>
                 <numerusform>{n} Schichten sind fusioniert.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} losses</source>
+            <translation>
+                <numerusform>{n} Niederlage</numerusform>
+                <numerusform>{n} Niederlagen</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -14693,6 +14851,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} ties</source>
+            <translation>
+                <numerusform>{n} Unentschieden</numerusform>
+                <numerusform>{n} Unentschieden</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} tokens</source>
             <translation>
                 <numerusform>{n} Token</numerusform>
@@ -14704,6 +14869,20 @@
             <translation>
                 <numerusform>{n} Stimme in Blindtests dieses Projekts. Unentschieden zählt für jedes Modell als halber Sieg.</numerusform>
                 <numerusform>{n} Stimmen in Blindtests dieses Projekts. Unentschieden zählt für jedes Modell als halber Sieg.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} wins</source>
+            <translation>
+                <numerusform>{n} Sieg</numerusform>
+                <numerusform>{n} Siege</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} without a verdict</source>
+            <translation>
+                <numerusform>{n} ohne Urteil</numerusform>
+                <numerusform>{n} ohne Urteil</numerusform>
             </translation>
         </message>
         <message>

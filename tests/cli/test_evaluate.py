@@ -115,6 +115,7 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     assert "3 rows were trained on and are left out." in shown
     assert "base 50 % (" in shown
     assert "adapter: The adapter is damaged." in shown
-    assert "adapter is better in 2 of 5 pairs, base in 1; 1 tie, 1 without a verdict." in shown
+    assert "Judge, adapter against base: Preferred in 62 % of 4 comparisons (" in shown
+    assert "2 wins, 1 loss, 1 tie; 1 without a verdict." in shown
     assert "These results are partial." in shown
     assert json.loads(out.read_text("utf-8"))["means"]["heldout"]["exact"] == {"base": 0.5}

@@ -170,8 +170,18 @@ def compute_interval(
     if not known:
         return None
     if _is_binary(known):
-        return _compute_wilson_interval(sum(known) / len(known), len(known))
+        return compute_wilson_interval(sum(known) / len(known), len(known))
     return _bootstrap(np.asarray(known), resamples, seed)
+
+
+def compute_wilson_interval(share: float, rows: int) -> Interval:
+    """Return Wilson's (1927) 95 % score interval of a share of `rows` rows."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    center = share + z * z / (2 * rows)
+    margin = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    scale = 1 + z * z / rows
+    low, high = (center - margin) / scale, (center + margin) / scale
+    return Interval(max(0.0, low) if share else 0.0, min(1.0, high) if share < 1 else 1.0)
 
 
 def mcnemar(fixed: int, broken: int) -> float:
@@ -250,15 +260,6 @@ def _approximate_mcnemar(fixed: int, broken: int) -> float:
     """Return the p-value with the normal distribution, continuity-corrected, for many rows."""
     distance = max(0.0, abs(fixed - broken) - 1) / math.sqrt(fixed + broken)
     return min(1.0, math.erfc(distance / math.sqrt(2)))
-
-
-def _compute_wilson_interval(share: float, rows: int) -> Interval:
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    center = share + z * z / (2 * rows)
-    margin = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    low, high = (center - margin) / scale, (center + margin) / scale
-    return Interval(max(0.0, low) if share else 0.0, min(1.0, high) if share < 1 else 1.0)
 
 
 def _bootstrap(values: Values, resamples: int, seed: int) -> Interval:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, statistics
+from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import OWN_MEASURE
 from lora_studio.core.evaluation.measures import MEASURES
 from lora_studio.core.evaluation.results import EvaluationResults
@@ -91,7 +92,7 @@ def summarize(results: EvaluationResults, *, baseline: str = "") -> EvaluationSu
     Takes about 10 ms per measure and column for 1,000 rows.
     """
     columns = [column.key for column in results.plan.columns]
-    base = baseline if baseline in columns else choose_baseline(results)
+    base = baseline if baseline in columns else choose_baseline(results.plan.columns)
     summary = EvaluationSummary(base, dict(results.facts.measures))
     for test_set, measures in summary.measures.items():
         for measure in measures:
@@ -108,9 +109,8 @@ def summarize(results: EvaluationResults, *, baseline: str = "") -> EvaluationSu
     return summary
 
 
-def choose_baseline(results: EvaluationResults) -> str:
+def choose_baseline(columns: Sequence[Column]) -> str:
     """Return the key of the base model's column, or of the first column without one."""
-    columns = results.plan.columns
     return next((column.key for column in columns if column.is_base), columns[0].key)
 
 

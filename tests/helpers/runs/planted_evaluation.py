@@ -5,18 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import own_models, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import measure_by_name
-from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import (
     ColumnReport,
     EvaluationFacts,
     ItemResult,
+    Judgment,
 )
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
@@ -65,8 +66,11 @@ def plant(
     general: int = 60,
     complete: bool = True,
     columns: Sequence[str] = tuple(SHARES),
+    judged: bool = False,
 ) -> EvaluationFolder:
     """Write an evaluation of a run; without `complete`, the last column is half done.
+
+    With `judged`, a judge preferred the right answers.
 
     `general` is the number of items about general abilities, of all categories.
     """
@@ -78,6 +82,9 @@ def plant(
     plan = EvaluationPlan(
         columns=tuple(Column(key=key, model=models[key]) for key in columns),
         test_sets=(HeldoutRows(), ForgettingSet()),
+        judge=JudgeSettings(model=OllamaSpeaker(name="judge:8b"), baseline="base")
+        if judged
+        else None,
     )
     folder = storage.create_evaluation(run.evaluations, plan)
     items = [*make_task_items(rows), *_choose_general_items(general)]
@@ -88,6 +95,8 @@ def plant(
             ends = len(items) if complete or key != columns[-1] else len(items) // 2
             for item in items[:ends]:
                 writer.write(_answer(item, key, generator))
+    if judged:
+        _judge(folder, items[:rows], columns)
     reports = (
         TestSetReport(
             key="heldout", title=HeldoutRows().title, rows=rows + 6, items=rows, trained=6,
@@ -114,6 +123,24 @@ def plant(
     )
     folder.write_facts(facts)
     return folder
+
+
+def _judge(
+    folder: EvaluationFolder, items: Sequence[EvaluationItem], columns: Sequence[str]
+) -> None:
+    """Write judgments on the task: the column with the right answer wins, the last item has no verdict."""
+    answers = folder.read().answers
+    with folder.append(folder.judgments_file) as writer:
+        for key in columns:
+            for item in items if key != "base" else ():
+                scores = [answers[item.id, each].scores["exact"] for each in ("base", key)]
+                winner = "" if scores[0] == scores[1] else ("base", key)[scores[1] > scores[0]]
+                replies = ("It answers the question.\n[[B]]", "[[A]]")
+                judgment = Judgment(
+                    item=item.id, first="base", second=key, winner=winner, replies=replies
+                )
+                is_last = item is items[-1]
+                writer.write(judgment.model_copy(update={"winner": None}) if is_last else judgment)
 
 
 def _choose_general_items(number: int) -> list[EvaluationItem]:

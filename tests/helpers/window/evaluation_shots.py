@@ -10,8 +10,9 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
 from lora_studio.core.protocol import events
+from lora_studio.gui.pages.evaluation.server_model_dialog import ServerModelDialog
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.runs.planted_evaluation import plant
+from tests.helpers.runs.planted_evaluation import make_task_items, plant
 from tests.helpers.runs.scenarios import emit, wait_until
 
 
@@ -25,7 +26,10 @@ def scenario() -> dict[str, list[dict[str, Any]]]:
         key="forgetting", title=ForgettingSet().title, rows=324, items=324,
         suggested=("correct", "perplexity"),
     )  # fmt: skip
-    return {"inspect_test_sets": [emit(events.TestSetsInspected(test_sets=(heldout, general)))]}
+    inspected = events.TestSetsInspected(
+        test_sets=(heldout, general), items=tuple(make_task_items(3))
+    )
+    return {"inspect_test_sets": [emit(inspected)]}
 
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
@@ -36,8 +40,9 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     wait_until(lambda: bool(page.choices), 10)
     wait_until(lambda: bool(page.setup_form.facts.text()), 10)
     yield "evaluation-new", window
+    yield from _show_judge_and_servers(window)
     assert window.state.run is not None
-    plant(window.state.run, rows=120, general=300)
+    plant(window.state.run, rows=120, general=300, judged=True)
     page.on_shown()
     wait_until(lambda: page.shown is not None, 30)
     page._show_results()
@@ -50,4 +55,29 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.tabs.setCurrentWidget(page.change_view)
     QTest.qWait(200)
     yield "evaluation-changes", window
+    page.tabs.setCurrentWidget(page.preferences)
+    QTest.qWait(200)
+    yield "evaluation-preferences", window
     page.tabs.setCurrentIndex(0)
+
+
+def _show_judge_and_servers(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """Yield a judge with the text that it receives, and the dialog for a model on a server."""
+    form = window.evaluation.setup_form
+    form.judge.switch.setChecked(True)
+    form.judge.editor.name.setEditText("qwen3:8b")
+    form.judge.prompt_section.set_open(True)
+    QTest.qWait(200)
+    yield "evaluation-judge", form
+    form.judge.switch.setChecked(False)
+    form.menu.ask_for_server_model()
+    dialog = window.findChild(ServerModelDialog)
+    assert dialog is not None
+    dialog.editor.kind.setCurrentIndex(1)
+    dialog.editor.kind.activated.emit(1)
+    dialog.editor.address.setText("https://models.example.org/v1")
+    dialog.editor.key_variable.setText("sk-1234")
+    dialog.editor.key_variable.textEdited.emit("")
+    QTest.qWait(100)
+    yield "evaluation-server", dialog
+    dialog.reject()

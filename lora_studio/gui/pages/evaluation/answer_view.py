@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.evaluation import summary
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.results import EvaluationResults, ItemResult
+from lora_studio.core.evaluation.results import EvaluationResults, ItemResult, Judgment
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import list_column_names
@@ -88,6 +88,13 @@ class AnswerView(QWidget):
             add_paragraph(cursor, space, _format_heading(name, row), heading)
             if row is not None:
                 _add_answer(cursor, row, base if key != self._compared else None)
+        names = list_column_names(results.plan)
+        for judgment in results.judgments:
+            if judgment.item == item.id:
+                add_paragraph(cursor, space, _format_judgment(judgment, names), heading)
+                for number, reply in enumerate(judgment.replies):
+                    title = tr("In this order:") if number == 0 else tr("In the other order:")
+                    add_paragraph(cursor, make_block_format(), f"{title} {_cut(reply)}", body)
         self.text.moveCursor(self.text.textCursor().MoveOperation.Start)
 
     def _format_source(self, item: EvaluationItem) -> str:
@@ -127,6 +134,19 @@ def _format_heading(name: str, row: ItemResult | None) -> str:
     if row.ending == "length":
         parts.append(tr("cut off"))
     return "  ·  ".join(parts)
+
+
+def _format_judgment(judgment: Judgment, names: dict[str, str]) -> str:
+    """Return who was compared, in the order of the first reply, and the result."""
+    first, second = (names.get(key, key) for key in (judgment.first, judgment.second))
+    pair = tr("Judge: {first} and {second}").format(first=first, second=second)
+    if judgment.problem is not None:
+        return f"{pair}  ·  {localize_problem(judgment.problem)}"
+    if judgment.winner is None:
+        return f"{pair}  ·  {tr('no verdict')}"
+    winner = names.get(judgment.winner, judgment.winner)
+    result = tr("{name} is better").format(name=winner) if winner else tr("tie")
+    return f"{pair}  ·  {result}"
 
 
 def _cut(text: str) -> str:

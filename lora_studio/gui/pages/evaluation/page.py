@@ -25,6 +25,7 @@ from lora_studio.gui.pages.evaluation.library import (
     ReadEvaluation,
     RunChoice,
 )
+from lora_studio.gui.pages.evaluation.preference_view import PreferenceView
 from lora_studio.gui.pages.evaluation.row_view import ResultRowView
 from lora_studio.gui.pages.evaluation.score_table import ScoreTable
 from lora_studio.gui.pages.evaluation.setup_form import SetupForm
@@ -76,6 +77,7 @@ class EvaluationPage(AppPage):
             ScoreTable(),
         )
         self.rows, self.change_view = ResultRowView(), ChangeView()
+        self.preferences = PreferenceView()
         self.export = ExportMenu()
         self.progress, self.content, self.tabs = ProgressLine(), QStackedWidget(), QTabWidget()
         self.new = button(tr("New evaluation"), self._show_setup, icon="plus")
@@ -103,9 +105,9 @@ class EvaluationPage(AppPage):
         is_mine = self.record.apply(event)
         match event:
             case events.TestSetsInspected():
-                self.setup_form.show_reports(event.test_sets)
+                self.setup_form.show_reports(event.test_sets, event.items)
             case events.OllamaFound():
-                self._show_options(event)
+                self.setup_form.show_ollama_models(event.host, event.models)
             case events.EvaluationStarted() if is_mine:
                 self._wanted = event.evaluation
                 self.library.refresh(self._state.runs_folder)
@@ -209,16 +211,17 @@ class EvaluationPage(AppPage):
             folder = None
         self.library.open(folder)
 
-    def _show_options(self, found: events.OllamaFound | None = None) -> None:
-        """Offer the models of other runs, and those in Ollama once they are known."""
+    def _show_options(self) -> None:
+        """Offer the models of other runs."""
         chosen = self._get_choice()
         options: list[SpeakerOption] = []
         for choice in self.choices:
             if chosen is None or choice.run != chosen.run:
                 options += speakers.list_run_speakers(choice.run)
-        if found is not None:
-            options += speakers.list_ollama_speakers(found.models, found.host)
         self.setup_form.menu.show_options(options)
+
+    def _find_ollama(self) -> None:
+        self.ask.emit(commands.InspectOllama(host=self._state.get_ollama_host()))
 
     def _make_query(self) -> commands.InspectTestSets | None:
         choice, test_sets = self._get_choice(), self.setup_form.list_test_sets()
@@ -232,6 +235,7 @@ class EvaluationPage(AppPage):
         self.shown = read
         for part in (self.verdict, self.scores, self.rows, self.change_view):
             part.show_results(read.results, read.summary)
+        self.preferences.show_results(read.results)
         self.export.set_evaluation(read)
         self._show_state()
 
@@ -310,6 +314,7 @@ class EvaluationPage(AppPage):
         self.tabs.addTab(self.scores, tr("Scores"))
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.change_view, tr("Gain and forgetting"))
+        self.tabs.addTab(self.preferences, tr("Preferences"))
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setAccessibleName(tr("Results"))
         results = QWidget()
@@ -347,6 +352,7 @@ class EvaluationPage(AppPage):
         self.evaluation_choice.activated.connect(lambda _: self._open_chosen())
         self.setup_form.changed.connect(self._show_state)
         self.setup_form.changed.connect(self.query.schedule)
+        self.setup_form.ollama_requested.connect(self._find_ollama)
         self.header.primary.clicked.connect(self._on_primary)
         self._read_timer.timeout.connect(self._open_chosen)
 

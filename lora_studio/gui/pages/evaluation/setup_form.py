@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QSpinBox, QWidget
 
-from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import statistics
-from lora_studio.core.evaluation.columns import Column
-from lora_studio.core.evaluation.items import OWN_MEASURE
+from lora_studio.core.evaluation.columns import AnyColumnModel, Column
+from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem
 from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
 from lora_studio.core.evaluation.test_sets import (
@@ -28,6 +27,7 @@ from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import format_column
+from lora_studio.gui.pages.evaluation.judge_card import JudgeCard
 from lora_studio.gui.pages.evaluation.model_menu import ModelMenu
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
@@ -53,9 +53,11 @@ class SetupForm(QWidget):
 
     Signals:
         changed: the choice has changed.
+        ollama_requested: the models of the Ollama server are needed; see `show_ollama_models`.
     """
 
     changed = Signal()
+    ollama_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start without models."""
@@ -64,8 +66,11 @@ class SetupForm(QWidget):
         self._sets: dict[str, tuple[AnyTestSet, QCheckBox]] = {}
         self._reports: dict[str, TestSetReport] = {}
         self.models, self.tests, self.measures = Card(tr("Models")), Card(tr("Test sets")), Card(tr("Measures"))  # fmt: skip
-        self.menu = ModelMenu()
+        self.menu, self.judge = ModelMenu(), JudgeCard()
         self.menu.chosen.connect(self._add_model)
+        self.menu.ollama_requested.connect(self.ollama_requested)
+        self.judge.editor.ollama_requested.connect(self.ollama_requested)
+        self.judge.changed.connect(self.changed)
         self._model_list, self._set_list = column(spacing=Spacing.S), column(spacing=Spacing.S)
         self.facts = label(role="caption", wrap=True)
         self.automatic = _make_box(tr("Choose by what the answers look like"), checked=True)
@@ -89,7 +94,12 @@ class SetupForm(QWidget):
         self._columns = {}
         for each in columns:
             self._add_column(each)
-        self.changed.emit()
+        self._on_columns_changed()
+
+    def show_ollama_models(self, host: str, names: Sequence[str]) -> None:
+        """Offer the models of an Ollama server."""
+        self.menu.show_ollama_models(host, names)
+        self.judge.editor.show_ollama_models(host, names)
 
     def list_test_sets(self) -> tuple[AnyTestSet, ...]:
         """Return the chosen test sets, with the limit."""
@@ -120,7 +130,7 @@ class SetupForm(QWidget):
             return tr("Choose at least one test set.")
         if not self.automatic.isChecked() and not self.list_measures():
             return tr("Choose at least one measure.")
-        return self._find_invalid_measure()
+        return self._find_invalid_measure() or self.judge.find_blocker()
 
     def make_plan(self) -> EvaluationPlan:
         """Return the plan of the chosen evaluation."""
@@ -129,28 +139,38 @@ class SetupForm(QWidget):
             test_sets=self.list_test_sets(),
             measures=self.list_measures(),
             sampling=GREEDY.model_copy(update={"max_tokens": self.max_tokens.value()}),
+            judge=self.judge.make_settings(),
         )
 
-    def show_reports(self, reports: Iterable[TestSetReport]) -> None:
-        """Show what the test sets contain, and which measures suit them."""
+    def show_reports(
+        self, reports: Iterable[TestSetReport], items: Sequence[EvaluationItem] = ()
+    ) -> None:
+        """Show what the test sets contain, and which measures suit them; `items` are examples."""
         self._reports |= {report.key: report for report in reports}
+        self.judge.show_items(items)
         self._show_facts()
 
     # --- models -------------------------------------------------------------------------------
 
     def _add_column(self, added: Column) -> None:
         box = _make_box(format_column(added), checked=True)
-        box.toggled.connect(lambda _: self.changed.emit())
+        box.toggled.connect(lambda _: self._on_columns_changed())
         self._columns[added.key] = (added, box)
         self._model_list.addWidget(box)
 
-    def _add_model(self, title: str, speaker: AnySpeaker) -> None:
-        if any(each.model == speaker for each, _ in self._columns.values()):
-            return
+    def _add_model(self, title: str, model: AnyColumnModel) -> None:
+        for each, box in self._columns.values():
+            if each.model == model:
+                box.setChecked(True)
+                return
         key, number = title, 2
         while key in self._columns:
             key, number = f"{title} {number}", number + 1
-        self._add_column(Column(key=key, title=key, model=speaker))
+        self._add_column(Column(key=key, title=key, model=model))
+        self._on_columns_changed()
+
+    def _on_columns_changed(self) -> None:
+        self.judge.show_columns(self.list_columns())
         self.changed.emit()
 
     # --- test sets ----------------------------------------------------------------------------
@@ -240,7 +260,7 @@ class SetupForm(QWidget):
         layout = column(
             ResponsiveColumns(
                 column(self.models, self.measures, None, spacing=Spacing.L),
-                column(self.tests, None),
+                column(self.tests, self.judge, None, spacing=Spacing.L),
             ),
             None,
         )

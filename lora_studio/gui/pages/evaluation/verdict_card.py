@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QGridLayout, QWidget
 
+from lora_studio.core.evaluation import preferences
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.summary import EvaluationSummary
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, LabelRole, label
@@ -35,6 +36,7 @@ class EvaluationVerdictCard(Card):
         """Show the verdicts of an evaluation."""
         self._clear()
         names = list_column_names(results.plan)
+        judged = preferences.count_judgments(results.judgments)
         for key, name in names.items():
             if key == shown.baseline:
                 continue
@@ -48,6 +50,10 @@ class EvaluationVerdictCard(Card):
                 self._add(
                     "" if verdict is not None else name, glyph, role, localize(report.sentence)
                 )
+            for each in judged:
+                if each.column == key:
+                    sentence = tr("Judge: {result}").format(result=localize(each.sentence))
+                    self._add("", *_GLYPHS[each.finding], sentence)
         if not self.sentences:
             self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
         self.note.setText(self._describe(results, names[shown.baseline]))
@@ -61,12 +67,15 @@ class EvaluationVerdictCard(Card):
             for report in results.facts.test_sets
             if report.left_out
         ]
+        names = list_column_names(results.plan)
         parts += [
-            f"{names}: {localize(report.problem.what)}"
+            f"{names.get(report.key, report.key)}: {localize_problem(report.problem)}"
             for report in results.facts.columns
             if report.problem is not None
-            for names in (list_column_names(results.plan).get(report.key, report.key),)
         ]
+        if results.facts.judge_problem is not None:
+            problem = localize_problem(results.facts.judge_problem)
+            parts.append(tr("Judge: {result}").format(result=problem))
         return "  ·  ".join(parts)
 
     def _add(self, name: str, glyph: str, role: LabelRole, sentence: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.evaluation.answer_view import find_changes
 from lora_studio.gui.pages.evaluation.page import EvaluationPage
-from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers.runs.planted_evaluation import plant
@@ -24,41 +23,11 @@ from tests.helpers.runs.scenarios import emit
 from tests.helpers.window import seen
 
 
-@pytest.fixture
-def evaluated(run: RunFolder) -> RunFolder:
-    """Return the run with an adapter and a GGUF file."""
-    run.adapter.mkdir()
-    (run.adapter / "adapter_config.json").write_text("{}")
-    (run.adapter / "adapter_model.safetensors").write_bytes(b"0")
-    run.gguf.mkdir()
-    (run.gguf / "support-bot-Q4_K_M.gguf").write_bytes(b"0")
-    return run
-
-
-@pytest.fixture
-def page(qtbot: QtBot, state: ProjectState, evaluated: RunFolder) -> Iterator[EvaluationPage]:
-    """Yield the page without the rest of the window."""
-    evaluation_page = EvaluationPage(state)
-    evaluation_page.resize(1130, 720)
-    evaluation_page.show()
-    yield evaluation_page
-    evaluation_page.leave()
-    evaluation_page.close()
-    evaluation_page.deleteLater()
-
-
-def _show(qtbot: QtBot, page: EvaluationPage, *, evaluations: int = 1) -> None:
-    page.library.refresh(page._state.runs_folder)
-    qtbot.waitUntil(lambda: bool(page.choices), timeout=WAIT)
-    if evaluations:
-        qtbot.waitUntil(lambda: page.shown is not None, timeout=WAIT)
-
-
 def test_results_say_in_words_what_became_better_and_worse(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
     plant(evaluated)
-    _show(qtbot, page)
+    show()
     adapter, no_forgetting, gguf, forgetting = page.verdict.sentences
     assert adapter.startswith("Adapter: Better: ")
     assert no_forgetting.startswith("No forgetting shown; 60 items")
@@ -75,10 +44,10 @@ def test_results_say_in_words_what_became_better_and_worse(
 
 @pytest.mark.slow
 def test_filters_find_fixed_broken_and_different_rows(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
     plant(evaluated)
-    _show(qtbot, page)
+    show()
     assert page.shown is not None
     results, rows = page.shown.results, page.rows
     total = len(rows.rows.items)
@@ -103,10 +72,10 @@ def test_filters_find_fixed_broken_and_different_rows(
 
 @pytest.mark.slow
 def test_answers_show_differences_tokens_and_the_reference(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
     plant(evaluated)
-    _show(qtbot, page)
+    show()
     page.rows.choose("fixed")
     text = page.rows.answers.text
     shown = text.toPlainText()
@@ -123,10 +92,10 @@ def test_answers_show_differences_tokens_and_the_reference(
 
 @pytest.mark.slow
 def test_partial_results_are_shown_and_can_be_continued(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
     folder = plant(evaluated, complete=False)
-    _show(qtbot, page)
+    show()
     assert "Partial results" in page.verdict.note.text()
     assert page.header.primary.text() == "Continue evaluation"
     with qtbot.waitSignal(page.start_requested, timeout=WAIT) as asked:
@@ -135,8 +104,10 @@ def test_partial_results_are_shown_and_can_be_continued(
     assert (command.evaluation, run) == (folder.path.name, evaluated)
 
 
-def test_setup_makes_the_plan(qtbot: QtBot, page: EvaluationPage) -> None:
-    _show(qtbot, page, evaluations=0)
+def test_setup_makes_the_plan(
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage
+) -> None:
+    show(evaluations=0)
     form = page.setup_form
     reports = [
         TestSetReport(key="heldout", items=200, trained=3, suggested=("exact", "contains")),
@@ -167,10 +138,14 @@ def test_setup_makes_the_plan(qtbot: QtBot, page: EvaluationPage) -> None:
 
 @pytest.mark.slow
 def test_export_writes_the_shown_evaluation(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder, tmp_path: Path
+    qtbot: QtBot,
+    show: Callable[..., None],
+    page: EvaluationPage,
+    evaluated: RunFolder,
+    tmp_path: Path,
 ) -> None:
     plant(evaluated, rows=20, columns=("base", "adapter"))
-    _show(qtbot, page)
+    show()
     for name in ("out.csv", "out.json"):
         with qtbot.waitSignal(page.export.written, timeout=WAIT):
             page.export.write(tmp_path / name)
@@ -183,10 +158,10 @@ def test_export_writes_the_shown_evaluation(
 
 @pytest.mark.slow
 def test_every_part_is_named_visible_and_reachable(
-    qtbot: QtBot, page: EvaluationPage, evaluated: RunFolder
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
     plant(evaluated, rows=20)
-    _show(qtbot, page)
+    show()
     for number in range(page.tabs.count() + 1):
         if number < page.tabs.count():
             page.tabs.setCurrentIndex(number)
