@@ -68,6 +68,7 @@ def test_processes_in_other_sessions_end_with_their_home(tmp_path: Path) -> None
         other.wait()
 
 
+@pytest.mark.slow
 def test_child_ends_when_campaign_is_killed() -> None:
     command = [sys.executable, "-m", "tests.campaign", "--family", "patterns", "--jobs", "1"]
     campaign = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)

@@ -211,6 +211,7 @@ def _log_texts(run: RunFolder) -> list[str]:
     return [str(event.text) for event in run.iter_events() if isinstance(event, events.Log)]
 
 
+@pytest.mark.slow
 def test_detached_training_restarts_with_less_memory_after_oom(
     hungry_train: Command, run: RunFolder
 ) -> None:
@@ -238,6 +239,7 @@ for _ in client.perform(commands.Train(run=sys.argv[1]), start=RestartingWorker.
 """
 
 
+@pytest.mark.slow
 def test_training_of_killed_window_restarts_after_oom(
     hungry_train: Command, run: RunFolder
 ) -> None:
@@ -253,6 +255,7 @@ def test_training_of_killed_window_restarts_after_oom(
     assert run.read_state() == "trained"
 
 
+@pytest.mark.slow
 def test_start_guard_restarts_detached_training_after_oom(
     hungry_train: Command, run: RunFolder
 ) -> None:
@@ -426,6 +429,7 @@ def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_address_space_limit_shrinks_micro_batches(
     start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -285,6 +285,7 @@ def test_code_that_the_user_allowed_runs(own_code: Path, tmp_path: Path) -> None
     assert problem_of(own_code, trust_remote_code=True).code == "model.code_not_trusted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_allowed", [False, True], ids=["without consent", "with consent"])
 def test_converter_runs_code_of_the_model_only_with_consent(
     own_code: Path, tmp_path: Path, is_allowed: bool

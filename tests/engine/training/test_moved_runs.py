@@ -59,6 +59,7 @@ def test_training_continues_in_a_moved_folder(
             assert "/proc/" not in file.read_text("utf-8"), file.name
 
 
+@pytest.mark.slow
 @linux_only
 def test_merge_continues_in_a_moved_folder(
     start: Callable[..., RunFolder],  # noqa: F811 - the fixture

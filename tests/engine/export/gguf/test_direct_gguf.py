@@ -166,6 +166,7 @@ def test_merge_that_needs_peft_uses_a_temporary_copy(tmp_path: Path) -> None:
     assert "Exporting directly" not in logs
 
 
+@pytest.mark.slow
 def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> None:
     """Otherwise it would write a file of empty weights."""
     run = tiny_run("llama3", tmp_path)

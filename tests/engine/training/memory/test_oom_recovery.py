@@ -95,6 +95,7 @@ def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
     np.testing.assert_allclose(result.evaluations.values, whole.evaluations.values, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "recipe", "per_row"),
     [
@@ -140,6 +141,7 @@ def test_hopeless_oom_is_a_problem_with_the_cheapest_fix(start: Start, limit: Li
     assert not channel.of(events.StepDone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "at", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )
