@@ -201,6 +201,7 @@ OPENERS = {
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
     "engine/model/base_templates.py",  # resources
     "engine/model/builtin.py",  # the download of the built-in model
+    "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
     "engine/runtime/source_digest.py",  # the program itself
     "gui/theme.py",  # resources
     "gui/widgets/docs_viewer.py",  # the documentation

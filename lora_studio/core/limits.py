@@ -185,6 +185,18 @@ TOKENIZER_GROWTH = _limit(
     _MODELS, "Characters that a tokenizer makes of one, or tokens that it adds to a text", 10_000, "times",
     "Tokenizers replace spaces and accents by a few characters.",
 )  # fmt: skip
+ADDED_TOKENS = _limit(
+    _MODELS, "Tokens that a tokenizer adds to its vocabulary", 100_000, "items",
+    "Models of speech add up to 65,536. Each takes 50 microseconds and more.",
+)  # fmt: skip
+TOKENIZER_SECONDS = _limit(
+    _MODELS, "Processor time for loading a tokenizer and one text", 30.0, "seconds",
+    "The largest known tokenizers take four seconds on one slow core.",
+)  # fmt: skip
+TOKENIZER_MEMORY = _limit(
+    _MODELS, "Memory for loading a tokenizer and one text", 2 << 30, "bytes",
+    "The largest known tokenizers take 500 MB.",
+)  # fmt: skip
 LLAMA_CPP_DEPTH = _limit(
     _MODELS, "Folders inside each other in a folder of llama.cpp", 30, "levels",
     "More mean a link that leads back to a parent folder.",

@@ -12122,12 +12122,28 @@
             <translation>sein Pfad ist kein gültiges UTF-8; benenne es um</translation>
         </message>
         <message>
+            <source>its tokenizer adds more than {limit:number} tokens to its vocabulary</source>
+            <translation>der Tokenizer ergänzt sein Vokabular um mehr als {limit:number} Token</translation>
+        </message>
+        <message>
             <source>its tokenizer can't be loaded from {files} ({reason})</source>
             <translation>der Tokenizer kann nicht aus {files} geladen werden ({reason})</translation>
         </message>
         <message>
+            <source>its tokenizer ends the process that loads it, because a file is damaged or too large</source>
+            <translation>der Tokenizer lässt den Prozess abstürzen, der ihn lädt, weil eine Datei beschädigt oder zu groß ist</translation>
+        </message>
+        <message>
+            <source>its tokenizer has tokens that are too long</source>
+            <translation>der Tokenizer enthält zu lange Token</translation>
+        </message>
+        <message>
             <source>its tokenizer makes short texts too long</source>
             <translation>sein Tokenizer macht kurze Texte zu lang</translation>
+        </message>
+        <message>
+            <source>its tokenizer needs more than {memory:memory} of memory</source>
+            <translation>der Tokenizer braucht mehr als {memory:memory} Arbeitsspeicher</translation>
         </message>
         <message>
             <source>its tokens differ in conversation {conversation}, from token {token}</source>
@@ -12276,6 +12292,10 @@
         <message>
             <source>llama.cpp's converter is missing from the engine.</source>
             <translation>Der Konverter von llama.cpp fehlt in der Engine.</translation>
+        </message>
+        <message>
+            <source>loading its tokenizer takes longer than {seconds:duration}</source>
+            <translation>das Laden des Tokenizers dauert länger als {seconds:duration}</translation>
         </message>
         <message>
             <source>loading model with Unsloth</source>
@@ -12931,6 +12951,10 @@
         <message>
             <source>the base model's files don't contain {tensor}</source>
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
+        </message>
+        <message>
+            <source>the character map of its tokenizer is damaged</source>
+            <translation>die Zeichentabelle des Tokenizers ist beschädigt</translation>
         </message>
         <message>
             <source>the chat template</source>

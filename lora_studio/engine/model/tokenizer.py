@@ -9,7 +9,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model import remote_code
 from lora_studio.core.runs import checksums
-from lora_studio.engine.model import base_templates, tokenizer_files, tokenizer_growth
+from lora_studio.engine.model import (
+    base_templates,
+    tokenizer_bounds,
+    tokenizer_files,
+)  # fmt: skip
 
 
 def load_tokenizer(
@@ -27,10 +31,11 @@ def load_tokenizer(
     is_allowed = remote_code.is_allowed(folder, requested=trust)
 
     def load(source: Path) -> PreTrainedTokenizerBase:
+        tokenizer_files.require_loadable(source)
         loaded = AutoTokenizer.from_pretrained(
             source, trust_remote_code=is_allowed, local_files_only=True
         )
-        tokenizer_growth.require_bounded(getattr(loaded, "backend_tokenizer", None))
+        tokenizer_bounds.require_bounded(getattr(loaded, "backend_tokenizer", None))
         _try_out(loaded)
         return loaded
 

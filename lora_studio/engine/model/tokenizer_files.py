@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import re
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import parse_json, read_bytes
+from lora_studio.engine.model import tokenizer_trial
 from lora_studio.engine.model.folder import unreadable_model_error
+from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.failures import translate_library_errors
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 #: Vocabularies, which tokenizers parses itself; they are searched only for IDs that are too large.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
+#: Files that are loaded in a separate process first, besides models of SentencePiece and tiktoken.
+_TRIED = ("tokenizer.json", "vocab.json", "merges.txt")
+
 #: JSON objects that transformers reads, in the order in which they are suspected.
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+
+#: Settings that list tokens, each of which is added to the vocabulary.
+_ADDED = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
+
+_TOO_MANY_ADDED: Template = "its tokenizer adds more than {limit:number} tokens to its vocabulary"
 
 _ALL = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *_SETTINGS)
 
@@ -30,7 +48,19 @@ _ALL = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *_SETTI
 #: up to the largest ID.
 MAX_ID = 10_000_000
 
+#: The wall-clock limit of the trial as a multiple of its CPU limit, since it may have to share the processor.
+_PATIENCE = 4
+
+_TOO_LONG = getattr(signal, "SIGXCPU", None)
+
+#: Hashes of the content that this process needn't try again.
+_LOADABLE: set[str] = set()
+
 _LONG_NUMBER = re.compile(rb"[:\[,]\s*\d{8,}")
+
+
+class LoadLimitError(InvalidContentError):
+    """Raised for a tokenizer that can't be loaded within the limits, or ends the process that loads it."""
 
 
 @contextmanager
@@ -44,10 +74,14 @@ def report_damage(folder: Path, load: Callable[[Path], object]) -> Iterator[None
         _check_files(folder)
     except InvalidContentError as error:
         raise unreadable_model_error(folder, error.reason) from error
-    with translate_library_errors(
-        lambda reason: unreadable_model_error(folder, _describe(folder, reason, load))
-    ):
-        yield
+    try:
+        with translate_library_errors(
+            lambda reason: unreadable_model_error(folder, _describe(folder, reason, load)),
+            LoadLimitError,
+        ):
+            yield
+    except LoadLimitError as error:  # without a look for the file, which would load it here
+        raise unreadable_model_error(folder, error.reason) from error
 
 
 def _check_files(folder: Path) -> None:
@@ -72,6 +106,11 @@ def _check_settings(name: str, content: bytes) -> None:
         raise _damaged(name, describe_os_error(error)) from error
     if not isinstance(settings, dict):
         raise _damaged(name, text("it isn't a JSON object"))
+    lists = [settings.get(key) for key in _ADDED]
+    if name == "added_tokens.json":
+        lists.append(settings)
+    if sum(len(added) for added in lists if isinstance(added, dict | list)) > limits.ADDED_TOKENS:
+        raise InvalidContentError(_TOO_MANY_ADDED, limit=limits.ADDED_TOKENS)
 
 
 def _check_ids(name: str, content: bytes) -> None:
@@ -104,14 +143,74 @@ def _describe_damage(name: Text | str, reason: Template | Text) -> Text:
     return text("its {file} is damaged ({reason})", file=name, reason=reason)
 
 
+# --- the trial --------------------------------------------------------------------------------
+
+
+def require_loadable(folder: Path) -> None:
+    """Load the files of a tokenizer in a process of its own, which may end alone.
+
+    The libraries of tokenizers abort their process if an allocation fails, and nothing interrupts them.
+    What could be loaded is remembered by the hash of its content, on the disk as well. Raises
+    LoadLimitError, and OSError if the process can't be started.
+    """
+    key = _hash_content(folder)
+    record = paths.get_cache_folder() / "tokenizers" / key
+    with suppress(OSError):
+        if key in _LOADABLE or record.is_file():
+            return
+    arguments = (
+        folder.resolve(), TRIAL, int(limits.TOKENIZER_SECONDS), limits.TOKENIZER_MEMORY,
+        limits.ADDED_TOKENS, limits.TOKENIZER_GROWTH,
+    )  # fmt: skip
+    command = [sys.executable, "-P", tokenizer_trial.__file__, *map(str, arguments)]
+    try:
+        status = child_process.run_alone(command, _PATIENCE * limits.TOKENIZER_SECONDS)
+    except TimeoutError:
+        status = -(_TOO_LONG or 1)
+    if status < 0 or status in _REFUSALS:
+        too_slow = status == -(_TOO_LONG or 1)
+        reason = _TOO_SLOW if too_slow else _REFUSALS.get(status, _ABORTED)
+        raise LoadLimitError(
+            reason,
+            seconds=limits.TOKENIZER_SECONDS,
+            memory=limits.TOKENIZER_MEMORY,
+            limit=limits.ADDED_TOKENS,
+        )
+    _LOADABLE.add(key)
+    with suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.touch()
+
+
+_TOO_SLOW: Template = "loading its tokenizer takes longer than {seconds:duration}"
+_ABORTED: Template = (
+    "its tokenizer ends the process that loads it, because a file is damaged or too large"
+)
+_REFUSALS: dict[int, Template] = {
+    tokenizer_trial.EXIT_MEMORY: "its tokenizer needs more than {memory:memory} of memory",
+    tokenizer_trial.EXIT_ADDED: _TOO_MANY_ADDED,
+    tokenizer_trial.EXIT_LONG: "its tokenizer has tokens that are too long",
+}
+
+
+def _hash_content(folder: Path) -> str:
+    """Return the hash of the files that the trial reads, and of the version of their library."""
+    digest = hashlib.sha256(importlib.metadata.version("tokenizers").encode())
+    for file in sorted(folder.iterdir()):
+        if file.name in _TRIED or file.suffix in (".model", ".tiktoken"):
+            digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(read_bytes(file, limits.LARGE_FILE))
+    return digest.hexdigest()
+
+
 # --- after a failure --------------------------------------------------------------------------
 
 
 def _describe(folder: Path, reason: Text | str, load: Callable[[Path], object]) -> Text:
     """Return which file of the tokenizer is damaged, as far as that can be found out."""
     for name, check in (
-        ("tokenizer.json", _open_tokenizer),
-        ("tokenizer.model", _open_sentencepiece),
+        ("tokenizer.json", open_tokenizer),
+        ("tokenizer.model", open_sentencepiece),
         ("vocab.json", _open_vocabulary),
         ("merges.txt", _open_merges),
     ):
@@ -143,14 +242,17 @@ def _try(check: Callable[[Path], object], file: Path) -> Text | None:
     return None
 
 
-def _open_tokenizer(file: Path) -> None:
+def open_tokenizer(file: Path) -> Tokenizer:
+    """Return the tokenizer in a tokenizer.json, after it was copied and used once; raises any exception."""
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_buffer(read_bytes(file, limits.LARGE_FILE))
     tokenizers.Tokenizer.from_str(tokenizer.to_str()).encode(TRIAL)  # transformers copies it so
+    return tokenizer
 
 
-def _open_sentencepiece(file: Path) -> None:
+def open_sentencepiece(file: Path) -> None:
+    """Open a model of SentencePiece; raises any exception."""
     import sentencepiece
 
     sentencepiece.SentencePieceProcessor(model_proto=read_bytes(file, limits.LARGE_FILE))

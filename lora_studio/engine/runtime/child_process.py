@@ -94,6 +94,26 @@ def run(
         reader.join(1)  # a grandchild may still hold the other end
 
 
+def run_alone(command: Sequence[str], seconds: float) -> int:
+    """Run a command whose output isn't needed, and return its exit status (negative: a signal).
+
+    Raises TimeoutError after `seconds`, and OSError when it can't be started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=build_environment(),
+    ) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            process.kill()
+
+
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     """Kill a child whose stdin is closed, unless it ends within some seconds."""
     try:
