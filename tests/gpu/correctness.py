@@ -1,0 +1,187 @@
+"""Checks of devices, losses, and the kernels that a training chooses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+from tests.gpu.registry import CheckContext, UnavailableCheckError, check
+from tests.gpu.trainings import compare_losses, create_run, get_losses, get_warnings, train
+
+#: Most memory that listing devices may take, in bytes: creating a CUDA context takes several hundred MB.
+_MOST_TO_LIST = 50_000_000
+
+
+@check("T0", "devices are listed without using the GPU", seconds=15, needs_gpu=True)
+def list_devices_unused(context: CheckContext) -> None:
+    """Compare the free memory with nvidia-smi's."""
+    import torch
+
+    from lora_studio.engine.devices import devices
+
+    before = _read_free_bytes(context.device)
+    found = next(each for each in devices.list_devices().devices if each.name == context.device)
+    assert found.free_bytes is not None
+    assert found.total_bytes is not None
+    free = _read_free_bytes(context.device)
+    difference = abs(free - found.free_bytes) / found.total_bytes
+    context.figures |= {
+        "card": str(found.title),
+        "free bytes": found.free_bytes,
+        "difference": f"{difference:.3%}",
+        "bytes taken": before - free,
+    }
+    context.expect(not torch.cuda.is_initialized(), "listing devices creates a CUDA context")
+    context.expect(difference < 0.01, "free memory differs from nvidia-smi's by 1 % or more")
+    context.expect(before - free < _MOST_TO_LIST, "listing devices takes 50 MB or more")
+
+
+def _read_free_bytes(device: str) -> int:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        raise UnavailableCheckError("nvidia-smi isn't installed")
+    index = device.partition(":")[2] or "0"
+    query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", index]
+    return int(subprocess.run([program, *query], capture_output=True, check=True).stdout) << 20
+
+
+@check("T1", "the first step of each recipe has the loss of 32-bit on the CPU", seconds=45)
+def compare_first_losses(context: CheckContext) -> None:
+    """Train a step of each objective, precision, and layout of rows."""
+    precisions = {"bf16": 0.01, "fp32": 0.01}
+    if not context.is_cpu:
+        precisions |= {"fp16": 0.01, "4bit": 0.05, "8bit": 0.05}
+    for objective in ("sft", "dpo", "orpo", "kto"):
+        plain = CheckContext("cpu", context.folder)
+        exact = train(plain, objective, model={"precision": "fp32"}, max_steps=1, liger="off")[1]
+        expected = get_losses(exact)[1]
+        for precision, tolerance in precisions.items():
+            for packing in (True, False):
+                name = f"{objective} {precision} {'packed' if packing else 'padded'}"
+                settings: dict[str, Any] = {"model": {"precision": precision}, "packing": packing}
+                loss = get_losses(train(context, objective, max_steps=1, **settings)[1])[1]
+                difference = abs(loss - expected) / expected
+                context.figures[name] = f"{difference:.3%}"
+                context.expect(difference <= tolerance, f"{name}: {difference:.1%} off")
+    _train_with_noise(context)
+
+
+def _train_with_noise(context: CheckContext) -> None:
+    """Train with NEFTune and with EVA's initial values, whose losses can't be compared."""
+    losses = get_losses(train(context, max_steps=1, neftune_alpha=5.0)[1])
+    context.figures["NEFTune"] = losses[1]
+    losses = get_losses(train(context, max_steps=1, lora={"init": "eva"})[1])
+    context.figures["EVA"] = losses[1]
+
+
+@check("T2", "packed rows, chunks of logits, and fused layers are used", seconds=30)
+def check_kernels(context: CheckContext) -> None:
+    """Read from the manifest what a training used, also for deep models, where rounding adds up."""
+    precisions = ("bf16",) if context.is_cpu else ("bf16", "4bit")
+    depths = (2,) if context.is_cpu else (8, 32, 64, 80)
+    cases = [("llama3", depth) for depth in depths] + [("qwen3_moe", 2)]
+    for family, depth in cases:
+        for precision in precisions:
+            _check_kernels(context, family, depth, precision)
+    context.figures["two equal forward passes"] = _compare_two_passes(context)
+
+
+def _check_kernels(context: CheckContext, family: str, depth: int, precision: str) -> None:
+    name = f"{family} {depth} layers {precision}"
+    source = deepen(context, family, depth)
+    model = {"precision": precision, "source": str(source)}
+    run, _ = train(context, family=family, model=model, max_steps=1)
+    kernels = run.read_manifest()["kernels"]
+    context.figures[name] = kernels["said"]
+    for part in ("packed", "chunked"):
+        context.expect(kernels[part], f"{name}: not {part}")
+    context.expect(bool(kernels["fused"]["kinds"]), f"{name}: no layer is fused")
+    context.expect(kernels["flash"] or context.is_cpu, f"{name}: no variable-length attention")
+
+
+def deepen(context: CheckContext, family: str, depth: int) -> Any:
+    """Return the folder of a family's tiny model with so many blocks of random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+
+    from tests.gpu.trainings import find_model
+    from tests.helpers.models.tiny_models import tiny_model
+
+    source = find_model(context, family)
+    config = AutoConfig.from_pretrained(source)
+    if config.num_hidden_layers == depth:
+        return source
+    folder = context.folder / f"{family}-{depth}"
+    if not folder.exists():
+        tiny_model(family, folder)
+        config.num_hidden_layers = depth
+        config.initializer_range = 0.02
+        config.layer_types = None
+        set_seed(7)
+        AutoModelForCausalLM.from_config(config, dtype=config.dtype).save_pretrained(folder)
+    return folder
+
+
+def _compare_two_passes(context: CheckContext) -> str:
+    """Compute the same micro-batch twice; the scores must be equal bit for bit."""
+    import torch
+
+    from tests.gpu.gradients import load_scorer, make_batch
+
+    scorer = load_scorer(context, "bf16")
+    batch = make_batch()
+    with torch.no_grad(), torch.autocast(scorer.device.type, scorer.dtype):
+        first, second = scorer(batch), scorer(batch)
+    is_equal = torch.equal(first, second)
+    context.expect(is_equal, "two forward passes over the same rows differ")
+    return "equal" if is_equal else "different"
+
+
+@check("T3", "Liger's kernels give the loss of training without them", seconds=25, needs_gpu=True)
+def compare_liger(context: CheckContext) -> None:
+    """Train three families with and without Liger."""
+    import torch
+
+    from lora_studio.engine.training.kernels import liger
+
+    if not liger.is_installed(torch.device(context.device)):
+        raise UnavailableCheckError("Liger isn't installed")
+    expected = {"liger_norms", "liger_gates", "liger_rotations", "liger_scores"}
+    for family in ("llama3", "qwen3", "gemma3"):
+        settings: dict[str, Any] = {
+            "family": family,
+            "model": {"precision": "bf16"},
+            "max_steps": 3,
+        }
+        run, channel = train(context, **settings, liger="auto")
+        difference = compare_losses(channel, train(context, **settings, liger="off")[1])
+        kernels = run.read_manifest()["kernels"]
+        context.figures[family] = f"{difference:.3%}. {kernels['said']}"
+        context.expect(difference <= 0.01, f"{family}: losses differ by {difference:.1%}")
+        unused = expected - set(kernels["fused"]["kinds"])
+        context.expect(not unused, f"{family}: {', '.join(sorted(unused))} not used")
+
+
+@check("T16", "float16 trains without diverging, as on Turing", seconds=15, needs_gpu=True)
+def train_float16(context: CheckContext) -> None:
+    """Train 24 steps in float16, whole and with 4-bit weights."""
+    for precision, settings in {"fp16": {}, "4bit": {"quant_type": "nf4"}}.items():
+        from lora_studio.engine.devices import devices
+
+        devices.avoid_bfloat16(True)
+        try:
+            run = create_run(
+                context,
+                model={"precision": precision, **settings},
+                max_steps=24,
+                learning_rate=2e-3,
+            )
+            from tests.gpu.trainings import train_run
+
+            channel = train_run(run)
+        finally:
+            devices.avoid_bfloat16(False)
+        losses = get_losses(channel)
+        context.figures[precision] = f"{losses[1]:.3f} → {losses[24]:.3f}"
+        context.expect(losses[24] < losses[1], f"{precision}: the loss doesn't fall")
+        context.expect(not get_warnings(channel), f"{precision}: {get_warnings(channel)}")

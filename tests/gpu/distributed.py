@@ -1,0 +1,86 @@
+"""Checks of several ranks: two on one device, and sharded weights on one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.gpu.registry import CheckContext, check
+from tests.gpu.trainings import compare_losses, create_run, get_losses, train, train_run
+
+#: A sitecustomize for the other rank: NCCL refuses two ranks on one GPU.
+_WITHOUT_NCCL = """
+import sys
+if "lora_studio.engine.worker_rank" in sys.orig_argv:
+    import torch.distributed
+    torch.distributed.is_nccl_available = lambda: False
+"""
+
+
+@check(
+    "T17",
+    "two ranks on one device, and one rank with sharded weights, train as one process",
+    seconds=30,
+)
+def train_on_ranks(context: CheckContext) -> None:
+    """Compare the losses and how the processes end."""
+    precision = {"precision": "fp32" if context.is_cpu else "bf16"}
+    tolerance = 1e-4 if context.is_cpu else 0.01
+    settings: dict[str, Any] = {"max_steps": 4, "micro_batch": 1, "gradient_accumulation": 4}
+    _, whole = train(context, model=precision, **settings)
+    devices = "cpu:2" if context.is_cpu else f"{context.device},{context.device}"
+    run = create_run(context, model={**precision, "device": devices}, **settings)
+    with _use_gloo(context.folder):
+        both = train_run(run)
+    difference = compare_losses(both, whole)
+    context.figures["two ranks"] = f"{difference:.4%}"
+    context.expect(difference <= tolerance, f"two ranks: losses differ by {difference:.1%}")
+    losses = _train_sharded(context, precision, settings)
+    expected = get_losses(whole)
+    difference = max(abs(losses[step] - loss) / loss for step, loss in expected.items())
+    context.figures["sharded"] = f"{difference:.4%}"
+    context.expect(difference <= tolerance, f"sharded: losses differ by {difference:.1%}")
+
+
+@contextlib.contextmanager
+def _use_gloo(folder: Path) -> Iterator[None]:
+    """Let ranks exchange tensors through main memory."""
+    import torch.distributed
+
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(_WITHOUT_NCCL, "utf-8")
+    path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH", "")]))
+    with (
+        mock.patch.dict(os.environ, PYTHONPATH=path),
+        mock.patch.object(torch.distributed, "is_nccl_available", return_value=False),
+    ):
+        yield
+
+
+def _train_sharded(
+    context: CheckContext, precision: dict[str, str], settings: dict[str, Any]
+) -> dict[int, float]:
+    """Return the losses of a training whose weights are sharded over the one rank of a group."""
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import FileStore
+
+    from lora_studio.core.protocol import events
+    from lora_studio.engine.training.distributed import launch
+    from lora_studio.engine.training.distributed.ranks import ProcessGroup
+    from lora_studio.engine.training.train_run import train as train_rank
+    from tests.helpers.runs.jobs import RecordingChannel, make_job
+
+    run = create_run(context, model={**precision, "sharding": "shard"}, **settings)
+    store = FileStore(str(context.folder / "rendezvous"), 1)
+    launch._bind_to_loopback()
+    transport = launch.choose_transport(context.device)
+    dist.init_process_group(transport, store=store, rank=0, world_size=1)
+    ranks = ProcessGroup(device=context.device, sharding="shard")
+    channel = RecordingChannel()
+    train_rank(run, make_job(channel), ranks=ranks)
+    context.expect(not dist.is_initialized(), "the process group doesn't end with the training")
+    return {event.step: event.loss for event in channel.of(events.StepDone)}

@@ -1,0 +1,247 @@
+"""Models of real shapes, the rate of matrix products, and other ways to train the same rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.gpu.registry import CheckContext
+
+#: Rank and alpha of all trainings that are compared: those of `tests.benchmarks.training`.
+LORA = {"rank": 16, "alpha": 32, "targets": "all_linear"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama model; 8B has 8 of its 32 blocks, whose work per block is the same."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    key_heads: int
+    head_size: int
+    vocabulary: int
+    is_tied: bool = True
+
+    @property
+    def block_weights(self) -> int:
+        """Return the number of weights that every token is multiplied with, in all blocks."""
+        attention = 2 * self.hidden * self.head_size * (self.heads + self.key_heads)
+        return self.layers * (attention + 3 * self.hidden * self.inner)
+
+    @property
+    def head_weights(self) -> int:
+        """Return the number of weights of the output layer."""
+        return self.hidden * self.vocabulary
+
+
+SHAPES = {
+    "tiny": Shape(64, 128, 2, 4, 2, 16, 512),
+    "135M": Shape(576, 1536, 30, 9, 3, 64, 49_152),
+    "0.5B": Shape(896, 4864, 24, 14, 2, 64, 151_936),
+    "1B": Shape(2048, 8192, 16, 32, 8, 64, 128_256),
+    "8B": Shape(4096, 14_336, 8, 32, 8, 128, 128_256, is_tied=False),
+}
+
+
+def write_model(context: CheckContext, name: str) -> Path:
+    """Return the folder of a model of random weights with the sizes of a real one, written on first use."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tests.helpers.models.tiny_models import tiny_model
+
+    folder = context.folder / f"model-{name}"
+    if folder.exists():
+        return folder
+    tiny_model("llama3", folder)
+    shape, config = SHAPES[name], AutoConfig.from_pretrained(folder)
+    for field, value in {
+        "hidden_size": shape.hidden, "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_heads, "head_dim": shape.head_size,
+        "vocab_size": shape.vocabulary, "tie_word_embeddings": shape.is_tied,
+        "max_position_embeddings": 32_768, "initializer_range": 0.02,
+    }.items():  # fmt: skip
+        setattr(config, field, value)
+    with torch.device(context.device):
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    network.save_pretrained(folder)
+    del network
+    release_gpu()
+    return folder
+
+
+def release_gpu() -> None:
+    """Free the memory of models that are gone."""
+    from lora_studio.engine.model.inference_loading import release_gpu as release
+
+    release()
+
+
+def make_long_rows(count: int, words: int) -> list[dict[str, Any]]:
+    """Return rows of the same length."""
+    return [{"instruction": "Count.", "output": " ".join(["one"] * words)} for _ in range(count)]
+
+
+def make_mixed_rows(count: int) -> list[dict[str, Any]]:
+    """Return rows of very different lengths, most of them short, as in chats."""
+    draw = random.Random(1)
+    lengths = [min(800, int(draw.lognormvariate(4.0, 1.0)) + 4) for _ in range(count)]
+    return [{"instruction": "Count.", "output": " ".join(["one"] * length)} for length in lengths]
+
+
+def measure_matrix_rate(device: str, size: int = 8192, count: int = 20) -> float:
+    """Return the rate of large products in bfloat16, in operations per second."""
+    import torch
+
+    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in "ab")
+    for repeats in (3, count):
+        synchronize(device)
+        started = time.monotonic()
+        for _ in range(repeats):
+            one @ other
+        synchronize(device)
+    return 2.0 * count * size**3 / (time.monotonic() - started)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has computed everything."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def compute_share(shape: Shape, tokens_per_s: float, trained_share: float, rate: float) -> float:
+    """Return the share of the matrix rate that a training reaches.
+
+    Forward, and backward for activations only: two products of two operations with each frozen weight, for
+    the output layer at trained positions only. Attention and the adapter aren't counted.
+    """
+    weights = shape.block_weights + trained_share * shape.head_weights
+    return 4 * weights * tokens_per_s / rate
+
+
+@dataclass(frozen=True)
+class TrainedRows:
+    """The rows of each step of a run, as token ids and labels, in random order within a step."""
+
+    steps: list[list[dict[str, list[int]]]]
+
+    @classmethod
+    def read(cls, run: Any) -> TrainedRows:
+        """Read them from what the run wrote for train.py."""
+        import numpy as np
+
+        ids, trained, lengths, order = (
+            np.load(run.data / f"{name}.npy") for name in ("ids", "trained", "lengths", "order")
+        )
+        ends = [0, *itertools.accumulate(map(int, lengths))]
+        rows = [
+            {
+                "input_ids": ids[begin:end].tolist(),
+                "labels": np.where(trained[begin:end], ids[begin:end], -100).tolist(),
+            }
+            for begin, end in itertools.pairwise(ends)
+        ]
+        steps = []
+        for number, step in enumerate(order):
+            chosen = [rows[row] for row in step.flatten() if row >= 0]
+            random.Random(number).shuffle(chosen)
+            steps.append(chosen)
+        return cls(steps)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Return the tokens of each step, without padding."""
+        return [sum(len(row["input_ids"]) for row in step) for step in self.steps]
+
+    @property
+    def trained_share(self) -> float:
+        """Return the share of tokens that train."""
+        labels = [label for step in self.steps for row in step for label in row["labels"]]
+        return sum(label != -100 for label in labels) / len(labels)
+
+
+def measure_padded_peft(
+    model: Path, rows: TrainedRows, device: str, micro_batch: int, *, is_4bit: bool = False
+) -> float:
+    """Return the tokens per second of a plain loop: PEFT, padded micro-batches, all logits.
+
+    The first step isn't counted.
+    """
+    import peft
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )
+    base = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.bfloat16, device_map={"": device},
+        quantization_config=quantization if is_4bit else None,
+    )  # fmt: skip
+    config = peft.LoraConfig(
+        r=LORA["rank"], lora_alpha=LORA["alpha"], target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    network = peft.get_peft_model(base, config).train()
+    parameters = [value for value in network.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-4)
+    started = 0.0
+    for number, step in enumerate(rows.steps):
+        if number == 1:
+            synchronize(device)
+            started = time.monotonic()
+        for begin in range(0, len(step), micro_batch):
+            part = step[begin : begin + micro_batch]
+            ids = pad_sequence([torch.tensor(row["input_ids"]) for row in part], True)
+            labels = pad_sequence([torch.tensor(row["labels"]) for row in part], True, -100)
+            mask = pad_sequence([torch.ones(len(row["input_ids"])) for row in part], True).long()
+            named = {"input_ids": ids, "labels": labels, "attention_mask": mask}
+            with torch.autocast(torch.device(device).type, torch.bfloat16):
+                loss = network(**{name: value.to(device) for name, value in named.items()}).loss
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    synchronize(device)
+    seconds = time.monotonic() - started
+    del network, base, optimizer
+    release_gpu()
+    return sum(rows.tokens[1:]) / seconds
+
+
+def measure_way(
+    way: str, model: Path, rows: TrainedRows, micro_batch: int, work: Path
+) -> dict[str, float] | None:
+    """Return tokens per second, first loss, and peak memory of TRL or Unsloth's recipe in its own process.
+
+    None if it isn't installed.
+    """
+    from tests.benchmarks import training
+
+    if importlib.util.find_spec(way.lower()) is None or importlib.util.find_spec("trl") is None:
+        return None
+    per_step = len(rows.steps[0])
+    recipe = training.Recipe("", micro_batch, per_step // micro_batch, len(rows.steps))
+    work.mkdir(exist_ok=True)
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    (work / "found.json").write_text(json.dumps({"model": str(model)}))
+    (work / "steps.json").write_text(json.dumps(rows.steps))
+    result = training.measure(way, work)
+    seconds = result["clock"][-1][0] - result["clock"][0][0]
+    return {
+        "tokens/s": sum(rows.tokens[1:]) / seconds,
+        "loss": result["losses"][0],
+        "peak": result["peak"],
+    }

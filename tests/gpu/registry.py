@@ -1,0 +1,61 @@
+"""The checks of the GPU tier by name, and what each of them gets and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class UnavailableCheckError(Exception):
+    """This computer lacks something that a check needs; the message says what."""
+
+
+@dataclass
+class CheckContext:
+    """The device to check, an empty folder, and what the check reports.
+
+    `figures` go into the report in any case; each of the `failures` is a sentence.
+    """
+
+    device: str
+    folder: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def is_cpu(self) -> bool:
+        """Return whether there is no GPU to check."""
+        return self.device == "cpu"
+
+    def expect(self, holds: bool, failure: str) -> None:
+        """Note a failure unless something holds; the check continues, so that all its figures are reported."""
+        if not holds:
+            self.failures.append(failure)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check with its name, what it shows, and the seconds that it may take on an H100."""
+
+    name: str
+    title: str
+    run: Callable[[CheckContext], None]
+    seconds: int
+    needs_gpu: bool = False
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    name: str, title: str, *, seconds: int, needs_gpu: bool = False
+) -> Callable[[Callable[[CheckContext], None]], Callable[[CheckContext], None]]:
+    """Register a function as a check."""
+
+    def register(function: Callable[[CheckContext], None]) -> Callable[[CheckContext], None]:
+        CHECKS[name] = Check(name, title, function, seconds, needs_gpu)
+        return function
+
+    return register

@@ -1,0 +1,128 @@
+"""Checks of memory estimates, and of what a step waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from tests.gpu import peers
+from tests.gpu.registry import CheckContext, check
+from tests.gpu.speed import train_shape
+from tests.gpu.trainings import train
+
+#: Steps at which kernels are chosen and memory is allocated.
+_FIRST_STEPS = 3
+
+#: Eight recipes: precision, micro-batch, and further settings.
+_RECIPES: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "bf16": ("bf16", 4, {}),
+    "bf16, recomputed": ("bf16", 8, {"gradient_checkpointing": "on"}),
+    "bf16, padded": ("bf16", 4, {"packing": False}),
+    "bf16, without Liger": ("bf16", 4, {"liger": "off"}),
+    "fp16": ("fp16", 4, {}),
+    "4-bit": ("4bit", 4, {}),
+    "4-bit, recomputed": ("4bit", 8, {"gradient_checkpointing": "on"}),
+    "8-bit": ("8bit", 4, {}),
+}
+
+
+@check(
+    "T9",
+    "no wait for the device in a micro-batch, and at most two in a step",
+    seconds=20,
+    needs_gpu=True,
+)
+def count_waits(context: CheckContext) -> None:
+    """Count waits with two and four micro-batches a step; then the share of time that the GPU computes."""
+    counts = {}
+    for micro_batches in (2, 4):
+        settings: dict[str, Any] = {"micro_batch": 2, "gradient_accumulation": micro_batches}
+        with _count_waits() as waits:
+            train(context, model={"precision": "bf16"}, max_steps=8, packing=False, **settings)
+        counts[micro_batches] = max(waits[_FIRST_STEPS:])
+        context.figures[f"waits of a step with {micro_batches} micro-batches"] = counts[
+            micro_batches
+        ]
+    context.expect(counts[4] == counts[2], "each micro-batch waits for the device")
+    context.expect(counts[4] <= 2, f"a step waits {counts[4]} times")
+    busy = _measure_busy_share(context)
+    context.figures["GPU busy at 1B"] = f"{busy:.1%}"
+    context.expect(busy >= 0.9, f"the GPU computes {busy:.0%} of the time")
+
+
+@contextlib.contextmanager
+def _count_waits() -> Iterator[list[int]]:
+    """Yield a list that gets the number of waits of each step."""
+    import torch
+
+    from lora_studio.engine.training.trainer import Trainer
+
+    counts: list[int] = []
+    original = Trainer.training_step
+
+    def step(trainer: Trainer) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                original(trainer)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        counts.append(sum("synchronizing" in str(each.message) for each in caught))
+
+    with mock.patch.object(Trainer, "training_step", step):
+        yield counts
+
+
+def _measure_busy_share(context: CheckContext) -> float:
+    """Return the share of time in which kernels run, over four steps at 1B's shape."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from lora_studio.engine.training.trainer import Trainer
+
+    original = Trainer.training_step
+    profiler = profile(activities=[ProfilerActivity.CUDA])
+
+    def step(trainer: Trainer) -> None:
+        if trainer.step == _FIRST_STEPS:
+            profiler.start()
+        original(trainer)
+        if trainer.step == _FIRST_STEPS + 4:
+            peers.synchronize(context.device)
+            profiler.stop()
+
+    rows = peers.make_long_rows(64, 1000)
+    with mock.patch.object(Trainer, "training_step", step):
+        train_shape(context, "1B", rows, micro_batch=8)
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events() or ()
+        if str(event.device_type).endswith("CUDA")
+    )
+    busy, end = 0.0, spans[0][0]
+    for begin, finish in spans:
+        busy += max(0.0, finish - max(begin, end))
+        end = max(end, finish)
+    return busy / (end - spans[0][0])
+
+
+@check("T13", "estimates of memory are within 15 percent of the peak", seconds=30, needs_gpu=True)
+def compare_estimates(context: CheckContext) -> None:
+    """Train eight recipes at 0.5B's shape, and compare each peak with its estimate."""
+    import torch
+
+    from lora_studio.core.protocol import events
+
+    rows = peers.make_long_rows(32, 700)
+    for name, (precision, micro_batch, recipe) in _RECIPES.items():
+        torch.cuda.reset_peak_memory_stats()
+        _, channel = train_shape(
+            context, "0.5B", rows, precision, micro_batch=micro_batch, max_steps=3, **recipe
+        )
+        peak = channel.last(events.StepDone).memory_bytes
+        ratio = channel.last(events.MemoryEstimated).estimate.reported / peak
+        context.figures[name] = f"peak {peak / 1e9:.2f} GB, estimate {ratio:.0%} of it"
+        context.expect(abs(ratio - 1) <= 0.15, f"{name}: the estimate is {ratio:.0%} of the peak")

@@ -1,0 +1,153 @@
+"""Checks of whole flows: a worker's training, merging, and self-test, and chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.gpu.registry import CheckContext, check
+from tests.gpu.trainings import create_run, find_model, train
+
+#: Steps of the training in a worker, with an evaluation after each.
+_STEPS = 12
+
+
+@check(
+    "T5", "a worker trains, evaluates, samples, pauses, resumes, merges, and self-tests", seconds=30
+)
+def run_worker(context: CheckContext) -> None:
+    """Run every step in workers, as the window does; memory must not grow from evaluation to evaluation."""
+    from lora_studio.core.protocol import commands, events
+
+    run = create_run(
+        context, dataset={"validation_share": 0.25}, max_steps=_STEPS, eval_every=1, save_every=6,
+        sample_prompts=("Who is Pim?",), sample_tokens=8, sample_rows=1, keep_best=True,
+    )  # fmt: skip
+    sent = _perform(commands.Train(run=str(run.path)), pause_after=4)
+    context.expect(sent[-1].kind == "done" and sent[-1].paused, f"no pause: {sent[-1]}")
+    sent += _perform(commands.Train(run=str(run.path), resume=True))
+    steps = [event for event in sent if isinstance(event, events.StepDone)]
+    evaluations = [event for event in sent if isinstance(event, events.Evaluated)]
+    context.expect([event.step for event in steps] == [*range(1, _STEPS + 1)], "steps are missing")
+    context.expect(len(evaluations) == _STEPS, f"{len(evaluations)} of {_STEPS} evaluations")
+    after = [event.memory_bytes for event in steps if event.step > 5]
+    growth = after[-1] / after[0] - 1
+    context.figures["growth of memory over evaluations"] = f"{growth:.1%}"
+    context.expect(growth < 0.02, f"memory grows by {growth:.0%} over evaluations")
+    sent += _perform(commands.Merge(run=str(run.path)))
+    sent += _perform(commands.SelfTest(run=str(run.path)))
+    tested = [event for event in sent if isinstance(event, events.SelfTested)]
+    context.figures["self-test"] = [f"{event.stage}: {event.verdict}" for event in tested]
+    context.expect(bool(tested) and all(event.passed for event in tested), "the self-test fails")
+    kinds = {event.kind for event in sent}
+    expected = {"sampled", "checkpoint_saved", "adapter_saved", "memory_estimated", "merged"}
+    context.expect(expected <= kinds, f"missing events: {sorted(expected - kinds)}")
+    failed = [str(event.problem.what) for event in sent if isinstance(event, events.Failed)]
+    context.expect(not failed, " ".join(failed))
+
+
+def _perform(command: Any, pause_after: int = 0) -> list[Any]:
+    """Run a command in a new worker and return its events."""
+    from lora_studio.client import worker
+    from lora_studio.core.protocol import commands, events
+
+    links: list[Any] = []
+    sent: list[Any] = []
+    for event in worker.perform(command, links.append):
+        sent.append(event)
+        if isinstance(event, events.StepDone) and event.step == pause_after:
+            links[0].send(commands.Pause(target=event.id))
+    return sent
+
+
+@check(
+    "T15",
+    "columns of a chat answer the same with the same seed, and not while training",
+    seconds=15,
+)
+def chat(context: CheckContext) -> None:
+    """Ask the base model and two adapters at once, twice; then while a training holds the device."""
+    from lora_studio.core.chat import AdapterSpeaker, Sampling
+    from lora_studio.core.lora.adapters import WeightedAdapter
+    from lora_studio.engine.chat.session import Session
+    from tests.helpers.models.adapters import random_adapter
+
+    base = find_model(context, "llama3")
+    adapters = [random_adapter(base, context.folder / f"adapter-{n}", seed=n) for n in (1, 2)]
+    mixes = [(), *((WeightedAdapter(folder=str(each)),) for each in adapters)]
+    speakers = [AdapterSpeaker(adapters=mix) for mix in mixes]
+    sampling = Sampling(temperature=1.5, max_tokens=24 if context.is_cpu else 128, seed=4)
+    session = Session()
+    try:
+        first, second = (_ask(session, base, context, speakers, sampling) for _ in range(2))
+        texts = {column: answer.text for column, answer in first.items()}
+        context.expect(len(first) == len(speakers), f"only {len(first)} columns answered")
+        again = {column: answer.text for column, answer in second.items()}
+        context.expect(texts == again, "the same seed gives other answers")
+        context.expect(len({*texts.values()}) == len(speakers), "adapters give the same answer")
+        rates = [answer.tokens_per_s for answer in second.values() if answer.tokens_per_s]
+        context.figures["tokens/s of a column"] = [round(rate) for rate in rates]
+        if not context.is_cpu:
+            _ask_while_training(session, base, context, speakers, sampling)
+    finally:
+        session.close()
+
+
+def _ask(
+    session: Any, base: Path, context: CheckContext, speakers: list[Any], sampling: Any
+) -> dict[int, Any]:
+    """Return the answers by column."""
+    from lora_studio.core.chat import ChatQuestion
+    from lora_studio.core.dataset.spec import Message
+    from lora_studio.core.model.spec import ModelSpec
+    from lora_studio.core.protocol import commands, events
+    from tests.helpers.runs.recorded_job import recorded_job
+
+    messages = (Message(role="user", content="Which lamp burns longest?"),)
+    asked = tuple(
+        ChatQuestion(column=column, speaker=speaker, messages=messages, sampling=sampling)
+        for column, speaker in enumerate(speakers)
+    )
+    job, recorder = recorded_job()
+    model = ModelSpec(source=str(base), device=context.device)
+    session.run_command(commands.AskChat(model=model, asked=asked), job)
+    return {event.column: event for event in recorder.of(events.Answered)}
+
+
+def _ask_while_training(
+    session: Any, base: Path, context: CheckContext, speakers: list[Any], sampling: Any
+) -> None:
+    from lora_studio.core.model.spec import ModelSpec
+    from lora_studio.core.problems import ProblemError
+    from lora_studio.core.system import device_locks
+    from lora_studio.engine.devices import lock
+
+    devices = lock.get_lockable_devices(ModelSpec(source=str(base), device=context.device))
+    holder = device_locks.LockHolder("run", "training")
+    with device_locks.hold_devices(devices, holder, lambda *_: None):
+        try:
+            answers = _ask(session, base, context, speakers, sampling)
+            context.expect(not answers, "a chat uses the GPU while a training holds it")
+        except ProblemError as error:
+            context.figures["while training"] = str(error.problems[0].what)
+
+
+@check("T18", "the self-test uses the CPU where the GPU is too small", seconds=10, needs_gpu=True)
+def self_test_without_memory(context: CheckContext) -> None:
+    """Merge and self-test with a GPU that has no memory left."""
+    import torch
+
+    from lora_studio.core.protocol import commands, events
+    from tests.helpers.runs import jobs
+
+    run, _ = train(context, dataset={"validation_share": 0.25}, max_steps=2)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.0, context.device)
+    merged = jobs.handle(commands.Merge(run=str(run.path)))
+    channel = jobs.handle(commands.SelfTest(run=str(run.path)))
+    logs = [str(event.text) for event in (*merged.of(events.Log), *channel.of(events.Log))]
+    falls_back = any("The CPU is used" in log for log in logs)
+    context.expect(falls_back, "the self-test doesn't say that it uses the CPU")
+    tested = channel.of(events.SelfTested)
+    context.figures["self-test"] = [f"{event.stage}: {event.verdict}" for event in tested]
+    context.expect(bool(tested) and all(event.passed for event in tested), "the self-test fails")
