@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from lora_studio import __version__
-from lora_studio.cli import (
-    adapters,
-    benchmarks,
-    chat,
-    demo,
-    diagnostics,
-    engine,
-    estimate,
-    evaluate,
-    export,
-    headless,
-    model,
-    network,
-    ollama,
-    runs,
-    serve,
-    template,
-)
-from lora_studio.cli import (
-    queue as cli_queue,
-)
+from lora_studio.cli import demo, headless
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
 from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
-from lora_studio.cli.data import lint, render
-from lora_studio.cli.data import sources as data_sources
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
@@ -49,37 +30,86 @@ from lora_studio.core.system import consent, damaged_files, offline, paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.mounts import create_folder
 
+#: The commands and groups of other modules: module and attribute. A module is imported when its command
+#: runs or is described: importing all takes as long as inspecting a small file.
+_LAZY = {
+    "estimate": ("estimate", "estimate_"),
+    "chat": ("chat", "chat"),
+    "merge": ("adapters", "merge"),
+    "export": ("export", "export"),
+    "selftest": ("export", "selftest"),
+    "push": ("export", "push"),
+    "evaluate": ("evaluate", "evaluate"),
+    "serve": ("serve", "serve"),
+    "cluster": ("runs", "cluster"),
+    "doctor": ("diagnostics", "doctor"),
+    "diagnostics": ("diagnostics", "diagnostics_"),
+    "benchmarks": ("benchmarks", "benchmarks"),
+    "network": ("network", "network"),
+    "runs": ("runs", "runs"),
+    "import": ("adapters", "import_"),
+    "template": ("template", "app"),
+    "ollama": ("ollama", "app"),
+    "adapters": ("adapters", "app"),
+    "data": ("data.app", "app"),
+    "queue": ("queue", "app"),
+    "model": ("model", "app"),
+    "engine": ("engine", "app"),
+}
+
+
+class _Commands(dict[str, Any]):
+    """The commands by name; those of `_LAZY` are None until they are looked up."""
+
+    def __init__(self, own: Mapping[str, Any]) -> None:
+        super().__init__({**own, **dict.fromkeys(_LAZY)})
+
+    def __getitem__(self, name: str) -> Any:
+        if (command := super().__getitem__(name)) is None:
+            command = self[name] = _import_command(name)
+        return command
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a command, imported if necessary."""
+        if name in self:
+            return self[name]
+        return default
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+
+def _import_command(name: str) -> Any:
+    """Return the command or group of a name in `_LAZY`."""
+    module, attribute = _LAZY[name]
+    target = getattr(importlib.import_module(f"lora_studio.cli.{module}"), attribute)
+    parent = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    parent.callback()(lambda: None)  # makes it a group, even of one command
+    if isinstance(target, typer.Typer):
+        parent.add_typer(target, name=name)
+    else:
+        parent.command(name=name)(target)
+    return typer.main.get_group(parent).commands[name]
+
+
+class _LazyGroup(TyperGroup):
+    """The top-level group, whose commands are imported when they are needed."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(self.commands)
+
+
 app = typer.Typer(
+    cls=_LazyGroup,
     help="Fine-tune a language model with LoRA, and run exactly what you trained in Ollama. Without a command, the window opens.",
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-app.add_typer(template.app, name="template")
-app.add_typer(ollama.app, name="ollama")
-app.add_typer(adapters.app, name="adapters")
-app.add_typer(data_sources.app, name="data")
-app.add_typer(cli_queue.app, name="queue")
-app.add_typer(model.app, name="model")
-app.add_typer(engine.app, name="engine")
-data_sources.app.command()(lint.lint)
-data_sources.app.command()(render.render)
-app.command(name="estimate")(estimate.estimate_)
-app.command(name="chat")(chat.chat)
-app.command(name="merge")(adapters.merge)
-app.command(name="export")(export.export)
-app.command(name="selftest")(export.selftest)
-app.command(name="push")(export.push)
-app.command(name="evaluate")(evaluate.evaluate)
-app.command(name="serve")(serve.serve)
-app.command(name="cluster")(runs.cluster)
-app.command(name="doctor")(diagnostics.doctor)
-app.command(name="diagnostics")(diagnostics.diagnostics_)
-app.command(name="benchmarks")(benchmarks.benchmarks)
-app.command(name="network")(network.network)
-app.command(name="runs")(runs.runs)
-app.command(name="import")(adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]

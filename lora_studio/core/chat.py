@@ -15,7 +15,7 @@ from lora_studio.core.spec import Spec, setting
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class AdapterSpeaker(_Part):

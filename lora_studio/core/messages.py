@@ -60,7 +60,9 @@ class Text(BaseModel):
     """
 
     # JSON has no NaN, so it is written as a string.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     template: Template = ""
     values: dict[str, Text | tuple[Text, ...] | bool | int | float | str] = {}

@@ -31,7 +31,7 @@ _LATEST = 253_402_300_799
 class _Stored(BaseModel):
     """Base of stored data: fields of a newer version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
 
 class AnswerVersion(_Stored):

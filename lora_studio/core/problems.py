@@ -19,7 +19,7 @@ class Where(BaseModel):
     `line` and `column` count from 1 in a text file, `row` counts from 1 in a dataset.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     step: Step | None = None
     field: str | None = None
@@ -46,7 +46,7 @@ class Where(BaseModel):
 class Fix(BaseModel):
     """A field change that the user can apply with one click, together with the changes in `also`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     label: Text
     step: Step
@@ -77,7 +77,7 @@ class Problem(BaseModel):
     says what happened, `remedy` what to do next.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     code: str
     what: Text

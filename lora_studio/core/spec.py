@@ -22,7 +22,7 @@ Kind = Literal["choice", "flag", "integer", "number", "text", "path", "list"]
 class Spec(BaseModel):
     """Base of the six specs: immutable, closed, every field with a title and a description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", validate_default=True)
 
     @field_validator("*")
     @classmethod

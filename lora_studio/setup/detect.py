@@ -55,7 +55,7 @@ class Accelerator(BaseModel):
     is a note for the user.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     variant: Variant
     title: str

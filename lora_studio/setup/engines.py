@@ -31,7 +31,7 @@ _PATIENCE = 2.0
 class InstalledPackage(BaseModel):
     """An installed package; `sha256` is that of the wheel it came from."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     version: str
     sha256: str = ""
@@ -45,7 +45,7 @@ class Engine(BaseModel):
     refers to.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     name: str
     variant: Variant

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Log, Progress, Warned
+from lora_studio.core.protocol.lazy_union import LazyUnion
 from lora_studio.setup.detect import Accelerator
 
 
 class SetupMessage(BaseModel):
     """Base of setup events; `time` is in seconds since 1970 (UTC)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     time: float = Field(default_factory=time.time)
 
@@ -72,12 +73,12 @@ Event = (
     | MachineFound | SetupPlanned | EngineReady | WheelhouseReady
 )  # fmt: skip
 
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+_UNION: LazyUnion[Event] = LazyUnion(Event)
 
 
 def parse(line: str | bytes) -> Event:
     """Return the event in one JSON line; raises pydantic.ValidationError."""
-    return _ADAPTER.validate_json(line)
+    return _UNION.parse(line)
 
 
 __all__ = [

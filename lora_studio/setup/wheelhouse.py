@@ -39,7 +39,7 @@ class WheelhouseInfo(BaseModel):
     `sha256` has the checksum of each wheel in hexadecimal digits, by file name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     app_version: str
     variant: Variant

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import typer
 
 from lora_studio import __version__
 from lora_studio.cli import headless
+from lora_studio.cli.app import app
 from lora_studio.cli.console import Display
 from lora_studio.cli.headless import apply_overrides
 from lora_studio.client import worker as client_worker
@@ -119,15 +122,23 @@ def test_alpha_follows_a_rank_that_is_set(
 
 
 @pytest.mark.slow
-def test_cli_import_loads_neither_torch_nor_qt() -> None:
+def test_cli_import_loads_no_other_command_torch_or_qt() -> None:
     code = (
-        "import sys, lora_studio.cli.app; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
+        "import sys, lora_studio.cli.app; "
+        "heavy = {'torch', 'transformers', 'PySide6', 'datasets', 'jinja2', 'lora_studio.cli.engine'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_every_command_is_found_by_its_name() -> None:
+    group: Any = typer.main.get_command(app)
+    assert [name for name, command in group.commands.items() if command.name != name] == []
+    assert {"run", "data", "merge", "engine"} <= set(group.commands)
+    assert set(group.commands["data"].commands) == {"inspect", "lint", "render"}
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ _FILE_SUFFIX = re.compile(
 class ToolCall(BaseModel):
     """One call of a tool in an assistant's turn; `arguments` by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -100,7 +100,7 @@ class Message(BaseModel):
     do not train although the answer does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     role: Role
     content: str
@@ -119,7 +119,7 @@ class DataSource(BaseModel):
     for 0.5.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     path: Annotated[str, AfterValidator(lambda path: check_text(path, is_path=True))] = Field(
         min_length=1

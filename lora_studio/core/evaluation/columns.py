@@ -22,7 +22,7 @@ class ServerModel(BaseModel):
     The key is never stored: `key_variable` names the environment variable that has it, "" for none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     kind: Literal["server"] = "server"
     address: str = Field(min_length=1)
@@ -51,7 +51,7 @@ class Column(BaseModel):
     Typical keys are "base", "adapter", "merged", a quantization such as "Q4_K_M", and "ollama".
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     key: str = Field(min_length=1)
     title: str = ""

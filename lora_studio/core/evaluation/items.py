@@ -30,7 +30,7 @@ class EvaluationItem(BaseModel):
     and `row` say where it comes from, `row` counted from 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     id: str
     test_set: str = ""

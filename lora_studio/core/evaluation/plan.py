@@ -19,7 +19,7 @@ class JudgeSettings(BaseModel):
     it is part of the text that the judge receives.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     model: ColumnModel
     baseline: str = ""
@@ -33,7 +33,7 @@ class EvaluationPlan(BaseModel):
     generated at once, 0 for automatic.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     schema_version: int = 1
     title: str = ""

@@ -24,7 +24,9 @@ from lora_studio.core.problems import Problem
 class _Stored(BaseModel):
     """Base of stored data: fields of a newer version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="ignore", ser_json_inf_nan="strings"
+    )
 
 
 class ItemResult(_Stored):

@@ -14,7 +14,7 @@ from lora_studio.core.problems import Problem
 class _TestSet(BaseModel):
     """Base of test sets. With `limit`, only so many items are drawn, by `seed`; 0 is all of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     limit: int = Field(0, ge=0)
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -119,7 +119,7 @@ class TestSetReport(BaseModel):
 
     __test__ = False  # the name is no test's
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     key: str
     title: Text = NO_TEXT

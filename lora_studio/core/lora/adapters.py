@@ -25,7 +25,9 @@ METHODS: dict[Method, Template] = {
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
 
 class WeightedAdapter(_Facts):

@@ -31,7 +31,7 @@ class CalibrationRecord(BaseModel):
     `tokens_per_s` by model source. Both are speeds without gradient checkpointing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     factor: float = Field(1.0, ge=LOWEST, le=HIGHEST)
     runs: int = 0
@@ -74,7 +74,7 @@ class CalibrationRecord(BaseModel):
 class MachineCalibration(BaseModel):
     """All calibration records, by device and precision."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 

@@ -19,7 +19,7 @@ LOCAL: tuple[ModelLocation, ...] = ("folder", "cache", "ollama", "lm_studio")
 class ModelOutline(BaseModel):
     """Dimensions in a decoder's configuration; 0 if missing there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     layers: int = 0
     hidden_size: int = 0
@@ -39,7 +39,7 @@ class ModelEntry(BaseModel):
     what a recommended model is good for.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     source: str
     title: str

@@ -15,7 +15,7 @@ class LinearLayers(BaseModel):
     Layers with the same `reads` share an input tensor, as q, k and v do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     inputs: int
@@ -50,7 +50,7 @@ class ModelShape(BaseModel):
     all blocks.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     intermediate_size: int
     heads: int

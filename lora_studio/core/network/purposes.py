@@ -84,7 +84,7 @@ _OLLAMA = f"{_LOOPBACK}:11434"
 class PossibleContact(BaseModel):
     """The hosts that a feature would contact, and when; a host with `*.` stands for its subdomains."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     purpose: Purpose
     when: Text

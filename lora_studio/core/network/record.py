@@ -49,7 +49,7 @@ class Contact(BaseModel):
     and `last` are Unix times.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     host: Annotated[str, BeforeValidator(clean_host)]
     port: int | None = Field(None, ge=0, le=65535)
@@ -70,7 +70,7 @@ class Contact(BaseModel):
 class ContactRecord(BaseModel):
     """The contacts of one process. `session` is shared by a window or command and its workers."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     session: str
     pid: int

@@ -46,7 +46,7 @@ _BAD_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 class Project(BaseModel):
     """A validated project, as runs use it. Paths may be relative to the project's folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     model: ModelSpec = ModelSpec()

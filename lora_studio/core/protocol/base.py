@@ -46,7 +46,7 @@ class BaseCommand(BaseModel):
     Class attributes describe the command, so that no other table needs to list it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     #: What a progress line calls the work: "Training".
     title: ClassVar[Text] = NO_TEXT
@@ -80,7 +80,9 @@ class BaseEvent(BaseModel):
     """
 
     # A diverged loss is worth reporting: JSON has no NaN, so it is sent as a string.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     id: str = ""
     time: float = Field(default_factory=read_event_time)

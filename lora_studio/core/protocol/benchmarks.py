@@ -17,7 +17,7 @@ class BenchmarkInfo(BaseModel):
     "loglikelihood_rolling", the perplexity of texts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     name: str
     dataset: str = ""

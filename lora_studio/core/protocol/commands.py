@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.benchmarks import ListBenchmarks
@@ -28,6 +28,7 @@ from lora_studio.core.protocol.export import (
     SelfTest,
 )
 from lora_studio.core.protocol.job import Cancel, GoOffline, Pause, SaveCheckpoint, Shutdown, Stop
+from lora_studio.core.protocol.lazy_union import LazyUnion
 from lora_studio.core.protocol.lora import CombineAdapters, ImportAdapter, ListAdapters, ShowAdapter
 from lora_studio.core.protocol.merging import ImportModel, Merge, MergeAdapters, PlanMerge
 from lora_studio.core.protocol.model import (
@@ -84,12 +85,12 @@ COMMANDS: dict[str, type[BaseCommand]] = {
     for command in get_args(union)
 }
 
-_ADAPTER: TypeAdapter[Job | Question | Control] = TypeAdapter(Command)
+_UNION: LazyUnion[Job | Question | Control] = LazyUnion(Job | Question | Control)
 
 
 def parse(line: str | bytes) -> Job | Question | Control:
     """Parse the command in one JSON line; raises pydantic.ValidationError."""
-    return _ADAPTER.validate_json(line)
+    return _UNION.parse(line)
 
 
 def to_pipe(command: Job | Question | Control) -> bytes:

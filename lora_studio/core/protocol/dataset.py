@@ -104,7 +104,7 @@ class LintDataset(BaseCommand):
 class Skipped(BaseModel):
     """Rows left out for one reason; `rows` are the first few, counted from 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     reason: Text
     count: int
@@ -117,7 +117,7 @@ TokenState = Literal["trained", "context", "cut"]
 class Token(BaseModel):
     """One token as the model sees it; `special` marks control tokens such as <|im_end|>."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     id: int
     text: str
@@ -132,7 +132,7 @@ class RowPreview(BaseModel):
     `messages` is the readable part of it. For pairs, `messages` is the prompt.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     row: int
     source: int = 0
@@ -152,7 +152,9 @@ class SourceFound(BaseModel):
     readable rows, as JSON objects, for previewing a mapping.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     path: str
     container: Text  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
@@ -247,7 +249,7 @@ class Finding(BaseModel):
     value of the dataset step.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     code: str
     title: Text

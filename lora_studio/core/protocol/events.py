@@ -6,9 +6,9 @@ The same lines go into a run's `events.jsonl`, which is the record of the run.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from lora_studio.core.protocol.benchmarks import BenchmarksListed
@@ -64,6 +64,7 @@ from lora_studio.core.protocol.job import (
     Started,
     Warned,
 )
+from lora_studio.core.protocol.lazy_union import LazyUnion
 from lora_studio.core.protocol.lora import AdapterCombined, AdaptersFound, AdapterShown
 from lora_studio.core.protocol.merging import Merged, MergePlanned, ShardWritten
 from lora_studio.core.protocol.model import (
@@ -118,7 +119,7 @@ Event = (
     | TestSetsInspected | EvaluationStarted | ColumnRefused | AnswersRecorded | ColumnEvaluated | EvaluationFinished
 )  # fmt: skip
 
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+_UNION: LazyUnion[Event] = LazyUnion(Event)
 
 
 def parse(line: str | bytes) -> Event:
@@ -127,7 +128,7 @@ def parse(line: str | bytes) -> Event:
     Hello is parsed leniently, so that a worker of another version can still be identified.
     """
     hello = _parse_hello(line)
-    return hello if hello is not None else _ADAPTER.validate_json(line)
+    return hello if hello is not None else _UNION.parse(line)
 
 
 def _parse_hello(line: str | bytes) -> Hello | None:

@@ -110,7 +110,7 @@ class Device(BaseModel):
     whether processes on several such devices can share the weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str  # auto, cpu, mps, cuda:0 …
     title: str | Text  # a card's own name stays a string

@@ -153,7 +153,7 @@ class ProveTemplate(BaseCommand):
 class OllamaModel(BaseModel):
     """A model on a server: its size in bytes, its digest, and when it was last changed (ISO 8601)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     bytes: int = 0
@@ -275,7 +275,7 @@ class TemplateRendered(BaseEvent):
 class ChatRendering(BaseModel):
     """A conversation and its prompt; `ids` are None without a tokenizer, `refused` is the error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     messages: tuple[dict[str, Any], ...]
     tools: tuple[dict[str, Any], ...] = ()

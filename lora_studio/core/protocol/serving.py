@@ -13,7 +13,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 class ServedRun(BaseModel):
     """A run whose adapter is served, and how strongly it applies unless a request says otherwise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     run: str
     scale: float = Field(1.0, allow_inf_nan=False)
@@ -42,7 +42,9 @@ class ServedAdapter(BaseModel):
     `name` is the run's title, or the name of its folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     id: int
     name: str

@@ -52,7 +52,9 @@ class MemoryEstimate(BaseModel):
     on this machine.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     weights: int
     adapters: int

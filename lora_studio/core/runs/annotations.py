@@ -51,7 +51,7 @@ class GridSettings(BaseModel):
     A setting is named as on the command line: `training.learning_rate`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     name: str
     fields: tuple[str, ...] = Field(min_length=1, max_length=2)
@@ -62,7 +62,7 @@ class RunAnnotations(BaseModel):
     project.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     title: str = ""
     tags: Annotated[tuple[str, ...], AfterValidator(clean_tags)] = ()

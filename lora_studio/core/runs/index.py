@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -357,9 +358,13 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
     return entries
 
 
-_SUMMARY, _PROGRESS = TypeAdapter(RunSummary), TypeAdapter(RunProgress)
 _PROGRESS_FIELDS = {item.name for item in fields(RunProgress)}
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
+
+
+@functools.cache  # takes 0.1 s, which a command that reads no runs should not need
+def _make_adapters() -> tuple[TypeAdapter[RunProgress], TypeAdapter[RunSummary]]:
+    return TypeAdapter(RunProgress), TypeAdapter(RunSummary)
 
 
 def _to_plain(value: Text | AnswerScore) -> dict[str, Any]:
@@ -387,8 +392,9 @@ def _from_line(line: bytes) -> tuple[str, _Entry]:
     plain = json.loads(content)
     if plain["told"].keys() != _PROGRESS_FIELDS:
         raise ValueError("the entry is incomplete")
-    _PROGRESS.validate_python(plain["told"])
-    summary = _SUMMARY.validate_python(plain["summary"])
+    progress_adapter, summary_adapter = _make_adapters()
+    progress_adapter.validate_python(plain["told"])
+    summary = summary_adapter.validate_python(plain["summary"])
     if summary.folder != plain["run"]:
         raise ValueError("the entry is of another folder")
     return summary.folder, _Entry(tuple(plain["stamp"]), plain["told"], summary)

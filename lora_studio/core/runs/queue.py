@@ -34,7 +34,7 @@ _TIMEOUT = 5.0
 class QueuedRun(BaseModel):
     """A run by the name of its folder; `resume` continues its training."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     run: str
     resume: bool = False
@@ -52,7 +52,7 @@ class QueuedRun(BaseModel):
 class QueueFile(BaseModel):
     """The queued runs, the next first. `paused`: nothing starts automatically."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     entries: tuple[QueuedRun, ...] = ()
     paused: bool = False

@@ -172,3 +172,12 @@ def test_old_field_names_are_still_read(
 )
 def test_old_spelling_of_problem_code_is_still_read(old: str, new: str) -> None:
     assert Problem.model_validate({"code": old, "what": "", "remedy": ""}).code == new
+
+
+def test_kind_of_a_nested_object_does_not_decide() -> None:
+    path = '{"path": "a", "kind": "progress"}'
+    line = f'{{"files": {path}, "kind": "log", "text": "a", "id": "x"}}'
+    with pytest.raises(ValidationError, match=r"log\.files"):
+        events.parse(line)
+    hidden = events.Log(id='"kind":"progress"', text="a")
+    assert events.parse(events.to_line(hidden)) == hidden

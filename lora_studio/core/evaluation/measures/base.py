@@ -17,7 +17,9 @@ class Logprobs(BaseModel):
     the reference answer, `reference_tokens` their number.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="ignore", ser_json_inf_nan="strings"
+    )
 
     choices: tuple[float, ...] = ()
     reference: float | None = None

@@ -44,7 +44,7 @@ class ProbeDifference(BaseModel):
     training's prompt before the difference, -1 if the texts are equal.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     kind: ProbeKind
     question: str
@@ -77,7 +77,7 @@ class TemplateDifference(BaseModel):
     the text `source`; 0 if it isn't known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     by: Literal["llama_server", "template"]
     difference: ProbeDifference
@@ -96,7 +96,7 @@ class PromptProof(BaseModel):
     was wrong, though the server showed the right prompt if it showed any.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     by: Literal["server", "counts", "none"]
     version: str

@@ -26,7 +26,7 @@ class RenderRequest(BaseModel):
     of /api/generate, is one user message; with `suffix` it is text to complete.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     messages: tuple[Message, ...] = ()
     tools: tuple[dict[str, Any], ...] = ()
@@ -63,7 +63,7 @@ class RenderDifference(BaseModel):
     text around it, or `(refused)` if that side raises.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
@@ -86,7 +86,7 @@ class DerivedTemplate(BaseModel):
     one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     template: str = ""
     stops: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class DerivedTemplate(BaseModel):
 class TemplateAlternative(BaseModel):
     """A proven TEMPLATE that does less than the chat template; `what` says what it omits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     what: Text
     derived: DerivedTemplate

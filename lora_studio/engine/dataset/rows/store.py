@@ -63,7 +63,7 @@ class RawRow:
 class ScannedFile(BaseModel):
     """One file of a source; `first` is the position (from 0) of its first row."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     path: str
     member: str
@@ -79,7 +79,7 @@ class ScanFacts(BaseModel):
     batches in the Arrow file, with the position of the first row of each.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     fingerprint: str
     rows: int

@@ -48,7 +48,7 @@ _FOLDER = "merged"
 class DirectMerge(BaseModel):
     """The base, the adapters and the settings of a merge, as the child process reads them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     base: Path
     adapters: tuple[WeightedAdapter, ...]
