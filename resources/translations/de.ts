@@ -208,8 +208,8 @@
             <translation>Ein Muster passt irgendwo in der Antwort.</translation>
         </message>
         <message>
-            <source>A project contains a model, your dataset, and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
-            <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
+            <source>A project contains a model, your dataset, and all of its training runs. Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
+            <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Legen Sie eine Datei mit Daten hier ab, um eines anzulegen. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
         <message>
             <source>A project is a folder with one text file and the runs next to it. The file is replaced in one step, so a full disk or a crash never leaves it incomplete.</source>

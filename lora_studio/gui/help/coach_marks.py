@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPainterPath, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QColor,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+)
+from PySide6.QtWidgets import QAbstractButton, QFrame, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
@@ -17,11 +25,11 @@ _SHADE = 130  # opacity of the dimmed area, out of 255
 
 
 class CoachMarks(QWidget):
-    """An overlay for the window, which remains visible but can't be clicked.
+    """An overlay for the window, which remains visible; a click on it ends the tour.
 
     Signals:
         moved(by): go to the next (1) or previous (-1) mark.
-        ended: the user pressed Esc or "End tour".
+        ended: the user pressed Esc or "End tour", or clicked elsewhere.
     """
 
     moved = Signal(int)
@@ -110,6 +118,18 @@ class CoachMarks(QWidget):
         else:
             return False
         return True
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """End after a click outside the text, and press the button at that place."""
+        if self.bubble.geometry().contains(event.position().toPoint()):
+            return
+        over, place = self._over, event.position().toPoint()
+        self.ended.emit()
+        target = over.childAt(place)
+        while target is not None and not isinstance(target, QAbstractButton):
+            target = target.parentWidget()
+        if target is not None and target.window() is over.window():
+            target.click()
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
         """Keep Tab among the buttons of the mark."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.system import paths
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
@@ -31,10 +32,10 @@ class ProjectCommands(QObject):
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
 
-    def create_project(self) -> None:
-        """Ask for name and folder of a new project."""
+    def create_project(self, data: Sequence[Path] = ()) -> None:
+        """Ask for name and folder of a new project, which begins with these data files."""
         dialog = NewProjectDialog(self._preferences.get_new_project_parent(), self._window)
-        dialog.chosen.connect(self._create)
+        dialog.chosen.connect(lambda folder, name: self._create(folder, name, data))
         dialog.open()
 
     def ask_to_open(self) -> None:
@@ -95,7 +96,10 @@ class ProjectCommands(QObject):
         if self._state.draft.folder is not None:
             open_path(self._state.draft.folder)
 
-    def _create(self, folder: Path, name: str) -> None:
+    def _create(self, folder: Path, name: str, data: Sequence[Path]) -> None:
         if self._state.create(folder, name):
             self._preferences.projects_folder = str(folder.parent)
             self._preferences.save()
+            if data:
+                paths = [data_sources.to_stored_path(file, folder) for file in data]
+                self._state.set("dataset", "sources", data_sources.add_sources((), paths))

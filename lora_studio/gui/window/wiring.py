@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import speakers
 from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
@@ -92,6 +93,7 @@ def _wire_project(window: Window) -> None:
     for changed in (state.opened, state.value_changed, state.facts_changed):
         changed.connect(window.show_device)
     home.new_clicked.connect(window.projects.create_project)
+    home.data_dropped.connect(window.projects.create_project)
     home.open_clicked.connect(window.projects.ask_to_open)
     home.sample_clicked.connect(window.projects.open_sample)
     home.project_clicked.connect(window.open_project)
@@ -169,8 +171,18 @@ def _open_chat(window: Window, speaker: AnySpeaker) -> None:
     window.playground.start_chat(speaker)
 
 
+def _continue_after(window: Window, page: StepPage) -> None:
+    """Show the next step; after training, that is Export unless Export needs a merged model."""
+    export = window.state.get_spec("export")
+    is_direct = isinstance(export, ExportSpec) and is_direct_export(export, has_merged=False)
+    if page.step == "training" and is_direct:
+        window.show_page("export")
+    else:
+        window.show_neighbor(page, 1)
+
+
 def _wire_step_page(window: Window, page: StepPage) -> None:
-    page.continue_clicked.connect(lambda: window.show_neighbor(page, 1))
+    page.continue_clicked.connect(lambda: _continue_after(window, page))
     page.back_clicked.connect(lambda: window.show_neighbor(page, -1))
     page.ask.connect(window.inspector.ask)
     page.question_expected.connect(window.inspector.prepare_worker)

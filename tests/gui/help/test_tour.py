@@ -54,6 +54,18 @@ def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window)
     window.tour.end()
 
 
+def test_click_elsewhere_ends_the_tour_and_counts(qtbot: QtBot, window: Window) -> None:
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    marks, new = _marks(window), window.home.new
+    qtbot.mouseClick(marks, Qt.MouseButton.LeftButton, pos=marks.bubble.geometry().center())
+    assert window.tour.is_running
+    with qtbot.waitSignal(window.home.new_clicked):
+        place = new.mapTo(window, new.rect().center())
+        qtbot.mouseClick(marks, Qt.MouseButton.LeftButton, pos=place)
+    assert not window.tour.is_running
+
+
 @pytest.mark.slow
 def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
     window.tour.start()

@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets.work_cover import WorkCover
@@ -48,7 +49,17 @@ def test_other_files_dropped_on_the_window_are_rejected(
 ) -> None:
     assert not _drop(window, project_folder / "rows.jsonl")
     assert not _drop(window, project_folder, project_folder / "rows.jsonl")
+    assert not _drop(window.home, project_folder, project_folder / "rows.jsonl")
     assert not window.has_project
+
+
+def test_data_dropped_on_home_begins_a_project(window: Window, project_folder: Path) -> None:
+    rows = project_folder / "rows.jsonl"
+    assert _drop(window.home, rows)
+    (dialog,) = window.findChildren(NewProjectDialog)
+    dialog.create_button.click()
+    assert window.page_name == "model"
+    assert window.state.get("dataset", "sources") == [{"path": str(rows)}]
 
 
 def test_project_dropped_on_the_model_page_is_rejected(

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.core.system.paths import expand_home
@@ -24,6 +24,7 @@ from lora_studio.gui.widgets.basics import (
     separator,
     tool_button,
 )
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _WIDTH = 760
@@ -34,6 +35,7 @@ class HomePage(AppPage):
 
     Signals:
         new_clicked, open_clicked, sample_clicked: the three buttons.
+        data_dropped(list[Path]): create a project with these data files.
         project_clicked(Path): open a recent project.
         resume_clicked(Path): resume the training run of a recent project.
         scanned(list[ProjectSummary]): the current summaries of the recent projects.
@@ -47,6 +49,7 @@ class HomePage(AppPage):
     new_clicked = Signal()
     open_clicked = Signal()
     sample_clicked = Signal()
+    data_dropped = Signal(object)
     project_clicked = Signal(object)
     resume_clicked = Signal(object)
     scanned = Signal(object)
@@ -90,6 +93,7 @@ class HomePage(AppPage):
         self.body.addLayout(centered)
         self.summaries: list[ProjectSummary] = []
         get_theme().changed.connect(self._fill)
+        self.setAcceptDrops(True)
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
@@ -102,6 +106,17 @@ class HomePage(AppPage):
         self.scan = ProjectScan(files)
         self.scan.scanned.connect(self._on_scanned)
         self.scan.start()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept data files; the window accepts projects."""
+        if _get_dropped_data(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Start a project with the dropped files."""
+        if files := _get_dropped_data(event):
+            event.acceptProposedAction()
+            self.data_dropped.emit(files)
 
     def press_primary(self) -> None:
         """Create a new project."""
@@ -138,7 +153,7 @@ class HomePage(AppPage):
                     tr("No projects yet"),
                     tr(
                         "A project contains a model, your dataset, and all of its training runs. "
-                        "The sample project shows the whole workflow in a few minutes, without a "
+                        "Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a "
                         "GPU."
                     ),
                     button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
@@ -231,6 +246,13 @@ class _ProjectRow(QFrame):
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.pos()):
             self.clicked.emit()
+
+
+def _get_dropped_data(event: QDropEvent) -> list[Path]:
+    """Return the files of a drag, or none if it contains a folder or a model."""
+    paths = get_dropped_paths(event)
+    is_data = all(path.is_file() and path.suffix.lower() != ".gguf" for path in paths)
+    return paths if is_data else []
 
 
 def _shorten_folder(file: Path) -> str:

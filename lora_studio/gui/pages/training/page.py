@@ -209,7 +209,7 @@ class TrainingPage(StepPage):
         self.note.commit()
 
     def on_primary(self) -> None:
-        """Start, resume or repeat the training, or continue to Merge."""
+        """Start, resume or repeat the training, or continue to the next step."""
         match self.get_primary_action():
             case PrimaryAction.CONTINUE:
                 self.continue_clicked.emit()
