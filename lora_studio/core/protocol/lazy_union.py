@@ -46,4 +46,5 @@ class LazyUnion(Generic[T]):
 
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
-        return TypeAdapter(Annotated[self._union, Field(discriminator="kind")])
+        union: Any = Annotated[self._union, Field(discriminator="kind")]
+        return TypeAdapter(union)

@@ -14,6 +14,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_column,
     find_columns,
     find_optional_column,
+    find_replies,
 )
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
 from lora_studio.core.dataset.formats.paired_columns import find_compared_answers
@@ -394,6 +395,9 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
     ]
     if column.key in column_names.CONTEXTS and questions:
         return []  # a question about the text is a more specific format
+    if replies := [item for item in find_replies(columns) if item != column]:
+        mapping = {"question": column.name, "answer": replies[0].name}
+        return [FormatCandidate("question_answer", mapping, 0.5, 0.4, guessed=True)]
     sure = 0.97 if column.key == "text" else 0.85
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
 

@@ -33,6 +33,7 @@ from lora_studio.core.dataset.formats.column_names import (
     TOOLS,
     USUAL,
     VECTORS,
+    is_answer_name,
 )
 from lora_studio.core.dataset.formats.loss_masks import read_segments
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
@@ -330,6 +331,17 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         and 2 * column.worded > column.filled  # numbers and dates of a table are not texts
         and column.key not in METADATA
         and not column.key.endswith("id")
+    ]
+
+
+def find_replies(columns: Columns) -> list[DataColumn]:
+    """Return columns with the reply to a message, whose name says so: the text next to it is the message."""
+    return [
+        column
+        for column in find_answers(columns)
+        if column.kind == "text"
+        and is_answer_name(column.key)
+        and 2 * column.phrased > column.filled
     ]
 
 

@@ -18,7 +18,9 @@ _POINTERS = (
     "betterresponseid", "betterid", "better", "preferred", "preferredresponse", "preference", "winner",
     "comparison", "pairwise", "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
 )  # fmt: skip
-_SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
+_SCORES = (
+    "score", "rating", "reward", "overallscore", "winnermodel", "votes", "upvotes", "likes", "points", "stars",
+)  # fmt: skip
 
 
 def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
@@ -51,11 +53,16 @@ def find_column_pairs(
 
 def _find_scores(columns: Columns, one: str, other: str) -> str:
     """Return a comparison of two score columns with these endings, "" if there are none."""
-    numbers = {column.key: column for column in columns if column.kind in ("number", "flag")}
+    numbers = {column.key: column for column in columns if _is_numeric(column)}
     for name in _SCORES:
         if name + one in numbers and name + other in numbers:
             return f"{{{numbers[name + one].name}}} > {{{numbers[name + other].name}}}"
     return ""
+
+
+def _is_numeric(column: DataColumn) -> bool:
+    """Return whether a column has numbers; those of a CSV file are texts without letters."""
+    return column.kind in ("number", "flag") or (column.kind == "text" and not column.worded)
 
 
 def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:

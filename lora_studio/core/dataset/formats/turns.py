@@ -53,6 +53,8 @@ Style = Literal["messages", "sharegpt"]
 
 _WHO = ("role", "from", "speaker", "author", "sender", "user")
 _WHAT = ("content", "value", "text", "message", "utterance", "parts")
+#: Fields of an object that holds the turns of a conversation beside other facts about it.
+_HOLDERS = ("messages", "turns", "conversation", "conversations", "dialogue", "dialog")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
 _PARTLY = ("train_detail", "training_detail")
@@ -162,12 +164,12 @@ def _is_turn(turn: dict[str, Any]) -> bool:
 def _list_turns(value: Any) -> list[Any] | None:
     """Return the turns in a value, or None.
 
-    The value may be a list, its spelling as text, an object with `messages`, or parallel lists,
+    The value may be a list, its spelling as text, an object that holds the list, or parallel lists,
     which is how columnar files store a list of objects.
     """
     value = parse_literal(value)
-    if isinstance(value, dict) and is_object_list(value.get("messages")):
-        value = value["messages"]
+    if isinstance(value, dict):
+        value = next((value[name] for name in _HOLDERS if is_object_list(value.get(name))), value)
     if is_tree(value):
         return list(iter_best_path(value))
     if isinstance(value, dict) and is_export(value):

@@ -28,7 +28,7 @@ _FLAWS = re.compile(
 )
 #: Parts of names of columns with ratings on a scale.
 _RATINGS = re.compile(
-    r"rating|score|stars|reward|quality|csat|grade|bewertung|helpful|votes?$|likes$|karma"
+    r"rating|score|stars|reward|quality|csat|grade|bewertung|helpful|votes?$|likes$|karma|^rank(ing)?$"
 )
 #: Values that are votes under any name.
 _UNMISTAKABLE = frozenset(

@@ -230,3 +230,42 @@ def test_rows_that_lack_a_part_are_still_left_out(
 ) -> None:
     with pytest.raises(UnusableRow):
         convert(row, row_format, mapping)
+
+
+@pytest.mark.parametrize("scores", [("votes_a", "votes_b"), ("score_a", "score_b")])
+@pytest.mark.parametrize("as_text", [False, True], ids=["numbers", "csv"])
+def test_scores_of_two_answers_choose_the_better(scores: tuple[str, str], as_text: bool) -> None:
+    rows: list[Any] = [
+        {
+            "prompt": _ask(i), "response_a": _answer(i), "response_b": f"I don't know, {i}.",
+            **dict(zip(scores, map(str, (9, 1)) if as_text else (9, 1), strict=True)),
+        }
+        for i in ROWS
+    ]  # fmt: skip
+    for row in rows[::2]:
+        for one, other in (("response_a", "response_b"), scores):
+            row[one], row[other] = row[other], row[one]
+    verdict = _detect(rows)
+    assert verdict.format == "preference"
+    chosen = [convert(row, "preference", verdict.mapping).chosen[-1].content for row in rows]
+    assert chosen == [_answer(i) for i in ROWS]
+
+
+def test_reply_next_to_a_body_is_not_left_out() -> None:
+    rows = [{"Subject": f"Ticket {i}", "Body": _ask(i), "Reply": _answer(i)} for i in ROWS]
+    verdict = _detect(rows)
+    assert verdict.mapping == {"question": "Body", "answer": "Reply"}
+    assert "dataset.guessed_columns" in _codes(verdict)
+
+
+@pytest.mark.parametrize("name", ["turns", "messages", "dialogue"])
+def test_turns_inside_a_conversation_object_are_read(name: str) -> None:
+    def make_turns(i: int) -> list[dict[str, str]]:
+        return [{"role": "user", "content": _ask(i)}, {"role": "assistant", "content": _answer(i)}]
+
+    rows = [{"conversation": {"id": i, name: make_turns(i)}} for i in ROWS]
+    verdict = _detect(rows)
+    assert verdict.format == "messages"
+    assert [turn.content for turn in convert(rows[3], "messages", verdict.mapping).messages] == [
+        _ask(3), _answer(3),
+    ]  # fmt: skip
