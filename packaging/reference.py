@@ -99,7 +99,8 @@ def _value(limit: InputLimit) -> str:
 
 def _row(step: str, fact: FieldFacts) -> str:
     name = f"**{fact.title}**<br>`{step}.{fact.name}`"
-    cells = (name, _default(fact), _values(fact), fact.description)
+    details = [f"`{value}`: {detail}" for value, detail in fact.choice_details.items()]
+    cells = (name, _default(fact), _values(fact), "<br>".join([fact.description, *details]))
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 

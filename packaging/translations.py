@@ -55,6 +55,7 @@ def _of_tables() -> set[str]:
                 if choice_title != value
             }
             texts |= {facts.title, facts.description, facts.unit, *labels}
+            texts |= set(facts.choice_details.values())
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text, preset.evidence}
     for row_format in dataset_spec.FORMATS.values():

@@ -6,7 +6,7 @@ import functools
 import os
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -45,6 +45,7 @@ def setting(
     *,
     unit: str = "",
     choices: dict[str, str] | None = None,
+    choice_details: dict[str, str] | None = None,
     path: Literal["", "file", "folder", "any"] = "",
     advanced: bool = False,
     step: float | None = None,
@@ -54,8 +55,8 @@ def setting(
 ) -> Any:
     """Declare one field of a spec.
 
-    `choices` gives the words shown for each value of a Literal; `path` marks a text field that
-    names a file or folder; `advanced` puts it under "Advanced"; a list with `lines` has texts with
+    `choices` gives the words shown for each value of a Literal, and `choice_details` a sentence on
+    each; `path` marks a text field that names a file or folder; `advanced` puts it under "Advanced"; a list with `lines` has texts with
     blanks and commas, shown one per line; `help_topic` is the section of the help document that
     explains it (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt, min_length,
     max_length, pattern.
@@ -67,6 +68,7 @@ def setting(
         json_schema_extra={
             "unit": unit,
             "choices": dict(choices or {}),
+            "choice_details": dict(choice_details or {}),
             "path": path,
             "advanced": advanced,
             "step": step,
@@ -121,6 +123,7 @@ class FieldFacts:
     step: float | None
     lines: bool = False
     help_topic: str = ""
+    choice_details: dict[str, str] = field(default_factory=dict)
 
 
 @functools.cache  # cached: called some hundred times per edit
@@ -150,6 +153,7 @@ def get_facts(spec: type[Spec], name: str) -> FieldFacts:
         step=extra.get("step"),
         lines=bool(extra.get("lines", False)),
         help_topic=extra.get("help_topic", ""),
+        choice_details=dict(extra.get("choice_details", {})),
     )
 
 

@@ -57,4 +57,5 @@ def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
         title=tr(field.title),
         description=tr(field.description),
         choices={value: tr(title) for value, title in field.choices.items()},
+        choice_details={value: tr(each) for value, each in field.choice_details.items()},
     )

@@ -567,6 +567,10 @@
             <translation>Nach {time}.</translation>
         </message>
         <message>
+            <source>Aims at a fixed margin per token, which reduces overfitting to clear pairs.</source>
+            <translation>Strebt einen festen Abstand pro Token an; das verringert die Überanpassung an eindeutige Paare.</translation>
+        </message>
+        <message>
             <source>All</source>
             <translation>Alle</translation>
         </message>
@@ -652,6 +656,10 @@
         <message>
             <source>Also export the adapter as GGUF</source>
             <translation>Auch den Adapter als GGUF exportieren</translation>
+        </message>
+        <message>
+            <source>Also learns to write the chosen answer, and needs no reference model.</source>
+            <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell.</translation>
         </message>
         <message>
             <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you run wandb login. Each tracker needs its package.</source>
@@ -2385,6 +2393,10 @@
             <translation>Korrigieren Sie die Vorlage, oder geben Sie ein Gespräch an, das sie annimmt.</translation>
         </message>
         <message>
+            <source>Corrects for pairs whose answers were swapped by mistake.</source>
+            <translation>Gleicht Paare aus, deren Antworten versehentlich vertauscht sind.</translation>
+        </message>
+        <message>
             <source>Cosine</source>
             <translation>Kosinus</translation>
         </message>
@@ -2543,6 +2555,10 @@
         <message>
             <source>DPO</source>
             <translation>DPO</translation>
+        </message>
+        <message>
+            <source>DPO loss</source>
+            <translation>DPO-Verlust</translation>
         </message>
         <message>
             <source>Dark</source>
@@ -3923,6 +3939,10 @@
             <translation>Blendet Modelle aus, deren Bedingungen Sie zuerst akzeptieren müssen</translation>
         </message>
         <message>
+            <source>Hinge</source>
+            <translation>Hinge</translation>
+        </message>
+        <message>
             <source>History</source>
             <translation>Verlauf</translation>
         </message>
@@ -3937,6 +3957,10 @@
         <message>
             <source>Hosts</source>
             <translation>Hosts</translation>
+        </message>
+        <message>
+            <source>How DPO turns the margin between both answers into a loss.</source>
+            <translation>Wie DPO aus dem Abstand zwischen beiden Antworten einen Verlust berechnet.</translation>
         </message>
         <message>
             <source>How many times the cosine schedule decays from its peak to zero.</source>
@@ -3963,8 +3987,8 @@
             <translation>Wie die Lernrate nach dem Warmup fällt.</translation>
         </message>
         <message>
-            <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
-            <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. DPO vergleicht mit dem Basismodell. ORPO braucht kein Referenzmodell und lernt auch die bevorzugte Antwort selbst. Nur bei Präferenzpaaren.</translation>
+            <source>How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.</source>
+            <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. Wird nur bei Präferenzpaaren verwendet.</translation>
         </message>
         <message>
             <source>Hugging Face Hub</source>
@@ -3977,6 +4001,10 @@
         <message>
             <source>Hugging Face cache</source>
             <translation>Hugging-Face-Cache</translation>
+        </message>
+        <message>
+            <source>IPO</source>
+            <translation>IPO</translation>
         </message>
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
@@ -4049,6 +4077,10 @@
         <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
             <translation>Ignoriert: {ignored}. Um diese Einstellungen zu verwenden, leeren Sie „Mit Adapter beginnen“.</translation>
+        </message>
+        <message>
+            <source>Ignores pairs once their margin is large enough.</source>
+            <translation>Beachtet Paare nicht mehr, sobald ihr Abstand groß genug ist.</translation>
         </message>
         <message>
             <source>Images (*.png)</source>
@@ -4428,6 +4460,10 @@
         <message>
             <source>LM Studio's models folder was not found on this computer.</source>
             <translation>Der Modellordner von LM Studio wurde auf diesem Computer nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>Label smoothing</source>
+            <translation>Label Smoothing</translation>
         </message>
         <message>
             <source>Labeled answers</source>
@@ -6327,6 +6363,10 @@
             <translation>Bevorzugt in {share} von {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</translation>
         </message>
         <message>
+            <source>Prefers the chosen answer, and stays close to the base model. The usual choice.</source>
+            <translation>Zieht die bevorzugte Antwort vor und bleibt nah am Basismodell. Die übliche Wahl.</translation>
+        </message>
+        <message>
             <source>Preparing the pages…</source>
             <translation>Seiten werden vorbereitet …</translation>
         </message>
@@ -7115,6 +7155,10 @@
             <translation>Reward-Abstand</translation>
         </message>
         <message>
+            <source>Robust</source>
+            <translation>Robust</translation>
+        </message>
+        <message>
             <source>Roll back</source>
             <translation>Zurücknehmen</translation>
         </message>
@@ -7782,6 +7826,10 @@
             <translation>Anteil der Schritte am Ende, über den die Lernrate fällt.</translation>
         </message>
         <message>
+            <source>Share of pairs whose answers you expect to be swapped. Only used by DPO's robust loss.</source>
+            <translation>Anteil der Paare, deren Antworten vermutlich vertauscht sind. Wird nur vom robusten DPO-Verlust verwendet.</translation>
+        </message>
+        <message>
             <source>Share of rows held out to measure the eval loss. 0 turns evaluation off.</source>
             <translation>Anteil der Zeilen, die für den Eval-Loss zurückgehalten werden. 0 schaltet die Evaluation ab.</translation>
         </message>
@@ -7906,6 +7954,10 @@
         <message>
             <source>Shuffles the columns and hides the model names until you vote</source>
             <translation>Mischt die Spalten und verbirgt die Modellnamen, bis Sie abstimmen</translation>
+        </message>
+        <message>
+            <source>Sigmoid</source>
+            <translation>Sigmoid</translation>
         </message>
         <message>
             <source>Sign in</source>
@@ -9028,6 +9080,10 @@
         <message>
             <source>The loss is rising: from {lowest:loss} to {current:loss}.</source>
             <translation>Der Loss steigt: von {lowest:loss} auf {current:loss}.</translation>
+        </message>
+        <message>
+            <source>The loss of the DPO paper. Suits most data.</source>
+            <translation>Der Verlust aus dem DPO-Artikel. Passt für die meisten Daten.</translation>
         </message>
         <message>
             <source>The loss rose from {first:loss} to {last:loss}.</source>

@@ -7,7 +7,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.system.build_tools import BuildTool
-from lora_studio.core.training import optimizers
+from lora_studio.core.training import optimizers, preference
 from lora_studio.core.training.spec import TrainingSpec
 
 
@@ -17,19 +17,16 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
-    """Return a problem if the learning rate is one for plain fine-tuning, but the data are preferences.
-
-    The usual rates with LoRA are those of TRL's example commands for DPO, KTO, and ORPO.
-    """
+    """Return a problem if the learning rate is one for plain fine-tuning, but the data are preferences."""
     if task not in ("preference", "kto"):
         return []
-    is_orpo = task == "preference" and spec.preference == "orpo"
-    usual, highest = (8e-5, 5e-4) if is_orpo else (5e-6, 5e-5)
+    method = "kto" if task == "kto" else spec.preference
+    rate = preference.USUAL_RATES[method]
     about = optimizers.OPTIMIZERS[spec.optimizer]
     scale = about.usual / optimizers.OPTIMIZERS["adamw"].usual
-    if spec.learning_rate <= highest * scale:
+    if spec.learning_rate <= rate.highest * scale:
         return []
-    method = "KTO" if task == "kto" else spec.preference.upper()
+    usual = rate.usual * scale
     return [
         warning(
             "training.learning_rate_high",
@@ -37,14 +34,14 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
             "A common value is {usual}.",
             where=Where(step="training", field="learning_rate"),
             fix=Fix(
-                label=text("Use {value}", value=usual * scale),
+                label=text("Use {value}", value=usual),
                 step="training",
                 field="learning_rate",
-                value=usual * scale,
+                value=usual,
             ),
             rate=spec.learning_rate,
-            method=method,
-            usual=usual * scale,
+            method={"kto": "KTO", **preference.TITLES}[method],
+            usual=usual,
         )
     ]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from lora_studio.core.spec import Spec, setting
+from lora_studio.core.spec import setting
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
+from lora_studio.core.training.preference import PreferenceSettings
 from lora_studio.core.training.trackers import TITLES as TITLES_OF_TRACKERS
 from lora_studio.core.training.trackers import Tracker
 
@@ -22,30 +23,9 @@ Checkpointing = Literal["off", "on", "unsloth"]
 Backend = Literal["auto", "peft", "unsloth"]
 
 
-class TrainingSpec(Spec):
+class TrainingSpec(PreferenceSettings):
     """How the adapter is optimized."""
 
-    preference: Literal["dpo", "orpo"] = setting(
-        "dpo",
-        "Preference method",
-        "How to learn from pairs of a chosen and a rejected answer. DPO compares with the "
-        "base model. ORPO needs no reference model and also learns the chosen answer itself. "
-        "Only used with preference pairs.",
-        choices={"dpo": "DPO", "orpo": "ORPO"},
-        advanced=True,
-        help_topic="preference-losses",
-    )
-    beta: float = setting(
-        0.1,
-        "Beta",
-        "For preference training: how strongly DPO and KTO keep the model close to the "
-        "reference model, and the weight of the preference term in ORPO. 0.1 is common.",
-        gt=0.0,
-        le=100.0,
-        step=0.05,
-        advanced=True,
-        help_topic="preference-losses",
-    )
     epochs: float = setting(
         3.0,
         "Epochs",

@@ -13,6 +13,7 @@ from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
 from lora_studio.core.training import combinations
+from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.choices import (
     ChipsControl,
     ComboControl,
@@ -37,7 +38,7 @@ from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.tooltips import plain_tip
 
-Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
+Style = Literal["auto", "combo", "segments", "cards", "text", "chips", "line"]
 
 #: Maximum total length, in characters, of choices that are shown side by side.
 _SEGMENT_LETTERS = 40
@@ -267,6 +268,11 @@ def _make_control(about: FieldFacts, style: Style) -> Control:
     if about.lines:
         return LinesControl()
     match about.kind:
+        case "choice" if style == "cards":
+            details = about.choice_details
+            return CardsControl(
+                [CardOption(value, title, details[value]) for value, title in about.choices.items()]
+            )
         case "choice" if style == "segments" or (style == "auto" and _is_short(about)):
             return SegmentsControl(about.choices)
         case "choice":

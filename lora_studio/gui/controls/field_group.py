@@ -1,4 +1,4 @@
-"""A titled group of editors in two columns."""
+"""A titled group of editors in two columns, or across both."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from lora_studio.gui.widgets.basics import column, label
 class FieldGroup(QWidget):
     """Lays out its visible editors without gaps."""
 
-    def __init__(self, title: str, editors: Sequence[FieldEditor]) -> None:
-        """Show all editors; without a `title` there is no heading."""
+    def __init__(
+        self, title: str, editors: Sequence[FieldEditor], *, wide: Collection[str] = ()
+    ) -> None:
+        """Show all editors, fields in `wide` across both columns; without a `title` there is no heading."""
         super().__init__()
+        self._wide = set(wide)
         self._editors = list(editors)
         self._shown: list[FieldEditor] = []
         self._grid = QGridLayout()
@@ -41,6 +44,9 @@ class FieldGroup(QWidget):
         for editor in self._editors:
             self._grid.removeWidget(editor)
             editor.setVisible(editor in shown)
-        for index, editor in enumerate(shown):
-            row_index, column_index = divmod(index, 2)
-            self._grid.addWidget(editor, row_index, column_index, Qt.AlignmentFlag.AlignTop)
+        cell = 0
+        for editor in shown:
+            width = 2 if editor.field in self._wide else 1
+            cell += cell % 2 if width == 2 else 0
+            self._grid.addWidget(editor, *divmod(cell, 2), 1, width, Qt.AlignmentFlag.AlignTop)
+            cell += width

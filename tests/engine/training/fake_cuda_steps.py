@@ -38,6 +38,8 @@ DTYPES = {
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "sft": {}, "dpo": {"preference": "dpo"}, "orpo": {"preference": "orpo"}, "kto": {},
+    "hinge": {"preference": "dpo", "dpo_loss": "hinge"}, "ipo": {"preference": "dpo", "dpo_loss": "ipo"},
+    "robust": {"preference": "dpo", "dpo_loss": "robust"},
 }  # fmt: skip
 
 CUDA = torch.device("cuda", 0)
@@ -162,6 +164,7 @@ RECIPES = {
     "sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
     "kto-fp16-padded": {"neftune_alpha": 5.0},
     "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
+    "ipo-bf16-padded": {},
 }  # fmt: skip
 
 #: The one of them that also answers, saves, and resumes; of the others, all do.
@@ -175,11 +178,13 @@ FURTHER = {
     "orpo-fp16-padded": {"lora": {"modules_to_save": ("lm_head",)}},
     "kto-bf16-packed": {"gradient_checkpointing": "on"},
     "kto-4bit-padded": {"optimizer": "schedule_free_adamw"},
+    "hinge-fp16-packed": {},
+    "robust-bf16-packed": {},
 }  # fmt: skip
 
 GRID = [
     (f"{objective}-{precision}-{layout}", {})
-    for objective in OBJECTIVES
+    for objective in ("sft", "dpo", "orpo", "kto")
     for precision in DTYPES
     for layout in ("packed", "padded")
 ]

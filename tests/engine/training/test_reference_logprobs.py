@@ -123,7 +123,7 @@ def test_each_row_is_computed_once_for_all_runs(
     passes.rows = 0
     assert losses(train(start_dpo(start, tmp_path))) == pytest.approx(plain, rel=1e-5)
     assert passes.rows == 2 * len(PAIRS)  # both answers of each pair, in two epochs and evaluations
-    other = start_dpo(start, tmp_path, beta=0.3, seed=7)
+    other = start_dpo(start, tmp_path, beta=0.3, seed=7, dpo_loss="ipo")
     train(other)
     assert passes.rows == 2 * (len(PAIRS) + 2)  # one micro-batch to verify the cache
     (file,) = cached_files()

@@ -8,7 +8,7 @@ however that is split into micro-batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.training.preference import DpoLoss
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
@@ -70,7 +71,7 @@ def create_objective(
             return Orpo(scorer, spec.beta)
         case "preference":
             scorer.load_reference()
-            return Dpo(scorer, spec.beta)
+            return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
         case "kto":
             if spec.effective_batch < 2:
                 raise fail(
@@ -124,21 +125,55 @@ class _Pairs:
 
 
 class Dpo(_Pairs):
-    """Direct preference optimization: −log σ(β (r_w − r_l)), r = log π(y|x) − log π_ref(y|x).
+    """Direct preference optimization: a loss of both log ratios r = log π(y|x) − log π_ref(y|x).
 
-    Rafailov et al. 2023, equation 7; y_w is the chosen answer and y_l the rejected one. The reference
-    is the model before training: without its adapter, or with the one that training started from; its
-    values may be known already (`reference_logprobs.py`). `beta` keeps the model close to it; 0.1 is usual.
+    With h = β (r_w − r_l), y_w the chosen answer and y_l the rejected one:
+
+    - sigmoid: −log σ(h). Rafailov et al. 2023, equation 7.
+    - hinge: max(0, 1 − h). Liu et al. 2024 (RSO), who normalize the loss of Zhao et al. 2023 (SLiC-HF).
+    - ipo: (r_w/|y_w| − r_l/|y_l| − 1/(2β))². Azar et al. 2024, equation 17, per token as in TRL's
+      trainer, whose authors asked those of the paper.
+    - robust: (−(1 − ε) log σ(h) + ε log σ(−h)) / (1 − 2ε), ε = `label_smoothing`, the share of
+      swapped pairs. Ray Chowdhury et al. 2024 (arXiv 2403.00409).
+
+    The reference is the model before training: without its adapter, or with the one that training
+    started from; its values may be known already (`reference_logprobs.py`). `beta` keeps the model close
+    to it; 0.1 is usual.
     """
 
+    def __init__(
+        self,
+        scorer: Scorer,
+        beta: float,
+        loss_type: DpoLoss = "sigmoid",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(scorer, beta)
+        self.loss_type, self.label_smoothing = loss_type, label_smoothing
+
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
-        """Return the loss in nats, summed over pairs."""
+        """Return the loss, summed over pairs; the margin is h, whatever the type of the loss."""
         batch = self.collate_pairs(rows)
         known = _get_known_reference(rows)
         reference = _score_reference(self.scorer, batch) if known is None else known.t().flatten()
         sums = _sum_per_row(self.scorer(batch), batch)
-        rewards = self.beta * (sums - copy_to_device(reference, sums.device))
-        return _compute_pair_loss(lambda margin: -F.logsigmoid(margin), *rewards.chunk(2))
+        ratios = sums - copy_to_device(reference, sums.device)
+        chosen, rejected = (self.beta * ratios).chunk(2)
+        margin = chosen - rejected
+        match self.loss_type:
+            case "sigmoid":
+                losses = -F.logsigmoid(margin)
+            case "hinge":
+                losses = F.relu(1 - margin)
+            case "ipo":
+                means = ratios / _count_trained(batch, ratios.device)
+                chosen_mean, rejected_mean = means.chunk(2)
+                losses = (chosen_mean - rejected_mean - 1 / (2 * self.beta)) ** 2
+            case "robust":
+                swapped = self.label_smoothing
+                correct, wrong = F.logsigmoid(margin), F.logsigmoid(-margin)
+                losses = (swapped * wrong - (1 - swapped) * correct) / (1 - 2 * swapped)
+        return Loss(losses.sum(), _measure_margin(margin))
 
     def compute_reference(self, rows: Sequence[EncodedPair]) -> torch.Tensor:
         """Return the reference's log-probabilities, [rows, 2]: of the chosen and the rejected answer."""
@@ -161,11 +196,12 @@ class Orpo(_Pairs):
         mean = sums / _count_trained(batch, sums.device)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
-        odds = _compute_pair_loss(
-            lambda margin: -self.beta * F.logsigmoid(margin), chosen, rejected
-        )
+        margin = chosen - rejected
         likelihood = -mean[: len(rows)].sum()
-        return Loss(odds.total + likelihood, odds.metrics | {"nll": likelihood.detach()})
+        return Loss(
+            likelihood - self.beta * F.logsigmoid(margin).sum(),
+            _measure_margin(margin) | {"nll": likelihood.detach()},
+        )
 
 
 class Kto:
@@ -277,13 +313,9 @@ def _log1mexp(value: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _compute_pair_loss(
-    loss: Callable[[torch.Tensor], torch.Tensor], chosen: torch.Tensor, rejected: torch.Tensor
-) -> Loss:
-    """Return the loss of the margins, with the accuracy and the margin as metrics."""
-    margin = chosen - rejected
-    metrics = {"accuracy": (margin > 0).sum(), "margin": margin.sum()}
-    return Loss(loss(margin).sum(), {name: value.detach() for name, value in metrics.items()})
+def _measure_margin(margin: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return how many pairs are in the right order, and the sum of their margins."""
+    return {"accuracy": (margin > 0).sum().detach(), "margin": margin.sum().detach()}
 
 
 def _swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:

@@ -221,6 +221,8 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
         "task": "sft" if task == "text" else task,
         "unit": {"preference": "pairs", "kto": "answers"}.get(facts.task, "tokens"),
         "beta": spec.beta if task in ("dpo", "orpo", "kto") else None,
+        "loss_type": spec.dpo_loss if task == "dpo" else None,
+        "label_smoothing": spec.label_smoothing,
         "seed": spec.seed,
         "steps": facts.steps,
         "learning_rate": spec.learning_rate,

@@ -16,7 +16,7 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
-from lora_studio.core.training import optimizers, trackers
+from lora_studio.core.training import optimizers, preference, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -24,7 +24,7 @@ from lora_studio.core.training.recipe_checks import (
     optimizer_unavailable_error,
 )
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.controls.field_editor import FieldEditor, Style
 from lora_studio.gui.controls.field_group import FieldGroup
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
@@ -70,17 +70,19 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
+_NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
 #: Fields that only these kinds of data use, and the help text for other data.
 _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
-    "preference": (
-        ("preference",),
-        mark("Not used: your data has no pairs of chosen and rejected answers."),
-    ),
+    "preference": (("preference",), _NEEDS_PAIRS),
+    "dpo_loss": (("preference",), _NEEDS_PAIRS),
     "beta": (
         ("preference", "kto"),
         mark("Not used: your data has neither answer pairs nor labeled answers."),
     ),
+    "label_smoothing": (("preference",), _NEEDS_PAIRS),
 }
+#: Fields whose choices are cards, each with a sentence.
+_CARDS = ("preference", "dpo_loss")
 
 
 class RecipeForm(QWidget):
@@ -97,11 +99,13 @@ class RecipeForm(QWidget):
         self.presets = PresetPanel(state)
         self.presets.chosen.connect(self._apply_preset)
         self._editors = {
-            field: add_editor(field, style="combo" if field in _COMBOS else "auto")
+            field: add_editor(field, style=_choose_style(field))
             for field in (*_TASK_FIELDS, *_MAIN, *itertools.chain(*_ADVANCED.values()))
         }
         self.preference = FieldGroup(
-            tr("Preference training"), [self._editors[field] for field in _TASK_FIELDS]
+            tr("Preference training"),
+            [self._editors[field] for field in _TASK_FIELDS],
+            wide=_CARDS,
         )
         self._groups = {
             title: FieldGroup(tr(title), [self._editors[field] for field in fields])
@@ -182,12 +186,8 @@ class RecipeForm(QWidget):
                 self._settings.body.insertWidget(0, self.preference)
             else:
                 self._advanced.body.addWidget(self.preference)
-        if is_used:
-            self.preference.show_only(
-                [field for field, (tasks, _) in _TASK_FIELDS.items() if self._get_task() in tasks]
-            )
-        else:
-            self.preference.show_only(list(_TASK_FIELDS))
+        method, loss = (str(self.state.get(_STEP, field)) for field in ("preference", "dpo_loss"))
+        self.preference.show_only(preference.list_used_settings(self._get_task(), method, loss))
 
     def _refresh_help(self) -> None:
         """Explain fields that the data or the optimizer doesn't use, or hide them."""
@@ -252,6 +252,12 @@ class RecipeForm(QWidget):
         return ", ".join(
             f"{count} × {title}" if count > 1 else title for title, count in counts.items()
         )
+
+
+def _choose_style(field: str) -> Style:
+    if field in _CARDS:
+        return "cards"
+    return "combo" if field in _COMBOS else "auto"
 
 
 def _describe_trainable(adapter: events.ParametersCounted) -> str:

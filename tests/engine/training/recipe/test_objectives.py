@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -26,7 +28,7 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
-from tests.helpers.models.trl_loss import trl_step
+from tests.helpers.models.trl_loss import trl_step, trl_steps
 from tests.helpers.runs.jobs import make_job
 
 
@@ -379,17 +381,42 @@ def encoded(row: dict[str, Any]) -> EncodedPair:
     return EncodedPair(*(Encoded(i, m, len(i)) for i, m in zip(ids, mask, strict=True)))
 
 
+#: Trainers of TRL with their settings, and the same objective here.
+VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo]]] = [
+    ({"method": "dpo", "loss_type": loss, "label_smoothing": 0.2, "beta": 0.3}, partial(Dpo, beta=0.3, loss_type=loss, label_smoothing=0.2))
+    for loss in ("sigmoid", "hinge", "ipo", "robust")
+]  # fmt: skip
+
+
+def expect_gradients(model: peft.PeftModel, file: Path) -> dict[str, torch.Tensor]:
+    """Return the gradients of A and B of each layer from those of the merged weights, W + s B A."""
+    merged, expected = load_file(file), {}
+    for name, layer in model.named_modules():
+        if hasattr(layer, "lora_A"):
+            gradient = merged[name.removeprefix("base_model.model.") + ".weight"]
+            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+            scale = layer.scaling["default"]
+            expected[f"{name}.lora_A.default.weight"] = scale * b.detach().T @ gradient
+            expected[f"{name}.lora_B.default.weight"] = scale * gradient @ a.detach().T
+    return expected
+
+
 @pytest.mark.slow
-def test_dpo_loss_equals_trl(
+def test_preference_losses_and_gradients_equal_trl(
     tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
 ) -> None:
-    actual = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
-    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).compute_loss(
-        [encoded(row) for row in actual["rows"]]
-    )
-    assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4)
-    assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
-    assert abs(actual["log"]["loss"] - math.log(2)) > 1e-3
+    steps = trl_steps([settings for settings, _ in VARIANTS], merged, PAIRS, tmp_path, base=tiny("llama3"))  # fmt: skip
+    for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=True)):
+        model = wrapped("llama3", SEED)
+        own = create(Scorer(model)).compute_loss([encoded(row) for row in actual["rows"]])
+        assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4), settings  # fmt: skip
+        assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
+        assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
+        (own.total / 3).backward()
+        values = dict(model.named_parameters())
+        for name, gradient in expect_gradients(model, tmp_path / "out" / f"{number}.safetensors").items():  # fmt: skip
+            assert values[name].grad is not None
+            torch.testing.assert_close(values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{settings} {name}")  # fmt: skip
 
 
 @pytest.mark.slow

@@ -71,13 +71,14 @@ CASES = {
         },
     ),
     "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
+    "IPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "ipo"}}),
     "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
     "KTO": Case("qwen3", LABELS),
     "dropout and noise": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}
     ),
     "start from an adapter": Case(
-        "qwen3", PAIRS, starts_from_adapter=True, settings={"training": {"preference": "dpo"}}
+        "qwen3", PAIRS, starts_from_adapter=True, settings={"training": {"dpo_loss": "hinge"}}
     ),
     "dropout without packing": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"packing": False, "neftune_alpha": 5.0}}
@@ -154,7 +155,7 @@ CASES = {
             "model": {"precision": "bf16"},
             "lora": {"init": "pissa", "dropout": 0.1, "targets": "attention"},
             "training": {
-                "preference": "dpo",
+                "dpo_loss": "robust",
                 "neftune_alpha": 5.0,
                 "lora_plus_ratio": 4.0,
                 "optimizer": "schedule_free_adamw",

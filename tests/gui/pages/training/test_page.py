@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.controls.cards import CardsControl
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts
@@ -73,6 +74,30 @@ def test_preference_data_put_their_settings_first(qtbot: QtBot, state: ProjectSt
     state.set_answer(model_facts.dataset())
     QApplication.processEvents()
     assert not beta.isVisible()
+
+
+def test_preference_methods_are_cards_with_a_sentence_each(
+    qtbot: QtBot, state: ProjectState
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_answer(model_facts.dataset(task="preference"))
+    QApplication.processEvents()
+
+    def shown() -> list[str]:
+        names = ("preference", "dpo_loss", "beta", "label_smoothing")
+        return [name for name in names if page.editors[name].isVisible()]
+
+    assert shown() == ["preference", "dpo_loss", "beta"]
+    cards = page.editors["dpo_loss"].control
+    assert isinstance(cards, CardsControl)
+    assert "swapped by mistake" in cards.cards["robust"].radio.accessibleName()
+    cards.cards["robust"].radio.click()
+    assert state.get("training", "dpo_loss") == "robust"
+    QApplication.processEvents()
+    assert shown() == ["preference", "dpo_loss", "beta", "label_smoothing"]
+    state.set("training", "preference", "orpo")
+    QApplication.processEvents()
+    assert shown() == ["preference", "beta"]
 
 
 def test_error_in_any_step_blocks_training(

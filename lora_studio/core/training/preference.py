@@ -1,0 +1,98 @@
+"""Settings of preference training: the method, the loss of DPO, and their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_studio.core.dataset.spec import Task
+from lora_studio.core.spec import Spec, setting
+
+PreferenceMethod = Literal["dpo", "orpo"]
+DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
+
+TITLES: Mapping[PreferenceMethod, str] = {"dpo": "DPO", "orpo": "ORPO"}
+
+
+@dataclass(frozen=True)
+class UsualRate:
+    """The usual learning rate of a method with LoRA and AdamW, and the highest that rarely fails."""
+
+    usual: float
+    highest: float
+
+
+#: DPO, KTO, and ORPO: TRL's example commands with LoRA.
+USUAL_RATES: Mapping[PreferenceMethod | Literal["kto"], UsualRate] = {
+    "dpo": UsualRate(5e-6, 5e-5),
+    "kto": UsualRate(5e-6, 5e-5),
+    "orpo": UsualRate(8e-5, 5e-4),
+}
+
+
+class PreferenceSettings(Spec):
+    """How to learn from pairs of a chosen and a rejected answer, or from labeled answers."""
+
+    preference: PreferenceMethod = setting(
+        "dpo",
+        "Preference method",
+        "How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.",
+        choices=dict(TITLES),
+        choice_details={
+            "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice.",
+            "orpo": "Also learns to write the chosen answer, and needs no reference model.",
+        },
+        advanced=True,
+        help_topic="preference-losses",
+    )
+    dpo_loss: DpoLoss = setting(
+        "sigmoid",
+        "DPO loss",
+        "How DPO turns the margin between both answers into a loss.",
+        choices={"sigmoid": "Sigmoid", "hinge": "Hinge", "ipo": "IPO", "robust": "Robust"},
+        choice_details={
+            "sigmoid": "The loss of the DPO paper. Suits most data.",
+            "hinge": "Ignores pairs once their margin is large enough.",
+            "ipo": "Aims at a fixed margin per token, which reduces overfitting to clear pairs.",
+            "robust": "Corrects for pairs whose answers were swapped by mistake.",
+        },
+        advanced=True,
+        help_topic="preference-losses",
+    )
+    beta: float = setting(
+        0.1,
+        "Beta",
+        "For preference training: how strongly DPO and KTO keep the model close to the "
+        "reference model, and the weight of the preference term in ORPO. 0.1 is common.",
+        gt=0.0,
+        le=100.0,
+        step=0.05,
+        advanced=True,
+        help_topic="preference-losses",
+    )
+    label_smoothing: float = setting(
+        0.1,
+        "Label smoothing",
+        "Share of pairs whose answers you expect to be swapped. Only used by DPO's robust loss.",
+        ge=0.0,
+        le=0.49,
+        step=0.05,
+        advanced=True,
+        help_topic="preference-losses",
+    )
+
+
+def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
+    """Return the fields of `PreferenceSettings` that a method uses; KTO has only one.
+
+    `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
+    """
+    if task == "kto":
+        return ("beta",)
+    match method:
+        case "dpo" if loss == "robust":
+            return ("preference", "dpo_loss", "beta", "label_smoothing")
+        case "dpo":
+            return ("preference", "dpo_loss", "beta")
+    return ("preference", "beta")
