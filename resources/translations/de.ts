@@ -2800,8 +2800,8 @@
             <translation>Senden Sie keine Systemnachricht, oder wählen Sie vor dem Training eine Chat-Vorlage mit Systemnachrichten.</translation>
         </message>
         <message>
-            <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
-            <translation>Trainieren Sie keine Biases, oder wählen Sie ORPO, das kein Referenzmodell braucht.</translation>
+            <source>Don't train biases, or choose ORPO or SimPO, which need no reference model.</source>
+            <translation>Trainieren Sie keine Biases, oder wählen Sie ORPO oder SimPO, die kein Referenzmodell brauchen.</translation>
         </message>
         <message>
             <source>Don't use it. Export again.</source>
@@ -4874,6 +4874,10 @@
             <translation>Prüfen Sie, ob Sie den Ordner lesen dürfen und ob der Datenträger angeschlossen ist, und setzen Sie das Training dann fort.</translation>
         </message>
         <message>
+            <source>Makes the chosen answer more likely per token, whatever its length, and needs no reference model.</source>
+            <translation>Macht die bevorzugte Antwort je Token wahrscheinlicher, unabhängig von ihrer Länge, und braucht kein Referenzmodell.</translation>
+        </message>
+        <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
             <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1,1 hilft kleinen Modellen, die sich wiederholen.</translation>
         </message>
@@ -4884,6 +4888,10 @@
         <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
+        </message>
+        <message>
+            <source>Margin (gamma) by which SimPO wants the chosen answer to win. Half of SimPO beta is common.</source>
+            <translation>Abstand (Gamma), mit dem die bevorzugte Antwort bei SimPO gewinnen soll. Die Hälfte von SimPO-Beta ist üblich.</translation>
         </message>
         <message>
             <source>Mask personal data</source>
@@ -6256,6 +6264,10 @@
             <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
         </message>
         <message>
+            <source>Peak learning rate. {rate} is common for {method}.</source>
+            <translation>Höchste Lernrate. {rate} ist für {method} üblich.</translation>
+        </message>
+        <message>
             <source>Perplexity of the reference</source>
             <translation>Perplexität der Referenz</translation>
         </message>
@@ -7506,6 +7518,10 @@
             <translation>Ein Checkpoint alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
         </message>
         <message>
+            <source>Scale of the difference between both answers in SimPO. 2 to 10 is common.</source>
+            <translation>Skalierung des Unterschieds zwischen beiden Antworten bei SimPO. 2 bis 10 ist üblich.</translation>
+        </message>
+        <message>
             <source>Scales the update by alpha / rank. One or two times the rank is common.</source>
             <translation>Skaliert das Update mit Alpha / Rang. Das Ein- oder Zweifache des Rangs ist üblich.</translation>
         </message>
@@ -8004,6 +8020,14 @@
             <translation>Abmeldung läuft</translation>
         </message>
         <message>
+            <source>SimPO</source>
+            <translation>SimPO</translation>
+        </message>
+        <message>
+            <source>SimPO beta</source>
+            <translation>SimPO-Beta</translation>
+        </message>
+        <message>
             <source>Six steps</source>
             <translation>Sechs Schritte</translation>
         </message>
@@ -8324,6 +8348,10 @@
         <message>
             <source>Take the tour</source>
             <translation>Tour starten</translation>
+        </message>
+        <message>
+            <source>Target margin</source>
+            <translation>Zielabstand</translation>
         </message>
         <message>
             <source>Target modules</source>

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.system.build_tools import BuildTool
-from lora_studio.core.training import optimizers, preference
+from lora_studio.core.training import optimizers
+from lora_studio.core.training.preference import USUAL_RATES, UsualRate
 from lora_studio.core.training.spec import TrainingSpec
 
 
@@ -18,15 +21,9 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     """Return a problem if the learning rate is one for plain fine-tuning, but the data are preferences."""
-    if task not in ("preference", "kto"):
+    rate = find_usual_rate(task, spec)
+    if rate is None or spec.learning_rate <= rate.highest:
         return []
-    method = "kto" if task == "kto" else spec.preference
-    rate = preference.USUAL_RATES[method]
-    about = optimizers.OPTIMIZERS[spec.optimizer]
-    scale = about.usual / optimizers.OPTIMIZERS["adamw"].usual
-    if spec.learning_rate <= rate.highest * scale:
-        return []
-    usual = rate.usual * scale
     return [
         warning(
             "training.learning_rate_high",
@@ -34,16 +31,25 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
             "A common value is {usual}.",
             where=Where(step="training", field="learning_rate"),
             fix=Fix(
-                label=text("Use {value}", value=usual),
+                label=text("Use {value}", value=rate.usual),
                 step="training",
                 field="learning_rate",
-                value=usual,
+                value=rate.usual,
             ),
             rate=spec.learning_rate,
-            method={"kto": "KTO", **preference.TITLES}[method],
-            usual=usual,
+            method=rate.method,
+            usual=rate.usual,
         )
     ]
+
+
+def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:
+    """Return the usual rate of preference training with the recipe's optimizer; None for other tasks."""
+    if task not in ("preference", "kto"):
+        return None
+    rate = USUAL_RATES["kto" if task == "kto" else spec.preference]
+    scale = optimizers.OPTIMIZERS[spec.optimizer].usual / optimizers.OPTIMIZERS["adamw"].usual
+    return replace(rate, usual=rate.usual * scale, highest=rate.highest * scale)
 
 
 def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:

@@ -39,7 +39,7 @@ DTYPES = {
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "sft": {}, "dpo": {"preference": "dpo"}, "orpo": {"preference": "orpo"}, "kto": {},
     "hinge": {"preference": "dpo", "dpo_loss": "hinge"}, "ipo": {"preference": "dpo", "dpo_loss": "ipo"},
-    "robust": {"preference": "dpo", "dpo_loss": "robust"},
+    "robust": {"preference": "dpo", "dpo_loss": "robust"}, "simpo": {"preference": "simpo"},
 }  # fmt: skip
 
 CUDA = torch.device("cuda", 0)
@@ -165,6 +165,7 @@ RECIPES = {
     "kto-fp16-padded": {"neftune_alpha": 5.0},
     "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
     "ipo-bf16-padded": {},
+    "simpo-fp16-packed": {},
 }  # fmt: skip
 
 #: The one of them that also answers, saves, and resumes; of the others, all do.

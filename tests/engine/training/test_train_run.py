@@ -151,7 +151,7 @@ def test_short_rows_are_packed_up_to_the_longest_row(start: Start, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["dpo", "orpo"])
+@pytest.mark.parametrize("method", ["dpo", "orpo", "simpo"])
 def test_preference_training_learns_the_better_answer(
     start: Start, tmp_path: Path, method: str
 ) -> None:

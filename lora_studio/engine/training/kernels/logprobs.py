@@ -130,7 +130,7 @@ class Scorer:
                 "training.reference_has_biases",
                 "The reference model isn't available if biases are trained, because training "
                 "changes the biases of the base model.",
-                "Don't train biases, or choose ORPO, which needs no reference model.",
+                "Don't train biases, or choose ORPO or SimPO, which need no reference model.",
                 where=Where(step="lora", field="bias"),
             )
         if self._start is not None:

@@ -69,6 +69,8 @@ def create_objective(
     match task:
         case "preference" if spec.preference == "orpo":
             return Orpo(scorer, spec.beta)
+        case "preference" if spec.preference == "simpo":
+            return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
         case "preference":
             scorer.load_reference()
             return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
@@ -202,6 +204,26 @@ class Orpo(_Pairs):
             likelihood - self.beta * F.logsigmoid(margin).sum(),
             _measure_margin(margin) | {"nll": likelihood.detach()},
         )
+
+
+class Simpo(_Pairs):
+    """Simple preference optimization, without a reference model:
+
+    −log σ(β (log π(y_w|x)/|y_w| − log π(y_l|x)/|y_l|) − γ). Meng et al. 2024, equation 6. TRL's trainer
+    of CPO has it as `loss_type="simpo"` with `cpo_alpha=0`. `gamma` is the target margin.
+    """
+
+    def __init__(self, scorer: Scorer, beta: float, gamma: float) -> None:
+        super().__init__(scorer, beta)
+        self.gamma = gamma
+
+    def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
+        """Return the loss in nats, summed over pairs; the margin is that before γ is subtracted."""
+        batch = self.collate_pairs(rows)
+        sums = _sum_per_row(self.scorer(batch), batch)
+        chosen, rejected = (self.beta * sums / _count_trained(batch, sums.device)).chunk(2)
+        margin = chosen - rejected
+        return Loss(-F.logsigmoid(margin - self.gamma).sum(), _measure_margin(margin))
 
 
 class Kto:

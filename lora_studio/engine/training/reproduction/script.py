@@ -25,6 +25,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
@@ -46,6 +47,7 @@ _OBJECTIVES = {
     "text": "It trains on every token of its documents (continued pre-training).",
     "dpo": "It trains on which of two answers is better, relative to the base model (DPO).",
     "orpo": "It trains on which of two answers is better, and on the better one (ORPO).",
+    "simpo": "It trains on which of two answers is better, by their mean log p (SimPO).",
     "kto": "It trains on which answers are good, relative to the base model (KTO).",
 }
 
@@ -220,7 +222,8 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
     return {
         "task": "sft" if task == "text" else task,
         "unit": {"preference": "pairs", "kto": "answers"}.get(facts.task, "tokens"),
-        "beta": spec.beta if task in ("dpo", "orpo", "kto") else None,
+        "beta": _get_beta(spec, task),
+        "gamma": spec.simpo_gamma,
         "loss_type": spec.dpo_loss if task == "dpo" else None,
         "label_smoothing": spec.label_smoothing,
         "seed": spec.seed,
@@ -234,6 +237,12 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
         "plateau": schedules.get_scheduler_name(spec) == "reduce_on_plateau",
         "max_grad_norm": spec.max_grad_norm or None,
     }
+
+
+def _get_beta(spec: TrainingSpec, task: str) -> float | None:
+    if task == "simpo":
+        return spec.simpo_beta
+    return spec.beta if task in ("dpo", "orpo", "kto") else None
 
 
 def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:

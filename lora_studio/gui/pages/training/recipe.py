@@ -21,6 +21,7 @@ from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
     check_for,
+    find_usual_rate,
     optimizer_unavailable_error,
 )
 from lora_studio.core.training.spec import TrainingSpec
@@ -80,6 +81,8 @@ _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
         mark("Not used: your data has neither answer pairs nor labeled answers."),
     ),
     "label_smoothing": (("preference",), _NEEDS_PAIRS),
+    "simpo_beta": (("preference",), _NEEDS_PAIRS),
+    "simpo_gamma": (("preference",), _NEEDS_PAIRS),
 }
 #: Fields whose choices are cards, each with a sentence.
 _CARDS = ("preference", "dpo_loss")
@@ -194,6 +197,7 @@ class RecipeForm(QWidget):
         task = self._get_task()
         for field, (tasks, unused) in _TASK_FIELDS.items():
             self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
+        self._set_help("learning_rate", self._describe_usual_rate(task))
         schedule = self.state.get(_STEP, "schedule")
         optimizer = _OPTIMIZERS.get(str(self.state.get(_STEP, "optimizer")))
         if schedule_free := optimizer is not None and optimizer.schedule_free:
@@ -209,6 +213,16 @@ class RecipeForm(QWidget):
                 if schedule in _SCHEDULE_FIELDS.get(field, (schedule,))
                 and not (schedule_free and field in _SCHEDULE_FIELDS)
             ]
+        )
+
+    def _describe_usual_rate(self, task: Task | None) -> str:
+        """Return a help text with the usual rate of preference training; empty for other data."""
+        training = self.state.get_spec(_STEP)
+        usual = find_usual_rate(task, training) if isinstance(training, TrainingSpec) else None
+        if usual is None:
+            return ""
+        return tr("Peak learning rate. {rate} is common for {method}.").format(
+            rate=formatting.format_decimal(usual.usual), method=usual.method
         )
 
     def _set_help(self, field: str, unused: str) -> None:

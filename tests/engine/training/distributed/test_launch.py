@@ -163,18 +163,20 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "sharding"),
+    ("rows", "sharding", "recipe"),
     [
-        pytest.param(ROWS, "replicate", id="sft"),
-        pytest.param(PAIRS, "replicate", id="dpo", marks=pytest.mark.thorough),
-        pytest.param(ROWS, "shard", id="sft sharded", marks=pytest.mark.thorough),
-        pytest.param(LABELED, "shard", id="kto sharded", marks=pytest.mark.thorough),
+        pytest.param(ROWS, "replicate", {}, id="sft"),
+        pytest.param(PAIRS, "replicate", {"dpo_loss": "ipo"}, id="dpo", marks=pytest.mark.thorough),
+        pytest.param(PAIRS, "replicate", {"preference": "simpo"}, id="simpo", marks=pytest.mark.thorough),
+        pytest.param(ROWS, "shard", {}, id="sft sharded", marks=pytest.mark.thorough),
+        pytest.param(LABELED, "shard", {}, id="kto sharded", marks=pytest.mark.thorough),
     ],
-)
+)  # fmt: skip
 def test_two_processes_match_one_and_listen_only_locally(
-    start: Start, rows: list[Any], sharding: str
+    start: Start, rows: list[Any], sharding: str, recipe: dict[str, Any]
 ) -> None:
-    alone, both = start("cpu", rows, eval_every=3), start("cpu:2", rows, sharding, eval_every=3)
+    recipe = {"eval_every": 3, **recipe}
+    alone, both = start("cpu", rows, **recipe), start("cpu:2", rows, sharding, **recipe)
     expected = handle(commands.Train(run=str(alone.path)))
     listening: list[str] = []
 

@@ -100,7 +100,8 @@ def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
     ("rows", "recipe", "per_row"),
     [
         pytest.param("sft", {}, 1, id="sft"),
-        pytest.param("pairs", {}, 2, id="dpo", marks=pytest.mark.slow),
+        pytest.param("pairs", {"dpo_loss": "ipo"}, 2, id="dpo", marks=pytest.mark.slow),
+        pytest.param("pairs", {"preference": "simpo"}, 2, id="simpo", marks=pytest.mark.thorough),
         pytest.param("pairs", {"preference": "orpo"}, 2, id="orpo", marks=pytest.mark.slow),
         pytest.param("labels", {}, 1, id="kto", marks=pytest.mark.slow),
     ],

@@ -25,7 +25,7 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.kernels import logprobs, output_head
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
+from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, Simpo, create_objective
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
 from tests.helpers.models.trl_loss import trl_step, trl_steps
@@ -344,6 +344,8 @@ def test_preference_training_with_biases_is_refused(tiny: TinyModel) -> None:
     scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="if biases are trained"):
         create_objective(TrainingSpec(), "preference", scorer)
+    for method in ("orpo", "simpo"):
+        create_objective(TrainingSpec.model_validate({"preference": method}), "preference", scorer)
 
 
 # --- compared with TRL ------------------------------------------------------------------------
@@ -382,9 +384,12 @@ def encoded(row: dict[str, Any]) -> EncodedPair:
 
 
 #: Trainers of TRL with their settings, and the same objective here.
-VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo]]] = [
-    ({"method": "dpo", "loss_type": loss, "label_smoothing": 0.2, "beta": 0.3}, partial(Dpo, beta=0.3, loss_type=loss, label_smoothing=0.2))
-    for loss in ("sigmoid", "hinge", "ipo", "robust")
+VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo | Simpo]]] = [
+    *(
+        ({"method": "dpo", "loss_type": loss, "label_smoothing": 0.2, "beta": 0.3}, partial(Dpo, beta=0.3, loss_type=loss, label_smoothing=0.2))
+        for loss in ("sigmoid", "hinge", "ipo", "robust")
+    ),
+    ({"method": "cpo", "loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 0.7}, partial(Simpo, beta=2.0, gamma=0.7)),
 ]  # fmt: skip
 
 

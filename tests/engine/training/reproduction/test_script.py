@@ -73,6 +73,7 @@ CASES = {
     "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
     "IPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "ipo"}}),
     "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
+    "SimPO": Case("qwen3", PAIRS, settings={"training": {"preference": "simpo"}}),
     "KTO": Case("qwen3", LABELS),
     "dropout and noise": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}

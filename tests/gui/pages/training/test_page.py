@@ -84,7 +84,7 @@ def test_preference_methods_are_cards_with_a_sentence_each(
     QApplication.processEvents()
 
     def shown() -> list[str]:
-        names = ("preference", "dpo_loss", "beta", "label_smoothing")
+        names = ("preference", "dpo_loss", "beta", "label_smoothing", "simpo_beta", "simpo_gamma")
         return [name for name in names if page.editors[name].isVisible()]
 
     assert shown() == ["preference", "dpo_loss", "beta"]
@@ -98,6 +98,15 @@ def test_preference_methods_are_cards_with_a_sentence_each(
     state.set("training", "preference", "orpo")
     QApplication.processEvents()
     assert shown() == ["preference", "beta"]
+    state.set("training", "preference", "simpo")
+    QApplication.processEvents()
+    assert shown() == ["preference", "simpo_beta", "simpo_gamma"]
+    (problem,) = state.list_problems("training", "learning_rate")
+    assert "high for SimPO" in str(problem.what)
+    assert problem.fix is not None
+    assert problem.fix.value == 6e-6
+    rate = page.editors["learning_rate"].help.text()
+    assert rate == "Peak learning rate. 6e-6 is common for SimPO."
 
 
 def test_error_in_any_step_blocks_training(
