@@ -164,7 +164,6 @@ RECIPES = {
     "sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
     "kto-fp16-padded": {"neftune_alpha": 5.0},
     "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
-    "ipo-bf16-padded": {},
     "simpo-fp16-packed": {},
 }  # fmt: skip
 
@@ -179,6 +178,7 @@ FURTHER = {
     "orpo-fp16-padded": {"lora": {"modules_to_save": ("lm_head",)}},
     "kto-bf16-packed": {"gradient_checkpointing": "on"},
     "kto-4bit-padded": {"optimizer": "schedule_free_adamw"},
+    "ipo-bf16-padded": {},
     "hinge-fp16-packed": {},
     "robust-bf16-packed": {},
 }  # fmt: skip
