@@ -12,8 +12,6 @@ from lora_studio.core.spec import Spec, setting
 PreferenceMethod = Literal["dpo", "orpo", "simpo"]
 DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
 
-TITLES: Mapping[PreferenceMethod, str] = {"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO"}
-
 
 @dataclass(frozen=True)
 class UsualRate:
@@ -42,7 +40,7 @@ class PreferenceSettings(Spec):
         "dpo",
         "Preference method",
         "How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.",
-        choices=dict(TITLES),
+        choices={"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO"},
         choice_details={
             "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice.",
             "orpo": "Also learns to write the chosen answer, and needs no reference model.",
