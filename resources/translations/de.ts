@@ -11360,6 +11360,10 @@
             <translation>ein paar Sekunden</translation>
         </message>
         <message>
+            <source>a link that leads out of the folder</source>
+            <translation>eine Verknüpfung, die aus dem Ordner hinausführt</translation>
+        </message>
+        <message>
             <source>a parser or Harmony is used, which excludes the chat template</source>
             <translation>ein Parser oder Harmony wird verwendet, was die Chat-Vorlage ausschließt</translation>
         </message>
@@ -12088,6 +12092,10 @@
         <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
+        </message>
+        <message>
+            <source>it is a link to a file outside of its folder</source>
+            <translation>sie ist eine Verknüpfung zu einer Datei außerhalb ihres Ordners</translation>
         </message>
         <message>
             <source>it is a link to another file</source>

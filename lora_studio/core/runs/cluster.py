@@ -27,7 +27,7 @@ from lora_studio.core.system.files import (
     link_file,
     write_atomic,
 )
-from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.foreign_files import UnsafeFileError, leads_outside, read_text
 from lora_studio.core.system.mounts import create_folder
 
 #: Names in the folder.
@@ -123,6 +123,7 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     dataset = _copy_data(project.dataset, target, originals, on_copied)
     lora = project.lora
     if lora.start_from:
+        _require_no_links_outside(Path(lora.start_from))
         shutil.copytree(lora.start_from, target / START, copy_function=_make_copier(on_copied))
         originals[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
@@ -170,6 +171,7 @@ def _copy_model(
         return project.model.source
     name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
     if with_model and source.is_dir():
+        _require_no_links_outside(source)
         shutil.copytree(
             source, target / MODEL, copy_function=partial(_link_or_copy, on_copied=on_copied)
         )
@@ -180,6 +182,18 @@ def _copy_model(
     return name
 
 
+def _find_links_outside(folder: Path, parent: str, names: list[str]) -> list[str]:
+    """Return the names in a folder or a subfolder that are links out of it."""
+    return [name for name in names if leads_outside(Path(parent, name), folder)]
+
+
+def _require_no_links_outside(folder: Path) -> None:
+    """Raise UnsafeFileError for a link out of a folder that is copied."""
+    for path in folder.rglob("*"):
+        if leads_outside(path, folder):
+            raise UnsafeFileError(path, "it is a link to a file outside of its folder")
+
+
 def _copy_data(
     spec: DatasetSpec, target: Path, originals: dict[str, str], on_copied: OnCopied
 ) -> DatasetSpec:
@@ -188,7 +202,12 @@ def _copy_data(
         name = f"{DATA}/{number}/{Path(path).name}"
         create_folder((target / name).parent)
         if Path(path).is_dir():
-            shutil.copytree(path, target / name, copy_function=_make_copier(on_copied))
+            shutil.copytree(
+                path,
+                target / name,
+                ignore=partial(_find_links_outside, Path(path)),  # their rows aren't read either
+                copy_function=_make_copier(on_copied),
+            )
         else:
             copy_file(path, target / name, on_copied)
         originals[name] = path

@@ -79,6 +79,19 @@ class _NamingFile(io.FileIO):
             raise
 
 
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Return whether a file or folder in `folder` is a link to something outside of it.
+
+    A folder from somebody else could otherwise hand on any file of the user. The folder itself may be a
+    link. Links into the cache of the Hugging Face Hub are fine: its snapshots consist of them.
+    """
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    is_cached = target.parent.name == "blobs" and "--" in target.parent.parent.name
+    return not is_cached and not target.is_relative_to(folder.resolve())
+
+
 def read_bytes(path: Path, limit: int = limits.SMALL_FILE) -> bytes:
     """Return the content of a file; raises OSError, also if it has more than `limit` bytes."""
     with open_regular(path) as file:

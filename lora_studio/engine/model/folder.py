@@ -15,6 +15,7 @@ from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import (
+    leads_outside,
     open_regular,
     read_bytes,
     read_json,
@@ -138,14 +139,8 @@ def unreadable_model_error(folder: Path, reason: Template | Text) -> ProblemErro
 
 
 def require_inside(file: Path) -> Path:
-    """Return a file to copy or upload; raises ProblemError if it is a link that leads elsewhere.
-
-    Otherwise a folder from somebody else could hand on any file of the user. Links into the cache of
-    the Hugging Face Hub are fine: its snapshots consist of them.
-    """
-    target = file.resolve()
-    is_cached = target.parent.name == "blobs" and "--" in target.parent.parent.name
-    if not file.is_symlink() or is_cached or target.is_relative_to(file.parent.resolve()):
+    """Return a file to copy or upload; raises ProblemError if it is a link out of its folder."""
+    if not leads_outside(file, file.parent):
         return file
     raise fail(
         "model.link_outside",

@@ -13,7 +13,7 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
-from lora_studio.core.system.foreign_files import is_unicode, make_unicode
+from lora_studio.core.system.foreign_files import is_unicode, leads_outside, make_unicode
 from lora_studio.engine.dataset.files import archives
 from lora_studio.engine.dataset.files.byte_streams import FAULTS
 from lora_studio.engine.dataset.files.sniffing import (
@@ -172,7 +172,10 @@ def _walk_folder(folder: Path, result: SourceFiles, job: JobContext) -> list[tup
         raise unreadable_error(folder, error)
     files: list[tuple[Path, str]] = []
     for path in _list_folder(folder, job):
-        if path.is_file():
+        if leads_outside(path, folder):
+            name = make_unicode(path.relative_to(folder))
+            result.left_out.append((name, text("a link that leads out of the folder")))
+        elif path.is_file():
             files.append((path, path.relative_to(folder).as_posix()))
             if len(files) > limits.FOLDER_FILES:
                 raise file_error(

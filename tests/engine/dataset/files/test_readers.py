@@ -750,6 +750,24 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
     assert done.stdout == "locked: no permission to open the folder\n", done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows links only to administrators")
+def test_link_out_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
+    private, data = tmp_path / "private", tmp_path / "data"
+    for folder in (private, data / "part"):
+        folder.mkdir(parents=True)
+    (private / "diary.jsonl").write_text(json.dumps({"question": "?", "answer": "!"}), "utf-8")
+    (data / "part" / "rows.jsonl").write_text(json.dumps(QA), "utf-8")
+    (data / "more.jsonl").symlink_to(private / "diary.jsonl")
+    (data / "others").symlink_to(private)
+    (data / "same.jsonl").symlink_to(data / "part" / "rows.jsonl")
+    chosen = tmp_path / "chosen"
+    chosen.symlink_to(data)
+    store = scan(chosen)
+    assert values(store) == [QA, QA]
+    (problem,) = store.facts.problems
+    assert "a link that leads out of the folder): more.jsonl, others." in str(problem.what)
+
+
 def test_damaged_file_in_folder_leaves_other_files_readable(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
