@@ -236,6 +236,18 @@
             <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
         </message>
         <message>
+            <source>A reward model can't be trained with an initialization that changes the base weights.</source>
+            <translation>Ein Belohnungsmodell kann nicht mit einer Initialisierung trainiert werden, die die Gewichte des Basismodells verändert.</translation>
+        </message>
+        <message>
+            <source>A reward model doesn't write answers, so they can't decide on the best adapter.</source>
+            <translation>Ein Belohnungsmodell schreibt keine Antworten; sie können daher nicht über den besten Adapter entscheiden.</translation>
+        </message>
+        <message>
+            <source>A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
+            <translation>Ein Belohnungsmodell bewertet Antworten und kann keine schreiben. Es lässt sich daher weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
+        </message>
+        <message>
             <source>A run is a folder with everything about one training. A running one is locked; you can merge, export, and delete the others.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
@@ -1716,6 +1728,10 @@
             <translation>Wählen Sie ein anderes Format oder ordnen Sie andere Spalten zu.</translation>
         </message>
         <message>
+            <source>Choose another model, or another preference method.</source>
+            <translation>Wählen Sie ein anderes Modell oder eine andere Präferenzmethode.</translation>
+        </message>
+        <message>
             <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
             <translation>Wählen Sie einen anderen Namen oder Tag oder ersetzen Sie es (`{option}` auf der Kommandozeile).</translation>
         </message>
@@ -2611,6 +2627,14 @@
         <message>
             <source>Decay ratio</source>
             <translation>Anteil des Abfalls</translation>
+        </message>
+        <message>
+            <source>Decide by eval loss</source>
+            <translation>Nach Eval-Loss entscheiden</translation>
+        </message>
+        <message>
+            <source>Decide by eval loss.</source>
+            <translation>Entscheiden Sie nach dem Eval-Loss.</translation>
         </message>
         <message>
             <source>Decides on the best adapter and early stopping: eval loss, or the score of answers to validation rows, which takes longer.</source>
@@ -4430,6 +4454,10 @@
             <translation>KL-Divergenz: {kl} Nats.</translation>
         </message>
         <message>
+            <source>KTO</source>
+            <translation>KTO</translation>
+        </message>
+        <message>
             <source>KTO needs at least two rows in each optimizer step.</source>
             <translation>KTO braucht mindestens zwei Zeilen in jedem Optimizer-Schritt.</translation>
         </message>
@@ -4700,6 +4728,10 @@
         <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
+        </message>
+        <message>
+            <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation, oder wählen Sie einen anderen Adapter. Er lässt sich weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
         </message>
         <message>
             <source>Loading runs…</source>
@@ -7165,6 +7197,10 @@
         <message>
             <source>Reward margin</source>
             <translation>Reward-Abstand</translation>
+        </message>
+        <message>
+            <source>Reward model</source>
+            <translation>Belohnungsmodell</translation>
         </message>
         <message>
             <source>Robust</source>
@@ -9820,6 +9856,10 @@
             <translation>Diesem Python fehlen Pakete, die das Training braucht: {packages}.</translation>
         </message>
         <message>
+            <source>This adapter scores answers and can't write them: it belongs to a reward model or a classifier.</source>
+            <translation>Dieser Adapter bewertet Antworten und kann keine schreiben: Er gehört zu einem Belohnungsmodell oder einem Klassifikator.</translation>
+        </message>
+        <message>
             <source>This answer is labeled bad.</source>
             <translation>Diese Antwort ist als schlecht bewertet.</translation>
         </message>
@@ -10366,6 +10406,10 @@
             <translation>{steps:d} Schritte werden trainiert, beginnend bei Schritt {step:d}.</translation>
         </message>
         <message>
+            <source>Trains a model that scores answers instead of writing them.</source>
+            <translation>Trainiert ein Modell, das Antworten bewertet, statt sie zu schreiben.</translation>
+        </message>
+        <message>
             <source>Triton needs Python's header files to build GPU kernels, but they aren't installed.</source>
             <translation>Triton braucht die Header-Dateien von Python, um GPU-Kernel zu bauen, aber sie sind nicht installiert.</translation>
         </message>
@@ -10766,6 +10810,10 @@
             <translation>Verwenden Sie ihn als Adapter auf seinem Basismodell oder wählen Sie einen anderen.</translation>
         </message>
         <message>
+            <source>Use its adapter with PEFT as a sequence classification model with one label. To train a model that answers, choose another preference method.</source>
+            <translation>Verwenden Sie den Adapter mit PEFT als Modell zur Sequenzklassifikation mit einem Label. Für ein Modell, das antwortet, wählen Sie eine andere Präferenzmethode.</translation>
+        </message>
+        <message>
             <source>Use its name alone.</source>
             <translation>Verwenden Sie nur den Namen.</translation>
         </message>
@@ -10800,6 +10848,10 @@
         <message>
             <source>Use the default initialization</source>
             <translation>Standardinitialisierung verwenden</translation>
+        </message>
+        <message>
+            <source>Use the default initialization.</source>
+            <translation>Verwenden Sie die Standardinitialisierung.</translation>
         </message>
         <message>
             <source>Use the engine version that the training started with, or start a new run.</source>
@@ -11378,6 +11430,10 @@
         <message>
             <source>a repair would shift the masked parts of an answer</source>
             <translation>eine Reparatur würde die maskierten Teile einer Antwort verschieben</translation>
+        </message>
+        <message>
+            <source>a reward model</source>
+            <translation>ein Belohnungsmodell</translation>
         </message>
         <message>
             <source>a search in a text</source>
@@ -13867,6 +13923,10 @@
         <message>
             <source>{answer} is better</source>
             <translation>{answer} ist besser</translation>
+        </message>
+        <message>
+            <source>{architecture} can't be trained as a reward model.</source>
+            <translation>{architecture} kann nicht als Belohnungsmodell trainiert werden.</translation>
         </message>
         <message>
             <source>{architecture} has no list of blocks, so its weights can't be sharded across devices.</source>

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.messages import NO_TEXT, Template, Text
-from lora_studio.core.problems import Problem, fail
+from lora_studio.core.problems import Problem, Where, fail
 
 #: Ways to combine adapters, as PEFT's `add_weighted_adapter` names them.
 Method = Literal["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
@@ -22,6 +23,22 @@ METHODS: dict[Method, Template] = {
     "dare_ties": "Drops random values and resolves signs by majority (DARE with TIES).",
     "magnitude_prune": "Drops small values and adds the rest. Needs equal ranks.",
 }
+
+
+#: PEFT's task of adapters with a head for classification, such as those of reward models.
+_CLASSIFIES = "SEQ_CLS"
+
+
+def require_generative(config: Mapping[str, Any]) -> None:
+    """Raise ProblemError if the settings of an adapter say that it scores text and can't write any."""
+    if config.get("task_type") == _CLASSIFIES:
+        raise fail(
+            "lora.only_scores",
+            "This adapter scores answers and can't write them: it belongs to a reward model or a classifier.",
+            "Load it with PEFT as a sequence classification model, or choose another adapter. It can't be "
+            "merged, exported as GGUF, run in Ollama, or used in a chat.",
+            where=Where(step="lora"),
+        )
 
 
 class _Facts(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lora_studio.core.lora.adapters import require_generative
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
@@ -71,6 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Choose a LoRA adapter.",
             kind=str(config.get("peft_type")),
         )
+    require_generative(config)
     try:
         check_settings(config)
     except InvalidContentError as error:

@@ -192,6 +192,8 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax. If the output layer
     trains: all logits and their gradient.
     """
+    if plan.training.trains_reward_model(plan.rows.task):
+        return 0.0  # it has one score per row
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
     size, chunk = plan.bytes_each, min(whole, LOGITS_AT_ONCE)
     in_full = 0 if plan.kind == "cpu" else 4

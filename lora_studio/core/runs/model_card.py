@@ -73,7 +73,8 @@ def _get_base_name(project: Project) -> str:
 
 def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
-    entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
+    tag = "text-classification" if _is_reward_model(facts) else "text-generation"
+    entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": tag}
     if base := get_base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
     entries["license"] = facts.license_name or "other"
@@ -88,8 +89,9 @@ def _build_metadata(what: What, facts: CardFacts) -> str:
 def _build_opening(what: What, facts: CardFacts) -> str:
     base = _get_base_name(facts.project)
     linked = f"[{base}](https://huggingface.co/{base})" if get_base_id(facts.project) else base
+    purpose = " that scores answers (a reward model)" if _is_reward_model(facts) else ""
     thing = {
-        "adapter": f"A LoRA adapter for {linked}.",
+        "adapter": f"A LoRA adapter for {linked}{purpose}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
         "gguf": f"{linked}, fine-tuned with LoRA, merged and quantized to GGUF.",
     }[what]
@@ -101,9 +103,12 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
         return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
+    kind, labels = "CausalLM", ""
+    if _is_reward_model(facts):
+        kind, labels = "SequenceClassification", ", num_labels=1"
     load = {
-        "adapter": "from peft import AutoPeftModelForCausalLM\n\n"
-        f'model = AutoPeftModelForCausalLM.from_pretrained("{repository}")',
+        "adapter": f"from peft import AutoPeftModelFor{kind}\n\n"
+        f'model = AutoPeftModelFor{kind}.from_pretrained("{repository}"{labels})',
         "merged": "from transformers import AutoModelForCausalLM\n\n"
         f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
     }[what]
@@ -112,6 +117,11 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         f'tokenizer = AutoTokenizer.from_pretrained("{repository}")'
     )
     return f"```python\n{load}\n{tokenizer}\n```"
+
+
+def _is_reward_model(facts: CardFacts) -> bool:
+    task = (facts.manifest.get("dataset") or {}).get("task")
+    return facts.project.training.trains_reward_model(task)
 
 
 def _build_training(facts: CardFacts) -> str:

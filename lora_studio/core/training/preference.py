@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_studio.core.dataset.spec import Task
+from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import Spec, setting
 
-PreferenceMethod = Literal["dpo", "orpo", "simpo"]
+PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
 DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
 
 
@@ -17,19 +18,20 @@ DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
 class UsualRate:
     """The usual learning rate of a method with LoRA and AdamW, and the highest that rarely fails."""
 
-    method: str
+    method: Text
     usual: float
     highest: float
 
 
 #: DPO, KTO, and ORPO: TRL's example commands with LoRA. SimPO: ten times the 6e-7 that its authors use
 #: to train all weights of Llama 3 (github.com/princeton-nlp/SimPO, README), as TRL's examples of DPO
-#: use ten times the rate of full training.
+#: use ten times the rate of full training. Reward models: the default of TRL's RewardConfig.
 USUAL_RATES: Mapping[PreferenceMethod | Literal["kto"], UsualRate] = {
-    "dpo": UsualRate("DPO", 5e-6, 5e-5),
-    "kto": UsualRate("KTO", 5e-6, 5e-5),
-    "orpo": UsualRate("ORPO", 8e-5, 5e-4),
-    "simpo": UsualRate("SimPO", 6e-6, 5e-5),
+    "dpo": UsualRate(text("DPO"), 5e-6, 5e-5),
+    "kto": UsualRate(text("KTO"), 5e-6, 5e-5),
+    "orpo": UsualRate(text("ORPO"), 8e-5, 5e-4),
+    "simpo": UsualRate(text("SimPO"), 6e-6, 5e-5),
+    "reward": UsualRate(text("a reward model"), 1e-4, 1e-3),
 }
 
 
@@ -40,12 +42,13 @@ class PreferenceSettings(Spec):
         "dpo",
         "Preference method",
         "How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.",
-        choices={"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO"},
+        choices={"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO", "reward": "Reward model"},
         choice_details={
             "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice.",
             "orpo": "Also learns to write the chosen answer, and needs no reference model.",
             "simpo": "Makes the chosen answer more likely per token, whatever its length, and needs no "
             "reference model.",
+            "reward": "Trains a model that scores answers instead of writing them.",
         },
         advanced=True,
         help_topic="preference-losses",
@@ -106,6 +109,10 @@ class PreferenceSettings(Spec):
         help_topic="preference-losses",
     )
 
+    def trains_reward_model(self, task: str | None) -> bool:
+        """Return whether the training yields a model that scores answers, with data of a task."""
+        return task == "preference" and self.preference == "reward"
+
 
 def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
     """Return the fields of `PreferenceSettings` that a method uses; KTO has only one.
@@ -117,6 +124,8 @@ def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, 
     match method:
         case "simpo":
             return ("preference", "simpo_beta", "simpo_gamma")
+        case "reward":
+            return ("preference",)
         case "dpo" if loss == "robust":
             return ("preference", "dpo_loss", "beta", "label_smoothing")
         case "dpo":

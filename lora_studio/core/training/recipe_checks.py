@@ -7,7 +7,7 @@ from dataclasses import replace
 from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Fix, Problem, Where, warning
+from lora_studio.core.problems import Fix, Problem, Where, error, warning
 from lora_studio.core.system.build_tools import BuildTool
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.preference import USUAL_RATES, UsualRate
@@ -20,11 +20,17 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
-    """Return a problem if the learning rate is one for plain fine-tuning, but the data are preferences."""
+    """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
+    or what a reward model can't do.
+    """
+    problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
+    if spec.trains_reward_model(task) and spec.best_by != "loss":
+        problems.append(reward_without_answers_error())
     rate = find_usual_rate(task, spec)
     if rate is None or spec.learning_rate <= rate.highest:
-        return []
+        return problems
     return [
+        *problems,
         warning(
             "training.learning_rate_high",
             "A learning rate of {rate} is high for {method}: the model forgets how to answer.",
@@ -39,8 +45,31 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
             rate=spec.learning_rate,
             method=rate.method,
             usual=rate.usual,
-        )
+        ),
     ]
+
+
+def only_scores_warning() -> Problem:
+    """Return what the adapter of a reward model can't be used for, said before it is trained."""
+    return warning(
+        "training.reward_only_scores",
+        "A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, run in "
+        "Ollama, or used in a chat.",
+        "Use its adapter with PEFT as a sequence classification model with one label. To train a model that "
+        "answers, choose another preference method.",
+        where=Where(step="training", field="preference"),
+    )
+
+
+def reward_without_answers_error() -> Problem:
+    """Return the error for a reward model whose best adapter is decided by answers."""
+    return error(
+        "training.reward_has_no_answers",
+        "A reward model doesn't write answers, so they can't decide on the best adapter.",
+        "Decide by eval loss.",
+        where=Where(step="training", field="best_by"),
+        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
+    )
 
 
 def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:

@@ -22,6 +22,7 @@ from lora_studio.engine.generation.turn_boundaries import (
     create_turn_end_criteria,
     render_prompt,
 )
+from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import foreign_adapter_error
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
@@ -127,6 +128,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
             where=Where(file=str(run.adapter)),
         )
     checksums.require_intact(run, run.adapter)
+    adapter_files.read_config(run.adapter)  # refuses those that don't write
     with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
         return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
+from lora_studio.core.lora.adapters import require_generative
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
@@ -150,6 +151,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=Where(step="merging", file=str(folder)),
             type=str(kind),
         )
+    require_generative(config)
     try:
         check_settings(config)
         _check_numbers(config)

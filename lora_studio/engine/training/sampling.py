@@ -82,7 +82,12 @@ class Sampler:
             self._run_within_memory(lambda: self._emit_answers(step))
 
     def _is_participant(self) -> bool:
-        """Return whether this rank generates: rank 0, and all ranks where weights are sharded."""
+        """Return whether this rank generates: rank 0, and all ranks where weights are sharded.
+
+        A reward model doesn't answer.
+        """
+        if self._spec.trains_reward_model(self._task):
+            return False
         return self._ranks.is_first or self._ranks.is_sharded
 
     def _emit_answers(self, step: int) -> None:

@@ -24,6 +24,7 @@ from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
+from lora_studio.engine.training.recipe import reward_head
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
@@ -133,6 +134,8 @@ def prepare_data(
     for problem in prepared.warnings:
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
+    if project.training.trains_reward_model(prepared.rows.task):
+        reward_head.attach_reward_head(tuned, project.training.seed, job)
     if record:
         run_record.write_manifest(run, project, tuned, prepared.ready, prepared.rows)
         run_record.write_heldout(run, prepared.rows, prepared.split)

@@ -34,7 +34,7 @@ SYNONYMS: dict[str, str] = {
     "dataset.validation_share": "eval split test size",
     "dataset.validation_count": "eval split test size",
     "dataset.chat_template": "jinja prompt format",
-    "training.preference": "dpo orpo kto simpo cpo preference rlhf",
+    "training.preference": "dpo orpo kto simpo cpo preference rlhf reward model bradley terry",
     "training.dpo_loss": "loss_type sigmoid hinge slic ipo robust cdpo",
     "training.beta": "beta dpo temperature tau",
     "training.simpo_beta": "simpo beta reward scale",

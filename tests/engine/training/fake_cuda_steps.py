@@ -24,6 +24,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.recipe.reward_head import attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 from tests.engine.conftest import TinyModel
@@ -40,6 +41,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "sft": {}, "dpo": {"preference": "dpo"}, "orpo": {"preference": "orpo"}, "kto": {},
     "hinge": {"preference": "dpo", "dpo_loss": "hinge"}, "ipo": {"preference": "dpo", "dpo_loss": "ipo"},
     "robust": {"preference": "dpo", "dpo_loss": "robust"}, "simpo": {"preference": "simpo"},
+    "reward": {"preference": "reward"},
 }  # fmt: skip
 
 CUDA = torch.device("cuda", 0)
@@ -105,8 +107,11 @@ def load_model(
     wrapped = attach.attach_adapter(
         loaded.model, project.lora, job, gradient_checkpointing=checkpointing
     )
+    tuned = AdaptedModel(loaded, wrapped)
+    if objective == "reward":
+        attach_reward_head(tuned, 0, job)
     loaded.device = CUDA
-    return run, AdaptedModel(loaded, wrapped)
+    return run, tuned
 
 
 def make_trainer(run: RunFolder, tuned: AdaptedModel, objective: str) -> Trainer:
@@ -146,8 +151,11 @@ def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
         trainer.save_checkpoint()
         trainer.adapters.save_final(trainer.state)
         assert saved == {str(CUDA)}
-        assert {"sampled", "checkpoint_saved", "adapter_saved"} <= {event.kind for event in sent}
-        assert "warned" not in {event.kind for event in sent}
+        kinds = {event.kind for event in sent}
+        assert {"checkpoint_saved", "adapter_saved"} <= kinds
+        is_reward = trainer.spec.trains_reward_model(trainer.data.task)
+        assert ("sampled" in kinds) != is_reward
+        assert "warned" not in kinds
         resumed = create()
         resumed.load_checkpoint()
         assert resumed.step == 1
@@ -165,6 +173,7 @@ RECIPES = {
     "kto-fp16-padded": {"neftune_alpha": 5.0},
     "dpo-8bit-packed": {"lora": {"dropout": 0.1}},
     "simpo-fp16-packed": {},
+    "reward-bf16-padded": {},
 }  # fmt: skip
 
 #: The one of them that also answers, saves, and resumes; of the others, all do.
@@ -179,6 +188,7 @@ FURTHER = {
     "kto-bf16-packed": {"gradient_checkpointing": "on"},
     "kto-4bit-padded": {"optimizer": "schedule_free_adamw"},
     "ipo-bf16-padded": {},
+    "reward-4bit-packed": {"gradient_checkpointing": "on"},
     "hinge-fp16-packed": {},
     "robust-bf16-packed": {},
 }  # fmt: skip

@@ -58,7 +58,12 @@ def _train(
     import trl
     from datasets import Dataset
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        TrainerCallback,
+    )
     from trl.experimental.cpo import CPOConfig, CPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -75,6 +80,7 @@ def _train(
         "kto": (trl.KTOConfig, trl.KTOTrainer),
         "orpo": (ORPOConfig, ORPOTrainer),
         "cpo": (CPOConfig, CPOTrainer),
+        "reward": (trl.RewardConfig, trl.RewardTrainer),
     }[method]
     together = 1 if method == "sft" else len(rows)
     settings: dict[str, Any] = {
@@ -91,8 +97,9 @@ def _train(
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     needs_reference = base and method in ("dpo", "kto")
     reference = {"ref_model": AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)} if needs_reference else {}  # fmt: skip
+    auto = AutoModelForSequenceClassification if method == "reward" else AutoModelForCausalLM
     trainer = trainer_class(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+        model=auto.from_pretrained(model, dtype=torch.float32),
         args=config(**settings),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,

@@ -277,6 +277,15 @@ class Scorer:
             ).last_hidden_state
         return hidden[0][copy_to_device(batch.sources, hidden.device)]
 
+    def compute_last_states(self, batch: Batch) -> torch.Tensor:
+        """Return the hidden state of the last token of each row, [rows, size]."""
+        lengths = torch.tensor(batch.lengths)
+        rows = replace(batch, sources=lengths.cumsum(0) - 1, owners=torch.arange(len(lengths)))
+        if self.fills:
+            rows = rows.pad_to_tokens(round_up_tokens(rows.tokens))
+        self.lengths = rows.lengths
+        return self.compute_hidden_states(rows)
+
     def _compute_model_logits(self, batch: Batch) -> torch.Tensor:
         """Return the logits of the trained tokens by the model's own output layer, [targets, ids]."""
         if self.packed:

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.dataset.spec import Task
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.training.preference import DpoLoss
+from lora_studio.core.training.recipe_checks import reward_without_answers_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
@@ -27,6 +28,7 @@ from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPa
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
+from lora_studio.engine.training.recipe import reward_head
 
 
 @dataclass
@@ -71,6 +73,10 @@ def create_objective(
             return Orpo(scorer, spec.beta)
         case "preference" if spec.preference == "simpo":
             return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
+        case "preference" if spec.preference == "reward":
+            if spec.best_by != "loss":
+                raise ProblemError(reward_without_answers_error())
+            return Reward(scorer)
         case "preference":
             scorer.load_reference()
             return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
@@ -111,7 +117,7 @@ class Sft:
 class _Pairs:
     """Base of preference objectives: both answers of each pair, the chosen ones first."""
 
-    def __init__(self, scorer: Scorer, beta: float) -> None:
+    def __init__(self, scorer: Scorer, beta: float = 1.0) -> None:
         self.scorer, self.beta = scorer, beta
 
     def count_items(self, rows: Sequence[EncodedPair]) -> int:
@@ -224,6 +230,23 @@ class Simpo(_Pairs):
         chosen, rejected = (self.beta * sums / _count_trained(batch, sums.device)).chunk(2)
         margin = chosen - rejected
         return Loss(-F.logsigmoid(margin - self.gamma).sum(), _measure_margin(margin))
+
+
+class Reward(_Pairs):
+    """Reward modeling: −log σ(r_w − r_l), r the score of the prompt with one of its answers.
+
+    Bradley and Terry 1952; Ouyang et al. 2022, equation 1. The score is a linear layer over the hidden
+    state of the last token (`reward_head.py`), in 32-bit.
+    """
+
+    def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
+        """Return the loss in nats, summed over pairs."""
+        hidden = self.scorer.compute_last_states(self.collate_pairs(rows))
+        head: Any = self.scorer.base.get_submodule(reward_head.NAME)
+        with torch.autocast(hidden.device.type, enabled=False):
+            chosen, rejected = head(hidden.to(head.weight.device).float())[:, 0].chunk(2)
+        margin = chosen - rejected
+        return Loss(-F.logsigmoid(margin).sum(), _measure_margin(margin))
 
 
 class Kto:

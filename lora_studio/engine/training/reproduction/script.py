@@ -29,7 +29,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
-from lora_studio.engine.training.recipe import schedules
+from lora_studio.engine.training.recipe import reward_head, schedules
 from lora_studio.engine.training.reproduction import requirements, statements
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (
@@ -48,6 +48,7 @@ _OBJECTIVES = {
     "dpo": "It trains on which of two answers is better, relative to the base model (DPO).",
     "orpo": "It trains on which of two answers is better, and on the better one (ORPO).",
     "simpo": "It trains on which of two answers is better, by their mean log p (SimPO).",
+    "reward": "It trains a score of answers, higher for the better of two (reward model).",
     "kto": "It trains on which answers are good, relative to the base model (KTO).",
 }
 
@@ -205,6 +206,7 @@ def _get_model_values(
         "reference": statements.get_reference_adapter(facts) if task in ("dpo", "kto") else None,
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
+        "head_deviation": reward_head.STANDARD_DEVIATION,
         "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
         "config_class": type(tuned.model.peft_config["default"]).__name__,

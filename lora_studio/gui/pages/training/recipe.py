@@ -222,7 +222,7 @@ class RecipeForm(QWidget):
         if usual is None:
             return ""
         return tr("Peak learning rate. {rate} is common for {method}.").format(
-            rate=formatting.format_decimal(usual.usual), method=usual.method
+            rate=formatting.format_decimal(usual.usual), method=localize(usual.method)
         )
 
     def _set_help(self, field: str, unused: str) -> None:

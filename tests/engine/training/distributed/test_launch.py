@@ -168,6 +168,8 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
         pytest.param(ROWS, "replicate", {}, id="sft"),
         pytest.param(PAIRS, "replicate", {"dpo_loss": "ipo"}, id="dpo", marks=pytest.mark.thorough),
         pytest.param(PAIRS, "replicate", {"preference": "simpo"}, id="simpo", marks=pytest.mark.thorough),
+        pytest.param(PAIRS, "replicate", {"preference": "reward"}, id="reward", marks=pytest.mark.thorough),
+        pytest.param(PAIRS, "shard", {"preference": "reward"}, id="reward sharded", marks=pytest.mark.thorough),
         pytest.param(ROWS, "shard", {}, id="sft sharded", marks=pytest.mark.thorough),
         pytest.param(LABELED, "shard", {}, id="kto sharded", marks=pytest.mark.thorough),
     ],

@@ -74,6 +74,25 @@ CASES = {
     "IPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "ipo"}}),
     "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
     "SimPO": Case("qwen3", PAIRS, settings={"training": {"preference": "simpo"}}),
+    "reward model": Case(
+        "qwen3", PAIRS, settings={"training": {"preference": "reward", "packing": False}}
+    ),
+    "reward model in bfloat16": Case(
+        "qwen3",
+        PAIRS,
+        within=1e-2,
+        starts_from_adapter=True,
+        settings={
+            "model": {"precision": "bf16"},
+            "lora": {"dropout": 0.1},
+            "training": {
+                "preference": "reward",
+                "neftune_alpha": 5.0,
+                "lora_plus_ratio": 4.0,
+                "learning_rate": 1e-3,
+            },
+        },
+    ),
     "KTO": Case("qwen3", LABELS),
     "dropout and noise": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}

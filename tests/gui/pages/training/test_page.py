@@ -107,6 +107,10 @@ def test_preference_methods_are_cards_with_a_sentence_each(
     assert problem.fix.value == 6e-6
     rate = page.editors["learning_rate"].help.text()
     assert rate == "Peak learning rate. 6e-6 is common for SimPO."
+    state.set("training", "preference", "reward")
+    QApplication.processEvents()
+    assert shown() == ["preference"]
+    assert "can't be merged, exported as GGUF" in page.editors["preference"].error.text()
 
 
 def test_error_in_any_step_blocks_training(
