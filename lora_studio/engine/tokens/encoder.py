@@ -84,11 +84,13 @@ class EncodedPair:
 class EncodedLabeled:
     """A conversation whose last answer is labeled good or bad; only that answer is trained.
 
-    `reference` is its log-probability under the reference model; None if it isn't known.
+    `mismatched` is the conversation with the answer of another row. `reference` are the log-probabilities
+    of both answers under the reference model, None if they aren't known.
     """
 
     answer: Encoded
     label: bool
+    mismatched: Encoded | None = None
     reference: tuple[float, ...] | None = None
 
     @property

@@ -29,21 +29,23 @@ from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import batch_by_length
-from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import get_source_digest
-from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels import numerical_equivalence
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
-from lora_studio.engine.training.recipe.objectives import ReferenceObjective
+from lora_studio.engine.training.recipe.objectives import ReferenceObjective, swap_answer
 from lora_studio.engine.training.training_data import TrainingData, TrainingRow, TrainingRows
 
 #: Micro-batches between two exchanges of ranks, and seconds between two writes of the cache.
 _BLOCK = 8
 _SAVE_INTERVAL = 60.0
+
+#: Answers of a row: chosen and rejected, or its own and the mismatched one.
+_SIDES = 2
 
 #: Days after which unused values are deleted.
 _MOST_DAYS = 30
@@ -52,12 +54,15 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class ReferencedRows:
-    """Training rows that carry the reference's log-probabilities once they are known."""
+    """Training rows that carry the reference's log-probabilities once they are known.
 
-    def __init__(self, rows: TrainingRows) -> None:
-        self._rows = rows
+    Labeled answers also carry their prompt with the answer of the row before, which KTO compares with.
+    """
+
+    def __init__(self, rows: TrainingRows, *, are_labeled: bool) -> None:
+        self._rows, self.are_labeled = rows, are_labeled
         self.selection, self.lengths = rows.selection, rows.lengths
-        #: [rows, sides] float32, NaN where unknown.
+        #: [rows, 2] float32, of both answers; NaN where unknown.
         self.values: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -65,6 +70,10 @@ class ReferencedRows:
 
     def __getitem__(self, row: int) -> TrainingRow:
         item = self._rows[row]
+        if isinstance(item, EncodedLabeled):
+            before = self._rows[(row - 1) % len(self)]
+            assert isinstance(before, EncodedLabeled)
+            item = replace(item, mismatched=swap_answer(item.answer, before.answer))
         if self.values is None or isinstance(item, Encoded):
             return item
         known = self.values[row]
@@ -77,10 +86,10 @@ class ReferenceLogprobs:
     def __init__(self, data: TrainingData) -> None:
         """Wrap the rows; `data` is the same with the wrapped ones."""
         self._training, self._validation = (
-            ReferencedRows(rows) for rows in (data.training, data.validation)
+            ReferencedRows(rows, are_labeled=data.task == "kto")
+            for rows in (data.training, data.validation)
         )
         self.data = replace(data, training=self._training, validation=self._validation)
-        self._sides = 2 if data.task == "preference" else 1
 
     def compute(
         self,
@@ -101,9 +110,9 @@ class ReferenceLogprobs:
         needed = [row for parts in steps for part in parts for row in part]
         table = _UniqueRows(self._training, self._validation, needed)
         file = _get_file(table, tuned, scorer) if ranks.is_first else Path()
-        cached = _read(file, table.count, self._sides) if ranks.is_first else np.zeros(0)
+        cached = _read(file, table.count) if ranks.is_first else np.zeros(0)
         values = ranks.broadcast(cached)
-        computation = _Computation(scorer, objective, context, job, ranks, table, self._sides)
+        computation = _Computation(scorer, objective, context, job, ranks, table)
         values = computation.verify(values, micro_batch)
         unknown = np.isnan(values).sum()
         try:
@@ -118,20 +127,20 @@ class ReferenceLogprobs:
 class _UniqueRows:
     """The different rows of training and validation, whatever their order and the seed that split them.
 
-    `training` and `validation` map rows to unique ones; `needed` are the unique rows to compute.
+    Of labeled answers, a row is different if the one before it is. `training` and `validation` map rows to unique ones; `needed` are the unique rows to compute.
     """
 
     def __init__(
         self, training: ReferencedRows, validation: ReferencedRows, needed: Sequence[int]
     ) -> None:
         self._rows = training, validation
-        selections = training.selection, validation.selection
-        columns = np.concatenate([_stack_columns(selection) for selection in selections])
+        columns = np.concatenate([_stack_columns(rows) for rows in self._rows])
         unique, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
         self.count, self._first, inverse = len(unique), first, inverse.reshape(-1)
         self.training, self.validation = np.split(inverse, [len(training)])
         self.needed = np.union1d(self.training[np.asarray(needed, np.int64)], self.validation)
-        digest = hashlib.sha256("".join(each.digest for each in selections[0].tables).encode())
+        tables = training.selection.tables
+        digest = hashlib.sha256("".join(each.digest for each in tables).encode())
         digest.update(np.ascontiguousarray(unique).tobytes())
         self.digest = digest.hexdigest()
         self.lengths = np.concatenate([training.lengths, validation.lengths])[first]
@@ -145,9 +154,12 @@ class _UniqueRows:
         return validation[position - len(training)]
 
 
-def _stack_columns(selection: Selection) -> np.ndarray:
-    columns = selection.table, selection.index, selection.begin, selection.end
-    return np.column_stack([np.asarray(column, np.int64) for column in columns])
+def _stack_columns(rows: ReferencedRows) -> np.ndarray:
+    """Return what identifies each row: its part of a table, and that of the row that it is paired with."""
+    selection = rows.selection
+    parts = selection.table, selection.index, selection.begin, selection.end
+    columns = np.column_stack([np.asarray(part, np.int64) for part in parts])
+    return np.hstack([columns, np.roll(columns, 1, axis=0)]) if rows.are_labeled else columns
 
 
 class _Computation:
@@ -161,10 +173,9 @@ class _Computation:
         job: JobContext,
         ranks: ProcessGroup,
         rows: _UniqueRows,
-        sides: int,
     ) -> None:
         self._scorer, self._objective, self._context = scorer, objective, context
-        self._job, self._ranks, self._rows, self._sides = job, ranks, rows, sides
+        self._job, self._ranks, self._rows = job, ranks, rows
 
     def verify(self, values: np.ndarray, micro_batch: int) -> np.ndarray:
         """Return the values, or none of them if those of the longest rows aren't the model's."""
@@ -198,7 +209,7 @@ class _Computation:
                 saved = time.monotonic()
 
     def _compute_block(self, parts: list[list[int]]) -> list[np.ndarray]:
-        """Return the values of micro-batches of unique rows, each [rows, sides]."""
+        """Return the values of micro-batches of unique rows, each [rows, 2]."""
         local: list[Sequence[int]] = self._ranks.get_local_batches(parts)
         computed = run_on_every_rank(self._ranks, lambda: self._compute_local(local))
         gathered = self._ranks.all_gather(computed)
@@ -219,7 +230,7 @@ class _Computation:
         if not results:
             return []
         # Read once: each value would wait for the device.
-        flat = torch.cat(results).reshape(-1, self._sides).cpu().numpy()
+        flat = torch.cat(results).reshape(-1, _SIDES).cpu().numpy()
         return np.split(flat, np.cumsum([len(part) for part in results])[:-1])
 
 
@@ -246,16 +257,16 @@ def _hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read(file: Path, rows: int, sides: int) -> np.ndarray:
-    """Return the cached values, [rows, sides] float32; NaN where there are none, or if they are damaged."""
+def _read(file: Path, rows: int) -> np.ndarray:
+    """Return the cached values, [rows, 2] float32; NaN where there are none, or if they are damaged."""
     _sweep(file)
     with contextlib.suppress(OSError):
-        content = read_bytes(file, _DIGEST_BYTES + 4 * rows * sides)
+        content = read_bytes(file, _DIGEST_BYTES + 4 * rows * _SIDES)
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if len(data) == 4 * rows * sides and hashlib.sha256(data).digest() == digest:
+        if len(data) == 4 * rows * _SIDES and hashlib.sha256(data).digest() == digest:
             os.utime(file)
-            return np.frombuffer(data, np.float32).reshape(rows, sides).copy()
-    return np.full((rows, sides), np.nan, np.float32)
+            return np.frombuffer(data, np.float32).reshape(rows, _SIDES).copy()
+    return np.full((rows, _SIDES), np.nan, np.float32)
 
 
 def _write(file: Path, values: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from lora_studio.engine.training.recipe import objectives
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import wrap
-from tests.engine.training.recipe.test_objectives import rows_of
+from tests.engine.training.recipe.test_objectives import pair_up, rows_of
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
 from tests.helpers.runs.jobs import train, write_rows
 
@@ -45,12 +45,13 @@ def test_known_reference_gives_the_same_loss(tiny: TinyModel, kind: Any) -> None
     rows: list[Any] = (
         [EncodedPair(one, two), EncodedPair(three, one)]
         if kind is Dpo
-        else [EncodedLabeled(one, True), EncodedLabeled(two, False)]
+        else pair_up([EncodedLabeled(one, True), EncodedLabeled(two, False)])
     )
     objective = kind(scorer, 0.1)
 
     def compute(rows: list[Any]) -> list[torch.Tensor]:
         scorer.model.zero_grad()
+        objective.prepare_step([rows])
         loss = objective.compute_loss(rows)
         loss.total.backward()
         grads = (value.grad for value in scorer.model.parameters())
@@ -169,11 +170,16 @@ def test_pause_in_the_reference_keeps_what_is_done(
 
 
 @pytest.mark.slow
-def test_kto_needs_the_reference_of_other_answers_only(
-    start: Start, tmp_path: Path, passes: Passes
+def test_kto_caches_the_reference_of_mismatched_answers_too(
+    start: Start, tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = {"epochs": 2}
-    run = start(rows=write_rows(tmp_path / "labels.jsonl", LABELS), training=training)
-    train(run)
-    # Once, for z in every epoch, and in the test of the largest micro-batch.
-    assert passes.rows == len(LABELS) + 2 * len(LABELS) + 2
+    file = write_rows(tmp_path / "labels.jsonl", LABELS)
+    recipe = {"training": {"epochs": 2, "eval_every": 3, "keep_best": False}}
+    settings = recipe | {"dataset": {"validation_share": 0.25}}
+    with monkeypatch.context() as patch:
+        patch.setattr(objectives, "_get_known_reference", lambda rows: None)
+        plain = losses(train(start(rows=file, **settings)))
+    empty_cache()
+    passes.rows = 0
+    assert losses(train(start(rows=file, **settings))) == pytest.approx(plain, rel=1e-5)
+    assert passes.rows == 2 * len(LABELS)  # its own answer and another one, in two epochs

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -254,10 +253,10 @@ class Kto:
 
     1 − σ(β (r − z)) for a good answer, 1 − σ(β (z − r)) for a bad one, r = log π(y|x) − log π_ref(y|x).
     z = max(0, mean of r over answers that belong to another prompt) has no gradient. Ethayarajh et al.
-    2024, section 4.1, with both weights λ at 1. Each prompt is paired with the answer before it, as in
-    TRL's trainer, but among all rows of an optimizer step where TRL uses a micro-batch: so the loss of
-    a step doesn't depend on how it is split. These pairs differ in each epoch, so the reference of z is
-    computed in every step.
+    2024, section 4.1, with both weights λ at 1. Each prompt is paired with the answer of the row before it
+    in the dataset (`EncodedLabeled.mismatched`), in every epoch the same, so that the reference of z can
+    be known already, as in TRL's trainer. But z is the mean over an optimizer step where TRL uses a
+    micro-batch: so the loss of a step doesn't depend on how it is split.
     """
 
     def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
@@ -270,23 +269,20 @@ class Kto:
 
     @torch.no_grad()
     def prepare_step(self, micro_batches: Sequence[Sequence[EncodedLabeled]]) -> None:
-        """Estimate z from all prompts of the step, each with the answer to the one before.
+        """Estimate z from all prompts of the step, each with the answer to another one.
 
         If the step has a single row, as at the end of an epoch, z is 0. Raises MemoryPressureError on
         every rank; with sharded weights, where ranks communicate meanwhile, only on the one that ran out.
         """
-        rows = [row.answer for rows in micro_batches for row in rows]
-        if len(rows) < 2:
+        count = sum(map(len, micro_batches))
+        if count < 2:
             self._shift = 0.0
             return
-        others = [_swap_answer(row, rows[index - 1]) for index, row in enumerate(rows)]
-        ends = list(accumulate(len(part) for part in micro_batches))
-        parts = [others[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
         def sum_rewards() -> float:
             sums = []
-            for part in self.ranks.get_local_batches(parts):
-                value = self._compute_rewards(part).sum()
+            for part in self.ranks.get_local_batches(micro_batches):
+                value = self._compute_rewards(_get_mismatched(part), _get_known(part, 1)).sum()
                 if not isinstance(part, DuplicateBatch):
                     sums.append(value)
             # Read once: each value would wait for the device.
@@ -294,11 +290,11 @@ class Kto:
 
         local_sum = run_on_every_rank(self.ranks, sum_rewards)
         total = sum(self.ranks.all_gather(local_sum))
-        self._shift = max(0.0, total / len(rows))
+        self._shift = max(0.0, total / count)
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
-        rewards = self._compute_rewards([row.answer for row in rows], _get_known_reference(rows))
+        rewards = self._compute_rewards([row.answer for row in rows], _get_known(rows, 0))
         good = copy_to_device(torch.tensor([row.label for row in rows]), rewards.device)
         margin = self.beta * (rewards - self._shift)
         is_correct = (margin > 0) == good
@@ -306,15 +302,16 @@ class Kto:
         return Loss(total, {"accuracy": is_correct.sum().detach()})
 
     def compute_reference(self, rows: Sequence[EncodedLabeled]) -> torch.Tensor:
-        """Return the reference's log-probabilities, [rows, 1]."""
-        return _score_reference(self.scorer, collate([row.answer for row in rows]))[:, None]
+        """Return the reference's log-probabilities, [rows, 2]: of the answer and the mismatched one."""
+        sequences = [row.answer for row in rows], _get_mismatched(rows)
+        return torch.stack([_score_reference(self.scorer, collate(part)) for part in sequences], 1)
 
     def _compute_rewards(
         self, rows: Sequence[Encoded], known: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return log π(y|x) − log π_ref(y|x), [rows]; `known` is the latter, [rows, 1]."""
+        """Return log π(y|x) − log π_ref(y|x), [rows]; `known` is the latter."""
         batch = collate(rows)
-        reference = _score_reference(self.scorer, batch) if known is None else known[:, 0]
+        reference = _score_reference(self.scorer, batch) if known is None else known
         sums = _sum_per_row(self.scorer(batch), batch)
         return sums - copy_to_device(reference, sums.device)
 
@@ -331,6 +328,19 @@ def _get_known_reference(
     """Return the reference's log-probabilities, [rows, answers of a row], if all rows carry them."""
     known = [row.reference for row in rows]
     return None if None in known else torch.tensor(known, dtype=torch.float32)
+
+
+def _get_known(rows: Sequence[EncodedLabeled], side: int) -> torch.Tensor | None:
+    """Return one of the reference's log-probabilities of each row, [rows], if all rows carry them."""
+    known = _get_known_reference(rows)
+    return None if known is None else known[:, side]
+
+
+def _get_mismatched(rows: Sequence[EncodedLabeled]) -> list[Encoded]:
+    """Return the prompts of rows with the answers of others."""
+    sequences = [row.mismatched for row in rows if row.mismatched is not None]
+    assert len(sequences) == len(rows)
+    return sequences
 
 
 def _sum_per_row(logprobs: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -363,7 +373,7 @@ def _measure_margin(margin: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"accuracy": (margin > 0).sum().detach(), "margin": margin.sum().detach()}
 
 
-def _swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
+def swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
     """Return the prompt of one row with the answer of another."""
     begin = int(np.argmax(prompt.trained))
     trained = answer.trained.nonzero()[0]

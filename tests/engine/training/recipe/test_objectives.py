@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,14 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.kernels import logprobs, output_head
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, Simpo, create_objective
+from lora_studio.engine.training.recipe.objectives import (
+    Dpo,
+    Kto,
+    Orpo,
+    Simpo,
+    create_objective,
+    swap_answer,
+)
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
 from tests.helpers.models.trl_loss import trl_step, trl_steps
@@ -316,7 +324,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     wrapped: Wrapped,
 ) -> None:
     model = wrapped("llama3")
-    rows = [EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)]
+    rows = pair_up([EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)])
     crossed = []
     for index, row in enumerate(rows):
         other = rows[index - 1].answer
@@ -330,6 +338,12 @@ def test_kto_matches_its_formula_with_crossed_reference(
     kto.prepare_step([rows[:2], rows[2:]])
     actual = sum(float(kto.compute_loss(part).total.detach()) for part in (rows[:2], rows[2:]))
     assert actual == pytest.approx(expected, rel=1e-5)
+
+
+def pair_up(rows: list[EncodedLabeled]) -> list[EncodedLabeled]:
+    """Return rows with their prompts and the answers before theirs, as a training reads them."""
+    others = [swap_answer(row.answer, rows[n - 1].answer) for n, row in enumerate(rows)]
+    return [replace(row, mismatched=other) for row, other in zip(rows, others, strict=True)]
 
 
 def test_kto_with_one_row_per_step_is_refused() -> None:
@@ -436,13 +450,19 @@ def test_kto_loss_equals_trl(
     actual = trl_step("kto", merged, rows, tmp_path, base=tiny("llama3"))
     assert actual["log"]["kl"] > 0.05
     kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
-    own = [
-        EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
-        for row in actual["rows"]
-    ]
-    kto.prepare_step([own[:4], own[4:]])
-    total = sum(float(kto.compute_loss(part).total.detach()) for part in (own[:4], own[4:]))
-    assert total / 6 == pytest.approx(actual["log"]["loss"], rel=1e-4)
+    own = pair_up(
+        [
+            EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
+            for row in actual["rows"]
+        ]
+    )
+    known = kto.compute_reference(own).tolist()
+    cached = [replace(row, reference=tuple(v)) for row, v in zip(own, known, strict=True)]
+    for rows in own, cached:
+        kto.prepare_step([rows[:4], rows[4:]])
+        total = sum(float(kto.compute_loss(part).total.detach()) for part in (rows[:4], rows[4:]))
+        assert total / 6 == pytest.approx(actual["log"]["loss"], rel=1e-4)
+        assert kto._shift == pytest.approx(actual["log"]["kl"], rel=1e-3)
 
 
 @pytest.mark.slow
