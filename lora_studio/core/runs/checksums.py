@@ -217,7 +217,7 @@ def _damaged_error(run: RunFolder, folder: Path, damage: Text) -> ProblemError:
         "run.damaged_adapter",
         "The adapter in {folder} is damaged: {reason}.",
         "Restore the folder from a backup."
-        if folder == run.start_adapter
+        if folder in (run.start_adapter, run.initial_adapter)
         else "Restore the folder from a backup, or resume the training, which writes it again from "
         "the last checkpoint.",
         where=where,

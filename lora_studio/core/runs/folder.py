@@ -103,6 +103,11 @@ class RunFolder:
         return self.path / "start-adapter"
 
     @property
+    def initial_adapter(self) -> Path:
+        """The adapter that was subtracted from the base weights before training, with PiSSA."""
+        return self.path / "initial-adapter"
+
+    @property
     def best(self) -> Path:
         """Adapters of the best evaluations so far, during training."""
         return self.path / "best"

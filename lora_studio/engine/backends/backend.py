@@ -30,9 +30,13 @@ class AdaptedModel:
 class Backend(Protocol):
     """Load the base model of a project and attach an adapter."""
 
-    def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
+    def prepare(
+        self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
+    ) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed.
 
-        `scratch` is a folder for files that are needed until the training ends.
+        `scratch` is a folder for files that are needed until the training ends. `initial_adapter` is the folder
+        that keeps PiSSA's initial adapter, for a training that resumes; without it, that is computed exactly
+        each time, as earlier versions did.
         """
         ...

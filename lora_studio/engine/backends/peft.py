@@ -17,24 +17,31 @@ from lora_studio.engine.runtime.channel import JobContext
 class PeftBackend:
     """Supports every device and precision; the project's seed determines initial values."""
 
-    def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
+    def prepare(
+        self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
+    ) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
         loaded = loading.load(project.model, job, project.dataset, training=True)
         job.show_stage(text("attaching the adapter"))
         set_seed(project.training.seed)
+        kept = (
+            initial_adapter if project.lora.init == "pissa" and project.lora.changes_base else None
+        )
+        is_kept = kept is not None and kept.is_dir()
         wrapped = attach.attach_adapter(
             loaded.model,
-            project.lora,
+            project.lora.model_copy(update={"init": "default"}) if is_kept else project.lora,
             job,
             gradient_checkpointing=project.training.gradient_checkpointing != "off",
+            iterative=kept is not None,
         )
         job.emit(attach.count_parameters(wrapped))
         if project.lora.init == "loftq" and project.lora.changes_base:
             initialization.initialize_loftq(wrapped, loaded.folder, job)
-        initial = (
-            initialization.save_initial_adapter(wrapped, scratch)
-            if project.lora.changes_base
-            else None
-        )
+        initial = kept or scratch / "initial-adapter" if project.lora.changes_base else None
+        if kept is not None and is_kept:
+            initialization.subtract_from_base(wrapped, kept)
+        elif initial is not None:
+            initialization.save_initial_adapter(wrapped, initial)
         start = Path(project.lora.start_from) if project.lora.start_from else None
         return AdaptedModel(loaded, wrapped, initial, start)

@@ -35,7 +35,9 @@ _CHECKPOINTING: dict[str, bool | str] = {"off": False, "on": True, "unsloth": "u
 class UnslothBackend:
     """Supports one GPU, or a CPU; the project's seed determines initial values."""
 
-    def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
+    def prepare(
+        self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
+    ) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
         from unsloth import FastLanguageModel
 

@@ -22,6 +22,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter, experts, miss
+from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
@@ -51,13 +52,20 @@ class Targets:
 
 
 def attach_adapter(
-    model: PreTrainedModel, spec: LoraSpec, job: JobContext, *, gradient_checkpointing: bool = False
+    model: PreTrainedModel,
+    spec: LoraSpec,
+    job: JobContext,
+    *,
+    gradient_checkpointing: bool = False,
+    iterative: bool = False,
 ) -> peft.PeftModel:
     """Wrap a model with an adapter in 32-bit: a new one, seeded by torch, or the one to start from.
 
-    Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
+    `iterative` computes PiSSA by a randomized decomposition, which depends on the seed. Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
     """
     config = create_adapter_config(model, spec, job)
+    if spec.init == "pissa" and iterative and not spec.start_from:
+        config.init_lora_weights = ITERATIVE_PISSA
     prevent_repacking(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from peft.helpers import disable_input_dtype_casting
 from lora_studio.core.messages import text
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
@@ -53,6 +55,10 @@ def train(
     project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
     if not resume:
         checkpoint_files.delete_all_checkpoints(run)
+        shutil.rmtree(run.initial_adapter, ignore_errors=True)
+        checksums.forget_checksums(run, run.initial_adapter)
+    elif checksums.is_recorded(run, run.initial_adapter):
+        checksums.require_intact(run, run.initial_adapter)
         run.update_manifest(memory=None, kernels=None)
     with (
         checkpoint_files.create_scratch_folder(run) as scratch,
@@ -90,7 +96,11 @@ def _train_rank(
     job.pausable = True
     try:
         project = _with_device(project, ranks, job)
-        tuned = (backend or PeftBackend()).prepare(project, job, scratch)
+        tuned = (backend or PeftBackend()).prepare(
+            project, job, scratch, _find_initial_adapter(run, resume=resume)
+        )
+        if ranks.is_first and tuned.initial_adapter == run.initial_adapter:
+            checksums.record_checksums(run, run.initial_adapter)
         if resume:
             require_same_base(run, tuned.base.folder)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
@@ -113,6 +123,12 @@ def _train_rank(
     if ranks.is_first and not (resume and script.is_complete(run)):
         script.write_reproduction(run, _collect_reproduction_facts(project, tuned, trainer), job)
     return _fit(project, tuned, trainer, job, ranks, lower=lower)
+
+
+def _find_initial_adapter(run: RunFolder, *, resume: bool) -> Path | None:
+    """Return the folder of the initial adapter; None for a run of an earlier version, which kept none."""
+    is_older = resume and run.list_checkpoint_steps() and not run.initial_adapter.is_dir()
+    return None if is_older else run.initial_adapter
 
 
 def _with_device(project: Project, ranks: ProcessGroup, job: JobContext) -> Project:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import layer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -18,6 +21,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.choice import create_backend
 from lora_studio.engine.dataset.batches import collate
@@ -153,6 +157,57 @@ def test_init_from_weights_or_data_resumes_bit_for_bit(
     train(halved, resume=True)
     name = "adapter_model.safetensors"
     assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+
+
+def interrupt_pissa(
+    start: Start, iterations: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> RunFolder:
+    """Return a run that stopped after its first step; decompositions from then on are noted."""
+    run = start({"init": "pissa"}, max_steps=2)
+    stop = handle(
+        commands.Train(run=str(run.path)),
+        lambda event, flags: flags.stop.set() if isinstance(event, events.StepDone) else None,
+    )
+    assert stop.last(events.Done).stopped
+    for owner, name in ((layer, "svd_lowrank"), (torch.linalg, "svd")):
+        original = getattr(owner, name)
+        note = partial(_note_call, iterations, name, original)
+        monkeypatch.setattr(owner, name, note)
+    return run
+
+
+def _note_call(calls: list[Any], name: str, original: Any, *args: Any, **named: Any) -> Any:
+    calls.append(name)
+    return original(*args, **named)
+
+
+@pytest.mark.slow
+def test_resumed_pissa_reuses_its_kept_initial_adapter(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    run = interrupt_pissa(start, calls, monkeypatch)
+    kept = load_file(run.initial_adapter / "adapter_model.safetensors")
+    assert all(value.abs().sum() > 0 for value in kept.values())
+    assert train(run, resume=True).of(events.Done)
+    assert not calls
+    train(start({"init": "pissa"}, max_steps=1))
+    assert "svd_lowrank" in calls
+    (run.initial_adapter / "adapter_model.safetensors").write_bytes(b"damaged")
+    problem = train(run, resume=True).last(events.Failed).problem
+    assert problem.code == "run.damaged_adapter"
+
+
+@pytest.mark.slow
+def test_pissa_of_an_earlier_version_resumes_as_it_started(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    run = interrupt_pissa(start, calls, monkeypatch)
+    shutil.rmtree(run.initial_adapter)
+    checksums.forget_checksums(run, run.initial_adapter)
+    assert train(run, resume=True).of(events.Done)
+    assert {*calls} == {"svd"}
 
 
 def test_preference_reference_is_the_stored_base(start: Start, tmp_path: Path) -> None:

@@ -216,7 +216,8 @@ Snapshot = dict[str, str]
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "resume": (
         "adapter/", "checkpoints/", "best/", "data/", "train.py", "model.py", "samples.json",
-        "heldout.jsonl", "requirements.lock.txt", "start-adapter/", "trackers/",
+        "heldout.jsonl", "requirements.lock.txt", "start-adapter/", "initial-adapter/",
+        "trackers/",
     ),
     "merge": ("merged/", "selftest.json"),
     "export": ("gguf/", "Modelfile", "selftest.json"),
