@@ -6,14 +6,12 @@ from rich.table import Table
 
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
-from lora_studio.core import formatting
-from lora_studio.core.evaluation import own_models, preferences, statistics, summary
-from lora_studio.core.evaluation.items import OWN_MEASURE
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation import own_models, preferences, summary
 from lora_studio.core.evaluation.own_models import Checksums
 from lora_studio.core.evaluation.results import ColumnReport, EvaluationResults
+from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.evaluation.test_sets import TestSetReport
-from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.protocol import events
 
 
@@ -60,16 +58,16 @@ def show(results: EvaluationResults, checksums: Checksums, display: Display) -> 
     """
     if display.as_json:
         return
+    shown = summary.summarize(results)
     for report in results.facts.test_sets:
         display.print_title(str(report.title))
         for line in describe_test_set(report):
             display.print_line(line)
         if report.items:
-            display.console.print(_build_table(results, report))
-    _print_verdicts(results, display)
-    for column in results.facts.columns:
-        for line in _describe_column_report(column):
-            display.print_line(line)
+            display.console.print(_build_table(results, report, shown))
+    _print_verdicts(results, shown, display)
+    for line in _describe_columns(results):
+        display.print_line(line)
     for line in describe_judgments(results):
         display.print_line(line)
     if outdated := own_models.list_outdated(results, checksums):
@@ -91,35 +89,56 @@ def describe_test_set(report: TestSetReport) -> list[Text]:
         lines.append(
             counted(count, "{n} row is left out: {reason}.", "{n} rows are left out: {reason}.", reason=reason)
         )  # fmt: skip
+    if report.not_drawn:
+        lines.append(
+            counted(report.not_drawn, "{n} more item is not among those drawn.", "{n} more items are not among those drawn.")
+        )  # fmt: skip
     if report.unchecked:
         lines.append(report.unchecked)
     return lines
 
 
-def _build_table(results: EvaluationResults, report: TestSetReport) -> Table:
+def _build_table(
+    results: EvaluationResults, report: TestSetReport, shown: EvaluationSummary
+) -> Table:
     """Return a table of columns × measures, each with its 95 % interval."""
     table = Table(box=None, padding=(0, 1, 0, 2))
     table.add_column("", no_wrap=True)
     measures = results.facts.measures.get(report.key, ())
     for measure in measures:
-        table.add_column(_get_title(measure), justify="right")
+        table.add_column(str(summary.format_measure(measure)), justify="right")
     for column in results.plan.columns:
-        cells = [_format_mean(results, report.key, column.key, measure) for measure in measures]
+        means = (shown.means.get((report.key, measure, column.key)) for measure in measures)
+        cells = [_format_mean(*each) for each in zip(measures, means, strict=True)]
         table.add_row(column.name if column.title else column.key, *cells)
     return table
 
 
-def _print_verdicts(results: EvaluationResults, display: Display) -> None:
+def _format_mean(measure: str, mean: MeanScore | None) -> str:
+    """Return the mean of a measure, and its interval on a second line; a dash without scores."""
+    if mean is None:
+        return "–"
+    score = summary.format_score(measure, mean.mean)
+    return f"{score}\n({summary.format_interval(measure, mean)})"
+
+
+def _print_verdicts(results: EvaluationResults, shown: EvaluationSummary, display: Display) -> None:
     """Print in words what each model shows against the base model, and whether it forgot anything."""
-    shown = summary.summarize(results)
+    lines = []
     for column in results.plan.columns:
         sentences = []
         if column.key != shown.baseline and (verdict := shown.get_main_verdict(column.key)):
             sentences.append(verdict.sentence)
         if report := shown.forgetting.get(column.key):
             sentences.append(report.sentence)
-        for sentence in sentences:
-            display.print_line(text("{column}: {verdict}", column=column.key, verdict=sentence))
+        lines += [
+            text("{column}: {verdict}", column=column.key, verdict=sentence)
+            for sentence in sentences
+        ]
+    if lines:
+        display.print_title(str(text("Compared with {column}", column=shown.baseline)))
+    for line in lines:
+        display.print_line(line)
 
 
 def describe_judgments(results: EvaluationResults) -> list[Text]:
@@ -136,24 +155,22 @@ def describe_judgments(results: EvaluationResults) -> list[Text]:
     ]
 
 
-def _get_title(measure: str) -> str:
-    return "Correct" if measure == OWN_MEASURE else str(measure_by_name(measure).title)
-
-
-def _format_mean(results: EvaluationResults, test_set: str, column: str, measure: str) -> str:
-    """Return the mean of a measure, and its interval on a second line; a dash without scores."""
-    scores = list(results.get_scores(test_set, column, measure).values())
-    if not scores:
-        return "–"
-    mean = sum(scores) / len(scores)
-    is_share = measure == OWN_MEASURE or not measure_by_name(measure).lower_is_better
-    shown = formatting.format_percent(mean) if is_share else f"{mean:.2f}"
-    interval = statistics.compute_interval(scores) if len(scores) > 1 else None
-    if interval is None:
-        return shown
-    factor, digits = (100, 1) if is_share else (1, 2)
-    low, high = (f"{end * factor:.{digits}f}" for end in (interval.low, interval.high))
-    return f"{shown}\n({low}–{high})"
+def _describe_columns(results: EvaluationResults) -> list[Text]:
+    """Return what is worth knowing of the columns besides their scores."""
+    lines = [line for column in results.facts.columns for line in _describe_column_report(column)]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for column in results.facts.columns:
+        groups.setdefault(column.unmeasured, []).append(column.key)
+    for measures, keys in groups.items():
+        if measures:
+            lines.append(
+                text(
+                    "{columns}: no log-likelihoods from the server, so these can't be measured: {measures}.",
+                    columns=", ".join(keys),
+                    measures=listed([summary.format_measure(measure) for measure in measures]),
+                )
+            )
+    return lines
 
 
 def _describe_column_report(column: ColumnReport) -> list[Text]:
@@ -165,12 +182,4 @@ def _describe_column_report(column: ColumnReport) -> list[Text]:
         lines.append(
             counted(column.failed, "{column}: {n} item failed and counts as wrong.", "{column}: {n} items failed and count as wrong.", column=column.key)
         )  # fmt: skip
-    if column.unmeasured:
-        lines.append(
-            text(
-                "{column}: {measures} can't be measured, because the server doesn't report log-likelihoods.",
-                column=column.key,
-                measures=", ".join(column.unmeasured),
-            )
-        )
     return lines

@@ -63,7 +63,7 @@ def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
             str(summary.format_measure(measure)),
             f"{name} (out of date)" if column in outdated else name,
             summary.format_score(measure, mean.mean),
-            _format_interval(measure, mean),
+            summary.format_interval(measure, mean),
             str(mean.rows),
             "" if verdict is None else str(verdict.sentence),
         ]
@@ -178,7 +178,7 @@ def _to_row(
         "measure": translate(summary.format_measure(measure)),
         "column": results.plan.get_column(column).name,
         "score": summary.format_score(measure, mean.mean),
-        "interval": _format_interval(measure, mean),
+        "interval": summary.format_interval(measure, mean),
         "rows": formatting.format_number(mean.rows),
         "finding": "" if verdict is None else verdict.finding,
         "verdict": "" if verdict is None else translate(verdict.sentence),
@@ -186,11 +186,6 @@ def _to_row(
         "low": f"{low:.1f}",
         "spread": f"{max(0.0, high - low):.1f}",
     }
-
-
-def _format_interval(measure: str, mean: MeanScore) -> str:
-    ends = (summary.format_score(measure, end) for end in (mean.interval.low, mean.interval.high))
-    return "–".join(ends)
 
 
 def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str, Any]:

@@ -169,6 +169,12 @@ def format_score(measure: str, score: float) -> str:
     return f"{formatting.format_float(100 * score, f'.{digits}f')} %"
 
 
+def format_interval(measure: str, mean: MeanScore) -> str:
+    """Return both ends of the interval of a mean."""
+    ends = (format_score(measure, end) for end in (mean.interval.low, mean.interval.high))
+    return "–".join(ends)
+
+
 def format_change(measure: str, low: float, high: float) -> tuple[str, str]:
     """Return both ends of a change with signs: in points, for logarithms of perplexities in percent."""
     if _is_perplexity(measure):

@@ -146,7 +146,7 @@ class _Evaluation:
         self, column: Column, scorer: ItemScorer, writer: LineWriter, progress: _Progress
     ) -> None:
         """Evaluate a column; if its model fails, the others continue."""
-        report = ColumnReport(key=column.key, unmeasured=scorer.list_unmeasured(column))
+        report = ColumnReport(key=column.key, unmeasured=scorer.list_unmeasured(column, self.items))
         missing = [
             item
             for item in self._list_needed(column, scorer)

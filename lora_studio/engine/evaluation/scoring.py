@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.evaluation import measures
@@ -60,11 +60,11 @@ class ItemScorer:
                 scores[name] = value
         return scores
 
-    def list_unmeasured(self, column: Column) -> tuple[str, ...]:
+    def list_unmeasured(self, column: Column, items: Iterable[EvaluationItem]) -> tuple[str, ...]:
         """Return the measures that can't be computed for a column, because it is on a server."""
         if column.can_measure_logprobs:
             return ()
-        every = (measure for chosen in self._measures.values() for measure in chosen)
+        every = (measure for item in items for _, measure in self._list(item))
         return tuple(dict.fromkeys(each.name for each in every if each.needs_logprobs))
 
     def _list(self, item: EvaluationItem) -> list[tuple[str, measures.AnswerMeasure]]:
