@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import GgufSpeaker, Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
@@ -22,9 +23,13 @@ from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_s
 from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria, create_turn_end_criteria
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime import llama_batches
+from lora_studio.engine.runtime import llama_batches, llama_scores
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime.llama_cpp import BATCH, Llama
+from lora_studio.engine.runtime.llama_scores import ScoreRequest
+
+#: Sequences of a context: those of answers, and the one that holds their shared beginning.
+_SEQUENCES = llama_batches.SEQUENCES + 1
 
 #: Tokens of a text that are read at once.
 _WINDOW = 2048
@@ -67,16 +72,30 @@ class GgufRunner:
         for index, answer in answers:
             before, last = last, time.perf_counter()
             stops = self._list_stops(requests[index])
-            text, was_cut = cut_at_stops(llama.detokenize(answer.ids), stops)
-            ending = "end" if answer.ended or was_cut else "length"
-            yield index, Reply(text, len(answer.ids), len(prompts[index]), last - before, ending)  # type: ignore[arg-type]  # one of the two
+            answered, was_cut = cut_at_stops(llama.detokenize(answer.ids), stops)
+            ending: Literal["end", "length"] = "end" if answer.ended or was_cut else "length"
+            counts = (len(answer.ids), len(prompts[index]))
+            yield index, Reply(answered, *counts, last - before, ending)
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
-        """Yield log-likelihoods one item after another."""
-        llama = self._open(self._find_longest(requests))
-        for index, request in enumerate(requests):
-            self.job.check()
-            yield index, self._score(llama, request)
+        """Yield log-likelihoods, an item once all its texts are scored."""
+        llama = self._open(max(self._find_longest(requests), BATCH // _SEQUENCES + 1))
+        plans = [self._plan_scores(llama, request) for request in requests]
+        flat = [(index, part) for index, plan in enumerate(plans) for part in plan]
+        scores: list[list[float]] = [[] for _ in requests]
+        missing = [len(plan) for plan in plans]
+        scored = llama_scores.score_together(
+            llama,
+            [part for _, part in flat],
+            sequences=_SEQUENCES,
+            check=self.job.check,
+        )
+        for position, values in scored:
+            index = flat[position][0]
+            scores[index] += values
+            missing[index] -= 1
+            if not missing[index]:
+                yield index, _to_logprobs(requests[index].item, plans[index], scores[index])
 
     def close(self) -> None:
         """Free the model."""
@@ -84,41 +103,42 @@ class GgufRunner:
             self._llama.close()
             self._llama = None
 
-    def _score(self, llama: Llama, request: AnswerRequest) -> Logprobs:
+    def _plan_scores(self, llama: Llama, request: AnswerRequest) -> list[ScoreRequest]:
+        """Return what has to be scored: the windows of a text, or the choices and the reference.
+
+        The reference is the last target, unless it is one of the choices.
+        """
         item = request.item
         if item.is_text:
-            total, tokens = self._score_text(llama, item.reference or "")
-            return Logprobs(reference=total, reference_tokens=tokens)
-        choices = tuple(self._score_after(llama, request, text)[0] for text in item.choices)
-        reference, tokens = None, 0
-        if item.reference:
-            reference, tokens = self._score_after(llama, request, item.reference)
-        return Logprobs(choices=choices, reference=reference, reference_tokens=tokens)
+            ids = llama.tokenize(item.reference or "")
+            return [
+                ScoreRequest(
+                    (ids[begin - 1] if begin else self._get_start(),),
+                    (tuple(ids[begin : begin + _WINDOW]),),
+                )
+                for begin in range(0, max(1, len(ids)), _WINDOW)
+            ]
+        texts = [*item.choices]
+        if item.reference and item.reference not in texts:
+            texts.append(item.reference)
+        prompt, targets = request.prompt, texts
+        if item.raw_prompt is not None:
+            prompt = prompt.rstrip()
+            targets = [request.prompt[len(prompt) :] + each for each in texts]
+        before = self._tokenize_prompt(llama, request, prompt)
+        ids_of = [tuple(self._tokenize_after(llama, request, prompt, before, each)) for each in targets]  # fmt: skip
+        return [ScoreRequest(tuple(before) or (self._get_start(),), tuple(ids_of))]
 
-    def _score_text(self, llama: Llama, text: str) -> tuple[float, int]:
-        ids = llama.tokenize(text)
-        total, tokens = 0.0, 0
-        for begin in range(0, len(ids), _WINDOW):
-            part = ids[begin : begin + _WINDOW]
-            context = [ids[begin - 1]] if begin else [self._get_start()]
-            total += compute_logprob(llama, context, part)
-            tokens += len(part)
-        return total, tokens
-
-    def _score_after(self, llama: Llama, request: AnswerRequest, text: str) -> tuple[float, int]:
-        """Return the log-likelihood of a text after a prompt, and its number of tokens.
+    def _tokenize_after(
+        self, llama: Llama, request: AnswerRequest, prompt: str, before: list[int], text: str
+    ) -> list[int]:
+        """Return the tokens of a text after a prompt.
 
         Prompts are split as in `continuation_scores.list_continuations`.
         """
-        prompt = request.prompt
-        if request.item.raw_prompt is not None:
-            prompt = prompt.rstrip()
-            text = request.prompt[len(prompt) :] + text
-        before = self._tokenize_prompt(llama, request, prompt)
         whole = self._tokenize_prompt(llama, request, prompt + text)
         merges = whole[: len(before)] != before  # tokens merge across the border
-        ids = llama.tokenize(text) if merges else whole[len(before) :]
-        return compute_logprob(llama, before or [self._get_start()], ids), len(ids)
+        return llama.tokenize(text) if merges else whole[len(before) :]
 
     def _tokenize_prompt(
         self, llama: Llama, request: AnswerRequest, text: str | None = None
@@ -160,13 +180,13 @@ class GgufRunner:
 
     def _open(self, tokens: int) -> Llama:
         """Return the model with room for this many tokens in each sequence."""
-        needed = min(tokens, _MAX_CONTEXT) * llama_batches.SEQUENCES
+        needed = min(tokens, _MAX_CONTEXT) * _SEQUENCES
         if self._llama is None or self._llama.context_size < needed:
             self.close()
             self._llama = Llama(
                 self.file,
                 context=needed,
-                sequences=llama_batches.SEQUENCES + 1,
+                sequences=_SEQUENCES,
                 cancelled=self.job.flags.cancel.is_set,
             )
         return self._llama
@@ -176,15 +196,18 @@ class GgufRunner:
 _MAX_CONTEXT = 1 << 15
 
 
-def compute_logprob(llama: Llama, before: Sequence[int], ids: Sequence[int]) -> float:
-    """Return the log-likelihood of tokens after at least one other, in nats."""
-    whole = [*before, *ids]
-    first = len(before) - 1
-    positions = range(first, len(whole) - 1)
-    logits = llama.compute_logits(whole[:-1], positions).astype(np.float64)
-    highest = logits.max(axis=1)
-    norms = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-    return float((logits[np.arange(len(ids)), list(ids)] - norms).sum())
+def _to_logprobs(
+    item: EvaluationItem, plan: Sequence[ScoreRequest], scores: Sequence[float]
+) -> Logprobs:
+    """Return the log-likelihoods of an item from those of its targets, in the order of its plan."""
+    targets = [target for part in plan for target in part.targets]
+    if item.is_text:
+        return Logprobs(reference=sum(scores), reference_tokens=sum(map(len, targets)))
+    if not item.reference:
+        return Logprobs(choices=tuple(scores))
+    at = item.choices.index(item.reference) if item.reference in item.choices else -1
+    choices = tuple(scores[: len(item.choices)])
+    return Logprobs(choices=choices, reference=scores[at], reference_tokens=len(targets[at]))
 
 
 def create_gguf_runner(project: Project, speaker: GgufSpeaker, job: JobContext) -> GgufRunner:
@@ -207,5 +230,7 @@ def create_gguf_runner(project: Project, speaker: GgufSpeaker, job: JobContext) 
         with Llama(file, context=64) as llama:
             tokenizer, end = create_renderer(llama, file), TurnEndCriteria(())
     template = str(tokenizer.chat_template)
-    model_hash = model_hashes.combine("gguf", model_hashes.hash_files([file]), template)
+    job.show_stage(text("reading the model file"))
+    content = model_hashes.hash_files([file], job.check)
+    model_hash = model_hashes.combine("gguf", content, template)
     return GgufRunner(file, tokenizer, end, model_hash, job)

@@ -16,6 +16,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
@@ -181,9 +182,10 @@ def create_adapter_runner(
         require_fit(Path(adapter.folder), project.model, job)
     dataset = project.dataset
     tokenizer = loading.load_tokenizer(folder, dataset, trust=project.model.trust_remote_code)
+    job.show_stage(text("reading the model file"))
     model_hash = model_hashes.combine(
-        model_hashes.hash_model_folder(folder),
-        model_hashes.hash_adapters(speaker.adapters),
+        model_hashes.hash_model_folder(folder, job.check),
+        model_hashes.hash_adapters(speaker.adapters, job.check),
         _describe(project.model),
         str(tokenizer.chat_template),
     )
@@ -208,7 +210,9 @@ def create_model_runner(
     trust = project.model.trust_remote_code
     spec = ModelSpec(source=str(folder), device=project.model.device, trust_remote_code=trust)
     tokenizer = loading.load_tokenizer(folder, trust=trust)
-    model_hash = model_hashes.combine(model_hashes.hash_model_folder(folder), _describe(spec))
+    models.job.show_stage(text("reading the model file"))
+    content = model_hashes.hash_model_folder(folder, models.job.check)
+    model_hash = model_hashes.combine(content, _describe(spec))
     return TorchRunner(models, spec, None, tokenizer, model_hash)
 
 

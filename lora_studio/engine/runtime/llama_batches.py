@@ -128,7 +128,7 @@ def _evaluate(llama: Llama, slots: Sequence[_Slot]) -> list[tuple[_Slot, int]]:
             is_last = not slot.pending
             if is_last:
                 ready.append((slot, len(tokens)))
-            tokens.append(SequenceToken(token, slot.position, slot.sequence, is_last))
+            tokens.append(SequenceToken(token, slot.position, (slot.sequence,), is_last))
             slot.position += 1
     llama.decode(tokens)
     return ready

@@ -31,11 +31,14 @@ _log: list[Any] = []
 
 @dataclass(frozen=True)
 class SequenceToken:
-    """A token to evaluate: its position in its sequence, and whether its logits are wanted."""
+    """A token to evaluate: its position, its sequences, and whether its logits are wanted.
+
+    What several sequences begin with is evaluated once if its tokens belong to all of them.
+    """
 
     token: int
     position: int
-    sequence: int = 0
+    sequences: tuple[int, ...] = (0,)
     wants_logits: bool = False
 
 
@@ -155,13 +158,13 @@ class Llama:
         requested = set(positions)
         result = np.empty((len(positions), self.vocabulary_size), dtype=np.float32)
         row = 0
-        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        self.forget_all()
         for start in range(0, len(ids), BATCH):
             end = min(start + BATCH, len(ids))
             self._decode(ids[start:end], start, {p - start for p in requested if start <= p < end})
             for position in range(start, end):
                 if position in requested:
-                    result[row] = self._get_logits(position - start)
+                    result[row] = self.get_logits(position - start)
                     row += 1
         return result
 
@@ -170,7 +173,7 @@ class Llama:
 
         At positions without requested outputs llama.cpp skips most of the last layer.
         """
-        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        self.forget_all()
         for start in range(0, len(ids), BATCH):
             part = ids[start : start + BATCH]
             self._decode(part, start, set(range(len(part))))
@@ -195,7 +198,7 @@ class Llama:
         try:
             for token in ids:  # earlier text counts for the penalty
                 self._lib.llama_sampler_accept(sampler, token)
-            self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+            self.forget_all()
             for start in range(0, len(ids), BATCH):
                 part = ids[start : start + BATCH]
                 self._decode(part, start, {len(part) - 1})
@@ -261,14 +264,16 @@ class Llama:
 
     def decode(self, tokens: Sequence[SequenceToken]) -> None:
         """Evaluate tokens of any sequences, at most BATCH; raises ProblemError."""
-        batch = self._lib.llama_batch_init(len(tokens), 0, 1)
+        most = max(len(each.sequences) for each in tokens)
+        batch = self._lib.llama_batch_init(len(tokens), 0, most)
         try:
             batch.n_tokens = len(tokens)
             for index, each in enumerate(tokens):
                 batch.token[index] = each.token
                 batch.pos[index] = each.position
-                batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = each.sequence
+                batch.n_seq_id[index] = len(each.sequences)
+                for number, sequence in enumerate(each.sequences):
+                    batch.seq_id[index][number] = sequence
                 batch.logits[index] = each.wants_logits
             status = self._lib.llama_decode(self._context, batch)
         finally:
@@ -283,6 +288,10 @@ class Llama:
                 status=status,
             )
         self._raise_if_cancelled()
+
+    def forget_all(self) -> None:
+        """Remove all sequences."""
+        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
 
     def forget(self, sequence: int, start: int = 0) -> bool:
         """Remove a sequence from position `start` on; False if the model can't remove a part."""
@@ -304,7 +313,8 @@ class Llama:
         """Return a sampler for one answer to a prompt; `sampling` is that of `generate`."""
         return TokenSampler(self._lib, self._context, self._create_sampler(**sampling), ids)
 
-    def _get_logits(self, index: int) -> np.ndarray:
+    def get_logits(self, index: int) -> np.ndarray:
+        """Return the logits after a token of the last batch, valid until the next one."""
         pointer = self._lib.llama_get_logits_ith(self._context, index)
         size = self.vocabulary_size * 4
         return np.frombuffer(self._ffi.buffer(pointer, size), dtype=np.float32)

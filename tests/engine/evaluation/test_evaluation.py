@@ -24,8 +24,9 @@ from lora_studio.engine.evaluation.runners import AnswerRequest
 from lora_studio.engine.evaluation.torch_runner import TorchModels, create_model_runner
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
-from lora_studio.engine.runtime import llama_batches
-from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime import llama_batches, llama_scores
+from lora_studio.engine.runtime.llama_cpp import BATCH, Llama
+from lora_studio.engine.runtime.llama_scores import ScoreRequest
 from tests.helpers.runs.jobs import RecordingChannel, handle, write_rows
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
@@ -190,6 +191,39 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
     for number, (answer, ended) in enumerate(zip(alone, ends, strict=True)):
         assert list(together[number].ids) == (answer[:-1] if ended else answer)
         assert together[number].ended == bool(ended)
+
+
+def test_llama_cpp_scores_together_as_alone(run: RunFolder) -> None:
+    """Requests of all kinds: a shared prompt, no target, more targets than sequences, a long text."""
+    (file,) = speakers.list_gguf_files(run)
+    with Llama(file, context=2048, sequences=9) as llama:
+        prompts = [llama.tokenize(f"Question {n}: which lamp burns longest?") for n in range(5)]
+        targets = [
+            tuple(llama.tokenize(text)) for text in ("the red one", "no lamp", "a lamp at sea")
+        ]
+        long = tuple(llama.tokenize("The keeper writes every ship into the blue book. " * 60))
+        requests = [
+            ScoreRequest(tuple(prompt), tuple(targets[:n])) for n, prompt in enumerate(prompts)
+        ]
+        requests += [
+            ScoreRequest(long[:2], (long[2:], ())),
+            ScoreRequest(long[:40], tuple(targets * 5)),
+        ]
+        assert len(long) > BATCH
+        together = dict(llama_scores.score_together(llama, requests, sequences=9))
+        for index, request in enumerate(requests):
+            assert together[index] == pytest.approx(
+                [score_alone(llama, request.before, target) for target in request.targets], abs=1e-2
+            )
+
+
+def score_alone(llama: Llama, before: tuple[int, ...], target: tuple[int, ...]) -> float:
+    """Return the log-likelihood of a target from the logits of the whole sequence."""
+    whole = (*before, *target)
+    positions = range(len(before) - 1, len(whole) - 1)
+    logits = llama.compute_logits(whole[:-1], positions)
+    rows = zip(logits, target, strict=True)
+    return sum(llama_scores.compute_logprob(row, token) for row, token in rows)
 
 
 def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> None:
