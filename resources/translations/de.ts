@@ -12710,6 +12710,10 @@
             <translation>nur bei manchen Tools stehen die Parameter</translation>
         </message>
         <message>
+            <source>optional</source>
+            <translation>optional</translation>
+        </message>
+        <message>
             <source>optional parameters are not written like required ones</source>
             <translation>optionale Parameter werden anders geschrieben als erforderliche</translation>
         </message>

@@ -399,6 +399,8 @@ class Shell(QMainWindow):
         self.header.show_job(
             progress.stage, progress.share, progress.eta_s, stopping=self.jobs.stopping
         )
+        # Only training keeps what it has done; the page of any other job says Cancel, too.
+        self.header.job.stop.setText(tr("Stop") if self.jobs.kind == "train" else tr("Cancel"))
         for step in ("training", "merging", "export"):
             self.show_step_state(step)
 

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.problems import STEPS, Fix, Problem, Where
+from lora_studio.core.problems import STEPS, Fix, Problem, Where, warning
 from lora_studio.core.project import known_projects, project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
@@ -904,3 +904,15 @@ def test_header_shows_queued_runs_and_links_to_the_queue(
     window.header.queue.click()
     assert window.page_name == "runs"
     assert window.runs.side.currentWidget() is window.runs.side.queue
+
+
+def test_absent_ollama_is_not_a_problem_of_a_job(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    problem = warning(
+        "ollama.not_running", "No Ollama server answers at {host}.", "Start it.", host="h"
+    )
+    window.jobs.event_received.emit(events.Warned(problem=problem))
+    assert problem not in window.state.list_problems()
+    window.state.set("export", "ollama_host", "http://127.0.0.1:9")
+    window.jobs.event_received.emit(events.Warned(problem=problem))
+    assert problem in window.state.list_problems()
