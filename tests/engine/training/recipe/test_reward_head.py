@@ -74,7 +74,7 @@ def save_merged(model: peft.PeftModel, base: Path, folder: Path) -> Any:
     return merged
 
 
-def test_peft_loads_the_adapter_as_a_classifier_with_equal_scores(
+def test_peft_loads_the_adapter_as_a_classifier(
     tiny: TinyModel, tmp_path: Path
 ) -> None:
     model, pair = make_reward_model(tiny("llama3")), pair_of(1)
