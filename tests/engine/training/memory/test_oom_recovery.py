@@ -67,8 +67,10 @@ class Limit:
         self.rows: float = 1000
         self.passes = 0  # that fit
         self.fails_at: set[int] = set()
-        own = Scorer.__call__
+        for name in ("__call__", "compute_last_states"):
+            monkeypatch.setattr(Scorer, name, self._limit_pass(getattr(Scorer, name)))
 
+    def _limit_pass(self, own: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
             recomputes = scorer.base.is_gradient_checkpointing
             result = own(scorer, batch)
@@ -79,7 +81,7 @@ class Limit:
                 raise OUT
             return result
 
-        monkeypatch.setattr(Scorer, "__call__", score)
+        return score
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
         pytest.param("sft", {}, 1, id="sft"),
         pytest.param("pairs", {"dpo_loss": "ipo"}, 2, id="dpo", marks=pytest.mark.slow),
         pytest.param("pairs", {"preference": "simpo"}, 2, id="simpo", marks=pytest.mark.thorough),
+        pytest.param("pairs", {"preference": "reward"}, 2, id="reward", marks=pytest.mark.thorough),
         pytest.param("pairs", {"preference": "orpo"}, 2, id="orpo", marks=pytest.mark.slow),
         pytest.param("labels", {}, 1, id="kto", marks=pytest.mark.slow),
     ],

@@ -74,9 +74,7 @@ def save_merged(model: peft.PeftModel, base: Path, folder: Path) -> Any:
     return merged
 
 
-def test_peft_loads_the_adapter_as_a_classifier(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_peft_loads_the_adapter_as_a_classifier(tiny: TinyModel, tmp_path: Path) -> None:
     model, pair = make_reward_model(tiny("llama3")), pair_of(1)
     merged = save_merged(model, tiny("llama3"), tmp_path)
     ids = [torch.from_numpy(row.ids.astype(np.int64))[None] for row in (pair.chosen, pair.rejected)]
