@@ -55,11 +55,11 @@ def train(
     project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
     if not resume:
         checkpoint_files.delete_all_checkpoints(run)
+        run.update_manifest(memory=None, kernels=None)
         shutil.rmtree(run.initial_adapter, ignore_errors=True)
         checksums.forget_checksums(run, run.initial_adapter)
     elif checksums.is_recorded(run, run.initial_adapter):
         checksums.require_intact(run, run.initial_adapter)
-        run.update_manifest(memory=None, kernels=None)
     with (
         checkpoint_files.create_scratch_folder(run) as scratch,
         trackers.mirror_metrics(run, project, job, resume=resume),

@@ -23,6 +23,8 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import checksums, seals
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training import kernel_choice
+from lora_studio.engine.training.kernels.record import KernelRecord
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
@@ -87,6 +89,23 @@ def test_loss_falls_and_only_the_adapter_changes(
     assert {value.dtype for value in weights.values()} == {torch.float32}
     assert all(value.abs().sum() > 0 for name, value in weights.items() if "lora_B" in name)
     assert {f.name: f.read_bytes() for f in tiny(family).iterdir()} == before
+
+
+def test_new_training_chooses_its_kernels_freely(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = []
+    read = kernel_choice.read_record
+
+    def note(*arguments: Any) -> Any:
+        records.append(read(*arguments))
+        return records[-1]
+
+    monkeypatch.setattr(kernel_choice, "read_record", note)
+    run = start(training={"max_steps": 1})
+    train(run)
+    train(run)  # again from the beginning
+    assert records == [KernelRecord(), KernelRecord()]
 
 
 def test_losses_and_rates_are_pinned(start: Start) -> None:
