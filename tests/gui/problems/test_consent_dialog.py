@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.model import remote_code
@@ -72,6 +73,9 @@ def test_consent_is_withdrawn_in_settings(qtbot: QtBot, tmp_path: Path) -> None:
     card = TrustedCodeCard()
     qtbot.addWidget(card)
     card.show()
+    card.refresh()
+    QApplication.processEvents()
+    assert [part for part in card.findChildren(QPushButton) if part.isVisible()] == card.buttons
     (withdraw,) = card.buttons
     assert str(tmp_path / "model") in withdraw.accessibleName()
     qtbot.mouseClick(withdraw, Qt.MouseButton.LeftButton)

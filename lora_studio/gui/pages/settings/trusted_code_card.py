@@ -36,6 +36,9 @@ class TrustedCodeCard(Card):
     def refresh(self) -> None:
         """Read the consents again; other windows and commands may have added some."""
         if self._entries is not None:
+            # Until it is deleted, it would take the place of the new entries.
+            self.body.removeWidget(self._entries)
+            self._entries.hide()
             self._entries.deleteLater()
         self._entries = QWidget()
         layout = QVBoxLayout(self._entries)
