@@ -86,11 +86,11 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
     everything = QGuiApplication.styleHints().tabFocusBehavior() == all_controls
     needed = Qt.FocusPolicy.TabFocus if everything else Qt.FocusPolicy.StrongFocus
     return (
-        _get_focus_policy(widget) & needed == needed
+        widget.isVisibleTo(window)  # first, because most widgets are on hidden pages
+        and _get_focus_policy(widget) & needed == needed
         and widget.focusProxy() is None
         and widget.isEnabled()
         and widget.window() is window
-        and widget.isVisibleTo(window)
         and not _is_skipped_in_group(widget)
     )
 
@@ -117,12 +117,14 @@ def _is_skipped_in_group(widget: QWidget) -> bool:
 
 
 def _list_parts(widget: QWidget) -> list[QWidget]:
+    parts: list[QWidget | None]
     match widget:
         case QTabWidget():
             corner = widget.cornerWidget()
-            pages = [widget.widget(index) for index in range(widget.count())]
-            parts = [widget.tabBar(), *([corner] if corner else []), *pages]
-        case QSplitter() | QStackedWidget():
+            parts = [widget.tabBar(), *([corner] if corner else []), widget.currentWidget()]
+        case QStackedWidget():
+            parts = [widget.currentWidget()]  # nine tenths of all widgets are on other pages
+        case QSplitter():
             parts = [widget.widget(index) for index in range(widget.count())]
         case QScrollArea():
             parts = [widget.widget()]
