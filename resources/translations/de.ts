@@ -444,6 +444,10 @@
             <translation>Hinzufügen</translation>
         </message>
         <message>
+            <source>Add a benchmark</source>
+            <translation>Benchmark hinzufügen</translation>
+        </message>
+        <message>
             <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
             <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
         </message>
@@ -914,12 +918,20 @@
             <translation>Unter dem Loss</translation>
         </message>
         <message>
-            <source>Benchmark of lm-eval</source>
-            <translation>Benchmark von lm-eval</translation>
+            <source>Benchmark</source>
+            <translation>Benchmark</translation>
         </message>
         <message>
-            <source>Benchmark, such as arc_easy</source>
-            <translation>Benchmark, zum Beispiel arc_easy</translation>
+            <source>Benchmarks</source>
+            <translation>Benchmarks</translation>
+        </message>
+        <message>
+            <source>Benchmarks are those of EleutherAI's lm-eval. When you add one, its items are downloaded from the Hugging Face Hub, unless they are on this computer.</source>
+            <translation>Die Benchmarks stammen aus lm-eval von EleutherAI. Wenn Sie einen hinzufügen, werden seine Aufgaben vom Hugging Face Hub heruntergeladen, sofern sie nicht schon auf diesem Computer sind.</translation>
+        </message>
+        <message>
+            <source>Benchmark…</source>
+            <translation>Benchmark …</translation>
         </message>
         <message>
             <source>Best adapter by</source>
@@ -1314,6 +1326,10 @@
         <message>
             <source>Check that the run's folder is writable.</source>
             <translation>Prüfen Sie, ob der Ordner des Laufs beschreibbar ist.</translation>
+        </message>
+        <message>
+            <source>Check that the server is running (`ollama serve`) and has enough memory. Then evaluate again: answers of unchanged models are reused.</source>
+            <translation>Prüfen Sie, ob der Server läuft (`ollama serve`) und genug Speicher hat. Starten Sie die Auswertung dann erneut: Antworten unveränderter Modelle werden wiederverwendet.</translation>
         </message>
         <message>
             <source>Check that the server is running (`ollama serve`) and has free disk space, then export again.</source>
@@ -3315,6 +3331,10 @@
             <translation>Exakte Übereinstimmung</translation>
         </message>
         <message>
+            <source>Examples before each item (shots)</source>
+            <translation>Beispiele vor jeder Aufgabe (Shots)</translation>
+        </message>
+        <message>
             <source>Experiment trackers</source>
             <translation>Experiment-Tracker</translation>
         </message>
@@ -3405,6 +3425,10 @@
         <message>
             <source>Export the run to a GGUF file, which contains the merged model, and use that.</source>
             <translation>Exportieren Sie den Lauf in eine GGUF-Datei, die das zusammengeführte Modell enthält, und verwenden Sie diese.</translation>
+        </message>
+        <message>
+            <source>Export to Ollama first, or choose another model.</source>
+            <translation>Exportieren Sie zuerst nach Ollama, oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Export to Ollama first, or choose one of these: {known}.</source>
@@ -4246,6 +4270,10 @@
             <translation>Installieren Sie Ollama von {url} und starten Sie es (`ollama serve`) oder korrigieren Sie die Adresse. GGUF-Datei und Modelfile sind vollständig: Um das Modell später zu erstellen, führen Sie `{command}` im Ordner des Laufs aus.</translation>
         </message>
         <message>
+            <source>Install Ollama from {url} and start it (`ollama serve`), or correct the address. Then evaluate again: answers of unchanged models are reused.</source>
+            <translation>Installieren Sie Ollama von {url} und starten Sie es (`ollama serve`), oder korrigieren Sie die Adresse. Starten Sie die Auswertung dann erneut: Antworten unveränderter Modelle werden wiederverwendet.</translation>
+        </message>
+        <message>
             <source>Install Python 3.12 on that system, then start the setup again.</source>
             <translation>Installieren Sie Python 3.12 auf diesem System und starten Sie die Einrichtung erneut.</translation>
         </message>
@@ -4472,6 +4500,10 @@
         <message>
             <source>Keyboard shortcuts</source>
             <translation>Tastenkürzel</translation>
+        </message>
+        <message>
+            <source>Kind</source>
+            <translation>Art</translation>
         </message>
         <message>
             <source>Kind of server</source>
@@ -5476,6 +5508,10 @@
             <translation>Keine Antwort</translation>
         </message>
         <message>
+            <source>No benchmark has all these words.</source>
+            <translation>Kein Benchmark enthält alle diese Wörter.</translation>
+        </message>
+        <message>
             <source>No browser</source>
             <translation>Kein Browser</translation>
         </message>
@@ -6403,6 +6439,10 @@
             <translation>Einstellungen</translation>
         </message>
         <message>
+            <source>Preferred answers</source>
+            <translation>Bevorzugte Antworten</translation>
+        </message>
+        <message>
             <source>Preferred in {share} of {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</source>
             <translation>Bevorzugt in {share} von {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</translation>
         </message>
@@ -6437,6 +6477,10 @@
         <message>
             <source>Private repository</source>
             <translation>Privates Repository</translation>
+        </message>
+        <message>
+            <source>Problem</source>
+            <translation>Problem</translation>
         </message>
         <message>
             <source>Problems in the rows to repair during training. Your files are never changed.</source>
@@ -6725,6 +6769,10 @@
         <message>
             <source>Reading the dataset into the cache</source>
             <translation>Datensatz in den Cache lesen</translation>
+        </message>
+        <message>
+            <source>Reading the list of benchmarks. The first time, this takes up to a minute.</source>
+            <translation>Die Liste der Benchmarks wird gelesen. Beim ersten Mal dauert das bis zu einer Minute.</translation>
         </message>
         <message>
             <source>Reading the row</source>
@@ -7580,6 +7628,14 @@
         <message>
             <source>Search</source>
             <translation>Suchen</translation>
+        </message>
+        <message>
+            <source>Search benchmarks</source>
+            <translation>Benchmarks suchen</translation>
+        </message>
+        <message>
+            <source>Search by name or dataset, such as arc</source>
+            <translation>Nach Name oder Datensatz suchen, zum Beispiel arc</translation>
         </message>
         <message>
             <source>Search by name or organization. Leave the field empty to list the most downloaded models.</source>
@@ -8743,6 +8799,10 @@
             <translation>Der Benchmark {task} wird auf eine Weise bewertet, die nicht unterstützt wird.</translation>
         </message>
         <message>
+            <source>The benchmark {task} needs the package {package}, which isn't installed.</source>
+            <translation>Der Benchmark {task} braucht das Paket {package}, das nicht installiert ist.</translation>
+        </message>
+        <message>
             <source>The best adapter, from step {step}, was kept.</source>
             <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
         </message>
@@ -9044,6 +9104,10 @@
         <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
+        </message>
+        <message>
+            <source>The first {shown} of {total} benchmarks. Enter a word to find others.</source>
+            <translation>Die ersten {shown} von {total} Benchmarks. Geben Sie ein Wort ein, um andere zu finden.</translation>
         </message>
         <message>
             <source>The first {shown} of {total} items.</source>
@@ -12442,6 +12506,10 @@
             <translation>Der Konverter von llama.cpp fehlt in der Engine.</translation>
         </message>
         <message>
+            <source>lm-eval can't be loaded, because the package {package} is missing or damaged.</source>
+            <translation>lm-eval kann nicht geladen werden, weil das Paket {package} fehlt oder beschädigt ist.</translation>
+        </message>
+        <message>
             <source>loading its tokenizer takes longer than {seconds:duration}</source>
             <translation>das Laden des Tokenizers dauert länger als {seconds:duration}</translation>
         </message>
@@ -12548,6 +12616,10 @@
         <message>
             <source>models trained in 2 bits</source>
             <translation>in 2 Bit trainierte Modelle</translation>
+        </message>
+        <message>
+            <source>multiple choice</source>
+            <translation>Multiple Choice</translation>
         </message>
         <message>
             <source>name or organization/name</source>
@@ -12746,6 +12818,10 @@
             <translation>wird pausiert</translation>
         </message>
         <message>
+            <source>perplexity</source>
+            <translation>Perplexität</translation>
+        </message>
+        <message>
             <source>plain text</source>
             <translation>Fließtext</translation>
         </message>
@@ -12928,6 +13004,10 @@
         <message>
             <source>several tool calls in one message</source>
             <translation>mehrere Tool-Aufrufe in einer Nachricht</translation>
+        </message>
+        <message>
+            <source>short answers</source>
+            <translation>kurze Antworten</translation>
         </message>
         <message>
             <source>small</source>

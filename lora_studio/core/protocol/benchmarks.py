@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from lora_studio.core.messages import text
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
+#: The kinds of benchmarks that can be evaluated.
+OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
+
 
 class BenchmarkInfo(BaseModel):
     """A benchmark of lm-eval: `dataset` is the Hub dataset with its items, `file` its definition.
@@ -23,6 +26,11 @@ class BenchmarkInfo(BaseModel):
     dataset: str = ""
     output_type: str = ""
     file: str = ""
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether it can be evaluated, as far as its definition says."""
+        return self.output_type in ("", *OUTPUT_TYPES)
 
 
 class ListBenchmarks(BaseCommand):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,8 +26,13 @@ from lora_studio.engine.runtime.channel import JobContext
 #: Folders with definitions of the user's own, separated as in PATH.
 OWN_FOLDERS = "LORA_STUDIO_BENCHMARKS"
 
-#: The kinds of benchmarks that can be evaluated.
-OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
+#: Packages that have another name than their module.
+_PACKAGES = {
+    "antlr4": "antlr4-python3-runtime==4.11",
+    "math_verify": "math-verify",
+    "rouge_score": "rouge-score",
+    "sklearn": "scikit-learn",
+}
 
 _LIST = TypeAdapter(dict[str, BenchmarkInfo])
 
@@ -78,9 +85,7 @@ def _read_defaults(job: JobContext) -> dict[str, BenchmarkInfo]:
 
 def _index(folders: tuple[Path, ...], *, include_defaults: bool) -> dict[str, BenchmarkInfo]:
     """Return the benchmarks that lm-eval finds in folders, without groups and tags."""
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=list(folders), include_defaults=include_defaults)
+    manager = import_task_manager()(include_path=list(folders), include_defaults=include_defaults)
     found = {}
     for name in manager.all_subtasks:
         entry = manager.task_index[name]
@@ -113,5 +118,34 @@ def require_lm_eval() -> None:
             "Public benchmarks need the package {package}, which isn't installed.",
             "Install it in the engine's environment: {command}",
             package="lm-eval",
-            command='pip install "lora-studio[evaluate]"',
+            command=format_install_command("lm-eval"),
         )
+
+
+def import_task_manager() -> Any:
+    """Return lm-eval's class of tasks; raises ProblemError if lm-eval or what it needs is missing."""
+    require_lm_eval()
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        package = name_package(error)
+        raise fail(
+            "evaluation.incomplete_lm_eval",
+            "lm-eval can't be loaded, because the package {package} is missing or damaged.",
+            "Install it in the engine's environment: {command}",
+            package=package,
+            command=format_install_command("lm-eval", package),
+        ) from error
+    return TaskManager
+
+
+def name_package(error: ImportError) -> str:
+    """Return the name under which the package of a missing module is installed."""
+    module = (error.name or "").partition(".")[0]
+    return _PACKAGES.get(module, module) or "lm-eval"
+
+
+def format_install_command(*packages: str) -> str:
+    """Return the command that installs packages into the environment of this worker."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f"{python} -m pip install {' '.join(dict.fromkeys(packages))}"

@@ -60,10 +60,9 @@ def find_benchmark(name: str, job: JobContext) -> BenchmarkInfo:
 
 def load_task(info: BenchmarkInfo, shots: int) -> Any:
     """Return lm-eval's task with its requests, each item after `shots` examples; raises what it raises."""
-    from lm_eval.tasks import TaskManager
-
+    task_manager = benchmark_index.import_task_manager()
     with contact_hub(Purpose.DATASET_DOWNLOAD), _without_progress_bars():
-        loaded = TaskManager(include_defaults=False).load([info.file])
+        loaded = task_manager(include_defaults=False).load([info.file])
         task = loaded["tasks"][info.name]
         task.set_config(key="num_fewshot", value=shots)
         task.set_fewshot_seed(seed=_FEWSHOT_SEED)
@@ -84,6 +83,16 @@ def _translate_errors(info: BenchmarkInfo) -> Iterator[None]:
     with translate_library_errors(lambda reason: _unreadable_error(info, reason), OSError):
         try:
             yield
+        except ImportError as error:
+            package = benchmark_index.name_package(error)
+            raise fail(
+                "evaluation.benchmark_needs_package",
+                "The benchmark {task} needs the package {package}, which isn't installed.",
+                "Install it in the engine's environment: {command}",
+                task=info.name,
+                package=package,
+                command=benchmark_index.format_install_command(package),
+            ) from error
         except (
             OSError
         ) as error:  # datasets' errors of the network and of the cache are of this type
@@ -114,9 +123,8 @@ def _unreadable_error(info: BenchmarkInfo, reason: Text | str) -> ProblemError:
 
 def _require_supported(info: BenchmarkInfo) -> None:
     """Raise ProblemError for a benchmark whose items can't be asked or scored as ours are."""
-    if info.output_type in ("", *benchmark_index.OUTPUT_TYPES):
-        return
-    raise _unsupported_error(info.name)
+    if not info.is_supported:
+        raise _unsupported_error(info.name)
 
 
 def _unsupported_error(task: str) -> ProblemError:

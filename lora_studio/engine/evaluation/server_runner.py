@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from lora_studio.core.chat import OllamaSpeaker, Sampling
@@ -16,7 +16,8 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
-from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.engine.evaluation import openai_client
 from lora_studio.engine.evaluation.model_hashes import combine
 from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
@@ -131,19 +132,49 @@ def _to_messages(item: EvaluationItem) -> Sequence[Message]:
     return item.messages
 
 
+#: Problems of Ollama whose remedy is about an export, with what helps an evaluation.
+_REMEDIES = {
+    "ollama.not_running": text(
+        "Install Ollama from {url} and start it (`ollama serve`), or correct the address. Then evaluate again: answers of unchanged models are reused.",
+        url="https://ollama.com/download",
+    ),
+    "ollama.interrupted": text("Check that the server is running (`ollama serve`) and has enough memory. Then evaluate again: answers of unchanged models are reused."),
+    "ollama.no_model": text("Export to Ollama first, or choose another model."),
+}  # fmt: skip
+
+
+@contextmanager
+def _suggest_evaluation_remedies() -> Iterator[None]:
+    """Replace remedies that are about an export; the location isn't a field of the export then."""
+    try:
+        yield
+    except ProblemError as error:
+        raise ProblemError([_adapt(problem) for problem in error.problems]) from error
+
+
+def _adapt(problem: Problem) -> Problem:
+    remedy = _REMEDIES.get(problem.code)
+    if remedy is None:
+        return problem
+    return problem.model_copy(update={"remedy": remedy, "where": Where()})
+
+
 def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunner:
     """Return the runner of a model in Ollama; raises ProblemError if the server doesn't have it."""
-    listed = server.run_cancellable(job, lambda: server.inspect_server(speaker.host))
+    with _suggest_evaluation_remedies():
+        listed = server.run_cancellable(job, lambda: server.inspect_server(speaker.host))
     names = (speaker.name, f"{speaker.name}:latest")
     digest = next((each.digest for each in listed.details if each.name in names), None)
     if digest is None:
         raise fail(
             "evaluation.not_in_ollama",
             "The Ollama server at {host} has no model named {model}.",
-            "Export to Ollama first, or choose one of these: {known}.",
+            "Export to Ollama first, or choose one of these: {known}."
+            if listed.models
+            else "Export to Ollama first, or choose another model.",
             host=listed.host,
             model=speaker.name,
-            known=", ".join(listed.models) or "–",
+            known=", ".join(listed.models),
         )
 
     def ask(messages: Sequence[Message], sampling: Sampling) -> Reply:
@@ -151,7 +182,8 @@ def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunne
         options = {_OLLAMA_NAMES.get(name, name): value for name, value in plain.items()}
         if sampling.temperature == 0:
             options["top_k"] = 1
-        reply = server.chat(speaker.host, speaker.name, messages, options, job)
+        with _suggest_evaluation_remedies():
+            reply = server.chat(speaker.host, speaker.name, messages, options, job)
         ending = "end" if reply.finished else "length"
         return Reply(reply.text, reply.tokens, reply.prompt, ending=ending)  # type: ignore[arg-type]  # one of the two
 

@@ -182,6 +182,26 @@ def test_benchmark_that_isnt_on_this_computer_is_refused_offline(
     assert "harbour_hub" in str(problem.what)
 
 
+def test_a_missing_package_is_named_with_its_command(
+    tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tasks / "helper.py").write_text("import sklearn_of_nobody.tools\n\ndef ask(row): return row\n")
+    needs = TASKS["harbour_choice"].replace("harbour_choice", "harbour_needs")
+    data = COMMON.format(file=tasks / "rows.jsonl")
+    (tasks / "needs.yaml").write_text(needs + data + "process_docs: !function helper.ask\n")
+    with pytest.raises(ProblemError) as caught:
+        load("harbour_needs")
+    problem = caught.value.problems[0]
+    assert problem.code == "evaluation.benchmark_needs_package"
+    assert "needs the package sklearn_of_nobody" in str(problem.what)
+    assert str(problem.remedy).endswith("-m pip install sklearn_of_nobody")
+    monkeypatch.setattr(benchmark_index, "find_spec", lambda _: None)
+    with pytest.raises(ProblemError) as caught:
+        load("harbour_choice")
+    assert caught.value.problems[0].code == "evaluation.no_benchmarks"
+    assert f"{sys.executable} -m pip install lm-eval" in str(caught.value.problems[0].remedy)
+
+
 _LOAD = """
 import sys
 from lora_studio.core.evaluation.test_sets import BenchmarkTask

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.chat import Sampling
+from lora_studio.core.chat import OllamaSpeaker, Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
@@ -118,3 +118,15 @@ def test_missing_key_is_refused_by_the_name_of_its_variable(
     with fake_server() as fake, pytest.raises(ProblemError, match="MY_KEY"):
         list(ask(fake, "MY_KEY"))
     assert fake.bodies == []
+
+
+def test_ollama_that_isnt_running_gets_a_remedy_for_evaluations() -> None:
+    with pytest.raises(ProblemError) as caught:
+        server_runner.create_ollama_runner(
+            OllamaSpeaker(name="m", host="http://127.0.0.1:1"), make_job()
+        )
+    problem = caught.value.problems[0]
+    assert problem.code == "ollama.not_running"
+    assert "Then evaluate again" in str(problem.remedy)
+    assert "Modelfile" not in str(problem.remedy)
+    assert problem.where.step is None

@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.benchmarks import BenchmarkInfo
+from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
 from lora_studio.gui.pages.evaluation.server_model_dialog import ServerModelDialog
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.runs.planted_evaluation import make_task_items, plant
@@ -29,7 +31,22 @@ def scenario() -> dict[str, list[dict[str, Any]]]:
     inspected = events.TestSetsInspected(
         test_sets=(heldout, general), items=tuple(make_task_items(3))
     )
-    return {"inspect_test_sets": [emit(inspected)]}
+    return {"inspect_test_sets": [emit(inspected)], "list_benchmarks": [emit(_BENCHMARKS)]}
+
+
+_BENCHMARKS = events.BenchmarksListed(
+    benchmarks=tuple(
+        BenchmarkInfo(name=name, dataset=dataset, output_type=kind)
+        for name, dataset, kind in (
+            ("arc_challenge", "allenai/ai2_arc", "multiple_choice"),
+            ("arc_easy", "allenai/ai2_arc", "multiple_choice"),
+            ("gsm8k", "openai/gsm8k", "generate_until"),
+            ("squadv2", "rajpurkar/squad_v2", "other"),
+            ("wikitext", "EleutherAI/wikitext_document_level", "loglikelihood_rolling"),
+        )
+    ),
+    total=5,
+)
 
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
@@ -81,3 +98,9 @@ def _show_judge_and_servers(window: Window) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(100)
     yield "evaluation-server", dialog
     dialog.reject()
+    form.benchmark.click()
+    benchmarks = window.findChild(BenchmarkDialog)
+    assert benchmarks is not None
+    wait_until(lambda: bool(benchmarks.count.text()) and benchmarks.table.rowCount() > 0, 10)
+    yield "evaluation-benchmarks", benchmarks
+    benchmarks.reject()

@@ -18,6 +18,7 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize_stage
+from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
 from lora_studio.gui.pages.evaluation.change_view import ChangeView
 from lora_studio.gui.pages.evaluation.exports import ExportMenu
 from lora_studio.gui.pages.evaluation.library import (
@@ -102,6 +103,8 @@ class EvaluationPage(AppPage):
     def on_event(self, event: object) -> None:
         """Follow an evaluation, and show what test sets contain."""
         self.query.on_event(event)
+        if (dialog := self.findChild(BenchmarkDialog)) is not None:
+            dialog.on_event(event)
         is_mine = self.record.apply(event)
         match event:
             case events.TestSetsInspected():
@@ -223,6 +226,13 @@ class EvaluationPage(AppPage):
     def _find_ollama(self) -> None:
         self.ask.emit(commands.InspectOllama(host=self._state.get_ollama_host()))
 
+    def _ask_for_benchmark(self) -> None:
+        dialog = BenchmarkDialog(self)
+        dialog.ask.connect(self.ask)
+        dialog.outdated.connect(self.question_outdated)
+        dialog.chosen.connect(self.setup_form.add_test_set)
+        dialog.open()
+
     def _make_query(self) -> commands.InspectTestSets | None:
         choice, test_sets = self._get_choice(), self.setup_form.list_test_sets()
         if choice is None or not test_sets or not self.isVisible():
@@ -314,7 +324,7 @@ class EvaluationPage(AppPage):
         self.tabs.addTab(self.scores, tr("Scores"))
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.change_view, tr("Gain and forgetting"))
-        self.tabs.addTab(self.preferences, tr("Preferences"))
+        self.tabs.addTab(self.preferences, tr("Preferred answers"))
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setAccessibleName(tr("Results"))
         results = QWidget()
@@ -353,6 +363,7 @@ class EvaluationPage(AppPage):
         self.setup_form.changed.connect(self._show_state)
         self.setup_form.changed.connect(self.query.schedule)
         self.setup_form.ollama_requested.connect(self._find_ollama)
+        self.setup_form.benchmark_requested.connect(self._ask_for_benchmark)
         self.header.primary.clicked.connect(self._on_primary)
         self._read_timer.timeout.connect(self._open_chosen)
 

@@ -31,7 +31,7 @@ class PreferenceView(QScrollArea):
         self.texts: list[str] = []
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setAccessibleName(tr("Preferences"))
+        self.setAccessibleName(tr("Preferred answers"))
         self._inside = QWidget()
         self._inside.setObjectName("scrolled")
         self._layout = QVBoxLayout(self._inside)

@@ -15,7 +15,6 @@ from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
 from lora_studio.core.evaluation.test_sets import (
     AnyTestSet,
-    BenchmarkTask,
     FileRows,
     ForgettingSet,
     HeldoutRows,
@@ -54,10 +53,12 @@ class SetupForm(QWidget):
     Signals:
         changed: the choice has changed.
         ollama_requested: the models of the Ollama server are needed; see `show_ollama_models`.
+        benchmark_requested: the user wants to add a benchmark; see `add_test_set`.
     """
 
     changed = Signal()
     ollama_requested = Signal()
+    benchmark_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start without models."""
@@ -72,17 +73,16 @@ class SetupForm(QWidget):
         self.judge.editor.ollama_requested.connect(self.ollama_requested)
         self.judge.changed.connect(self.changed)
         self._model_list, self._set_list = column(spacing=Spacing.S), column(spacing=Spacing.S)
-        self.facts = label(role="caption", wrap=True)
+        self.facts, self.problems = label(role="caption", wrap=True), label(role="error", wrap=True)
         self.automatic = _make_box(tr("Choose by what the answers look like"), checked=True)
         self.suggested = label(role="caption", wrap=True)
         self._boxes: dict[str, QCheckBox] = {}
         self.custom = LineEdit()
         self.custom_error = label(role="error", wrap=True)
         self.limit, self.max_tokens = QSpinBox(), QSpinBox()
-        self.task = LineEdit()
         self._build()
         for test_set, checked in ((HeldoutRows(), True), (ForgettingSet(), True), (PlaygroundPrompts(), False)):  # fmt: skip
-            self._add_set(test_set, checked=checked)
+            self.add_test_set(test_set, checked=checked)
 
     # --- choice -------------------------------------------------------------------------------
 
@@ -175,9 +175,13 @@ class SetupForm(QWidget):
 
     # --- test sets ----------------------------------------------------------------------------
 
-    def _add_set(self, test_set: AnyTestSet, *, checked: bool = True) -> None:
+    def add_test_set(self, test_set: AnyTestSet, *, checked: bool = True) -> None:
+        """Offer a test set; one with the same key is replaced."""
         if test_set.key in self._sets:
-            self._sets[test_set.key][1].setChecked(True)
+            box = self._sets[test_set.key][1]
+            self._sets[test_set.key] = (test_set, box)
+            box.setChecked(True)
+            self._on_sets_changed()
             return
         box = _make_box(localize(test_set.title), checked=checked)
         box.toggled.connect(lambda _: self._on_sets_changed())
@@ -189,28 +193,23 @@ class SetupForm(QWidget):
         choose_file(
             self.window(),
             tr("Select test file"),
-            lambda name: self._add_set(FileRows(source=DataSource(path=name))),
+            lambda name: self.add_test_set(FileRows(source=DataSource(path=name))),
             name_filter=tr("Datasets (*.jsonl *.json *.csv *.tsv *.parquet *.txt)"),
         )
-
-    def _add_task(self) -> None:
-        if name := self.task.text().strip():
-            self._add_set(BenchmarkTask(task=name))
-            self.task.clear()
 
     def _on_sets_changed(self) -> None:
         self._show_facts()
         self.changed.emit()
 
     def _show_facts(self) -> None:
-        lines, suggestions = [], []
+        lines, problems, suggestions = [], [], []
         for key, (test_set, box) in self._sets.items():
             report = self._reports.get(key)
             if not box.isChecked() or report is None:
                 continue
             title = localize(test_set.title)
             if report.problem is not None:
-                lines.append(f"{title}: {localize_problem(report.problem)}")
+                problems.append(f"{title}: {localize_problem(report.problem)}")
                 continue
             items = tr_n("{n} item", "{n} items", report.items)
             left_out = localize(report.left_out).rstrip(".")  # a part of a line, not a sentence
@@ -231,6 +230,8 @@ class SetupForm(QWidget):
                 suggestions.append(f"{title}: {', '.join(names)}")
         self.facts.setText("\n".join(lines))
         self.facts.setVisible(bool(lines))
+        self.problems.setText("\n".join(problems))
+        self.problems.setVisible(bool(problems))
         self.suggested.setText("\n".join(suggestions))
         self.suggested.setVisible(bool(suggestions) and self.automatic.isChecked())
 
@@ -267,9 +268,6 @@ class SetupForm(QWidget):
         self.setLayout(layout)
 
     def _build_sets(self) -> None:
-        self.task.setPlaceholderText(tr("Benchmark, such as arc_easy"))
-        self.task.setAccessibleName(tr("Benchmark of lm-eval"))
-        self.task.entered.connect(self._add_task)
         self.limit.setRange(0, _MOST_ROWS)
         self.limit.setSpecialValueText(tr("all rows"))
         self.limit.setAccessibleName(tr("Rows per test set"))
@@ -278,9 +276,9 @@ class SetupForm(QWidget):
         self.max_tokens.setSuffix(f" {tr('tokens')}")
         self.max_tokens.setAccessibleName(tr("Longest answer"))
         self.limit.valueChanged.connect(lambda _: self.changed.emit())
-        self.tests.add(self._set_list, self.facts)
-        self.tests.add(row(button(tr("File…"), self._pick_file, icon="file"), None))
-        self.tests.add(row(self.task, button(tr("Add"), self._add_task)))
+        self.tests.add(self._set_list, self.facts, self.problems)
+        self.benchmark = button(tr("Benchmark…"), self.benchmark_requested.emit, icon="search")
+        self.tests.add(row(button(tr("File…"), self._pick_file, icon="file"), self.benchmark, None))
         more = CollapsibleSection()
         more.add(
             with_title(tr("Rows per test set"), self.limit),

@@ -53,7 +53,7 @@ class EvaluationVerdictCard(Card):
             for each in judged:
                 if each.column == key:
                     sentence = tr("Judge: {result}").format(result=localize(each.sentence))
-                    self._add("", *_GLYPHS[each.finding], sentence)
+                    self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
         if not self.sentences:
             self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
         self.note.setText(self._describe(results, names[shown.baseline]))
@@ -78,10 +78,13 @@ class EvaluationVerdictCard(Card):
             parts.append(tr("Judge: {result}").format(result=problem))
         return "  ·  ".join(parts)
 
-    def _add(self, name: str, glyph: str, role: LabelRole, sentence: str) -> None:
+    def _add(
+        self, name: str, glyph: str, role: LabelRole, sentence: str, *, is_main: bool = True
+    ) -> None:
         row = self._grid.rowCount()
         heading = label(name, "label")
-        text = label(sentence, "section" if role in ("ok", "error") else "body", wrap=True)
+        is_found = is_main and role in ("ok", "error")
+        text = label(sentence, "section" if is_found else "body", wrap=True)
         for number, part in enumerate((heading, label(glyph, role), text)):
             self._grid.addWidget(part, row, number)
         text.setAccessibleName(f"{name} {sentence}".strip())
