@@ -126,19 +126,25 @@ class Conversation(_Stored):
 
 
 class Vote(_Stored):
-    """One blind comparison: each speaker's answer, and the winner; None for a tie."""
+    """One blind comparison: each speaker's answer, and the winner; None for a tie.
+
+    `speakers` are () in votes of earlier versions, which have only their `names`.
+    """
 
     time: float = Field(default_factory=time.time, ge=0, le=_LATEST)
     prompt: str
     names: tuple[str, ...]
     answers: tuple[str, ...]
     winner: int | None = None
+    speakers: tuple[Speaker, ...] = ()
 
     @model_validator(mode="after")
     def _check_columns(self) -> Vote:
         winner = 0 if self.winner is None else self.winner
         if len(self.names) != len(self.answers) or not 0 <= winner < len(self.names):
             raise ValueError("names, answers and winner don't match")
+        if self.speakers and len(self.speakers) != len(self.names):
+            raise ValueError("names and speakers don't match")
         return self
 
 

@@ -1006,6 +1006,10 @@
             <translation>Ergebnisse des Blindtests</translation>
         </message>
         <message>
+            <source>Blind votes: {result}</source>
+            <translation>Blinde Stimmen: {result}</translation>
+        </message>
+        <message>
             <source>Block {block:d} doesn't exist: the model has {count:d} blocks, numbered from 0.</source>
             <translation>Block {block:d} gibt es nicht: Das Modell hat {count:d} Blöcke, gezählt ab 0.</translation>
         </message>
@@ -1810,6 +1814,10 @@
         <message>
             <source>Choose data with rows.</source>
             <translation>Wählen Sie Daten mit Zeilen.</translation>
+        </message>
+        <message>
+            <source>Choose evaluations of the same test sets.</source>
+            <translation>Wählen Sie Auswertungen mit denselben Testsätzen.</translation>
         </message>
         <message>
             <source>Choose it again if it was moved.</source>
@@ -9904,6 +9912,10 @@
             <translation>Das sind alle zurückgehaltenen Gespräche. {conversations} Gespräche mit {positions} Antwortpositionen ergäben ein verlässlicheres Ergebnis.</translation>
         </message>
         <message>
+            <source>These evaluations have no items in common.</source>
+            <translation>Diese Auswertungen haben keine gemeinsamen Aufgaben.</translation>
+        </message>
+        <message>
             <source>These values create {count} runs.</source>
             <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
         </message>
@@ -10123,8 +10135,8 @@
             <translation>Setzen Sie {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
         </message>
         <message>
-            <source>To compare answers in pairs, turn on the judge in a new evaluation.</source>
-            <translation>Um Antworten paarweise zu vergleichen, schalten Sie in einer neuen Auswertung den Richter ein.</translation>
+            <source>To compare answers in pairs, turn on the judge in a new evaluation, or vote on these models in the Playground.</source>
+            <translation>Um Antworten paarweise zu vergleichen, schalten Sie in einer neuen Auswertung den Richter ein, oder stimmen Sie im Playground über diese Modelle ab.</translation>
         </message>
         <message>
             <source>To get a verdict, evaluate at least two models.</source>
@@ -11742,6 +11754,10 @@
         <message>
             <source>binary models</source>
             <translation>binäre Modelle</translation>
+        </message>
+        <message>
+            <source>blind votes in the Playground</source>
+            <translation>blinde Stimmen im Playground</translation>
         </message>
         <message>
             <source>build {name}</source>
@@ -14870,6 +14886,13 @@
             <translation>
                 <numerusform>{n} Aufgabe</numerusform>
                 <numerusform>{n} Aufgaben</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} items that all evaluations have</source>
+            <translation>
+                <numerusform>{n} Aufgabe, die alle Auswertungen haben</numerusform>
+                <numerusform>{n} Aufgaben, die alle Auswertungen haben</numerusform>
             </translation>
         </message>
         <message numerus="yes">

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import combinations
+from typing import Literal, Protocol
 
 from lora_studio.core import formatting
+from lora_studio.core.chat import AnySpeaker, get_speaker_key
 from lora_studio.core.evaluation import statistics
+from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.results import Judgment
 from lora_studio.core.evaluation.statistics import Interval
 from lora_studio.core.messages import Text, counted, text
 
 PreferenceFinding = Literal["better", "worse", "unclear", "too_few"]
+
+
+class BlindVote(Protocol):
+    """A vote of a person on answers of models, without their names; `winner` is None for a tie."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        ...
+
+    @property
+    def winner(self) -> int | None:
+        """The position of the better answer."""
+        ...
+
+    @property
+    def speakers(self) -> tuple[AnySpeaker, ...]:
+        """The models, () if only their names are known."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,43 @@ def count_judgments(judgments: Iterable[Judgment]) -> list[Preference]:
     """Return the preferences of a judge for each pair of columns; a later judgment replaces an earlier one."""
     latest = {(each.second, each.first, each.item): each for each in judgments}
     return _count((second, first, each.winner) for (second, first, _), each in latest.items())
+
+
+def count_votes(
+    columns: Sequence[Column], votes: Iterable[BlindVote], baseline: str
+) -> list[Preference]:
+    """Return the preferences of people in blind votes for each pair of columns.
+
+    Pairs with the column `baseline` are counted against it, other pairs against the earlier column. If
+    several models were compared at once, the winner was preferred to each; between two others, the vote
+    says nothing. A vote for a model that isn't a column counts nowhere.
+    """
+    order = {column.key: number for number, column in enumerate(columns)}
+    comparisons: list[tuple[str, str, str | None]] = []
+    for vote in votes:
+        keys = _match_columns(columns, vote)
+        winner = "" if vote.winner is None else keys[vote.winner]
+        known = sorted({key for key in keys if key}, key=lambda key: (key != baseline, order[key]))
+        for earlier, later in combinations(known, 2):
+            if vote.winner is None or winner in (earlier, later):
+                comparisons.append((later, earlier, winner))
+    return _count(sorted(comparisons, key=lambda each: (each[1] != baseline, order[each[1]], order[each[0]])))  # fmt: skip
+
+
+def _match_columns(columns: Sequence[Column], vote: BlindVote) -> list[str]:
+    """Return the key of the column of each model in a vote, "" for one without a column.
+
+    Votes of earlier versions name models only by a text; one that fits several columns is left out.
+    """
+    if vote.speakers:
+        models = {column.model.model_dump_json(): column.key for column in columns}
+        return [models.get(speaker.model_dump_json(), "") for speaker in vote.speakers]
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        if not isinstance(column.model, ServerModel):
+            names.setdefault(get_speaker_key(column.model), []).append(column.key)
+    matches = (names.get(name, []) for name in vote.names)
+    return [keys[0] if len(keys) == 1 else "" for keys in matches]
 
 
 def _count(comparisons: Iterable[tuple[str, str, str | None]]) -> list[Preference]:

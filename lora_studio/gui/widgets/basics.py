@@ -336,15 +336,20 @@ class FlowLayout(QLayout):
         return rows
 
 
-def flow_row(*parts: QWidget) -> QWidget:
-    """Return widgets in a wrapping row, aligned at the end of the line."""
+def flow_row(*parts: QWidget, at_right: QWidget | None = None) -> QWidget:
+    """Return widgets in a wrapping row, aligned at the end of the line.
+
+    With `at_right`, they are aligned at its beginning, and that widget is at the right of the last row.
+    """
     box = QWidget()
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)
     box.setSizePolicy(policy)
-    flow = FlowLayout(box, at_end=True)
+    flow = FlowLayout(box, at_end=at_right is None)
     for part in parts:
         flow.addWidget(part)
+    if at_right is not None:
+        flow.add_at_right(at_right)
     return box
 
 

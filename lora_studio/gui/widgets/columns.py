@@ -12,6 +12,8 @@ from lora_studio.gui.widgets.basics import column
 
 #: Qt's QWIDGETSIZE_MAX: no limit.
 _WIDEST = 16_777_215
+#: Width in pixels at 100 % below which a splitter stacks its parts, and the height that they need then.
+_NARROW, _STACKED_HEIGHT = 720, 480
 
 
 class ResponsiveColumns(QWidget):
@@ -92,19 +94,50 @@ def make_splitter(
     splitter = QSplitter(orientation)
     splitter.setHandleWidth(1)
     splitter.setChildrenCollapsible(False)
-    horizontal = orientation == Qt.Orientation.Horizontal
     for number, part in enumerate((first, second)):
         holder = QWidget()
-        layout = column(part)
-        before, after = (Spacing.M, 0) if number else (0, Spacing.M)
-        layout.setContentsMargins(
-            before if horizontal else 0, 0 if horizontal else before,
-            after if horizontal else 0, 0 if horizontal else after,
-        )  # fmt: skip
-        holder.setLayout(layout)
+        holder.setLayout(column(part))
         splitter.addWidget(holder)
         splitter.setStretchFactor(number, shares[number])
+    _set_margins(splitter)
     return splitter
+
+
+class ResponsiveSplitter(QWidget):
+    """Two parts with a movable divider: side by side, or below each other where there is little room."""
+
+    def __init__(self, first: QWidget, second: QWidget, shares: tuple[int, int]) -> None:
+        """Create the splitter; `shares` are the stretch factors."""
+        super().__init__()
+        self._splitter = make_splitter(Qt.Orientation.Horizontal, first, second, shares)
+        layout = column(self._splitter)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(layout)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Turn the splitter."""
+        super().resizeEvent(event)
+        is_narrow = self.width() < Size.scaled(_NARROW)
+        orientation = Qt.Orientation.Vertical if is_narrow else Qt.Orientation.Horizontal
+        if orientation != self._splitter.orientation():
+            self._splitter.setOrientation(orientation)
+            _set_margins(self._splitter)
+            # Below each other, the parts need room of their own; the page scrolls.
+            self.setMinimumHeight(Size.scaled(_STACKED_HEIGHT) if is_narrow else 0)
+
+
+def _set_margins(splitter: QSplitter) -> None:
+    """Keep a margin on each side of the divider."""
+    is_horizontal = splitter.orientation() == Qt.Orientation.Horizontal
+    for number in range(splitter.count()):
+        before, after = (Spacing.M, 0) if number else (0, Spacing.M)
+        holder = splitter.widget(number)
+        layout = holder.layout() if holder is not None else None
+        assert layout is not None
+        layout.setContentsMargins(
+            before if is_horizontal else 0, 0 if is_horizontal else before,
+            after if is_horizontal else 0, 0 if is_horizontal else after,
+        )  # fmt: skip
 
 
 def _release(part: QWidget) -> None:

@@ -1,11 +1,21 @@
-"""Preferences of a judge: counts, shares, intervals, and words."""
+"""Preferences of a judge and of people: counts, shares, intervals, and words."""
 
 from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.evaluation.preferences import Preference, count_judgments
+from lora_studio.core.chat import (
+    AdapterSpeaker,
+    AnySpeaker,
+    ModelSpeaker,
+    OllamaSpeaker,
+    get_speaker_key,
+)
+from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.preferences import Preference, count_judgments, count_votes
 from lora_studio.core.evaluation.results import Judgment
+from lora_studio.core.playground import Vote
+from lora_studio.core.runs.speakers import create_adapter_speaker
 
 
 def test_a_later_judgment_of_a_pair_replaces_the_earlier() -> None:
@@ -42,3 +52,38 @@ def test_a_preference_is_claimed_only_if_shown(
 def test_the_sentence_names_share_interval_and_counts() -> None:
     sentence = str(Preference("adapter", "base", 30, 10, 1).sentence)
     assert sentence == "Preferred in 74 % of 41 comparisons (59–85 %): 30 wins, 10 losses, 1 tie"
+
+
+def _vote(winner: int | None, *speakers: AnySpeaker, old: bool = False) -> Vote:
+    return Vote(
+        prompt="?",
+        names=tuple(get_speaker_key(each) for each in speakers),
+        answers=("a",) * len(speakers),
+        winner=winner,
+        speakers=() if old else speakers,
+    )
+
+
+def test_votes_count_between_the_models_that_are_columns() -> None:
+    base, other = AdapterSpeaker(), OllamaSpeaker(name="other")
+    adapter, merged = (
+        create_adapter_speaker("/runs/1/adapter"),
+        ModelSpeaker(folder="/runs/1/merged"),
+    )
+    columns = [
+        Column(key=key, model=model)
+        for key, model in (("base", base), ("adapter", adapter), ("merged", merged))
+    ]
+    votes = [
+        _vote(1, base, adapter),
+        _vote(0, base, adapter),
+        _vote(None, adapter, base),
+        _vote(2, base, merged, adapter),  # says nothing about base and merged
+        _vote(0, other, adapter),  # not a column
+        _vote(0, adapter, base, old=True),  # has the name of the merged model, too
+    ]
+    assert count_votes(columns, votes, "base") == [
+        Preference("adapter", "base", 2, 1, 1),
+        Preference("merged", "adapter", 0, 1, 0),
+    ]
+    assert count_votes(columns[:2], votes[-1:], "base") == [Preference("adapter", "base", 1)]

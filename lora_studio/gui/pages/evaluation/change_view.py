@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.evaluation import forgetting, summary
@@ -17,7 +16,7 @@ from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.plots.score_plots import ChangePlot, ScoreChange, TradeOffPlot
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, label
-from lora_studio.gui.widgets.columns import make_splitter
+from lora_studio.gui.widgets.columns import ResponsiveSplitter
 
 
 class ChangeView(QWidget):
@@ -35,7 +34,7 @@ class ChangeView(QWidget):
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.note)
-        layout.addWidget(make_splitter(Qt.Orientation.Horizontal, gain, self._points, (3, 2)), 1)
+        layout.addWidget(ResponsiveSplitter(gain, self._points, (3, 2)), 1)
 
     def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
         """Show an evaluation."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.core.evaluation import storage, summary
+from lora_studio.core.evaluation import overlay, preferences, storage, summary
 from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.preferences import Preference
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.summary import EvaluationSummary
+from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import names, speakers
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.pages.evaluation.column_names import format_column
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
 
 
@@ -32,11 +36,17 @@ class RunChoice:
 
 @dataclass(frozen=True)
 class ReadEvaluation:
-    """An evaluation as read from its folder, with what it shows so far."""
+    """An evaluation as read from its folder, with what it shows so far.
+
+    `voted` are people's preferences among its models, from the blind votes in the Playground of the project.
+    `is_complete` is about this evaluation, without those that are overlaid.
+    """
 
     folder: EvaluationFolder
     results: EvaluationResults
     summary: EvaluationSummary
+    voted: tuple[Preference, ...] = ()
+    is_complete: bool = True
 
 
 class EvaluationLibrary(QObject):
@@ -57,6 +67,7 @@ class EvaluationLibrary(QObject):
         super().__init__(parent)
         self._tasks = TaskRunner(self.failed.emit, self)
         self._wanted: EvaluationFolder | None = None
+        self._others: tuple[EvaluationFolder, ...] = ()
         self._reading = False
         self._again = False
         self._listing = 0
@@ -67,14 +78,19 @@ class EvaluationLibrary(QObject):
             self._listing += 1
             self._tasks.start(partial(_list_choices, runs), partial(self._on_listed, self._listing))
 
-    def open(self, folder: EvaluationFolder | None) -> None:
-        """Read an evaluation, or read it again after the read in progress; None shows none."""
-        self._wanted = folder
+    def open(
+        self, folder: EvaluationFolder | None, others: Sequence[EvaluationFolder] = ()
+    ) -> None:
+        """Read an evaluation, or read it again after the read in progress; None shows none.
+
+        The evaluations in `others` are overlaid.
+        """
+        self._wanted, self._others = folder, tuple(others)
         if folder is None or self._reading:
             self._again = folder is not None
             return
         self._reading, self._again = True, False
-        self._tasks.start(partial(_read, folder), self._on_read)
+        self._tasks.start(partial(_read, folder, self._others), self._on_read)
 
     def leave(self) -> None:
         """End all reads. Can be called repeatedly."""
@@ -93,7 +109,7 @@ class EvaluationLibrary(QObject):
         elif isinstance(outcome, ReadEvaluation) and outcome.folder == self._wanted:
             self.read.emit(outcome)
         if self._again:
-            self.open(self._wanted)
+            self.open(self._wanted, self._others)
 
 
 def _list_choices(runs: Path, thread: BackgroundReader) -> list[RunChoice]:
@@ -109,10 +125,27 @@ def _list_choices(runs: Path, thread: BackgroundReader) -> list[RunChoice]:
     return sorted(choices, key=lambda choice: choice.run.path.name, reverse=True)
 
 
-def _read(folder: EvaluationFolder, _thread: BackgroundReader) -> ReadEvaluation | ProblemError:
+def _read(
+    folder: EvaluationFolder, others: Sequence[EvaluationFolder], _thread: BackgroundReader
+) -> ReadEvaluation | ProblemError:
     """Return the evaluation, or the error, which must not lose the reader its next task."""
     try:
         results = folder.read()
+        is_complete = results.is_complete
+        if others:
+            results = overlay.overlay([results, *(each.read() for each in others)], format_column)
     except ProblemError as error:
         return error
-    return ReadEvaluation(folder, results, summary.summarize(results))
+    shown = summary.summarize(results)
+    votes = _read_votes(folder)
+    voted = preferences.count_votes(results.plan.columns, votes, shown.baseline)
+    return ReadEvaluation(folder, results, shown, tuple(voted), is_complete)
+
+
+def _read_votes(folder: EvaluationFolder) -> list[Vote]:
+    """Return the votes of the project; none if they can't be read, which the Playground reports."""
+    run = folder.path.parent.parent
+    try:
+        return Playground(run.parent.parent).load_votes()
+    except ProblemError:
+        return []

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QFrame, QScrollArea, QStackedWidget, QT
 
 from lora_studio.core import timestamps
 from lora_studio.core.evaluation.storage import EvaluationFolder
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
@@ -26,6 +27,7 @@ from lora_studio.gui.pages.evaluation.library import (
     ReadEvaluation,
     RunChoice,
 )
+from lora_studio.gui.pages.evaluation.overlay_menu import OverlayMenu
 from lora_studio.gui.pages.evaluation.preference_view import PreferenceView
 from lora_studio.gui.pages.evaluation.row_view import ResultRowView
 from lora_studio.gui.pages.evaluation.score_table import ScoreTable
@@ -35,7 +37,7 @@ from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import EmptyState, button, column, row
+from lora_studio.gui.widgets.basics import EmptyState, button, column, flow_row
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -79,7 +81,7 @@ class EvaluationPage(AppPage):
         )
         self.rows, self.change_view = ResultRowView(), ChangeView()
         self.preferences = PreferenceView()
-        self.export = ExportMenu()
+        self.export, self.overlay = ExportMenu(), OverlayMenu()
         self.progress, self.content, self.tabs = ProgressLine(), QStackedWidget(), QTabWidget()
         self.new = button(tr("New evaluation"), self._show_setup, icon="plus")
         self.back_to_results = button(tr("Show results"), self._show_results)
@@ -212,7 +214,17 @@ class EvaluationPage(AppPage):
             self.shown = None
             self.export.set_evaluation(None)
             folder = None
-        self.library.open(folder)
+        self.overlay.show_evaluations(self._list_others(folder))
+        self.library.open(folder, self.overlay.chosen)
+
+    def _list_others(self, shown: EvaluationFolder | None) -> dict[EvaluationFolder, str]:
+        """Return all evaluations but the shown one, with their titles."""
+        return {
+            folder: f"{choice.name}, {_format_evaluation(folder)}"
+            for choice in self.choices
+            for folder in choice.evaluations
+            if folder != shown
+        }
 
     def _show_options(self) -> None:
         """Offer the models of other runs."""
@@ -243,11 +255,20 @@ class EvaluationPage(AppPage):
 
     def _on_read(self, read: ReadEvaluation) -> None:
         self.shown = read
-        for part in (self.verdict, self.scores, self.rows, self.change_view):
+        self.verdict.show_results(
+            read.results, read.summary, read.voted, note=self.overlay.describe()
+        )
+        for part in (self.scores, self.rows, self.change_view):
             part.show_results(read.results, read.summary)
-        self.preferences.show_results(read.results)
+        self.preferences.show_results(read.results, read.voted)
         self.export.set_evaluation(read)
         self._show_state()
+
+    def _on_read_failed(self, problem: Problem) -> None:
+        """Report it, and show the evaluation alone if the others can't be overlaid."""
+        self._state.messages.problem(problem)
+        if self.overlay.chosen:
+            self.overlay.choose(())
 
     def _show_setup(self) -> None:
         self.content.setCurrentIndex(_SETUP if self.choices else _EMPTY)
@@ -272,6 +293,8 @@ class EvaluationPage(AppPage):
         self.back_to_results.setVisible(is_setup and self.evaluation_choice.count() > 0)
         self.evaluation_choice.setVisible(not is_setup and self.evaluation_choice.count() > 0)
         self.export.setVisible(not is_setup and bool(self.choices))
+        has_others = len(self._list_others(None)) > 1
+        self.overlay.setVisible(not is_setup and has_others)
         primary = self.header.primary
         primary.setVisible(bool(self.choices) and not is_running and (is_setup or can_continue))
         primary.setText(tr("Evaluate") if is_setup else tr("Continue evaluation"))
@@ -284,7 +307,7 @@ class EvaluationPage(AppPage):
     def _can_continue(self) -> bool:
         folder = self.evaluation_choice.currentData()
         shown = self.shown
-        return shown is not None and shown.folder == folder and not shown.results.is_complete
+        return shown is not None and shown.folder == folder and not shown.is_complete
 
     # --- user actions -------------------------------------------------------------------------
 
@@ -318,7 +341,9 @@ class EvaluationPage(AppPage):
             box.setMaximumWidth(520)
         for part in (self.pause, self.cancel, self.new, self.back_to_results):
             self.header.extra.addWidget(part)
-        tools = row(self.run_choice, self.evaluation_choice, None, self.export)
+        tools = flow_row(
+            self.run_choice, self.evaluation_choice, self.overlay, at_right=self.export
+        )
         self.content.addWidget(self._make_empty_state())
         self.content.addWidget(_make_scrolling(self.setup_form, tr("New evaluation")))
         self.tabs.addTab(self.scores, tr("Scores"))
@@ -334,7 +359,7 @@ class EvaluationPage(AppPage):
         # With large text, the verdict would leave no room for the tabs, so the page scrolls.
         set_scaled_sizes(self.tabs, at_least=_TABS)
         self.content.addWidget(_make_scrolling(results, tr("Results")))
-        self.body.addLayout(tools)
+        self.body.addWidget(tools)
         self.body.addWidget(self.progress)
         self.body.addWidget(self.content, 1)
 
@@ -353,7 +378,8 @@ class EvaluationPage(AppPage):
         self._state.run_changed.connect(self._on_run_changed)
         self.library.listed.connect(self._on_listed)
         self.library.read.connect(self._on_read)
-        self.library.failed.connect(self._state.messages.problem)
+        self.library.failed.connect(self._on_read_failed)
+        self.overlay.changed.connect(self._open_chosen)
         self.export.written.connect(self._on_written)
         self.export.failed.connect(self._state.messages.problem)
         self.query.ask.connect(self.ask)

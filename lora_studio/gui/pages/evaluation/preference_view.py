@@ -23,7 +23,7 @@ _BAR_HEIGHT = 14
 
 
 class PreferenceView(QScrollArea):
-    """Shows the preferences of the judge for each pair of models."""
+    """Shows the preferences of the judge, and those of people, for each pair of models."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
@@ -39,15 +39,16 @@ class PreferenceView(QScrollArea):
         self._layout.setSpacing(Spacing.L)
         self.setWidget(self._inside)
 
-    def show_results(self, results: EvaluationResults) -> None:
-        """Show the preferences of an evaluation."""
+    def show_results(self, results: EvaluationResults, voted: Sequence[Preference]) -> None:
+        """Show the preferences of the judge of an evaluation, and those of people."""
         self._clear()
         names = list_column_names(results.plan)
         if (judge := results.plan.judge) is not None:
             by = tr("judge {model}").format(model=format_model_name(judge.model))
             self._add_all(preferences.count_judgments(results.judgments), names, by)
+        self._add_all(voted, names, tr("blind votes in the Playground"))
         if not self.texts:
-            self._layout.addWidget(label(tr("To compare answers in pairs, turn on the judge in a new evaluation."), "muted", wrap=True))  # fmt: skip
+            self._layout.addWidget(label(tr("To compare answers in pairs, turn on the judge in a new evaluation, or vote on these models in the Playground."), "muted", wrap=True))  # fmt: skip
         self._layout.addStretch(1)
 
     def _add_all(self, shown: Sequence[Preference], names: dict[str, str], by: str) -> None:

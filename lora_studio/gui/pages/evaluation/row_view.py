@@ -19,7 +19,7 @@ from lora_studio.gui.pages.evaluation.answer_view import AnswerView
 from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.theme import Spacing, color, get_theme
 from lora_studio.gui.widgets.basics import flow_row, label
-from lora_studio.gui.widgets.columns import make_splitter
+from lora_studio.gui.widgets.columns import ResponsiveSplitter
 from lora_studio.gui.widgets.plain_table import set_up_table
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -209,9 +209,7 @@ class ResultRowView(QWidget):
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.M)
         layout.addWidget(tools)
-        layout.addWidget(
-            make_splitter(Qt.Orientation.Horizontal, self.table, self.answers, (3, 2)), 1
-        )
+        layout.addWidget(ResponsiveSplitter(self.table, self.answers, (3, 2)), 1)
         self.apply()
 
     def _stretch(self) -> None:

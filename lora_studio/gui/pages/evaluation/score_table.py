@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractTableModel, QEvent, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
 
@@ -12,7 +12,7 @@ from lora_studio.core import formatting
 from lora_studio.core.evaluation import summary
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.theme import color, get_theme
@@ -29,7 +29,11 @@ _COLORS = {"better": "ok", "worse": "error", "unclear": "text", "too_few": "mute
 
 
 class ScoreModel(QAbstractTableModel):
-    """Means with their intervals; those that differ from the baseline are marked."""
+    """Means with their intervals; those that differ from the baseline are marked.
+
+    Where there is no room for a column per model, the table is stacked: a heading for each measure of each
+    test set, and below it a line for each model.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
@@ -38,7 +42,19 @@ class ScoreModel(QAbstractTableModel):
         self.summary: EvaluationSummary | None = None
         self.lines: list[tuple[str, str]] = []  # test set and measure
         self.columns: dict[str, str] = {}
+        self.is_stacked = False
         self._titles: dict[str, str] = {}
+
+    def set_stacked(self, is_stacked: bool) -> None:
+        """Show a line for each model instead of a column."""
+        if is_stacked != self.is_stacked:
+            self.beginResetModel()
+            self.is_stacked = is_stacked
+            self.endResetModel()
+
+    def list_headings(self) -> list[int]:
+        """Return the rows that are headings of a stacked table."""
+        return list(range(0, self.rowCount(), 1 + len(self.columns))) if self.is_stacked else []
 
     def show(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
         """Show an evaluation."""
@@ -56,11 +72,13 @@ class ScoreModel(QAbstractTableModel):
 
     def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
         """Return the number of measures."""
-        return 0 if parent.isValid() else len(self.lines)
+        height = 1 + len(self.columns) if self.is_stacked else 1
+        return 0 if parent.isValid() else height * len(self.lines)
 
     def columnCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
         """Return the number of columns."""
-        return 0 if parent.isValid() else _FIXED + len(self.columns)
+        width = 2 if self.is_stacked else _FIXED + len(self.columns)
+        return 0 if parent.isValid() else width
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -69,29 +87,50 @@ class ScoreModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            fixed = (tr("Test set"), tr("Measure"), tr("Rows"))
-            return (
-                fixed[section]
-                if section < _FIXED
-                else list(self.columns.values())[section - _FIXED]
-            )
+            titles = [tr("Test set"), tr("Measure"), tr("Rows"), *self.columns.values()]
+            return (tr("Model"), tr("Score"))[section] if self.is_stacked else titles[section]
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignLeft if section < 2 else Qt.AlignmentFlag.AlignRight
-            return side | Qt.AlignmentFlag.AlignVCenter
+            return self._align(section)
         return None
+
+    def _align(self, column: int) -> Qt.AlignmentFlag:
+        is_left = column < (1 if self.is_stacked else 2)
+        side = Qt.AlignmentFlag.AlignLeft if is_left else Qt.AlignmentFlag.AlignRight
+        return side | Qt.AlignmentFlag.AlignVCenter
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""
         if self.summary is None:
             return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self._align(index.column())
+        if self.is_stacked:
+            return self._get_stacked(index.row(), index.column(), role)
         test_set, measure = self.lines[index.row()]
         number = index.column()
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignLeft if number < 2 else Qt.AlignmentFlag.AlignRight
-            return side | Qt.AlignmentFlag.AlignVCenter
         if number < _FIXED:
             return self._get_fixed(test_set, measure, number, role)
-        key = list(self.columns)[number - _FIXED]
+        return self._get_score(test_set, measure, list(self.columns)[number - _FIXED], role)
+
+    def _get_stacked(self, row: int, column: int, role: int) -> Any:
+        """Return a cell of a stacked table: of a heading, a model, or its score."""
+        line, offset = divmod(row, 1 + len(self.columns))
+        test_set, measure = self.lines[line]
+        if offset:
+            key = list(self.columns)[offset - 1]
+            if column:
+                return self._get_score(test_set, measure, key, role)
+            return self.columns[key] if role == Qt.ItemDataRole.DisplayRole else None
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return color("muted")
+        if role != Qt.ItemDataRole.DisplayRole or column:
+            return None
+        parts = [self._get_fixed(test_set, measure, number, role) or "" for number in range(2)]
+        return "  ·  ".join([*parts, tr_n("{n} row", "{n} rows", self._count_rows(test_set, measure))])  # fmt: skip
+
+    def _get_score(self, test_set: str, measure: str, key: str, role: int) -> Any:
+        """Return the score of a model."""
+        assert self.summary is not None
         verdict = self.summary.verdicts.get((test_set, measure, key))
         match role:
             case Qt.ItemDataRole.DisplayRole:
@@ -115,8 +154,12 @@ class ScoreModel(QAbstractTableModel):
             return self._titles.get(test_set, test_set)
         if number == 1:
             return localize(summary.format_measure(measure))
+        return formatting.format_number(self._count_rows(test_set, measure))
+
+    def _count_rows(self, test_set: str, measure: str) -> int:
+        assert self.summary is not None
         means = [self.summary.means.get((test_set, measure, key)) for key in self.columns]
-        return formatting.format_number(max((mean.rows for mean in means if mean), default=0))
+        return max((mean.rows for mean in means if mean), default=0)
 
 
 def format_mean(measure: str, mean: MeanScore | None) -> str:
@@ -137,6 +180,7 @@ class ScoreTable(QTableView):
         self.scores = ScoreModel(self)
         self.setModel(self.scores)
         set_up_table(self)
+        self._needed = 0  # the width of the table that isn't stacked
         self.setAccessibleName(tr("Scores"))
         self.horizontalHeader().setMinimumSectionSize(60)
         get_theme().changed.connect(self.viewport().update)
@@ -146,13 +190,32 @@ class ScoreTable(QTableView):
         super().resizeEvent(event)
         self._fit_columns()
 
-    def _fit_columns(self) -> None:
-        header, mode = self.horizontalHeader(), QHeaderView.ResizeMode
+    def changeEvent(self, event: QEvent) -> None:
+        """Measure again with another text size."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._measure()
+
+    def _measure(self) -> None:
+        """Find out how wide a column per model would be."""
+        self.scores.set_stacked(False)
+        header = self.horizontalHeader()
         columns = range(self.scores.columnCount())
-        needed = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in columns)
-        fits = needed <= self.viewport().width()
-        for number in columns:
-            stretches = fits and number == 1
+        self._needed = sum(
+            max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in columns
+        )
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Stack the table if it is too narrow for a column per model."""
+        fits = self._needed <= self.viewport().width()
+        self.scores.set_stacked(not fits)
+        self.clearSpans()
+        for row in self.scores.list_headings():
+            self.setSpan(row, 0, 1, 2)
+        header, mode = self.horizontalHeader(), QHeaderView.ResizeMode
+        for number in range(self.scores.columnCount()):
+            stretches = number == (1 if fits else 0)
             header.setSectionResizeMode(
                 number, mode.Stretch if stretches else mode.ResizeToContents
             )
@@ -161,6 +224,6 @@ class ScoreTable(QTableView):
         """Show an evaluation, keeping the selected row."""
         row = self.currentIndex().row()
         self.scores.show(results, shown)
-        self._fit_columns()
+        self._measure()
         if 0 <= row < self.scores.rowCount():
             self.selectRow(row)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio.core.evaluation import preferences
+from lora_studio.core.evaluation.preferences import Preference
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.summary import EvaluationSummary
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.theme import Spacing
@@ -32,8 +35,15 @@ class EvaluationVerdictCard(Card):
         self.note = label(role="caption", wrap=True)
         self.add(self._grid, self.note)
 
-    def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
-        """Show the verdicts of an evaluation."""
+    def show_results(
+        self,
+        results: EvaluationResults,
+        shown: EvaluationSummary,
+        voted: Sequence[Preference] = (),
+        *,
+        note: str = "",
+    ) -> None:
+        """Show the verdicts of an evaluation, of its judge, and of people who voted."""
         self._clear()
         names = list_column_names(results.plan)
         judged = preferences.count_judgments(results.judgments)
@@ -50,13 +60,18 @@ class EvaluationVerdictCard(Card):
                 self._add(
                     "" if verdict is not None else name, glyph, role, localize(report.sentence)
                 )
-            for each in judged:
-                if each.column == key:
-                    sentence = tr("Judge: {result}").format(result=localize(each.sentence))
-                    self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
+            for title, found in ((tr("Judge: {result}"), judged), (tr("Blind votes: {result}"), voted)):  # fmt: skip
+                for each in found:
+                    if (each.column, each.baseline) == (key, shown.baseline):
+                        sentence = title.format(result=localize(each.sentence))
+                        self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
         if not self.sentences:
             self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
-        self.note.setText(self._describe(results, names[shown.baseline]))
+        facts = self._describe(results, names[shown.baseline])
+        if note:
+            items = tr_n("{n} item that all evaluations have", "{n} items that all evaluations have", len(results.items))  # fmt: skip
+            facts = "  ·  ".join((facts, note, items))
+        self.note.setText(facts)
 
     def _describe(self, results: EvaluationResults, baseline: str) -> str:
         parts = [tr("Compared with: {name}").format(name=baseline)]

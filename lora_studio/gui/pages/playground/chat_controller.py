@@ -246,6 +246,7 @@ class ChatController(QObject):
             names=tuple(chat.get_speaker_key(version.speaker) for version in versions),
             answers=tuple(version.text for version in versions),
             winner=winner if winner >= 0 else None,
+            speakers=tuple(version.speaker for version in versions),
         )
         self.store.vote(vote)
         return vote

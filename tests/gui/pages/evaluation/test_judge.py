@@ -7,9 +7,12 @@ from collections.abc import Callable
 import pytest
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
+from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.speakers import create_adapter_speaker
 from lora_studio.gui.pages.evaluation.page import EvaluationPage
 from tests.gui.conftest import WAIT
 from tests.helpers.runs.planted_evaluation import make_task_items, plant
@@ -117,3 +120,26 @@ def test_a_model_on_a_server_becomes_a_column(
         "kind": "server", "address": "http://127.0.0.1:8000/v1", "name": "served", "key_variable": "",
     }  # fmt: skip
     assert not column.can_measure_logprobs
+
+
+@pytest.mark.slow
+def test_blind_votes_of_the_playground_are_a_result(
+    page: EvaluationPage, evaluated: RunFolder, show: Callable[..., None]
+) -> None:
+    plant(evaluated, general=10)
+    playground = Playground(evaluated.path.parent.parent)
+    speakers = (AdapterSpeaker(), create_adapter_speaker(evaluated.adapter))
+    for winner in (1, 1, 1, 0, None):
+        playground.vote(
+            Vote(
+                prompt="?",
+                names=("Base model", "x"),
+                answers=("a", "b"),
+                winner=winner,
+                speakers=speakers,
+            )
+        )
+    show()
+    sentence = "Preferred in 70 % of 5 comparisons (30–93 %): 3 wins, 1 loss, 1 tie"
+    assert f"Blind votes: {sentence}" in page.verdict.sentences
+    assert page.preferences.texts == [f"Adapter compared with Base model: {sentence}"]

@@ -157,6 +157,45 @@ def test_export_writes_the_shown_evaluation(
 
 
 @pytest.mark.slow
+def test_another_evaluation_is_overlaid_on_the_same_items(
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    first = plant(evaluated, rows=30, general=10, columns=("base", "adapter"))
+    plant(evaluated, rows=20, general=10, columns=("base", "Q4_K_M"))
+    show()
+    qtbot.waitUntil(lambda: page.overlay.isVisible(), timeout=WAIT)
+    page.overlay.choose([first])
+    qtbot.waitUntil(lambda: "2: Adapter" in page.scores.scores.columns.values(), timeout=WAIT)
+    assert page.shown is not None
+    assert len([item for item in page.shown.results.items if item.test_set == "heldout"]) == 20
+    assert any(each.startswith("2: Adapter: ") for each in page.verdict.sentences)
+    assert "2: " in page.change_view.changes.describe()
+    assert "items that all evaluations have" in page.verdict.note.text()
+    page.overlay.choose([])
+    qtbot.waitUntil(lambda: len(page.scores.scores.columns) == 2, timeout=WAIT)
+
+
+@pytest.mark.slow
+def test_scores_are_stacked_where_columns_have_no_room(
+    qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
+) -> None:
+    plant(evaluated, rows=20)
+    show()
+    table, model = page.scores, page.scores.scores
+    assert model.columnCount() == 6
+    page.resize(480, 720)
+    qtbot.waitUntil(lambda: model.is_stacked, timeout=WAIT)
+    assert table.horizontalScrollBar().maximum() == 0
+    cells = [[str(model.index(row, column).data() or "") for column in (0, 1)] for row in range(4)]
+    assert cells[0] == ["Held-out rows  ·  Exact match  ·  20 rows", ""]
+    assert [cell[0] for cell in cells[1:]] == ["Base model", "Adapter", "Q4_K_M"]
+    assert all("%" in cell[1] for cell in cells[1:])
+    page.resize(1130, 720)
+    qtbot.waitUntil(lambda: not model.is_stacked, timeout=WAIT)
+    assert model.columnCount() == 6
+
+
+@pytest.mark.slow
 def test_every_part_is_named_visible_and_reachable(
     qtbot: QtBot, show: Callable[..., None], page: EvaluationPage, evaluated: RunFolder
 ) -> None:
