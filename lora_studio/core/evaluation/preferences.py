@@ -18,7 +18,7 @@ from lora_studio.core.messages import Text, counted, text
 PreferenceFinding = Literal["better", "worse", "unclear", "too_few"]
 
 
-class BlindVote(Protocol):
+class PreferenceVote(Protocol):
     """A vote of a person on answers of models, without their names; `winner` is None for a tie."""
 
     @property
@@ -116,7 +116,7 @@ def count_judgments(judgments: Iterable[Judgment]) -> list[Preference]:
 
 
 def count_votes(
-    columns: Sequence[Column], votes: Iterable[BlindVote], baseline: str
+    columns: Sequence[Column], votes: Iterable[PreferenceVote], baseline: str
 ) -> list[Preference]:
     """Return the preferences of people in blind votes for each pair of columns.
 
@@ -136,7 +136,7 @@ def count_votes(
     return _count(sorted(comparisons, key=lambda each: (each[1] != baseline, order[each[1]], order[each[0]])))  # fmt: skip
 
 
-def _match_columns(columns: Sequence[Column], vote: BlindVote) -> list[str]:
+def _match_columns(columns: Sequence[Column], vote: PreferenceVote) -> list[str]:
     """Return the key of the column of each model in a vote, "" for one without a column.
 
     Votes of earlier versions name models only by a text; one that fits several columns is left out.

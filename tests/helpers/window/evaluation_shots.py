@@ -77,11 +77,10 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "evaluation-preferences", window
     page.tabs.setCurrentIndex(0)
     plant(window.state.run, rows=100, general=200, columns=("base", "Q4_K_M"))
-    shown = page.shown
     page.on_shown()
     wait_until(lambda: len(page.choices[0].evaluations) == 2, 30)
     page.overlay.choose([page.choices[0].evaluations[0]])
-    wait_until(lambda: page.shown is not shown and page.shown is not None, 30)
+    wait_until(lambda: page.shown is not None and bool(page.shown.others), 30)
     QTest.qWait(400)
     yield "evaluation-overlaid", window
     page.overlay.choose([])

@@ -39,7 +39,7 @@ class ReadEvaluation:
     """An evaluation as read from its folder, with what it shows so far.
 
     `voted` are people's preferences among its models, from the blind votes in the Playground of the project.
-    `is_complete` is about this evaluation, without those that are overlaid.
+    `others` are overlaid; `is_complete` is about this evaluation, without them.
     """
 
     folder: EvaluationFolder
@@ -47,6 +47,7 @@ class ReadEvaluation:
     summary: EvaluationSummary
     voted: tuple[Preference, ...] = ()
     is_complete: bool = True
+    others: tuple[EvaluationFolder, ...] = ()
 
 
 class EvaluationLibrary(QObject):
@@ -106,7 +107,10 @@ class EvaluationLibrary(QObject):
         self._reading = False
         if isinstance(outcome, ProblemError):
             self.failed.emit(outcome.problems[0])
-        elif isinstance(outcome, ReadEvaluation) and outcome.folder == self._wanted:
+        elif isinstance(outcome, ReadEvaluation) and (outcome.folder, outcome.others) == (
+            self._wanted,
+            self._others,
+        ):  # a read that began before other evaluations were chosen is outdated
             self.read.emit(outcome)
         if self._again:
             self.open(self._wanted, self._others)
@@ -139,7 +143,7 @@ def _read(
     shown = summary.summarize(results)
     votes = _read_votes(folder)
     voted = preferences.count_votes(results.plan.columns, votes, shown.baseline)
-    return ReadEvaluation(folder, results, shown, tuple(voted), is_complete)
+    return ReadEvaluation(folder, results, shown, tuple(voted), is_complete, tuple(others))
 
 
 def _read_votes(folder: EvaluationFolder) -> list[Vote]:

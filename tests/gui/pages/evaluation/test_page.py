@@ -15,6 +15,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.evaluation.answer_view import find_changes
+from lora_studio.gui.pages.evaluation.library import ReadEvaluation
 from lora_studio.gui.pages.evaluation.page import EvaluationPage
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
@@ -164,6 +165,9 @@ def test_another_evaluation_is_overlaid_on_the_same_items(
     plant(evaluated, rows=20, general=10, columns=("base", "Q4_K_M"))
     show()
     qtbot.waitUntil(lambda: page.overlay.isVisible(), timeout=WAIT)
+    reads: list[ReadEvaluation] = []
+    page.library.read.connect(reads.append)
+    page._open_chosen()  # without the other one; outdated before it is there
     page.overlay.choose([first])
     qtbot.waitUntil(lambda: "2: Adapter" in page.scores.scores.columns.values(), timeout=WAIT)
     assert page.shown is not None
@@ -171,6 +175,7 @@ def test_another_evaluation_is_overlaid_on_the_same_items(
     assert any(each.startswith("2: Adapter: ") for each in page.verdict.sentences)
     assert "2: " in page.change_view.changes.describe()
     assert "items that all evaluations have" in page.verdict.note.text()
+    assert all(read.others == (first,) for read in reads)
     page.overlay.choose([])
     qtbot.waitUntil(lambda: len(page.scores.scores.columns) == 2, timeout=WAIT)
 
