@@ -21,7 +21,14 @@ from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
-from lora_studio.engine.training import checkpoint_files, eva, problems, run_record, trackers
+from lora_studio.engine.training import (
+    checkpoint_files,
+    eva,
+    kernel_choice,
+    problems,
+    run_record,
+    trackers,
+)
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
@@ -120,9 +127,8 @@ def _train_rank(
     if resume:
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
-    if ranks.is_first and not (resume and script.is_complete(run)):
-        script.write_reproduction(run, _collect_reproduction_facts(project, tuned, trainer), job)
-    return _fit(project, tuned, trainer, job, ranks, lower=lower)
+    is_written = not ranks.is_first or (resume and script.is_complete(run))
+    return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=not is_written)
 
 
 def _find_initial_adapter(run: RunFolder, *, resume: bool) -> Path | None:
@@ -188,6 +194,7 @@ def _collect_reproduction_facts(
         optimizer=trainer.optimizer,
         is_packed=trainer.scorer.packed,
         is_filled=trainer.scorer.fills,
+        uses_tf32=kernel_choice.uses_tf32(),
         has_validation=bool(trainer.data.validation),
         world_size=trainer.ranks.world_size,
         step=trainer.step,
@@ -202,8 +209,13 @@ def _fit(
     ranks: ProcessGroup,
     *,
     lower: bool,
+    writes_script: bool,
 ) -> events.Done:
-    """Train; estimate the memory before, and calibrate the estimate with the measured peak."""
+    """Train; estimate the memory before, and calibrate the estimate with the measured peak.
+
+    `writes_script` writes the script that repeats the training, with the micro-batches that the estimate
+    allows.
+    """
     # The adapter's 32-bit weights are rounded for each product instead of widening its inputs: ten
     # percent faster on a CPU, and on a GPU the products run on its tensor cores.
     job.show_stage(text("estimating memory and time"))
@@ -217,6 +229,9 @@ def _fit(
             world_size=ranks.world_size,
             fill=lambda tokens: trainer.fill_micro_batches(0 if lower else tokens),
         )
+        if writes_script:
+            facts = _collect_reproduction_facts(project, tuned, trainer)
+            script.write_reproduction(trainer.run, facts, job)
         done = trainer.fit(lower=lower)
         is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lora_studio.core.protocol import events
@@ -47,6 +48,9 @@ def test_filled_micro_batches_change_no_loss(start: Start, monkeypatch: pytest.M
     channel = train(whole)
     assert losses(channel) == pytest.approx(plain, rel=1e-5)
     assert max(counts) < 4
+    # Its script trains the same micro-batches; the probe of memory is a single one.
+    order = np.load(whole.data / "order.npy")
+    assert [int((step[:, 0] >= 0).sum()) for step in order] == counts[1:]
     assert channel.last(events.MemoryEstimated).estimate.tokens == 400
     run = start(training=settings)
     train(

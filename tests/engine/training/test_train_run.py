@@ -281,7 +281,7 @@ def test_every_phase_of_a_training_has_its_name(
     expected = [
         "starting PyTorch", "loading the model", "attaching the adapter", "tokenizing rows",
         "comparing rows", "splitting the rows", "preparing the optimizer",
-        "writing rows for train.py", "writing train.py", "estimating memory and time",
+        "estimating memory and time", "writing rows for train.py", "writing train.py",
         "saving the initial state", "testing the largest micro-batch", "step 1 of 2",
         "evaluating", "saving a checkpoint", "saving the adapter",
     ]  # fmt: skip

@@ -18,7 +18,8 @@ class ReproductionFacts:
     """A training as its live objects describe it, rather than as it was configured.
 
     `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
-    round number of tokens (`Scorer.fills`), `step` how many steps are done already.
+    round number of tokens (`Scorer.fills`), `uses_tf32` whether products in 32-bit use TF32, and `step` how
+    many steps are done already.
     """
 
     project: Project
@@ -30,6 +31,7 @@ class ReproductionFacts:
     optimizer: torch.optim.Optimizer
     is_packed: bool
     is_filled: bool
+    uses_tf32: bool
     has_validation: bool
     world_size: int
     step: int

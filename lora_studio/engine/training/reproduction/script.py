@@ -211,6 +211,7 @@ def _get_model_values(
         "changes_base": facts.project.lora.changes_base,
         "config_class": type(tuned.model.peft_config["default"]).__name__,
         "is_16_bit": dtype != torch.float32,
+        "tf32": facts.uses_tf32,
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
         "packed": facts.is_packed,
         "filled": facts.is_filled and bool(facts.project.lora.dropout or spec.neftune_alpha),

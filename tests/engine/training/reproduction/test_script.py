@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.reproduction import requirements, script
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
@@ -316,6 +317,20 @@ def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel
         {*np.load(run.data / "order.npy").ravel()}
     )
     assert np.load(run.data / "order.npy").shape == (1, 2, 2)
+
+
+def test_script_multiplies_in_tf32_if_the_run_did(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = 'torch.set_float32_matmul_precision("high")'
+    assert line not in make_run(tmp_path, tiny, ONE_STEP)[0].train_script.read_text("utf-8")
+    monkeypatch.setattr(kernel_choice, "has_tf32", lambda _: True)
+    try:
+        run, _ = make_run(tmp_path, tiny, ONE_STEP)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert line in run.train_script.read_text("utf-8")
+    check_code(run.train_script)
 
 
 def test_lock_list_pins_required_packages_without_hosts() -> None:
