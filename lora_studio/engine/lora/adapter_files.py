@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -314,6 +315,23 @@ def _is_parameter(module: str, config: dict[str, Any]) -> bool:
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is None
     return not _has_suffix(module, targets)
+
+
+def find_missing_weights(adapter: Adapter, stored: Iterable[str]) -> list[str]:
+    """Return the tensors that an adapter's settings say were trained in full, but its file lacks.
+
+    `stored` are the names in the base model's files, where a head that is also the embedding has none.
+    """
+    config = adapter.config
+    names = {*stored, "lm_head.weight"} if not config.get("ensure_weight_tying") else {*stored}
+    have = adapter.replacements.keys()
+    return sorted(
+        name
+        for name in names
+        if name.endswith(".weight")
+        and _is_saved_whole(name.removesuffix(".weight"), config)
+        and not any(one == name or one.endswith(f".{name}") for one in have)
+    )
 
 
 def _is_saved_whole(module: str, config: dict[str, Any]) -> bool:

@@ -25,6 +25,9 @@ from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 
 HEAD = "lm_head.weight"
+#: Most tensors that a message names.
+_NAMED = 3
+
 #: Names of the embedding in families where it shares one tensor with the head.
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings)\.weight")
 #: Other names of the head; such heads aren't tied to the embedding.
@@ -110,6 +113,8 @@ def make_outputs(
     NeedsPeftError or ProblemError.
     """
     for adapter in merged:
+        if missing := adapter_files.find_missing_weights(adapter, tensors):
+            raise _missing_weights_error(adapter, missing)
         if adapter.complication:
             raise NeedsPeftError(adapter.complication)
     if len(merged) > 1 and any(layer.magnitude for other in merged for layer in other.layers):
@@ -373,6 +378,18 @@ def is_equal(one: WeightSource, other: WeightSource) -> bool:
         ):
             return False
     return True
+
+
+def _missing_weights_error(adapter: Adapter, missing: Sequence[str]) -> Exception:
+    return fail(
+        "merging.missing_weights",
+        "The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in "
+        "full.",
+        "Copy or download the adapter again. If it was never complete, ask its author for the missing weights.",
+        where=Where(step="merging", file=str(adapter.folder)),
+        folder=str(adapter.folder),
+        tensors=", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else ""),
+    )
 
 
 def _conflicting_replacements_error(adapter: Adapter, name: str) -> Exception:

@@ -276,6 +276,25 @@ def test_head_trained_apart_from_tied_embedding_is_untied(llama: Path, tmp_path:
     assert torch.equal(model.model.embed_tokens.weight, before)
 
 
+@pytest.mark.parametrize(
+    ("module", "lost"),
+    [("lm_head", "lm_head.weight"), ("norm", "model.norm.weight"), ("mlp", "model.layers.1.mlp.up_proj.weight")],
+)  # fmt: skip
+def test_adapter_that_lacks_a_module_trained_in_full_is_refused(
+    llama: Path, tmp_path: Path, module: str, lost: str
+) -> None:
+    adapter = random_adapter(
+        llama, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=[module]
+    )
+    merged(llama, adapter, tmp_path / "complete")
+    edit_weights(adapter, lambda tensors: tensors.pop(f"base_model.model.{lost}"))
+    with pytest.raises(ProblemError) as caught:
+        merged(llama, adapter, tmp_path / "merged")
+    assert caught.value.problems[0].code == "merging.missing_weights"
+    assert f"it lacks {lost}, " in str(caught.value.problems[0].what)
+    assert not list((tmp_path / "merged").glob("*.safetensors"))
+
+
 def test_untouched_tensors_keep_their_bytes_and_dtype(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", target_modules=ATTENTION)
     tensors, _ = merged(llama, adapter, tmp_path / "merged")
