@@ -15,7 +15,8 @@ from lora_studio.client.worker import Worker
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.runtime import memory_guard
+from lora_studio.engine.runtime import child_process, memory_guard
+from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.window import fake_engine
 
 MEGABYTE = 1_000_000
@@ -103,3 +104,26 @@ def test_small_files_get_less_memory_than_large_ones(tmp_path: Path) -> None:
     allowances = [memory_guard.get_allowance(inspect(file)) for file in (small, large)]
     assert allowances == [limits.SCAN_MEMORY + 3, limits.SCAN_MEMORY + 100 * MEGABYTE]
     assert memory_guard.get_allowance(commands.InspectDevices()) is None
+
+
+def test_previews_of_foreign_files_have_a_limit(tmp_path: Path) -> None:
+    path = str(tmp_path)
+    for command in (
+        commands.PlanMerge(run=path),
+        commands.PreviewCard(run=path, repository="me/model"),
+        commands.ProveTemplate(path=path),
+        commands.DeriveTemplate(path=path),
+    ):
+        assert memory_guard.get_allowance(command), command.kind
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_program_of_a_limited_worker_has_no_limit() -> None:
+    import resource
+
+    script = "import resource; print(resource.getrlimit(resource.RLIMIT_DATA)[0])"
+    lines: list[str] = []
+    with memory_guard.limit_memory(500 * MEGABYTE, lambda: None):
+        command = child_process.get_watched_command(sys.executable, "-c", script)
+        child_process.run(command, recorded_job()[0], lines.append)
+    assert lines == [str(resource.getrlimit(resource.RLIMIT_DATA)[0])]

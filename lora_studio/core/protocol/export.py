@@ -49,6 +49,7 @@ class PreviewCard(BaseCommand):
     """Preview the model card of an upload."""
 
     title = text("Writing the model card")
+    reads_foreign_files = True
     kind: Literal["preview_card"] = "preview_card"
     run: str
     repository: str = Field(min_length=1)

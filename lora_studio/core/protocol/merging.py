@@ -32,6 +32,7 @@ class PlanMerge(BaseCommand):
 
     title = text("Planning the merge")
     step = "merging"
+    reads_foreign_files = True
     kind: Literal["plan_merge"] = "plan_merge"
     run: str
     merging: MergingSpec = MergingSpec()

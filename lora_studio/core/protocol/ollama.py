@@ -102,6 +102,7 @@ class DeriveTemplate(BaseCommand):
     step = "export"
     lane = "sizes"
     is_optional = True
+    reads_foreign_files = True
     kind: Literal["derive_template"] = "derive_template"
     path: str
     bos: str | None = None
@@ -144,6 +145,7 @@ class ProveTemplate(BaseCommand):
     """
 
     title = text("Verifying the chat template")
+    reads_foreign_files = True
     kind: Literal["prove_template"] = "prove_template"
     path: str
     llama_server: str = ""

@@ -93,6 +93,7 @@ def preview_card(command: commands.PreviewCard, job: JobContext) -> None:
     from lora_studio.engine.export import hub_upload
 
     run = RunFolder(Path(command.run))
+    job.open_file(run.path)
     card = hub_upload.preview_card(run, run.load_project(), command.repository, command.what)
     job.emit(events.CardPreviewed(text=card))
 

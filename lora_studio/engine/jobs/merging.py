@@ -37,7 +37,9 @@ def plan_merge(command: commands.PlanMerge, job: JobContext) -> None:
     """Report what merging a run would do and need."""
     from lora_studio.engine.merging import merge as merging_merge
 
-    job.emit(merging_merge.preview_merge(RunFolder(Path(command.run)), command.merging, job))
+    run = RunFolder(Path(command.run))
+    job.open_file(run.path)
+    job.emit(merging_merge.preview_merge(run, command.merging, job))
 
 
 @handles(commands.MergeAdapters)

@@ -66,6 +66,7 @@ def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     from lora_studio.engine.export.ollama import template_sandbox
     from lora_studio.engine.export.ollama.intact_source import read_intact_source
 
+    job.open_file(Path(command.path))
     source = read_intact_source(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
@@ -94,4 +95,5 @@ def prove_template(command: commands.ProveTemplate, job: JobContext) -> None:
     """Compare a chat template with llama-server and with its derived TEMPLATE."""
     from lora_studio.engine.export.ollama import template_proof
 
+    job.open_file(Path(command.gguf or command.path))
     job.emit(template_proof.prove_template(command, job))

@@ -6,6 +6,7 @@ that no orphan keeps working. It runs Python code itself, or starts another prog
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import runpy
@@ -161,6 +162,7 @@ def _main() -> None:
 
 def _run_program(command: Sequence[str]) -> int:
     """Run a program until it ends or the parent does; return its exit status."""
+    _lift_memory_limit()
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     except OSError as error:
@@ -168,6 +170,18 @@ def _run_program(command: Sequence[str]) -> int:
         return 1
     threading.Thread(target=_exit_with_parent, args=(process.kill,), daemon=True).start()
     return process.wait()
+
+
+def _lift_memory_limit() -> None:
+    """Lift the limit of a worker that reads foreign files, which holds its own libraries only.
+
+    A program such as llama-server needs as much memory as its model.
+    """
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def _exit_with_parent(end: Callable[[], None] = lambda: None) -> None:
