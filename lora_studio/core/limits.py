@@ -118,6 +118,10 @@ EXPANSION = _limit(
     _DATA, "Content of a packed file, as a multiple of its size", 100, "times",
     "Texts are packed to a third or a tenth of their size, repetitive ones to a fiftieth.",
 )  # fmt: skip
+PACKED_SILENCE = _limit(
+    _DATA, "Bytes of a packed file that unpack to nothing", 4_000_000, "bytes",
+    "Empty parts take half a second per megabyte and more. Blocks have up to 1 MB.",
+)  # fmt: skip
 ROW_COST = _limit(
     _DATA, "What a row counts toward the content, in addition to its own size", 200, "bytes",
     "Rows without any content take memory and time, too.",

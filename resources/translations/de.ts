@@ -2357,6 +2357,10 @@
             <translation>Kopieren Sie den Adapter noch einmal oder laden Sie ihn neu herunter.</translation>
         </message>
         <message>
+            <source>Copy or download the adapter again. If it was never complete, ask its author for the missing weights.</source>
+            <translation>Kopiere oder lade den Adapter noch einmal. Wenn er nie vollständig war, bitte den Autor um die fehlenden Gewichte.</translation>
+        </message>
+        <message>
             <source>Copy or download the file again.</source>
             <translation>Kopieren oder laden Sie die Datei erneut.</translation>
         </message>
@@ -8699,6 +8703,10 @@
             <translation>Der Adapter in {folder} ist beschädigt: {reason}.</translation>
         </message>
         <message>
+            <source>The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in full.</source>
+            <translation>Der Adapter in {folder} ist unvollständig: Ihm fehlt {tensors}, obwohl seine Einstellungen das als vollständig trainiert aufführen.</translation>
+        </message>
+        <message>
             <source>The adapter is damaged, or training diverged. Train again with a lower learning rate.</source>
             <translation>Der Adapter ist beschädigt oder das Training ist divergiert. Trainieren Sie noch einmal mit einer niedrigeren Lernrate.</translation>
         </message>
@@ -12580,6 +12588,10 @@
         <message>
             <source>medium confidence</source>
             <translation>wahrscheinlich</translation>
+        </message>
+        <message>
+            <source>megabytes of it unpack to nothing</source>
+            <translation>mehrere Megabyte davon ergeben entpackt nichts</translation>
         </message>
         <message>
             <source>memory</source>

@@ -24,6 +24,9 @@ Check = Callable[[], None]
 #: Bytes skipped at a time.
 _STEP = 1024 * 1024
 
+#: Bytes of a packed file that are unpacked between two checks for a cancel.
+PIECE = 64 * 1024
+
 _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -33,6 +36,41 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 
 def never(*_: object) -> None:
     """Do nothing: the check of a read that can't be ended."""
+
+
+class PackedFile(io.RawIOBase):
+    """A file that is unpacked: checks for a cancel on each read, and refuses parts that unpack to nothing.
+
+    Unpackers read on until they have content. `silent` counts the bytes read since there was some; the
+    owner sets it to 0.
+    """
+
+    def __init__(self, file: IO[bytes], check: Check) -> None:
+        """Read from an open file."""
+        self._file, self._check = file, check
+        self.silent = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return whether the file itself is."""
+        return self._file.seekable()
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position in the file."""
+        return self._file.seek(position, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; raises InvalidContentError, and what the check raises."""
+        self._check()
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.silent += len(data)
+        if self.silent > limits.PACKED_SILENCE:
+            raise InvalidContentError("megabytes of it unpack to nothing")
+        return len(data)
 
 
 class Allowance:
@@ -122,7 +160,10 @@ def _open_tar(path: Path, check: Check) -> Iterator[tarfile.TarFile]:
         head = file.read(8)
         file.seek(0)
         unpack = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
-        stream = _TarStream(file if unpack is None else unpack(file), Allowance(path, check))
+        packed = PackedFile(file, check)
+        content = file if unpack is None else unpack(io.BufferedReader(packed, PIECE))
+        allowance = Allowance(path, check)
+        stream = _TarStream(content, allowance, None if unpack is None else packed)
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             yield archive
 
@@ -130,9 +171,9 @@ def _open_tar(path: Path, check: Check) -> Iterator[tarfile.TarFile]:
 class _TarStream(io.RawIOBase):
     """The content of a tar: skips no more than is allowed, and reads no header that is too large."""
 
-    def __init__(self, file: Any, allowance: Allowance) -> None:
-        self._file, self._allowance = file, allowance
-        self._is_packed = not isinstance(file, io.BufferedReader)
+    def __init__(self, file: Any, allowance: Allowance, packed: PackedFile | None) -> None:
+        self._file, self._allowance, self._packed = file, allowance, packed
+        self._is_packed = packed is not None
 
     def readable(self) -> bool:
         return True
@@ -144,6 +185,8 @@ class _TarStream(io.RawIOBase):
         if not 0 <= size <= limits.ARCHIVE_HEADER:
             raise InvalidContentError("the header of an entry is too large")
         data: bytes = self._file.read(size)
+        if self._packed is not None and data:
+            self._packed.silent = 0
         self._allowance.add(len(data) if self._is_packed else 0)
         return data
 

@@ -59,23 +59,22 @@ def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("lora_studio.mark", _mark_undecodable)
 
 
-class _Counted(io.RawIOBase):
+class _Counted(archives.PackedFile):
     """The file itself: counts and hashes the bytes as they are read, once, from the beginning."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], check: Check) -> None:
+        super().__init__(file, check)
         self.position = 0
         self.digest = hashlib.sha256()
 
-    def readable(self) -> bool:
-        return True
+    def seekable(self) -> bool:
+        return False
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self.position += len(data)
-        self.digest.update(data)
-        return len(data)
+        size = super().readinto(buffer)
+        self.position += size
+        self.digest.update(memoryview(buffer)[:size])
+        return size
 
 
 class ByteStream:
@@ -101,8 +100,8 @@ class ByteStream:
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             opened = undo.enter_context(_open(path, member, check))
-            self._counted = _Counted(opened)
-            self._data = _decompress(io.BufferedReader(self._counted, 1024 * 1024), compression)
+            self._counted = _Counted(opened, check)
+            self._data = _decompress(io.BufferedReader(self._counted, archives.PIECE), compression)
             self._closing = undo.pop_all()
         self._decoder = (
             None
@@ -121,6 +120,7 @@ class ByteStream:
         """Read the rest of the file and return the hash of all its bytes, in hexadecimal."""
         try:
             while data := self._counted.read(CHUNK):
+                self._counted.silent = 0
                 self._allowance.add(len(data) if self._is_packed else 0)
         except FAULTS as error:
             self.broken = self.broken or str(error)
@@ -160,6 +160,8 @@ class ByteStream:
         except FAULTS as error:
             self.broken = str(error).strip().rstrip(".") or type(error).__name__
             return b""
+        if data:
+            self._counted.silent = 0
         self._allowance.add(len(data) if self._is_packed else 0)
         return data
 

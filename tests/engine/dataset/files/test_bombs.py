@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import re
 import subprocess
@@ -22,6 +24,8 @@ import pytest
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset.files import archives
+from lora_studio.engine.dataset.files.byte_streams import ByteStream, detect_compression
 from tests.helpers.faults.bombs import BOMBS
 from tests.helpers.runs.jobs import RecordingChannel, handle
 
@@ -146,6 +150,35 @@ def test_bomb_takes_under_1_gb_and_heeds_cancel(name: str, tmp_path: Path) -> No
     assert result["codes"] or name in ("folder_twice.tar", "rows_7_mb.jsonl"), result
     canceled = json.loads(run_child(tmp_path / name, "--lint", "--cancel-after", "0.3"))
     assert canceled.get("latency", 0) < 2, canceled
+
+
+PACKED = {"gz": gzip.compress(b""), "bz2": bz2.compress(b""), "xz": lzma.compress(b"")}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_parts_that_unpack_to_nothing_are_refused(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PACKED_SILENCE", 100_000)
+    file = tmp_path / f"rows.jsonl.{suffix}"
+    file.write_bytes(PACKED[suffix] * (200_000 // len(PACKED[suffix])))
+    ending = inspect(file).of(events.Failed)[0]
+    assert ending.problem.code == "dataset.unreadable"
+    assert "unpack to nothing" in str(ending.problem.what)
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_cancel_is_heeded_between_empty_parts(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"rows.jsonl.{suffix}"
+    file.write_bytes(PACKED[suffix] * (200_000 // len(PACKED[suffix])))
+    checks: list[int] = []
+    assert archives.list_entries(file, lambda: checks.append(1)) is None
+    assert len(checks) > 200_000 // archives.PIECE
+    with ByteStream(
+        file, compression=detect_compression(file.read_bytes()[:8]), check=lambda: checks.append(2)
+    ) as stream:
+        assert not list(stream.iter_chunks())
+    assert checks.count(2) > 200_000 // archives.PIECE
 
 
 def run_child(file: Path, *arguments: str) -> str:
