@@ -53,6 +53,7 @@ class ChatColumn(QFrame):
         self._list.addStretch(1)
         self.area = QScrollArea(widgetResizable=True)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setProperty("surface", "conversation")  # keys scroll it, so its focus must show
         self.area.setWidget(inner)
         self.area.setAccessibleName(tr("Conversation"))
         layout = QVBoxLayout(self)
