@@ -143,6 +143,7 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Run stages on a run and return 0, or the exit status of the first one that failed.
 
     A stage that completes but fails its self-test doesn't stop the next; the status is 1 in the end.
+    A reward model is only trained.
     Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
     pauses training, so that `resume` can continue it.
     """
@@ -153,7 +154,22 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
         if status := run_stage(command, display):
             return status
         is_as_trained = is_as_trained and not has_failed_selftest(run, command)
+        if stage == "Train" and len(stages) > 1 and has_reward_model(run):
+            display.print_line(
+                text(
+                    "A reward model scores answers and can't write them, so it is neither merged nor "
+                    "exported. Its adapter: {folder}",
+                    folder=str(run.adapter),
+                )
+            )
+            break
     return 0 if is_as_trained else FAILED
+
+
+def has_reward_model(run: RunFolder) -> bool:
+    """Return whether a trained run has an adapter that scores answers; raises ProblemError."""
+    task = (run.read_manifest().get("dataset") or {}).get("task")
+    return run.load_project().training.trains_reward_model(task)
 
 
 def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:

@@ -199,6 +199,23 @@ def test_system_stays_awake_only_while_a_job_runs(
 
 
 @pytest.mark.slow
+def test_reward_model_is_neither_merged_nor_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text("{}")
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    frozen = Project.model_validate({"name": "x", "training": {"preference": "reward"}})
+    run = folder.create_run(tmp_path / "runs", frozen, tmp_path)
+    for task, stages in (("chat", 3), ("preference", 1)):
+        run.update_manifest(dataset={"task": task})
+        run.events_file.unlink(missing_ok=True)
+        assert headless.run_stages(run, ("Train", "Merge", "Export"), Display()) == 0
+        assert len(list(run.iter_events_of("done"))) == stages
+    assert "neither merged nor exported" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
 def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
