@@ -51,7 +51,10 @@ def create_run(
     chosen = rows or ROWS[objective]
     file = jobs.write_rows(context.folder / f"{objective}-{len(chosen)}.jsonl", chosen)
     preference = {"preference": objective} if objective in ("dpo", "orpo") else {}
-    recipe = {"micro_batch": 2, "gradient_accumulation": 2, "keep_best": False, "backend": "peft"}
+    # Epochs without end: each check says how many steps it trains.
+    recipe = {
+        "micro_batch": 2, "gradient_accumulation": 2, "keep_best": False, "backend": "peft", "epochs": 100,
+    }  # fmt: skip
     return jobs.new_run(
         context.folder,
         model={"source": str(source), "device": context.device, **(model or {})},
