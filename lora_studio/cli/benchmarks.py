@@ -22,7 +22,7 @@ def benchmarks(
     ] = 40,
     as_json: JsonObjectOption = False,
 ) -> None:
-    """List public benchmarks of lm-eval, for `lora-studio evaluate --on benchmark:NAME`."""
+    """List public benchmarks of lm-eval, for `lora-studio evaluate --test benchmark:NAME`."""
     display = Display(as_json=as_json)
     command = commands.ListBenchmarks(search=search, limit=limit)
     listed = ask(command, events.BenchmarksListed, display)

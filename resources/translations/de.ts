@@ -2107,6 +2107,10 @@
             <translation>Vergleichen mit</translation>
         </message>
         <message>
+            <source>Compared with {column}</source>
+            <translation>Verglichen mit {column}</translation>
+        </message>
+        <message>
             <source>Compared with {runs}.</source>
             <translation>Verglichen mit {runs}.</translation>
         </message>
@@ -2786,10 +2790,6 @@
         <message>
             <source>Diagnostics file…</source>
             <translation>Diagnosedatei…</translation>
-        </message>
-        <message>
-            <source>Difference from the baseline</source>
-            <translation>Unterschied zur Vergleichsbasis</translation>
         </message>
         <message>
             <source>Differences between the runs</source>
@@ -5324,6 +5324,10 @@
         <message>
             <source>Most likely cause: {cause}.</source>
             <translation>Wahrscheinlichste Ursache: {cause}.</translation>
+        </message>
+        <message>
+            <source>Most likely choice: {choice}</source>
+            <translation>Wahrscheinlichste Antwort: {choice}</translation>
         </message>
         <message>
             <source>Most of {name} is not text.</source>

@@ -9,8 +9,9 @@ import jinja2
 
 from lora_studio.core import formatting, timestamps
 from lora_studio.core.evaluation import forgetting, own_models, summary
+from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.own_models import Checksums
-from lora_studio.core.evaluation.results import EvaluationResults, ItemResult
+from lora_studio.core.evaluation.results import EvaluationResults, ItemResult, find_chosen
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.messages import Text, text
 from lora_studio.core.system import paths
@@ -70,7 +71,10 @@ def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
         lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
     if not lines:
         return ""
-    notes = [f"{report.sentence}." for report in shown.forgetting.values()]
+    notes = [
+        f"{results.plan.get_column(key).name}: {report.sentence}."
+        for key, report in shown.forgetting.items()
+    ]
     if outdated:
         notes.insert(0, "A model that is out of date was changed after this evaluation.")
     return "\n".join(
@@ -145,7 +149,7 @@ def _iter_sections(
         translate(word)
         for word in (
             text("Measure"), text("Model"), text("Score"), text("95 % interval"), text("Rows"),
-            text("Difference from the baseline"),
+            text("Compared with {column}", column=results.plan.get_column(shown.baseline).name),
         )
     ]  # fmt: skip
     means = list(_iter_means(results, shown))
@@ -201,7 +205,7 @@ def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str,
         cells = [
             item.question,
             expected,
-            *(_format_answer(answer, translate) for answer in answers),
+            *(_format_answer(item, answer, translate) for answer in answers),
         ]
         rows.append([_shorten(cell) for cell in cells])
     note = ""
@@ -219,8 +223,8 @@ def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str,
     }  # fmt: skip
 
 
-def _format_answer(answer: ItemResult | None, translate: Translate) -> str:
-    """Return an answer and its scores, or why there is none."""
+def _format_answer(item: EvaluationItem, answer: ItemResult | None, translate: Translate) -> str:
+    """Return an answer, the most likely choice, and the scores, or why there is no answer."""
     if answer is None:
         return ""
     if answer.problem is not None:
@@ -229,7 +233,9 @@ def _format_answer(answer: ItemResult | None, translate: Translate) -> str:
         f"{translate(summary.format_measure(name))}: {summary.format_score(name, value)}"
         for name, value in answer.scores.items()
     ]
-    return "\n".join(part for part in (answer.answer, " · ".join(scores)) if part)
+    choice = find_chosen(item, answer)
+    chosen = translate(text("Most likely choice: {choice}", choice=choice)) if choice else ""
+    return "\n".join(part for part in (answer.answer, chosen, " · ".join(scores)) if part)
 
 
 def _shorten(cell: str) -> str:

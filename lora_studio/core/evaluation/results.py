@@ -131,3 +131,11 @@ class EvaluationResults:
             for item, row in rows
             if row is not None and measure in row.scores
         }
+
+
+def find_chosen(item: EvaluationItem, result: ItemResult) -> str:
+    """Return the choice with the highest log-likelihood, "" where there is none."""
+    scores = result.logprobs.choices if result.logprobs is not None else ()
+    if not scores or len(scores) != len(item.choices):
+        return ""
+    return item.choices[max(range(len(scores)), key=lambda index: scores[index])]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict
 
 from lora_studio.core.evaluation import summary
-from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.results import EvaluationResults, find_chosen
 
 
 def to_csv(results: EvaluationResults) -> str:
@@ -16,7 +17,7 @@ def to_csv(results: EvaluationResults) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["test_set", "item", "category", "question", "reference", "column", "answer", "tokens", "seconds", "problem", *measures]
+        ["test_set", "item", "category", "question", "reference", "column", "answer", "choice", "tokens", "seconds", "problem", *measures]
     )  # fmt: skip
     for item in results.items:
         for column in results.plan.columns:
@@ -24,7 +25,7 @@ def to_csv(results: EvaluationResults) -> str:
             if row is None:
                 continue
             cells = [
-                item.test_set, item.id, item.category, item.question, item.reference or "", column.key, row.answer,
+                item.test_set, item.id, item.category, item.question, item.reference or "", column.key, row.answer, find_chosen(item, row),
             ]  # fmt: skip
             problem = "" if row.problem is None else str(row.problem.what)
             scores = [row.scores.get(measure, "") for measure in measures]
@@ -34,7 +35,7 @@ def to_csv(results: EvaluationResults) -> str:
 
 
 def to_json(results: EvaluationResults) -> str:
-    """Return the plan, the facts, the mean of each measure, and every item with its answers."""
+    """Return the plan, the facts, means, verdicts, and every item with its answers."""
     items = []
     for item in results.items:
         rows = [results.answers.get((item.id, column.key)) for column in results.plan.columns]
@@ -45,10 +46,28 @@ def to_json(results: EvaluationResults) -> str:
         "facts": results.facts.model_dump(mode="json"),
         "complete": results.is_complete,
         "means": compute_means(results),
+        **_list_verdicts(results),
         "items": items,
         "judgments": [judgment.model_dump(mode="json") for judgment in results.judgments],
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _list_verdicts(results: EvaluationResults) -> dict[str, object]:
+    """Return the baseline, each difference from it, and what each column has forgotten."""
+    shown = summary.summarize(results)
+    differences = [
+        {
+            "test_set": test_set, "measure": measure, "column": column, "finding": verdict.finding,
+            "sentence": str(verdict.sentence), **asdict(verdict.difference),
+        }
+        for (test_set, measure, column), verdict in shown.verdicts.items()
+    ]  # fmt: skip
+    forgetting = {
+        column: {"has_forgotten": found.has_forgotten, "sentence": str(found.sentence)}
+        for column, found in shown.forgetting.items()
+    }
+    return {"baseline": shown.baseline, "differences": differences, "forgetting": forgetting}
 
 
 def list_measures(results: EvaluationResults) -> list[str]:

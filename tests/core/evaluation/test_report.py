@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import own_models, report, summary
+from lora_studio.core.evaluation import own_models, report, summary, tables
 from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
+from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import (
     ColumnReport,
@@ -86,6 +88,30 @@ def test_report_has_scores_intervals_and_the_verdict(results: EvaluationResults)
     assert str(shown.verdicts["heldout", "exact", "merged"].sentence) in words
     assert "2 rows were trained on and are left out." in words
     assert "Question 39?" in words
+
+
+def test_report_shows_what_a_likelihood_chose(results: EvaluationResults) -> None:
+    item = create_item(
+        test_set="heldout", raw_prompt="Which floats?", choices=("stone", "cork"), correct=1
+    )
+    results.items = [item]
+    results.answers = {
+        (item.id, column): ItemResult(
+            item=item.id, column=column, scores={"exact": 1.0}, logprobs=Logprobs(choices=(-9.0, -2.0))
+        )
+        for column in ("base", "merged")
+    }  # fmt: skip
+    results.facts = results.facts.model_copy(
+        update={"test_sets": (*results.facts.test_sets, TestSetReport(key="playground"))}
+    )
+    document = report.build_report(results)
+    assert "Most likely choice: cork" in document
+    assert document.count("<table") == 2  # a test set without scores has no table
+    assert "Compared with Base model" in document
+    assert ",cork," in tables.to_csv(results)
+    exported = json.loads(tables.to_json(results))
+    assert exported["baseline"] == "base"
+    assert exported["differences"][0]["finding"] == "too_few"
 
 
 def test_report_loads_nothing_and_runs_nothing(results: EvaluationResults) -> None:

@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from lora_studio.cli.app import app
 from lora_studio.core.chat import Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs, measure_by_name
 from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder as run_folder
 from lora_studio.engine.evaluation import benchmark_index, benchmarks
 from lora_studio.engine.generation.batched import generate_batch
 from lora_studio.engine.generation.continuations import (
@@ -200,6 +204,40 @@ def test_a_missing_package_is_named_with_its_command(
         load("harbour_choice")
     assert caught.value.problems[0].code == "evaluation.no_benchmarks"
     assert f"{sys.executable} -m pip install lm-eval" in str(caught.value.problems[0].remedy)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")  # of lm-eval
+def test_command_line_scores_a_benchmark_of_the_hub_as_lm_eval(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama3", tmp_path / "model", stored="float32")
+    expected = evaluate_by_lm_eval(model, tasks)["harbour_choice"]
+    definition = TASKS["harbour_choice"].replace("harbour_choice", "harbour_hub")
+    (tasks / "hub.yaml").write_text(f"{definition}dataset_path: harbour/rows\ntest_split: test\n")
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text((tasks / "rows.jsonl").read_text())
+    run = run_folder.create_run(tmp_path / "runs", Project(name="harbour"), tmp_path)
+    out = tmp_path / "out.json"
+    call = [
+        "evaluate", str(run.path), "--against", str(model), "--test", "benchmark:harbour_hub",
+        "--out", str(out),
+    ]  # fmt: skip
+    with hub_server({}) as hub:
+        hub.datasets["harbour/rows"] = folder
+        for name, value in (
+            ("HF_ENDPOINT", hub.address), ("HF_HOME", str(tmp_path / "hf")), ("HF_HUB_DISABLE_XET", "1"),
+        ):  # fmt: skip
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text("utf-8"))
+    for item, sample in zip(found["items"], expected, strict=True):
+        (answer,) = item["answers"]
+        resps = [each[0][0] for each in sample["resps"]]
+        assert answer["logprobs"]["choices"] == pytest.approx(resps, abs=1e-2)
+        assert (answer["scores"]["choice"], answer["scores"]["choice_norm"]) == (sample["acc"], sample["acc_norm"])  # fmt: skip
 
 
 _LOAD = """
