@@ -146,6 +146,12 @@ def name_package(error: ImportError) -> str:
 
 
 def format_install_command(*packages: str) -> str:
-    """Return the command that installs packages into the environment of this worker."""
+    """Return the command that installs packages into the environment of this worker.
+
+    Environments that uv creates, such as those of the app, have no pip, but Python contains it.
+    """
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
-    return f"{python} -m pip install {' '.join(dict.fromkeys(packages))}"
+    install = f"{python} -m pip install {' '.join(dict.fromkeys(packages))}"
+    if find_spec("pip") is None:
+        return f"{python} -m ensurepip && {install}"
+    return install

@@ -267,3 +267,12 @@ def test_items_come_from_the_hub_and_later_from_its_cache(tasks: Path, tmp_path:
                 capture_output=True, text=True, timeout=300,
             )  # fmt: skip
             assert loaded.stdout.strip() == "5", loaded.stderr
+
+
+def test_command_sets_up_pip_in_an_environment_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benchmark_index, "find_spec", lambda name: None)
+    command = benchmark_index.format_install_command("lm-eval")
+    python = sys.executable
+    assert command == f"{python} -m ensurepip && {python} -m pip install lm-eval"
