@@ -65,11 +65,12 @@ class PackedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer; raises InvalidContentError, and what the check raises."""
         self._check()
+        # Compared before the read: a file that isn't packed is read in pieces of megabytes.
+        if self.silent > limits.PACKED_SILENCE:
+            raise InvalidContentError("megabytes of it unpack to nothing")
         data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         self.silent += len(data)
-        if self.silent > limits.PACKED_SILENCE:
-            raise InvalidContentError("megabytes of it unpack to nothing")
         return len(data)
 
 

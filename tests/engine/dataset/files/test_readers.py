@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol.job import Progress
 from lora_studio.engine.dataset.files import columnar
+from lora_studio.engine.dataset.files.byte_streams import ByteStream, Compression
 from lora_studio.engine.dataset.files.encodings import detect_encoding
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
@@ -1102,3 +1104,15 @@ def test_comment_like_text_in_multiline_string_is_kept(tmp_path: Path) -> None:
     text = '[{"question": "' + code + '", "answer": "A"},\n {"question": "Q", "answer": "B"}]'
     store = scan_text(tmp_path, "rows.json", text)
     assert values(store)[0] == {"question": code, "answer": "A"}
+
+
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_file_larger_than_one_piece_is_read_to_its_end(
+    compression: Compression, tmp_path: Path
+) -> None:
+    content = random.Random(1).randbytes(9_000_000)
+    file = tmp_path / "rows"
+    file.write_bytes(gzip.compress(content, 1) if compression else content)
+    with ByteStream(file, compression=compression) as stream:
+        read = b"".join(stream.iter_chunks())
+    assert (read == content, stream.broken) == (True, "")
