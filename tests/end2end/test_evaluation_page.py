@@ -60,7 +60,7 @@ def test_evaluation_ends_with_a_verdict_and_answers(
     qtbot.waitUntil(lambda: bool(page.choices), timeout=WAIT)
     for _, box in page.setup_form._sets.values():
         box.setChecked(False)
-    page.setup_form._add_set(FileRows(source=DataSource(path=str(tmp_path / "test.jsonl"))))
+    page.setup_form.add_test_set(FileRows(source=DataSource(path=str(tmp_path / "test.jsonl"))))
     qtbot.waitUntil(
         lambda: "14 items  ·  2 rows were trained on" in page.setup_form.facts.text(), timeout=WAIT
     )

@@ -38,14 +38,22 @@ def _limit_process(seconds: int, memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         # The first limit sends a signal; at the second one the system kills the process.
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-        unit = 1 if sys.platform == "darwin" else 1024  # where the limit on data has no effect
+        if sys.platform == "darwin":  # where the limit on data has no effect
+            most = _get_peak_memory() + memory
+            threading.Thread(target=_exit_beyond, args=(most,), daemon=True).start()
 
-        def watch() -> None:
-            while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit < memory:
-                time.sleep(_INTERVAL)
-            os._exit(EXIT_MEMORY)
 
-        threading.Thread(target=watch, daemon=True).start()
+def _get_peak_memory() -> int:
+    """Return the peak in bytes. A process may begin with that of its parent, which has loaded a model."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _exit_beyond(most: int) -> None:
+    while _get_peak_memory() < most:
+        time.sleep(_INTERVAL)
+    os._exit(EXIT_MEMORY)
 
 
 def _load_tokenizer(folder: Path, text: str, most_added: int, longest: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def test_tokenizer_that_takes_too_long_is_refused(
     monkeypatch.setattr(limits, "TOKENIZER_SECONDS", 0.01)
     _write(tmp_path)
     assert "takes longer than" in _refusal(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no module resource")
+def test_memory_of_the_process_that_loads_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    monkeypatch.setattr(limits, "TOKENIZER_MEMORY", own - 1)
+    monkeypatch.setattr(tokenizer_files, "_LOADABLE", set())
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
+    _write(tmp_path)
+    tokenizer_files.require_loadable(tmp_path)
 
 
 def test_loadable_tokenizer_is_tried_only_once(

@@ -316,7 +316,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
     one for the best of each evaluation, one at the end."""
 
     def arrange(calls_without_memory: set[int]) -> None:
-        own, calls = checkpoint_files.write_adapter, itertools.count(1)
+        own, calls = checkpoint_files._write_trained_weights, itertools.count(1)
 
         def save(*about: Any) -> None:
             if next(calls) in calls_without_memory:
@@ -325,7 +325,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
                 )
             own(*about)
 
-        monkeypatch.setattr(checkpoint_files, "write_adapter", save)
+        monkeypatch.setattr(checkpoint_files, "_write_trained_weights", save)
 
     return arrange
 
