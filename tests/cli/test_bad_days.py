@@ -163,6 +163,7 @@ def test_window_opens_without_a_usable_home() -> None:
     assert "/etc/passwd/.config/lora-studio can't be written to" in ended.stdout
 
 
+@pytest.mark.thorough
 def test_trainings_at_once_outlive_their_output(trainable: Path) -> None:
     command = [sys.executable, "-P", "-m", "lora_studio", "train", str(trainable)]
     poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "TMPDIR": "/nonexistent"}

@@ -119,6 +119,7 @@ def test_nonempty_folder_is_left_alone(here: RunFolder, tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine"]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_exported_run_trains_the_same_and_can_be_merged(here: RunFolder, tmp_path: Path) -> None:
     out = cluster.export_run(here, tmp_path / "out").path

@@ -184,6 +184,7 @@ class _listening:  # noqa: N801 - used like a function
                 connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("offline_mode")
 def test_run_trains_and_merges_without_a_network(

@@ -330,7 +330,7 @@ def comparisons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageComp
     scope="module",
     params=[
         pytest.param(1.0, id="large updates", marks=pytest.mark.thorough),
-        pytest.param(0.05, id="small updates"),
+        pytest.param(0.05, id="small updates", marks=pytest.mark.thorough),
     ],
 )
 def with_imatrix(

@@ -245,6 +245,7 @@ def test_run_of_two_processes_pauses_and_resumes_in_one(
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=5e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
     run = start("cpu:2", epochs=1000.0, eval_every=1, save_every=3, keep_best=True, sample_rows=0)
@@ -263,6 +264,7 @@ def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
     assert (run.get_best_adapter(best.step) / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_no_process_survives_a_killed_rank_or_a_cancel(
     start: Start, monkeypatch: pytest.MonkeyPatch
@@ -301,6 +303,7 @@ def test_no_process_survives_a_killed_rank_or_a_cancel(
     assert have_ended(others)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs parents that die alone")
 def test_failing_second_rank_reports_its_error(
@@ -321,6 +324,7 @@ def test_failing_second_rank_reports_its_error(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "step"),
@@ -344,13 +348,11 @@ def test_optimizer_oom_in_one_rank_resets_both(
     assert list(step_metrics(sent)) == list(expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
-    [
-        pytest.param("lora_studio.engine", marks=pytest.mark.thorough),
-        "lora_studio.engine.worker_rank",
-    ],
+    ["lora_studio.engine", "lora_studio.engine.worker_rank"],
 )
 def test_sharded_training_restarts_with_less_after_oom(
     start: Start,

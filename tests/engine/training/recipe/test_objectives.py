@@ -465,6 +465,7 @@ def test_kto_loss_equals_trl(
         assert kto._shift == pytest.approx(actual["log"]["kl"], rel=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_orpo_loss_equals_trl_except_for_prompt_likelihood(
     wrapped: Wrapped, merged: Path, tmp_path: Path
