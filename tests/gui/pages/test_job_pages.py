@@ -29,7 +29,6 @@ from tests.helpers.models import model_facts
 from tests.helpers.runs.job_events import (
     export_events,
     finished_events,
-    merge_events,
     show_widget,
     started_events,
     training_events,
@@ -66,7 +65,6 @@ def test_primary_button_leads_from_model_to_ollama(
         inspect_dataset=emit(model_facts.dataset()),
         inspect_ollama=emit(events.OllamaFound(host="h", version="0.12", models=())),
         train=[{"steps": 30, "seconds": 0.002}, *emit(finished_events()[0])],
-        merge=emit(*merge_events(run)[1:-1]),
         export=emit(*export_events(run)[1:-1]),
     )
     window.open_project(project_folder)
@@ -79,12 +77,11 @@ def test_primary_button_leads_from_model_to_ollama(
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     qtbot.keyClick(window, *primary)
     qtbot.waitUntil(lambda: window.pages["training"].is_done(), timeout=WAIT)
-    for step in ("merging", "export"):
-        qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
-        qtbot.keyClick(window, *primary)
-        assert window.page_name == step
-        qtbot.keyClick(window, *primary)
-        qtbot.waitUntil(window.pages[step].is_done, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    qtbot.keyClick(window, *primary)
+    assert window.page_name == "export", "this export needs no merged model"
+    qtbot.keyClick(window, *primary)
+    qtbot.waitUntil(window.pages["export"].is_done, timeout=WAIT)
     page: Any = window.pages["export"]
     assert page.result.created.name == "bot"
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)

@@ -48,6 +48,9 @@ _WANTED_BY = {
     "schedule_cycles": ("schedule", "cosine_with_restarts"),
     "schedule_power": ("schedule", "polynomial"),
     "decay_share": ("schedule", "warmup_stable_decay"),
+    "label_smoothing": ("dpo_loss", "robust"),
+    "simpo_beta": ("preference", "simpo"),
+    "simpo_gamma": ("preference", "simpo"),
 }
 
 

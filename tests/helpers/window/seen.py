@@ -93,7 +93,7 @@ def _elided_cells(view: QTableView) -> Iterator[str]:
     for row in range(min(30, model.rowCount())):
         for column in range(model.columnCount()):
             index = model.index(row, column)
-            have, need = view.columnWidth(column), view.sizeHintForIndex(index).width()
+            have, need = view.visualRect(index).width(), view.sizeHintForIndex(index).width()
             tip = index.data(Qt.ItemDataRole.ToolTipRole)
             if not view.isColumnHidden(column) and not tip and have + _SLACK < need:
                 yield f"cell “{index.data()}” in {have}, {need} needed"
@@ -154,7 +154,7 @@ def nameless(root: QWidget) -> list[str]:
 
 
 def out_of_reach(root: QWidget) -> list[str]:
-    """Return enabled controls that Tab doesn't reach; a group of radio buttons counts as one."""
+    """Return enabled controls that Tab doesn't reach; a group of buttons counts as one."""
     return [
         path(widget)
         for widget in shown(root)
@@ -162,7 +162,18 @@ def out_of_reach(root: QWidget) -> list[str]:
         and widget.isEnabled()
         and not widget.focusPolicy() & Qt.FocusPolicy.TabFocus
         and not isinstance(widget, QRadioButton)
+        and not _is_reached_by_arrow_keys(widget)
     ]
+
+
+def _is_reached_by_arrow_keys(widget: QWidget) -> bool:
+    """Return whether Tab reaches another button of its group; Qt leaves it one at a time."""
+    group = widget.group() if isinstance(widget, QAbstractButton) else None
+    return (
+        group is not None
+        and group.exclusive()
+        and any(button.focusPolicy() & Qt.FocusPolicy.TabFocus for button in group.buttons())
+    )
 
 
 def _scrolls_by_key(widget: QWidget) -> bool:

@@ -171,7 +171,7 @@ CASES = {
     "pairs from PiSSA, two scripts": Case(
         "qwen3",
         PAIRS,
-        within=1e-2,
+        within=5e-2,  # the last step of an epoch has one pair; in 32-bit, all losses are equal
         settings={
             "model": {"precision": "bf16"},
             "lora": {"init": "pissa", "dropout": 0.1, "targets": "attention"},
