@@ -20,6 +20,7 @@ from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import parse_json, read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.model import tokenizer_trial
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime import child_process
@@ -178,7 +179,7 @@ def require_loadable(folder: Path) -> None:
         )
     _LOADABLE.add(key)
     with suppress(OSError):
-        record.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(record.parent)
         record.touch()
 
 

@@ -906,7 +906,10 @@ def test_header_shows_queued_runs_and_links_to_the_queue(
     assert window.runs.side.currentWidget() is window.runs.side.queue
 
 
-def test_absent_ollama_is_not_a_problem_of_a_job(window: Window, project_folder: Path) -> None:
+def test_absent_ollama_is_not_a_problem_of_a_job(
+    window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
     window.open_project(project_folder)
     problem = warning(
         "ollama.not_running", "No Ollama server answers at {host}.", "Start it.", host="h"

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.formatting import format_size
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.core.system.locks import FileLock
@@ -265,7 +266,8 @@ def test_deleted_runs_move_to_the_trash(
     parts.launcher.open_run(page.library.run(names[1]))
     qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
     dialog = _open_deletion(page, qtbot)
-    assert "(19 kB)" in dialog.text.text()
+    size = sum(page.library.run(name).bytes for name in names)
+    assert f"({format_size(size)})" in dialog.text.text()
     assert not dialog.checkpoints.isVisible()
     dialog.all.click()
     _wait_for_runs(page, qtbot, 10)
