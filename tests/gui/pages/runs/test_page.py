@@ -266,7 +266,7 @@ def test_deleted_runs_move_to_the_trash(
     parts.launcher.open_run(page.library.run(names[1]))
     qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
     dialog = _open_deletion(page, qtbot)
-    size = sum(page.library.run(name).bytes for name in names)
+    size = sum(run.bytes for run in page.library.runs if run.folder in names)
     assert f"({format_size(size)})" in dialog.text.text()
     assert not dialog.checkpoints.isVisible()
     dialog.all.click()
