@@ -18,10 +18,7 @@ from tests.helpers.models.tiny_models import FAMILIES, tiny_model
 from tests.helpers.runs.tiny_run import heldout_rows
 from tests.helpers.servers.real_ollama import Server
 
-#: The family of the test command; the others are thorough.
-_QUICK = ("llama3",)
-
-pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+pytestmark = [pytest.mark.thorough, pytest.mark.end2end]
 
 
 def _run_of(family: str, folder: Path, host: str) -> RunFolder:
@@ -54,13 +51,7 @@ def _carry_out(run: RunFolder) -> list[events.Event]:
     return list(worker.iter_events())
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(family, marks=[] if family in _QUICK else pytest.mark.thorough)
-        for family in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_pipeline_passes_self_test_and_reaches_ollama(
     family: str, tmp_path: Path, ollama_server: Server
 ) -> None:

@@ -400,6 +400,7 @@ def test_sharded_kto_restarts_after_oom_before_a_step(
     assert list(step_metrics(sent)) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_killed_second_rank_is_named_and_training_resumes(
     start: Start, patch_process: Callable[..., None]
