@@ -19,16 +19,7 @@ def overlay(
     column isn't repeated. Only measures that all evaluations have remain. Raises ProblemError if the
     evaluations have no item in common.
     """
-    first = evaluations[0]
-    shared = {item.id for item in first.items}
-    for other in evaluations[1:]:
-        shared &= {item.id for item in other.items}
-    if not shared:
-        raise fail(
-            "evaluation.nothing_shared",
-            "These evaluations have no items in common.",
-            "Choose evaluations of the same test sets.",
-        )
+    first, shared = evaluations[0], _find_shared(evaluations)
     columns: list[Column] = []
     reports: list[ColumnReport] = []
     combined = EvaluationResults(first.folder, first.plan, first.facts)
@@ -50,6 +41,18 @@ def overlay(
     combined.plan = first.plan.model_copy(update={"columns": tuple(columns)})
     combined.facts = _combine_facts(evaluations, combined, tuple(reports))
     return combined
+
+
+def _find_shared(evaluations: Sequence[EvaluationResults]) -> set[str]:
+    """Return the IDs of the items that all evaluations have; raises ProblemError if there is none."""
+    shared = set.intersection(*({item.id for item in results.items} for results in evaluations))
+    if not shared:
+        raise fail(
+            "evaluation.nothing_shared",
+            "These evaluations have no items in common.",
+            "Choose evaluations of the same test sets.",
+        )
+    return shared
 
 
 def _find_repeated(results: EvaluationResults, first: EvaluationResults) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -54,21 +54,7 @@ def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
     """
     outdated = own_models.list_outdated(results, checksums)
     shown = summary.summarize(results)
-    titles = {report.key: str(report.title) for report in results.facts.test_sets}
-    lines = []
-    for test_set, measure, column, mean in _iter_means(results, shown):
-        verdict = shown.verdicts.get((test_set, measure, column))
-        name = results.plan.get_column(column).name
-        cells = [
-            titles.get(test_set) or test_set,
-            str(summary.format_measure(measure)),
-            f"{name} (out of date)" if column in outdated else name,
-            summary.format_score(measure, mean.mean),
-            summary.format_interval(measure, mean),
-            str(mean.rows),
-            "" if verdict is None else str(verdict.sentence),
-        ]
-        lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
+    lines = list(_iter_card_lines(results, shown, outdated))
     if not lines:
         return ""
     notes = [
@@ -90,6 +76,26 @@ def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
             *(line for note in notes for line in ("", _escape_cell(note))),
         ]
     )
+
+
+def _iter_card_lines(
+    results: EvaluationResults, shown: EvaluationSummary, outdated: Sequence[str]
+) -> Iterator[str]:
+    """Yield a line of the table for each mean; `outdated` are the keys of models that have changed."""
+    titles = {report.key: str(report.title) for report in results.facts.test_sets}
+    for test_set, measure, column, mean in _iter_means(results, shown):
+        verdict = shown.verdicts.get((test_set, measure, column))
+        name = results.plan.get_column(column).name
+        cells = [
+            titles.get(test_set) or test_set,
+            str(summary.format_measure(measure)),
+            f"{name} (out of date)" if column in outdated else name,
+            summary.format_score(measure, mean.mean),
+            summary.format_interval(measure, mean),
+            str(mean.rows),
+            "" if verdict is None else str(verdict.sentence),
+        ]
+        yield "| " + " | ".join(_escape_cell(cell) for cell in cells) + " |"
 
 
 def _escape_cell(cell: str) -> str:
