@@ -329,4 +329,6 @@ def _create_run(
         display.print_problems(error.problems)
         raise typer.Exit(headless.FAILED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
-    raise typer.Exit(headless.run_stages(run, stages, display))
+    with exit_on_problem(display):
+        status = headless.run_stages(run, stages, display)
+    raise typer.Exit(status)

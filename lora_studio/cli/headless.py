@@ -27,6 +27,7 @@ from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.spec import get_facts
 
 #: Exit status of a failed job, of invalid input, and of a job that the user ended.
@@ -168,8 +169,7 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
 
 def has_reward_model(run: RunFolder) -> bool:
     """Return whether a trained run has an adapter that scores answers; raises ProblemError."""
-    task = (run.read_manifest().get("dataset") or {}).get("task")
-    return run.load_project().training.trains_reward_model(task)
+    return run.load_project().training.trains_reward_model(get_task(run.read_manifest()))
 
 
 def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:

@@ -26,7 +26,7 @@ class CheckContext:
 
     @property
     def is_cpu(self) -> bool:
-        """Return whether there is no GPU to check."""
+        """Return whether the check runs on the CPU."""
         return self.device == "cpu"
 
     def expect(self, holds: bool, failure: str) -> None:

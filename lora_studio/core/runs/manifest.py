@@ -35,6 +35,11 @@ def read(file: Path) -> dict[str, Any]:
         return {}
 
 
+def get_task(entries: dict[str, Any]) -> str | None:
+    """Return the task of the data that a run has trained on, None before its training."""
+    return (entries.get("dataset") or {}).get("task")
+
+
 def _read(file: Path) -> dict[str, Any]:
     """Return the entries of the expected types; raises OSError and ValueError."""
     content = read_json(file)

@@ -19,6 +19,7 @@ from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.export import What
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.manifest import get_task
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 _LIBRARY: dict[What, str] = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
@@ -120,8 +121,7 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
 
 
 def _is_reward_model(facts: CardFacts) -> bool:
-    task = (facts.manifest.get("dataset") or {}).get("task")
-    return facts.project.training.trains_reward_model(task)
+    return facts.project.training.trains_reward_model(get_task(facts.manifest))
 
 
 def _build_training(facts: CardFacts) -> str:

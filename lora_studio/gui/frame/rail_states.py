@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.project import checks
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.frame.rail import RailState
@@ -33,15 +32,9 @@ def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> Rai
     if page.is_done():
         return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
     resting = page.describe_paused()
-    waiting = tr("optional") if _is_optional(page, state) else tr("to do")
+    is_optional = page.step == "merging" and state.exports_without_merge()
+    waiting = tr("optional") if is_optional else tr("to do")
     return RailState("paused" if resting else "todo", resting or waiting)
-
-
-def _is_optional(page: StepPage, state: ProjectState) -> bool:
-    """Return whether the export needs no result of this step."""
-    export = state.get_spec("export")
-    is_direct = isinstance(export, ExportSpec) and is_direct_export(export, has_merged=False)
-    return page.step == "merging" and is_direct
 
 
 def describe_saved(state: ProjectState) -> str:

@@ -315,12 +315,11 @@ class Shell(QMainWindow):
         """Report the problem of a failed question, or that the question was answered."""
         problems = [problem] if problem else []
         if kind == "inspect_ollama":
-            # Without a server, the Export page says how to get one; only a chosen address must answer.
             is_used = self.state.get("export", "ollama_create") is True
-            is_chosen = bool(self.state.get_ollama_host())
-            relevant = (item for item in problems if is_chosen or item.code != "ollama.not_running")
             problems = [
-                item.model_copy(update={"severity": "warning"}) for item in relevant if is_used
+                item.model_copy(update={"severity": "warning"})
+                for item in problems
+                if is_used and not self.state.is_missing_unchosen_ollama(item)
             ]
         if kind == "inspect_dataset" and (data := self.state.facts.dataset) is not None:
             # One unreadable source prevents training on the others, too.

@@ -230,8 +230,8 @@ class JobLauncher(QObject):
         match event:
             case events.Started():
                 self._warnings = []
-            case events.Warned() if self._is_mere_absence(event.problem):
-                return  # the Export page says how to get Ollama
+            case events.Warned() if self._state.is_missing_unchosen_ollama(event.problem):
+                return
             case events.Warned():
                 self._warnings = [*self._warnings, event.problem]
             case events.ModelLoaded():  # the job that it waited for has ended
@@ -243,10 +243,6 @@ class JobLauncher(QObject):
             case _:
                 return
         self._state.report("job", self._warnings)
-
-    def _is_mere_absence(self, problem: Problem) -> bool:
-        """Return whether no Ollama server runs at an address that the user hasn't chosen."""
-        return problem.code == "ollama.not_running" and not self._state.get_ollama_host()
 
     def _on_ended(self, kind: str, ending: events.Ending) -> None:
         messages = self._state.messages

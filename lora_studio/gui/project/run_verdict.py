@@ -43,7 +43,7 @@ class RunVerdictView(QWidget):
         self._state = state
         self._run: RunFolder | None = None
         self.verdict: RunVerdict | None = None
-        # A damaged evaluation is no news here: the Evaluate page says what is wrong with it.
+        # The Evaluate page reports damaged evaluations, so their problems aren't repeated here.
         self._tasks = TaskRunner(lambda _: None, self)
         self.what, self.forgotten = label(role="section", wrap=True), label(wrap=True)
         self.details = label(role="muted", wrap=True)

@@ -12,6 +12,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
+from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import checks, known_projects, linked_settings, project
@@ -281,6 +282,18 @@ class ProjectState(QObject):
         already running don't see.
         """
         return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
+
+    def exports_without_merge(self, *, has_merged: bool = False) -> bool:
+        """Return whether Export creates files directly from the base model and the adapter."""
+        export = self.get_spec("export")
+        return isinstance(export, ExportSpec) and is_direct_export(export, has_merged=has_merged)
+
+    def is_missing_unchosen_ollama(self, problem: Problem) -> bool:
+        """Return whether a problem only says that no Ollama server runs, and the user hasn't chosen an address.
+
+        The Export page says how to get one, so it isn't a problem of a job or a question.
+        """
+        return problem.code == "ollama.not_running" and not self.get_ollama_host()
 
     def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of a step with absolute paths, None if a value in it is invalid."""

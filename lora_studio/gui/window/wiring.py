@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 from lora_studio.core.chat import AnySpeaker
-from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import speakers
 from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
@@ -173,9 +172,7 @@ def _open_chat(window: Window, speaker: AnySpeaker) -> None:
 
 def _continue_after(window: Window, page: StepPage) -> None:
     """Show the next step; after training, that is Export unless Export needs a merged model."""
-    export = window.state.get_spec("export")
-    is_direct = isinstance(export, ExportSpec) and is_direct_export(export, has_merged=False)
-    if page.step == "training" and is_direct:
+    if page.step == "training" and window.state.exports_without_merge():
         window.show_page("export")
     else:
         window.show_neighbor(page, 1)

@@ -31,8 +31,8 @@ _COLORS = {"better": "ok", "worse": "error", "unclear": "text", "too_few": "mute
 class ScoreModel(QAbstractTableModel):
     """Means with their intervals; those that differ from the baseline are marked.
 
-    Where there is no room for a column per model, the table is stacked: a heading for each measure of each
-    test set, and below it a line for each model.
+    If the columns don't fit, the table is stacked: each measure of a test set has a heading, and each model has
+    a row below it.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.export import ExportSpec, is_direct_export, suggest_ollama_name
+from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
@@ -345,9 +345,7 @@ class ExportPage(StepPage):
 
     def _is_direct(self) -> bool:
         """Return whether files are created directly from base model and adapter."""
-        export = self.state.get_spec(_STEP)
-        has_merged = self.merged is not None
-        return isinstance(export, ExportSpec) and is_direct_export(export, has_merged=has_merged)
+        return self.state.exports_without_merge(has_merged=self.merged is not None)
 
     def is_done(self) -> bool:
         """Return whether the export is complete."""

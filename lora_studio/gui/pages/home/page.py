@@ -153,8 +153,8 @@ class HomePage(AppPage):
                     tr("No projects yet"),
                     tr(
                         "A project contains a model, your dataset, and all of its training runs. "
-                        "Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a "
-                        "GPU."
+                        "Drop a data file here to start one. The sample project shows the whole "
+                        "workflow in a few minutes, without a GPU."
                     ),
                     button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
                 )

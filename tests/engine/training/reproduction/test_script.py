@@ -72,6 +72,7 @@ CASES = {
         },
     ),
     "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
+    "robust DPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "robust"}}),
     "IPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "ipo"}}),
     "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
     "SimPO": Case("qwen3", PAIRS, settings={"training": {"preference": "simpo"}}),
@@ -171,12 +172,11 @@ CASES = {
     "pairs from PiSSA, two scripts": Case(
         "qwen3",
         PAIRS,
-        within=5e-2,  # the last step of an epoch has one pair; in 32-bit, all losses are equal
+        within=1e-2,
         settings={
             "model": {"precision": "bf16"},
             "lora": {"init": "pissa", "dropout": 0.1, "targets": "attention"},
             "training": {
-                "dpo_loss": "robust",
                 "neftune_alpha": 5.0,
                 "lora_plus_ratio": 4.0,
                 "optimizer": "schedule_free_adamw",
