@@ -72,7 +72,11 @@ CASES = {
         },
     ),
     "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
-    "robust DPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "robust"}}),
+    "robust DPO": Case(
+        "qwen3",
+        PAIRS,  # a rate at which the loss stays above 0, since losses are compared relative to themselves
+        settings={"training": {"dpo_loss": "robust", "learning_rate": 1e-3}},
+    ),
     "IPO": Case("qwen3", PAIRS, settings={"training": {"dpo_loss": "ipo"}}),
     "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
     "SimPO": Case("qwen3", PAIRS, settings={"training": {"preference": "simpo"}}),
