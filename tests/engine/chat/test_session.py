@@ -87,7 +87,7 @@ def ask(
 
 def question(models: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) -> commands.AskChat:
     return commands.AskChat(
-        model=ModelSpec(source=str(models / "base"), device="cpu"),
+        model=ModelSpec(source=str(models / "base"), device="cpu", precision="fp32"),
         asked=tuple(
             ChatQuestion(column=column, speaker=speaker, messages=TALK, sampling=sampling)
             for column, speaker in enumerate(speakers)

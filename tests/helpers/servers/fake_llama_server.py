@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/lora-adapters":
             print("scales", body.decode(), flush=True)
             self.answer(200, {})
+        elif HANGS:
+            time.sleep(60)
         else:
             self.answer(400, {"error": {"message": "not built"}})
 
@@ -34,10 +36,14 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).
 """
 
 
-def write_program(folder: Path, *, seconds: float = 0.0) -> Path:
-    """Write the program into a folder and return it; it fails after some seconds, if given."""
+def write_program(folder: Path, *, seconds: float = 0.0, hangs: bool = False) -> Path:
+    """Write the program into a folder and return it.
+
+    It fails after some seconds, if given, and answers no question about prompts if it `hangs`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "llama-server"
-    program.write_text(f"#!{sys.executable}\nSECONDS = {seconds}\n{_PROGRAM}", "utf-8")
+    settings = f"SECONDS, HANGS = {seconds}, {hangs}"
+    program.write_text(f"#!{sys.executable}\n{settings}\n{_PROGRAM}", "utf-8")
     program.chmod(0o755)
     return program

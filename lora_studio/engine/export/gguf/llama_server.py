@@ -202,6 +202,7 @@ class ServerProcess(JobContext):
                 _wait_until_ready(server, self, model)
                 yield server
         except ServerError as error:
+            self.check()  # a cancel ends the program while it answers
             reason = str(error).rstrip(".") or type(error).__name__
             raise self.make_error("{program} stopped: {reason}.", reason) from error
         finally:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,18 @@ def test_server_that_ends_by_itself_is_a_problem(
     problem = get_problem(commands.Serve(runs=(ServedRun(run=str(run.path)),), file=str(file)))
     assert problem.code == "export.llama_server_failed"
     assert "remove llama-server" not in str(problem.remedy)
+
+
+@posix
+def test_cancel_while_prompts_are_compared_is_no_problem(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(fake_llama_server.write_program(tmp_path / "bin", hangs=True), monkeypatch)
+    file = tmp_path / "merged.gguf"
+    file.write_bytes(b"GGUF")
+    command = commands.Serve(runs=(ServedRun(run=str(run.path)),), file=str(file))
+    recorder = serve_until(events.ServerReady, command, lambda _: time.sleep(0.5))
+    assert not recorder.of(events.Warned)
 
 
 @posix
