@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.preferences import PreferenceVote
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import (
@@ -30,6 +31,7 @@ from lora_studio.core.evaluation.test_sets import (
     PlaygroundPrompts,
 )
 from lora_studio.core.messages import text
+from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, speakers
@@ -105,7 +107,7 @@ ShowOption = Annotated[
     ),
 ]
 #: What writes results, by the suffix of the file.
-_WRITERS: dict[str, Callable[[EvaluationResults], str]] = {
+_WRITERS: dict[str, Callable[[EvaluationResults, Iterable[PreferenceVote]], str]] = {
     ".csv": tables.to_csv,
     ".json": tables.to_json,
     ".html": report.build_report,
@@ -143,8 +145,7 @@ def evaluate(
 
     Ctrl+C keeps the answers so far; `--resume` continues. The exit status is 1 if a model couldn't be evaluated.
     """
-    display = Display(as_json=as_json)
-    run = RunFolder(path.resolve())
+    display, run = Display(as_json=as_json), RunFolder(path.resolve())
     with exit_on_problem(display):
         run.load_project()
         _require_known_suffix(out)
@@ -195,9 +196,10 @@ def _report(
 ) -> EvaluationResults:
     """Show the results of an evaluation and write them to a file; raises ProblemError."""
     results = folder.read()
-    evaluation_report.show(results, checksums.read_recorded(run), display)
+    votes = Playground.of_run(run.path).find_votes()
+    evaluation_report.show(results, votes, checksums.read_recorded(run), display)
     if out is not None:
-        content = _WRITERS[out.suffix](results)
+        content = _WRITERS[out.suffix](results, votes)
         out.write_bytes(content.encode("utf-8", "replace"))
         display.print_line(text("Written: {file}", file=str(out)))
     return results

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.core.evaluation import own_models, preferences, summary
 from lora_studio.core.evaluation.own_models import Checksums
+from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
 from lora_studio.core.evaluation.results import ColumnReport, EvaluationResults
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.evaluation.test_sets import TestSetReport
@@ -51,10 +54,15 @@ def _describe_column(event: events.ColumnEvaluated) -> Text:
     )
 
 
-def show(results: EvaluationResults, checksums: Checksums, display: Display) -> None:
+def show(
+    results: EvaluationResults,
+    votes: Iterable[PreferenceVote],
+    checksums: Checksums,
+    display: Display,
+) -> None:
     """Print what the test sets contained, and a table of each with the mean of every measure.
 
-    `checksums` are those that the run's manifest records now.
+    `votes` are people's blind votes. `checksums` are those that the run's manifest records now.
     """
     if display.as_json:
         return
@@ -68,8 +76,12 @@ def show(results: EvaluationResults, checksums: Checksums, display: Display) -> 
     _print_verdicts(results, shown, display)
     for line in _describe_columns(results):
         display.print_line(line)
-    for line in describe_judgments(results):
+    for line in describe_preferences(
+        results, preferences.list_preferences(results, votes, shown.baseline)
+    ):
         display.print_line(line)
+    if results.facts.judge_problem is not None:
+        display.print_line(results.facts.judge_problem.what)
     if outdated := own_models.list_outdated(results, checksums):
         display.print_line(own_models.describe_outdated(results, outdated))
     if not results.is_complete:
@@ -141,17 +153,21 @@ def _print_verdicts(results: EvaluationResults, shown: EvaluationSummary, displa
         display.print_line(line)
 
 
-def describe_judgments(results: EvaluationResults) -> list[Text]:
-    """Return how often the judge preferred each model to the one that it was compared with."""
+def describe_preferences(results: EvaluationResults, found: Iterable[Preference]) -> list[Text]:
+    """Return how often each model was preferred to the one that it was compared with."""
+    keys = {column.key: column.title or column.key for column in results.plan.columns}
     return [
         text(
-            "Judge, {column} against {baseline}: {result}; {unknown} without a verdict.",
-            column=each.column,
-            baseline=each.baseline,
+            "{judge}, {column} against {baseline}: {result}; {unknown} without a verdict."
+            if each.unknown
+            else "{judge}, {column} against {baseline}: {result}.",
+            judge=each.judged_by,
+            column=keys[each.column],
+            baseline=keys[each.baseline],
             result=each.sentence,
             unknown=each.unknown,
         )
-        for each in preferences.count_judgments(results.judgments)
+        for each in found
     ]
 
 

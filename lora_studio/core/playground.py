@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.core.system.mounts import create_folder
@@ -193,6 +193,11 @@ class Playground:
         """Write a conversation; raises ProblemError."""
         self._write(self.get_file(conversation), conversation.model_dump_json(indent=1) + "\n")
 
+    @classmethod
+    def of_run(cls, run: Path) -> Playground:
+        """Return the playground of the project that a run belongs to."""
+        return cls(run.resolve().parent.parent)  # a job's path may lead through a descriptor
+
     def load_votes(self) -> list[Vote]:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
         is overwritten."""
@@ -209,6 +214,13 @@ class Playground:
                 reason=describe_os_error(error),
                 where=Where(file=str(self.votes_file)),
             ) from error
+
+    def find_votes(self) -> list[Vote]:
+        """Return every vote so far, [] if the file can't be read: the Playground reports that."""
+        try:
+            return self.load_votes()
+        except ProblemError:
+            return []
 
     def vote(self, vote: Vote) -> None:
         """Add a vote; raises ProblemError."""

@@ -268,6 +268,10 @@
             <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
         </message>
         <message>
+            <source>A tie counts as half a win.</source>
+            <translation>Ein Unentschieden zählt als halber Sieg.</translation>
+        </message>
+        <message>
             <source>A tone or a format on a laptop. Eight languages.</source>
             <translation>Ein Ton oder Format auf dem Laptop. Acht Sprachen.</translation>
         </message>
@@ -1006,8 +1010,8 @@
             <translation>Ergebnisse des Blindtests</translation>
         </message>
         <message>
-            <source>Blind votes: {result}</source>
-            <translation>Blinde Stimmen: {result}</translation>
+            <source>Blind votes in the Playground</source>
+            <translation>Blindabstimmungen im Playground</translation>
         </message>
         <message>
             <source>Block {block:d} doesn't exist: the model has {count:d} blocks, numbered from 0.</source>
@@ -2105,6 +2109,14 @@
         <message>
             <source>Compare with</source>
             <translation>Vergleichen mit</translation>
+        </message>
+        <message>
+            <source>Compared by</source>
+            <translation>Verglichen von</translation>
+        </message>
+        <message>
+            <source>Compared with</source>
+            <translation>Verglichen mit</translation>
         </message>
         <message>
             <source>Compared with {column}</source>
@@ -4482,6 +4494,26 @@
             <translation>Richter</translation>
         </message>
         <message>
+            <source>Judge {model}</source>
+            <translation>Richter {model}</translation>
+        </message>
+        <message>
+            <source>Judge: as good as {model}</source>
+            <translation>Richter: so gut wie {model}</translation>
+        </message>
+        <message>
+            <source>Judge: better than {model}</source>
+            <translation>Richter: besser als {model}</translation>
+        </message>
+        <message>
+            <source>Judge: no verdict</source>
+            <translation>Richter: kein Urteil</translation>
+        </message>
+        <message>
+            <source>Judge: worse than {model}</source>
+            <translation>Richter: schlechter als {model}</translation>
+        </message>
+        <message>
             <source>Judge: {first} and {second}</source>
             <translation>Richter: {first} und {second}</translation>
         </message>
@@ -4908,6 +4940,10 @@
         <message>
             <source>Loss only</source>
             <translation>Nur Loss</translation>
+        </message>
+        <message>
+            <source>Losses</source>
+            <translation>Niederlagen</translation>
         </message>
         <message>
             <source>Lost characters</source>
@@ -5735,6 +5771,10 @@
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
         <message>
+            <source>No verdict</source>
+            <translation>Ohne Urteil</translation>
+        </message>
+        <message>
             <source>Noise and seed</source>
             <translation>Rauschen und Seed</translation>
         </message>
@@ -6453,6 +6493,10 @@
         <message>
             <source>Preferences</source>
             <translation>Einstellungen</translation>
+        </message>
+        <message>
+            <source>Preferred</source>
+            <translation>Bevorzugt</translation>
         </message>
         <message>
             <source>Preferred answers</source>
@@ -11316,6 +11360,10 @@
             <translation>Gewinnquote</translation>
         </message>
         <message>
+            <source>Wins</source>
+            <translation>Siege</translation>
+        </message>
+        <message>
             <source>With this mapping, the first row is skipped: {reason}.</source>
             <translation>Mit dieser Zuordnung wird die erste Zeile übersprungen: {reason}.</translation>
         </message>
@@ -11766,10 +11814,6 @@
         <message>
             <source>binary models</source>
             <translation>binäre Modelle</translation>
-        </message>
-        <message>
-            <source>blind votes in the Playground</source>
-            <translation>blinde Stimmen im Playground</translation>
         </message>
         <message>
             <source>build {name}</source>
@@ -12404,10 +12448,6 @@
         <message>
             <source>joining conversations</source>
             <translation>Gespräche werden zusammengesetzt</translation>
-        </message>
-        <message>
-            <source>judge {model}</source>
-            <translation>Richter {model}</translation>
         </message>
         <message>
             <source>judging answers</source>

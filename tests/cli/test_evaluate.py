@@ -14,10 +14,11 @@ from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
-from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ColumnReport, EvaluationFacts, ItemResult, Judgment
 from lora_studio.core.evaluation.test_sets import BenchmarkTask, FileRows, TestSetReport
 from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.problems import ProblemError, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder, speakers
@@ -91,7 +92,10 @@ def test_bad_option_is_refused(run: RunFolder, options: list[str], message: str)
 
 def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) -> None:
     columns = tuple(speakers.list_run_columns(run))[:2]
-    created = storage.create_evaluation(run.evaluations, EvaluationPlan(columns=columns))
+    judge = JudgeSettings(model=OllamaSpeaker(name="llama3:8b"))
+    created = storage.create_evaluation(
+        run.evaluations, EvaluationPlan(columns=columns, judge=judge)
+    )
     items = [create_item(test_set="heldout", raw_prompt=str(n), reference="1") for n in range(12)]
     created.write_items(items)
     refused = error("x", "The adapter is damaged.", "Train again.")
@@ -108,6 +112,8 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     with created.append(created.judgments_file) as writer:
         for item, winner in zip(items, ("adapter", "adapter", "base", "", None), strict=False):
             writer.write(Judgment(item=item.id, first="base", second="adapter", winner=winner))
+    vote = Vote(prompt="?", names=("a", "b"), answers=("x", "y"), winner=0, speakers=tuple(each.model for each in columns))  # fmt: skip
+    Playground.of_run(run.path).vote(vote)
     out = tmp_path / "out.json"
     result = call(run, "--show", "--out", str(out))
     assert result.exit_code == 0
@@ -115,7 +121,10 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     assert "3 rows were trained on and are left out." in shown
     assert "base 50 % (" in shown
     assert "adapter: The adapter is damaged." in shown
-    assert "Judge, adapter against base: Preferred in 62 % of 4 comparisons (" in shown
+    assert "Judge llama3:8b, adapter against base: Preferred in 62 % of 4 comparisons (" in shown
     assert "2 wins, 1 loss, 1 tie; 1 without a verdict." in shown
+    assert "Blind votes in the Playground, adapter against base: Preferred in 0 % of 1 comparison (" in shown  # fmt: skip
     assert "These results are partial." in shown
-    assert json.loads(out.read_text("utf-8"))["means"]["heldout"]["exact"] == {"base": 0.5}
+    written = json.loads(out.read_text("utf-8"))
+    assert written["means"]["heldout"]["exact"] == {"base": 0.5}
+    assert [each["compared_by"] for each in written["preferences"]] == ["judge", "people"]

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 from lora_studio.core import formatting
 from lora_studio.core.chat import AnySpeaker, get_speaker_key
 from lora_studio.core.evaluation import statistics
-from lora_studio.core.evaluation.columns import Column, ServerModel
-from lora_studio.core.evaluation.results import Judgment
+from lora_studio.core.evaluation.columns import Column, ServerModel, format_model_name
+from lora_studio.core.evaluation.results import EvaluationResults, Judgment
 from lora_studio.core.evaluation.statistics import Interval
 from lora_studio.core.messages import Text, counted, text
 
@@ -22,8 +22,18 @@ class PreferenceVote(Protocol):
     """A vote of a person on answers of models, without their names; `winner` is None for a tie."""
 
     @property
+    def prompt(self) -> str:
+        """What was asked."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the models."""
+        ...
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The answer of each model."""
         ...
 
     @property
@@ -41,7 +51,8 @@ class PreferenceVote(Protocol):
 class Preference:
     """The comparisons of a column with a baseline: `wins` are those that the column won.
 
-    `unknown` comparisons named no winner and count nowhere.
+    `unknown` comparisons named no winner and count nowhere. `judge` is the name of the model that
+    compared, "" for people.
     """
 
     column: str
@@ -50,6 +61,14 @@ class Preference:
     losses: int = 0
     ties: int = 0
     unknown: int = 0
+    judge: str = ""
+
+    @property
+    def judged_by(self) -> Text:
+        """Who compared: a model, or people."""
+        if self.judge:
+            return text("Judge {model}", model=self.judge)
+        return text("Blind votes in the Playground")
 
     @property
     def compared(self) -> int:
@@ -63,13 +82,19 @@ class Preference:
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval of the share: Wilson's (1927) for as many wins and losses without ties.
+        """The 95 % interval of the share: Wilson's (1927), for the number of wins and losses without ties
+        that would vary as much.
 
-        Ties vary less than wins and losses with the same share, so the interval is never too narrow.
+        With scores of 1, ½, and 0, ties reduce the variance p·(1 − p) by ties/4n, so n counts as more by
+        the ratio of both: Kish's (1965) effective sample size. Without a win or a loss it is n, because too
+        little is known of the variance.
         """
         if not self.compared:
             return Interval(0.0, 1.0)
-        return statistics.compute_wilson_interval(self.share, self.compared)
+        share, ties = self.share, self.ties / self.compared
+        variance = share * (1 - share)
+        ratio = variance / (variance - ties / 4) if self.wins and self.ties and self.losses else 1.0
+        return statistics.compute_wilson_interval(share, self.compared * ratio)
 
     @property
     def finding(self) -> PreferenceFinding:
@@ -109,31 +134,74 @@ class Preference:
         return replace(self, ties=self.ties + 1)
 
 
-def count_judgments(judgments: Iterable[Judgment]) -> list[Preference]:
-    """Return the preferences of a judge for each pair of columns; a later judgment replaces an earlier one."""
-    latest = {(each.second, each.first, each.item): each for each in judgments}
-    return _count((second, first, each.winner) for (second, first, _), each in latest.items())
+@dataclass(frozen=True)
+class VoteComparison:
+    """What a vote says about two columns: the answer of `column`, and the winner's key, "" for a tie."""
+
+    prompt: str
+    column: str
+    baseline: str
+    answer: str
+    winner: str
+
+
+def list_preferences(
+    results: EvaluationResults, votes: Iterable[PreferenceVote], baseline: str
+) -> list[Preference]:
+    """Return the preferences of the judge of an evaluation, then those of people in blind votes."""
+    voted = count_votes(results.plan.columns, votes, baseline)
+    return [*count_judgments(results), *voted]
+
+
+def count_judgments(results: EvaluationResults) -> list[Preference]:
+    """Return the preferences of the judge for each pair of columns."""
+    judge = results.plan.judge
+    counted = _count((each.second, each.first, each.winner) for each in list_judgments(results))
+    name = "" if judge is None else format_model_name(judge.model)
+    return [replace(each, judge=name) for each in counted]
+
+
+def list_judgments(results: EvaluationResults) -> list[Judgment]:
+    """Return the judgment of each pair of columns and item; a later one replaces an earlier one."""
+    keys = {column.key for column in results.plan.columns}
+    latest = {
+        (each.second, each.first, each.item): each
+        for each in results.judgments
+        if {each.first, each.second} <= keys
+    }
+    return list(latest.values())
 
 
 def count_votes(
     columns: Sequence[Column], votes: Iterable[PreferenceVote], baseline: str
 ) -> list[Preference]:
-    """Return the preferences of people in blind votes for each pair of columns.
+    """Return the preferences of people in blind votes for each pair of columns."""
+    found = list_vote_comparisons(columns, votes, baseline)
+    order = {column.key: number for number, column in enumerate(columns)}
+    found.sort(key=lambda each: (each.baseline != baseline, order[each.baseline], order[each.column]))  # fmt: skip
+    return _count((each.column, each.baseline, each.winner) for each in found)
 
-    Pairs with the column `baseline` are counted against it, other pairs against the earlier column. If
+
+def list_vote_comparisons(
+    columns: Sequence[Column], votes: Iterable[PreferenceVote], baseline: str
+) -> list[VoteComparison]:
+    """Return what each blind vote says about the columns, in the order of the votes.
+
+    Pairs with the column `baseline` are compared with it, other pairs with the earlier column. If
     several models were compared at once, the winner was preferred to each; between two others, the vote
     says nothing. A vote for a model that isn't a column counts nowhere.
     """
     order = {column.key: number for number, column in enumerate(columns)}
-    comparisons: list[tuple[str, str, str | None]] = []
+    comparisons = []
     for vote in votes:
         keys = _match_columns(columns, vote)
         winner = "" if vote.winner is None else keys[vote.winner]
         known = sorted({key for key in keys if key}, key=lambda key: (key != baseline, order[key]))
         for earlier, later in combinations(known, 2):
             if vote.winner is None or winner in (earlier, later):
-                comparisons.append((later, earlier, winner))
-    return _count(sorted(comparisons, key=lambda each: (each[1] != baseline, order[each[1]], order[each[0]])))  # fmt: skip
+                answer = vote.answers[keys.index(later)]
+                comparisons.append(VoteComparison(vote.prompt, later, earlier, answer, winner))
+    return comparisons
 
 
 def _match_columns(columns: Sequence[Column], vote: PreferenceVote) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jinja2
 
 from lora_studio.core import formatting, timestamps
-from lora_studio.core.evaluation import forgetting, own_models, summary
+from lora_studio.core.evaluation import forgetting, own_models, preferences, summary
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.own_models import Checksums
-from lora_studio.core.evaluation.results import EvaluationResults, ItemResult, find_chosen
+from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
+from lora_studio.core.evaluation.results import EvaluationResults, ItemResult, Judgment, find_chosen
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.messages import Text, text
 from lora_studio.core.system import paths
@@ -24,11 +25,15 @@ _MOST_ITEMS, _MOST_CHARACTERS = 500, 2000
 
 
 def build_report(
-    results: EvaluationResults, *, translate: Translate = str, language: str = "en"
+    results: EvaluationResults,
+    votes: Iterable[PreferenceVote] = (),
+    *,
+    translate: Translate = str,
+    language: str = "en",
 ) -> str:
     """Return an HTML document with scores, intervals, verdicts, and answers; raises OSError.
 
-    What models and datasets wrote is escaped. The document has no scripts and loads nothing.
+    `votes` are people's blind votes. What models and datasets wrote is escaped. The document has no scripts and loads nothing.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "evaluation"),
@@ -42,14 +47,17 @@ def build_report(
         title=title,
         facts=_describe(results, translate),
         sections=list(_iter_sections(results, shown, translate)),
+        preferences=_list_preferences(results, votes, shown.baseline, translate),
         answers=_list_answers(results, translate),
     )
 
 
-def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
+def build_card_section(
+    results: EvaluationResults, checksums: Checksums, votes: Iterable[PreferenceVote] = ()
+) -> str:
     """Return the part of a model card about an evaluation in Markdown, "" without scores.
 
-    `checksums` are those that the run's manifest records now: a model that has changed since its
+    `votes` are people's blind votes. `checksums` are those that the run's manifest records now: a model that has changed since its
     evaluation is marked as out of date.
     """
     outdated = own_models.list_outdated(results, checksums)
@@ -74,8 +82,46 @@ def build_card_section(results: EvaluationResults, checksums: Checksums) -> str:
             "|---|---|---|---|---|---|---|",
             *lines,
             *(line for note in notes for line in ("", _escape_cell(note))),
+            *_build_card_preferences(results, votes, shown.baseline),
         ]
     )
+
+
+def _build_card_preferences(
+    results: EvaluationResults, votes: Iterable[PreferenceVote], baseline: str
+) -> list[str]:
+    """Return the lines of a table of preferences, [] without any."""
+    found = preferences.list_preferences(results, votes, baseline)
+    if not found:
+        return []
+    rows = (
+        [
+            str(each.judged_by),
+            results.plan.get_column(each.column).name,
+            results.plan.get_column(each.baseline).name,
+            *_format_preference(each),
+        ]
+        for each in found
+    )
+    return [
+        "",
+        "Answers compared in pairs without the names of the models; a tie counts as half a win.",
+        "",
+        "| Compared by | Model | Compared with | Preferred | 95 % interval | Wins | Ties | Losses | No verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *("| " + " | ".join(map(_escape_cell, row)) + " |" for row in rows),
+    ]
+
+
+def _format_preference(preference: Preference) -> list[str]:
+    """Return the share, its interval, and the counts; no share if no comparison has a result."""
+    share = interval = "–"
+    if preference.compared:
+        low, high = preference.interval.low, preference.interval.high
+        share, *ends = (f"{formatting.format_float(100 * value, '.0f')} %" for value in (preference.share, low, high))  # fmt: skip
+        interval = "–".join(ends)
+    counts = (preference.wins, preference.ties, preference.losses, preference.unknown)
+    return [share, interval, *map(formatting.format_number, counts)]
 
 
 def _iter_card_lines(
@@ -198,22 +244,79 @@ def _to_row(
     }
 
 
+def _list_preferences(
+    results: EvaluationResults,
+    votes: Iterable[PreferenceVote],
+    baseline: str,
+    translate: Translate,
+) -> dict[str, Any]:
+    """Return the table of how often answers were preferred, by the judge and by people."""
+    header = (
+        text("Compared by"), text("Model"), text("Compared with"), text("Preferred"), text("95 % interval"),
+        text("Wins"), text("Ties"), text("Losses"), text("No verdict"),
+    )  # fmt: skip
+    rows = [
+        {
+            "finding": each.finding,
+            "cells": [
+                translate(each.judged_by),
+                results.plan.get_column(each.column).name,
+                results.plan.get_column(each.baseline).name,
+                *_format_preference(each),
+            ],
+        }
+        for each in preferences.list_preferences(results, votes, baseline)
+    ]
+    problem = results.facts.judge_problem
+    notes = [] if problem is None else [translate(problem.what)]
+    if rows:
+        notes.append(translate(text("A tie counts as half a win.")))
+    return {
+        "title": translate(text("Preferred answers")),
+        "notes": notes,
+        "header": list(map(translate, header)),
+        "rows": rows,
+    }
+
+
+def _describe_judgments(
+    results: EvaluationResults, translate: Translate
+) -> dict[tuple[str, str], list[str]]:
+    """Return what the judge said of each answer, by item and column."""
+    sentences: dict[tuple[str, str], list[str]] = {}
+    for each in preferences.list_judgments(results):
+        sentence = translate(_describe_judgment(results, each))
+        sentences.setdefault((each.item, each.second), []).append(sentence)
+    return sentences
+
+
+def _describe_judgment(results: EvaluationResults, judgment: Judgment) -> Text:
+    """Return what the judge said of the second answer of a pair."""
+    other = results.plan.get_column(judgment.first).name
+    if judgment.winner == judgment.second:
+        return text("Judge: better than {model}", model=other)
+    if judgment.winner == judgment.first:
+        return text("Judge: worse than {model}", model=other)
+    if judgment.winner is None:
+        return text("Judge: no verdict")
+    return text("Judge: as good as {model}", model=other)
+
+
 def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str, Any]:
     """Return the table of items: question, reference, and the answer of each column with its scores."""
     columns = results.plan.columns
+    judged = _describe_judgments(results, translate)
     items = [item for item in results.items if not item.is_text]
     rows = []
     for item in items[:_MOST_ITEMS]:
         expected = item.reference or ""
         if item.correct is not None and item.correct < len(item.choices):
             expected = item.choices[item.correct]
-        answers = (results.answers.get((item.id, column.key)) for column in columns)
-        cells = [
-            item.question,
-            expected,
-            *(_format_answer(item, answer, translate) for answer in answers),
-        ]
-        rows.append([_shorten(cell) for cell in cells])
+        cells = [item.question, expected]
+        for column in columns:
+            answer = _format_answer(item, results.answers.get((item.id, column.key)), translate)
+            cells.append("\n".join([_shorten(answer), *judged.get((item.id, column.key), ())]))
+        rows.append([*map(_shorten, cells[:2]), *cells[2:]])
     note = ""
     if len(items) > _MOST_ITEMS:
         note = translate(

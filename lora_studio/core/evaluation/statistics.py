@@ -174,8 +174,8 @@ def compute_interval(
     return _bootstrap(np.asarray(known), resamples, seed)
 
 
-def compute_wilson_interval(share: float, rows: int) -> Interval:
-    """Return Wilson's (1927) 95 % score interval of a share of `rows` rows."""
+def compute_wilson_interval(share: float, rows: float) -> Interval:
+    """Return Wilson's (1927) 95 % score interval of a share of `rows` rows, or an effective number."""
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     center = share + z * z / (2 * rows)
     margin = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))

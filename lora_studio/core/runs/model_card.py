@@ -15,6 +15,7 @@ from typing import Any
 from lora_studio import __version__
 from lora_studio.core import formatting
 from lora_studio.core.evaluation import report
+from lora_studio.core.evaluation.preferences import PreferenceVote
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.export import What
 from lora_studio.core.project.project import Project
@@ -33,7 +34,7 @@ _ROWS = 12
 class CardFacts:
     """The sources of a card: settings, manifest, events, self-test, and newest complete evaluation of a run.
 
-    `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
+    `votes` are people's blind votes in the project. `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
     """
 
     project: Project
@@ -43,6 +44,7 @@ class CardFacts:
     license_name: str | None = None
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
     evaluation: EvaluationResults | None = None
+    votes: Sequence[PreferenceVote] = ()
 
 
 def build_card(what: What, repository: str, facts: CardFacts) -> str:
@@ -164,7 +166,8 @@ def _format_share(counts: dict[str, Any]) -> str:
 def _build_results(facts: CardFacts) -> str:
     if facts.evaluation is None:
         return ""
-    return report.build_card_section(facts.evaluation, facts.manifest.get("checksums") or {})
+    checksums = facts.manifest.get("checksums") or {}
+    return report.build_card_section(facts.evaluation, checksums, facts.votes)
 
 
 def _build_curve(stream: Iterable[events.Event]) -> str:

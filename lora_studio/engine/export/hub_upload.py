@@ -13,6 +13,7 @@ from lora_studio.core.export import What
 from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.playground import Playground
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -150,6 +151,7 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
         license_name=read_license(Path(base)) if isinstance(base, str) else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
         evaluation=storage.read_latest(run.evaluations, complete=True),
+        votes=Playground.of_run(run.path).find_votes(),
     )
 
 

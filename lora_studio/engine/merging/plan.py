@@ -112,13 +112,7 @@ def make_outputs(
     `settings` are those of the base model. Each tensor of an adapter is used exactly once. Raises
     NeedsPeftError or ProblemError.
     """
-    for adapter in merged:
-        if missing := adapter_files.find_missing_weights(adapter, tensors):
-            raise _missing_weights_error(adapter, missing)
-        if adapter.complication:
-            raise NeedsPeftError(adapter.complication)
-    if len(merged) > 1 and any(layer.magnitude for other in merged for layer in other.layers):
-        raise NeedsPeftError(text("several adapters are merged and one of them is a DoRA adapter"))
+    _require_mergeable(merged, tensors)
     sources = dict(tensors)
     new = _find_replacements(sources, merged)
     updates = _plan_updates(sources, merged, settings)
@@ -141,6 +135,17 @@ def make_outputs(
             )
         )
     return result
+
+
+def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSource]) -> None:
+    """Raise ProblemError if the base lacks a weight, NeedsPeftError if only PEFT can merge these."""
+    for adapter in merged:
+        if missing := adapter_files.find_missing_weights(adapter, tensors):
+            raise _missing_weights_error(adapter, missing)
+        if adapter.complication:
+            raise NeedsPeftError(adapter.complication)
+    if len(merged) > 1 and any(layer.magnitude for other in merged for layer in other.layers):
+        raise NeedsPeftError(text("several adapters are merged and one of them is a DoRA adapter"))
 
 
 def _find_replacements(

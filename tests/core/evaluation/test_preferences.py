@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from lora_studio.core.chat import (
@@ -12,8 +15,9 @@ from lora_studio.core.chat import (
     get_speaker_key,
 )
 from lora_studio.core.evaluation.columns import Column
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.preferences import Preference, count_judgments, count_votes
-from lora_studio.core.evaluation.results import Judgment
+from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, Judgment
 from lora_studio.core.playground import Vote
 from lora_studio.core.runs.speakers import create_adapter_speaker
 
@@ -29,7 +33,16 @@ def test_a_later_judgment_of_a_pair_replaces_the_earlier() -> None:
         make("3", ""),
         make("4", None),
     ]
-    assert count_judgments(rows) == [Preference("adapter", "base", 1, 1, 1, 1)]
+    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in ("base", "adapter"))
+    judge = JudgeSettings(model=OllamaSpeaker(name="judge:8b"))
+    results = EvaluationResults(
+        Path(), EvaluationPlan(columns=columns, judge=judge), EvaluationFacts(), judgments=rows
+    )
+    expected = [Preference("adapter", "base", 1, 1, 1, 1, judge="judge:8b")]
+    assert count_judgments(results) == expected
+    stray = rows[0].model_copy(update={"second": "unknown"})  # of a changed file
+    results.judgments.append(stray)
+    assert count_judgments(results) == expected
 
 
 def test_a_tie_counts_half_and_widens_no_claim() -> None:
@@ -37,6 +50,18 @@ def test_a_tie_counts_half_and_widens_no_claim() -> None:
     assert only_ties.share == 0.5
     assert only_ties.interval.low < 0.4
     assert only_ties.finding == "unclear"
+
+
+def test_ties_narrow_the_interval_as_a_bootstrap_does() -> None:
+    preference = Preference("adapter", "base", 21, 6, 32)
+    scores = np.repeat([1.0, 0.5, 0.0], [21, 32, 6])
+    means = np.random.default_rng(0).choice(scores, (5000, len(scores))).mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert (preference.interval.low, preference.interval.high) == pytest.approx(
+        (low, high), abs=0.01
+    )
+    assert preference.finding == "better"
+    assert Preference("adapter", "base", 0, 6, 34).interval.low < 0.3
 
 
 @pytest.mark.parametrize(
@@ -51,7 +76,7 @@ def test_a_preference_is_claimed_only_if_shown(
 
 def test_the_sentence_names_share_interval_and_counts() -> None:
     sentence = str(Preference("adapter", "base", 30, 10, 1).sentence)
-    assert sentence == "Preferred in 74 % of 41 comparisons (59–85 %): 30 wins, 10 losses, 1 tie"
+    assert sentence == "Preferred in 74 % of 41 comparisons (60–85 %): 30 wins, 10 losses, 1 tie"
 
 
 def _vote(winner: int | None, *speakers: AnySpeaker, old: bool = False) -> Vote:

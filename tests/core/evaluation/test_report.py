@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -9,23 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
+from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import own_models, report, summary, tables
 from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.measures import Logprobs
-from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import (
     ColumnReport,
     EvaluationFacts,
     EvaluationResults,
     ItemResult,
+    Judgment,
 )
 from lora_studio.core.evaluation.run_verdict import find_run_verdict
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
+from lora_studio.core.playground import Vote
 
 EVIL = '<script src="https://example.com/x.js"></script>|[a](https://example.com)'
 
@@ -148,6 +152,85 @@ def test_card_section_has_intervals_and_escapes_names(results: EvaluationResults
     assert "<script" not in section.replace("\\<script", "")
     results.answers.clear()
     assert report.build_card_section(results, {}) == ""
+
+
+@pytest.fixture
+def compared(results: EvaluationResults) -> tuple[EvaluationResults, list[Vote]]:
+    """The evaluation with a judge of a hostile name, 9 : 2 and a tie, and with three blind votes."""
+    base, merged = results.plan.columns
+    judge = JudgeSettings(model=OllamaSpeaker(name=f"judge {EVIL}"), baseline="base")
+    results.plan = results.plan.model_copy(update={"judge": judge})
+    winners = [*["merged"] * 9, *["base"] * 2, "", None]
+    results.judgments = [
+        Judgment(item=item.id, first="base", second="merged", winner=winner)
+        for item, winner in zip(results.items, winners, strict=False)
+    ]
+    votes = [
+        Vote(prompt=f"Vote {n}?", names=("a", "b"), answers=("old", "new"), winner=winner, speakers=(base.model, merged.model))
+        for n, winner in enumerate((1, 1, None))
+    ]  # fmt: skip
+    return results, votes
+
+
+_PREFERRED = (
+    ["Merged", "Base model", "79 %", "53 %–93 %", "9", "1", "2", "1"],
+    ["Merged", "Base model", "83 %", "31 %–98 %", "2", "1", "0", "0"],
+)
+
+
+def test_report_has_the_judge_and_the_votes(
+    compared: tuple[EvaluationResults, list[Vote]],
+) -> None:
+    results, votes = compared
+    document = report.build_report(results, votes)
+    reader = _Reader()
+    reader.feed(document)
+    assert "script" not in reader.tags
+    assert reader.addresses == []
+    texts = [each for each in reader.texts if each.strip()]
+    for who, cells in zip((f"Judge judge {EVIL}", "Blind votes in the Playground"), _PREFERRED, strict=True):  # fmt: skip
+        at = texts.index(who)
+        assert texts[at + 1 : at + 9] == cells
+    words = "".join(reader.texts)
+    for sentence, count in (("better than", 9), ("worse than", 2), ("as good as", 1)):
+        assert words.count(f"Judge: {sentence} Base model") == count
+    assert words.count("Judge: no verdict") == 1
+
+
+def test_card_has_the_judge_and_the_votes(compared: tuple[EvaluationResults, list[Vote]]) -> None:
+    results, votes = compared
+    section = report.build_card_section(results, {}, votes)
+    lines = [line.replace("\\", "") for line in section.splitlines()[-2:]]
+    for who, cells, line in zip(("Judge judge", "Blind votes in the Playground"), _PREFERRED, lines, strict=True):  # fmt: skip
+        assert line.startswith(f"| {who}")
+        assert line.endswith("| " + " | ".join(cells) + " |")
+    assert "<script" not in section.replace("\\<script", "")
+    assert "Compared by" not in report.build_card_section(
+        EvaluationResults(results.folder, results.plan, results.facts, results.items), {}
+    )
+
+
+def test_tables_have_the_judge_and_the_votes(
+    compared: tuple[EvaluationResults, list[Vote]],
+) -> None:
+    results, votes = compared
+    exported = json.loads(tables.to_json(results, votes))
+    judge, people = exported["preferences"]
+    assert (judge["compared_by"], judge["judge"]) == ("judge", f"judge {EVIL}")
+    assert (judge["wins"], judge["losses"], judge["ties"], judge["unknown"]) == (9, 2, 1, 1)
+    assert (judge["share"], judge["finding"]) == (pytest.approx(9.5 / 12), "unclear")
+    assert judge["interval"]["low"] == pytest.approx(0.53, abs=5e-3)
+    assert (people["compared_by"], people["wins"], people["finding"]) == ("people", 2, "too_few")
+    assert exported["votes"][0] == {
+        "prompt": "Vote 0?", "column": "merged", "baseline": "base", "answer": "new", "winner": "merged",
+    }  # fmt: skip
+    lines = list(csv.DictReader(io.StringIO(tables.to_csv(results, votes))))
+    judged = [(line["column"], line["compared_with"], line["preference"]) for line in lines if line["compared_by"] == f"judge {EVIL}"]  # fmt: skip
+    assert len(judged) == 13
+    assert judged.count(("merged", "base", "better")) == 9
+    assert judged[-1] == ("merged", "base", "no verdict")
+    assert [line["preference"] for line in lines if line["test_set"] == "blind_votes"] == ["better", "better", "tie"]  # fmt: skip
+    assert [line["exact"] for line in lines][:2] == ["1.0", "1.0"]
 
 
 def test_answer_score_is_that_of_the_tuned_model(results: EvaluationResults) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 
 from lora_studio.core.evaluation import report, tables
+from lora_studio.core.evaluation.preferences import PreferenceVote
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
@@ -21,11 +22,11 @@ from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 #: The formats by the suffix of the file.
-WRITERS: dict[str, Callable[[EvaluationResults], str]] = {
+WRITERS: dict[str, Callable[[EvaluationResults, Iterable[PreferenceVote]], str]] = {
     ".csv": tables.to_csv,
     ".json": tables.to_json,
-    ".html": lambda results: report.build_report(
-        results, translate=localize, language=language.get_current()
+    ".html": lambda results, votes: report.build_report(
+        results, votes, translate=localize, language=language.get_current()
     ),
 }
 
@@ -75,7 +76,7 @@ class ExportMenu(QPushButton):
         """Write the evaluation in the format of the file's suffix, in the background."""
         if (shown := self._shown) is not None:
             writer = WRITERS.get(path.suffix.lower(), tables.to_json)
-            self._tasks.start(partial(_write, shown.results, writer, path), self.written.emit)
+            self._tasks.start(partial(_write, shown, writer, path), self.written.emit)
 
     def leave(self) -> None:
         """End the background work."""
@@ -86,13 +87,13 @@ class ExportMenu(QPushButton):
 
 
 def _write(
-    results: EvaluationResults,
-    writer: Callable[[EvaluationResults], str],
+    shown: ReadEvaluation,
+    writer: Callable[[EvaluationResults, Iterable[PreferenceVote]], str],
     path: Path,
     _thread: BackgroundReader,
 ) -> Path:
     try:
-        write_atomic(path, writer(results))
+        write_atomic(path, writer(shown.results, shown.votes))
     except OSError as error:
         raise fail(
             "evaluation.not_exported",

@@ -38,14 +38,15 @@ class RunChoice:
 class ReadEvaluation:
     """An evaluation as read from its folder, with what it shows so far.
 
-    `voted` are people's preferences among its models, from the blind votes in the Playground of the project.
-    `others` are overlaid; `is_complete` is about this evaluation, without them.
+    `votes` are people's blind votes in the Playground of the project, and `preferences` those of its judge
+    and of these people. `others` are overlaid; `is_complete` is about this evaluation, without them.
     """
 
     folder: EvaluationFolder
     results: EvaluationResults
     summary: EvaluationSummary
-    voted: tuple[Preference, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    preferences: tuple[Preference, ...] = ()
     is_complete: bool = True
     others: tuple[EvaluationFolder, ...] = ()
 
@@ -141,15 +142,6 @@ def _read(
     except ProblemError as error:
         return error
     shown = summary.summarize(results)
-    votes = _read_votes(folder)
-    voted = preferences.count_votes(results.plan.columns, votes, shown.baseline)
-    return ReadEvaluation(folder, results, shown, tuple(voted), is_complete, tuple(others))
-
-
-def _read_votes(folder: EvaluationFolder) -> list[Vote]:
-    """Return the votes of the project; none if they can't be read, which the Playground reports."""
-    run = folder.path.parent.parent
-    try:
-        return Playground(run.parent.parent).load_votes()
-    except ProblemError:
-        return []
+    votes = tuple(Playground.of_run(folder.path.parent.parent).find_votes())
+    found = preferences.list_preferences(results, votes, shown.baseline)
+    return ReadEvaluation(folder, results, shown, votes, tuple(found), is_complete, tuple(others))

@@ -256,11 +256,11 @@ class EvaluationPage(AppPage):
     def _on_read(self, read: ReadEvaluation) -> None:
         self.shown = read
         self.verdict.show_results(
-            read.results, read.summary, read.voted, note=self.overlay.describe()
+            read.results, read.summary, read.preferences, note=self.overlay.describe()
         )
         for part in (self.scores, self.rows, self.change_view):
             part.show_results(read.results, read.summary)
-        self.preferences.show_results(read.results, read.voted)
+        self.preferences.show_results(read.results, read.preferences)
         self.export.set_evaluation(read)
         self._show_state()
 

@@ -8,8 +8,6 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from lora_studio.core.evaluation import preferences
-from lora_studio.core.evaluation.columns import format_model_name
 from lora_studio.core.evaluation.preferences import Preference
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.gui.language import tr, tr_n
@@ -39,25 +37,21 @@ class PreferenceView(QScrollArea):
         self._layout.setSpacing(Spacing.L)
         self.setWidget(self._inside)
 
-    def show_results(self, results: EvaluationResults, voted: Sequence[Preference]) -> None:
+    def show_results(self, results: EvaluationResults, shown: Sequence[Preference]) -> None:
         """Show the preferences of the judge of an evaluation, and those of people."""
         self._clear()
-        names = list_column_names(results.plan)
-        if (judge := results.plan.judge) is not None:
-            by = tr("judge {model}").format(model=format_model_name(judge.model))
-            self._add_all(preferences.count_judgments(results.judgments), names, by)
-        self._add_all(voted, names, tr("blind votes in the Playground"))
+        self._add_all(shown, list_column_names(results.plan))
         if not self.texts:
             self._layout.addWidget(label(tr("To compare answers in pairs, turn on the judge in a new evaluation, or vote on these models in the Playground."), "muted", wrap=True))  # fmt: skip
         self._layout.addStretch(1)
 
-    def _add_all(self, shown: Sequence[Preference], names: dict[str, str], by: str) -> None:
+    def _add_all(self, shown: Sequence[Preference], names: dict[str, str]) -> None:
         for each in shown:
             pair = tr("{model} compared with {other}").format(model=names[each.column], other=names[each.baseline])  # fmt: skip
             sentence = localize(each.sentence)
             if each.unknown:
                 sentence += "  ·  " + tr_n("{n} without a verdict", "{n} without a verdict", each.unknown)  # fmt: skip
-            heading = label(f"{pair}  ·  {by}", "label", wrap=True)
+            heading = label(f"{pair}  ·  {localize(each.judged_by)}", "label", wrap=True)
             self._layout.addLayout(
                 column(heading, PreferenceBar(each), label(sentence, wrap=True), spacing=Spacing.XS)
             )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from lora_studio.core.evaluation import preferences
 from lora_studio.core.evaluation.preferences import Preference
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.summary import EvaluationSummary
@@ -39,14 +38,13 @@ class EvaluationVerdictCard(Card):
         self,
         results: EvaluationResults,
         shown: EvaluationSummary,
-        voted: Sequence[Preference] = (),
+        preferences: Sequence[Preference] = (),
         *,
         note: str = "",
     ) -> None:
         """Show the verdicts of an evaluation, of its judge, and of people who voted."""
         self._clear()
         names = list_column_names(results.plan)
-        judged = preferences.count_judgments(results.judgments)
         for key, name in names.items():
             if key == shown.baseline:
                 continue
@@ -60,11 +58,10 @@ class EvaluationVerdictCard(Card):
                 self._add(
                     "" if verdict is not None else name, glyph, role, localize(report.sentence)
                 )
-            for title, found in ((tr("Judge: {result}"), judged), (tr("Blind votes: {result}"), voted)):  # fmt: skip
-                for each in found:
-                    if (each.column, each.baseline) == (key, shown.baseline):
-                        sentence = title.format(result=localize(each.sentence))
-                        self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
+            for each in preferences:
+                if (each.column, each.baseline) == (key, shown.baseline):
+                    sentence = f"{localize(each.judged_by)}: {localize(each.sentence)}"
+                    self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
         if not self.sentences:
             self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
         facts = self._describe(results, names[shown.baseline])

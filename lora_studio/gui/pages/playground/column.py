@@ -44,26 +44,9 @@ class ChatColumn(QFrame):
         self.blend = BlendPanel()
         self.turns: list[TurnView] = []
         self.hint = label("", "muted", wrap=True)
-        inner = QWidget()
-        inner.setObjectName("scrolled")
-        self._list = QVBoxLayout(inner)
-        self._list.setContentsMargins(0, 0, Spacing.S, 0)
-        self._list.setSpacing(Spacing.L)
-        self._list.addWidget(self.hint)
-        self._list.addStretch(1)
         self.area = QScrollArea(widgetResizable=True)
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setProperty("surface", "conversation")  # keys scroll it, so its focus must show
-        self.area.setWidget(inner)
-        self.area.setAccessibleName(tr("Conversation"))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
-        layout.setSpacing(Spacing.S)
-        head = row(self.name, self.menu, self.close_button)
-        head.setStretch(1, 1)
-        layout.addLayout(head)
-        layout.addWidget(self.blend)
-        layout.addWidget(self.area, 1)
+        self._list = QVBoxLayout()
+        self._build()
         self._follows_end = True
         bar = self.area.verticalScrollBar()
         bar.rangeChanged.connect(self._on_range_changed)
@@ -122,6 +105,27 @@ class ChatColumn(QFrame):
         """Replace the last answer from the character `start` on."""
         if self.turns:
             self.turns[-1].grow(start, text, tokens)
+
+    def _build(self) -> None:
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        inner.setLayout(self._list)
+        self._list.setContentsMargins(0, 0, Spacing.S, 0)
+        self._list.setSpacing(Spacing.L)
+        self._list.addWidget(self.hint)
+        self._list.addStretch(1)
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setProperty("surface", "conversation")  # keys scroll it, so its focus must show
+        self.area.setWidget(inner)
+        self.area.setAccessibleName(tr("Conversation"))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
+        layout.setSpacing(Spacing.S)
+        head = row(self.name, self.menu, self.close_button)
+        head.setStretch(1, 1)
+        layout.addLayout(head)
+        layout.addWidget(self.blend)
+        layout.addWidget(self.area, 1)
 
     def _add_turn(self) -> None:
         view, index = TurnView(), len(self.turns)

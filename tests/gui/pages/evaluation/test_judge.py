@@ -83,8 +83,8 @@ def test_result_says_how_often_each_model_was_preferred(
 ) -> None:
     plant(evaluated, general=10, judged=True)
     show()
-    sentence = next(each for each in page.verdict.sentences if each.startswith("Judge: "))
-    assert sentence.startswith("Judge: Preferred in ")
+    sentence = next(each for each in page.verdict.sentences if each.startswith("Judge judge:8b: "))
+    assert sentence.startswith("Judge judge:8b: Preferred in ")
     assert " of 59 comparisons (" in sentence
     assert len(page.preferences.texts) == 2
     assert page.preferences.texts[0].startswith("Adapter compared with Base model: Preferred in ")
@@ -140,6 +140,6 @@ def test_blind_votes_of_the_playground_are_a_result(
             )
         )
     show()
-    sentence = "Preferred in 70 % of 5 comparisons (30–93 %): 3 wins, 1 loss, 1 tie"
-    assert f"Blind votes: {sentence}" in page.verdict.sentences
+    sentence = "Preferred in 70 % of 5 comparisons (34–91 %): 3 wins, 1 loss, 1 tie"
+    assert f"Blind votes in the Playground: {sentence}" in page.verdict.sentences
     assert page.preferences.texts == [f"Adapter compared with Base model: {sentence}"]
