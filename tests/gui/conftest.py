@@ -62,12 +62,10 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _freeze_earlier_objects() -> Iterator[None]:
-    """Exclude objects of earlier modules from the leak check: torch alone has a million."""
+def _freeze_earlier_objects() -> None:
+    """Exclude objects of earlier modules from every later collection: torch alone has a million."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,9 @@ NAMES = [
     *(f"our {name}" for name in OURS),
 ]
 
+#: Templates that the fast tests take: one of each family of models, and one of ours.
+_FAST = {*FAMILIES, "gemma4", "gptoss", "our chatml"}
+
 NASTY = (
     "<|im_end|>", "<|im_start|>assistant\n", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>model\n",
     "[INST]", "[/INST] ", "</s>", "<|assistant|>\n", "<|end|>", "### Response:\n", "ASSISTANT: ",
@@ -52,7 +55,9 @@ systems = st.one_of(st.none(), st.sampled_from(["", "  ", "Be short."]), nasty)
 rounds = st.lists(st.tuples(questions, questions), min_size=1, max_size=3)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in NAMES]
+)
 def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
     name = request.param.removeprefix("our ")
     result = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
 from lora_studio.core.model.shape import ModelShape
@@ -146,16 +148,17 @@ def dataset(**changes: Any) -> events.DatasetInspected:
 
 def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.LengthsMeasured:
     """Return the lengths of rows whose last `trained` tokens are trained."""
-    edges = tuple(sorted({0, *each, *(n - 1 for n in each)}))
+    edges = np.array(sorted({0, *each, *(n - 1 for n in each)}))
+    over = np.maximum(np.array(each)[:, None] - edges, 0)
     rank = {level: -(-level * len(each) // 100) - 1 for level in (50, 90, 95, 99, 100)}
     rising = sorted(each)
     return events.LengthsMeasured(
         rows=len(each),
         tokens=sum(each),
         trained_tokens=trained * len(each),
-        edges=edges,
-        rows_over=tuple(sum(n > edge for n in each) for edge in edges),
-        trained_over=tuple(sum(max(0, min(trained, n - edge)) for n in each) for edge in edges),
+        edges=tuple(edges.tolist()),
+        rows_over=tuple((over > 0).sum(0).tolist()),
+        trained_over=tuple(np.minimum(over, trained).sum(0).tolist()),
         percentiles={level: rising[max(0, index)] for level, index in rank.items()},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from datetime import datetime, timedelta
@@ -41,12 +42,12 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
         name="support-bot",
         model=ModelSpec(source=_MODELS[number % len(_MODELS)]),
         lora=LoraSpec(rank=rank, alpha=2 * rank),
-        dataset=DatasetSpec(sources=(DataSource(path=str(folder / _FILES[number % 2])),)),
+        dataset=DatasetSpec(sources=(DataSource(path=f"{_FOLDER}/{_FILES[number % 2]}"),)),
         training=TrainingSpec(learning_rate=rate, epochs=1 + number % 3, seed=number),
     )
     interrupted = number % 50 == 49
     (run.path / "adapter").mkdir(parents=True, exist_ok=True)
-    run.project_file.write_text(_toml(project), "utf-8")
+    run.project_file.write_text(_toml(project, folder), "utf-8")
     run.manifest_file.write_text(json.dumps({"name": project.name, "created": begun.isoformat()}))
     run.events_file.write_bytes(_events(number, steps, begun.timestamp(), interrupted))
     if interrupted:
@@ -87,18 +88,21 @@ def damage(folder: Path) -> dict[str, str]:
     return {name: word for name, (_, word) in broken.items()} | {odd.name: "Couldn't read"}
 
 
-_TEMPLATES: dict[str, str] = {}
+#: Seed and folder of the data in a project whose TOML is cached.
+_SEED, _FOLDER = 424242, "/folder-of-the-project"
 
 
-def _toml(project: Project) -> str:
-    """Return the output of `Project.to_toml`; cached, because it takes milliseconds."""
-    plain = project.model_copy(
-        update={"training": project.training.model_copy(update={"seed": 424242})}
-    )
-    key = plain.model_dump_json()
-    if key not in _TEMPLATES:
-        _TEMPLATES[key] = plain.to_toml()
-    return _TEMPLATES[key].replace("424242", str(project.training.seed))
+@functools.cache
+def _cached_toml(project_json: str) -> str:
+    return Project.model_validate_json(project_json).to_toml()
+
+
+def _toml(project: Project, folder: Path) -> str:
+    """Return the output of `Project.to_toml` with data in a folder; cached, because it takes milliseconds."""
+    training = project.training.model_copy(update={"seed": _SEED})
+    plain = project.model_copy(update={"training": training})
+    toml = _cached_toml(plain.model_dump_json())
+    return toml.replace(str(_SEED), str(project.training.seed)).replace(_FOLDER, folder.as_posix())
 
 
 def _events(number: int, steps: int, begun: float, interrupted: bool) -> bytes:
