@@ -57,8 +57,7 @@ def generate_batch(
     """Yield the index of each prompt and its answer, as soon as it is complete.
 
     A prompt gets the same answer as alone, up to rounding: sampling depends on the seed and the prompt
-    only. An answer also ends before any text in `stops`, which has
-    texts for each prompt, and where the model's context is full.
+    only. An answer also ends before any of its texts in `stops`, and where the model's context is full.
     `in_step`: every rank answers, because each holds a part of the weights. Raises CancelledError,
     PausedError, and what the model raises.
     """

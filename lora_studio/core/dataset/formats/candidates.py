@@ -234,6 +234,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         formats_columns.find_answers(columns)
         or formats_columns.find_queries(columns)
         or formats_columns.find_written_labels(columns)
+        or formats_columns.find_meanings(columns)
     )
     if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
@@ -244,6 +245,8 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     elif choices is None:
         answers = prefer_references(columns, answers)
     questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
+    if answers and answers == formats_columns.find_meanings(columns):
+        questions = find_columns(columns, column_names.TERMS)
     if not answers:
         answers = _find_embedded_choices(columns, questions)
     if not answers:

@@ -56,8 +56,11 @@ THINKING = (
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
-    "document", "premise",
+    "document", "premise", "schema", "tableschema",
 )  # fmt: skip
+#: Words of a glossary, and their meanings.
+TERMS = ("term", "word", "acronym", "abbreviation", "begriff")
+MEANINGS = ("definition", "meaning", "explanation", "bedeutung", "erklärung")
 #: Sentence beginnings that the choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")

@@ -22,12 +22,14 @@ from lora_studio.core.dataset.formats.column_names import (
     HISTORIES,
     INPUTS,
     INSTRUCTIONS,
+    MEANINGS,
     METADATA,
     NEGATIVE,
     PROMPTS,
     QUESTIONS,
     REJECTED,
     SECONDARY,
+    TERMS,
     TO_ANSWER,
     TO_QUESTION,
     TOOLS,
@@ -349,6 +351,12 @@ def find_queries(columns: Columns) -> list[DataColumn]:
     """Return the reading of a database query as the answer to a question."""
     query = find_column(columns, ("query",), "text")
     return [query] if query is not None and find_column(columns, ("question",), "text") else []
+
+
+def find_meanings(columns: Columns) -> list[DataColumn]:
+    """Return the meaning of a word in a glossary, the question of which is the word."""
+    meaning = find_column(columns, MEANINGS, "text")
+    return [meaning] if meaning is not None and find_column(columns, TERMS, "text") else []
 
 
 def find_written_labels(columns: Columns) -> list[DataColumn]:

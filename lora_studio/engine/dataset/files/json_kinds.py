@@ -87,8 +87,7 @@ def _detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> Json
     if start[:1] == b"[":
         if first is not None and _is_list_of(try_parse(first), str):
             return JsonShape("json texts")
-        likely = named or (item := _find_first_value(start, 1)) is None or is_json(item)
-        return JsonShape("json list") if likely else None
+        return JsonShape("json list") if named or _is_list(start, first) else None
     if start[:1] != b"{":
         return None
     if first is None or not start[len(first) :].strip(b" \t\r\n\0"):
@@ -98,6 +97,16 @@ def _detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> Json
             else None
         )
     return JsonShape("json objects") if named or is_json(first) else None
+
+
+def _is_list(start: bytes, first: bytes | None) -> bool:
+    """Return whether a text that begins with a bracket is a list of rows, of which some may have faults.
+
+    A chat log begins with a time in brackets, notes with a number.
+    """
+    if (item := _find_first_value(start, 1)) is not None:
+        return is_json(item)
+    return first is None or (is_json(first) and not start[len(first) :].strip(b" \t\r\n\0"))
 
 
 def is_json(text: bytes) -> bool:

@@ -115,6 +115,8 @@ QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
     ({"article": "Long.", "highlights": "Short.", "id": "7"}, sft(user("Long."), answer("Short."))),
     ({"dialogue": "Amy: Hi!\r\nBob: Hello.", "summary": "They greet."}, sft(user("Amy: Hi!\r\nBob: Hello."), answer("They greet."))),
     ({"Links": "Who?", "Rechts": "I."}, QA),
+    ({"Term": "Who?", "Definition": "I.", "Category": "x"}, QA),
+    ({"schema": "A mirror.", "question": "Who?", "sql": "I."}, sft(user("A mirror.\n\nWho?"), answer("I."))),
     ({"inputs": [5, 6], "inputs_pretokenized": "Who?", "targets": [7], "targets_pretokenized": "I."}, QA),
     (
         {"query": "Weather?", "answers": '[{"name": "weather", "arguments": {"city": "Rome"}}]', "tools": [WEATHER]},

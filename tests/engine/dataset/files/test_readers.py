@@ -242,6 +242,13 @@ def test_json_list_of_strings_becomes_text_rows(tmp_path: Path) -> None:
     assert values(store) == [{"text": "Once, [upon] {a}"}, {"text": "time."}]
 
 
+@pytest.mark.parametrize(
+    "text", ["[12/01/2026, 10:00] Ann: Hi\n[12/01/2026, 10:02] Ben: Yes", "[1] A note."]
+)
+def test_text_that_begins_with_a_bracket_is_no_json(tmp_path: Path, text: str) -> None:
+    assert values(scan_text(tmp_path, "chat.txt", text)) == [{"text": text}]
+
+
 def test_short_column_costs_the_rows_after_its_end(tmp_path: Path) -> None:
     columns = {"question": ["a", "b", "c"], "answer": ["x", "y"]}
     store = scan_text(tmp_path, "a.json", json.dumps(columns))
