@@ -35,6 +35,13 @@ PLACES: dict[str, set[str]] = {
                      "client/sleep_inhibitor.py", "engine/model/builtin.py", "gui/desktop/notifications.py"},
     "extractall": {"setup/install.py"},  # its own wheel
     "webbrowser.open": set(),
+    "zipfile.ZipFile": {
+        "core/help/diagnostics.py",  # writes one
+        "engine/runtime/zip_files.py",
+        "setup/install.py",  # its own wheel
+    },
+    "csv.writer": {"core/csv_tables.py"},
+    "csv.DictWriter": set(),
     # hosts are contacted
     "httpx.Client": {
         "engine/evaluation/openai_client.py", "engine/export/gguf/llama_server.py",

@@ -110,6 +110,10 @@ ARCHIVE_HEADER = _limit(
     _DATA, "The header of an entry in a tar archive", 8_000_000, "bytes",
     "It contains a path and a few attributes. Contents are read in smaller pieces.",
 )  # fmt: skip
+ZIP_LIST = _limit(
+    _DATA, "The list of the files in a ZIP archive", 4_000_000, "bytes",
+    "It is parsed at once. A file takes about 100 bytes.",
+)  # fmt: skip
 EXPANSION_FREE = _limit(
     _DATA, "Content of a packed file, whatever the size of the file", 100_000_000, "bytes",
     "Small files may contain a few equal rows.",

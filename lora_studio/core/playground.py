@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import time
@@ -14,16 +13,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lora_studio.core import limits
-from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
+from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling, Speaker
+from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.offline import is_local_address
 
 #: The most columns side by side.
 COLUMNS = 3
 _TITLE = 60
+#: What identifies a conversation; it is part of the name of its file.
+_ID = r"^[A-Za-z0-9_-]{1,64}$"
 #: The end of the year 9999, in seconds since 1970.
 _LATEST = 253_402_300_799
 
@@ -49,7 +52,13 @@ class TurnAnswers(_Stored):
     """Every answer that a column has given to one turn; `shown` is the index of the current one."""
 
     takes: tuple[AnswerVersion, ...] = ()
-    shown: int = 0
+    shown: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_shown(self) -> TurnAnswers:
+        if self.shown >= max(1, len(self.takes)):
+            raise ValueError("there is no such answer")
+        return self
 
     @property
     def current(self) -> AnswerVersion | None:
@@ -82,12 +91,12 @@ class Conversation(_Stored):
     """One conversation in some columns. Times are in seconds since 1970 (UTC)."""
 
     schema_version: int = 1
-    id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
-    created: float = Field(default_factory=time.time)
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12], pattern=_ID)
+    created: float = Field(default_factory=time.time, ge=0, le=_LATEST)
     system: str = ""
-    speakers: tuple[Speaker, ...] = (AdapterSpeaker(),)
+    speakers: tuple[Speaker, ...] = Field((AdapterSpeaker(),), min_length=1, max_length=COLUMNS)
     sampling: Sampling = Sampling()
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[Turn, ...] = Field((), max_length=limits.ROW_TURNS)
     draft: str = ""  # unsent text in the prompt box
 
     @property
@@ -106,6 +115,22 @@ class Conversation(_Stored):
             else:
                 messages.pop()  # a question without an answer would break the alternation of roles
         return (*messages, Message(role="user", content=self.turns[turn].user))
+
+    def with_ollama_host(self, host: str) -> Conversation:
+        """Return the conversation with its models in Ollama on another host, unless they are on this computer.
+
+        The file may come from somebody else, whose host must not get the next question.
+        """
+        return self.model_copy(
+            update={
+                "speakers": tuple(
+                    each.model_copy(update={"host": host})
+                    if isinstance(each, OllamaSpeaker) and not is_local_address(each.host)
+                    else each
+                    for each in self.speakers
+                )
+            }
+        )
 
     def with_turn(self, index: int, turn: Turn) -> Conversation:
         """Return the conversation with another turn at an index."""
@@ -261,7 +286,7 @@ def count_votes(votes: Sequence[Vote]) -> list[VoteTally]:
 def to_csv(votes: Sequence[Vote]) -> str:
     """Return one line per vote: time, prompt, winner, then names and answers in pairs."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = CsvWriter(out)
     heads = [f"{what}_{n}" for n in range(1, COLUMNS + 1) for what in ("name", "answer")]
     writer.writerow(["time", "prompt", "winner", *heads])
     for vote in votes:

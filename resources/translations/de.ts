@@ -8287,6 +8287,10 @@
             <translation>Starten Sie eine neue Auswertung. Bereits berechnete Antworten werden wiederverwendet.</translation>
         </message>
         <message>
+            <source>Start a new evaluation. If you trust this one, run `lora-studio --trust {digest} evaluate RUN --resume`.</source>
+            <translation>Starten Sie eine neue Auswertung. Wenn Sie dieser vertrauen, führen Sie `lora-studio --trust {digest} evaluate RUN --resume` aus.</translation>
+        </message>
+        <message>
             <source>Start a new one.</source>
             <translation>Starten Sie eine neue.</translation>
         </message>
@@ -10021,6 +10025,10 @@
         <message>
             <source>This computer has no device {device} that PyTorch {version} can use.</source>
             <translation>Dieser Computer hat kein Gerät {device}, das PyTorch {version} verwenden kann.</translation>
+        </message>
+        <message>
+            <source>This evaluation was started by someone else or on another computer. It would {requests}.</source>
+            <translation>Diese Auswertung wurde von jemand anderem oder auf einem anderen Computer begonnen. Sie würde {requests}.</translation>
         </message>
         <message>
             <source>This file isn't a Python executable.</source>
@@ -12394,6 +12402,10 @@
             <translation>ihr Header ist kein JSON-Objekt</translation>
         </message>
         <message>
+            <source>its list of files is too large</source>
+            <translation>ihre Dateiliste ist zu groß</translation>
+        </message>
+        <message>
             <source>its manifest is damaged</source>
             <translation>sein Manifest ist beschädigt</translation>
         </message>
@@ -12918,6 +12930,10 @@
             <translation>Rang {rank}</translation>
         </message>
         <message>
+            <source>read {path}</source>
+            <translation>{path} lesen</translation>
+        </message>
+        <message>
             <source>read-only</source>
             <translation>schreibgeschützt</translation>
         </message>
@@ -13060,6 +13076,14 @@
         <message>
             <source>self-test: {stage}</source>
             <translation>Selbsttest: {stage}</translation>
+        </message>
+        <message>
+            <source>send questions to {address}</source>
+            <translation>Fragen an {address} senden</translation>
+        </message>
+        <message>
+            <source>send the value of the environment variable {variable} to {address}</source>
+            <translation>den Wert der Umgebungsvariablen {variable} an {address} senden</translation>
         </message>
         <message>
             <source>settings, not rows</source>

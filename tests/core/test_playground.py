@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,3 +140,31 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     assert options[0].run == timestamps.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
     assert speakers.list_run_speakers(run)[0].run == "My best"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "x/../../../notes"},
+        {"speakers": []},
+        {"speakers": [{"kind": "base"}] * 4},
+        {"created": 1e300},
+        {"turns": [{"user": "Hi", "answers": [{"takes": [{"text": "Yo"}], "shown": 3}]}]},
+        {"turns": [{"user": "Hi", "answers": [{"takes": [{"text": "Yo"}], "shown": -2}]}]},
+    ],
+)
+def test_impossible_conversation_is_skipped(changes: dict[str, Any], tmp_path: Path) -> None:
+    playground = Playground(tmp_path)
+    playground.save(talk("Yo"))
+    content = json.loads(Conversation().model_dump_json()) | changes
+    (playground.folder / "conversation-y.json").write_text(json.dumps(content))
+    assert len(playground.load_conversations()) == 1
+
+
+def test_saved_conversation_does_not_choose_the_host() -> None:
+    hosts = ("http://127.0.0.1:1234", "http://models.example", "127.0.0.1#@models.example")
+    speakers = tuple(OllamaSpeaker(name="m", host=host) for host in hosts)
+    moved = Conversation(speakers=speakers).with_ollama_host("http://my.example")
+    assert [each.host for each in moved.speakers if isinstance(each, OllamaSpeaker)] == [
+        "http://127.0.0.1:1234", "http://my.example", "http://my.example"
+    ]  # fmt: skip

@@ -5,11 +5,11 @@ resumed.
 from __future__ import annotations
 
 import bisect
-import csv
 import io
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
+from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import LostSteps
@@ -135,7 +135,7 @@ def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     """Yield a table of runs by name, line by line; with several runs, the first column names the
     run."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = CsvWriter(out)
     several = len(runs) > 1
     names = list(dict.fromkeys(name for run in runs.values() for name in run.get_columns()))
     head = [["run", "step", *names] if several else ["step", *names]]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
+from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.evaluation import preferences, summary
 from lora_studio.core.evaluation.columns import format_model_name
 from lora_studio.core.evaluation.preferences import Preference, PreferenceVote, VoteComparison
@@ -32,7 +32,7 @@ def to_csv(results: EvaluationResults, votes: Iterable[PreferenceVote] = ()) -> 
     """
     measures = list_measures(results)
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = CsvWriter(out)
     writer.writerow([*_HEADS, *measures])
     for facts, scores in (*_iter_answers(results), *_iter_votes(results, votes)):
         cells = [facts.get(head, "") for head in _HEADS]

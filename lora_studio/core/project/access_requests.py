@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Text, text
@@ -14,7 +13,7 @@ from lora_studio.core.model.spec import classify_source
 from lora_studio.core.problems import Step
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import list_facts
-from lora_studio.core.system.offline import is_local_host
+from lora_studio.core.system.offline import is_local_address
 from lora_studio.core.system.paths import expand_home
 from lora_studio.core.training.trackers import TITLES
 
@@ -71,7 +70,7 @@ def _list_code(draft: Draft) -> Iterator[AccessRequest]:
 
 def _list_sending(draft: Draft) -> Iterator[AccessRequest]:
     host = _get_text(draft, "export", "ollama_host")
-    if host and not is_local_host(_get_host_name(host)):
+    if not is_local_address(host):
         yield AccessRequest(
             "send", host, text("Connect to Ollama at {host}, and send models there.", host=host)
         )
@@ -168,10 +167,3 @@ def _is_inside(path: str, folder: Path | None) -> bool:
         return (folder / expand_home(Path(path))).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
         return False  # no file system takes it, so the project's checks refuse it
-
-
-def _get_host_name(address: str) -> str:
-    try:
-        return urlsplit(address if "://" in address else f"//{address}").hostname or address
-    except ValueError:
-        return address

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from lora_studio.core import formatting, timestamps
+from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.runs import facts
 from lora_studio.core.runs.index import RunSummary
 
@@ -127,7 +127,7 @@ def to_csv(runs: Sequence[RunSummary]) -> str:
     """Return one line per run: its columns, then every setting that differs."""
     varied = find_differences(runs)
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = CsvWriter(out)
     writer.writerow(["run", *VALUES, "notes", *varied])
     for number, run in enumerate(runs):
         cells = [VALUES[column](run) for column in VALUES]

@@ -53,6 +53,16 @@ def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> Foreig
     return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])
 
 
+def compute_digest(content: bytes) -> str:
+    """Return the hash under which the user can allow what isn't code."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def is_trusted_here(digest: str) -> bool:
+    """Return whether the user allowed a hash for this process: `lora-studio --trust`."""
+    return digest in _get_trusted_here()
+
+
 def is_trusted(code: ForeignCode) -> bool:
     """Return whether the user allowed this code to run."""
     return code.digest in _get_trusted_here() or code.digest in read_trusted()

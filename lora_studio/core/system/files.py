@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import IO
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
-from lora_studio.core.system.foreign_files import UnsafeFileError
+from lora_studio.core.system.foreign_files import NamingFile, UnsafeFileError, name_file
 from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
@@ -42,10 +43,13 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     create_folder(path.parent)
     descriptor, name = _create_temporary_file(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        raw = NamingFile(descriptor, "wb")
+        raw.name = path  # not the temporary name
+        with io.BufferedWriter(raw) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            with name_file(path):
+                os.fsync(file.fileno())
         if path.exists():
             Path(name).chmod(path.stat().st_mode & 0o777)
         else:
@@ -140,6 +144,12 @@ def create_folder_atomic(
         raise
 
 
+def write_file(path: Path, data: str | bytes | memoryview) -> None:
+    """Write a file into a folder that isn't complete yet; raises OSError with its name."""
+    with name_file(path):
+        path.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
 def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int], None]) -> str:
     """Copy a file's content; `on_copied` is called with the bytes of each chunk and may raise to
     cancel."""
@@ -180,7 +190,7 @@ def describe_os_error(error: BaseException) -> Text | str:
 
 
 def _flush_to_disk(file: Path) -> None:
-    with file.open("rb+") as stream:
+    with name_file(file), file.open("rb+") as stream:
         os.fsync(stream.fileno())
 
 

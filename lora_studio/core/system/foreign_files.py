@@ -39,7 +39,10 @@ def open_own(path: Path, mode: Literal["ab", "wb", "ab+", "rb+"], buffering: int
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         return _require_regular(path, os.open(name, flags, 0o666))
 
-    return open(path, mode, buffering, opener=open_unlinked)
+    raw = NamingFile(path, mode, opener=open_unlinked)
+    if buffering == 0:
+        return raw
+    return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
 
 
 def open_regular(path: Path, buffering: int = io.DEFAULT_BUFFER_SIZE) -> io.BufferedReader:
@@ -53,30 +56,47 @@ def open_raw(path: Path) -> io.FileIO:
     def open_checked(name: str, flags: int) -> int:
         return _require_regular(path, os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
-    return _NamingFile(path, "rb", opener=open_checked)
+    return NamingFile(path, "rb", opener=open_checked)
 
 
-class _NamingFile(io.FileIO):
-    """A file that is named in errors of reading it, which the system itself doesn't do."""
+class NamingFile(io.FileIO):
+    """A file that is named in errors of reading and writing it, which the system itself doesn't do."""
 
     def readinto(self, buffer: Any) -> int | None:
         """Read into a buffer; raises OSError with the name of the file."""
-        with self._name_errors():
+        with name_file(self.name):
             return super().readinto(buffer)
 
     def readall(self) -> bytes:
         """Read up to the end; raises OSError with the name of the file."""
-        with self._name_errors():
+        with name_file(self.name):
             return super().readall()
 
-    @contextlib.contextmanager
-    def _name_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.filename is None:
-                error.filename = str(self.name)
-            raise
+    def write(self, data: Any) -> int:
+        """Write bytes; raises OSError with the name of the file."""
+        with name_file(self.name):
+            return super().write(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size; raises OSError with the name of the file."""
+        with name_file(self.name):
+            return super().truncate(size)
+
+
+@contextlib.contextmanager
+def name_file(path: object) -> Iterator[None]:
+    """Name a file in errors of the block that don't name any.
+
+    Python names a file that can't be opened, but not one that can't be written, and libraries in Rust
+    name none.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "filename", None) is None:
+            with contextlib.suppress(AttributeError, TypeError):
+                error.filename = str(path)  # type: ignore[attr-defined]  # of OSError, and of others by this
+        raise
 
 
 def leads_outside(path: Path, folder: Path) -> bool:

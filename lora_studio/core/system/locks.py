@@ -64,8 +64,9 @@ class FileLock:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)
             unlock(self._file)  # a forked child may have the file open as well
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # what it couldn't write is about the holder
+                file.close()
 
     def read_holder(self) -> dict[str, Any]:
         """Return the content written by the lock's holder; {} if there is none, or while it writes."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+from urllib.parse import urlsplit
 
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -16,6 +18,8 @@ VARIABLE = "HF_HUB_OFFLINE"
 _OTHERS = ("TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE")
 #: Names of this computer that resolve without a DNS query.
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+#: A server's address without anything that libraries split in different ways.
+_ADDRESS = re.compile(r"(?:https?://)?([^/@#?\\\s]+)(?:/[^@#?\\\s]*)?", re.IGNORECASE)
 _YES = ("1", "on", "yes", "true")
 
 
@@ -57,6 +61,21 @@ def is_local_host(host: object) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+def is_local_address(address: str) -> bool:
+    """Return whether a server's address, with or without a scheme, is on this computer; "" is.
+
+    An address whose host libraries could read in different ways isn't.
+    """
+    if not address:
+        return True
+    if (parts := _ADDRESS.fullmatch(address)) is None:
+        return False
+    try:
+        return is_local_host(urlsplit(f"//{parts[1]}").hostname)
+    except ValueError:
+        return False
 
 
 def format_host(host: object) -> str:

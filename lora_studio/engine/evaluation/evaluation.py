@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio import __version__
-from lora_studio.core.evaluation import own_models, storage
+from lora_studio.core.evaluation import own_models, own_plans, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
@@ -59,13 +59,17 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
 
 def _open_folder(run: RunFolder, command: commands.Evaluate) -> EvaluationFolder:
     if command.evaluation:
-        return storage.open_evaluation(run.evaluations, command.evaluation)
+        folder = storage.open_evaluation(run.evaluations, command.evaluation)
+        # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
+        own_plans.require_own(folder.read_plan(), run.path.resolve().parent.parent)
+        return folder
     if command.plan is None:
         raise fail(
             "evaluation.no_plan",
             "Nothing to evaluate was specified.",
             "Choose the models and a test set.",
         )
+    own_plans.remember(command.plan)
     return storage.create_evaluation(run.evaluations, command.plan)
 
 

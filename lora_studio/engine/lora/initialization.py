@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.files import create_folder_atomic
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.files import create_folder_atomic, write_file
+from lora_studio.core.system.foreign_files import name_file, read_json
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.channel import JobContext
@@ -67,7 +67,8 @@ def subtract_initial_adapter(folder: Path, initial: Path) -> None:
             state[name] = torch.cat([value, before[name].to(value)], 0)
         elif "lora_B" in name or "lora_embedding_B" in name:
             state[name] = torch.cat([value, -before[name].to(value)], 1)
-    save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
+    with name_file(folder / _WEIGHTS):
+        save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
     config = read_json(folder / _CONFIG)
     # The scale is alpha / rank, or alpha / √rank with rsLoRA.
     factor = 2**0.5 if config["use_rslora"] else 2
@@ -78,7 +79,7 @@ def subtract_initial_adapter(folder: Path, initial: Path) -> None:
         key: factor * value for key, value in config["alpha_pattern"].items()
     }
     config["init_lora_weights"] = True
-    (folder / _CONFIG).write_text(json.dumps(config, indent=2), "utf-8")
+    write_file(folder / _CONFIG, json.dumps(config, indent=2))
 
 
 def iter_lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:

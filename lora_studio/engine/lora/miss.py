@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.foreign_files import name_file
 
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX, _SUFFIX = "base_model.model.", ".miss_block"
@@ -87,7 +88,8 @@ def convert_to_lora(folder: Path, model: peft.PeftModel) -> None:
         inputs = layers[module.removeprefix(_PREFIX)].in_features
         state[f"{module}.lora_A.weight"] = build_shard_sum(len(value), inputs).to(value)
         state[f"{module}.lora_B.weight"] = value.T.contiguous()
-    save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
+    with name_file(folder / _WEIGHTS):
+        save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"]
     shared = {name: getattr(config, name) for name in _SHARED}
     lora = peft.LoraConfig(

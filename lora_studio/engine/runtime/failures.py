@@ -175,7 +175,8 @@ def _name_system_cause(exception: ProblemError, title: Template | Text) -> Probl
         if number in _NOT_CONTENT or is_out_of_processes(cause):
             system = disk_problem(cause, title) or _system_limit_problem(cause, title)
             if system is not None:
-                return system.model_copy(update={"what": problem.what, "where": problem.where})
+                where = problem.where if problem.where.file else system.where
+                return system.model_copy(update={"what": problem.what, "where": where})
     return problem
 
 
@@ -209,9 +210,9 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
     """Return the problem of a full disk or a file too large for it; None for anything else."""
     number = _get_error_number(exception)
     if number in (errno.ENOSPC, errno.EDQUOT) and isinstance(exception, OSError):
-        return disk_full_problem(title, exception.filename)
+        return disk_full_problem(title, exception.filename2 or exception.filename)
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(exception):
-        return disk_full_problem(title, None)
+        return disk_full_problem(title, getattr(exception, "filename", None))
     if number in _DISK_ERRORS:
         file = getattr(exception, "filename", None)
         return _failing_disk_problem(number, str(file or ""), title)

@@ -25,7 +25,8 @@ from lora_studio.core.runs.checksums import (
     read_checkpoint_entries,
 )
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic, describe_os_error
+from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_file
+from lora_studio.core.system.foreign_files import name_file
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
@@ -67,10 +68,10 @@ def write_checkpoint(
         # Through memory, because torch reports no "disk full" when it writes files itself.
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
-        (folder / _TENSORS).write_bytes(buffer.getbuffer())
+        write_file(folder / _TENSORS, buffer.getbuffer())
         files = {file.name: compute_checksum(file) for file in folder.iterdir()}
         content = json.loads(json.dumps(entries | {"files": files}))
-        (folder / CHECKPOINT).write_text(json.dumps(seals.add_seal(content), indent=2), "utf-8")
+        write_file(folder / CHECKPOINT, json.dumps(seals.add_seal(content), indent=2))
 
 
 def write_adapter(
@@ -99,7 +100,10 @@ def _write_trained_weights(model: peft.PeftModel, folder: Path) -> None:
     """
     model.create_or_update_model_card = _write_no_card  # type: ignore[method-assign]
     # Only the adapter that trains: preference training may also have loaded a reference.
-    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
+    with name_file(folder):
+        model.save_pretrained(
+            str(folder), save_embedding_layers=False, selected_adapters=["default"]
+        )
 
 
 def _write_no_card(output_dir: str) -> None:

@@ -25,6 +25,8 @@ CASES = [
     ),
     pytest.param('[export]\nollama_host = "models.example"', ["send models.example"], id="a name"),
     pytest.param('[export]\nollama_host = "127.0.0.1:11434"', [], id="own Ollama"),
+    pytest.param('[export]\nollama_host = "127.0.0.1#@a.example"', ["send 127.0.0.1#@a.example"], id="two hosts"),
+    pytest.param('[export]\nollama_host = "a.example//127.0.0.1"', ["send a.example//127.0.0.1"], id="host as a path"),
     pytest.param(
         '[training]\ntrackers = ["wandb", "tensorboard"]', ["send wandb"], id="tracker"
     ),

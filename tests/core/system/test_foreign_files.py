@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.system import foreign_files
-from lora_studio.core.system.foreign_files import UnsafeFileError, open_own, read_bytes, read_json
+from lora_studio.core.system.foreign_files import (
+    NamingFile,
+    UnsafeFileError,
+    open_own,
+    read_bytes,
+    read_json,
+)
 from lora_studio.core.system.locks import FileLock
 
 
@@ -86,3 +92,9 @@ def test_failed_read_names_its_file(read: Callable[[Path], bytes], tmp_path: Pat
     with pytest.raises(OSError, match="Input/output error") as caught:
         read(file)
     assert caught.value.filename == str(file)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_failed_write_names_the_file() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        NamingFile("/dev/full", "wb").write(b"1")

@@ -123,6 +123,16 @@ def test_interrupted_evaluation_continues_with_the_rest(run: RunFolder) -> None:
     }
 
 
+def test_foreign_evaluation_sends_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET", "x")
+    model = ServerModel(address="http://127.0.0.1:9/v1", name="m", key_variable="AWS_SECRET")
+    plan = make_plan(run, "adapter").model_copy(update={"columns": (Column(key="m", model=model),)})
+    folder = storage.create_evaluation(run.evaluations, plan)
+    channel = handle(commands.Evaluate(run=str(run.path), evaluation=folder.path.name))
+    assert channel.last(events.Failed).problem.code == "evaluation.plan_not_trusted"
+    assert not folder.items_file.exists()
+
+
 def test_pause_ends_an_evaluation_that_can_be_resumed(run: RunFolder) -> None:
     plan = make_plan(run, "adapter")
     channel = handle(

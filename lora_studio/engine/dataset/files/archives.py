@@ -8,7 +8,6 @@ import gzip
 import io
 import lzma
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, Any
 from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.engine.runtime.zip_files import open_zip
 
 #: Raises an exception to end a read; called every few megabytes.
 Check = Callable[[], None]
@@ -112,7 +112,7 @@ def list_entries(path: Path, check: Check = never) -> list[str] | None:
     ProblemError for one with too many files.
     """
     if _is_zip(path):
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, check) as archive:
             names = (entry.filename for entry in archive.infolist() if not entry.is_dir())
             return _collect(path, names)
     if not _is_tar(path, check):
@@ -142,7 +142,7 @@ def _collect(path: Path, names: Iterator[str]) -> list[str]:
 def open_entry(path: Path, name: str, check: Check = never) -> Iterator[IO[bytes]]:
     """Open a file in an archive; raises KeyError and the errors of damaged archives."""
     if _is_zip(path):
-        with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+        with open_zip(path, check) as archive, archive.open(name) as file:
             yield file
         return
     with _open_tar(path, check) as tar:

@@ -17,6 +17,7 @@ import torch
 
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.files import write_file
 from lora_studio.engine.export.gguf.converter import convert_adapter
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
@@ -77,7 +78,7 @@ def _write_plain(adapter: Adapter, folder: Path) -> None:
         tensors += [(_plan(layer.a), layer.a.read), (b, partial(_scale, layer, factor))]
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
     plain = {"use_rslora": False, "alpha_pattern": {}, "rank_pattern": {}, "lora_alpha": alpha}
-    (folder / adapter_files.CONFIG).write_text(json.dumps(adapter.config | plain), "utf-8")
+    write_file(folder / adapter_files.CONFIG, json.dumps(adapter.config | plain))
 
 
 def _plan(stored: StoredTensor) -> PlannedFile:

@@ -26,7 +26,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import write_atomic, write_file
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files as adapters
 from lora_studio.engine.lora.adapter_files import Adapter
@@ -117,7 +117,7 @@ def write_headers(
     model_files.stop_at_turn_end(folder, trust=trust)
     for shard in plan.shards:
         header, _ = safetensors_files.build_header(shard.planned)
-        (folder / shard.file).write_bytes(header)
+        write_file(folder / shard.file, header)
     if len(plan.shards) > 1:
         shards.write_index(plan.shards, folder)
     write_atomic(scratch / RECIPE, recipe.model_dump_json())

@@ -377,7 +377,10 @@ class ChatController(QObject):
 
     def _on_loaded(self, conversations: list[Conversation]) -> None:
         known_ids = {each.id for each in self.history}
-        self.history += [each for each in conversations if each.id not in known_ids]
+        host = self._state.get_ollama_host()
+        self.history += [
+            each.with_ollama_host(host) for each in conversations if each.id not in known_ids
+        ]
         if (
             self.history and self.conversation is self._blank
         ):  # unless the user has started a conversation

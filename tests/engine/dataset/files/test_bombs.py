@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import re
+import struct
 import subprocess
 import sys
 import tarfile
@@ -78,6 +79,13 @@ def write_zip(file: Path) -> None:
             archive.writestr(f"{number}.jsonl", ROW)
 
 
+def write_long_zip_list(file: Path) -> None:
+    entry = b"PK\1\2" + bytes(24) + (1).to_bytes(2, "little") + bytes(16) + b"a"
+    end = b"PK\5\6" + bytes(4) + (2000).to_bytes(2, "little") * 2
+    size = len(entry) * 2000
+    file.write_bytes(b"PK\3\4" + bytes(26) + entry * 2000 + end + struct.pack("<LLH", size, 30, 0))
+
+
 def write_deep(depth: int) -> Callable[[Path], None]:
     value = b'{"messages":' + b"[" * depth + b"1" + b"]" * depth + b"}\n"
     return lambda file: file.write_bytes(ROW + value + ROW) and None
@@ -112,6 +120,7 @@ SMALL = [
     pytest.param("a.tar", write_tar_with_folder, "", id="folder with the name of a file"),
     pytest.param("a.tar.gz", write_tar_with_long_header, "dataset.unreadable", id="header of a tar"),
     pytest.param("a.zip", write_zip, "dataset.too_many_files", id="many files"),
+    pytest.param("a.zip", write_long_zip_list, "dataset.unreadable", id="list of a zip"),
 ]  # fmt: skip
 
 
@@ -119,7 +128,7 @@ SMALL = [
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ROW_BYTES": 20_000, "ROW_VALUES": 1000, "ROW_TURNS": 100, "COLUMNS": 200, "ARCHIVE_FILES": 50,
-        "EXPANSION_FREE": 100_000, "ARCHIVE_HEADER": 70_000,
+        "EXPANSION_FREE": 100_000, "ARCHIVE_HEADER": 70_000, "ZIP_LIST": 70_000,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, value)
 

@@ -1,0 +1,120 @@
+"""Continue only plans of this user, or those that stay inside the project.
+
+A plan is a file of the run, so it may come from somebody else. It can name a server, the environment
+variable whose value is sent there as a key, and files anywhere on this computer as test sets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lora_studio.core import limits
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.evaluation.columns import AnyColumnModel, ServerModel
+from lora_studio.core.evaluation.plan import EvaluationPlan
+from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
+from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.problems import fail
+from lora_studio.core.system import consent, paths
+from lora_studio.core.system.damaged_files import raise_unless_damaged
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.offline import is_local_address
+
+
+def remember(plan: EvaluationPlan) -> None:
+    """Record that this user started a plan; nothing happens if it can't be stored."""
+    try:
+        known = _read(raise_unless_damaged)
+        if (digest := _compute_digest(plan)) not in known:
+            known = [*known, digest][-limits.KNOWN_PROJECTS :]
+            write_atomic(_get_file(), json.dumps(known, indent=1) + "\n")
+    except OSError:
+        return  # asking again is better than not evaluating
+
+
+def require_own(plan: EvaluationPlan, project: Path) -> None:
+    """Raise ProblemError for the plan of somebody else that reads or sends more than the project's files.
+
+    `project` is the folder of the project.
+    """
+    digest = _compute_digest(plan)
+    requests = list(dict.fromkeys(_iter_requests(plan, project)))
+    if not requests or digest in _read() or consent.is_trusted_here(digest):
+        return
+    raise fail(
+        "evaluation.plan_not_trusted",
+        "This evaluation was started by someone else or on another computer. It would {requests}.",
+        "Start a new evaluation. If you trust this one, run `lora-studio --trust {digest} evaluate RUN --resume`.",
+        requests=listed(requests),
+        digest=digest,
+    )
+
+
+def _iter_requests(plan: EvaluationPlan, project: Path) -> Iterator[Text]:
+    """Yield what a plan reads or sends beyond the project."""
+    models = [column.model for column in plan.columns]
+    if plan.judge is not None:
+        models.append(plan.judge.model)
+    for model in models:
+        yield from _iter_model_requests(model, project)
+    for test_set in plan.test_sets:
+        if isinstance(test_set, FileRows):
+            yield from _iter_path_requests(test_set.source.path, project)
+        elif isinstance(test_set, PlaygroundPrompts):
+            yield from _iter_path_requests(test_set.project, project)
+
+
+def _iter_model_requests(model: AnyColumnModel, project: Path) -> Iterator[Text]:
+    match model:
+        case ServerModel(address=address, key_variable=variable):
+            yield text("send questions to {address}", address=address)
+            if variable:
+                yield text(
+                    "send the value of the environment variable {variable} to {address}",
+                    variable=variable,
+                    address=address,
+                )
+        case OllamaSpeaker(host=host):
+            if not is_local_address(host):
+                yield text("send questions to {address}", address=host)
+        case ModelSpeaker(folder=folder):
+            yield from _iter_path_requests(folder, project)
+        case GgufSpeaker(file=file, tokenizer=tokenizer):
+            yield from _iter_path_requests(file, project)
+            yield from _iter_path_requests(tokenizer, project)
+        case AdapterSpeaker(adapters=adapters):
+            for adapter in adapters:
+                yield from _iter_path_requests(adapter.folder, project)
+
+
+def _iter_path_requests(path: str, project: Path) -> Iterator[Text]:
+    """Yield a request for a path outside the project; "" is inside."""
+    try:
+        is_inside = (project / path).resolve().is_relative_to(project.resolve())
+    except (OSError, ValueError, RuntimeError):
+        is_inside = False
+    if not is_inside:
+        yield text("read {path}", path=path)
+
+
+def _compute_digest(plan: EvaluationPlan) -> str:
+    return consent.compute_digest(f"evaluation\0{plan.model_dump_json()}".encode())
+
+
+def _read(on_error: Callable[[Exception], None] = lambda _: None) -> list[str]:
+    """Return the digests of the plans of this user; `on_error` gets the error of an unreadable file."""
+    try:
+        content = read_json(_get_file())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        on_error(error)
+        return []
+    return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []
+
+
+def _get_file() -> Path:
+    return paths.get_config_folder() / "evaluations.json"

@@ -1,0 +1,74 @@
+"""Which stored evaluations may continue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.evaluation import own_plans
+from lora_studio.core.evaluation.columns import Column, ServerModel
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
+from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.system import consent
+
+SERVER = ServerModel(address="https://a.example/v1", name="m", key_variable="AWS_SECRET")
+BASE = Column(key="base", model=AdapterSpeaker())
+
+
+def make_plan(model: Any = None, **fields: Any) -> EvaluationPlan:
+    columns = (BASE,) if model is None else (BASE, Column(key="other", model=model))
+    return EvaluationPlan(columns=columns, **fields)
+
+
+FOREIGN = [
+    pytest.param(make_plan(SERVER), "AWS_SECRET", id="server"),
+    pytest.param(make_plan(judge=JudgeSettings(model=SERVER)), "AWS_SECRET", id="judge"),
+    pytest.param(make_plan(OllamaSpeaker(name="m", host="127.0.0.1#@a.example")), "a.example", id="Ollama"),
+    pytest.param(make_plan(GgufSpeaker(file="/srv/m.gguf")), "/srv/m.gguf", id="file elsewhere"),
+    pytest.param(
+        make_plan(AdapterSpeaker(adapters=(WeightedAdapter(folder="../a"),))), "../a", id="adapter elsewhere"
+    ),
+    pytest.param(
+        make_plan(test_sets=(FileRows(source=DataSource(path="/etc/passwd")),)), "/etc/passwd", id="rows elsewhere"
+    ),
+    pytest.param(make_plan(test_sets=(PlaygroundPrompts(project="/srv/p"),)), "/srv/p", id="another project"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plan", "named"), FOREIGN)
+def test_plan_of_someone_else_is_refused_until_allowed(
+    plan: EvaluationPlan, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv(consent.TRUST_VARIABLE, raising=False)
+    with pytest.raises(ProblemError) as caught:
+        own_plans.require_own(plan, tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.code == "evaluation.plan_not_trusted"
+    assert named in str(problem.what)
+    monkeypatch.setenv(consent.TRUST_VARIABLE, str(problem.remedy.values["digest"]))
+    own_plans.require_own(plan, tmp_path)
+
+
+@pytest.mark.parametrize(("plan", "named"), FOREIGN[:1])
+def test_plan_that_the_user_started_continues(
+    plan: EvaluationPlan, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    own_plans.remember(plan)
+    own_plans.require_own(EvaluationPlan.model_validate_json(plan.model_dump_json()), tmp_path)
+    other = plan.model_copy(update={"title": named})
+    with pytest.raises(ProblemError):
+        own_plans.require_own(other, tmp_path)
+
+
+def test_plan_within_the_project_needs_no_consent(tmp_path: Path) -> None:
+    rows = FileRows(source=DataSource(path=str(tmp_path / "rows.jsonl")))
+    model = OllamaSpeaker(name="m", host="http://localhost:11434")
+    own_plans.require_own(make_plan(model, test_sets=(rows,)), tmp_path)
