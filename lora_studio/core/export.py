@@ -109,7 +109,7 @@ class ExportSpec(Spec):
         ("Q4_K_M",),
         "Quantizations",
         "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is "
-        "practically lossless. The first one becomes the Ollama model.",
+        "practically lossless. Of several, Ollama gets the first.",
         min_length=1,
         help_topic="gguf-quantization",
     )

@@ -44,7 +44,7 @@ from lora_studio.core.system import damaged_files, offline, paths, user_folders
 from lora_studio.gui import language, theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.widgets.work_cover import run_covered
+from lora_studio.gui.widgets.work_cover import remove_cover, show_cover
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.window_reload import WindowReload
 from lora_studio.gui.window.wiring import make_window
@@ -163,13 +163,18 @@ def begin_session(window: Window, arguments: Sequence[str]) -> None:
     file = Path(named) if named is not None else window.find_last_project()
     if file is None:
         _begin_without_project(window)
+        window.lazy_pages.prepare(lambda: None)
         return
+    cover = show_cover(window, tr("Opening {project}…").format(project=file.stem))
 
     def open_it() -> None:
-        (window.open_project if named is not None else window.restore_session)(file)
+        try:
+            (window.open_project if named is not None else window.restore_session)(file)
+        finally:
+            remove_cover(cover)
         _report_settings(window)  # opening a project dismisses earlier messages
 
-    run_covered(window, tr("Opening {project}…").format(project=file.stem), open_it)
+    window.lazy_pages.prepare(open_it)
 
 
 def _begin_without_project(window: Window) -> None:

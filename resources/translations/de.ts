@@ -2940,10 +2940,6 @@
             <translation>{size} herunterladen</translation>
         </message>
         <message>
-            <source>Downloaded once; the whole way in minutes. English.</source>
-            <translation>Einmal geladen; der ganze Weg in Minuten. Englisch.</translation>
-        </message>
-        <message>
             <source>Downloading</source>
             <translation>Herunterladen</translation>
         </message>
@@ -3719,6 +3715,10 @@
             <translation>Mit dem ursprünglichen 16-Bit-Modell als Basis wird das zusammengeführte Modell besser.</translation>
         </message>
         <message>
+            <source>For a first try; trains in minutes without a GPU. English.</source>
+            <translation>Zum Ausprobieren; trainiert ohne GPU in Minuten. Englisch.</translation>
+        </message>
+        <message>
             <source>For every quantization</source>
             <translation>Für jede Quantisierung</translation>
         </message>
@@ -3839,8 +3839,8 @@
             <translation>GGUF-Dateien (*.gguf)</translation>
         </message>
         <message>
-            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is practically lossless. The first one becomes the Ollama model.</source>
-            <translation>GGUF-Dateien, die geschrieben werden. Q4_K_M ist der übliche Kompromiss aus Größe und Qualität; F16 ist praktisch verlustfrei. Die erste wird zum Ollama-Modell.</translation>
+            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is practically lossless. Of several, Ollama gets the first.</source>
+            <translation>GGUF-Dateien, die geschrieben werden. Q4_K_M ist der übliche Kompromiss aus Größe und Qualität; F16 ist praktisch verlustfrei. Von mehreren erhält Ollama die erste.</translation>
         </message>
         <message>
             <source>GGUF files with the architecture {architecture} can't be unpacked for training.</source>
@@ -5086,6 +5086,10 @@
             <translation>Zeilenlängen werden gemessen</translation>
         </message>
         <message>
+            <source>Measuring row lengths…</source>
+            <translation>Zeilenlängen werden gemessen…</translation>
+        </message>
+        <message>
             <source>Median</source>
             <translation>Median</translation>
         </message>
@@ -6032,6 +6036,10 @@
             <translation>Ollama erkennt nicht, dass {model} Folgendes unterstützt: {capabilities}.</translation>
         </message>
         <message>
+            <source>Ollama gets {name}.</source>
+            <translation>Ollama erhält {name}.</translation>
+        </message>
+        <message>
             <source>Ollama has no model {model}.</source>
             <translation>Ollama hat kein Modell {model}.</translation>
         </message>
@@ -6070,10 +6078,6 @@
         <message>
             <source>Ollama uses its own renderer {renderer} for the architecture {architecture}</source>
             <translation>Ollama verwendet für die Architektur {architecture} seinen eigenen Renderer {renderer}</translation>
-        </message>
-        <message>
-            <source>Ollama uses {name}.</source>
-            <translation>Ollama verwendet {name}.</translation>
         </message>
         <message>
             <source>Ollama would read different tokens from those the model was trained on: {actual} instead of {expected}, from token {position} of a conversation of {messages} messages.</source>
@@ -11218,6 +11222,10 @@
         <message>
             <source>We couldn't tell which columns hold the prompt and the answer. All columns are empty.</source>
             <translation>Es ließ sich nicht erkennen, welche Spalten Prompt und Antwort enthalten. Alle Spalten sind leer.</translation>
+        </message>
+        <message>
+            <source>We couldn't tell which columns hold the prompt and the answer. Select a format below, and map its fields to your columns.</source>
+            <translation>Es ist nicht erkennbar, welche Spalten Frage und Antwort enthalten. Wählen Sie unten ein Format, und ordnen Sie dessen Feldern Ihre Spalten zu.</translation>
         </message>
         <message>
             <source>We couldn't tell which columns hold the prompt and the answer. The columns are: {columns}.</source>

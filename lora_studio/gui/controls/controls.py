@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core.messages import Text
+from lora_studio.core.problems import Problem
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.quantities import format_value, parse, step_value
 from lora_studio.gui.text_size import set_scaled_sizes
@@ -56,6 +57,10 @@ class Control(QWidget):
 
     def set_blocked(self, reasons: Mapping[str, Text]) -> None:
         """Disable choices, each with a reason, and enable all others."""
+
+    def shows_problem(self, problem: Problem) -> bool:
+        """Return whether the control itself shows a problem of its field."""
+        return False
 
     def set_invalid(self, invalid: bool) -> None:
         """Mark the control as invalid; the message is shown below it."""

@@ -35,7 +35,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, get_palette, pixmap
 from lora_studio.gui.widgets import docs_viewer
-from lora_studio.gui.widgets.basics import button, column, label, restyle, row
+from lora_studio.gui.widgets.basics import button, column, label, restyle, row, set_visible
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 Style = Literal["auto", "combo", "segments", "cards", "text", "chips", "line"]
@@ -153,8 +153,10 @@ class FieldEditor(QWidget):
     def _show_marks(self) -> None:
         """Show one of the two help buttons: next to the label, or next to the help text if there is no label."""
         explained = bool(self.facts.help_topic)
-        self.mark.setVisible(explained and not self.label.isHidden())
-        self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
+        set_visible(self.mark, explained and not self.label.isHidden())
+        set_visible(
+            self.other_mark, explained and self.label.isHidden() and not self.help.isHidden()
+        )
 
     def _describe(self) -> None:
         name_control(self.control, self.facts.title, self.facts.description)
@@ -197,7 +199,11 @@ class FieldEditor(QWidget):
             self.control.set_blocked(blocked)
 
     def _show_problems(self, _: object = None) -> None:
-        problems = self.state.list_problems(self.step, self.field)
+        problems = [
+            problem
+            for problem in self.state.list_problems(self.step, self.field)
+            if not self.control.shows_problem(problem)
+        ]
         is_visible = self._touched or self.state.is_set(self.step, self.field)
         problem = problems[0] if problems and is_visible else None
         self.control.set_invalid(problem is not None and problem.severity == "error")

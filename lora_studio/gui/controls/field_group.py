@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import column, label
+from lora_studio.gui.widgets.basics import column, label, set_visible
 
 
 class FieldGroup(QWidget):
@@ -43,7 +43,7 @@ class FieldGroup(QWidget):
         self._shown = shown
         for editor in self._editors:
             self._grid.removeWidget(editor)
-            editor.setVisible(editor in shown)
+            set_visible(editor, editor in shown)
         cell = 0
         for editor in shown:
             width = 2 if editor.field in self._wide else 1

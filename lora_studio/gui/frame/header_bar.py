@@ -109,7 +109,7 @@ class HeaderBar(QFrame):
 
     def show_task(self, doing: str, share: float | None) -> None:
         """Show a task next to the job; `doing` is empty for none, `share` is from 0 to 1."""
-        self.task.show_job(doing, share, None, stopping=False)
+        self.task.show_job(doing, share, None)
         self._make_room()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -141,9 +141,13 @@ class HeaderBar(QFrame):
         layout = self.layout()
         return layout.sizeHint().width() if layout is not None else 0
 
-    def show_job(self, doing: Text, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
-        """Show the running job; `doing` is empty for none, `share` is from 0 to 1."""
-        self._job.show_job(doing, share, eta_s, stopping=stopping)
+    def show_job(self, doing: Text, share: float | None, eta_s: float | None, *, ending: str = "") -> None:  # fmt: skip
+        """Show the running job.
+
+        `doing` is empty for none, `share` is from 0 to 1, `ending` says how a job that was asked to end
+        ends.
+        """
+        self._job.show_job(doing, share, eta_s, ending=ending)
         self._make_room()
 
     def set_project(self, name: str, folder: str, *, saved: str) -> None:
@@ -165,15 +169,15 @@ class JobView(QWidget):
         self._bar.setFixedWidth(_BAR_WIDTH)
         self._remaining = label("", "muted")
         self.stop: QPushButton = button(tr("Stop"), icon="stop")
-        layout = row(self.open, self._bar, self._remaining, self.stop)
+        layout = row(self.open, self._bar, self._remaining, Spacing.XS, self.stop)
         layout.setContentsMargins(Spacing.L, 0, 0, 0)
         self.setLayout(layout)
         self.hide()
 
     def show_job(
-        self, doing: Text | str, share: float | None, eta_s: float | None, *, stopping: bool
+        self, doing: Text | str, share: float | None, eta_s: float | None, *, ending: str = ""
     ) -> None:
-        """Show a job; `doing` is empty for none, `share` is from 0 to 1."""
+        """Show a job as `HeaderBar.show_job` does."""
         self.setVisible(bool(doing))
         self.open.setText(localize_stage(doing))
         self._bar.setVisible(share is not None)
@@ -181,10 +185,8 @@ class JobView(QWidget):
         self._bar.setValue(round(1000 * (share or 0)))
         progress_parts = [] if share is None else [f"{100 * share:.0f} %"]
         progress_parts += (
-            [localize(messages.describe_remaining(eta_s))]
-            if eta_s is not None and not stopping
-            else []
+            [localize(messages.describe_remaining(eta_s))] if eta_s is not None else []
         )
-        self._remaining.setText(tr("Stopping…") if stopping else " · ".join(progress_parts))
-        set_role(self._remaining, "warn" if stopping else "muted")
-        self.stop.setEnabled(not stopping)
+        self._remaining.setText(ending or " · ".join(progress_parts))
+        set_role(self._remaining, "warn" if ending else "muted")
+        self.stop.setEnabled(not ending)

@@ -1,15 +1,17 @@
-"""All pages except Home, created when any of them is first needed.
+"""All pages except Home, created one after another once the window is on the screen.
 
 Importing and building them takes longer than the rest of the startup, so the window appears, with a
-usable Home page, before they exist.
+usable Home page, before they exist. Whatever is still missing is created when it is first needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui.language import tr
@@ -25,35 +27,43 @@ if TYPE_CHECKING:
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
 
-MakePages = Callable[[ProjectState, Preferences], Sequence[StepPage]]
+MakePages = Callable[[ProjectState, Preferences], Iterable[StepPage]]
+
+#: Libraries of the pages that take long to import, each imported in a turn of the event loop of its own.
+_SLOW_IMPORTS = ("numpy", "pyqtgraph")
 
 
-def make_step_pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
-    """Return the six step pages of one project, in the order of the workflow."""
-    from lora_studio.gui.pages.dataset.page import DatasetPage
-    from lora_studio.gui.pages.export.page import ExportPage
-    from lora_studio.gui.pages.lora.page import LoraPage
-    from lora_studio.gui.pages.merging import MergingPage
+def make_step_pages(state: ProjectState, preferences: Preferences) -> Iterator[StepPage]:
+    """Yield the six step pages of one project, in the order of the workflow."""
     from lora_studio.gui.pages.model.page import ModelPage
+
+    yield ModelPage(state, preferences)
+    from lora_studio.gui.pages.lora.page import LoraPage
+
+    yield LoraPage(state)
+    from lora_studio.gui.pages.dataset.page import DatasetPage
+
+    yield DatasetPage(state, preferences)
     from lora_studio.gui.pages.training.page import TrainingPage
 
-    return [
-        ModelPage(state, preferences),
-        LoraPage(state),
-        DatasetPage(state, preferences),
-        TrainingPage(state),
-        MergingPage(state),
-        ExportPage(state),
-    ]
+    yield TrainingPage(state)
+    from lora_studio.gui.pages.merging import MergingPage
+
+    yield MergingPage(state)
+    from lora_studio.gui.pages.export.page import ExportPage
+
+    yield ExportPage(state)
 
 
 class LazyPages(QObject):
     """The six step pages, Runs, Evaluate, Playground and Settings.
 
     Signals:
+        page_created(page): one page exists now.
         created: all pages exist now.
     """
 
+    page_created = Signal(QWidget)
     created = Signal()
 
     def __init__(
@@ -69,7 +79,9 @@ class LazyPages(QObject):
         self._state, self._preferences, self._queue = state, preferences, queue
         self._make_pages = make_pages
         self.is_created = False
+        self._is_creating = False
         self._steps: dict[str, StepPage] = {}
+        self._remaining = self._iter_parts()
 
     @property
     def steps(self) -> dict[str, StepPage]:
@@ -101,29 +113,66 @@ class LazyPages(QObject):
         self.create()
         return self._settings
 
+    def prepare(self, callback: Callable[[], object]) -> None:
+        """Create the pages one after another while the window stays usable; then call `callback`."""
+        if self._create_part():
+            QTimer.singleShot(0, self, partial(self.prepare, callback))
+        else:
+            callback()
+
     def create(self) -> None:
-        """Create all pages, unless they exist."""
-        if self.is_created:
+        """Create all pages that don't exist yet."""
+        if self.is_created or self._is_creating:
             return
-        self.is_created = True
         window = self.parent()
         if isinstance(window, QWidget):
             with cover_window(window, tr("Preparing the pages…")):
-                self._create()
+                self._create_rest()
         else:
-            self._create()
-        self.created.emit()
+            self._create_rest()
 
-    def _create(self) -> None:
-        # These imports take as long as all others combined, mostly because of pyqtgraph.
-        from lora_studio.gui.pages.evaluation.page import EvaluationPage
-        from lora_studio.gui.pages.playground.page import PlaygroundPage
+    def _create_rest(self) -> None:
+        while self._create_part():
+            pass
+
+    def _create_part(self) -> bool:
+        """Import a library or create a page; return whether more is to be created."""
+        if self.is_created:
+            return False
+        self._is_creating = True
+        try:
+            page = next(self._remaining)
+        except StopIteration:
+            self.is_created = True
+            self.created.emit()
+            return False
+        finally:
+            self._is_creating = False
+        if page is not None:
+            self.page_created.emit(page)
+        return True
+
+    def _iter_parts(self) -> Iterator[QWidget | None]:
+        """Create one page after another, and yield it; None for an import."""
+        for name in _SLOW_IMPORTS:
+            import_module(name)
+            yield None
+        for page in self._make_pages(self._state, self._preferences):
+            self._steps[page.step] = page
+            yield page
         from lora_studio.gui.pages.runs.page import RunsPage
-        from lora_studio.gui.pages.settings.page import SettingsPage
 
         self._runs = RunsPage(self._state, self._queue, self._preferences)
+        yield self._runs
+        from lora_studio.gui.pages.evaluation.page import EvaluationPage
+
         self._evaluation = EvaluationPage(self._state)
+        yield self._evaluation
+        from lora_studio.gui.pages.playground.page import PlaygroundPage
+
         self._playground = PlaygroundPage(self._state)
+        yield self._playground
+        from lora_studio.gui.pages.settings.page import SettingsPage
+
         self._settings = SettingsPage(self._state, self._preferences)
-        pages = self._make_pages(self._state, self._preferences)
-        self._steps = {page.step: page for page in pages}
+        yield self._settings

@@ -72,11 +72,11 @@ class Shell(QMainWindow):
         self.interrupted = InterruptedRuns(self.messages, self)
         self.home = HomePage()
         self.lazy_pages = LazyPages(self.state, preferences, self.queue, make_pages, self)
-        self.lazy_pages.created.connect(self._add_pages)
         self.header = HeaderBar(self.actions_.menu)
         self.strip = ProblemStrip()
         self.rail = Rail()
         self.stack = QStackedWidget()
+        self.lazy_pages.page_created.connect(self._add_page)
         self.toasts = ToastStack(self.stack)
 
     def _create_jobs(self) -> None:
@@ -132,10 +132,8 @@ class Shell(QMainWindow):
         """The step pages, then the others."""
         return [*self.pages.values(), *self.app_pages.values()]
 
-    def _add_pages(self) -> None:
-        for page in self.all_pages:
-            if page is not self.home:
-                self.stack.addWidget(page)
+    def _add_page(self, page: QWidget) -> None:
+        self.stack.addWidget(page)
 
     # --- navigation ---------------------------------------------------------------------------
 
@@ -395,11 +393,16 @@ class Shell(QMainWindow):
     def on_job_changed(self) -> None:
         """Show the progress of the job in the header and on the rail."""
         progress = self.jobs.progress
+        ending = tr("Pausing…") if self.jobs.pausing else tr("Stopping…")
         self.header.show_job(
-            progress.stage, progress.share, progress.eta_s, stopping=self.jobs.stopping
+            progress.stage,
+            progress.share,
+            progress.eta_s,
+            ending=ending if self.jobs.stopping else "",
         )
-        # Only training keeps what it has done; the page of any other job says Cancel, too.
-        self.header.job.stop.setText(tr("Stop") if self.jobs.kind == "train" else tr("Cancel"))
+        # Only training keeps the steps it has done; until then, the page says Cancel, too.
+        keeps_steps = self.jobs.kind == "train" and self.jobs.has_steps
+        self.header.job.stop.setText(tr("Stop") if keeps_steps else tr("Cancel"))
         for step in ("training", "merging", "export"):
             self.show_step_state(step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
+    QDragEnterEvent,
     QKeyEvent,
     QMouseEvent,
     QPainter,
@@ -41,6 +42,7 @@ class CoachMarks(QWidget):
         self._over = over
         self._target: QWidget | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAcceptDrops(True)
         self.bubble = QFrame(self)
         self.bubble.setProperty("surface", "card")
         self._width = Size.scaled(_WIDTH)
@@ -130,6 +132,11 @@ class CoachMarks(QWidget):
             target = target.parentWidget()
         if target is not None and target.window() is over.window():
             target.click()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """End when something is dragged over the window, so that what is below can accept it."""
+        event.ignore()
+        self.ended.emit()
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
         """Keep Tab among the buttons of the mark."""

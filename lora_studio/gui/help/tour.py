@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.coach_marks import CoachMarks
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Tour(QObject):
             return
         self._index = max(0, index)
         stop, shell = STOPS[self._index], self._shell
-        if stop.page in shell.pages and not shell.has_project:
+        if stop.page in STEP_TITLES and not shell.has_project:
             shell.projects.open_sample()
         shell.show_page(stop.page)
         QTimer.singleShot(0, self, self._show_mark)  # the page has to be laid out first

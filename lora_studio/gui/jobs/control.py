@@ -73,6 +73,8 @@ class JobControl(QObject):
         self.progress = JobProgress()
         #: Whether the job was asked to end, and whether that is to pause it.
         self.stopping = self.pausing = False
+        #: Whether the run has completed a training step, which ending the training keeps.
+        self.has_steps = False
         self._id = ""
         self._live = False
         self._thread: WorkerThread | None = None
@@ -160,6 +162,7 @@ class JobControl(QObject):
     # --- inside -------------------------------------------------------------------------------
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
+        self.has_steps = self.has_steps and run == self.run
         self.run, self._live = run, live
         self.stopping = self.pausing = False
         self.kind, self._id, self.progress = "", "", JobProgress()
@@ -217,6 +220,7 @@ class JobControl(QObject):
                 self._set_progress(
                     JobProgress(commands.Train.title, event.step / event.steps, event.eta_s)
                 )
+        self.has_steps = self.has_steps or isinstance(event, events.StepDone)
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:
             self._end(event)

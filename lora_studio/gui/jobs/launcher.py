@@ -114,9 +114,9 @@ class JobLauncher(QObject):
             self._report_error(error)
 
     def stop(self) -> None:
-        """Stop training after this step, or cancel another job; nothing follows."""
+        """Stop training after this step, or cancel a job that has nothing to keep; nothing follows."""
         self._chain = False
-        if self._jobs.kind == "train":
+        if self._jobs.kind == "train" and self._jobs.has_steps:
             self._jobs.stop()
         else:
             self._jobs.cancel()

@@ -73,6 +73,7 @@ class LengthHistogram(QWidget):
         """Create an empty histogram."""
         super().__init__(parent)
         self._lengths: LengthData | None = None
+        self._is_coming = False
         self._limit = 2048
         self._too_long: Literal["cut", "skip"] = "cut"
         self._edges: Values = np.empty(0)
@@ -96,8 +97,11 @@ class LengthHistogram(QWidget):
         theme.get_theme().changed.connect(self._repaint)
         self._show_sentence()
 
-    def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
-        """Set the measured lengths; None while unknown."""
+    def set_lengths(
+        self, measured: events.LengthsMeasured | None, *, is_coming: bool = False
+    ) -> None:
+        """Set the measured lengths; None while unknown, and whether they `is_coming`."""
+        self._is_coming = is_coming
         self._lengths = LengthData(measured) if measured is not None and measured.rows else None
         self._count_bins()
         self._show_sentence()
@@ -188,6 +192,8 @@ class LengthHistogram(QWidget):
         self.setAccessibleDescription(self.sentence.text())
 
     def _describe(self) -> str:
+        if self._lengths is None and self._is_coming:
+            return tr("Measuring row lengths…")
         if self._lengths is None:
             return tr("To see row lengths, choose a model and a dataset.")
         longest = formatting.format_number(self._lengths.longest)

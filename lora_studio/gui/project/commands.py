@@ -34,7 +34,9 @@ class ProjectCommands(QObject):
 
     def create_project(self, data: Sequence[Path] = ()) -> None:
         """Ask for name and folder of a new project, which begins with these data files."""
-        dialog = NewProjectDialog(self._preferences.get_new_project_parent(), self._window)
+        name = {"name": data[0].stem} if data else {}
+        parent_folder = self._preferences.get_new_project_parent()
+        dialog = NewProjectDialog(parent_folder, self._window, **name)
         dialog.chosen.connect(lambda folder, name: self._create(folder, name, data))
         dialog.open()
 

@@ -26,11 +26,18 @@ class NewProjectDialog(Dialog):
     chosen = Signal(object, str)
 
     def __init__(
-        self, parent_folder: Path, parent: QWidget | None = None, title: str = mark("New project")
+        self,
+        parent_folder: Path,
+        parent: QWidget | None = None,
+        title: str = mark("New project"),
+        name: str = "my-model",
     ) -> None:
-        """Suggest an unused name; the project's own folder is created inside `parent_folder`."""
+        """Suggest `name`, or an unused one that begins with it.
+
+        The project's own folder is created inside `parent_folder`.
+        """
         super().__init__(tr(title), "", parent)
-        self.name = QLineEdit(_find_free_name(parent_folder))
+        self.name = QLineEdit(_find_free_name(parent_folder, name))
         self.name.setMinimumWidth(DIALOG_WIDTH)
         self.parent_folder = QLineEdit(str(parent_folder))
         self._path = label("", "caption", wrap=True)
@@ -91,9 +98,11 @@ class NewProjectDialog(Dialog):
         self.chosen.emit(folder, name)
 
 
-def _find_free_name(parent_folder: Path) -> str:
-    names = ["my-model", *(f"my-model-{number}" for number in range(2, 1000))]
-    return next((name for name in names if not (parent_folder / name).exists()), "my-model")
+def _find_free_name(parent_folder: Path, base: str) -> str:
+    names = [base, *(f"{base}-{number}" for number in range(2, 1000))]
+    return next(
+        (name for name in names if not (parent_folder / project.to_file_name(name)).exists()), base
+    )
 
 
 def _make_label(text: str, target: QLineEdit) -> QLabel:

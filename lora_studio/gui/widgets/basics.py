@@ -33,6 +33,16 @@ LabelRole = Literal[
 _Box = TypeVar("_Box", bound=QBoxLayout)
 
 
+def set_visible(widget: QWidget, visible: bool) -> None:
+    """Show or hide a part of a page that may still be under construction.
+
+    WORKAROUND: Qt styles a widget with all its children when it is shown, also inside a page that isn't
+    visible yet, and again whenever one of its ancestors gets a parent. So it's shown only if it is hidden.
+    """
+    if not visible or widget.isHidden():
+        widget.setVisible(visible)
+
+
 def restyle(widget: QWidget) -> None:
     """Apply the style sheet again after a property has changed."""
     widget.style().unpolish(widget)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.basics import label, set_visible
 
 #: Matches where a line of a value may end.
 _BREAK = re.compile(r"[\s/\\]|(?<=-)(?=\D)")
@@ -51,8 +51,8 @@ class FactList(QWidget):
             self._add()
         for index, (name, value) in enumerate(self.labels):
             is_used = index < len(filled)
-            name.setVisible(is_used)
-            value.setVisible(is_used)
+            set_visible(name, is_used)
+            set_visible(value, is_used)
             if is_used:
                 name.setText(filled[index][0])
                 value.setText(filled[index][1])

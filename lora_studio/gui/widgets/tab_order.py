@@ -48,18 +48,16 @@ def list_focus_order(window: QWidget) -> list[QWidget]:
 
 
 def _list_stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
-    stops = [widget for widget in _list_focus_chain(window) if _is_stop(widget, window)]
-    return sorted(stops, key=place_of)  # widgets without a layout stay in Qt's order
+    stops = [widget for widget in _iter_shown(window) if _is_stop(widget)]
+    return sorted(stops, key=place_of)  # widgets without a layout stay in the order of creation
 
 
-def _list_focus_chain(window: QWidget) -> list[QWidget]:
-    """Return every widget of a window in Qt's order."""
-    widgets: list[QWidget] = []
-    widget = window.nextInFocusChain()
-    while widget is not None and widget is not window:
-        widgets.append(widget)
-        widget = widget.nextInFocusChain()
-    return widgets
+def _iter_shown(widget: QWidget) -> Iterator[QWidget]:
+    """Yield the widgets inside another one that aren't hidden: nine tenths are on hidden pages."""
+    for child in widget.children():
+        if isinstance(child, QWidget) and not child.isHidden() and not child.isWindow():
+            yield child
+            yield from _iter_shown(child)
 
 
 def _make_position_lookup(window: QWidget) -> Callable[[QWidget], int]:
@@ -81,16 +79,14 @@ def _make_position_lookup(window: QWidget) -> Callable[[QWidget], int]:
     return position
 
 
-def _is_stop(widget: QWidget, window: QWidget) -> bool:
+def _is_stop(widget: QWidget) -> bool:
     all_controls = Qt.TabFocusBehavior.TabFocusAllControls
     everything = QGuiApplication.styleHints().tabFocusBehavior() == all_controls
     needed = Qt.FocusPolicy.TabFocus if everything else Qt.FocusPolicy.StrongFocus
     return (
-        widget.isVisibleTo(window)  # first, because most widgets are on hidden pages
-        and _get_focus_policy(widget) & needed == needed
+        _get_focus_policy(widget) & needed == needed
         and widget.focusProxy() is None
         and widget.isEnabled()
-        and widget.window() is window
         and not _is_skipped_in_group(widget)
     )
 

@@ -46,13 +46,13 @@ def run_covered(window: QWidget, doing: str, work: Callable[[], object]) -> None
     if not window.isVisible():
         work()
         return
-    cover = _show_cover(window, doing)
+    cover = show_cover(window, doing)
 
     def finish() -> None:
         try:
             work()
         finally:
-            _remove(cover)
+            remove_cover(cover)
 
     QTimer.singleShot(_SHOWN, cover, finish)
 
@@ -60,15 +60,16 @@ def run_covered(window: QWidget, doing: str, work: Callable[[], object]) -> None
 @contextmanager
 def cover_window(window: QWidget, doing: str) -> Iterator[None]:
     """Cover a visible window during the block, which freezes it and can't be delayed."""
-    cover = _show_cover(window, doing) if window.isVisible() else None
+    cover = show_cover(window, doing) if window.isVisible() else None
     try:
         yield
     finally:
         if cover is not None:
-            _remove(cover)
+            remove_cover(cover)
 
 
-def _show_cover(window: QWidget, doing: str) -> WorkCover:
+def show_cover(window: QWidget, doing: str) -> WorkCover:
+    """Cover a window until `remove_cover`."""
     cover = WorkCover(window, doing)
     cover.show()
     cover.raise_()
@@ -76,6 +77,7 @@ def _show_cover(window: QWidget, doing: str) -> WorkCover:
     return cover
 
 
-def _remove(cover: WorkCover) -> None:
+def remove_cover(cover: WorkCover) -> None:
+    """Show the window below a cover again."""
     cover.hide()
     cover.deleteLater()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from PySide6.QtCore import QRect, Qt
+from PySide6.QtCore import QPoint, QRect, Qt
+from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -12,6 +15,7 @@ from lora_studio.gui.help.tour import STOPS
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
+from tests.helpers.window.drag_and_drop import make_mime_data
 
 
 def _marks(window: Window) -> CoachMarks:
@@ -52,6 +56,17 @@ def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window)
     window.tour.start()
     assert window.tour.is_running, "Help starts it again"
     window.tour.end()
+
+
+def test_file_dragged_over_the_tour_ends_it(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    data = make_mime_data(tmp_path / "rows.csv")
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
+    drag = QDragEnterEvent(QPoint(5, 5), copy, data, left, none)
+    QApplication.sendEvent(_marks(window), drag)
+    assert not window.tour.is_running
+    assert not drag.isAccepted(), "what is below accepts it"
 
 
 def test_click_elsewhere_ends_the_tour_and_counts(qtbot: QtBot, window: Window) -> None:

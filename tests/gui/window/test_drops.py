@@ -57,6 +57,7 @@ def test_data_dropped_on_home_begins_a_project(window: Window, project_folder: P
     rows = project_folder / "rows.jsonl"
     assert _drop(window.home, rows)
     (dialog,) = window.findChildren(NewProjectDialog)
+    assert dialog.name.text() == "rows"
     dialog.create_button.click()
     assert window.page_name == "model"
     assert window.state.get("dataset", "sources") == [{"path": str(rows)}]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -99,6 +99,19 @@ def test_project_opens_at_the_first_incomplete_step(
     known_projects.accept(project.load(tmp_path / "empty"))
     window.open_project(tmp_path / "empty")
     assert window.page_name == "dataset"
+
+
+def test_pages_are_created_between_turns_of_the_loop(qtbot: QtBot, window: Window) -> None:
+    ready: list[int] = []
+    turns: list[int] = []
+    timer = QTimer(interval=0)
+    timer.timeout.connect(lambda: turns.append(window.stack.count()))
+    timer.start()
+    window.lazy_pages.prepare(lambda: ready.append(window.stack.count()))
+    qtbot.waitUntil(lambda: bool(ready), timeout=WAIT)
+    timer.stop()
+    assert ready == [1 + 10]
+    assert len(set(turns)) > 5, "the window stays usable"
 
 
 @pytest.mark.slow
@@ -865,7 +878,7 @@ def test_stop_button_stays_visible_for_any_job_text(qtbot: QtBot) -> None:
         ("loading the model in 4-bit", 0.1, None),
         ("training", 0.3, 4000),
     ):
-        header.show_job(doing, share, eta, stopping=False)
+        header.show_job(doing, share, eta)
         layout = header.layout()
         assert layout is not None
         assert layout.sizeHint().width() <= header.width()

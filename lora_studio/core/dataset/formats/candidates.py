@@ -411,8 +411,7 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
     if formats_columns.has_other_purpose(columns):
         return []
-    if len(texts) > 2:  # names, dates, and channels have no blanks
-        texts = [item for item in texts if 2 * item.phrased > item.filled]
+    texts = formats_columns.pick_message_and_reply(texts)
     if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
         texts.reverse()
     questions = formats_columns.find_questions(columns)

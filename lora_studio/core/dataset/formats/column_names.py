@@ -110,6 +110,12 @@ TO_ANSWER = (
     "solution",
     "antwort",
 )
+#: Endings of names that describe a row, such as `Customer name` and `Opened date`.
+TO_DESCRIBE = (
+    "name", "date", "time", "number", "status", "state", "type", "mail", "phone", "address", "category",
+    "priority", "department", "channel", "country", "city", "tag", "tags", "url", "link", "title", "subject",
+    "betreff", "datum", "nummer", "telefon", "adresse", "kategorie", "abteilung", "kanal",
+)  # fmt: skip
 TO_QUESTION = ("question", "prompt", "instruction", "query", "problem", "frage")
 NEGATIVE = (
     "incorrect", "wrong", "reject", "negative", "false", "bad", "worse", "worst", "distractor",
@@ -144,7 +150,18 @@ USUAL = {
 #: Words for an answer, or for who gives it, in names of columns.
 _ANSWERING = re.compile(r"answer|antwort|repl(y|ies)|respon|agent|assistant|bot|out$")
 
+#: Words for a message that is answered, or for who writes it.
+_ASKING = re.compile(
+    r"question|frage|customer|client|user|kund|message|msg|nachricht|wrote|schrieb|request|inquir|query|"
+    r"issue|problem|input|body|prompt|text|incoming|in$"
+)
+
 
 def is_answer_name(name: str) -> bool:
     """Return whether a normalized name contains a word for an answer, or for who gives it."""
     return bool(_ANSWERING.search(name))
+
+
+def is_message_name(name: str) -> bool:
+    """Return whether a normalized name contains a word for a message, or for who writes it."""
+    return bool(_ASKING.search(name))

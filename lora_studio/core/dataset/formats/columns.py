@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,11 +31,13 @@ from lora_studio.core.dataset.formats.column_names import (
     SECONDARY,
     TERMS,
     TO_ANSWER,
+    TO_DESCRIBE,
     TO_QUESTION,
     TOOLS,
     USUAL,
     VECTORS,
     is_answer_name,
+    is_message_name,
 )
 from lora_studio.core.dataset.formats.loss_masks import read_segments
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
@@ -345,6 +347,28 @@ def find_replies(columns: Columns) -> list[DataColumn]:
         and is_answer_name(column.key)
         and 2 * column.phrased > column.filled
     ]
+
+
+def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
+    """Return a message and its reply if these texts also describe rows, for example by name and state.
+
+    More than two texts remain if their values and names don't tell them apart.
+    """
+    if len(texts) > 2:  # names, dates, and channels have no blanks
+        texts = [item for item in texts if 2 * item.phrased > item.filled]
+    tests: tuple[Callable[[DataColumn], bool], ...] = (
+        lambda item: not item.words or 2 * len(item.words) > item.filled,
+        lambda item: not item.key.endswith(TO_DESCRIBE),
+    )
+    for is_told in tests:
+        rest = [item for item in texts if is_told(item)]
+        if len(texts) > 2 and len(rest) >= 2:
+            texts = rest
+    replies = [item for item in texts if is_answer_name(item.key)]
+    if len(texts) > 2 and len(replies) == 1:
+        messages = [item for item in texts if item not in replies and is_message_name(item.key)]
+        texts = [messages[-1], *replies] if messages else texts
+    return list(texts)
 
 
 def find_queries(columns: Columns) -> list[DataColumn]:

@@ -94,23 +94,21 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
 
 def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
     """Report faults of single rows, and rows that are skipped."""
+    usable = facts.faults.get(FAULTS["lint.empty_turns"], FactCounts())
     empty = FactCounts()
     for reason, tally in facts.skipped.items():
         if reason.text in EXPECTED or reason.text in REASONS.values():
             continue
-        if reason.kind == UnusableKind.EMPTY:
+        if reason.kind == UnusableKind.EMPTY and usable.count:
             empty.add(tally)
-        else:
+        else:  # rows whose only answer is empty are always skipped, so there is nothing to fix
             report.add("lint.left_out", tally, reason=reason.text)
     for code, fault in FAULTS.items():
         tally = facts.faults.get(fault, FactCounts())
-        if code == "lint.empty_turns" and empty.count:
-            # Rows whose only answer is empty are always skipped.
-            fixed = not tally.count or "drop_empty_turns" in report.fixes
+        if code == "lint.empty_turns":
             empty.add(tally)
-            report.add(code, empty, fixed=fixed)
-        else:
-            report.add(code, tally)
+            tally = empty
+        report.add(code, tally)
 
 
 def _add_compared(report: LintReport, compared: ComparisonResult, job: JobContext) -> Mask:

@@ -53,9 +53,11 @@ class LengthsView(QWidget):
         self.setFocusProxy(self.histogram)
         self.histogram.limit_chosen.connect(self.limit_chosen)
 
-    def show_lengths(self, measured: events.LengthsMeasured | None) -> None:
-        """Show measured lengths, None while they are unknown."""
-        self.histogram.set_lengths(measured)
+    def show_lengths(
+        self, measured: events.LengthsMeasured | None, *, is_coming: bool = False
+    ) -> None:
+        """Show measured lengths; None while they are unknown, and whether they are being measured."""
+        self.histogram.set_lengths(measured, is_coming=is_coming)
         if measured is None:
             self.tiles.clear()
             self.note.hide()

@@ -14,6 +14,7 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
+from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.choices import ComboControl
@@ -265,6 +266,7 @@ class DatasetPage(StepPage):
         match name:
             case "dataset":
                 self._show_dataset()
+                self._show_lengths()
             case "lengths" | "plan":
                 self._show_lengths()
                 self._show_footer()
@@ -272,6 +274,7 @@ class DatasetPage(StepPage):
                 self._show_findings()
                 self._show_footer()
             case "model":
+                self._show_lengths()
                 self.rows.set_token_inputs(*self.queries.get_token_inputs())
 
     # --- display ------------------------------------------------------------------------------
@@ -323,7 +326,14 @@ class DatasetPage(StepPage):
             self.lengths.set_limit(limit, "skip" if too_long == "skip" else "cut")
 
     def _show_lengths(self) -> None:
-        self.lengths.show_lengths(self.state.facts.lengths)
+        is_chosen = self._get_sources() and self.state.get("model", "source")
+        errors = [
+            *checks.filter_errors(self.state.list_problems("model")),
+            *checks.filter_errors(self.state.list_problems(_STEP)),
+        ]
+        self.lengths.show_lengths(
+            self.state.facts.lengths, is_coming=bool(is_chosen) and not errors
+        )
         self.lengths.show_plan(self.state.facts.plan)
         self._show_steps()
 

@@ -25,6 +25,8 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 _SURE, _LIKELY = 0.95, 0.7
 #: The warning about a mapping that was guessed.
 _GUESSED = "dataset.guessed_columns"
+#: The problem of columns that have to be mapped.
+_UNKNOWN = "dataset.unknown_format"
 
 
 class SourceCard(QFrame):
@@ -43,6 +45,7 @@ class SourceCard(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "choice")
         self._source: Plain = {}
+        self.detected: events.SourceFound | None = None
         self._guessed = ""  # the path for which the mapping was opened
         self._glyph = Glyph("file", "muted")
         self.name = ElidedLabel(role="label")
@@ -101,9 +104,9 @@ class SourceCard(QFrame):
     ) -> None:
         """Show a source and its details; `busy` while it is read, `missing` if it doesn't exist.
 
-        A mapping that is only a guess is opened once.
+        A mapping that is only a guess, or that has to be chosen, is opened once.
         """
-        self._source = source
+        self._source, self.detected = source, detected
         path = str(source["path"])
         self._show_name(path, hub=is_hub(source))
         self._show_weight()
@@ -122,7 +125,8 @@ class SourceCard(QFrame):
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.set_status("\n".join(worries), "warn")
         self.panel.show_source(source, detected)
-        if _is_guess(source, detected) and self._guessed != path:
+        is_open = _is_guess(source, detected) or _is_unknown(detected)
+        if is_open and self._guessed != path:
             self._guessed = path
             self.set_open(True)
 
@@ -194,6 +198,11 @@ def _describe_format(
     """Return the detected format with its confidence and evidence, and the color role for it."""
     if detected is None:
         return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
+    if _is_unknown(detected):
+        return tr(
+            "We couldn't tell which columns hold the prompt and the answer. Select a format below, and "
+            "map its fields to your columns."
+        ), "warn"
     if detected.format is None:
         reasons = [localize_problem(item) for item in detected.problems]
         return "\n".join(reasons) or tr("No usable rows found. {evidence}").format(
@@ -222,6 +231,13 @@ def _is_guess(source: Plain, detected: events.SourceFound | None) -> bool:
     if detected is None or detected.format is None or source.get("format", "auto") != "auto":
         return False
     return detected.confidence < _LIKELY
+
+
+def _is_unknown(detected: events.SourceFound | None) -> bool:
+    """Return whether the columns of a source have to be mapped by the user."""
+    if detected is None or detected.format is not None or not detected.columns:
+        return False
+    return any(item.code == _UNKNOWN for item in detected.problems)
 
 
 def _describe_confidence(confidence: float) -> str:

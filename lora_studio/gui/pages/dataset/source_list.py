@@ -9,6 +9,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr
@@ -109,6 +110,11 @@ class SourceList(Control):
         if (tuple(detected), busy) != (self._detected, self._busy):
             self._detected, self._busy = tuple(detected), busy
             self._show_cards()
+
+    def shows_problem(self, problem: Problem) -> bool:
+        """Return whether the card of a source says it."""
+        shown = (card.detected.problems for card in self.cards if card.detected is not None)
+        return any(problem in problems for problems in shown)
 
     def set_recent(self, recent: Sequence[str]) -> None:
         """Offer recently used sources in a menu."""

@@ -394,7 +394,7 @@ class ExportPage(StepPage):
         """Name the file that Ollama uses, and hide the LM Studio folder if it isn't used."""
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         chosen = self.table.rows.chosen
-        ollama_hint = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
+        ollama_hint = tr("Ollama gets {name}.").format(name=chosen[0]) if chosen else ""
         table.set_help(f"{table.facts.description} {ollama_hint}" if chosen else "")
         llama = self.editors["llama_cpp"]
         llama.set_help(export_text.describe_tools(llama.facts.description, self.sizes))

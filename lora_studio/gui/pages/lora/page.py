@@ -29,7 +29,14 @@ from lora_studio.gui.pages.lora.block_drawing import (
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label, set_role
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    column,
+    label,
+    set_role,
+    set_visible,
+)
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -199,7 +206,7 @@ class LoraPage(StepPage):
         is_lora = self._get_effective("adapter_type") != "miss"
         for field in _ONLY_LORA:
             unused = field == "alpha" or self._is_default(field)
-            self.editors[field].setVisible(is_lora or not unused)
+            set_visible(self.editors[field], is_lora or not unused)
         rank, alpha = self._get_effective("rank"), self._get_effective("alpha")
         self.presets.show_value(rank)
         ratio = ""

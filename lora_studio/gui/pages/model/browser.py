@@ -67,7 +67,7 @@ BUILTIN = ModelEntry(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),
     stored=BUILTIN_FILE_TYPE,
-    why=text("Downloaded once; the whole way in minutes. English."),
+    why=text("For a first try; trains in minutes without a GPU. English."),
 )
 
 

@@ -26,7 +26,7 @@ from lora_studio.gui.pages.training.verdict_card import VerdictCard
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, button
+from lora_studio.gui.widgets.basics import Card, button, set_visible
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
@@ -164,7 +164,7 @@ class TrainingPage(StepPage):
         self.verdict.on_event(event)
         match event:
             case events.Started():
-                self._wants_recipe = self._is_ending = self._is_pausing = False
+                self._wants_recipe = False
                 self._adapter = None
             case events.StepDone():
                 self.last_step = event
@@ -178,6 +178,7 @@ class TrainingPage(StepPage):
                     self.tabs.insertTab(1, self.samples, tr("Samples"))
                 self.samples.add(event)
         if isinstance(event, events.Started | events.Ending):
+            self._is_ending = self._is_pausing = False
             self.refresh()
         elif not self._update.isActive():
             self._update.start()
@@ -316,8 +317,8 @@ class TrainingPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Update buttons, views and metrics to the state of the training."""
         running, recipe = self._is_running(), self._is_recipe_shown()
-        self.run_view.setVisible(not recipe)
-        self.recipe.setVisible(recipe)
+        set_visible(self.run_view, not recipe)
+        set_visible(self.recipe, recipe)
         self._refresh_buttons(running=running, recipe=recipe)
         self._show_progress(running)
         if self.last_step is not None:
@@ -353,10 +354,12 @@ class TrainingPage(StepPage):
         if running and (ending := self._describe_ending()):
             share = last.step / last.steps if last is not None else None
             self.progress.show_progress(ending, share)
+        elif running and self.record.phase != "running":  # the worker is starting
+            self.progress.show_progress(tr("Starting…"), None)
         elif progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(localize_stage(progress.stage), share, progress.eta_s)
-        elif last is not None:
+        elif last is not None and last.time > self.record.begun:
             doing = tr("Step {step} of {steps}").format(
                 step=formatting.format_number(min(last.step + 1, last.steps)),
                 steps=formatting.format_number(last.steps),

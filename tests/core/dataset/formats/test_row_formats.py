@@ -620,6 +620,30 @@ def test_mapping_is_guessed_beside_other_texts(columns: tuple[str, ...], questio
     assert "dataset.guessed_columns" in {problem.code for problem in verdict.problems}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"Customer name": "Anna Weber", "Customer wrote": "Where is {n}?", "Agent reply": "It is {n} km away."},
+        {"Betreff": "Paket Nr. {n}", "Nachricht": "Wo ist Paket {n}?", "Antwort Team": "Es ist {n} km weit weg.",
+         "Abteilung": "Versand Nord"},
+        {"Full name": "Anna {n} Weber", "message": "Where is {n}?", "notes": "Asked {n} times.",
+         "our answer": "It is {n} km away."},
+    ],
+)  # fmt: skip
+def test_names_and_states_are_not_guessed_as_messages(row: dict[str, str]) -> None:
+    rows = [{name: text.format(n=n) for name, text in row.items()} for n in range(30)]
+    verdict = detect(rows, list(row))
+    answer = next(name for name in row if "is {n} km" in row[name] or "ist {n} km" in row[name])
+    question = next(name for name in row if row[name].endswith("?"))
+    assert verdict.mapping == {"question": question, "answer": answer}
+    assert "dataset.guessed_columns" in {problem.code for problem in verdict.problems}
+
+
+def test_nothing_is_guessed_from_three_unknown_texts() -> None:
+    rows = [{name: f"Some {name} text {n}" for name in ("one", "two", "three")} for n in range(30)]
+    assert detect(rows, ["one", "two", "three"]).format is None
+
+
 def test_mapping_guessed_by_position_has_low_confidence() -> None:
     verdict = detect([{"left": "Who?", "right": "I."}], ["left", "right"])
     assert verdict.mapping == {"question": "left", "answer": "right"}

@@ -172,6 +172,13 @@ def test_empty_turns_count_in_usable_and_unusable_rows(tmp_path: Path) -> None:
     assert (used, sum(skipped.values())) == (30, 2)
 
 
+def test_skipped_empty_answers_have_nothing_to_fix(tmp_path: Path) -> None:
+    reported = findings(tmp_path, [*sound(30), chat("Hello?", "")])
+    assert "lint.empty_turns" not in reported
+    assert rows_of(reported["lint.left_out"]) == [30]
+    assert reported["lint.left_out"].fix is None
+
+
 def test_unusable_rows_are_reported_by_reason(tmp_path: Path) -> None:
     rows = [*sound(30), {"messages": "nothing"}, {"messages": [{"role": "user", "content": "Q"}]}]
     file = write_rows(tmp_path / "rows.jsonl", rows)

@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.messages import text
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import Problem, Where, error
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.commands import (
@@ -279,6 +279,20 @@ def test_guessed_mapping_opens_once_with_first_rows_as_chats(played: Played) -> 
         model_facts.dataset(sources=(guess.model_copy(update={"mapping": {}}),)),
     )
     assert "n/a" in card.panel.chats[0].text()
+
+
+def test_unknown_columns_open_the_mapping_and_are_said_once(played: Played) -> None:
+    where = Where(step="dataset", field="sources")
+    problem = error("dataset.unknown_format", "Unknown columns.", "Map them.", where=where)
+    unknown = _csv(played).model_copy(
+        update={"format": None, "mapping": {}, "problems": (problem,), "confidence": 0.0}
+    )
+    played.read(sources=(unknown,))
+    played.state.report("inspect_dataset", [problem])
+    card = played.page.sources.cards[0]
+    assert not card.panel.isHidden()
+    assert "map its fields" in card.verdict.text()
+    assert not played.page.editors["sources"].error.isVisibleTo(played.page)
 
 
 def test_template_is_built_from_chips_with_a_preview(played: Played) -> None:

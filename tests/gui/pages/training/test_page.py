@@ -260,6 +260,9 @@ def test_training_is_paused_and_resumed_by_click(
     with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
     assert signal.args == ["resume"]
+    state.set_run(run, "train")
+    assert page.progress.doing.text() == "Starting…", "until the worker says what it does"
+    assert page.pause.isEnabled()
 
 
 def test_pause_leaves_the_focus_in_the_notes(
