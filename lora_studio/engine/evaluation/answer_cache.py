@@ -21,7 +21,7 @@ from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 
 #: Increase this whenever the same model would answer the same prompt differently.
-_VERSION = 1
+_VERSION = 2
 
 #: Bytes of the cache above which the answers that were used longest ago are removed, half of them.
 _MAX_BYTES = 2_000_000_000

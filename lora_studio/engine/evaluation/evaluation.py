@@ -251,6 +251,7 @@ class _Evaluation:
         """Let the judge compare answers; a judge that fails doesn't lose the evaluation."""
         if self.plan.judge is None:
             return
+        self.facts = self.facts.model_copy(update={"judge_problem": None})  # of an earlier start
         try:
             with self.factory.open(self.plan.judge.model) as runner:
                 judging.judge(self.folder, self.plan.judge, runner, self.database, self.job)

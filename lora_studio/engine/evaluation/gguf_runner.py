@@ -25,7 +25,7 @@ from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria, creat
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import llama_batches, llama_scores
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama_cpp import BATCH, Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
@@ -79,7 +79,7 @@ class GgufRunner:
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
         """Yield log-likelihoods, an item once all its texts are scored."""
-        llama = self._open(max(self._find_longest(requests), BATCH // _SEQUENCES + 1))
+        llama = self._open(self._find_longest(requests))
         plans = [self._plan_scores(llama, request) for request in requests]
         flat = [(index, part) for index, plan in enumerate(plans) for part in plan]
         scores: list[list[float]] = [[] for _ in requests]

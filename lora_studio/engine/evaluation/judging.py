@@ -46,24 +46,30 @@ def judge(
     job: JobContext,
 ) -> None:
     """Compare every column with the baseline on every item, and append the judgments; raises
-    ProblemError if the judge fails altogether.
+    ProblemError if the judge fails altogether. Equal answers are a tie that the judge isn't asked about.
     """
     results = folder.read()
     pairs = list(_iter_pairs(results, settings))
+    asked = [pair for pair in pairs if not _is_same(pair, results)]
     cache = AnswerCache(database, runner.model_hash)
     replies: dict[_Pair, Reply] = {}
-    both = [each for pair in pairs for each in (pair, _swap(pair))]
+    both = [each for pair in asked for each in (pair, _swap(pair))]
     with folder.append(folder.judgments_file) as writer:
+        for pair in pairs:
+            if pair not in asked:
+                writer.write(
+                    Judgment(item=pair.item.id, first=pair.first, second=pair.second, winner="")
+                )
         for done, (pair, reply) in enumerate(_ask(both, results, settings, runner, cache)):
             replies[pair] = reply
             job.report_progress(text("judging answers"), done, len(both), "replies")
             if _swap(pair) in replies:
-                ordered = pair if pair in pairs else _swap(pair)
+                ordered = pair if pair in asked else _swap(pair)
                 writer.write(_decide(ordered, replies[ordered], replies[_swap(ordered)]))
 
 
 def _iter_pairs(results: EvaluationResults, settings: JudgeSettings) -> Iterator[_Pair]:
-    """Yield the pairs that aren't judged yet and have two different answers."""
+    """Yield the pairs that aren't judged yet and have two answers."""
     baseline = settings.baseline or results.plan.columns[0].key
     judged = {(each.item, each.first, each.second) for each in results.judgments if each.problem is None}  # fmt: skip
     for item in results.items:
@@ -73,6 +79,11 @@ def _iter_pairs(results: EvaluationResults, settings: JudgeSettings) -> Iterator
             rows = [results.answers.get((item.id, key)) for key in (baseline, column.key)]
             if all(row is not None and row.problem is None for row in rows):
                 yield _Pair(item, baseline, column.key)
+
+
+def _is_same(pair: _Pair, results: EvaluationResults) -> bool:
+    first, second = (results.answers[pair.item.id, key].answer for key in (pair.first, pair.second))
+    return first.strip() == second.strip()
 
 
 def _swap(pair: _Pair) -> _Pair:

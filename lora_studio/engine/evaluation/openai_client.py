@@ -50,6 +50,10 @@ class OpenAiClient:
         try:
             answer = self._http.post("/chat/completions", json=body)
             content = answer.json()
+        except httpx.TransportError as error:
+            raise self._fail(
+                str(error).rstrip(".") or type(error).__name__, is_gone=True
+            ) from error
         except (httpx.HTTPError, ValueError) as error:
             raise self._fail(str(error).rstrip(".") or type(error).__name__) from error
         if not answer.is_success:
@@ -59,9 +63,9 @@ class OpenAiClient:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise self._fail("its answer has an unexpected form") from error
 
-    def _fail(self, reason: str) -> ProblemError:
+    def _fail(self, reason: str, *, is_gone: bool = False) -> ProblemError:
         return fail(
-            "evaluation.server_failed",
+            "evaluation.server_unreachable" if is_gone else "evaluation.server_failed",
             "{model} at {address} didn't answer: {reason}.",
             "Check the address, the name of the model, and the log of the server. Then continue the evaluation.",
             where=Where(file=self._model.address),

@@ -34,6 +34,9 @@ _MOST_FAILURES = 5
 #: Settings that have another name in Ollama, with that name.
 _OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 
+#: Problems of a server that doesn't answer at all, unlike one that refuses a request.
+_GONE = ("evaluation.server_unreachable", "ollama.not_running", "ollama.interrupted")
+
 Ask = Callable[[Sequence[Message], Sampling], Reply]
 
 
@@ -57,16 +60,26 @@ class ServerRunner:
     def answer(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
-        """Yield answers as they arrive; a failed request is a reply with its problem.
+        """Yield answers as they arrive, at the end those that failed, as replies with their problem.
 
-        Raises ProblemError if several requests in a row fail: the server is gone.
+        Raises ProblemError if the server is gone: several requests in a row fail, or nothing answers the
+        last ones. Failures then say nothing about the model, so none is yielded.
         """
-        failures = 0
+        failed: list[tuple[int, Reply]] = []
+        in_a_row, problem = 0, None
         for index, reply in self._ask_all(requests, sampling):
-            failures = failures + 1 if reply.problem is not None else 0
-            yield index, reply
-            if reply.problem is not None and failures >= _MOST_FAILURES:
-                raise ProblemError(reply.problem)
+            problem = reply.problem
+            if problem is None:
+                in_a_row = 0
+                yield index, reply
+                continue
+            failed.append((index, reply))
+            in_a_row += 1
+            if in_a_row >= _MOST_FAILURES:
+                raise ProblemError(problem)
+        if problem is not None and problem.code in _GONE:
+            raise ProblemError(problem)
+        yield from failed
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
         """Yield nothing: servers don't report log-likelihoods of given texts."""

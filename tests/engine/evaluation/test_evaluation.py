@@ -221,6 +221,8 @@ def test_llama_cpp_scores_together_as_alone(run: RunFolder) -> None:
         ]
         assert len(long) > BATCH
         together = dict(llama_scores.score_together(llama, requests, sequences=9))
+        reverse = dict(llama_scores.score_together(llama, requests[::-1], sequences=9))
+        assert together == {len(requests) - 1 - at: scores for at, scores in reverse.items()}
         for index, request in enumerate(requests):
             assert together[index] == pytest.approx(
                 [score_alone(llama, request.before, target) for target in request.targets], abs=1e-2

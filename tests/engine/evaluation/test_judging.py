@@ -65,14 +65,16 @@ class FakeJudge:
         pass
 
 
-def judge(tmp_path: Path, replies: dict[str, str]) -> Judgment:
+def judge(
+    tmp_path: Path, replies: dict[str, str], answers: tuple[str, str] = ("by base", "by tuned")
+) -> Judgment:
     columns = (Column(key="base", model=AdapterSpeaker()), Column(key="tuned", model=OllamaSpeaker(name="t")))  # fmt: skip
     folder = storage.create_evaluation(tmp_path / "e", EvaluationPlan(columns=columns))
     item = create_item(test_set="heldout", messages=(Message(role="user", content="Q"),))
     folder.write_items([item])
     with folder.append(folder.answers_file) as writer:
-        for key in ("base", "tuned"):
-            writer.write(ItemResult(item=item.id, column=key, answer=f"by {key}"))
+        for key, answer in zip(("base", "tuned"), answers, strict=True):
+            writer.write(ItemResult(item=item.id, column=key, answer=answer))
     judging.judge(folder, SETTINGS, FakeJudge(replies), None, make_job())
     judging.judge(folder, SETTINGS, FakeJudge({}), None, make_job())  # nothing is left to judge
     (judgment,) = folder.read().judgments
@@ -94,6 +96,10 @@ def test_both_orders_decide_together(
 ) -> None:
     judgment = judge(tmp_path, {"by base": base_first, "by tuned": tuned_first})
     assert judgment.winner == winner
+
+
+def test_equal_answers_are_a_tie_without_asking(tmp_path: Path) -> None:
+    assert judge(tmp_path, {}, answers=("the same", "the same ")).winner == ""
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,12 @@ REQUESTS = [
 
 @dataclass
 class FakeServer:
-    """Answers with the question in words; from the request `breaks_after` on, with an error."""
+    """Answers with the question in words; with an error after `breaks_after` requests, and not at all after
+    `ends_after`."""
 
     address: str = ""
     breaks_after: int = 1000
+    ends_after: int = 1000
     answer: Any = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -48,6 +50,8 @@ def fake_server(**settings: Any) -> Iterator[FakeServer]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             fake.bodies.append(body)
             fake.keys.append(self.headers.get("authorization", ""))
+            if len(fake.bodies) > fake.ends_after:
+                return
             status, answer = 200, fake.answer
             if len(fake.bodies) > fake.breaks_after:
                 status, answer = 503, {"error": {"message": "out of memory."}}
@@ -96,11 +100,24 @@ def test_server_answers_with_the_sampling_of_the_plan(monkeypatch: pytest.Monkey
 
 
 def test_server_that_stops_in_the_middle_keeps_its_answers() -> None:
+    """What it didn't answer says nothing about the model, so it isn't a failed answer either."""
     replies: list[Reply] = []
     with fake_server(breaks_after=9) as fake, pytest.raises(ProblemError, match="out of memory"):
         replies.extend(reply for _, reply in ask(fake))
-    assert sum(reply.problem is None for reply in replies) == 9
-    assert len(replies) < 20
+    assert [reply.problem for reply in replies] == [None] * 9
+
+
+def test_server_that_is_gone_at_the_end_fails_no_answer() -> None:
+    replies: list[Reply] = []
+    with fake_server(ends_after=17) as fake, pytest.raises(ProblemError, match="didn't answer"):
+        replies.extend(reply for _, reply in ask(fake))
+    assert [reply.problem for reply in replies] == [None] * 17
+
+
+def test_refused_requests_at_the_end_are_failed_answers() -> None:
+    with fake_server(breaks_after=17) as fake:
+        replies = [reply for _, reply in ask(fake)]
+    assert sum(reply.problem is not None for reply in replies) == 3
 
 
 @pytest.mark.parametrize(
