@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 
 MakePages = Callable[[ProjectState, Preferences], Iterable[StepPage]]
 
-#: Libraries of the pages that take long to import, each imported in a turn of the event loop of its own.
-_SLOW_IMPORTS = ("numpy", "pyqtgraph")
+#: What takes long to import, each imported in a turn of the event loop of its own.
+_SLOW_IMPORTS = (
+    "numpy",
+    "pyqtgraph",
+    *(f"lora_studio.gui.pages.{name}.page" for name in ("model", "dataset", "training", "export")),
+    *(f"lora_studio.gui.pages.{name}.page" for name in ("runs", "evaluation", "playground")),
+)
 
 
 def make_step_pages(state: ProjectState, preferences: Preferences) -> Iterator[StepPage]:
@@ -153,20 +158,26 @@ class LazyPages(QObject):
         return True
 
     def _iter_parts(self) -> Iterator[QWidget | None]:
-        """Create one page after another, and yield it; None for an import."""
+        """Create one page after another, and yield it; None between two parts of the work.
+
+        Adding a page to the window takes as long as creating it, because Qt styles it then.
+        """
         for name in _SLOW_IMPORTS:
             import_module(name)
             yield None
         for page in self._make_pages(self._state, self._preferences):
             self._steps[page.step] = page
+            yield None
             yield page
         from lora_studio.gui.pages.runs.page import RunsPage
 
         self._runs = RunsPage(self._state, self._queue, self._preferences)
+        yield None
         yield self._runs
         from lora_studio.gui.pages.evaluation.page import EvaluationPage
 
         self._evaluation = EvaluationPage(self._state)
+        yield None
         yield self._evaluation
         from lora_studio.gui.pages.playground.page import PlaygroundPage
 

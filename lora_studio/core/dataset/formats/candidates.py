@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.column_names import is_answer_name
 from lora_studio.core.dataset.formats.columns import (
     Columns,
     DataColumn,
@@ -412,8 +411,6 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     if formats_columns.has_other_purpose(columns):
         return []
     texts = formats_columns.pick_message_and_reply(texts)
-    if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
-        texts.reverse()
     questions = formats_columns.find_questions(columns)
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in column_names.METADATA
@@ -428,7 +425,7 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [FormatCandidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
-    if len(texts) == 1 and not formats_columns.find_questions(columns) and not is_nested:
+    if len(texts) == 1 and not questions and not is_nested:
         return [FormatCandidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
 

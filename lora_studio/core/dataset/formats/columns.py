@@ -368,6 +368,8 @@ def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
     if len(texts) > 2 and len(replies) == 1:
         messages = [item for item in texts if item not in replies and is_message_name(item.key)]
         texts = [messages[-1], *replies] if messages else texts
+    if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
+        return [texts[1], texts[0]]
     return list(texts)
 
 

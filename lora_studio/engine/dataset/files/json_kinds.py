@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from lora_studio.core import limits
+from lora_studio.core.dataset.formats.column_names import CONVERSATIONS
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.engine.dataset.files import nested_rows
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
@@ -26,6 +27,8 @@ _LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
 #: Bytes that are split at once: their brackets and quotes need ten times as many.
 _PIECE = 1024 * 1024
 _INSTANCES = "Instances"
+#: Names of lists of turns, which are one conversation and not rows.
+_TURNS = frozenset(CONVERSATIONS) - {"data"}
 #: Lines that are inspected.
 _LINES = 20
 
@@ -173,6 +176,8 @@ def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonSh
         for name, offset in lists
         if _is_list_of_rows(name, head[offset : offset + 65536])
     }
+    if not rows and (offset := _find_inner_list(head, document)):
+        return JsonShape("json list", offset)
     if not rows:
         # An object too large to parse here has columns if it has any list.
         is_columns = document is None and whole is None and bool(lists)
@@ -186,6 +191,22 @@ def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonSh
         others = tuple(other for other in rows if other != name)
         return JsonShape("json list", rows[name], others)
     return JsonShape("json objects", lists=tuple(rows))
+
+
+def _find_inner_list(head: bytes, document: dict[str, Any] | None) -> int | None:
+    """Return the offset of the only list of rows in an object inside the outer one, as servers answer.
+
+    An example is `{"data": {"items": [{…}, …]}}`. Returns None for several such lists or objects.
+    """
+    objects = [value for value in (document or {}).values() if isinstance(value, dict)]
+    if len(objects) > 1:
+        return None
+    rows = [
+        offset
+        for name, offset in itertools.islice(_iter_lists(head, 2), limits.COLUMNS)
+        if name not in _TURNS and _is_list_of_rows(name, head[offset : offset + 65536])
+    ]
+    return rows[0] if len(rows) == 1 else None
 
 
 def _get_definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
@@ -208,18 +229,21 @@ def _try_parse_object(text: bytes | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _iter_lists(head: bytes) -> Iterator[tuple[str, int]]:
-    """Yield the name of every list directly in an object, with the offset after its bracket."""
+def _iter_lists(head: bytes, level: int = 1) -> Iterator[tuple[str, int]]:
+    """Yield the name of every list directly in an object, with the offset after its bracket.
+
+    A `level` of 2 are the lists in objects inside the outer one.
+    """
     depth, key, is_value = 0, b"", False
     for token in _TOKEN.finditer(head):
         sign = token[0]
         if sign[:1] == b'"':
-            key = sign if depth == 1 and not is_value else key
+            key = sign if depth == level and not is_value else key
             is_value = False
         elif sign == b":":
-            is_value = depth == 1
+            is_value = depth == level
         elif sign in b"{[":
-            if depth == 1 and sign == b"[" and is_value and (name := _parse_text(key)):
+            if depth == level and sign == b"[" and is_value and (name := _parse_text(key)):
                 yield name, token.end()
             depth, is_value = depth + 1, False
         else:

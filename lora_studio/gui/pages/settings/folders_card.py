@@ -82,7 +82,8 @@ class FoldersCard(Card):
     def _show_size(self, size: object) -> None:
         assert isinstance(size, int)
         self._size = formatting.format_size(size)
-        self.cache.setText(f"{paths.get_cache_folder()}  ·  {self._size}")
+        unbroken = self._size.replace(" ", "\N{NO-BREAK SPACE}")
+        self.cache.setText(f"{paths.get_cache_folder()}  ·  {unbroken}")
         self.free.setEnabled(size > 0 and not self._is_busy())
 
     def _choose_projects(self) -> None:

@@ -80,6 +80,10 @@ JSON_FILES = {
         "JSON list in an object",
         json.dumps({"about": "[x]", "rows": [QA, QA]}),
     ),
+    "a list in an object's object": (
+        "JSON list in an object",
+        json.dumps({"status": "ok", "data": {"total": 2, "items": [QA, QA]}}, indent=1),
+    ),
     "a list by the split's name": (
         "JSON list in an object",
         json.dumps({"test": [CHAT], "train": [QA, QA]}, indent=1),
@@ -262,9 +266,10 @@ def test_short_column_costs_the_rows_after_its_end(tmp_path: Path) -> None:
         {"prompt": {"role": "user", "content": "Q"}, "completion": {"role": "assistant", "content": "A"}},
         {"meta": {"a": 1}, "question": {"text": "Q"}},
         {"messages": CHAT["messages"]},
+        {"talk": {"turns": [{"speaker": "A", "text": "Q"}, {"speaker": "B", "text": "A"}]}},
         {"segments": [{"text": "Q", "label": False}, {"text": "A", "label": True}]},
     ],
-    ids=["turns in columns", "nested values", "messages", "segments"],
+    ids=["turns in columns", "nested values", "messages", "inner turns", "segments"],
 )  # fmt: skip
 def test_single_row_of_objects_is_not_a_table(tmp_path: Path, row: dict[str, Any]) -> None:
     assert values(scan_text(tmp_path, "a.json", json.dumps(row))) == [row]
