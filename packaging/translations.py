@@ -25,6 +25,7 @@ from lora_studio.core import chat, export
 from lora_studio.core.dataset import spec as dataset_spec
 from lora_studio.core.project import presets, project
 from lora_studio.core.protocol import training as training_protocol
+from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import list_facts
 from lora_studio.core.training import optimizers
 from lora_studio.gui.language import CONTEXT, LANGUAGES
@@ -47,7 +48,7 @@ def collect() -> Templates:
 def _of_tables() -> set[str]:
     """Return the texts that the specs and related tables declare."""
     texts: set[str] = set()
-    for spec in (*project.SPECS.values(), chat.Sampling):
+    for spec in (*project.SPECS.values(), RewardSpec, chat.Sampling):
         for facts in list_facts(spec):
             labels = {
                 choice_title

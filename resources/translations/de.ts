@@ -20,6 +20,34 @@
             <translation>/no_think in der Systemnachricht</translation>
         </message>
         <message>
+            <source>1 for an answer in a language.</source>
+            <translation>1 für eine Antwort in einer bestimmten Sprache.</translation>
+        </message>
+        <message>
+            <source>1 for an answer in which a regular expression matches.</source>
+            <translation>1 für eine Antwort, auf die ein regulärer Ausdruck passt.</translation>
+        </message>
+        <message>
+            <source>1 for an answer that contains a text, or the reference.</source>
+            <translation>1 für eine Antwort, die einen Text oder die Referenz enthält.</translation>
+        </message>
+        <message>
+            <source>1 for an answer that equals the reference.</source>
+            <translation>1 für eine Antwort, die der Referenz gleicht.</translation>
+        </message>
+        <message>
+            <source>1 for an answer that is JSON and follows a schema.</source>
+            <translation>1 für eine Antwort, die JSON ist und einem Schema entspricht.</translation>
+        </message>
+        <message>
+            <source>1 for an answer whose last number is that of the reference.</source>
+            <translation>1 für eine Antwort, deren letzte Zahl die der Referenz ist.</translation>
+        </message>
+        <message>
+            <source>1 for an answer whose length is in a range.</source>
+            <translation>1 für eine Antwort, deren Länge in einem Bereich liegt.</translation>
+        </message>
+        <message>
             <source>1 to 4 B</source>
             <translation>1 bis 4 B</translation>
         </message>
@@ -256,6 +284,14 @@
             <translation>Ein Server hat die Größe seiner Dateien nicht angegeben: {reason}.</translation>
         </message>
         <message>
+            <source>A tag is a name such as think, without brackets.</source>
+            <translation>Ein Tag ist ein Name wie think, ohne Klammern.</translation>
+        </message>
+        <message>
+            <source>A tag is listed twice.</source>
+            <translation>Ein Tag kommt zweimal vor.</translation>
+        </message>
+        <message>
             <source>A temporary merged copy is written for the export: {reason}.</source>
             <translation>Für den Export wird vorübergehend eine zusammengeführte Kopie geschrieben: {reason}.</translation>
         </message>
@@ -298,6 +334,10 @@
         <message>
             <source>About {steps}</source>
             <translation>Etwa {steps}</translation>
+        </message>
+        <message>
+            <source>Absolute</source>
+            <translation>Absolut</translation>
         </message>
         <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
@@ -563,6 +603,10 @@
             <translation>Adresse</translation>
         </message>
         <message>
+            <source>Address of the server. For OpenAI-compatible servers, up to /v1.</source>
+            <translation>Adresse des Servers, bei OpenAI-kompatiblen Servern bis /v1.</translation>
+        </message>
+        <message>
             <source>Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.</source>
             <translation>Addiert A und B getrennt: klein und schnell, aber nur eine grobe Näherung. Braucht gleiche Ränge.</translation>
         </message>
@@ -818,6 +862,10 @@
             <translation>Übernehmen</translation>
         </message>
         <message>
+            <source>Arabic</source>
+            <translation>Arabisch</translation>
+        </message>
+        <message>
             <source>Architecture</source>
             <translation>Architektur</translation>
         </message>
@@ -938,6 +986,10 @@
             <translation>Benchmark …</translation>
         </message>
         <message>
+            <source>Bengali</source>
+            <translation>Bengalisch</translation>
+        </message>
+        <message>
             <source>Best adapter by</source>
             <translation>Bester Adapter nach</translation>
         </message>
@@ -1036,6 +1088,10 @@
         <message>
             <source>Built-in model</source>
             <translation>Mitgeliefertes Modell</translation>
+        </message>
+        <message>
+            <source>Bulgarian</source>
+            <translation>Bulgarisch</translation>
         </message>
         <message>
             <source>By name</source>
@@ -1184,6 +1240,10 @@
             <translation>Wird abgebrochen …</translation>
         </message>
         <message>
+            <source>Case, spaces, quotes, and final punctuation count as well.</source>
+            <translation>Groß- und Kleinschreibung, Leerzeichen, Anführungszeichen und Satzzeichen am Ende zählen mit.</translation>
+        </message>
+        <message>
             <source>Change folder…</source>
             <translation>Ordner ändern…</translation>
         </message>
@@ -1242,6 +1302,14 @@
         <message>
             <source>Character sequences in common with the reference.</source>
             <translation>Zeichenfolgen, die mit der Referenz übereinstimmen.</translation>
+        </message>
+        <message>
+            <source>Character sequences in common.</source>
+            <translation>Gemeinsame Zeichenfolgen.</translation>
+        </message>
+        <message>
+            <source>Characters</source>
+            <translation>Zeichen</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -1486,6 +1554,10 @@
         <message>
             <source>Checks every package against its checksums and downloads only damaged ones again. The current engine is kept until the new one works.</source>
             <translation>Prüft jedes Paket anhand seiner Prüfsummen und lädt nur beschädigte neu herunter. Die jetzige Engine bleibt, bis die neue funktioniert.</translation>
+        </message>
+        <message>
+            <source>Chinese</source>
+            <translation>Chinesisch</translation>
         </message>
         <message>
             <source>Choose 4-bit precision or the default initialization.</source>
@@ -1880,6 +1952,10 @@
             <translation>Wählen Sie Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
         </message>
         <message>
+            <source>Choose the Python file.</source>
+            <translation>Wählen Sie die Python-Datei.</translation>
+        </message>
+        <message>
             <source>Choose the backend automatically</source>
             <translation>Backend automatisch wählen</translation>
         </message>
@@ -2054,6 +2130,10 @@
         <message>
             <source>Column for {name}</source>
             <translation>Spalte für {name}</translation>
+        </message>
+        <message>
+            <source>Column of your data with the expected text. Empty for the reference answer.</source>
+            <translation>Spalte Ihrer Daten mit dem erwarteten Text. Leer für die Referenzantwort.</translation>
         </message>
         <message numerus="yes">
             <source>Columns {columns} fit “{format}” in {share}.</source>
@@ -2581,6 +2661,14 @@
             <translation>Modell wird in Ollama erstellt…</translation>
         </message>
         <message>
+            <source>Criteria</source>
+            <translation>Kriterien</translation>
+        </message>
+        <message>
+            <source>Croatian</source>
+            <translation>Kroatisch</translation>
+        </message>
+        <message>
             <source>Currently used: {tools}.</source>
             <translation>Zurzeit verwendet: {tools}.</translation>
         </message>
@@ -2605,6 +2693,10 @@
             <translation>Zyklen</translation>
         </message>
         <message>
+            <source>Czech</source>
+            <translation>Tschechisch</translation>
+        </message>
+        <message>
             <source>DARE (TIES)</source>
             <translation>DARE (TIES)</translation>
         </message>
@@ -2619,6 +2711,10 @@
         <message>
             <source>DPO loss</source>
             <translation>DPO-Verlust</translation>
+        </message>
+        <message>
+            <source>Danish</source>
+            <translation>Dänisch</translation>
         </message>
         <message>
             <source>Dark</source>
@@ -2844,6 +2940,10 @@
             <translation>Ausblenden</translation>
         </message>
         <message>
+            <source>Distance from the range over which the value falls from 1 to 0.</source>
+            <translation>Abstand vom Bereich, über den der Wert von 1 auf 0 fällt.</translation>
+        </message>
+        <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
             <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Warmup und trainieren Sie dann neu.</translation>
         </message>
@@ -3012,6 +3112,10 @@
             <translation>Beim Training, wenn Sie diesen Tracker auswählen</translation>
         </message>
         <message>
+            <source>Dutch</source>
+            <translation>Niederländisch</translation>
+        </message>
+        <message>
             <source>EVA</source>
             <translation>EVA</translation>
         </message>
@@ -3123,6 +3227,10 @@
             <translation>Einrichtung und Updates der Engine</translation>
         </message>
         <message>
+            <source>English</source>
+            <translation>Englisch</translation>
+        </message>
+        <message>
             <source>Enter a name for the new adapter.</source>
             <translation>Geben Sie einen Namen für den neuen Adapter ein.</translation>
         </message>
@@ -3139,6 +3247,10 @@
             <translation>Prompt eingeben (Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile)</translation>
         </message>
         <message>
+            <source>Enter a regular expression.</source>
+            <translation>Geben Sie einen regulären Ausdruck ein.</translation>
+        </message>
+        <message>
             <source>Enter a value above {low} and up to {high}.</source>
             <translation>Geben Sie einen Wert über {low} und bis {high} ein.</translation>
         </message>
@@ -3153,6 +3265,10 @@
         <message>
             <source>Enter at least one for each setting.</source>
             <translation>Geben Sie für jede Einstellung mindestens einen ein.</translation>
+        </message>
+        <message>
+            <source>Enter at least one tag.</source>
+            <translation>Geben Sie mindestens einen Tag ein.</translation>
         </message>
         <message>
             <source>Enter at least one value.</source>
@@ -3187,8 +3303,16 @@
             <translation>Geben Sie die Adresse ohne Passwort ein.</translation>
         </message>
         <message>
+            <source>Enter the name of a function.</source>
+            <translation>Geben Sie den Namen einer Funktion ein.</translation>
+        </message>
+        <message>
             <source>Enter the name of the environment variable that has the API key, such as {example}.</source>
             <translation>Geben Sie den Namen der Umgebungsvariable mit dem API-Schlüssel ein, zum Beispiel {example}.</translation>
+        </message>
+        <message>
+            <source>Enter the name of the judge model.</source>
+            <translation>Geben Sie den Namen des Bewertungsmodells ein.</translation>
         </message>
         <message>
             <source>Enter the name of the model on the server.</source>
@@ -3219,6 +3343,10 @@
             <translation>Umgebungsvariable mit dem API-Schlüssel (optional)</translation>
         </message>
         <message>
+            <source>Environment variable with the key of the server. Empty if it needs none.</source>
+            <translation>Umgebungsvariable mit dem Schlüssel des Servers. Leer, wenn er keinen braucht.</translation>
+        </message>
+        <message>
             <source>Epoch</source>
             <translation>Epoche</translation>
         </message>
@@ -3245,6 +3373,10 @@
         <message>
             <source>Estimating file sizes</source>
             <translation>Dateigrößen werden geschätzt</translation>
+        </message>
+        <message>
+            <source>Estonian</source>
+            <translation>Estnisch</translation>
         </message>
         <message>
             <source>Eval loss</source>
@@ -3503,6 +3635,14 @@
             <translation>FP4</translation>
         </message>
         <message>
+            <source>Factor before clipping. 0.1 turns grades from 0 to 10 into values from 0 to 1.</source>
+            <translation>Faktor vor dem Begrenzen. 0,1 macht aus Noten von 0 bis 10 Werte von 0 bis 1.</translation>
+        </message>
+        <message>
+            <source>Factor of this reward in the total. A negative weight penalizes.</source>
+            <translation>Faktor dieser Belohnung in der Summe. Ein negatives Gewicht bestraft.</translation>
+        </message>
+        <message>
             <source>Failed</source>
             <translation>Fehlgeschlagen</translation>
         </message>
@@ -3529,6 +3669,14 @@
         <message>
             <source>File size</source>
             <translation>Dateigröße</translation>
+        </message>
+        <message>
+            <source>File with a JSON schema. Empty for any valid JSON.</source>
+            <translation>Datei mit einem JSON-Schema. Leer für jedes gültige JSON.</translation>
+        </message>
+        <message>
+            <source>File with the function.</source>
+            <translation>Datei mit der Funktion.</translation>
         </message>
         <message>
             <source>Files are created directly from the base model and the adapter, without a merged copy. If you want to keep or upload a merged model, merge first.</source>
@@ -3617,6 +3765,10 @@
         <message>
             <source>Finishes the current step, saves a checkpoint, and frees the memory</source>
             <translation>Beendet den aktuellen Schritt, speichert einen Checkpoint und gibt den Speicher frei</translation>
+        </message>
+        <message>
+            <source>Finnish</source>
+            <translation>Finnisch</translation>
         </message>
         <message>
             <source>First setting</source>
@@ -3799,6 +3951,10 @@
             <translation>Geben Sie Speicherplatz frei oder setzen Sie HF_HOME auf einen Ordner auf einem größeren Datenträger und starten Sie LoRA Studio neu. Laden Sie das Modell dann noch einmal herunter.</translation>
         </message>
         <message>
+            <source>French</source>
+            <translation>Französisch</translation>
+        </message>
+        <message>
             <source>From anywhere</source>
             <translation>Von überall</translation>
         </message>
@@ -3813,6 +3969,10 @@
         <message>
             <source>Full precision, fastest</source>
             <translation>Volle Genauigkeit, am schnellsten</translation>
+        </message>
+        <message>
+            <source>Function</source>
+            <translation>Funktion</translation>
         </message>
         <message>
             <source>Fused kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
@@ -3907,6 +4067,10 @@
             <translation>Generiert…</translation>
         </message>
         <message>
+            <source>German</source>
+            <translation>Deutsch</translation>
+        </message>
+        <message>
             <source>Give the program, or the folder of a llama.cpp build or release.</source>
             <translation>Geben Sie das Programm an oder den Ordner eines Builds oder Releases von llama.cpp.</translation>
         </message>
@@ -3959,6 +4123,10 @@
             <translation>Greedy · {count} Tokens</translation>
         </message>
         <message>
+            <source>Greek</source>
+            <translation>Griechisch</translation>
+        </message>
+        <message>
             <source>Grid</source>
             <translation>Raster</translation>
         </message>
@@ -3991,6 +4159,10 @@
             <translation>Hardware</translation>
         </message>
         <message>
+            <source>Hebrew</source>
+            <translation>Hebräisch</translation>
+        </message>
+        <message>
             <source>Held-out rows</source>
             <translation>Zurückgehaltene Zeilen</translation>
         </message>
@@ -4009,6 +4181,14 @@
         <message>
             <source>Hide models that require you to accept their terms first</source>
             <translation>Blendet Modelle aus, deren Bedingungen Sie zuerst akzeptieren müssen</translation>
+        </message>
+        <message>
+            <source>Highest value</source>
+            <translation>Höchster Wert</translation>
+        </message>
+        <message>
+            <source>Hindi</source>
+            <translation>Hindi</translation>
         </message>
         <message>
             <source>Hinge</source>
@@ -4035,6 +4215,10 @@
             <translation>Wie DPO aus dem Abstand zwischen beiden Antworten einen Verlust berechnet.</translation>
         </message>
         <message>
+            <source>How answers are rated when the model learns from rewards. The total is the sum of the values, each multiplied by its weight.</source>
+            <translation>Wie Antworten bewertet werden, wenn das Modell aus Belohnungen lernt. Die Gesamtbelohnung ist die Summe der Werte, jeder mit seinem Gewicht multipliziert.</translation>
+        </message>
+        <message>
             <source>How many times the cosine schedule decays from its peak to zero.</source>
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
@@ -4047,6 +4231,10 @@
             <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
         </message>
         <message>
+            <source>How similar the answer is to the reference, from 0 to 1.</source>
+            <translation>Wie ähnlich die Antwort der Referenz ist, von 0 bis 1.</translation>
+        </message>
+        <message>
             <source>How surprising the reference is to the model; lower is better.</source>
             <translation>Wie überraschend die Referenz für das Modell ist; niedriger ist besser.</translation>
         </message>
@@ -4057,6 +4245,10 @@
         <message>
             <source>How the learning rate decays after warmup.</source>
             <translation>Wie die Lernrate nach dem Warmup fällt.</translation>
+        </message>
+        <message>
+            <source>How to compare the answer with the reference.</source>
+            <translation>Wie die Antwort mit der Referenz verglichen wird.</translation>
         </message>
         <message>
             <source>How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.</source>
@@ -4073,6 +4265,10 @@
         <message>
             <source>Hugging Face cache</source>
             <translation>Hugging-Face-Cache</translation>
+        </message>
+        <message>
+            <source>Hungarian</source>
+            <translation>Ungarisch</translation>
         </message>
         <message>
             <source>IPO</source>
@@ -4274,6 +4470,10 @@
             <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0 gezählt, etwa 0-7, 12. Leer lassen für alle.</translation>
         </message>
         <message>
+            <source>Indonesian</source>
+            <translation>Indonesisch</translation>
+        </message>
+        <message>
             <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA, and LoftQ, the saved adapter has twice the rank.</source>
             <translation>Anfangswerte des Adapters. „Standard“ verändert das Modell zu Beginn nicht. EVA sieht sich einen Teil der Zeilen an und beginnt mit den Richtungen, die am stärksten variieren. PiSSA verwendet die größten Singulärvektoren der Gewichte und lernt oft schneller, OLoRA eine Orthonormalbasis davon. Beide brauchen ein unquantisiertes Basismodell. LoftQ gleicht den Fehler von 4-Bit-Gewichten aus. Mit PiSSA, OLoRA und LoftQ hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
@@ -4430,12 +4630,20 @@
             <translation>Er wurde auf {named} trainiert. Auf einem anderen Modell gleicher Form ist seine Ausgabe sinnlos.</translation>
         </message>
         <message>
+            <source>Italian</source>
+            <translation>Italienisch</translation>
+        </message>
+        <message>
             <source>Its TEMPLATE can't be rendered: {reason}.</source>
             <translation>Sein TEMPLATE lässt sich nicht rendern: {reason}.</translation>
         </message>
         <message>
             <source>Its answers can differ from those of the trained model. Update Ollama and create the model again.</source>
             <translation>Seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und legen Sie das Modell neu an.</translation>
+        </message>
+        <message>
+            <source>Its arguments can be prompt, answer, reference, and columns. It returns a number.</source>
+            <translation>Ihre Argumente können prompt, answer, reference und columns sein. Sie gibt eine Zahl zurück.</translation>
         </message>
         <message>
             <source>Its linear layers are: {names}.</source>
@@ -4490,8 +4698,16 @@
             <translation>JSON …</translation>
         </message>
         <message>
+            <source>Japanese</source>
+            <translation>Japanisch</translation>
+        </message>
+        <message>
             <source>Judge</source>
             <translation>Richter</translation>
+        </message>
+        <message>
+            <source>Judge model</source>
+            <translation>Bewertungsmodell</translation>
         </message>
         <message>
             <source>Judge {model}</source>
@@ -4542,6 +4758,10 @@
             <translation>Behält alles andere. Unfertige Läufe lassen sich dann nicht mehr fortsetzen.</translation>
         </message>
         <message>
+            <source>Key variable</source>
+            <translation>Schlüsselvariable</translation>
+        </message>
+        <message>
             <source>Keyboard shortcuts</source>
             <translation>Tastenkürzel</translation>
         </message>
@@ -4556,6 +4776,10 @@
         <message>
             <source>Known differences</source>
             <translation>Bekannte Unterschiede</translation>
+        </message>
+        <message>
+            <source>Korean</source>
+            <translation>Koreanisch</translation>
         </message>
         <message>
             <source>LM Studio models folder</source>
@@ -4582,8 +4806,20 @@
             <translation>Sprache</translation>
         </message>
         <message>
+            <source>Language of the answer.</source>
+            <translation>Sprache der Antwort.</translation>
+        </message>
+        <message>
             <source>Larger text</source>
             <translation>Größerer Text</translation>
+        </message>
+        <message>
+            <source>Larger values are lowered to this one. Empty for no limit.</source>
+            <translation>Größere Werte werden auf diesen gesenkt. Leer für keine Grenze.</translation>
+        </message>
+        <message>
+            <source>Largest difference that still counts as equal.</source>
+            <translation>Größter Unterschied, der noch als gleich zählt.</translation>
         </message>
         <message>
             <source>Largest update: layer {layer}, ‖ΔW‖ {norm}.</source>
@@ -4596,6 +4832,10 @@
         <message>
             <source>Last contact</source>
             <translation>Letzter Kontakt</translation>
+        </message>
+        <message>
+            <source>Latvian</source>
+            <translation>Lettisch</translation>
         </message>
         <message>
             <source>Layer {layer}: ‖ΔW‖ {norm}</source>
@@ -4640,6 +4880,14 @@
         <message>
             <source>Leave the subset empty.</source>
             <translation>Lassen Sie die Teilmenge leer.</translation>
+        </message>
+        <message>
+            <source>Length</source>
+            <translation>Länge</translation>
+        </message>
+        <message>
+            <source>Length unit</source>
+            <translation>Längeneinheit</translation>
         </message>
         <message>
             <source>Lengths</source>
@@ -4756,6 +5004,10 @@
         <message>
             <source>Listing the benchmarks</source>
             <translation>Benchmarks werden aufgelistet</translation>
+        </message>
+        <message>
+            <source>Lithuanian</source>
+            <translation>Litauisch</translation>
         </message>
         <message>
             <source>Llama 3</source>
@@ -4898,6 +5150,10 @@
             <translation>Protokolle</translation>
         </message>
         <message>
+            <source>Longer answers are rated lower.</source>
+            <translation>Längere Antworten werden schlechter bewertet.</translation>
+        </message>
+        <message>
             <source>Longer, higher rank, with early stopping</source>
             <translation>Länger, höherer Rang, mit Early Stopping</translation>
         </message>
@@ -4908,6 +5164,10 @@
         <message>
             <source>Longest answer</source>
             <translation>Längste Antwort</translation>
+        </message>
+        <message>
+            <source>Longest time for one answer.</source>
+            <translation>Längste Zeit für eine Antwort.</translation>
         </message>
         <message>
             <source>Looking for Ollama…</source>
@@ -4962,6 +5222,14 @@
             <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
         </message>
         <message>
+            <source>Lowest value</source>
+            <translation>Niedrigster Wert</translation>
+        </message>
+        <message>
+            <source>MB</source>
+            <translation>MB</translation>
+        </message>
+        <message>
             <source>MLP</source>
             <translation>MLP</translation>
         </message>
@@ -5002,6 +5270,10 @@
             <translation>Zuordnung</translation>
         </message>
         <message>
+            <source>Margin</source>
+            <translation>Übergang</translation>
+        </message>
+        <message>
             <source>Margin (gamma) by which SimPO wants the chosen answer to win. Half of SimPO beta is common.</source>
             <translation>Abstand (Gamma), mit dem die bevorzugte Antwort bei SimPO gewinnen soll. Die Hälfte von SimPO-Beta ist üblich.</translation>
         </message>
@@ -5020,6 +5292,10 @@
         <message>
             <source>Max. answer length</source>
             <translation>Maximale Antwortlänge</translation>
+        </message>
+        <message>
+            <source>Max. length</source>
+            <translation>Max. Länge</translation>
         </message>
         <message>
             <source>Max. sample length</source>
@@ -5104,6 +5380,10 @@
         <message>
             <source>Memory and time</source>
             <translation>Speicher und Zeit</translation>
+        </message>
+        <message>
+            <source>Memory limit</source>
+            <translation>Speichergrenze</translation>
         </message>
         <message>
             <source>Memory: not available yet</source>
@@ -5282,6 +5562,10 @@
             <translation>Min. Lernrate</translation>
         </message>
         <message>
+            <source>Min. length</source>
+            <translation>Min. Länge</translation>
+        </message>
+        <message>
             <source>Minimum decrease of the eval loss in nats, or increase of the score, that counts.</source>
             <translation>Kleinste Abnahme des Eval-Loss in Nats oder Zunahme der Bewertung, die als Verbesserung zählt.</translation>
         </message>
@@ -5368,6 +5652,10 @@
         <message>
             <source>Most likely choice: {choice}</source>
             <translation>Wahrscheinlichste Antwort: {choice}</translation>
+        </message>
+        <message>
+            <source>Most memory that the function may use.</source>
+            <translation>Arbeitsspeicher, den die Funktion höchstens belegen darf.</translation>
         </message>
         <message>
             <source>Most of {name} is not text.</source>
@@ -5472,6 +5760,10 @@
             <translation>Name der Kopie</translation>
         </message>
         <message>
+            <source>Name of the judge on the server.</source>
+            <translation>Name des Bewertungsmodells auf dem Server.</translation>
+        </message>
+        <message>
             <source>Name of the new adapter</source>
             <translation>Name des neuen Adapters</translation>
         </message>
@@ -5486,6 +5778,10 @@
         <message>
             <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used if the target modules are set to By name.</source>
             <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur verwendet, wenn die Zielmodule auf „Nach Namen“ stehen.</translation>
+        </message>
+        <message>
+            <source>Names of the tags, in the order in which the answer has to use them.</source>
+            <translation>Namen der Tags in der Reihenfolge, in der die Antwort sie verwenden muss.</translation>
         </message>
         <message>
             <source>Near-duplicate rows</source>
@@ -5816,6 +6112,10 @@
             </translation>
         </message>
         <message>
+            <source>Norwegian</source>
+            <translation>Norwegisch</translation>
+        </message>
+        <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
@@ -5878,6 +6178,10 @@
         <message>
             <source>Notes on this run</source>
             <translation>Notizen zu diesem Lauf</translation>
+        </message>
+        <message>
+            <source>Nothing outside</source>
+            <translation>Nichts außerhalb</translation>
         </message>
         <message>
             <source>Nothing to compare yet</source>
@@ -6140,6 +6444,10 @@
             <translation>Einer der Adapter ist beschädigt. Untersuchen Sie jeden mit `{command}`.</translation>
         </message>
         <message>
+            <source>Only inside tag</source>
+            <translation>Nur innerhalb des Tags</translation>
+        </message>
+        <message>
             <source>Only one label</source>
             <translation>Nur eine Bewertung</translation>
         </message>
@@ -6194,6 +6502,10 @@
         <message>
             <source>Open {name}, {state}</source>
             <translation>{name} öffnen, {state}</translation>
+        </message>
+        <message>
+            <source>OpenAI-compatible</source>
+            <translation>OpenAI-kompatibel</translation>
         </message>
         <message>
             <source>OpenAI-compatible server</source>
@@ -6352,6 +6664,10 @@
             <translation>Selbsttest bestanden.</translation>
         </message>
         <message>
+            <source>Pattern</source>
+            <translation>Muster</translation>
+        </message>
+        <message>
             <source>Pause</source>
             <translation>Pausieren</translation>
         </message>
@@ -6396,8 +6712,16 @@
             <translation>Höchste Lernrate. {rate} ist für {method} üblich.</translation>
         </message>
         <message>
+            <source>Percent</source>
+            <translation>Prozent</translation>
+        </message>
+        <message>
             <source>Perplexity of the reference</source>
             <translation>Perplexität der Referenz</translation>
+        </message>
+        <message>
+            <source>Persian</source>
+            <translation>Persisch</translation>
         </message>
         <message>
             <source>Personal data</source>
@@ -6436,6 +6760,10 @@
             <translation>Dargestellte Größe</translation>
         </message>
         <message>
+            <source>Polish</source>
+            <translation>Polnisch</translation>
+        </message>
+        <message>
             <source>Polynomial</source>
             <translation>Polynom</translation>
         </message>
@@ -6446,6 +6774,10 @@
         <message>
             <source>Port {port:d} can't be used: {reason}.</source>
             <translation>Port {port:d} kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Portuguese</source>
+            <translation>Portugiesisch</translation>
         </message>
         <message>
             <source>Poster</source>
@@ -6643,6 +6975,14 @@
             <translation>Python</translation>
         </message>
         <message>
+            <source>Python file</source>
+            <translation>Python-Datei</translation>
+        </message>
+        <message>
+            <source>Python function</source>
+            <translation>Python-Funktion</translation>
+        </message>
+        <message>
             <source>Python {version} wasn't found on this computer.</source>
             <translation>Python {version} wurde auf diesem Computer nicht gefunden.</translation>
         </message>
@@ -6793,6 +7133,10 @@
         <message>
             <source>Ranks by module</source>
             <translation>Ränge je Modul</translation>
+        </message>
+        <message>
+            <source>Rates only the text inside this tag, such as answer. Empty for the whole answer.</source>
+            <translation>Bewertet nur den Text in diesem Tag, zum Beispiel answer. Leer für die ganze Antwort.</translation>
         </message>
         <message>
             <source>Raw</source>
@@ -6951,6 +7295,10 @@
             <translation>Regulärer Ausdruck</translation>
         </message>
         <message>
+            <source>Regular expression that has to match somewhere in the answer, such as ^(yes|no)$.</source>
+            <translation>Regulärer Ausdruck, der irgendwo in der Antwort passen muss, zum Beispiel ^(ja|nein)$.</translation>
+        </message>
+        <message>
             <source>Reinstall LoRA Studio, or run it from source.</source>
             <translation>Installieren Sie LoRA Studio neu oder starten Sie es aus dem Quellcode.</translation>
         </message>
@@ -7033,6 +7381,10 @@
         <message>
             <source>Remove the experts from the target modules, or set the backend to Automatic.</source>
             <translation>Entfernen Sie die Experten aus den Zielmodulen, oder stellen Sie das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
+            <source>Remove the password from the address, and use a key variable.</source>
+            <translation>Entfernen Sie das Passwort aus der Adresse, und verwenden Sie eine Schlüsselvariable.</translation>
         </message>
         <message>
             <source>Remove the system prompt from the export settings.</source>
@@ -7303,6 +7655,10 @@
             <translation>Revision</translation>
         </message>
         <message>
+            <source>Reward</source>
+            <translation>Belohnung</translation>
+        </message>
+        <message>
             <source>Reward accuracy</source>
             <translation>Reward-Genauigkeit</translation>
         </message>
@@ -7315,12 +7671,20 @@
             <translation>Belohnungsmodell</translation>
         </message>
         <message>
+            <source>Rewards</source>
+            <translation>Belohnungen</translation>
+        </message>
+        <message>
             <source>Robust</source>
             <translation>Robust</translation>
         </message>
         <message>
             <source>Roll back</source>
             <translation>Zurücknehmen</translation>
+        </message>
+        <message>
+            <source>Romanian</source>
+            <translation>Rumänisch</translation>
         </message>
         <message>
             <source>Row</source>
@@ -7454,6 +7818,10 @@
             <translation>Verwenden Sie die GGUF-Datei mit llama-server aus llama.cpp oder mit LM Studio, die die trainierte Chat-Vorlage benutzen. Bei Ollama lässt sich das nicht einstellen.</translation>
         </message>
         <message>
+            <source>Run the Python code in {file}.</source>
+            <translation>Den Python-Code in {file} ausführen.</translation>
+        </message>
+        <message>
             <source>Run the Python code of the model {model}.</source>
             <translation>Python-Code des Modells {model} ausführen.</translation>
         </message>
@@ -7492,6 +7860,10 @@
         <message>
             <source>Runs without completed steps have no metrics to plot.</source>
             <translation>Läufe ohne abgeschlossene Schritte haben keine Metriken.</translation>
+        </message>
+        <message>
+            <source>Russian</source>
+            <translation>Russisch</translation>
         </message>
         <message>
             <source>SGD with momentum</source>
@@ -7666,6 +8038,10 @@
             <translation>Ein Checkpoint alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
         </message>
         <message>
+            <source>Scale</source>
+            <translation>Skalierung</translation>
+        </message>
+        <message>
             <source>Scale of the difference between both answers in SimPO. 2 to 10 is common.</source>
             <translation>Skalierung des Unterschieds zwischen beiden Antworten bei SimPO. 2 bis 10 ist üblich.</translation>
         </message>
@@ -7676,6 +8052,10 @@
         <message>
             <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Useful from rank 64.</source>
             <translation>Skaliert das Update mit Alpha / √Rang statt Alpha / Rang, damit hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Sinnvoll ab Rang 64.</translation>
+        </message>
+        <message>
+            <source>Schema file</source>
+            <translation>Schemadatei</translation>
         </message>
         <message>
             <source>Score</source>
@@ -7822,6 +8202,10 @@
             <translation>Senden (Eingabe oder Strg+Eingabe)</translation>
         </message>
         <message>
+            <source>Send prompts and answers to the server at {host}.</source>
+            <translation>Prompts und Antworten an den Server {host} senden.</translation>
+        </message>
+        <message>
             <source>Send the metrics of trainings to {tracker}.</source>
             <translation>Messwerte der Trainings an {tracker} senden.</translation>
         </message>
@@ -7836,6 +8220,10 @@
         <message>
             <source>Sequence packing</source>
             <translation>Sequence Packing</translation>
+        </message>
+        <message>
+            <source>Serbian</source>
+            <translation>Serbisch</translation>
         </message>
         <message>
             <source>Serve</source>
@@ -8018,6 +8406,10 @@
             <translation>Kurze Zeilen teilen sich Mikro-Batches von bis zu {tokens} Token, weil der Speicher dafür reicht.</translation>
         </message>
         <message>
+            <source>Shorter answers are rated lower.</source>
+            <translation>Kürzere Antworten werden schlechter bewertet.</translation>
+        </message>
+        <message>
             <source>Show</source>
             <translation>Anzeigen</translation>
         </message>
@@ -8184,6 +8576,10 @@
             <translation>SimPO-Beta</translation>
         </message>
         <message>
+            <source>Similarity</source>
+            <translation>Ähnlichkeit</translation>
+        </message>
+        <message>
             <source>Six steps</source>
             <translation>Sechs Schritte</translation>
         </message>
@@ -8220,12 +8616,24 @@
             <translation>Folie</translation>
         </message>
         <message>
+            <source>Slovak</source>
+            <translation>Slowakisch</translation>
+        </message>
+        <message>
+            <source>Slovenian</source>
+            <translation>Slowenisch</translation>
+        </message>
+        <message>
             <source>Small</source>
             <translation>Klein</translation>
         </message>
         <message>
             <source>Smaller text</source>
             <translation>Kleinerer Text</translation>
+        </message>
+        <message>
+            <source>Smaller values are raised to this one. Empty for no limit.</source>
+            <translation>Kleinere Werte werden auf diesen angehoben. Leer für keine Grenze.</translation>
         </message>
         <message>
             <source>Smoothing</source>
@@ -8265,6 +8673,10 @@
                 <numerusform>Quelle {number:d} gibt es nicht: Der Datensatz hat {n} Quelle.</numerusform>
                 <numerusform>Quelle {number:d} gibt es nicht: Der Datensatz hat {n} Quellen.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Spanish</source>
+            <translation>Spanisch</translation>
         </message>
         <message>
             <source>Specify at least one linear layer, or choose another option.</source>
@@ -8471,6 +8883,10 @@
             <translation>Zusammenfassung</translation>
         </message>
         <message>
+            <source>Swedish</source>
+            <translation>Schwedisch</translation>
+        </message>
+        <message>
             <source>Switch back to {name}</source>
             <translation>Zurück zu {name} wechseln</translation>
         </message>
@@ -8502,12 +8918,20 @@
             <translation>Tags</translation>
         </message>
         <message>
+            <source>Tags in order</source>
+            <translation>Tags in Reihenfolge</translation>
+        </message>
+        <message>
             <source>Tags that all selected runs share. Other tags are kept.</source>
             <translation>Tags, die alle ausgewählten Läufe gemeinsam haben. Andere Tags bleiben erhalten.</translation>
         </message>
         <message>
             <source>Take the tour</source>
             <translation>Tour starten</translation>
+        </message>
+        <message>
+            <source>Tamil</source>
+            <translation>Tamil</translation>
         </message>
         <message>
             <source>Target margin</source>
@@ -8562,6 +8986,10 @@
             <translation>Text</translation>
         </message>
         <message>
+            <source>Text outside the tags counts as a fault.</source>
+            <translation>Text außerhalb der Tags zählt als Fehler.</translation>
+        </message>
+        <message>
             <source>Text size</source>
             <translation>Textgröße</translation>
         </message>
@@ -8572,6 +9000,10 @@
         <message>
             <source>Text was decoded with the wrong encoding in {rows}, such as “Ã©” for “é”. The model would learn to write it.</source>
             <translation>In {rows} wurde Text mit der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, so zu schreiben.</translation>
+        </message>
+        <message>
+            <source>Thai</source>
+            <translation>Thai</translation>
         </message>
         <message>
             <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
@@ -8823,8 +9255,20 @@
             <translation>Die Adresse enthält ein Passwort und wird deshalb nur verwendet, bis Sie das Fenster schließen.</translation>
         </message>
         <message>
+            <source>The address of the server begins with http:// or https://.</source>
+            <translation>Die Adresse des Servers beginnt mit http:// oder https://.</translation>
+        </message>
+        <message>
+            <source>The address of the server is invalid.</source>
+            <translation>Die Adresse des Servers ist ungültig.</translation>
+        </message>
+        <message>
             <source>The answer can be parsed as JSON.</source>
             <translation>Die Antwort lässt sich als JSON lesen.</translation>
+        </message>
+        <message>
+            <source>The answer can't be compared with “{expected}”.</source>
+            <translation>Die Antwort lässt sich nicht mit „{expected}“ vergleichen.</translation>
         </message>
         <message>
             <source>The answer follows a JSON schema.</source>
@@ -9166,6 +9610,10 @@
             <translation>Das exportierte Modell ist beschädigt: {reason}.</translation>
         </message>
         <message>
+            <source>The expression took longer than {seconds} s.</source>
+            <translation>Der Ausdruck brauchte länger als {seconds} s.</translation>
+        </message>
+        <message>
             <source>The file {file} doesn't exist.</source>
             <translation>Die Datei {file} gibt es nicht.</translation>
         </message>
@@ -9204,6 +9652,10 @@
         <message>
             <source>The folder {path} doesn't exist.</source>
             <translation>Der Ordner {path} existiert nicht.</translation>
+        </message>
+        <message>
+            <source>The grade that another model gives the answer, from 0 to 1.</source>
+            <translation>Die Note, die ein anderes Modell der Antwort gibt, von 0 bis 1.</translation>
         </message>
         <message>
             <source>The gradient is NaN or infinite in step {step:d}: training diverged.</source>
@@ -9288,6 +9740,10 @@
         <message>
             <source>The loss rose from {first:loss} to {last:loss}.</source>
             <translation>Der Loss stieg von {first:loss} auf {last:loss}.</translation>
+        </message>
+        <message>
+            <source>The lowest value is above the highest one.</source>
+            <translation>Der niedrigste Wert liegt über dem höchsten.</translation>
         </message>
         <message>
             <source>The measure {measure} has no option {parameter}.</source>
@@ -9460,6 +9916,10 @@
             <translation>Der Paketindex ist nicht erreichbar: {reason}.</translation>
         </message>
         <message>
+            <source>The package py3langid isn't installed.</source>
+            <translation>Das Paket py3langid ist nicht installiert.</translation>
+        </message>
+        <message>
             <source>The package registry sent an unexpected file for the built-in model: {reason}.</source>
             <translation>Die Paketquelle hat für das mitgelieferte Modell eine unerwartete Datei gesendet: {reason}.</translation>
         </message>
@@ -9574,8 +10034,16 @@
             <translation>Das Referenzmodell steht nicht zur Verfügung, wenn Biases trainiert werden, weil das Training die Biases des Basismodells verändert.</translation>
         </message>
         <message>
+            <source>The regular expression is invalid.</source>
+            <translation>Der reguläre Ausdruck ist ungültig.</translation>
+        </message>
+        <message>
             <source>The regular expression {pattern} is invalid: {reason}.</source>
             <translation>Der reguläre Ausdruck {pattern} ist ungültig: {reason}.</translation>
+        </message>
+        <message>
+            <source>The reward isn't a finite number.</source>
+            <translation>Die Belohnung ist keine endliche Zahl.</translation>
         </message>
         <message>
             <source>The right choice is the most likely one per character.</source>
@@ -9584,6 +10052,14 @@
         <message>
             <source>The right choice is the most likely one.</source>
             <translation>Die richtige Wahl ist die wahrscheinlichste.</translation>
+        </message>
+        <message>
+            <source>The row has no reference answer.</source>
+            <translation>Die Zeile hat keine Referenzantwort.</translation>
+        </message>
+        <message>
+            <source>The row has no value in the column “{column}”.</source>
+            <translation>Die Zeile hat keinen Wert in der Spalte „{column}“.</translation>
         </message>
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
@@ -9683,6 +10159,14 @@
         <message>
             <source>The share of JSON fields that equal those of the reference.</source>
             <translation>Der Anteil der JSON-Felder, die denen der Referenz gleichen.</translation>
+        </message>
+        <message>
+            <source>The share of tags that the answer uses once each, and in order.</source>
+            <translation>Der Anteil der Tags, die die Antwort je einmal und in der richtigen Reihenfolge verwendet.</translation>
+        </message>
+        <message>
+            <source>The shortest length is above the longest one.</source>
+            <translation>Die kürzeste Länge liegt über der längsten.</translation>
         </message>
         <message>
             <source>The small built-in model. It is downloaded once, when it is first needed.</source>
@@ -9803,6 +10287,10 @@
         <message>
             <source>The uv installer wasn't found.</source>
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>The value that a function in your Python file returns.</source>
+            <translation>Der Wert, den eine Funktion in Ihrer Python-Datei zurückgibt.</translation>
         </message>
         <message>
             <source>The weights don't fit on one GPU, so each holds a part of them.</source>
@@ -10075,6 +10563,10 @@
             <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Sie können auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
+            <source>This language can't be recognized.</source>
+            <translation>Diese Sprache kann nicht erkannt werden.</translation>
+        </message>
+        <message>
             <source>This model can't be quantized to {names}, which is only for mixtures of experts.</source>
             <translation>Dieses Modell kann nicht zu {names} quantisiert werden: Das ist nur für Mixture-of-Experts-Modelle.</translation>
         </message>
@@ -10183,6 +10675,10 @@
             <translation>Zeit</translation>
         </message>
         <message>
+            <source>Time limit</source>
+            <translation>Zeitgrenze</translation>
+        </message>
+        <message>
             <source>Time remaining</source>
             <translation>Verbleibende Zeit</translation>
         </message>
@@ -10273,6 +10769,14 @@
         <message>
             <source>Tokens/s</source>
             <translation>Tokens/s</translation>
+        </message>
+        <message>
+            <source>Tolerance</source>
+            <translation>Toleranz</translation>
+        </message>
+        <message>
+            <source>Tolerance unit</source>
+            <translation>Einheit der Toleranz</translation>
         </message>
         <message>
             <source>Tone, style, and format</source>
@@ -10618,6 +11122,10 @@
             <translation>Versuchen Sie zuerst den Vorschlag oben. Mehr Einzelheiten stehen im Protokoll, und eine Diagnosedatei (Menü Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
         </message>
         <message>
+            <source>Turkish</source>
+            <translation>Türkisch</translation>
+        </message>
+        <message>
             <source>Turn DoRA off</source>
             <translation>DoRA ausschalten</translation>
         </message>
@@ -10652,6 +11160,10 @@
         <message>
             <source>Type</source>
             <translation>Typ</translation>
+        </message>
+        <message>
+            <source>Ukrainian</source>
+            <translation>Ukrainisch</translation>
         </message>
         <message>
             <source>Unbalanced labels</source>
@@ -10890,6 +11402,10 @@
             <translation>Hochladen…</translation>
         </message>
         <message>
+            <source>Urdu</source>
+            <translation>Urdu</translation>
+        </message>
+        <message>
             <source>Use 16-bit precision, or replicate the weights.</source>
             <translation>Verwenden Sie 16-Bit-Genauigkeit oder replizieren Sie die Gewichte.</translation>
         </message>
@@ -11086,6 +11602,10 @@
             <translation>Werte, durch Leerzeichen getrennt</translation>
         </message>
         <message>
+            <source>Verbatim</source>
+            <translation>Wortgenau</translation>
+        </message>
+        <message>
             <source>Verified alternative</source>
             <translation>Geprüfte Alternative</translation>
         </message>
@@ -11130,6 +11650,10 @@
         <message>
             <source>Versions, devices, and capabilities of the engine.</source>
             <translation>Versionen, Geräte und Fähigkeiten der Engine.</translation>
+        </message>
+        <message>
+            <source>Vietnamese</source>
+            <translation>Vietnamesisch</translation>
         </message>
         <message>
             <source>Vocabulary</source>
@@ -11284,8 +11808,24 @@
             <translation>Was jede Funktion kontaktieren würde</translation>
         </message>
         <message>
+            <source>What is rated.</source>
+            <translation>Was bewertet wird.</translation>
+        </message>
+        <message>
+            <source>What makes a good answer.</source>
+            <translation>Was eine gute Antwort ausmacht.</translation>
+        </message>
+        <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
+        </message>
+        <message>
+            <source>What the answer has to contain. Empty for the reference.</source>
+            <translation>Was die Antwort enthalten muss. Leer für die Referenz.</translation>
+        </message>
+        <message>
+            <source>What the length counts.</source>
+            <translation>Was die Länge zählt.</translation>
         </message>
         <message>
             <source>What the project asks for</source>
@@ -11356,6 +11896,14 @@
             <translation>Wo die Ergebnisse übereinstimmen</translation>
         </message>
         <message>
+            <source>Where the judge runs.</source>
+            <translation>Wo das Bewertungsmodell läuft.</translation>
+        </message>
+        <message>
+            <source>Whether the tolerance is a number or a share of the reference.</source>
+            <translation>Ob die Toleranz eine Zahl oder ein Anteil der Referenz ist.</translation>
+        </message>
+        <message>
             <source>Which answer is better? Model names appear after you vote.</source>
             <translation>Welche Antwort ist besser? Die Modellnamen erscheinen nach Ihrer Stimme.</translation>
         </message>
@@ -11400,12 +11948,24 @@
             <translation>Gewonnen</translation>
         </message>
         <message>
+            <source>Words</source>
+            <translation>Wörter</translation>
+        </message>
+        <message>
             <source>Words in common with the reference, in any order.</source>
             <translation>Wörter, die mit der Referenz übereinstimmen, in beliebiger Reihenfolge.</translation>
         </message>
         <message>
             <source>Words in common with the reference, in the same order.</source>
             <translation>Wörter, die mit der Referenz übereinstimmen, in derselben Reihenfolge.</translation>
+        </message>
+        <message>
+            <source>Words in common, in any order.</source>
+            <translation>Gemeinsame Wörter in beliebiger Reihenfolge.</translation>
+        </message>
+        <message>
+            <source>Words in common, in the same order.</source>
+            <translation>Gemeinsame Wörter in derselben Reihenfolge.</translation>
         </message>
         <message>
             <source>Worse: perplexity {before} → {after} ({low} to {high} %)</source>
@@ -12007,6 +12567,10 @@
             <translation>abgeschnitten</translation>
         </message>
         <message>
+            <source>dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>deriving the Ollama template</source>
             <translation>Ollama-Vorlage ableiten</translation>
         </message>
@@ -12069,6 +12633,10 @@
         <message>
             <source>evaluations</source>
             <translation>Evaluationen</translation>
+        </message>
+        <message>
+            <source>export</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>extreme</source>
@@ -12169,6 +12737,10 @@
         <message>
             <source>high confidence</source>
             <translation>sicher</translation>
+        </message>
+        <message>
+            <source>home</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>importing Unsloth</source>
@@ -12630,6 +13202,10 @@
             <translation>Adapter suchen</translation>
         </message>
         <message>
+            <source>lora</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>loss</source>
             <translation>Loss</translation>
         </message>
@@ -12670,6 +13246,10 @@
             <translation>Speicher reichte nicht</translation>
         </message>
         <message>
+            <source>merge</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>merges.txt or vocab.json</source>
             <translation>merges.txt oder vocab.json</translation>
         </message>
@@ -12704,6 +13284,10 @@
         <message>
             <source>mixtures of experts</source>
             <translation>Mixture-of-Experts-Modelle</translation>
+        </message>
+        <message>
+            <source>model</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>models trained in 2 bits</source>
@@ -13072,6 +13656,10 @@
         <message>
             <source>searching the Hub</source>
             <translation>Hub wird durchsucht</translation>
+        </message>
+        <message>
+            <source>seconds</source>
+            <translation>Sekunden</translation>
         </message>
         <message>
             <source>selected by you</source>
@@ -13987,6 +14575,10 @@
         <message>
             <source>torch.compile isn't used because it isn't faster: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
             <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Mikro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
+        </message>
+        <message>
+            <source>train</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>

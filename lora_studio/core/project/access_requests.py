@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Text, text
@@ -50,6 +50,7 @@ def list_requests(draft: Draft) -> list[AccessRequest]:
     requests = [
         *_list_code(draft),
         *_list_sending(draft),
+        *_list_judges(draft),
         *_list_paths(draft),
         *_list_downloads(draft),
     ]
@@ -66,6 +67,9 @@ def _list_code(draft: Draft) -> Iterator[AccessRequest]:
         yield AccessRequest(
             "code", folder, text("Run the llama.cpp programs in {folder}.", folder=folder)
         )
+    for reward in _iter_rewards(draft):
+        if file := _get_reward_text(reward, "python", "file"):
+            yield AccessRequest("code", file, text("Run the Python code in {file}.", file=file))
 
 
 def _list_sending(draft: Draft) -> Iterator[AccessRequest]:
@@ -79,6 +83,15 @@ def _list_sending(draft: Draft) -> Iterator[AccessRequest]:
             tracker = TITLES[name]
             yield AccessRequest(
                 "send", name, text("Send the metrics of trainings to {tracker}.", tracker=tracker)
+            )
+
+
+def _list_judges(draft: Draft) -> Iterator[AccessRequest]:
+    for reward in _iter_rewards(draft):
+        host = _get_reward_text(reward, "judge", "address")
+        if host and not is_local_address(host):
+            yield AccessRequest(
+                "send", host, text("Send prompts and answers to the server at {host}.", host=host)
             )
 
 
@@ -121,6 +134,9 @@ def _iter_paths(draft: Draft) -> Iterator[tuple[str, bool]]:
     for source in _iter_sources(draft):
         if not _is_hub_dataset(source, draft.folder):
             yield source, False
+    for reward in _iter_rewards(draft):
+        if path := _get_reward_text(reward, "json_schema", "schema_file"):
+            yield path, False
     for adapter in _iter_items(draft, "merging", "further"):
         yield adapter.rpartition("=")[0] or adapter, False
 
@@ -131,6 +147,19 @@ def _iter_sources(draft: Draft) -> Iterator[str]:
         path = source.get("path") if isinstance(source, dict) else source
         if isinstance(path, str) and path:
             yield path
+
+
+def _iter_rewards(draft: Draft) -> Iterator[dict[str, Any]]:
+    rewards = draft.get("training", "rewards")
+    for reward in rewards if isinstance(rewards, list | tuple) else ():
+        if isinstance(reward, dict):
+            yield reward
+
+
+def _get_reward_text(reward: dict[str, Any], kind: str, field: str) -> str:
+    """Return a text of a reward of a kind, "" for another kind."""
+    value = reward.get(field) if reward.get("kind") == kind else None
+    return value if isinstance(value, str) else ""
 
 
 def _iter_items(draft: Draft, step: Step, field: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
+from lora_studio.core.rewards.spec import resolve_reward
 from lora_studio.core.spec import Spec, get_facts
 from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes
@@ -316,6 +317,8 @@ def resolve(spec: Spec, folder: Path) -> Spec:
         changes["sources"] = spec.resolve_sources(folder)
     if isinstance(spec, MergingSpec):
         changes["further"] = spec.resolve_further(folder)
+    if isinstance(spec, TrainingSpec) and spec.rewards:
+        changes["rewards"] = tuple(resolve_reward(reward, folder) for reward in spec.rewards)
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if not get_facts(type(spec), name).path or not value:

@@ -21,9 +21,11 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, error, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
+from lora_studio.core.rewards.spec import map_reward_paths
 from lora_studio.core.spec import Spec, list_facts
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.training.spec import TrainingSpec
 
 #: The first line: CRC-32 of the lines below, and of the time at which the run was created.
 _SEAL = re.compile(r"# checksum ([0-9a-f]{8}), run ([0-9a-f]{8})\. .*\n")
@@ -100,6 +102,8 @@ def _map_spec(spec: Spec, change: ChangePath) -> Spec:
             source if source.is_hub else source.model_copy(update={"path": change(source.path)})
             for source in spec.sources
         )
+    if isinstance(spec, TrainingSpec) and spec.rewards:
+        changes["rewards"] = tuple(map_reward_paths(reward, change) for reward in spec.rewards)
     if isinstance(spec, MergingSpec):
         changes["further"] = tuple(
             f"{change(each.folder)}={each.weight:g}" for each in map(parse_weighted, spec.further)

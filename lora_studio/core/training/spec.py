@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import setting
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
@@ -26,6 +27,13 @@ Backend = Literal["auto", "peft", "unsloth"]
 class TrainingSpec(PreferenceSettings):
     """How the adapter is optimized."""
 
+    rewards: tuple[RewardSpec, ...] = setting(
+        (),
+        "Rewards",
+        "How answers are rated when the model learns from rewards. The total is the sum of the "
+        "values, each multiplied by its weight.",
+        help_topic="preference-losses",
+    )
     epochs: float = setting(
         3.0,
         "Epochs",

@@ -50,6 +50,9 @@ _TOGETHER: tuple[Step, ...] = ("model", "lora", "training")
 class FieldEditor(QWidget):
     """Shows and changes one field; the draft keeps invalid values."""
 
+    #: Whether the command palette lists the field: not one that the data can't use.
+    is_searchable = True
+
     def __init__(
         self, state: ProjectState, step: Step, field: str, control: Control,
         parent: QWidget | None = None,

@@ -65,6 +65,8 @@ def _list_project_settings(shell: Shell) -> Iterator[SearchEntry]:
         return
     for step, page in shell.pages.items():
         for field, editor in page.editors.items():
+            if not editor.is_searchable:
+                continue
             facts = localize_facts(SPECS[editor.step], field)
             value = _format_short_value(editor)
             yield SearchEntry(

@@ -31,6 +31,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.preset_panel import PresetPanel
+from lora_studio.gui.pages.training.reward_list import RewardList
 from lora_studio.gui.project import memory_plan, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
@@ -105,6 +106,10 @@ class RecipeForm(QWidget):
             field: add_editor(field, style=_choose_style(field))
             for field in (*_TASK_FIELDS, *_MAIN, *itertools.chain(*_ADVANCED.values()))
         }
+        self.rewards = add_editor("rewards", control=RewardList())
+        self.rewards.setParent(self)
+        self.rewards.is_searchable = False
+        self.rewards.hide()
         self.preference = FieldGroup(
             tr("Preference training"),
             [self._editors[field] for field in _TASK_FIELDS],

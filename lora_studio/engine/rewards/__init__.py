@@ -1,0 +1,1 @@
+"""Rate answers with the rewards of a recipe."""

@@ -1,0 +1,130 @@
+"""Open the rewards of a recipe, and rate answers with all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.rewards.spec import RewardSpec, name_rewards
+from lora_studio.engine.rewards.failures import FailureList, RewardFailure
+from lora_studio.engine.rewards.measured import create_measured
+from lora_studio.engine.rewards.plain import LanguageReward, LengthReward, TagReward
+from lora_studio.engine.runtime.channel import JobContext
+
+
+class OpenReward(Protocol):
+    """A reward that notes why it has no value for an answer; see `Reward`."""
+
+    name: str
+    failures: FailureList
+
+    def score(self, answers: Sequence[RatedAnswer]) -> list[float | None]:
+        """Return the value of each answer, None where the reward failed."""
+
+
+@dataclass(frozen=True)
+class ScoredAnswers:
+    """The ratings of some answers, in their order.
+
+    `totals` are Σ weight · value over all rewards, None for an answer without all of its values.
+    `values` has the clipped values of each reward by its name, before weighting. `failures` says why
+    values are missing.
+    """
+
+    totals: list[float | None]
+    values: dict[str, list[float | None]]
+    failures: tuple[RewardFailure, ...]
+
+
+class WeightedRewards:
+    """The rewards of a recipe, with their weights, scales, and limits."""
+
+    def __init__(self, rewards: Sequence[tuple[RewardSpec, OpenReward]]) -> None:
+        """Take open rewards; `open_rewards` creates them."""
+        self._rewards = list(rewards)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the rewards, in their order."""
+        return [reward.name for _, reward in self._rewards]
+
+    def score(self, answers: Sequence[RatedAnswer]) -> ScoredAnswers:
+        """Return the ratings of some answers; raises nothing but a cancel or a pause.
+
+        A reward that fails costs only the values of the answers concerned.
+        """
+        values: dict[str, list[float | None]] = {}
+        failures: list[RewardFailure] = []
+        totals: list[float | None] = [0.0] * len(answers)
+        for spec, reward in self._rewards:
+            rated = [_adjust(spec, value) for value in _score_safely(reward, answers)]
+            reasons = reward.failures.take_all()
+            values[reward.name] = rated
+            for index, value in enumerate(rated):
+                so_far = totals[index]
+                if value is None:
+                    reason = reasons.get(index, text("The reward isn't a finite number."))
+                    failures.append(RewardFailure(reward.name, index, reason))
+                    totals[index] = None
+                elif so_far is not None:
+                    totals[index] = so_far + spec.weight * value
+        return ScoredAnswers(totals, values, tuple(failures))
+
+
+def _score_safely(reward: OpenReward, answers: Sequence[RatedAnswer]) -> list[float | None]:
+    """Return the values of a reward; one that raises a problem has none, for its reason."""
+    try:
+        return reward.score(answers)
+    except ProblemError as error:
+        for index in range(len(answers)):
+            reward.failures.add(index, error.problems[0].what)
+        return [None] * len(answers)
+
+
+def _adjust(spec: RewardSpec, value: float | None) -> float | None:
+    """Return a scaled and clipped value, None for one that isn't finite.
+
+    value = min(highest, max(lowest, scale · rating)).
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    scaled = spec.scale * value
+    if spec.lowest is not None:
+        scaled = max(spec.lowest, scaled)
+    if spec.highest is not None:
+        scaled = min(spec.highest, scaled)
+    return scaled if math.isfinite(scaled) else None
+
+
+@contextmanager
+def open_rewards(specs: Sequence[RewardSpec], job: JobContext) -> Iterator[WeightedRewards]:
+    """Yield the rewards of a recipe, ready to rate answers; raises ProblemError with every fault."""
+    with ExitStack() as stack:
+        rewards: list[tuple[RewardSpec, OpenReward]] = []
+        problems: list[Problem] = []
+        for spec, name in zip(specs, name_rewards(specs), strict=True):
+            try:
+                rewards.append((spec, _open_reward(spec, name, job, stack)))
+            except ProblemError as error:
+                problems += error.problems
+        if problems:
+            raise ProblemError(problems)
+        yield WeightedRewards(rewards)
+
+
+def _open_reward(spec: RewardSpec, name: str, job: JobContext, stack: ExitStack) -> OpenReward:
+    """Return one reward; what it opens is closed with `stack`."""
+    match spec.kind:
+        case "length":
+            return LengthReward(name, spec)
+        case "format":
+            return TagReward(name, spec)
+        case "language":
+            return LanguageReward(name, spec)
+    return create_measured(spec, name)

@@ -1,0 +1,96 @@
+"""Settings of rewards: faults, names, paths, and their place in project files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core.project import project
+from lora_studio.core.project.access_requests import list_requests
+from lora_studio.core.project.project import Draft, Project
+from lora_studio.core.rewards.spec import (
+    TITLES,
+    USED_FIELDS,
+    RewardSpec,
+    find_fault,
+    name_rewards,
+)
+from lora_studio.core.training.spec import TrainingSpec
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"kind": "regex"}, "Enter a regular expression."),
+        ({"kind": "regex", "pattern": "("}, "The regular expression is invalid."),
+        ({"kind": "length", "min_length": 9, "max_length": 3}, "shortest length"),
+        ({"kind": "format", "tags": ()}, "at least one tag"),
+        ({"kind": "format", "tags": ("a", "a")}, "listed twice"),
+        ({"kind": "format", "tags": ("<a>",)}, "without brackets"),
+        ({"kind": "exact", "answer_tag": "<a>"}, "without brackets"),
+        ({"kind": "language", "language": "xx"}, "can't be recognized"),
+        ({"kind": "judge"}, "name of the judge"),
+        ({"kind": "judge", "model": "m", "address": "localhost"}, "begins with"),
+        ({"kind": "judge", "model": "m", "address": "http://a:b@c"}, "Remove the password"),
+        ({"kind": "judge", "model": "m", "address": "http://["}, "invalid"),
+        ({"kind": "python"}, "Choose the Python file"),
+        ({"kind": "python", "file": "a.py", "function": "a b"}, "name of a function"),
+        ({"kind": "exact", "lowest": 1.0, "highest": 0.0}, "above the highest"),
+    ],
+)
+def test_incomplete_rewards_have_a_fault(settings: dict[str, Any], fault: str) -> None:
+    found = find_fault(RewardSpec(**settings))
+    assert found is not None
+    assert fault in str(found)
+
+
+def test_default_rewards_of_plain_kinds_have_no_fault() -> None:
+    plain = ("exact", "number", "contains", "json_schema", "length", "format", "language")
+    assert [find_fault(RewardSpec.model_validate({"kind": kind})) for kind in plain] == [None] * 7
+
+
+def test_each_field_belongs_to_a_kind() -> None:
+    used = {field for fields in USED_FIELDS.values() for field in fields}
+    assert used | {"kind"} == set(RewardSpec.model_fields)
+    assert list(USED_FIELDS) == list(TITLES)
+
+
+def test_names_are_unique() -> None:
+    specs = [RewardSpec(kind="exact"), RewardSpec(kind="length"), RewardSpec(kind="exact")]
+    assert name_rewards(specs) == ["exact", "length", "exact_2"]
+
+
+def test_project_file_keeps_rewards_without_defaults(tmp_path: Path) -> None:
+    rewards = (RewardSpec(kind="number", tolerance=0.5, lowest=-1.0), RewardSpec(kind="format"))
+    saved = Project(name="p", training=TrainingSpec(rewards=rewards)).to_toml()
+    file = tmp_path / "p.lorastudio"
+    file.write_text(saved, "utf-8")
+    assert '[[training.rewards]]\nkind = "format"\n\n' in saved
+    assert project.load(file).freeze().training.rewards == rewards
+
+
+def test_paths_of_rewards_are_relative_to_the_project(tmp_path: Path) -> None:
+    draft = Draft(path=tmp_path / "p.lorastudio")
+    draft.set("training", "rewards", [{"kind": "python", "file": "rate.py"}])
+    spec = draft.get_spec("training")
+    assert isinstance(spec, TrainingSpec)
+    assert spec.rewards[0].file == str(tmp_path / "rate.py")
+
+
+def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
+    draft = Draft(path=tmp_path / "p.lorastudio")
+    draft.set("training", "rewards", [
+        {"kind": "python", "file": "rate.py"},
+        {"kind": "judge", "address": "https://example.org/v1", "model": "m"},
+        {"kind": "judge", "address": "http://localhost:11434", "model": "m"},
+        {"kind": "json_schema", "schema_file": "/etc/schema.json"},
+        "nonsense",
+    ])  # fmt: skip
+    asked = [(request.kind, request.target) for request in list_requests(draft)]
+    assert asked == [
+        ("code", "rate.py"),
+        ("send", "https://example.org/v1"),
+        ("read", "/etc/schema.json"),
+    ]
