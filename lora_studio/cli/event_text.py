@@ -127,6 +127,18 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
 
 
 @describe.register
+def _describe_answers_rated(event: events.AnswersRated) -> Text:
+    return text(
+        "Step {step}: best answer ({best:small}): {best_text}; worst answer ({worst:small}): {worst_text}",
+        step=event.step,
+        best=event.best.reward,
+        best_text=_shorten(event.best.text),
+        worst=event.worst.reward,
+        worst_text=_shorten(event.worst.text),
+    )
+
+
+@describe.register
 def _describe_sampled(event: events.Sampled) -> Text:
     prompt, answer = _shorten(event.prompt), _shorten(event.text)
     if event.source == "base":

@@ -492,8 +492,8 @@
             <translation>Benchmark hinzufügen</translation>
         </message>
         <message>
-            <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
-            <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
+            <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer. To let the model answer and learn from rewards, choose the format “Prompts for rewards”.</source>
+            <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Stehen sie in einer Spalte mit anderem Namen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu. Soll das Modell selbst antworten und aus Belohnungen lernen, wählen Sie das Format „Prompts für Belohnungen“.</translation>
         </message>
         <message>
             <source>Add a file, a folder, or a Hub dataset above. Its rows appear here as chats and as tokens, with the loss mask highlighted.</source>
@@ -514,6 +514,14 @@
         <message>
             <source>Add a model on a server</source>
             <translation>Modell auf einem Server hinzufügen</translation>
+        </message>
+        <message>
+            <source>Add a reward that rates the answers, or choose another format for the data.</source>
+            <translation>Fügen Sie eine Belohnung hinzu, die die Antworten bewertet, oder wählen Sie ein anderes Format für die Daten.</translation>
+        </message>
+        <message>
+            <source>Add a reward that tells the answers apart, such as one for the format, or use prompts that the model sometimes answers well.</source>
+            <translation>Fügen Sie eine Belohnung hinzu, die die Antworten unterscheidet, etwa eine für das Format, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
             <source>Add adapter…</source>
@@ -641,6 +649,10 @@
         <message>
             <source>All adapter weights are 0, so there is nothing to merge.</source>
             <translation>Alle Adaptergewichte sind 0, es gibt also nichts zusammenzuführen.</translation>
+        </message>
+        <message>
+            <source>All answers of a step were cut at {tokens} tokens.</source>
+            <translation>Alle Antworten eines Schritts wurden nach {tokens} Token abgeschnitten.</translation>
         </message>
         <message>
             <source>All files (*)</source>
@@ -810,6 +822,10 @@
             <translation>Antwort</translation>
         </message>
         <message>
+            <source>Answer length</source>
+            <translation>Antwortlänge</translation>
+        </message>
+        <message>
             <source>Answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
@@ -830,12 +846,24 @@
             <translation>Antworten</translation>
         </message>
         <message>
+            <source>Answers cut</source>
+            <translation>Abgeschnittene Antworten</translation>
+        </message>
+        <message>
             <source>Answers only</source>
             <translation>Nur Antworten</translation>
         </message>
         <message>
+            <source>Answers per prompt</source>
+            <translation>Antworten pro Prompt</translation>
+        </message>
+        <message>
             <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. The server stops when you close the window.</source>
             <translation>Beantwortet Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse, mit llama-server. Der Server wird beendet, wenn Sie das Fenster schließen.</translation>
+        </message>
+        <message>
+            <source>Answers without a reward</source>
+            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message>
             <source>Any free port</source>
@@ -1752,6 +1780,10 @@
             <translation>Wählen Sie einen Rang von höchstens {inputs:d}.</translation>
         </message>
         <message>
+            <source>Choose a single device on the Model page.</source>
+            <translation>Wählen Sie auf der Seite „Modell“ ein einzelnes Gerät.</translation>
+        </message>
+        <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
             <translation>Wählen Sie einen Textdatensatz oder entfernen Sie diese Spalten, wenn der Text allein genügt.</translation>
         </message>
@@ -1828,6 +1860,10 @@
             <translation>Wählen Sie ein anderes Modell oder eine andere Präferenzmethode.</translation>
         </message>
         <message>
+            <source>Choose another model, or train on answers or on preference pairs.</source>
+            <translation>Wählen Sie ein anderes Modell, oder trainieren Sie mit Antworten oder mit Präferenzpaaren.</translation>
+        </message>
+        <message>
             <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
             <translation>Wählen Sie einen anderen Namen oder Tag oder ersetzen Sie es (`{option}` auf der Kommandozeile).</translation>
         </message>
@@ -1876,8 +1912,8 @@
             <translation>Wählen Sie cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
         </message>
         <message>
-            <source>Choose data in which the assistant answers.</source>
-            <translation>Wählen Sie Daten, in denen der Assistent antwortet.</translation>
+            <source>Choose data in which the assistant answers, or the format “Prompts for rewards” to let the model answer and learn from rewards.</source>
+            <translation>Wählen Sie Daten, in denen der Assistent antwortet, oder das Format „Prompts für Belohnungen“, damit das Modell selbst antwortet und aus Belohnungen lernt.</translation>
         </message>
         <message>
             <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
@@ -2068,6 +2104,18 @@
             <translation>Gradienten auf {value} begrenzen</translation>
         </message>
         <message>
+            <source>Clip range above</source>
+            <translation>Clipping nach oben</translation>
+        </message>
+        <message>
+            <source>Clip range below</source>
+            <translation>Clipping nach unten</translation>
+        </message>
+        <message>
+            <source>Clipped tokens</source>
+            <translation>Begrenzte Token</translation>
+        </message>
+        <message>
             <source>Close</source>
             <translation>Schließen</translation>
         </message>
@@ -2213,6 +2261,14 @@
         <message>
             <source>Compares adapter, merged model, and each GGUF file on held-out rows, token by token.</source>
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
+        </message>
+        <message>
+            <source>Compares each answer with the others to its prompt. The usual choice.</source>
+            <translation>Vergleicht jede Antwort mit den anderen zu ihrem Prompt. Die übliche Wahl.</translation>
+        </message>
+        <message>
+            <source>Compares whole answers instead of tokens, which is steadier for mixtures of experts and long answers.</source>
+            <translation>Vergleicht ganze Antworten statt einzelner Token. Das ist stabiler bei Mixture-of-Experts-Modellen und langen Antworten.</translation>
         </message>
         <message>
             <source>Compatible with the project's model.</source>
@@ -2697,6 +2753,10 @@
             <translation>Tschechisch</translation>
         </message>
         <message>
+            <source>DAPO</source>
+            <translation>DAPO</translation>
+        </message>
+        <message>
             <source>DARE (TIES)</source>
             <translation>DARE (TIES)</translation>
         </message>
@@ -3054,6 +3114,10 @@
         <message>
             <source>Downloads</source>
             <translation>Downloads</translation>
+        </message>
+        <message>
+            <source>Dr. GRPO</source>
+            <translation>Dr. GRPO</translation>
         </message>
         <message>
             <source>Drag or press Alt+Up/Alt+Down to reorder, Delete to remove</source>
@@ -4035,6 +4099,14 @@
             <translation>GPU-Auslastung (%)</translation>
         </message>
         <message>
+            <source>GRPO</source>
+            <translation>GRPO</translation>
+        </message>
+        <message>
+            <source>GSPO</source>
+            <translation>GSPO</translation>
+        </message>
+        <message>
             <source>Gain and forgetting</source>
             <translation>Gewinn und Vergessen</translation>
         </message>
@@ -4219,6 +4291,14 @@
             <translation>Wie Antworten bewertet werden, wenn das Modell aus Belohnungen lernt. Die Gesamtbelohnung ist die Summe der Werte, jeder mit seinem Gewicht multipliziert.</translation>
         </message>
         <message>
+            <source>How far the probability of a token may fall in the updates with one set of answers, as a share. 0 uses the value of the method's authors. Only matters with several updates per answer.</source>
+            <translation>Wie weit die Wahrscheinlichkeit eines Tokens während der Updates mit denselben Antworten sinken darf, als Anteil. 0 verwendet den Wert der Autoren der Methode. Wirkt nur bei mehreren Updates pro Antwort.</translation>
+        </message>
+        <message>
+            <source>How far the probability of a token may rise in the updates with one set of answers, as a share. 0 uses the value of the method's authors. Only matters with several updates per answer.</source>
+            <translation>Wie weit die Wahrscheinlichkeit eines Tokens während der Updates mit denselben Antworten steigen darf, als Anteil. 0 verwendet den Wert der Autoren der Methode. Wirkt nur bei mehreren Updates pro Antwort.</translation>
+        </message>
+        <message>
             <source>How many times the cosine schedule decays from its peak to zero.</source>
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
@@ -4233,6 +4313,10 @@
         <message>
             <source>How similar the answer is to the reference, from 0 to 1.</source>
             <translation>Wie ähnlich die Antwort der Referenz ist, von 0 bis 1.</translation>
+        </message>
+        <message>
+            <source>How strongly reward training keeps the model close to the reference model. 0 turns it off and saves time; DeepSeekMath uses 0.04.</source>
+            <translation>Wie stark das Training mit Belohnungen das Modell nahe am Referenzmodell hält. 0 schaltet das ab und spart Zeit; DeepSeekMath verwendet 0,04.</translation>
         </message>
         <message>
             <source>How surprising the reference is to the model; lower is better.</source>
@@ -4253,6 +4337,14 @@
         <message>
             <source>How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.</source>
             <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. Wird nur bei Präferenzpaaren verwendet.</translation>
+        </message>
+        <message>
+            <source>How to learn from the rewards of several answers to one prompt. Only used with prompts.</source>
+            <translation>Wie aus den Belohnungen mehrerer Antworten auf einen Prompt gelernt wird. Wird nur mit Prompts verwendet.</translation>
+        </message>
+        <message>
+            <source>How varied the answers of reward training are. Without variety there is nothing to compare. 1 samples from the model as it is.</source>
+            <translation>Wie unterschiedlich die Antworten beim Training mit Belohnungen sind. Ohne Unterschiede gibt es nichts zu vergleichen. 1 verwendet die Verteilung des Modells unverändert.</translation>
         </message>
         <message>
             <source>Hugging Face Hub</source>
@@ -4277,6 +4369,10 @@
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
             <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
+        </message>
+        <message>
+            <source>If answers should end by themselves, increase “Max. answer length”.</source>
+            <translation>Sollen Antworten von selbst enden, erhöhen Sie „Max. Antwortlänge“.</translation>
         </message>
         <message>
             <source>If it does, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
@@ -4393,6 +4489,10 @@
         <message>
             <source>In offline mode, you can only install an engine from a wheel folder.</source>
             <translation>Im Offline-Modus lässt sich eine Engine nur aus einem Wheel-Ordner installieren.</translation>
+        </message>
+        <message>
+            <source>In the last {steps} steps, all answers to a prompt got the same reward, so the model learns nothing.</source>
+            <translation>In den letzten {steps} Schritten erhielten alle Antworten auf einen Prompt dieselbe Belohnung. Das Modell lernt so nichts.</translation>
         </message>
         <message>
             <source>In the other order:</source>
@@ -4738,8 +4838,20 @@
             <translation>Richter: {result}</translation>
         </message>
         <message>
+            <source>KL (nats per token)</source>
+            <translation>KL (Nat pro Token)</translation>
+        </message>
+        <message>
             <source>KL divergence: {kl} nats.</source>
             <translation>KL-Divergenz: {kl} Nats.</translation>
+        </message>
+        <message>
+            <source>KL to the reference</source>
+            <translation>KL zur Referenz</translation>
+        </message>
+        <message>
+            <source>KL weight</source>
+            <translation>KL-Gewicht</translation>
         </message>
         <message>
             <source>KTO</source>
@@ -5291,7 +5403,7 @@
         </message>
         <message>
             <source>Max. answer length</source>
-            <translation>Maximale Antwortlänge</translation>
+            <translation>Max. Antwortlänge</translation>
         </message>
         <message>
             <source>Max. length</source>
@@ -5324,6 +5436,10 @@
         <message>
             <source>Maximum gradient norm. 0 turns clipping off.</source>
             <translation>Größte erlaubte Gradientennorm. 0 schaltet das Clipping ab.</translation>
+        </message>
+        <message>
+            <source>Maximum number of tokens in an answer that the model writes during reward training.</source>
+            <translation>Maximale Anzahl von Token in einer Antwort, die das Modell beim Training mit Belohnungen schreibt.</translation>
         </message>
         <message>
             <source>Maximum number of tokens in an answer to a sample prompt or to a scored row.</source>
@@ -6164,6 +6280,10 @@
             <translation>Nicht verwendet: Ihre Daten enthalten keine Paare aus bevorzugter und abgelehnter Antwort.</translation>
         </message>
         <message>
+            <source>Not used: your data has no prompts for rewards.</source>
+            <translation>Nicht verwendet: Ihre Daten enthalten keine Prompts für Belohnungen.</translation>
+        </message>
+        <message>
             <source>Not used: {optimizer} doesn't need a learning rate schedule.</source>
             <translation>Nicht verwendet: {optimizer} braucht keinen Lernratenplan.</translation>
         </message>
@@ -6220,6 +6340,10 @@
             <translation>Zahl</translation>
         </message>
         <message>
+            <source>Number of answers that the model writes to each prompt of a step. More answers give a steadier comparison and take more time.</source>
+            <translation>Anzahl der Antworten, die das Modell auf jeden Prompt eines Schritts schreibt. Mehr Antworten machen den Vergleich stabiler und brauchen mehr Zeit.</translation>
+        </message>
+        <message>
             <source>Number of passes over the dataset.</source>
             <translation>Anzahl der Durchläufe durch den Datensatz.</translation>
         </message>
@@ -6234,6 +6358,10 @@
         <message>
             <source>Number of validation rows whose prompts are answered as well. 0 for none.</source>
             <translation>Anzahl der Validierungszeilen, deren Prompts zusätzlich beantwortet werden. 0 für keine.</translation>
+        </message>
+        <message>
+            <source>Number of weight updates with the same answers before new ones are written. 1 is steadiest; more save time when writing answers is slow.</source>
+            <translation>Anzahl der Gewichts-Updates mit denselben Antworten, bevor neue geschrieben werden. 1 ist am stabilsten; mehr sparen Zeit, wenn das Schreiben der Antworten langsam ist.</translation>
         </message>
         <message>
             <source>OLLAMA_GO_TEMPLATE is set on the server</source>
@@ -6819,12 +6947,12 @@
             <translation>Präferenz (chosen, rejected)</translation>
         </message>
         <message>
-            <source>Preference method</source>
-            <translation>Präferenzverfahren</translation>
+            <source>Preference and reward training</source>
+            <translation>Training mit Präferenzen und Belohnungen</translation>
         </message>
         <message>
-            <source>Preference training</source>
-            <translation>Präferenztraining</translation>
+            <source>Preference method</source>
+            <translation>Präferenzverfahren</translation>
         </message>
         <message>
             <source>Preferences</source>
@@ -6923,8 +7051,20 @@
             <translation>Prompt für {name}</translation>
         </message>
         <message>
+            <source>Prompts for rewards</source>
+            <translation>Prompts für Belohnungen</translation>
+        </message>
+        <message>
+            <source>Prompts for rewards (prompt, reference)</source>
+            <translation>Prompts für Belohnungen (prompt, reference)</translation>
+        </message>
+        <message>
             <source>Prompts that the fine-tuned model and the base model answer at each evaluation. One per line.</source>
             <translation>Prompts, die das trainierte Modell und das Basismodell bei jeder Evaluation beantworten. Einer pro Zeile.</translation>
+        </message>
+        <message>
+            <source>Prompts with equal rewards</source>
+            <translation>Prompts mit gleichen Belohnungen</translation>
         </message>
         <message>
             <source>Public benchmarks need the package {package}, which isn't installed.</source>
@@ -7435,6 +7575,10 @@
             <translation>{text} aus dem Datensatz entfernen (die Datei bleibt erhalten)</translation>
         </message>
         <message>
+            <source>Removes GRPO's preference for long wrong answers and for prompts with similar rewards.</source>
+            <translation>Beseitigt die Bevorzugung langer falscher Antworten und von Prompts mit ähnlichen Belohnungen in GRPO.</translation>
+        </message>
+        <message>
             <source>Remove…</source>
             <translation>Entfernen…</translation>
         </message>
@@ -7667,8 +7811,24 @@
             <translation>Reward-Abstand</translation>
         </message>
         <message>
+            <source>Reward method</source>
+            <translation>Belohnungsmethode</translation>
+        </message>
+        <message>
             <source>Reward model</source>
             <translation>Belohnungsmodell</translation>
+        </message>
+        <message>
+            <source>Reward spread</source>
+            <translation>Streuung der Belohnung</translation>
+        </message>
+        <message>
+            <source>Reward training isn't available for this architecture, because answers to a prompt can't share its attention cache.</source>
+            <translation>Das Training mit Belohnungen ist für diese Architektur nicht verfügbar, weil Antworten auf einen Prompt dessen Attention-Cache nicht gemeinsam nutzen können.</translation>
+        </message>
+        <message>
+            <source>Reward training runs on one device.</source>
+            <translation>Das Training mit Belohnungen läuft auf einem Gerät.</translation>
         </message>
         <message>
             <source>Rewards</source>
@@ -7922,12 +8082,24 @@
             <translation>Wählt nur unter Tokens, die mindestens diesen Anteil der höchsten Wahrscheinlichkeit haben. 0 schaltet es aus.</translation>
         </message>
         <message>
+            <source>Samples the answers of reward training from the most likely tokens that together reach this probability. 1 allows all tokens, as the method assumes.</source>
+            <translation>Wählt die Token der Antworten beim Training mit Belohnungen aus den wahrscheinlichsten, die zusammen diese Wahrscheinlichkeit erreichen. 1 erlaubt alle Token, wie es die Methode voraussetzt.</translation>
+        </message>
+        <message>
             <source>Sampling</source>
             <translation>Sampling</translation>
         </message>
         <message>
             <source>Sampling settings</source>
             <translation>Sampling-Einstellungen</translation>
+        </message>
+        <message>
+            <source>Sampling temperature</source>
+            <translation>Sampling-Temperatur</translation>
+        </message>
+        <message>
+            <source>Sampling top-p</source>
+            <translation>Sampling-Top-p</translation>
         </message>
         <message>
             <source>Save</source>
@@ -10046,6 +10218,10 @@
             <translation>Die Belohnung ist keine endliche Zahl.</translation>
         </message>
         <message>
+            <source>The reward {name} has no value for some answers: {reason}</source>
+            <translation>Die Belohnung {name} hat für einige Antworten keinen Wert: {reason}</translation>
+        </message>
+        <message>
             <source>The right choice is the most likely one per character.</source>
             <translation>Die richtige Wahl ist je Zeichen die wahrscheinlichste.</translation>
         </message>
@@ -10440,6 +10616,10 @@
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
         </message>
         <message>
+            <source>There is no train.py for reward training. To repeat it, train with the same project again.</source>
+            <translation>Für das Training mit Belohnungen gibt es keine train.py. Um es zu wiederholen, trainieren Sie noch einmal mit demselben Projekt.</translation>
+        </message>
+        <message>
             <source>There is no trained adapter in {folder}.</source>
             <translation>In {folder} gibt es keinen trainierten Adapter.</translation>
         </message>
@@ -10470,6 +10650,10 @@
         <message>
             <source>These values create {count} runs.</source>
             <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
+        </message>
+        <message>
+            <source>They are left out. Their share is among the curves.</source>
+            <translation>Sie werden ausgelassen. Ihr Anteil steht bei den Kurven.</translation>
         </message>
         <message>
             <source>They arrive in `content`, as the model writes them. Ollama 0.30 and later recognizes more forms; llama.cpp's llama-server recognizes the most.</source>
@@ -11370,6 +11554,10 @@
             <translation>Geänderte Tensoren</translation>
         </message>
         <message>
+            <source>Updates per answer</source>
+            <translation>Updates pro Antwort</translation>
+        </message>
+        <message>
             <source>Updates the engine to this version of LoRA Studio. Only changed packages are downloaded. You can roll back afterwards.</source>
             <translation>Aktualisiert die Engine auf diese Version von LoRA Studio. Nur geänderte Pakete werden heruntergeladen. Sie können das Update danach zurücknehmen.</translation>
         </message>
@@ -11788,6 +11976,10 @@
             <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
+            <source>Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that were cut at the token limit.</source>
+            <translation>Gewichtet alle Token gleich, lässt unwahrscheinliche Token schneller wachsen und ignoriert Antworten, die am Tokenlimit abgeschnitten wurden.</translation>
+        </message>
+        <message>
             <source>Weights sharded across the GPUs</source>
             <translation>Gewichte auf die GPUs aufgeteilt</translation>
         </message>
@@ -12064,6 +12256,10 @@
             <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
         </message>
         <message>
+            <source>Your data has prompts for rewards, but there are no rewards.</source>
+            <translation>Ihre Daten enthalten Prompts für Belohnungen, aber es gibt keine Belohnungen.</translation>
+        </message>
+        <message>
             <source>Your examples</source>
             <translation>Ihre Beispiele</translation>
         </message>
@@ -12324,6 +12520,10 @@
             <translation>ein anderes Programm verwendet sie gerade</translation>
         </message>
         <message>
+            <source>answer length</source>
+            <translation>Antwortlänge</translation>
+        </message>
+        <message>
             <source>answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
@@ -12340,8 +12540,24 @@
             <translation>Validierungszeilen werden beantwortet</translation>
         </message>
         <message>
+            <source>answers</source>
+            <translation>Antworten</translation>
+        </message>
+        <message>
+            <source>answers cut</source>
+            <translation>abgeschnittene Antworten</translation>
+        </message>
+        <message>
+            <source>answers cut (%)</source>
+            <translation>abgeschnittene Antworten (%)</translation>
+        </message>
+        <message>
             <source>answers don't end at {token}</source>
             <translation>Antworten enden nicht bei {token}</translation>
+        </message>
+        <message>
+            <source>answers without a reward</source>
+            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message>
             <source>arguments</source>
@@ -12442,6 +12658,14 @@
         <message>
             <source>chrF</source>
             <translation>chrF</translation>
+        </message>
+        <message>
+            <source>clipped (%)</source>
+            <translation>begrenzt (%)</translation>
+        </message>
+        <message>
+            <source>clipped tokens</source>
+            <translation>begrenzte Token</translation>
         </message>
         <message numerus="yes">
             <source>columns {names}</source>
@@ -12601,6 +12825,10 @@
         <message>
             <source>enough to show a difference of about {points:.0f} points</source>
             <translation>genug, um einen Unterschied von etwa {points:.0f} Punkten zu zeigen</translation>
+        </message>
+        <message>
+            <source>equal rewards (%)</source>
+            <translation>gleiche Belohnungen (%)</translation>
         </message>
         <message>
             <source>error: {problem} {remedy}</source>
@@ -13514,12 +13742,20 @@
             <translation>project.toml ist beschädigt: {reason}.</translation>
         </message>
         <message>
+            <source>prompts with equal rewards</source>
+            <translation>Prompts mit gleichen Belohnungen</translation>
+        </message>
+        <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
             <translation>Fragen in Absätzen werden je eine Zeile, mit ihrem Absatz und dessen Artikel</translation>
         </message>
         <message>
             <source>rank {rank}</source>
             <translation>Rang {rank}</translation>
+        </message>
+        <message>
+            <source>rating answers</source>
+            <translation>Antworten bewerten</translation>
         </message>
         <message>
             <source>read {path}</source>
@@ -13590,6 +13826,10 @@
             <translation>fortgesetzt</translation>
         </message>
         <message>
+            <source>reward</source>
+            <translation>Belohnung</translation>
+        </message>
+        <message>
             <source>reward accuracy</source>
             <translation>Reward-Genauigkeit</translation>
         </message>
@@ -13600,6 +13840,14 @@
         <message>
             <source>reward margin</source>
             <translation>Reward-Abstand</translation>
+        </message>
+        <message>
+            <source>reward spread</source>
+            <translation>Streuung der Belohnung</translation>
+        </message>
+        <message>
+            <source>reward training</source>
+            <translation>Training mit Belohnungen</translation>
         </message>
         <message>
             <source>right</source>
@@ -14125,6 +14373,10 @@
             <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
         </message>
         <message>
+            <source>the prompt is empty</source>
+            <translation>der Prompt ist leer</translation>
+        </message>
+        <message>
             <source>the question is a list of conversations</source>
             <translation>die Frage ist eine Liste von Gesprächen</translation>
         </message>
@@ -14509,6 +14761,10 @@
             <translation>Tokens</translation>
         </message>
         <message>
+            <source>tokens per answer</source>
+            <translation>Token pro Antwort</translation>
+        </message>
+        <message>
             <source>tokens per row</source>
             <translation>Tokens je Zeile</translation>
         </message>
@@ -14613,6 +14869,10 @@
             <translation>für andere Modelle unbrauchbar</translation>
         </message>
         <message>
+            <source>updates</source>
+            <translation>Updates</translation>
+        </message>
+        <message>
             <source>uploading to Ollama</source>
             <translation>zu Ollama hochladen</translation>
         </message>
@@ -14661,12 +14921,20 @@
             <translation>mit dem festen Datum {date:date}</translation>
         </message>
         <message>
+            <source>without a reward (%)</source>
+            <translation>ohne Belohnung (%)</translation>
+        </message>
+        <message>
             <source>without tools, the chat template gets an empty list of tools</source>
             <translation>ohne Tools bekommt die Chat-Vorlage eine leere Liste von Tools</translation>
         </message>
         <message>
             <source>without {constructs}</source>
             <translation>ohne {constructs}</translation>
+        </message>
+        <message>
+            <source>writing answers</source>
+            <translation>Antworten schreiben</translation>
         </message>
         <message>
             <source>writing rows for train.py</source>
@@ -14930,6 +15198,10 @@
         <message>
             <source>{file} has preference pairs</source>
             <translation>{file} enthält Präferenzpaare</translation>
+        </message>
+        <message>
+            <source>{file} has prompts for rewards</source>
+            <translation>{file} enthält Prompts für Belohnungen</translation>
         </message>
         <message>
             <source>{file} has the architecture {architecture}, which can't be unpacked for training.</source>

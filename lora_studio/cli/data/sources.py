@@ -46,6 +46,7 @@ _TASKS = {
     "text": "plain text",
     "preference": "preference pairs",
     "kto": "answers labeled good or bad",
+    "grpo": "prompts that the model answers for rewards",
     "unsupported": "can't be used for training",
 }
 _COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12

@@ -70,6 +70,8 @@ def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
     if sample.task == "preference":
         yield sample.messages + sample.chosen
         yield sample.messages + sample.rejected
+    elif sample.task == "grpo":
+        yield (*sample.messages, Message(role="assistant", content=sample.reference or ""))
     elif sample.task != "text":
         yield sample.messages
 

@@ -75,6 +75,8 @@ class Sample:
       ends.
     - `preference`: `messages` is the shared prompt, `chosen` and `rejected` are its continuations.
     - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
+    - `grpo`: `messages` is the prompt; `reference` is the expected answer if the row has one, and
+      `columns` are its further columns as text.
 
     `tools` are function descriptions (JSON Schema) that the chat template shows to the model.
     """
@@ -87,3 +89,12 @@ class Sample:
     label: bool | None = None
     tools: tuple[dict[str, Any], ...] = ()
     untrained: tuple[tuple[int, int], ...] | None = None
+    reference: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """Return the messages, of a prompt with its expected answer."""
+        if not self.reference:
+            return self.messages
+        return (*self.messages, Message(role="assistant", content=self.reference))

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from lora_studio.core.spec import Spec, check_text, setting
 
 #: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
-#: or answers labeled good or bad.
-Task = Literal["sft", "text", "preference", "kto"]
+#: answers labeled good or bad, or prompts that the model answers for rewards.
+Task = Literal["sft", "text", "preference", "kto", "grpo"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
-    "kto",
+    "kto", "prompts",
 ]  # fmt: skip
 Role = Literal["system", "user", "assistant", "tool"]
 Repair = Literal[
@@ -72,6 +72,10 @@ FORMATS: dict[RowFormat, FormatInfo] = {
     "kto": FormatInfo(
         "Labeled answers", "completion, label", "kto",
         ("prompt", "input", "completion*", "label*", "system", "tools"),
+    ),
+    "prompts": FormatInfo(
+        "Prompts for rewards", "prompt, reference", "grpo",
+        ("prompt*", "reference", "system", "tools"),
     ),
 }  # fmt: skip
 

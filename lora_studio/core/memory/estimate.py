@@ -32,8 +32,10 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     tokens = plan.tokens
     stored, working = estimate_activations(plan, tokens)
     logits = _estimate_logits(plan, tokens)
-    # The logits are freed before the backward pass of the layers begins.
-    activations = round(plan.correction * (stored + max(0, working - logits)))
+    # The logits are freed before the backward pass of the layers begins, and what writing answers keeps
+    # before the forward pass.
+    computed = max(stored + max(0, working - logits), estimate_written_bytes(plan))
+    activations = round(plan.correction * computed)
     logits = round(plan.correction * logits)
     on_cpu = plan.kind == "cpu"
     held = round(plan.correction * _estimate_reserved(plan, tokens, stored))
@@ -86,6 +88,20 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     first, count = _find_adapted_blocks(plan)
     # Counts the last norm's input instead of the first one's, which needs no gradient.
     return tokens * (block * (model.layers - first) + adapters * count) + experts, working
+
+
+def estimate_written_bytes(plan: MemoryPlan) -> float:
+    """Return the bytes of keys and values while answers are written, and of the logits of their tokens.
+
+    The buffer of keys and values is copied when it grows by an eighth, so a layer may have two. Logits
+    are in 32-bit with their probabilities and cumulative sums.
+    """
+    if not plan.written_tokens:
+        return 0.0
+    cache = 2 * plan.bytes_each * plan.shape.key_width * plan.written_tokens
+    answers = plan.training.count_answers_at_once(plan.training.micro_batch)
+    logits = (plan.bytes_each + 3 * 4) * answers * plan.inspected.vocabulary
+    return cache * (plan.inspected.layers + 1) + logits
 
 
 def _compute_widest(shape: ModelShape) -> int:
@@ -194,7 +210,10 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """
     if plan.training.trains_reward_model(plan.rows.task):
         return 0.0  # it has one score per row
-    whole = plan.rows.trained * tokens * plan.inspected.vocabulary
+    trained = plan.rows.trained * tokens
+    if plan.rows.task == "grpo":
+        trained = plan.micro_batch * plan.training.rollout_tokens
+    whole = trained * plan.inspected.vocabulary
     size, chunk = plan.bytes_each, min(whole, LOGITS_AT_ONCE)
     in_full = 0 if plan.kind == "cpu" else 4
     if any("head" in name for name in plan.lora.modules_to_save):
@@ -205,6 +224,10 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
 def estimate_seconds(plan: MemoryPlan) -> float | None:
     """Return the duration of the whole training at the speed of earlier single-device runs."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
+        return None
+    if (
+        plan.rows.task == "grpo"
+    ):  # most of the time goes into writing answers, whose lengths aren't known
         return None
     tokens = plan.rows.tokens * plan.training.epochs
     if plan.training.max_steps:

@@ -144,8 +144,19 @@ class MemoryPlan:
         """Tokens that a process computes in the largest step."""
         return self._count_tokens(math.ceil(self.training.effective_batch / self.processes))
 
+    @property
+    def written_tokens(self) -> int:
+        """Tokens whose keys and values are kept while answers are written; 0 without reward training."""
+        if self.rows.task != "grpo":
+            return 0
+        return self._count_tokens(self.training.count_answers_at_once(self.training.micro_batch))
+
     def _count_tokens(self, micro_batch: int) -> int:
         training = self.training
+        if (
+            self.rows.task == "grpo"
+        ):  # all answers of a micro-batch may belong to the longest prompt
+            return micro_batch * (min(self.rows.longest, self.limit) + training.rollout_tokens)
         if not training.packing:
             return self.rows.count_padded_tokens(micro_batch, self.limit)
         among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)

@@ -93,6 +93,7 @@ from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, Serve
 from lora_studio.core.protocol.training import (
     ANSWER_SCORE,
     AdapterSaved,
+    AnswersRated,
     CheckpointSaved,
     EndedEarly,
     Evaluated,
@@ -110,7 +111,7 @@ Event = (
     | ModelsFound | ModelDownloaded | AccountFound
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetPlanned | DatasetReady
-    | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | EndedEarly | CheckpointSaved | Recovered
+    | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | AnswersRated | EndedEarly | CheckpointSaved | Recovered
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
@@ -168,6 +169,7 @@ __all__ = [
     "AnswerGrew",
     "AnswerRefused",
     "Answered",
+    "AnswersRated",
     "AnswersRecorded",
     "BenchmarksListed",
     "Cancelled",

@@ -198,6 +198,33 @@ class Sampled(BaseEvent):
     text: str
 
 
+class ShownAnswer(BaseModel):
+    """An answer of reward training; `values` are those of each reward before weighting.
+
+    `prompt` and `text` may be shortened. `ended`: by itself, not at the token limit.
+    """
+
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
+
+    prompt: str
+    text: str
+    reference: str | None = None
+    reward: float
+    values: dict[str, float] = Field(default_factory=dict)
+    ended: bool = True
+
+
+class AnswersRated(BaseEvent):
+    """The best and the worst answer of a step of reward training, by the model before its update."""
+
+    kind: Literal["answers_rated"] = "answers_rated"
+    step: int
+    best: ShownAnswer
+    worst: ShownAnswer
+
+
 class EndedEarly(BaseEvent):
     """Training ends early: the validation loss hasn't improved for `evaluations` in a row."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.training.grpo import GrpoSettings
 
 PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
 DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
@@ -25,13 +26,15 @@ class UsualRate:
 
 #: DPO, KTO, and ORPO: TRL's example commands with LoRA. SimPO: ten times the 6e-7 that its authors use
 #: to train all weights of Llama 3 (github.com/princeton-nlp/SimPO, README), as TRL's examples of DPO
-#: use ten times the rate of full training. Reward models: the default of TRL's RewardConfig.
-USUAL_RATES: Mapping[PreferenceMethod | Literal["kto"], UsualRate] = {
+#: use ten times the rate of full training. Reward models: the default of TRL's RewardConfig. GRPO: ten
+#: times the default of TRL's GRPOConfig, 1e-6, which is for training all weights.
+USUAL_RATES: Mapping[PreferenceMethod | Literal["kto", "grpo"], UsualRate] = {
     "dpo": UsualRate(text("DPO"), 5e-6, 5e-5),
     "kto": UsualRate(text("KTO"), 5e-6, 5e-5),
     "orpo": UsualRate(text("ORPO"), 8e-5, 5e-4),
     "simpo": UsualRate(text("SimPO"), 6e-6, 5e-5),
     "reward": UsualRate(text("a reward model"), 1e-4, 1e-3),
+    "grpo": UsualRate(text("reward training"), 1e-5, 1e-4),
 }
 
 
@@ -115,12 +118,14 @@ class PreferenceSettings(Spec):
 
 
 def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
-    """Return the fields of `PreferenceSettings` that a method uses; KTO has only one.
+    """Return the fields of `PreferenceSettings` that a method uses, for prompts those of `GrpoSettings`.
 
     `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
     """
     if task == "kto":
         return ("beta",)
+    if task == "grpo":
+        return tuple(GrpoSettings.model_fields)
     match method:
         case "simpo":
             return ("preference", "simpo_beta", "simpo_gamma")

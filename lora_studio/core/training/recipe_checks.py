@@ -21,11 +21,13 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
-    or what a reward model can't do.
+    what a reward model can't do, or prompts without a reward.
     """
     problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
     if spec.trains_reward_model(task) and spec.best_by != "loss":
         problems.append(reward_without_answers_error())
+    if task == "grpo" and not spec.rewards:
+        problems.append(no_rewards_error())
     rate = find_usual_rate(task, spec)
     if rate is None or spec.learning_rate <= rate.highest:
         return problems
@@ -72,11 +74,25 @@ def reward_without_answers_error() -> Problem:
     )
 
 
+def no_rewards_error() -> Problem:
+    """Return the error for prompts that nothing rates the answers to."""
+    return error(
+        "training.no_rewards",
+        "Your data has prompts for rewards, but there are no rewards.",
+        "Add a reward that rates the answers, or choose another format for the data.",
+        where=Where(step="training", field="rewards"),
+    )
+
+
 def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:
-    """Return the usual rate of preference training with the recipe's optimizer; None for other tasks."""
-    if task not in ("preference", "kto"):
-        return None
-    rate = USUAL_RATES["kto" if task == "kto" else spec.preference]
+    """Return the usual rate of preference or reward training with the recipe's optimizer; None for other tasks."""
+    match task:
+        case "kto" | "grpo":
+            rate = USUAL_RATES[task]
+        case "preference":
+            rate = USUAL_RATES[spec.preference]
+        case _:
+            return None
     scale = optimizers.OPTIMIZERS[spec.optimizer].usual / optimizers.OPTIMIZERS["adamw"].usual
     return replace(rate, usual=rate.usual * scale, highest=rate.highest * scale)
 

@@ -9,6 +9,7 @@ from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import setting
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
+from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.training.preference import PreferenceSettings
 from lora_studio.core.training.trackers import TITLES as TITLES_OF_TRACKERS
@@ -24,7 +25,7 @@ Checkpointing = Literal["off", "on", "unsloth"]
 Backend = Literal["auto", "peft", "unsloth"]
 
 
-class TrainingSpec(PreferenceSettings):
+class TrainingSpec(PreferenceSettings, GrpoSettings):
     """How the adapter is optimized."""
 
     rewards: tuple[RewardSpec, ...] = setting(

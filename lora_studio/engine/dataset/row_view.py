@@ -36,7 +36,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
         return
     preview = preview.model_copy(
         update={
-            "messages": sample.messages,
+            "messages": sample.conversation,
             "chosen": sample.chosen,
             "rejected": sample.rejected,
             "label": sample.label,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
 
@@ -25,7 +25,7 @@ from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
-    "Encoded", "EncodedLabeled", "EncodedPair", "Encoder", "TokenizedText", "TokenizedView", "encode",
+    "Encoded", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder", "TokenizedText", "TokenizedView", "encode",
     "encode_prompt", "render",
 ]  # fmt: skip
 
@@ -100,21 +100,46 @@ class EncodedLabeled:
 
 
 @dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt that the model answers itself, and what its answers are rated with.
+
+    `ids` [length] int32; `reference` is the expected answer, `columns` are further columns as text.
+    """
+
+    ids: np.ndarray
+    messages: tuple[Message, ...]
+    reference: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens of the prompt."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
 class TokenizedText:
     """A tokenized text, `ids` [length], before truncation: `spans` are the ranges that train, in
     order.
 
-    `unshown` counts reasoning of earlier answers that the template does not show.
+    `unshown` counts reasoning of earlier answers that the template does not show. `is_prompt`: nothing
+    trains, because the model answers itself.
     """
 
     ids: NDArray[np.int32]
     spans: list[Span]
     left_out: int = 0
     unshown: int = 0
+    is_prompt: bool = False
 
     @property
     def first(self) -> int:
-        """Return the first trained position with a preceding token; -1 if there is none."""
+        """Return the first trained position with a preceding token; -1 if there is none.
+
+        For a prompt it is the position after it.
+        """
+        if self.is_prompt:
+            return len(self.ids)
         return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
 
     @property
@@ -259,11 +284,16 @@ class Encoder:
                 return [
                     self._answer_renderer.render(_build_conversation(earlier, [last]), sample.tools)
                 ]
+            case "grpo":
+                prompt = render(self.tokenizer, sample.messages, sample.tools, prompt=True)
+                return [Rendered(prompt, [])]
         return [self._renderer.render(sample.messages, sample.tools)]
 
     def _to_tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
         spans = list(_iter_token_spans(rendered, encoding.offsets))
         ids = np.array(encoding.ids, np.int32)
+        if sample.task == "grpo":
+            return TokenizedText(ids, [], is_prompt=True)
         item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
             is_document = sample.task == "text" and sample.untrained is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils.incremental_pca import IncrementalPCA
@@ -15,7 +16,7 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 #: Maximum number of trained tokens to read, from rows spread over the whole dataset.
@@ -128,6 +129,8 @@ def _iter_evenly(count: int) -> Iterator[int]:
 
 def _to_encoded(row: TrainingRow) -> Encoded:
     match row:
+        case EncodedPrompt():  # its answers don't exist yet
+            return Encoded(row.ids, np.ones(len(row.ids), bool), len(row.ids))
         case EncodedPair():
             return row.chosen
         case EncodedLabeled():

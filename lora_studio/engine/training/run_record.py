@@ -83,8 +83,8 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
 
 
 def _format_line(sample: Sample) -> str:
-    """Return a sample in the form that `read_heldout` reads; for a pair, the chosen answer."""
-    turns = (*sample.messages, *sample.chosen)
+    """Return a sample in the form that `read_heldout` reads, with the chosen or expected answer."""
+    turns = (*sample.conversation, *sample.chosen)
     entry: dict[str, Any] = {
         "messages": [turn.model_dump(exclude_defaults=True, exclude={"trained"}) for turn in turns]
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import (
@@ -38,6 +41,10 @@ from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
+
+_NO_SCRIPT = text(
+    "There is no train.py for reward training. To repeat it, train with the same project again."
+)
 
 
 def train(
@@ -70,12 +77,13 @@ def train(
     with (
         checkpoint_files.create_scratch_folder(run) as scratch,
         trackers.mirror_metrics(run, project, job, resume=resume),
+        ExitStack() as stack,
         leave_at_end(ranks)
         if ranks
         else launch_ranks(run, project, job, scratch, resume=resume) as group,
     ):
         return _train_rank(
-            run, project, job, group, scratch, resume=resume, lower=lower, backend=backend
+            run, project, job, group, scratch, stack, resume=resume, lower=lower, backend=backend
         )
 
 
@@ -85,8 +93,9 @@ def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool
     with (
         checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch,
         leave_at_end(ranks),
+        ExitStack() as stack,
     ):
-        _train_rank(run, project, job, ranks, scratch, resume=resume)
+        _train_rank(run, project, job, ranks, scratch, stack, resume=resume)
 
 
 def _train_rank(
@@ -95,11 +104,13 @@ def _train_rank(
     job: JobContext,
     ranks: ProcessGroup,
     scratch: Path,
+    stack: ExitStack,
     *,
     resume: bool,
     lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
+    """Train as one rank; what rates answers stays open as long as `stack`."""
     job.pausable = True
     try:
         project = _with_device(project, ranks, job)
@@ -111,6 +122,9 @@ def _train_rank(
         if resume:
             require_same_base(run, tuned.base.folder)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
+        if data.task == "grpo":
+            opened = stack.enter_context(open_rewards(project.training.rewards, job))
+            data = replace(data, rewards=opened)
         if project.lora.init == "eva" and not project.lora.start_from:
             eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
@@ -128,6 +142,9 @@ def _train_rank(
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
     is_written = not ranks.is_first or (resume and script.is_complete(run))
+    if trainer.rollouts is not None:
+        is_written = True
+        job.emit(events.Log(text=_NO_SCRIPT))
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=not is_written)
 
 
@@ -235,6 +252,6 @@ def _fit(
         done = trainer.fit(lower=lower)
         is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
-        if ranks.world_size == 1 and is_full_level:
+        if ranks.world_size == 1 and is_full_level and trainer.rollouts is None:
             estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
         return done

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,7 @@ from lora_studio.engine.training.random_state import preserve_random_state
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective
 from lora_studio.engine.training.reference_logprobs import ReferenceLogprobs
+from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
 from lora_studio.engine.training.trainer_state import EvaluationResult, TrainerState
@@ -69,6 +71,9 @@ class Trainer:
         self.setup = setup = build_setup(run, spec, tuned, data, job, ranks)
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
+        self.rollouts = create_rollouts(
+            spec, tuned, data, self.objective, self.job, self._autocast, self._enter_inference
+        )
         self.scaling, self.scheduler = setup.scaling, setup.scheduler
         self.optimizer = setup.optimizer
         self.watch = MemoryWatch(self.device)
@@ -188,7 +193,9 @@ class Trainer:
         If memory runs out, it does so before the first step instead of hours later. Metrics, gradients,
         and random state are unchanged.
         """
-        rows = self.batches.read_longest()
+        rows: Sequence[Any] = self.batches.read_longest()
+        if self.rollouts is not None:
+            rows = self.rollouts.make_longest(rows)
         self.model.train()
         with preserve_random_state():
             try:
@@ -219,11 +226,21 @@ class Trainer:
         """Run one optimizer step; the loss is the weighted mean over its micro-batches."""
         self.model.train()
         started = time.monotonic()
-        batches = self.batches.read_step(self.state.step)
+        batches: Sequence[Sequence[Any]] = self.batches.read_step(self.state.step)
+        weight, figures = None, {}
+        if self.rollouts is not None:
+            try:
+                rollout = self.rollouts.roll_out(self.step, batches, self.memory_level)
+            except failures.PausedError:
+                self.pause()
+                raise
+            batches, weight, figures = rollout.batches, rollout.weight, rollout.figures
         self.metrics.start_step(self.state.step + 1, len(self.ranks.get_local_batches(batches)))
-        loss, grad_norm, metrics = self.compute_gradients(batches)
+        loss, grad_norm, metrics = self.compute_gradients(batches, weight)
         learning_rate = self.scheduler.get_last_lr()[0]
         self.update_weights()
+        if self.rollouts is not None:
+            metrics = self._update_again(batches, weight) or metrics
         self.scheduler.step()
         self.optimizer.zero_grad()
         self.state.step, self.state.loss = self.state.step + 1, loss
@@ -237,15 +254,33 @@ class Trainer:
             grad_norm=grad_norm,
             tokens=sum(int(row.tokens) for batch in batches for row in batch),
             memory_bytes=self.ranks.reduce_peak_memory(peak, self.device),
-            figures=metrics,
+            figures=metrics | figures,
             **self.device_load.get_latest(),
         )
 
+    def _update_again(
+        self, batches: Sequence[Sequence[Any]], weight: int | None
+    ) -> dict[str, float]:
+        """Run the further updates with the answers of a step; return the metrics of the last one."""
+        metrics: dict[str, float] = {}
+        for _ in range(1, self.spec.rollout_passes):
+            self.optimizer.zero_grad()
+            try:
+                metrics = self.compute_gradients(batches, weight)[2]
+            except MemoryPressureError as error:  # the first update can't be taken back
+                raise PartialUpdateError(error.reason) from None
+            self.update_weights()
+        return metrics
+
     def compute_gradients(
-        self, batches: Sequence[Sequence[TrainingRow]]
+        self, batches: Sequence[Sequence[Any]], weight: int | None = None
     ) -> tuple[float, float, dict[str, float]]:
-        """Return loss, gradient norm and metrics of a step; raises ProblemError when it diverged."""
-        weight = sum(self.objective.count_items(batch) for batch in batches)
+        """Return loss, gradient norm and metrics of a step; raises ProblemError when it diverged.
+
+        `weight` is what the loss is divided by, where that isn't the sum of what the rows count.
+        """
+        if weight is None:
+            weight = sum(self.objective.count_items(batch) for batch in batches)
         with self._autocast():
             self.objective.prepare_step(batches)
         local_batches, parameters = (
@@ -322,7 +357,10 @@ class Trainer:
         self.sampler.emit_answers(self.state.step)
 
     def _evaluate(self) -> None:
-        result = self.evaluator.evaluate(self.objective)
+        if self.rollouts is None:
+            result = self.evaluator.evaluate(self.objective)
+        else:
+            result = self.rollouts.evaluate(self.memory_level)
         step, loss = self.state.step, result.loss
         score = self.answer_scorer.score()
         self.state.evaluations.append(EvaluationResult(step, loss, score))
@@ -365,6 +403,8 @@ class Trainer:
     def load_checkpoint(self) -> None:
         """Restore the last complete checkpoint, if there is one."""
         self.job.show_stage(text("loading the checkpoint"))
+        if self.rollouts is not None:
+            self.rollouts.forget()
         if (state := self.checkpoints.load_last()) is not None:
             self.state = state
             self.adapters.best.set_checkpoint(state.evaluations, self.spec)

@@ -10,10 +10,11 @@ import numpy as np
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.rows.sequences import Selection
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.rewards.registry import WeightedRewards
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
 
-#: One row: a conversation or document, a preference pair, or an answer labeled good or bad.
-TrainingRow = Encoded | EncodedPair | EncodedLabeled
+#: One row: a conversation or document, a preference pair, an answer labeled good or bad, or a prompt.
+TrainingRow = Encoded | EncodedPair | EncodedLabeled | EncodedPrompt
 
 
 class TrainingRows(Protocol):
@@ -36,7 +37,7 @@ class TrainingData:
     """The training and validation rows of a run, in the form that the task's objective takes.
 
     `fingerprint` identifies the training rows, token by token and in their order; `ready` counts
-    the rows and tokens.
+    the rows and tokens. `rewards` rate the answers to prompts.
     """
 
     task: Task
@@ -44,3 +45,4 @@ class TrainingData:
     validation: TrainingRows
     fingerprint: str
     ready: events.DatasetReady
+    rewards: WeightedRewards | None = None

@@ -52,6 +52,14 @@ _MEASURES = (
     Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.format_loss, jagged=True),
     Measure("answer_score", mark("Answer score"), mark("answer score"), mark("answer score (%)"), formatting.format_percent, 100.0),
+    Measure("reward", mark("Reward"), mark("reward"), mark("reward"), formatting.format_loss, jagged=True),
+    Measure("reward_spread", mark("Reward spread"), mark("reward spread"), mark("reward spread"), formatting.format_loss, jagged=True),
+    Measure("kl", mark("KL to the reference"), mark("KL to the reference"), mark("KL (nats per token)"), formatting.format_loss, jagged=True),
+    Measure("clip_share", mark("Clipped tokens"), mark("clipped tokens"), mark("clipped (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("answer_tokens", mark("Answer length"), mark("answer length"), mark("tokens per answer"), formatting.format_setting, jagged=True),
+    Measure("cut_share", mark("Answers cut"), mark("answers cut"), mark("answers cut (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("equal_share", mark("Prompts with equal rewards"), mark("prompts with equal rewards"), mark("equal rewards (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("failed_share", mark("Answers without a reward"), mark("answers without a reward"), mark("without a reward (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}
@@ -59,7 +67,7 @@ _BY_NAME = {measure.name: measure for measure in _MEASURES}
 
 def get_measure(name: str) -> Measure:
     """Return a quantity by name; an unknown one, from a custom objective, keeps its name."""
-    inline = name.replace("_", " ")
+    inline = name.removeprefix("reward/").replace("_", " ")
     return _BY_NAME.get(name) or Measure(
         name,
         inline[:1].upper() + inline[1:],

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lora_studio.core.dataset.formats import prompts
 from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import profile_columns
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
@@ -84,7 +85,8 @@ def convert(
         elif not is_strict and (own := find_own_reading(values, row_format, mapping)):
             row_format, mapping = own
         refuse_media(values, set(mapping.values()))
-        return _CONVERTERS[row_format](fill_slots(values, mapping))
+        sample = _CONVERTERS[row_format](fill_slots(values, mapping))
+        return prompts.add_columns(sample, values, mapping) if sample.task == "grpo" else sample
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
 
@@ -115,7 +117,8 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
 
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
-    readings = find_candidates(profile_columns([values], list(values)))
+    columns = profile_columns([values], list(values))
+    readings = [*find_candidates(columns), *prompts.find_prompts(columns)]
     mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
@@ -347,6 +350,12 @@ def _convert_kto(slots: Slots) -> Sample:
     return _with_extras(sample, slots)
 
 
+def _convert_prompts(slots: Slots) -> Sample:
+    if "prompt" not in slots:
+        raise UnusableRow("there is no prompt", UnusableKind.EMPTY)
+    return _with_extras(prompts.split(_read_prompt(slots["prompt"]), slots.get("reference")), slots)
+
+
 def _get_prompt(slots: Slots) -> Any:
     """Return the prompt of pairs and labels: a conversation, or an instruction with its input."""
     if "input" in slots and not detect_style(slots.get("prompt")):
@@ -425,5 +434,6 @@ _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
     "text": _convert_text,
     "preference": _convert_preference,
     "kto": _convert_kto,
+    "prompts": _convert_prompts,
 }
 assert set(_CONVERTERS) == set(FORMATS)

@@ -22,6 +22,7 @@ from lora_studio.core.dataset.formats.mapping import (
     find_column_names,
     list_required_slots,
 )
+from lora_studio.core.dataset.formats.prompts import find_prompts
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -83,6 +84,8 @@ def detect(
         _Trial.run(sample, candidate)
         for candidate in _collect_candidates(sample, profiles, columns)
     ]
+    if chosen == "prompts":
+        trials = [_Trial.run(sample, item) for item in find_prompts(profiles)]
     if chosen != "auto" or user_mapping:
         return _apply_choice(sample, profiles, trials, chosen, user_mapping)
     if problem := unsupported.find_unsupported(sample, profiles):
@@ -321,7 +324,8 @@ def _explain_no_fit(
         return unsupported.find_unclear_pairs(sample, columns) or dataset_error(
             "prompts_only",
             "There are prompts but no answers, so there is nothing to learn.",
-            "Choose data in which the assistant answers.",
+            "Choose data in which the assistant answers, or the format “Prompts for rewards” to let the "
+            "model answer and learn from rewards.",
         )
     return _describe_unusable(best.candidate.format, reason)
 

@@ -192,7 +192,8 @@ def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
         "prompts_only",
         "There are prompts ({columns}) but no answers, so there is nothing to learn.",
         "Add a column with the answers. If they are in a column with another name, choose a format and "
-        "map that column to the answer.",
+        "map that column to the answer. To let the model answer and learn from rewards, choose the format "
+        "“Prompts for rewards”.",
         columns=_format_names(questions[:1]),
     )
 

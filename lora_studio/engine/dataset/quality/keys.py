@@ -30,6 +30,8 @@ def normalize_sides(sample: Sample) -> Sides:
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_get_spoken_text(turn) for turn in turns) for turns in answers]
+    if sample.task == "grpo":
+        spoken = [sample.reference or ""]
     return tuple(normalize(text) for text in ("\n".join(prompt), *spoken))
 
 
@@ -45,11 +47,13 @@ def get_keys(sample: Sample) -> dict[str, int]:
     last = len(turns)
     if sample.task != "preference":
         answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
-        last = answers[-1] if answers else last
+        last = answers[-1] if answers and sample.task != "grpo" else last
     prompt, answer = _join_turns(turns[:last]), _join_turns(turns[last:])
     rejected = _join_turns([_join_exactly(turn) for turn in sample.rejected])
     if sample.task == "preference":
         answer = _join_turns([_join_exactly(turn) for turn in sample.chosen])
+    if sample.task == "grpo":
+        answer = " ".join((sample.reference or "").split())
     tools, text = _format_tools(sample), " ".join(sample.text.split())
     content = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {

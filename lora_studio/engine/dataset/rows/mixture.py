@@ -238,6 +238,7 @@ _CONTENTS: dict[Task, str] = {
     "text": "{file} contains plain text",
     "preference": "{file} has preference pairs",
     "kto": "{file} has labeled answers",
+    "grpo": "{file} has prompts for rewards",
 }
 
 

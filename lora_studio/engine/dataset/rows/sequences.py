@@ -15,6 +15,7 @@ from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedLabeled,
     EncodedPair,
+    EncodedPrompt,
     build_trained_mask,
     check_length,
     split_document,
@@ -168,9 +169,21 @@ class EncodedLabels(_Rows[EncodedLabeled]):
         return EncodedLabeled(self.selection.get_encoded(row), label)
 
 
+class EncodedPrompts(_Rows[EncodedPrompt]):
+    """Prompts that the model answers itself."""
+
+    def _read(self, row: int) -> EncodedPrompt:
+        table = self.selection.tables[self.selection.table[row]]
+        return table.get_prompt(int(self.selection.index[row]))
+
+
 def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
     """Return the rows in the form that the objective of a task needs."""
-    forms: dict[Task, type[_Rows[Any]]] = {"preference": EncodedPairs, "kto": EncodedLabels}
+    forms: dict[Task, type[_Rows[Any]]] = {
+        "preference": EncodedPairs,
+        "kto": EncodedLabels,
+        "grpo": EncodedPrompts,
+    }
     return forms.get(task, EncodedRows)(selection)
 
 

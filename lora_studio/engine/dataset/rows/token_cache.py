@@ -38,7 +38,7 @@ from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
-from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
+from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable, dump_rated
 from lora_studio.engine.runtime import cpu_threads, process_pool
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -225,7 +225,7 @@ class _Work:
             if isinstance(sides, UnusableRow):
                 result.skip(sides, row)
                 continue
-            writer.add(row, sides, sample.label)
+            writer.add(row, sides, sample)
             for side in sides:
                 digest.update(np.insert(side.ids.astype(np.int64), 0, row).tobytes())
                 digest.update(np.asarray(side.spans, np.int64).tobytes())
@@ -261,6 +261,8 @@ class _Writer:
         fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
         if task == "kto":
             fields.append(("label", pa.bool_()))
+        if task == "grpo":
+            fields.append(("rated", pa.large_string()))
         self._schema = pa.schema(fields)
         self._file = file
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
@@ -276,7 +278,7 @@ class _Writer:
         self._stream.close()
         self._sink.close()
 
-    def add(self, row: int, sides: Sequence[TokenizedText], label: bool | None) -> None:
+    def add(self, row: int, sides: Sequence[TokenizedText], sample: Sample) -> None:
         columns = self._columns
         columns["row"].append(row)
         columns["left_out"].append(sum(side.left_out for side in sides))
@@ -289,7 +291,9 @@ class _Writer:
             columns[f"{prefix}targets"].append(side.targets)
             self._held += len(side.ids)
         if "label" in columns:
-            columns["label"].append(label)
+            columns["label"].append(sample.label)
+        if "rated" in columns:
+            columns["rated"].append(dump_rated(sample))
         if self._held >= _HELD_TOKENS:
             self._flush()
 

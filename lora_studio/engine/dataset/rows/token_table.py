@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,11 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.dataset.reasons import load_reason
-from lora_studio.engine.tokens.encoder import TokenizedText
+from lora_studio.engine.tokens.encoder import EncodedPrompt, TokenizedText
 
 #: Row numbers listed for each reason.
 NAMED = 10
@@ -63,6 +66,7 @@ class TokenTable:
         self.left_out = self._read_column("left_out")
         self.unshown = self._read_column("unshown")
         self.label = self._read_column("label") if "label" in table.column_names else None
+        self._rated = table.column("rated") if "rated" in table.column_names else None
         self._lists = {
             f"{side}{name}": _Lists(table.column(f"{side}{name}"))
             for side in sides
@@ -78,6 +82,14 @@ class TokenTable:
         ids = self._lists[f"{side}ids"][index]
         edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
         return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))
+
+    def get_prompt(self, index: int) -> EncodedPrompt:
+        """Return a prompt with what its answers are rated with."""
+        assert self._rated is not None
+        entry = json.loads(self._rated[index].as_py())
+        messages = tuple(Message.model_validate(turn) for turn in entry["messages"])
+        ids = np.array(self._lists["ids"][index], np.int32)
+        return EncodedPrompt(ids, messages, entry["reference"], dict(entry["columns"]))
 
     def count_trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return the trained tokens before position `limits` of the rows `indices`, all [rows]."""
@@ -98,6 +110,14 @@ class TokenTable:
 
     def _read_column(self, name: str) -> np.ndarray:
         return self.data.data.table.column(name).to_numpy()
+
+
+def dump_rated(sample: Sample) -> str:
+    """Return what the answers to a prompt are rated with, as JSON."""
+    turns = [turn.model_dump(exclude_defaults=True) for turn in sample.messages]
+    return json.dumps(
+        {"messages": turns, "reference": sample.reference, "columns": dict(sample.columns)}
+    )
 
 
 class _Lists:

@@ -89,6 +89,8 @@ class Scorer:
         self._head: OutputHead | None = None
         #: Whether Liger's kernels were tried at all.
         self.tries_liger = False
+        #: What logits are divided by, the temperature of the distribution that answers are sampled from.
+        self.temperature = 1.0
         #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
         self.fused = fused.FusedLayers()
         recorded = record or KernelRecord()
@@ -238,8 +240,11 @@ class Scorer:
         self.lengths = batch.lengths
         targets = copy_to_device(batch.targets, self.device)
         if self.chunked and self._head is not None:
-            return _compute_chunked_logprobs(self.compute_hidden_states(batch), targets, self._head)
+            head = self._head.with_temperature(self.temperature)
+            return _compute_chunked_logprobs(self.compute_hidden_states(batch), targets, head)
         logits = self._compute_model_logits(batch)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         logprobs: torch.Tensor = TokenLogprobs.apply(logits, targets.to(logits.device))
         return logprobs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -29,6 +29,12 @@ class OutputHead:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.finish(self.layer(hidden))
+
+    def with_temperature(self, temperature: float) -> OutputHead:
+        """Return the same output layer with its logits divided by a temperature."""
+        if temperature == 1:
+            return self
+        return replace(self, finish=lambda logits: self.finish(logits) / temperature)
 
     @property
     def out_features(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,23 +18,21 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.training.preference import DpoLoss
-from lora_studio.core.training.recipe_checks import reward_without_answers_error
+from lora_studio.core.training.recipe_checks import (
+    no_rewards_error,
+    reward_without_answers_error,
+)
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe import reward_head
-
-
-@dataclass
-class Loss:
-    """The loss of a micro-batch and further metrics, all summed over its rows."""
-
-    total: torch.Tensor
-    metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+from lora_studio.engine.training.recipe.grpo import Grpo
+from lora_studio.engine.training.recipe.loss import Loss
 
 
 class Objective(Protocol):
@@ -75,7 +72,7 @@ def create_objective(
         case "preference" if spec.preference == "reward":
             if spec.best_by != "loss":
                 raise ProblemError(reward_without_answers_error())
-            return Reward(scorer)
+            return RewardModeling(scorer)
         case "preference":
             scorer.load_reference()
             return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
@@ -89,7 +86,40 @@ def create_objective(
                 )
             scorer.load_reference()
             return Kto(scorer, spec.beta, ranks)
+        case "grpo":
+            return _create_grpo(spec, scorer, ranks)
     return Sft(scorer)
+
+
+def _create_grpo(spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None) -> Grpo:
+    """Return the objective of reward training; raises ProblemError where it can't train."""
+    if not spec.rewards:
+        raise ProblemError(no_rewards_error())
+    if ranks is not None and ranks.world_size > 1:
+        raise fail(
+            "training.rewards_on_one_device",
+            "Reward training runs on one device.",
+            "Choose a single device on the Model page.",
+            where=Where(step="model", field="device"),
+        )
+    if not can_sample_groups(scorer.model):
+        raise fail(
+            "training.rewards_need_cache",
+            "Reward training isn't available for this architecture, because answers to a prompt can't share "
+            "its attention cache.",
+            "Choose another model, or train on answers or on preference pairs.",
+            where=Where(step="model", field="source"),
+        )
+    if spec.kl_beta:
+        scorer.load_reference()
+    scorer.temperature = spec.rollout_temperature
+    return Grpo(
+        scorer,
+        spec.grpo_variant,
+        spec.clip_range,
+        kl_beta=spec.kl_beta,
+        longest=spec.rollout_tokens,
+    )
 
 
 class Sft:
@@ -231,7 +261,7 @@ class Simpo(_Pairs):
         return Loss(-F.logsigmoid(margin - self.gamma).sum(), _measure_margin(margin))
 
 
-class Reward(_Pairs):
+class RewardModeling(_Pairs):
     """Reward modeling: −log σ(r_w − r_l), r the score of the prompt with one of its answers.
 
     Bradley and Terry 1952; Ouyang et al. 2022, equation 1. The score is a linear layer over the hidden

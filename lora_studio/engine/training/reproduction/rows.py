@@ -9,7 +9,7 @@ import numpy as np
 
 from lora_studio.core.messages import text
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 
 
@@ -54,6 +54,8 @@ def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]
             return pair.chosen, pair.rejected
         case EncodedLabeled() as labeled:
             return (labeled.answer,)
+        case EncodedPrompt():
+            raise TypeError("prompts have no answers to train on")
         case row:
             return (row,)
 

@@ -41,6 +41,7 @@ _NAMES: dict[Task, tuple[str, str]] = {
     "text": (mark("Text"), ""),
     "preference": (mark("Prompt"), mark("Chosen")),
     "kto": (mark("Prompt"), mark("Answer")),
+    "grpo": (mark("Prompt"), mark("Reference")),
 }
 
 

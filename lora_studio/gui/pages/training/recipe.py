@@ -16,7 +16,7 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
-from lora_studio.core.training import optimizers, preference, trackers
+from lora_studio.core.training import grpo, optimizers, preference, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -73,6 +73,7 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
 _NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
+_NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
 #: Fields that only these kinds of data use, and the help text for other data.
 _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
     "preference": (("preference",), _NEEDS_PAIRS),
@@ -84,9 +85,10 @@ _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
     "label_smoothing": (("preference",), _NEEDS_PAIRS),
     "simpo_beta": (("preference",), _NEEDS_PAIRS),
     "simpo_gamma": (("preference",), _NEEDS_PAIRS),
+    **dict.fromkeys(grpo.GrpoSettings.model_fields, (("grpo",), _NEEDS_PROMPTS)),
 }
 #: Fields whose choices are cards, each with a sentence.
-_CARDS = ("preference", "dpo_loss")
+_CARDS = ("preference", "dpo_loss", "grpo_variant")
 
 
 class RecipeForm(QWidget):
@@ -111,7 +113,7 @@ class RecipeForm(QWidget):
         self.rewards.is_searchable = False
         self.rewards.hide()
         self.preference = FieldGroup(
-            tr("Preference training"),
+            tr("Preference and reward training"),
             [self._editors[field] for field in _TASK_FIELDS],
             wide=_CARDS,
         )
@@ -188,7 +190,7 @@ class RecipeForm(QWidget):
 
     def _place_preference(self) -> None:
         """Move the settings of preference training to the top while the data need them."""
-        is_used = self._get_task() in ("preference", "kto")
+        is_used = self._get_task() in ("preference", "kto", "grpo")
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:
                 self._settings.body.insertWidget(0, self.preference)

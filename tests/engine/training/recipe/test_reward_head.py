@@ -22,7 +22,7 @@ from lora_studio.engine.lora import adapter_files, attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import EncodedPair
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.recipe.objectives import Reward, create_objective
+from lora_studio.engine.training.recipe.objectives import RewardModeling, create_objective
 from lora_studio.engine.training.recipe.reward_head import attach_reward_head
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import (
@@ -80,7 +80,7 @@ def test_peft_loads_the_adapter_as_a_classifier(tiny: TinyModel, tmp_path: Path)
     ids = [torch.from_numpy(row.ids.astype(np.int64))[None] for row in (pair.chosen, pair.rejected)]
     chosen, rejected = (float(merged(input_ids=each).logits.detach()) for each in ids)
     for packing in (True, False):
-        own = Reward(Scorer(model, packing=packing)).compute_loss([pair])
+        own = RewardModeling(Scorer(model, packing=packing)).compute_loss([pair])
         assert float(own.metrics["margin"]) == pytest.approx(chosen - rejected, rel=1e-4)
     assert abs(chosen - rejected) > 1e-3
 
@@ -91,7 +91,7 @@ def test_reward_loss_and_gradients_equal_trl(tiny: TinyModel, tmp_path: Path) ->
     save_merged(model, tiny("llama3"), tmp_path)
     (actual,) = trl_steps([{"method": "reward"}], tmp_path / "merged", PAIRS, tmp_path)
     rows = [EncodedPair(*(answer([], row[f"{side}_ids"]) for side in ("chosen", "rejected"))) for row in actual["rows"]]  # fmt: skip
-    own = Reward(Scorer(model)).compute_loss(rows)
+    own = RewardModeling(Scorer(model)).compute_loss(rows)
     assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4)
     assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["margin"], rel=1e-3)
     assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["accuracy"])

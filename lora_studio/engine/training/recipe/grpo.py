@@ -1,0 +1,199 @@
+"""Group-relative policy optimization: the advantages of sampled answers, and the loss of an update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.engine.dataset.batches import Batch, collate
+from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe.loss import Loss
+
+#: Added to the standard deviation of a group's rewards, as in TRL's trainer.
+_LEAST_DEVIATION = 1e-4
+
+
+@dataclass
+class SampledAnswer:
+    """A prompt with an answer that the model wrote, and how much better it is than its group.
+
+    `sequence` trains the answer. `old` and `reference` are the log-probabilities of its tokens [tokens of
+    the answer] when it was sampled and under the reference model; None until they are computed.
+    """
+
+    sequence: Encoded
+    advantage: float
+    old: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens that a pass over the row computes."""
+        return self.sequence.tokens
+
+
+def compute_advantages(rewards: Sequence[float | None], variant: GrpoVariant) -> list[float | None]:
+    """Return how much better each answer to one prompt is than the others; None without a reward.
+
+    Â_i = (r_i − mean(r)) / std(r). Shao et al. 2024 (DeepSeekMath), section 4.1.2; the standard deviation
+    is that of a sample, as in TRL's trainer. Dr. GRPO doesn't divide: Â_i = r_i − mean(r), Liu et al. 2025
+    (arXiv 2503.20783), section 3.2.
+    """
+    known = np.array([value for value in rewards if value is not None], np.float64)
+    if not len(known):
+        return [None] * len(rewards)
+    mean, scale = float(known.mean()), 1.0
+    if variant != "dr_grpo":
+        scale = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+        scale += _LEAST_DEVIATION
+    is_constant = bool((known == known[0]).all())  # rounding of the mean isn't a difference
+    return [
+        None if value is None else 0.0 if is_constant else (value - mean) / scale
+        for value in rewards
+    ]
+
+
+class Grpo:
+    """Group-relative policy optimization in four variants.
+
+    With the ratio ρ_t = π(y_t|x, y_<t) / π_old(y_t|x, y_<t), the advantage Â of an answer y, and
+    L_t = −min(ρ_t Â, clip(ρ_t, 1 − ε_low, 1 + ε_high) Â) + β (π_ref/π − log(π_ref/π) − 1), the loss is
+
+    - grpo: the mean over answers of (1/|y|) Σ_t L_t. Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300),
+      equations 3 and 4.
+    - dr_grpo: the mean over answers of (1/L) Σ_t L_t, L the longest that an answer may be. Liu et al. 2025
+      (arXiv 2503.20783), section 3.2.
+    - dapo: Σ L_t over all answers, divided by their tokens, with ε_high > ε_low; answers that were cut
+      don't train. Yu et al. 2025 (arXiv 2503.14476), equations 8 and 12, and section 3.4. Prompts whose
+      rewards are all equal stay in the mean; they aren't replaced by others (section 3.2).
+    - gspo: as grpo with one ratio for all tokens of an answer, exp(mean_t log ρ_t). Zheng et al. 2025
+      (arXiv 2507.18071), equations 5 to 7.
+
+    The KL term is DeepSeekMath's; TRL's trainer multiplies it by ρ_t unless `use_bias_correction_kl` is off.
+    Log-probabilities are those of the distribution that answers are sampled from, at its temperature.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        variant: GrpoVariant,
+        clip: ClipRange,
+        *,
+        kl_beta: float = 0.0,
+        longest: int = 1,
+    ) -> None:
+        """Take the clip range, the weight of the KL term, and the most tokens of an answer."""
+        self.scorer, self.variant, self.clip = scorer, variant, clip
+        self.kl_beta, self.longest = kl_beta, longest
+
+    def count_items(self, rows: Sequence[SampledAnswer]) -> int:
+        """Return what the loss is divided by: answers, tokens of answers, or the most they could have."""
+        match self.variant:
+            case "dapo":
+                return sum(int(row.sequence.trained.sum()) for row in rows)
+            case "dr_grpo":
+                return len(rows) * self.longest
+        return len(rows)
+
+    def prepare_step(self, micro_batches: Sequence[Sequence[SampledAnswer]]) -> None:
+        """Do nothing: each micro-batch stands alone."""
+
+    def compute_loss(self, rows: Sequence[SampledAnswer]) -> Loss:
+        """Return the loss, summed over what `count_items` counts, with the KL and the share clipped.
+
+        Rows without `old` get their log-probabilities of now: nothing has been updated since they were
+        sampled.
+        """
+        batch = collate([row.sequence for row in rows])
+        reference = self._get_reference(rows, batch) if self.kl_beta else None
+        logprobs = self.scorer(batch)
+        owners = copy_to_device(batch.owners, logprobs.device)
+        counts = torch.bincount(batch.owners, minlength=len(rows))
+        lengths = copy_to_device(counts, logprobs.device).clamp(min=1)
+        old = self._get_old(rows, logprobs, counts)
+        advantages = copy_to_device(torch.tensor([row.advantage for row in rows]), logprobs.device)
+        log_ratio = logprobs - old
+        if self.variant == "gspo":
+            log_ratio = (_sum_rows(log_ratio, owners, len(rows)) / lengths)[owners]
+        ratio, advantage = log_ratio.exp(), advantages[owners]
+        clipped = ratio.clamp(1 - self.clip.low, 1 + self.clip.high)
+        losses = -torch.minimum(ratio * advantage, clipped * advantage)
+        is_clipped = torch.where(
+            advantage > 0, ratio > clipped, (ratio < clipped) & (advantage < 0)
+        )
+        metrics = {"clip_share": is_clipped.float()}
+        if reference is not None:
+            difference = reference - logprobs
+            kl = difference.exp() - difference - 1
+            losses = losses + self.kl_beta * kl
+            metrics["kl"] = kl.detach()
+        return Loss(
+            self._reduce(losses, owners, lengths),
+            {name: self._average(value, owners, lengths) for name, value in metrics.items()},
+        )
+
+    def _reduce(
+        self, values: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the sum of a value per token, weighted as the variant weights its loss."""
+        if self.variant in ("dapo", "dr_grpo"):
+            return values.sum()
+        return (_sum_rows(values, owners, len(lengths)) / lengths).sum()
+
+    def _average(
+        self, values: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the sum whose quotient by `count_items` is the mean: over tokens for DAPO, else over answers."""
+        if self.variant == "dr_grpo":
+            means = _sum_rows(values, owners, len(lengths)) / lengths
+            return self.longest * means.sum()
+        return self._reduce(values, owners, lengths)
+
+    def _get_old(
+        self, rows: Sequence[SampledAnswer], logprobs: torch.Tensor, counts: torch.Tensor
+    ) -> torch.Tensor:
+        if any(row.old is None for row in rows):
+            _store(rows, "old", logprobs.detach(), counts)
+        return _join([row.old for row in rows], logprobs.device)
+
+    @torch.no_grad()
+    def _get_reference(self, rows: Sequence[SampledAnswer], batch: Batch) -> torch.Tensor:
+        if any(row.reference is None for row in rows):
+            with self.scorer.switch_to_reference():
+                logprobs = self.scorer(batch)
+            _store(rows, "reference", logprobs, torch.bincount(batch.owners, minlength=len(rows)))
+        return _join([row.reference for row in rows], self.scorer.device)
+
+
+def measure_spread(rewards: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation of a sample; NaN and 0 without any."""
+    if not rewards:
+        return math.nan, 0.0
+    values = np.asarray(rewards, np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _sum_rows(values: torch.Tensor, owners: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return the sum of each row's tokens, [rows]."""
+    return values.new_zeros(rows).index_add(0, owners, values)
+
+
+def _store(
+    rows: Sequence[SampledAnswer], name: str, logprobs: torch.Tensor, counts: torch.Tensor
+) -> None:
+    """Keep the log-probabilities of each row; they stay on their device."""
+    edges = [0, *np.cumsum(counts.tolist()).tolist()]
+    for row, (begin, end) in zip(rows, pairwise(edges), strict=True):
+        setattr(row, name, logprobs[begin:end])
+
+
+def _join(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
+    return torch.cat([part.to(device) for part in parts if part is not None])

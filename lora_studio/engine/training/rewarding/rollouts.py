@@ -1,0 +1,222 @@
+"""Answers that the model writes while it trains, their rewards, and what they say about a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lora_studio.core.messages import text
+from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.generation import group_sampling
+from lora_studio.engine.generation.group_sampling import GroupSampling, SampledText
+from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
+from lora_studio.engine.training.evaluation import ValidationLoss
+from lora_studio.engine.training.memory.ladder import MemoryLevel
+from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
+from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.training.rewarding import report
+from lora_studio.engine.training.rewarding.report import RolloutReport
+from lora_studio.engine.training.training_data import TrainingData, TrainingRows
+
+
+@dataclass(frozen=True)
+class StepRollout:
+    """The micro-batches of a step, the longest answers first, and its figures by name.
+
+    `weight` is what the loss is divided by, which also counts answers without an effect on the loss.
+    """
+
+    batches: list[list[SampledAnswer]]
+    weight: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """The answers to the prompts of a step, in the order of the prompts, and their ratings."""
+
+    rated: list[RatedAnswer]
+    scored: ScoredAnswers
+    sequences: list[Encoded]
+
+
+class Rollouts:
+    """Writes and rates the answers of a step, and those to validation prompts."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        tuned: AdaptedModel,
+        objective: Grpo,
+        rewards: WeightedRewards,
+        job: JobContext,
+        validation: TrainingRows,
+        training_context: Callable[[], AbstractContextManager[object]],
+        inference_context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        """Take the rewards, the validation prompts, and the contexts of a training pass and of the saved
+        weights.
+        """
+        self._spec, self._tuned, self._objective = spec, tuned, objective
+        self._rewards, self._job, self._validation = rewards, job, validation
+        self._training_context, self._inference_context = training_context, inference_context
+        self._report = RolloutReport(spec, job)
+        self._last: tuple[int, _Sampled] | None = None
+
+    def forget(self) -> None:
+        """Write new answers for the next step, even if it has some: the weights have changed."""
+        self._last = None
+
+    def roll_out(
+        self, step: int, batches: Sequence[Sequence[Any]], level: MemoryLevel
+    ) -> StepRollout:
+        """Return the answers to the prompts of a step, counted from 0, ready to train on.
+
+        They depend on the weights, the seed, and the step, so a repeated step has the same. Raises
+        CancelledError and PausedError: writing answers changes nothing.
+        """
+        prompts = [prompt for batch in batches for prompt in batch]
+        if self._last is None or self._last[0] != step:
+            sampling = self._create_sampling(level, f"{self._spec.seed} {step}")
+            self._job.pausable = True
+            try:
+                with self._training_context():
+                    self._last = step, self._sample(prompts, sampling)
+            finally:
+                self._job.pausable = False
+        sampled = self._last[1]
+        answers, equal = self._compare(sampled, len(prompts))
+        figures = self._report.describe(step + 1, sampled.rated, sampled.scored, equal)
+        weight = self._objective.count_items(answers)
+        active = [row for row in answers if row.advantage or self._objective.kl_beta]
+        active.sort(key=lambda row: -row.tokens)
+        size = level.micro_batch
+        parts = [active[begin : begin + size] for begin in range(0, len(active), size)]
+        return StepRollout(parts, weight, figures)
+
+    def evaluate(self, level: MemoryLevel) -> ValidationLoss:
+        """Return the mean reward of greedy answers to the first validation prompts, and other figures.
+
+        The loss is its negative, which training lowers.
+        """
+        count = min(len(self._validation), self._spec.scored_rows)
+        prompts: list[Any] = [self._validation[row] for row in range(count)]
+        sampling = self._create_sampling(level, "")
+        greedy = GroupSampling(1, sampling.max_tokens, sampling.rows, temperature=0.0)
+        with self._inference_context():
+            sampled = self._sample(prompts, greedy)
+        figures = report.summarize(sampled.rated, sampled.scored)
+        return ValidationLoss(-figures.get("reward", math.nan), figures)
+
+    def make_longest(self, prompts: Sequence[Any]) -> list[SampledAnswer]:
+        """Return prompts with answers of the maximum length, which take the most memory."""
+        rows = []
+        for prompt in prompts:
+            answer = np.full(self._spec.rollout_tokens, prompt.ids[-1], np.int32)
+            rows.append(SampledAnswer(_join(prompt, answer), 1.0))
+        return rows
+
+    def _create_sampling(self, level: MemoryLevel, seed: str) -> GroupSampling:
+        spec = self._spec
+        return GroupSampling(
+            answers=spec.group_size,
+            max_tokens=spec.rollout_tokens,
+            rows=spec.count_answers_at_once(level.micro_batch),
+            temperature=spec.rollout_temperature,
+            top_p=spec.rollout_top_p,
+            seed=seed,
+        )
+
+    def _sample(self, prompts: Sequence[EncodedPrompt], sampling: GroupSampling) -> _Sampled:
+        total = len(prompts) * sampling.answers
+        stage = text("writing answers")
+        with self._enter_evaluation_mode():
+            groups = group_sampling.sample_groups(
+                self._tuned.model,
+                self._tuned.base.tokenizer,
+                [prompt.ids.tolist() for prompt in prompts],
+                sampling,
+                lambda done: self._job.report_progress(stage, done, total, "answers"),
+            )
+        pairs = [(prompt, answer) for prompt, group in zip(prompts, groups, strict=True) for answer in group]  # fmt: skip
+        rated = [_to_rated(prompt, answer) for prompt, answer in pairs]
+        self._job.report_progress(text("rating answers"), 0, None)
+        scored = self._rewards.score(rated)
+        sequences = [_join(prompt, np.array(answer.ids, np.int32)) for prompt, answer in pairs]
+        return _Sampled(rated, scored, sequences)
+
+    def _compare(self, sampled: _Sampled, prompts: int) -> tuple[list[SampledAnswer], int]:
+        """Return the answers that train, and the number of prompts whose rewards are all equal."""
+        size, variant = self._spec.group_size, self._objective.variant
+        rows, equal = [], 0
+        for begin in range(0, prompts * size, size):
+            group = range(begin, begin + size)
+            totals = [sampled.scored.totals[index] for index in group]
+            advantages = compute_advantages(totals, variant)
+            equal += not any(advantages)
+            for index, advantage in zip(group, advantages, strict=True):
+                is_left_out = variant == "dapo" and not sampled.rated[index].ended
+                if advantage is not None and not is_left_out:
+                    rows.append(SampledAnswer(sampled.sequences[index], advantage))
+        return rows, equal
+
+    @contextmanager
+    def _enter_evaluation_mode(self) -> Iterator[None]:
+        model = self._tuned.model
+        was_training = model.training
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def create_rollouts(
+    spec: TrainingSpec,
+    tuned: AdaptedModel,
+    data: TrainingData,
+    objective: Objective,
+    job: JobContext,
+    training_context: Callable[[], AbstractContextManager[object]],
+    inference_context: Callable[[], AbstractContextManager[object]],
+) -> Rollouts | None:
+    """Return what writes and rates answers; None for an objective that trains on the rows themselves."""
+    if not isinstance(objective, Grpo):
+        return None
+    assert data.rewards is not None
+    return Rollouts(
+        spec,
+        tuned,
+        objective,
+        data.rewards,
+        job,
+        data.validation,
+        training_context,
+        inference_context,
+    )
+
+
+def _join(prompt: EncodedPrompt, answer: np.ndarray) -> Encoded:
+    """Return a prompt with an answer, of which the answer trains."""
+    ids = np.concatenate([prompt.ids, answer]).astype(np.int32)
+    return Encoded(ids, np.arange(len(ids)) >= len(prompt.ids), len(ids))
+
+
+def _to_rated(prompt: EncodedPrompt, answer: SampledText) -> RatedAnswer:
+    return RatedAnswer(
+        prompt=prompt.messages,
+        answer=answer.text,
+        reference=prompt.reference,
+        columns=prompt.columns,
+        ended=answer.ended,
+        tokens=len(answer.ids),
+    )

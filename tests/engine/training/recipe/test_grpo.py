@@ -1,0 +1,174 @@
+"""GRPO: advantages, losses and gradients equal to TRL's, whatever the micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.training.grpo import CLIP_RANGES, ClipRange, GrpoVariant
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
+from tests.engine.conftest import TinyModel
+from tests.engine.training.recipe.test_objectives import expect_gradients
+from tests.helpers.models.trl_grpo import run_trl_grpo
+from tests.helpers.runs.jobs import make_job
+
+_VARIANTS: tuple[GrpoVariant, ...] = ("grpo", "dr_grpo", "dapo", "gspo")
+#: The longest that an answer may be.
+_LONGEST = 9
+
+
+@pytest.fixture
+def adapted(tiny: TinyModel) -> Callable[[], peft.PeftModel]:
+    """Create a tiny 32-bit model with an adapter whose B matrices aren't zero."""
+
+    def make() -> peft.PeftModel:
+        base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+        torch.manual_seed(3)
+        model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(value, std=0.05)
+        return model.eval()
+
+    return make
+
+
+def create_answers(seed: int = 0) -> list[SampledAnswer]:
+    """Return two prompts with three answers each, with random log-probabilities near the uniform ones."""
+    generator = np.random.default_rng(seed)
+    answers = []
+    for _ in range(2):
+        prompt = generator.integers(5, 400, 4)
+        for length in (3, 9, 5):
+            ids = np.concatenate([prompt, generator.integers(5, 400, length)]).astype(np.int32)
+            sequence = Encoded(ids, np.arange(len(ids)) >= 4, len(ids))
+            near = [torch.tensor(generator.normal(-6.2, 0.3, length), dtype=torch.float32) for _ in range(2)]  # fmt: skip
+            answers.append(SampledAnswer(sequence, float(generator.normal()), *near))
+    return answers
+
+
+def sum_loss(objective: Grpo, parts: list[list[SampledAnswer]]) -> torch.Tensor:
+    """Return the loss of a step, as the trainer computes it from micro-batches."""
+    weight = sum(objective.count_items(part) for part in parts)
+    return torch.stack([objective.compute_loss(part).total for part in parts]).sum() / weight
+
+
+@pytest.mark.parametrize("variant", _VARIANTS)
+def test_grpo_loss_does_not_depend_on_micro_batches(
+    adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
+) -> None:
+    answers, model = create_answers(), adapted()
+    objective = Grpo(Scorer(model), variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
+    results = []
+    for parts in ([answers], [answers[:1], answers[1:4], answers[4:]]):
+        model.zero_grad()
+        loss = sum_loss(objective, parts)
+        loss.backward()
+        grads = [value.grad.clone() for value in model.parameters() if value.grad is not None]
+        results.append((loss.detach(), grads))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+
+
+def test_first_update_of_sampled_answers_has_ratio_one(
+    adapted: Callable[[], peft.PeftModel],
+) -> None:
+    answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
+    objective = Grpo(Scorer(adapted()), "grpo", ClipRange(0.2, 0.2))
+    loss = objective.compute_loss(answers)
+    expected = -sum(answer.advantage for answer in answers)
+    assert float(loss.total.detach()) == pytest.approx(expected, abs=1e-5)
+    assert float(loss.metrics["clip_share"]) == 0
+    assert all(answer.old is not None for answer in answers)
+
+
+def test_equal_rewards_and_missing_rewards_have_no_advantage() -> None:
+    assert compute_advantages([0.1, 0.1, 0.1, None], "grpo") == [0.0, 0.0, 0.0, None]
+    assert compute_advantages([0.4, None], "grpo") == [0.0, None]
+    assert compute_advantages([None, None], "dr_grpo") == [None, None]
+    assert compute_advantages([0.0, None, 2.0], "dr_grpo") == [-1.0, None, 1.0]
+
+
+def test_log_probabilities_are_those_of_the_sampling_temperature(
+    adapted: Callable[[], peft.PeftModel],
+) -> None:
+    scorer, answers = Scorer(adapted()), create_answers()[:1]
+    sequence = answers[0].sequence
+    ids = torch.from_numpy(sequence.ids.astype(np.int64))
+    logits = scorer.model(input_ids=ids[None]).logits[0].detach()
+    expected = (logits / 0.7).log_softmax(-1)[3:-1].gather(1, ids[4:, None])[:, 0]
+    scorer.temperature = 0.7
+    for scorer.chunked in (True, False):
+        answers[0].old = None
+        Grpo(scorer, "grpo", ClipRange(0.2, 0.2)).compute_loss(answers)
+        torch.testing.assert_close(answers[0].old, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clip_range_is_the_authors_unless_set() -> None:
+    spec = TrainingSpec.model_validate({"grpo_variant": "dapo"})
+    assert spec.clip_range == ClipRange(0.2, 0.28)
+    assert spec.model_copy(update={"clip_high": 0.5}).clip_range == ClipRange(0.2, 0.5)
+
+
+#: The same variants in TRL's words.
+_TRL_SETTINGS: dict[GrpoVariant, dict[str, Any]] = {
+    "grpo": {"loss_type": "grpo"},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "dapo": {"loss_type": "dapo"},
+    "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+}
+
+
+@pytest.mark.slow
+def test_grpo_losses_and_gradients_equal_trl(
+    tiny: TinyModel, adapted: Callable[[], peft.PeftModel], tmp_path: Path
+) -> None:
+    adapted().merge_and_unload().save_pretrained(tmp_path / "merged")
+    load_tokenizer(tiny("llama3")).save_pretrained(tmp_path / "merged")
+    answers, rewards = create_answers(), [0.0, 1.0, 0.3, 0.7, 0.2, 0.9]
+    variants = [(variant, beta) for variant in _VARIANTS for beta in (0.0, 0.2)]
+    case: dict[str, Any] = {
+        "variants": [
+            _TRL_SETTINGS[variant] | {
+                "beta": beta, "use_bias_correction_kl": False, "max_completion_length": _LONGEST,
+                "epsilon": CLIP_RANGES[variant].low, "epsilon_high": CLIP_RANGES[variant].high,
+            }
+            for variant, beta in variants
+        ],
+        "group": 3,
+        "prompts": [answer.sequence.ids[:4].tolist() for answer in answers],
+        "answers": [answer.sequence.ids[4:].tolist() for answer in answers],
+        "rewards": rewards,
+        "old": [answer.old.tolist() for answer in answers if answer.old is not None],
+        "reference": [answer.reference.tolist() for answer in answers if answer.reference is not None],
+    }  # fmt: skip
+    expected = run_trl_grpo(case, tmp_path / "merged", tmp_path / "out")
+    for number, ((variant, beta), trl) in enumerate(zip(variants, expected, strict=True)):
+        groups = [compute_advantages(rewards[n : n + 3], variant) for n in (0, 3)]
+        advantages = [value for group in groups for value in group if value is not None]
+        assert advantages == pytest.approx(trl["advantages"], abs=1e-5), variant
+        for answer, advantage in zip(answers, advantages, strict=True):
+            answer.advantage = advantage
+        model = adapted()
+        own = Grpo(Scorer(model), variant, CLIP_RANGES[variant], kl_beta=beta, longest=_LONGEST)
+        loss = sum_loss(own, [answers[:2], answers[2:]])
+        assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), variant
+        loss.backward()
+        values = dict(model.named_parameters())
+        file = tmp_path / "out" / f"{number}.safetensors"
+        for name, gradient in expect_gradients(model, file).items():
+            torch.testing.assert_close(
+                values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{variant} {beta} {name}"
+            )

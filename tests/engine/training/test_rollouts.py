@@ -1,0 +1,131 @@
+"""Reward training: it raises the reward, resumes to the same curve, and trains around bad rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.generation import group_sampling
+from lora_studio.engine.runtime.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
+
+#: Every other prompt has a reference.
+_ROWS = [
+    {"prompt": f"What is {n} and {n}?", "reference": str(2 * n) if n % 2 else None, "level": n}
+    for n in range(8)
+]
+#: Prefers answers with few letters.
+_SHORT = {"kind": "length", "max_length": 5, "length_unit": "characters", "length_margin": 40}
+
+Start = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    """Create runs on a tiny model in 32-bit: 8 prompts, 2 of them in each step, with 4 answers each."""
+    file = write_rows(tmp_path / "prompts.jsonl", _ROWS)
+
+    def make(rewards: list[dict[str, Any]] = [_SHORT], **training: Any) -> RunFolder:  # noqa: B006
+        recipe = {
+            "epochs": 1, "micro_batch": 1, "gradient_accumulation": 2, "learning_rate": 1e-4,
+            "group_size": 4, "rollout_tokens": 8, "rewards": rewards,
+        } | training  # fmt: skip
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [{"path": str(file), "format": "prompts"}], "validation_share": 0.0},
+            training=recipe,
+            lora={"rank": 4, "alpha": 8},
+        )  # fmt: skip
+
+    return make
+
+
+def curve(channel: RecordingChannel) -> list[tuple[int, float, float]]:
+    """Return step, loss and mean reward of each step."""
+    steps = channel.of(events.StepDone)
+    return [(step.step, step.loss, step.figures["reward"]) for step in steps]
+
+
+def test_reward_training_reports_rewards_and_answers(start: Start) -> None:
+    channel = train(start(max_steps=2))
+    assert channel.events[-1] == channel.last(events.Done)
+    figures = channel.last(events.StepDone).figures
+    assert {"reward", "reward_spread", "answer_tokens", "cut_share", "equal_share", "clip_share"} <= set(figures)  # fmt: skip
+    rated = channel.last(events.AnswersRated)
+    assert rated.best.reward >= rated.worst.reward
+    assert rated.best.prompt.startswith("What is")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["grpo", "dr_grpo", "gspo"])
+def test_mean_reward_rises(start: Start, variant: str) -> None:
+    run = start(epochs=6, grpo_variant=variant, learning_rate=1e-2, group_size=8, rollout_passes=2)
+    rewards = [reward for _, _, reward in curve(train(run))]
+    assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.1
+
+
+@pytest.mark.slow
+def test_paused_while_writing_it_resumes_to_the_same_curve(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"epochs": 1.0, "rollout_passes": 2, "learning_rate": 1e-3, "kl_beta": 0.1}
+    whole = curve(train(start(**settings)))
+    assert len(whole) == 4
+    run, choose = start(**settings), group_sampling._choose
+    requests: list[Flags] = []
+
+    def note(event: events.Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 2:
+            requests.append(flags)
+
+    def pause_in_step_3(*arguments: Any) -> Any:
+        for flags in requests:
+            flags.pause.set()
+        return choose(*arguments)
+
+    monkeypatch.setattr(group_sampling, "_choose", pause_in_step_3)
+    first = train(run, note)
+    requests.clear()
+    assert first.last(events.Done).paused
+    assert [step for step, *_ in curve(first)] == [1, 2]
+    assert curve(first) + curve(train(run, resume=True)) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.slow
+def test_reward_that_fails_is_reported_and_trained_around(start: Start) -> None:
+    channel = train(start([_SHORT, {"kind": "exact"}]))  # half of the prompts have no reference
+    assert channel.events[-1] == channel.last(events.Done)
+    shares = [step.figures["failed_share"] for step in channel.of(events.StepDone)]
+    assert sum(shares) / len(shares) == 0.5
+    codes = [event.problem.code for event in channel.of(events.Warned)]
+    assert codes.count("training.reward_failed") == 1
+
+
+@pytest.mark.slow
+def test_equal_rewards_train_nothing_and_are_reported(start: Start) -> None:
+    run = start([{"kind": "length", "max_length": 1000}], epochs=2)
+    channel = train(run)
+    assert {step.loss for step in channel.of(events.StepDone)} == {0.0}
+    assert {step.figures["equal_share"] for step in channel.of(events.StepDone)} == {1.0}
+    assert "training.rewards_equal" in [event.problem.code for event in channel.of(events.Warned)]
+
+
+@pytest.mark.slow
+def test_step_whose_answers_are_all_cut_trains_nothing(start: Start) -> None:
+    channel = train(start(grpo_variant="dapo", rollout_tokens=2))
+    assert channel.events[-1] == channel.last(events.Done)
+    assert channel.last(events.StepDone).figures["cut_share"] == 1
+    assert "training.answers_cut" in [event.problem.code for event in channel.of(events.Warned)]
+
+
+def test_prompts_without_rewards_are_refused_before_training(start: Start) -> None:
+    channel = train(start([]))
+    assert channel.last(events.Failed).problem.code == "training.no_rewards"
