@@ -12791,10 +12791,6 @@
             <translation>abgeschnitten</translation>
         </message>
         <message>
-            <source>dataset</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>deriving the Ollama template</source>
             <translation>Ollama-Vorlage ableiten</translation>
         </message>
@@ -12861,10 +12857,6 @@
         <message>
             <source>evaluations</source>
             <translation>Evaluationen</translation>
-        </message>
-        <message>
-            <source>export</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>extreme</source>
@@ -12965,10 +12957,6 @@
         <message>
             <source>high confidence</source>
             <translation>sicher</translation>
-        </message>
-        <message>
-            <source>home</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>importing Unsloth</source>
@@ -13430,10 +13418,6 @@
             <translation>Adapter suchen</translation>
         </message>
         <message>
-            <source>lora</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>loss</source>
             <translation>Loss</translation>
         </message>
@@ -13474,10 +13458,6 @@
             <translation>Speicher reichte nicht</translation>
         </message>
         <message>
-            <source>merge</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>merges.txt or vocab.json</source>
             <translation>merges.txt oder vocab.json</translation>
         </message>
@@ -13512,10 +13492,6 @@
         <message>
             <source>mixtures of experts</source>
             <translation>Mixture-of-Experts-Modelle</translation>
-        </message>
-        <message>
-            <source>model</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>models trained in 2 bits</source>
@@ -14831,10 +14807,6 @@
         <message>
             <source>torch.compile isn't used because it isn't faster: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
             <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Mikro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
-        </message>
-        <message>
-            <source>train</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>

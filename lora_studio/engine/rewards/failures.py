@@ -22,7 +22,7 @@ class FailureList:
 
     reasons: dict[int, Text] = field(default_factory=dict)
 
-    def add(self, index: int, reason: Text) -> float | None:
+    def add_failure(self, index: int, reason: Text) -> float | None:
         """Note why an answer has no value, and return None in its stead."""
         self.reasons[index] = reason
         return None

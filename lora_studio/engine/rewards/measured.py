@@ -39,15 +39,15 @@ class MeasureReward:
     def _score_one(self, index: int, answer: RatedAnswer) -> float | None:
         expected = self.text or get_expected(answer, self.column)
         if self.needs_reference and expected is None:
-            return self.failures.add(index, self._describe_missing())
+            return self.failures.add_failure(index, self._describe_missing())
         rated = extract_tag(answer.answer, self.tag)
         item = EvaluationItem(id="", messages=answer.prompt, reference=expected)
         try:
             value = self.measure.score(item, rated)
         except ProblemError as error:
-            return self.failures.add(index, error.problems[0].what)
+            return self.failures.add_failure(index, error.problems[0].what)
         if value is None:
-            return self.failures.add(index, self._describe_unscored(expected))
+            return self.failures.add_failure(index, self._describe_unscored(expected))
         return value
 
     def _describe_missing(self) -> Text:

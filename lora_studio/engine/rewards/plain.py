@@ -102,7 +102,7 @@ class LanguageReward:
         try:
             recognized = _get_identifier().classify(written[:_MOST_CHARACTERS])[0]
         except ImportError:
-            return self.failures.add(index, text("The package py3langid isn't installed."))
+            return self.failures.add_failure(index, text("The package py3langid isn't installed."))
         return float(_SAME.get(recognized, recognized) == self.spec.language)
 
 

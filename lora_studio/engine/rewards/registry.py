@@ -83,7 +83,7 @@ def _score_safely(reward: OpenReward, answers: Sequence[RatedAnswer]) -> list[fl
         return reward.score(answers)
     except ProblemError as error:
         for index in range(len(answers)):
-            reward.failures.add(index, error.problems[0].what)
+            reward.failures.add_failure(index, error.problems[0].what)
         return [None] * len(answers)
 
 
