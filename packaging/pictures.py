@@ -2,6 +2,7 @@
 
 `python packaging/pictures.py PROJECT OUT` needs a project with a run that was trained, merged, and
 exported (`lora-studio demo`), and a second run with other settings (`lora-studio run --set …`). The
+newest run has to be evaluated (`lora-studio evaluate RUN --test heldout --test forgetting`). The
 window is the real one, and so are the workers; only the training is replayed, faster, from the events
 that the exported run recorded. Start Ollama before. It takes five minutes.
 """
@@ -170,7 +171,9 @@ def main(project: Path, out: Path) -> None:
         camera.save_animation("way")
         window.close()
     window = _open(project)
-    _show_runs(Camera(window, out), project)
+    camera = Camera(window, out)
+    _show_runs(camera, project)
+    _show_evaluation(camera)
     window.close()
 
 
@@ -267,6 +270,14 @@ def _show_runs(camera: Camera, project: Path) -> None:
     page.table.choose(names)
     _wait_until(lambda: all(len(run.steps) for run in page.plot.runs))
     camera.save("runs")
+
+
+def _show_evaluation(camera: Camera) -> None:
+    """Show what the newest evaluation of the latest run says."""
+    page: Any = camera.window.evaluation
+    _show_page(camera.window, "evaluation")
+    _wait_until(lambda: page.shown is not None)
+    camera.save("evaluation")
 
 
 def _show_page(window: Window, name: str) -> None:

@@ -49,9 +49,10 @@ def read_run_name(run: RunFolder) -> str:
 def read_stored_name(run: RunFolder) -> str:
     """Return a run's title, else its folder's name, whose date is formatted where it's shown.
 
-    Templates of messages format it as `{run:run}`.
+    Templates of messages format it as `{run:run}`. A worker has its run's folder open, at a path such as
+    `/proc/self/fd/7`, which leads to the folder with the name.
     """
-    return run.read_about().title or run.path.name
+    return run.read_about().title or run.path.resolve().name
 
 
 def _get_key(run: RunSummary) -> object:

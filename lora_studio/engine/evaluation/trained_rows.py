@@ -79,7 +79,8 @@ def _add_prompts(run: RunFolder, trained: TrainedPrompts, job: JobContext) -> No
     rows = mixture.open_dataset(project.dataset, job)
     if _has_changed(run, rows):
         trained.unchecked = text(
-            "The dataset has changed since {run:run} was trained, so rows that it was trained on can't be recognized for certain.",
+            "The data files were changed or moved since {run:run} was trained, so rows that it was trained on can't be "
+            "recognized for certain.",
             run=run_names.read_stored_name(run),
         )
     divided = splitting.split(rows, project.training.seed, job)

@@ -73,3 +73,10 @@ def test_run_name_is_read_from_the_folder_alone(tmp_path: Path) -> None:
     assert names.read_run_name(run) == "Best"
     assert timestamps.format_run_name("my run") == "my run"
     assert timestamps.format_run_name("20209999-101500-x") == "20209999-101500-x"
+
+
+def test_open_folder_has_the_name_of_its_run(tmp_path: Path) -> None:
+    """A worker reaches its run at a path like `/proc/self/fd/7`, a link as this one."""
+    (tmp_path / "20261124-140512-support-bot").mkdir()
+    (tmp_path / "7").symlink_to(tmp_path / "20261124-140512-support-bot")
+    assert names.read_stored_name(RunFolder(tmp_path / "7")) == "20261124-140512-support-bot"
