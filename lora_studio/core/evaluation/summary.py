@@ -170,7 +170,9 @@ def format_score(measure: str, score: float) -> str:
 
 
 def format_interval(measure: str, mean: MeanScore) -> str:
-    """Return both ends of the interval of a mean."""
+    """Return both ends of the interval of a mean, a dash for one row, which says nothing of the others."""
+    if mean.rows == 1 and not is_binary(measure):
+        return "–"
     ends = (format_score(measure, end) for end in (mean.interval.low, mean.interval.high))
     return "–".join(ends)
 

@@ -102,6 +102,15 @@ def test_nothing_is_shown_by_a_few_rows() -> None:
     assert result.interval.low < 1.0
 
 
+def test_what_some_rows_dont_show_needs_twice_as_many() -> None:
+    """5 of 10 rows fixed and none broken: p is 0.0625, although by the formula 10 rows are enough."""
+    result = statistics.compare([0.0] * 5 + [1.0] * 5, [1.0] * 10)
+    assert result is not None
+    assert not result.is_shown
+    assert statistics.compute_rows_needed(result.change, result.deviation) == 10
+    assert result.rows_needed == 21
+
+
 def test_rows_that_all_changed_alike_keep_an_honest_interval() -> None:
     all_fixed = statistics.compute_paired_interval([0.0] * 12, [1.0] * 12)
     assert all_fixed == Interval(pytest.approx(0.025 ** (1 / 12)), 1.0)  # Clopper-Pearson of 12/12

@@ -14,6 +14,7 @@ from lora_studio.core.evaluation.summary import (
     EvaluationSummary,
     compare_scores,
     compute_mean_score,
+    format_interval,
     summarize,
 )
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows
@@ -104,3 +105,10 @@ def test_few_rows_are_called_few() -> None:
     assert verdict is not None
     assert str(verdict.sentence) == "3 rows are too few to compare; use at least 10."
     assert compare_scores("exact", {"a": 1.0}, {"b": 1.0}) is None
+
+
+def test_one_row_has_no_interval_unless_it_is_right_or_wrong() -> None:
+    for measure, shown in (("token_f1", "–"), ("exact", "21 %–100 %")):
+        mean = compute_mean_score(measure, [1.0])
+        assert mean is not None
+        assert format_interval(measure, mean) == shown
