@@ -16,7 +16,7 @@ from rich.segment import Segment
 
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
-from lora_studio.core.messages import NO_TEXT, READABLE, Text, text
+from lora_studio.core.messages import NO_TEXT, READABLE, Template, Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 
@@ -217,12 +217,19 @@ class Display:
             self.print_problem(problem)
 
     def _update_step(self, event: events.StepDone) -> None:
+        reward = event.figures.get("reward")
+        template: Template = (
+            "step {step:d}/{steps:d} · loss {loss:loss} · {rate} · {memory:memory}{left}"
+            if reward is None
+            else "step {step:d}/{steps:d} · mean reward {reward:loss} · {rate} · {memory:memory}{left}"
+        )
         detail = str(
             text(
-                "step {step:d}/{steps:d} · loss {loss:loss} · {rate} · {memory:memory}{left}",
+                template,
                 step=event.step,
                 steps=event.steps,
                 loss=event.loss,
+                reward=reward,
                 rate=formatting.format_rate(event.tokens_per_s),
                 memory=event.memory_bytes,
                 left=_format_time_left(event.eta_s),

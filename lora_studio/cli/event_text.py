@@ -89,6 +89,8 @@ def _describe_row_counts(event: events.RowCounts) -> Text:
     ]
     if event.rows_cut:
         parts.append(text("{rows} truncated to the maximum sequence length", rows=event.rows_cut))
+    if event.task == "grpo":
+        return text("{parts}.", parts=tuple(parts))
     return text(
         "{parts}. Trained tokens per epoch: {tokens:count}.",
         parts=tuple(parts),
@@ -123,6 +125,12 @@ def describe_estimate(estimate: MemoryEstimate) -> Text:
 
 @describe.register
 def _describe_evaluated(event: events.Evaluated) -> Text:
+    if (reward := event.figures.get("reward")) is not None:
+        return text(
+            "Evaluation after step {step}: mean reward {reward:loss}.",
+            step=event.step,
+            reward=reward,
+        )
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 
