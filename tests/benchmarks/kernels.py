@@ -4,8 +4,9 @@
 
 A block of Llama 3 8B with rank 16 on all linear layers, forward and backward, on fake CUDA tensors: every
 operation that would launch a kernel counts once, and with the bytes of the tensors that it reads and writes.
-Attention itself isn't counted, since it is the same in both. That says how many launches and passes over memory are saved, not how long anything takes. An operation of
-bitsandbytes that dequantizes and multiplies counts once as well.
+Attention itself isn't counted, since it is the same in both. That says how many launches and passes over
+memory are saved, not how long anything takes. An operation of bitsandbytes that dequantizes and multiplies
+counts once as well.
 
 Counted with PyTorch 2.13, PEFT 0.21 and bitsandbytes 0.50, for micro-batches of 4,096 tokens without Liger:
 

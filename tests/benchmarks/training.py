@@ -155,7 +155,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
                 losses.append(event.loss)
                 peak = event.memory_bytes
             case events.Log():
-                logs.append(event.text)
+                logs.append(str(event.text))
             case events.Failed():
                 raise SystemExit(event.problem.model_dump_json())
             case events.Done():

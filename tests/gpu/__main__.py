@@ -8,6 +8,7 @@ an H100; one that takes much longer has failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -19,8 +20,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.gpu import checks as _checks  # noqa: F401 - they register themselves
-from tests.gpu.registry import CHECKS, Check
+from tests.gpu.registry import CHECKS, Check, get_smi_name
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "triton", "liger-kernel", "unsloth")
@@ -30,6 +33,19 @@ _SMI_FIELDS = (
 
 #: Times the seconds on an H100 after which a check is ended: other GPUs are slower, and so are busy computers.
 _PATIENCE = 6
+
+#: Files that exist where a driver of NVIDIA is loaded, on Linux and in the Linux subsystem of Windows.
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+#: Prints what PyTorch says about a GPU, for computers without nvidia-smi, as many containers are.
+_ASK_PYTORCH = """
+import json, sys, torch
+if torch.cuda.is_available() and torch.version.cuda:
+    card = torch.cuda.get_device_properties(sys.argv[1])
+    about = {"name": card.name, "memory.total": f"{card.total_memory >> 20} MiB",
+             "compute_cap": f"{card.major}.{card.minor}"}
+    print(json.dumps(about))
+"""
 
 Result = dict[str, Any]
 
@@ -46,17 +62,27 @@ def main() -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(chosen.device)
     reason = "" if chosen.device == "cpu" or machine["gpu"] else "this computer has no NVIDIA GPU"
-    results = [
-        run_check(check, chosen.device, reason)
-        for name, check in sorted(CHECKS.items(), key=lambda item: int(item[0][1:]))
-        if not chosen.only or name in chosen.only
-    ]
-    report = {"machine": machine, "device": chosen.device, "results": results}
-    (chosen.out / "results.json").write_text(json.dumps(report, indent=2), "utf-8")
-    table = format_table(report)
-    (chosen.out / "results.txt").write_text(table, "utf-8")
+    report: dict[str, Any] = {"machine": machine, "device": chosen.device, "results": []}
+    table = write_report(chosen.out, report)
+    for name, check in sorted(CHECKS.items(), key=lambda item: int(item[0][1:])):
+        if chosen.only and name not in chosen.only:
+            continue
+        result = run_check(check, chosen.device, reason)
+        report["results"].append(result)
+        # After each check, so that the others' results are there if this program is ended.
+        table = write_report(chosen.out, report)
+        if not reason:
+            sys.stderr.write(f"{name} {result['status']} after {result['seconds']:.0f} s\n")
     sys.stdout.write(table)
-    return int(any(result["status"] == "failed" for result in results))
+    return int(any(result["status"] == "failed" for result in report["results"]))
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> str:
+    """Write `results.json` and `results.txt`; return the latter's text."""
+    (folder / "results.json").write_text(json.dumps(report, indent=2), "utf-8")
+    table = format_table(report)
+    (folder / "results.txt").write_text(table, "utf-8")
+    return table
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -67,22 +93,33 @@ def describe_machine(device: str) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"gpu": read_smi(device), "python": sys.version.split()[0], "versions": versions}
+    return {
+        "gpu": read_smi(device) or ask_pytorch(device),
+        "python": sys.version.split()[0],
+        "versions": versions,
+    }
 
 
 def read_smi(device: str) -> dict[str, str]:
-    """Return what nvidia-smi says about a device; {} without it."""
+    """Return what nvidia-smi says about a device; {} without it, or if it knows other fields."""
     program = shutil.which("nvidia-smi")
     if program is None or device == "cpu":
         return {}
-    index = device.partition(":")[2] or "0"
-    done = subprocess.run(
-        [program, f"--query-gpu={_SMI_FIELDS}", "--format=csv,noheader", "-i", index],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    query = [f"--query-gpu={_SMI_FIELDS}", "--format=csv,noheader", "-i", get_smi_name(device)]
+    done = subprocess.run([program, *query], capture_output=True, text=True, check=False)
     values = [value.strip() for value in done.stdout.strip().split(",")]
     names = _SMI_FIELDS.split(",")
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
+
+
+def ask_pytorch(device: str) -> dict[str, str]:
+    """Return what PyTorch says about a device; {} without a driver, or with a build for CPUs."""
+    if device == "cpu" or not any(driver.exists() for driver in _DRIVERS):
+        return {}
+    command = [sys.executable, "-c", _ASK_PYTORCH, device]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    return dict(json.loads(lines[-1])) if done.returncode == 0 and lines else {}
 
 
 def run_check(check: Check, device: str, reason: str) -> Result:
@@ -96,24 +133,49 @@ def run_check(check: Check, device: str, reason: str) -> Result:
     if reason:
         return entry | {"reason": reason, "seconds": 0.0}
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.gpu.checks", check.name, device, folder]
-        # The user's own runs, calibration, and caches stay as they are.
-        environment = os.environ | {
-            "LORA_STUDIO_DATA": f"{folder}/data",
-            "LORA_STUDIO_CACHE": f"{folder}/cache",
-        }
-        limit = _PATIENCE * check.seconds
-        try:
-            done = subprocess.run(
-                command, cwd=_CHECKOUT, env=environment, timeout=limit,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            error = done.stderr.strip()[-3000:] if done.returncode else ""
-        except subprocess.TimeoutExpired:
-            error = f"took longer than {limit} s"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        error = run_process(check, device, Path(folder))
         entry["seconds"] = round(time.monotonic() - started, 1)
         return entry | judge(read_report(Path(folder) / "report.json"), error)
+
+
+def run_process(check: Check, device: str, folder: Path) -> str:
+    """Run a check in a process; return why it failed, "" if it didn't."""
+    environment = os.environ | {
+        # The user's own runs, calibration, and caches stay as they are.
+        "LORA_STUDIO_DATA": f"{folder}/data",
+        "LORA_STUDIO_CACHE": f"{folder}/cache",
+        # CUDA's numbers are then those of nvidia-smi.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    command = [sys.executable, "-m", "tests.gpu.checks", check.name, device, str(folder)]
+    limit = _PATIENCE * check.seconds
+    with (folder / "output.txt").open("w+b") as output:
+        # Into a file: processes that a check leaves behind would keep a pipe open.
+        process = psutil.Popen(
+            command, cwd=_CHECKOUT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            status = process.wait(limit)
+        except psutil.TimeoutExpired:
+            return f"took longer than {limit} s"
+        finally:
+            end_processes(process)
+        output.seek(0)
+        said = output.read().decode("utf-8", "replace").strip()[-3000:]
+    if status:
+        return said or f"its process ended with status {status}"
+    return "" if (folder / "report.json").is_file() else "its process wrote no report"
+
+
+def end_processes(process: psutil.Process) -> None:
+    """End a process that is still running, and those that it has started."""
+    if not process.is_running():
+        return
+    for each in [*process.children(recursive=True), process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
 
 
 def read_report(file: Path) -> dict[str, Any]:
@@ -125,8 +187,12 @@ def judge(report: dict[str, Any], error: str) -> Result:
     """Return the figures and the status of a check; `error` is what its process failed with."""
     failures = [*report.get("failures", ()), *([error] if error else [])]
     status = "failed" if failures else "skipped" if report.get("unavailable") else "passed"
-    reason = "\n".join(failures) or report.get("unavailable", "")
-    return {"figures": report.get("figures", {}), "status": status, "reason": reason}
+    return {
+        "figures": report.get("figures", {}),
+        "status": status,
+        "reason": "\n".join(failures) or report.get("unavailable", ""),
+        "failures": failures,
+    }
 
 
 def format_table(report: dict[str, Any]) -> str:
@@ -139,8 +205,9 @@ def format_table(report: dict[str, Any]) -> str:
             f"  {result['title']}"
         )
         lines += [f"       {name}: {value}" for name, value in result["figures"].items()]
-        if result["reason"]:
-            lines.append(f"       {result['reason'].splitlines()[-1]}")
+        # Of a traceback, the last line says what happened.
+        reasons = result.get("failures") or filter(None, [result["reason"]])
+        lines += [f"       {reason.splitlines()[-1]}" for reason in reasons]
     return "\n".join(lines) + "\n"
 
 

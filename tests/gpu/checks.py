@@ -30,7 +30,7 @@ def main() -> None:
         unavailable = str(error)
     finally:
         report = {"figures": context.figures, "failures": context.failures}
-        content = json.dumps(report | {"unavailable": unavailable})
+        content = json.dumps(report | {"unavailable": unavailable}, default=str)
         (Path(folder) / "report.json").write_text(content, "utf-8")
 
 

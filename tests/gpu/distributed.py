@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,10 @@ def _train_sharded(
     dist.init_process_group(transport, store=store, rank=0, world_size=1)
     ranks = ProcessGroup(device=context.device, sharding="shard")
     channel = RecordingChannel()
-    train_rank(run, make_job(channel), ranks=ranks)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        train_rank(run, make_job(channel), ranks=ranks)
+    texts = sorted({str(each.message) for each in warned if "FSDP2" in str(each.message)})
+    context.expect(not texts, " ".join(texts))
     context.expect(not dist.is_initialized(), "the process group doesn't end with the training")
     return {event.step: event.loss for event in channel.of(events.StepDone)}

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+
+def get_smi_name(device: str) -> str:
+    """Return the name of a CUDA device for nvidia-smi, which ignores CUDA_VISIBLE_DEVICES."""
+    index = int(device.partition(":")[2] or 0)
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[index].strip() if index < len(visible) else str(index)
 
 
 class UnavailableCheckError(Exception):

@@ -102,6 +102,8 @@ def _measure_busy_share(context: CheckContext) -> float:
         for event in profiler.events() or ()
         if str(event.device_type).endswith("CUDA")
     )
+    if not spans:
+        raise RuntimeError("the profiler saw no kernels; it needs CUPTI, and permission to use it")
     busy, end = 0.0, spans[0][0]
     for begin, finish in spans:
         busy += max(0.0, finish - max(begin, end))

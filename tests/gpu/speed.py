@@ -57,7 +57,7 @@ def _count_seconds(steps: list[Any]) -> float:
 def measure_speed(context: CheckContext) -> None:
     """Train models of four shapes on long rows, and two on mixed ones, beside padded PEFT and TRL."""
     shapes = ["tiny"] if context.is_cpu else list(_MICRO_BATCHES)
-    rate = peers.measure_matrix_rate(context.device, *((256, 2) if context.is_cpu else ()))
+    rate = peers.measure_matrix_rate(context.device, *((256, 0.01) if context.is_cpu else ()))
     context.figures["matrix rate in TFLOP/s"] = round(rate / 1e12, 3)
     for shape in shapes:
         words, steps = (20, 4) if context.is_cpu else (1000, 8)
@@ -87,7 +87,8 @@ def _compare_mixed_rows(context: CheckContext, shape: str) -> None:
         f"{speed:.0f} tokens/s, padded PEFT {padded:.0f}, ratio {ratio:.2f}"
     )
     if shape == "8B":
-        context.expect(ratio >= _LEAST_GAIN, f"mixed rows: {ratio:.2f} × padded PEFT")
+        # Padded rows that don't fit at all are no reason to fail.
+        context.expect(not ratio < _LEAST_GAIN, f"mixed rows: {ratio:.2f} × padded PEFT")
     if shape == "1B":
         trl = peers.measure_way("TRL", model, trained, micro_batch, context.folder / "trl")
         if trl is not None:
@@ -115,7 +116,7 @@ def measure_4bit_speed(context: CheckContext) -> None:
             context.expect(is_enough, f"4-bit reaches {speed / bf16:.1%} of bf16")
 
 
-@check("T12", "8-bit weights and optimizers: figures for the advice", seconds=35, needs_gpu=True)
+@check("T12", "8-bit weights and optimizers: figures for the advice", seconds=30, needs_gpu=True)
 def measure_8bit(context: CheckContext) -> None:
     """Train 1B's shape in 8 bits, and in bf16 with each of bitsandbytes' optimizers."""
     rows = peers.make_long_rows(48, 1000)

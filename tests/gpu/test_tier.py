@@ -8,10 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.gpu.__main__ import describe_machine, format_table, judge, run_check
-from tests.gpu.registry import CHECKS, Check, CheckContext
+from tests.gpu.__main__ import (
+    ask_pytorch,
+    describe_machine,
+    end_processes,
+    format_table,
+    judge,
+    run_check,
+)
+from tests.gpu.registry import CHECKS, Check, CheckContext, get_smi_name
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +53,72 @@ def test_failed_check_shows_its_last_line() -> None:
     assert result["status"] == "failed"
     report = {"machine": describe_machine("cpu"), "results": [result]}
     assert "KeyError: 'T99'" in format_table(report)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise SystemExit(3)", "its process ended with status 3"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "its process ended with status -9",
+        ),
+        ("pass", "its process wrote no report"),
+        ("import time; time.sleep(60)", "took longer than 0.5 s"),
+    ],
+)
+def test_check_whose_process_ends_silently_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
+    package = tmp_path / "tests" / "gpu"
+    package.mkdir(parents=True)
+    for file in (package.parent / "__init__.py", package / "__init__.py"):
+        file.touch()
+    (package / "checks.py").write_text(code, "utf-8")
+    monkeypatch.setattr("tests.gpu.__main__._CHECKOUT", tmp_path)
+    monkeypatch.setattr("tests.gpu.__main__._PATIENCE", 0.5 if "sleep" in code else 60)
+    result = run_check(Check("T99", "ends", lambda _: None, seconds=1), "cpu", "")
+    assert (result["status"], result["reason"]) == ("failed", reason)
+
+
+def test_processes_that_a_check_started_end_with_it() -> None:
+    code = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, flush=True)
+time.sleep(60)
+"""
+    process = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(process.stdout.readline()))
+    end_processes(process)
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "name"),
+    [
+        (None, "cuda:1", "1"),
+        ("3,5", "cuda:1", "5"),
+        ("GPU-8a1b", "cuda", "GPU-8a1b"),
+        ("", "cuda:0", "0"),
+    ],
+)
+def test_nvidia_smi_is_asked_about_the_gpu_that_cuda_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, device: str, name: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert get_smi_name(device) == name
+
+
+def test_gpu_without_nvidia_smi_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.gpu.__main__._ASK_PYTORCH", 'print(\'{"name": "H100"}\')')
+    monkeypatch.setattr("tests.gpu.__main__._DRIVERS", (tmp_path / "nvidiactl",))
+    assert ask_pytorch("cuda:0") == {}
+    (tmp_path / "nvidiactl").touch()
+    assert ask_pytorch("cuda:0") == {"name": "H100"}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,18 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for n in range(12)
     ],
 }
-ROWS["orpo"] = ROWS["dpo"]
+
+#: The settings of each objective on pairs.
+PREFERENCES: dict[str, dict[str, Any]] = {
+    "dpo": {"preference": "dpo"},
+    "hinge": {"preference": "dpo", "dpo_loss": "hinge"},
+    "ipo": {"preference": "dpo", "dpo_loss": "ipo"},
+    "robust": {"preference": "dpo", "dpo_loss": "robust", "label_smoothing": 0.1},
+    "orpo": {"preference": "orpo"},
+    "simpo": {"preference": "simpo"},
+    "reward": {"preference": "reward"},
+}
+ROWS |= dict.fromkeys(PREFERENCES, ROWS["dpo"])
 
 
 def find_model(context: CheckContext, family: str) -> Path:
@@ -50,7 +61,6 @@ def create_run(
     source = find_model(context, family)
     chosen = rows or ROWS[objective]
     file = jobs.write_rows(context.folder / f"{objective}-{len(chosen)}.jsonl", chosen)
-    preference = {"preference": objective} if objective in ("dpo", "orpo") else {}
     # Epochs without end: each check says how many steps it trains.
     recipe = {
         "micro_batch": 2, "gradient_accumulation": 2, "keep_best": False, "backend": "peft", "epochs": 100,
@@ -60,7 +70,7 @@ def create_run(
         model={"source": str(source), "device": context.device, **(model or {})},
         dataset={"sources": [str(file)], "validation_share": 0.0, "max_length": 256, **(dataset or {})},
         lora={"rank": 8, **(lora or {})},
-        training={**recipe, **preference, **training},
+        training={**recipe, **PREFERENCES.get(objective, {}), **training},
     )  # fmt: skip
 
 
