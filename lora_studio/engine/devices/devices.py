@@ -148,6 +148,13 @@ def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
+def get_widest_float(device: torch.device) -> torch.dtype:
+    """Return the dtype for sums on a device: 64-bit where it has them."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @cache
 def choose_gpu() -> int:
     """Return the index of the GPU that `auto` means; the same one as long as this process lives."""

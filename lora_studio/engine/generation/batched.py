@@ -16,6 +16,7 @@ from transformers import (
 from transformers.cache_utils import Cache
 
 from lora_studio.core.chat import Sampling
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.prefix_cache import PrefixGroup
 from lora_studio.engine.generation.token_choice import TokenChooser
@@ -193,7 +194,7 @@ def _decode(
             if len(kept) < len(rows):
                 rows = [rows[position] for position in kept]
                 mask = mask[kept]
-                cache.batch_select_indices(torch.tensor(kept, device=logits.device))
+                cache.batch_select_indices(copy_to_device(torch.tensor(kept), logits.device))
             ids = torch.tensor([[work.answers[row][-1]] for row in rows])
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
     except Exception as error:  # its traceback keeps tensors until the block ends
@@ -244,9 +245,9 @@ def compute_logits(
     else:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     return network(
-        input_ids=ids.to(device),
-        attention_mask=None if mask is None else mask.to(device),
-        position_ids=positions.to(device),
+        input_ids=copy_to_device(ids, device),
+        attention_mask=None if mask is None else copy_to_device(mask, device),
+        position_ids=copy_to_device(positions, device),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=keep,

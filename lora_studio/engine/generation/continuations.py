@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
+from lora_studio.engine.devices.devices import copy_to_device, get_widest_float
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, get_start_token, pad_left
 from lora_studio.engine.model.inference_loading import release_gpu
@@ -180,7 +181,8 @@ class _Scorer:
         for part in self._iter_parts(pairs, first.shape[-1]):
             self._job.check()
             rows = torch.tensor([row for row, _ in part])
-            yield from self._score_part(part, first[rows], mask[rows], cache, rows)
+            predicted = first[copy_to_device(rows, first.device)]
+            yield from self._score_part(part, predicted, mask[rows], cache, rows)
 
     def _iter_parts(
         self, pairs: Sequence[tuple[int, int]], vocabulary: int
@@ -215,7 +217,7 @@ class _Scorer:
         sums = _Sums(targets, first.device)
         sums.add(first[:, None], 0)
         if longest > 1:
-            copied = prefix_cache.select(cache, rows.to(first.device))
+            copied = prefix_cache.select(cache, copy_to_device(rows, first.device))
             ids = torch.zeros(len(part), longest - 1, dtype=torch.long)
             for row, target in zip(ids, targets, strict=True):
                 row[: len(target) - 1] = torch.tensor(target[:-1])
@@ -250,7 +252,8 @@ class _Scorer:
         for row, continuation in zip(ids, chosen, strict=True):
             whole = (*continuation.prompt, *continuation.ids)[:-1]
             row[: len(whole)] = torch.tensor(whole)
-        logits = self._network(input_ids=ids.to(self._network.device), use_cache=False).logits
+        ids = copy_to_device(ids, self._network.device)
+        logits = self._network(input_ids=ids, use_cache=False).logits
         scores = []
         for row, continuation in zip(logits, chosen, strict=True):
             begin = len(continuation.prompt) - 1
@@ -261,22 +264,25 @@ class _Scorer:
 
 
 class _Sums:
-    """Sums of the log-probabilities of target tokens, over several pieces of a sequence."""
+    """Sums of the log-probabilities of target tokens, over several pieces of a sequence.
+
+    In 64-bit where the device has it.
+    """
 
     def __init__(self, targets: Sequence[Sequence[int]], device: torch.device) -> None:
         self._lengths = [len(target) for target in targets]
         padded = list(itertools.zip_longest(*targets, fillvalue=0))
-        self._targets = torch.tensor(padded, device=device).t()
-        lengths = torch.tensor(self._lengths, device=device)
-        self._valid = torch.arange(len(padded), device=device) < lengths[:, None]
-        self._logprobs = torch.zeros(len(targets), dtype=torch.float64, device=device)
+        self._targets = copy_to_device(torch.tensor(padded).t(), device)
+        valid = torch.arange(len(padded)) < torch.tensor(self._lengths)[:, None]
+        self._valid = copy_to_device(valid, device)
+        self._logprobs = torch.zeros(len(targets), dtype=get_widest_float(device), device=device)
         self._greedy = torch.ones(len(targets), dtype=torch.bool, device=device)
 
     def add(self, logprobs: torch.Tensor, begin: int) -> None:
         """Add predictions [rows, positions, vocabulary] of the targets from position `begin` on."""
         targets = self._targets[:, begin : begin + logprobs.shape[1]]
         valid = self._valid[:, begin : begin + logprobs.shape[1]]
-        chosen = logprobs.gather(2, targets[..., None])[..., 0].double()
+        chosen = logprobs.gather(2, targets[..., None])[..., 0].to(self._logprobs.dtype)
         self._logprobs += torch.where(valid, chosen, 0.0).sum(1)
         self._greedy &= ((logprobs.argmax(-1) == targets) | ~valid).all(1)
 

@@ -64,8 +64,9 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep the rows at `indices`."""
+        """Keep the rows at `indices`; layers may be on different devices."""
         if length := self.get_seq_length():
+            indices = indices.to(self.keys.device)
             self._buffers = [
                 buffer[indices] for buffer in self._buffers or (self.keys, self.values)
             ]
@@ -78,7 +79,9 @@ class GrowingLayer(DynamicLayer):
             return layer
         layer.lazy_initialization(self.keys, self.values)
         layer.keys, layer.values = (
-            state.expand(rows, -1, -1, -1) if isinstance(rows, int) else state[rows]
+            state.expand(rows, -1, -1, -1)
+            if isinstance(rows, int)
+            else state[rows.to(state.device)]
             for state in (self.keys, self.values)
         )
         return layer

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from lora_studio.core.chat import Sampling
+from lora_studio.engine.devices.devices import copy_to_device
 
 
 class TokenChooser:
@@ -36,18 +37,24 @@ class TokenChooser:
         """
         scores = logits.float()
         if self._sampling.repetition_penalty != 1:
-            scores = scores.clone()
-            for scores_of_row, row in zip(scores, rows, strict=True):
-                self._penalize(scores_of_row, {*self._prompts[row], *answers.get(row, ())})
+            scores = self._penalize(
+                scores, [sorted({*self._prompts[row], *answers.get(row, ())}) for row in rows]
+            )
         if self._sampling.temperature == 0:
             return scores.argmax(-1)
         return self._sample(scores, rows)
 
-    def _penalize(self, scores: torch.Tensor, tokens: set[int]) -> None:
-        """Divide positive scores of earlier tokens, multiply negative ones (Keskar et al. 2019)."""
-        seen = torch.tensor(sorted(tokens), device=scores.device)
-        penalty, own = self._sampling.repetition_penalty, scores[seen]
-        scores[seen] = torch.where(own < 0, own * penalty, own / penalty)
+    def _penalize(self, scores: torch.Tensor, tokens: Sequence[list[int]]) -> torch.Tensor:
+        """Return scores with positive ones of each row's earlier tokens divided, negative ones multiplied.
+
+        Keskar et al. 2019. All rows at once: a copy to the GPU for each row would take longer than the model.
+        """
+        longest = max(map(len, tokens))
+        # Rows are filled up with a token of their own, whose score is then written more than once.
+        filled = [[*row, *row[:1] * (longest - len(row))] for row in tokens]
+        seen = copy_to_device(torch.tensor(filled), scores.device)
+        penalty, own = self._sampling.repetition_penalty, scores.gather(1, seen)
+        return scores.scatter(1, seen, torch.where(own < 0, own * penalty, own / penalty))
 
     def _sample(self, scores: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Draw from the most likely tokens by inverting their cumulative distribution."""
@@ -60,8 +67,8 @@ class TokenChooser:
         allowed = (before < sampling.top_p) & (shares >= sampling.min_p * shares[:, :1])
         allowed[:, 0] = True
         sums = (shares * allowed).cumsum(-1)
-        draws = [self._draw(row) for row in rows]
-        drawn = torch.tensor(draws, device=sums.device, dtype=sums.dtype)[:, None] * sums[:, -1:]
+        draws = torch.tensor([self._draw(row) for row in rows], dtype=sums.dtype)
+        drawn = copy_to_device(draws, sums.device)[:, None] * sums[:, -1:]
         picks = torch.searchsorted(sums, drawn, right=True)
         return tokens.gather(1, picks.clamp(max=allowed.sum(-1, keepdim=True) - 1))[:, 0]
 

@@ -11,6 +11,7 @@ import torch
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol import events
+from lora_studio.engine.devices.devices import get_widest_float
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Number of steps that throughput and time left are averaged over.
@@ -80,8 +81,7 @@ def add_sums(sums: dict[str, torch.Tensor], values: Mapping[str, torch.Tensor]) 
     for name, value in values.items():
         total = sums.get(name)
         device = value.device if total is None else total.device
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        wide = value.detach().to(device, dtype, non_blocking=True)
+        wide = value.detach().to(device, get_widest_float(device), non_blocking=True)
         sums[name] = wide if total is None else total + wide
 
 
@@ -90,6 +90,6 @@ def read_scalars(scalars: Mapping[str, torch.Tensor]) -> dict[str, float]:
     if not scalars:
         return {}
     device = next(iter(scalars.values())).device
-    wide = torch.float32 if device.type == "mps" else torch.float64
+    wide = get_widest_float(device)
     parts = [value.detach().to(device, wide, non_blocking=True) for value in scalars.values()]
     return dict(zip(scalars, torch.stack(parts).cpu().tolist(), strict=True))

@@ -259,6 +259,11 @@ def test_cpu_training_does_not_touch_gpu_random_state(
     assert torch.equal(torch.rand(3), drawn)
 
 
+def test_sums_are_64_bit_where_the_device_has_it() -> None:
+    dtypes = [device.get_widest_float(torch.device(name)) for name in ("cpu", "cuda:1", "mps")]
+    assert dtypes == [torch.float64, torch.float64, torch.float32]
+
+
 def test_mps_random_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"state": torch.tensor([3])}
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

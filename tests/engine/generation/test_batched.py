@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedTokenizerBase,
+    RepetitionPenaltyLogitsProcessor,
 )
 
 from lora_studio.core.chat import Sampling
@@ -181,6 +182,22 @@ def test_samples_follow_the_probabilities() -> None:
     assert torch.allclose(counts.double(), expected.double(), atol=0.02)
     narrow = TokenChooser(sampling.model_copy(update={"top_p": 0.5}), [[row] for row in range(50)])
     assert narrow.choose(logits[:50], range(50), {}).unique().tolist() == [1]
+
+
+def test_penalty_equals_that_of_transformers() -> None:
+    logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(3))
+    prompts, answers = [[5, 5, 7], [1], [2, 3, 39, 0]], {0: [9], 2: [2, 38, 12]}
+    for row, prompt in enumerate(prompts):
+        logits[row, prompt[0]] = logits[row].max() + 0.1
+    chooser = TokenChooser(Sampling(temperature=0, repetition_penalty=2.0), prompts)
+    processor = RepetitionPenaltyLogitsProcessor(2.0)
+    expected = [
+        processor(torch.tensor([prompt + answers.get(row, [])]), logits[row : row + 1].clone())
+        for row, prompt in enumerate(prompts)
+    ]
+    chosen = chooser.choose(logits, range(3), answers)
+    assert chosen.tolist() == torch.cat(expected).argmax(-1).tolist()
+    assert chosen.tolist() != logits.argmax(-1).tolist()
 
 
 def test_answer_ends_before_a_stop_text(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:

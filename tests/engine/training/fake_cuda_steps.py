@@ -1,7 +1,7 @@
 """Whole optimizer steps on fake CUDA tensors: no tensor meets one of another device or dtype.
 
 Not collected directly: `test_fake_cuda.py` runs this file in a separate process, because pretending to have
-CUDA changes PyTorch for the rest of it.
+CUDA changes PyTorch for the rest of it. That process reads no conftest.py, which would import Qt.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch.utils._pytree import tree_leaves
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
+from lora_studio.engine.generation import prefix_cache
+from lora_studio.engine.generation.batched import generate_batch
+from lora_studio.engine.generation.continuations import Continuation, continuation_logprobs
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
@@ -27,9 +31,9 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.recipe.reward_head import attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
-from tests.engine.conftest import TinyModel
 from tests.helpers.models import fake_cuda
 from tests.helpers.models.fake_cuda import DeviceWaits
+from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import make_job, new_run
 
 DTYPES = {
@@ -50,6 +54,12 @@ CUDA = torch.device("cuda", 0)
 @pytest.fixture(scope="session", autouse=True)
 def _fake_cuda() -> None:
     fake_cuda.install()
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny model. Tests must not change it."""
+    return tiny_model("llama3", tmp_path_factory.mktemp("llama3") / "tiny")
 
 
 class Rows(list[Any]):
@@ -176,8 +186,8 @@ RECIPES = {
     "reward-bf16-padded": {},
 }  # fmt: skip
 
-#: The one of them that also answers, saves, and resumes; of the others, all do.
-_RESUMED = "dpo-8bit-packed"
+#: The one of them that also answers, saves, and resumes, the fastest; of the thorough ones, all do.
+_RESUMED = "simpo-fp16-packed"
 
 #: Further recipes: checkpointing, a trained output layer and optimizers with states of their own.
 FURTHER = {
@@ -209,7 +219,7 @@ EVERY = [
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
 @pytest.mark.parametrize(("name", "recipe"), EVERY)
 def test_step_stays_on_its_device(
-    tiny: TinyModel,
+    llama: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -220,7 +230,7 @@ def test_step_stays_on_its_device(
     precision, _, layout = rest.rpartition("-")
     packing = layout == "packed"
     run, tuned = load_model(
-        tmp_path, tiny("llama3"), objective, precision, monkeypatch, packing=packing, **recipe
+        tmp_path, llama, objective, precision, monkeypatch, packing=packing, **recipe
     )
     with fake_cuda.use_fake_cuda() as waits:
         trainer = make_trainer(run, tuned, objective)
@@ -231,3 +241,40 @@ def test_step_stays_on_its_device(
             save_and_resume(trainer, lambda: make_trainer(run, tuned, objective))
     assert len(waited) <= (3 if trainer.scaling.scaler else 2), waited
     assert not blocking
+
+
+def test_batches_of_answers_stay_on_one_device(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tuned = load_model(tmp_path, llama, "sft", "bf16", monkeypatch)
+    network, tokenizer, job = tuned.model.eval(), tuned.base.tokenizer, make_job()
+    sampling = Sampling(temperature=1.0, repetition_penalty=1.1, max_tokens=3)
+    prompts = ["Who is Pim?", "Who is Pim, and where?", "Who is there?"]
+    # All tokens read as 1, so that the first answer ends before the others.
+    stops = [(tokenizer.decode([1]),), (), ()]
+    with fake_cuda.use_fake_cuda() as waits:
+        fake_cuda.move_to_fake_cuda(network)
+        answers = dict(generate_batch(network, tokenizer, prompts, sampling, job, stops=stops))
+        assert [answers[row].tokens for row in range(3)] == [0, 3, 3]
+        assert not waits.uploads
+        assert len(waits.waits) == 3 + 2 + 2, waits.waits  # one for each token
+        waits.clear()
+        pairs = [Continuation((1, 2, 3), (4, 5)), Continuation((1, 2, 3, 4), (5,))]
+        scores = dict(continuation_logprobs(network, pairs, job))
+        assert [scores[row].tokens for row in range(2)] == [2, 1]
+    assert not waits.uploads
+
+
+def test_rows_are_selected_from_layers_on_two_gpus() -> None:
+    with fake_cuda.use_fake_cuda():
+        layers = [prefix_cache.GrowingLayer() for _ in range(2)]
+        for number, layer in enumerate(layers):
+            states = torch.empty(3, 2, 5, 8, device=f"cuda:{number}")
+            layer.update(states, states)
+        cache = prefix_cache.Cache(layers=layers)
+        rows = torch.tensor([0, 2]).to(CUDA)
+        copied = prefix_cache.select(cache, rows)
+        cache.batch_select_indices(rows)
+    for part in (cache, copied):
+        assert [layer.keys.shape[0] for layer in part.layers] == [2, 2]
+        assert [layer.keys.device.index for layer in part.layers] == [0, 1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.faults.preloaded import PreloadedPython
 from tests.helpers.models import fake_cuda
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -20,25 +21,45 @@ pytestmark = [
 ]
 
 
-def run(*arguments: str) -> None:
+#: Without plugins and conftest.py: importing Qt takes as long as a step, and slows all others down. The
+#: settings of plugins are then unknown.
+_OPTIONS = (
+    "-q", "--noconftest", "-p", "no:cacheprovider", "-o", "addopts=",
+    "-W", "ignore::pytest.PytestConfigWarning",
+)  # fmt: skip
+
+
+def run(preloaded: PreloadedPython, folder: Path, *arguments: str) -> None:
+    """Run the steps in a fork of a process that has imported PyTorch and transformers, and nothing else."""
     file = Path(__file__).with_name("fake_cuda_steps.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    done = subprocess.run(
-        [*command, str(file), *arguments],
-        cwd=_CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
-    assert "skipped" not in done.stdout
+    command = preloaded.command("pytest", *_OPTIONS, str(file), *arguments)
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with (
+        (folder / "output.txt").open("w+") as output,
+        # It ends when its standard input does.
+        subprocess.Popen(
+            command,
+            cwd=_CHECKOUT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        status = process.wait()
+        output.seek(0)
+        said = output.read()
+    assert status == 0, said
+    assert " passed" in said
+    assert "skipped" not in said
 
 
-def test_steps_stay_on_one_fake_gpu() -> None:
-    run("-m", "not thorough")
+def test_steps_stay_on_one_fake_gpu(preloaded: PreloadedPython, tmp_path: Path) -> None:
+    run(preloaded, tmp_path, "-m", "not thorough")
 
 
 @pytest.mark.thorough
-def test_steps_of_every_recipe_stay_on_one_fake_gpu() -> None:
-    run("-m", "thorough")
+def test_steps_of_every_recipe_stay_on_one_fake_gpu(
+    preloaded: PreloadedPython, tmp_path: Path
+) -> None:
+    run(preloaded, tmp_path, "-m", "thorough")

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import accelerate
 import numpy as np
 import peft
 import pytest
@@ -249,6 +251,16 @@ def test_gradient_checkpointing_does_not_change_the_result(start: Start) -> None
 def test_gradient_checkpointing_trains_a_16_bit_base(start: Start) -> None:
     run = start(model={"precision": "bf16"}, training={"max_steps": 2, "gradient_checkpointing": "on"})  # fmt: skip
     assert train(run).of(events.Done)
+
+
+@pytest.mark.slow
+def test_training_does_without_the_accelerator_of_accelerate(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses computers with several RTX 40 GPUs and an older driver, even to train on one of them."""
+    refused = NotImplementedError("Using RTX 4000 series doesn't support faster communication")
+    monkeypatch.setattr(accelerate.Accelerator, "__init__", Mock(side_effect=refused))
+    assert len(losses(train(start(training={"max_steps": 1})))) == 1
 
 
 def test_named_experts_train(start: Start) -> None:

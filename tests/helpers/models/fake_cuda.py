@@ -11,11 +11,10 @@ import ctypes
 import mmap
 import platform
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -48,6 +47,10 @@ _GUARD = {
 _HOOKS = {2: _RETURN_TRUE, 4: _RETURN_FALSE}
 
 _CUDA, _META = 1, 14  # DeviceType
+
+_INDEXING = (
+    torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default,
+)  # fmt: skip
 _keep: list[Any] = []
 
 
@@ -95,7 +98,8 @@ class DeviceWaits(TorchDispatchMode):
 
     Scalars read as 1.0, 1 or True. `waits` has an entry for each scalar or tensor that is copied from a
     GPU, and `uploads` one for each tensor that is copied to it from memory that isn't pinned: the driver
-    may wait there as well.
+    may wait there as well. An index in main memory counts as copied; one on another GPU raises RuntimeError,
+    as in PyTorch's real kernels.
     """
 
     def __init__(self) -> None:
@@ -118,17 +122,28 @@ class DeviceWaits(TorchDispatchMode):
                 if args[0].dtype != torch.bool
                 else True
             )
+        if function in _INDEXING:
+            self._check_indices(args[0], args[1], str(function))
         result = function(*args, **named)
         if function in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
             source = args[0] if function is torch.ops.aten._to_copy.default else args[1]
             blocking = not (named.get("non_blocking") or (len(args) > 2 and args[2]))
-            self._note(source.device, result.device, str(function), blocking=blocking)
+            if source.numel():
+                self._note(source.device, result.device, str(function), blocking=blocking)
         return result
 
     def clear(self) -> None:
         """Forget what was noted so far."""
         self.waits.clear()
         self.uploads.clear()
+
+    def _check_indices(self, values: torch.Tensor, indices: Any, name: str) -> None:
+        for index in tree_leaves(indices):
+            if not isinstance(index, torch.Tensor) or index.device == values.device:
+                continue
+            if index.device.type != "cpu":
+                raise RuntimeError(f"an index on {index.device} for a tensor on {values.device}")
+            self._note(index.device, values.device, name, blocking=True)
 
     def _note(
         self, source: torch.device, target: torch.device, name: str, *, blocking: bool
@@ -141,10 +156,13 @@ class DeviceWaits(TorchDispatchMode):
 
 def _find_caller() -> str:
     """Return the innermost line of the program on the stack."""
-    frames = traceback.extract_stack()
-    lines = [frame for frame in frames if "/lora_studio/" in frame.filename]
-    frame = lines[-1] if lines else frames[0]
-    return f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and "/lora_studio/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    if frame is None:
+        return "a library"
+    code = frame.f_code
+    return f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
 
 
 def _involves_cuda(args: tuple[Any, ...], named: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ only for calls of the outermost module.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -116,6 +117,8 @@ def shard_weights(tuned: AdaptedModel) -> None:
     if tuned.initial_adapter is not None:  # each rank has subtracted the initial adapter
         for value in base.parameters():
             dist.broadcast(value.data, src=0)
+    # Kernels return views of what they computed; nothing changes these in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]
     unsharded = {value for end in ends if end is not None for value in end.parameters()}
     unsharded |= {value for value in tuned.model.parameters() if value.requires_grad}

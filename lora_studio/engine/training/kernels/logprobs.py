@@ -295,14 +295,16 @@ class Scorer:
         """Return the logits of the trained tokens by the model's own output layer, [targets, ids]."""
         if self.packed:
             with sequence_packing.use_packed_rows():
-                return self.model(
+                logits = self.model(
                     input_ids=copy_to_device(batch.ids[None], self.device),
                     position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
                     documents=batch.lengths,
                     allows_flash=self._allows_flash,
                     use_cache=False,
                     **self._logits_to_keep(batch.sources),
-                ).logits[0][slice(None) if self._can_select_logits() else batch.sources]
+                ).logits[0]
+            is_selected = self._can_select_logits()
+            return logits if is_selected else logits[copy_to_device(batch.sources, logits.device)]
         ids, mask = batch.to_padded()
         sources = batch.get_padded_sources()
         columns = (sources % ids.shape[1]).unique()
@@ -312,10 +314,12 @@ class Scorer:
             use_cache=False,
             **self._logits_to_keep(columns),
         ).logits
+        # Indices in main memory would be copied as well, but the copy would wait for the device.
         if self._can_select_logits():
             column = torch.searchsorted(columns, sources % ids.shape[1])
-            return logits[sources // ids.shape[1], column]
-        return logits.flatten(0, 1)[sources]
+            row = copy_to_device(sources // ids.shape[1], logits.device)
+            return logits[row, copy_to_device(column, logits.device)]
+        return logits.flatten(0, 1)[copy_to_device(sources, logits.device)]
 
     def _logits_to_keep(self, columns: torch.Tensor) -> dict[str, Any]:
         return (
