@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, pad_left
 from lora_studio.engine.generation.turn_boundaries import (
@@ -144,8 +145,9 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
     used = list(dict.fromkeys(prompt for prompt, _ in names))
     cache, logits, mask = _compute_prompts(work, [work.prompts[prompt] for prompt in used])
     rows = torch.tensor([used.index(prompt) for prompt, _ in names])
-    cache = prefix_cache.select(cache, rows.to(logits.device))
-    logits, mask = logits[rows.to(logits.device)], mask[rows]
+    chosen = copy_to_device(rows, logits.device)
+    cache = prefix_cache.select(cache, chosen)
+    logits, mask = logits[chosen], mask[rows]
     while True:
         work.check(work.complete)
         tokens = _choose(work, logits, names).tolist()
@@ -158,7 +160,7 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
             return
         if len(kept) < len(names):
             names, mask = [names[position] for position in kept], mask[kept]
-            cache.batch_select_indices(torch.tensor(kept, device=logits.device))
+            cache.batch_select_indices(copy_to_device(torch.tensor(kept), logits.device))
         ids = torch.tensor([[work.answers[name][-1]] for name in names])
         mask = torch.cat([mask, mask.new_ones(len(names), 1)], 1)
         logits = compute_logits(work.network, ids, cache, mask=mask, keep=1)[:, -1]
@@ -186,7 +188,7 @@ def _choose(work: _Work, logits: torch.Tensor, names: Sequence[_Name]) -> torch.
         ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
         shares = torch.zeros_like(shares).scatter_(1, tokens, ordered)
     sums = shares.cumsum(-1)
-    draws = torch.tensor([work.draw(name) for name in names], device=sums.device)
+    draws = copy_to_device(torch.tensor([work.draw(name) for name in names]), sums.device)
     picks = torch.searchsorted(sums, draws[:, None] * sums[:, -1:], right=True)
     # Rounding may lead past the last token with a share.
     return picks.clamp(max=(shares > 0).cumsum(-1).argmax(-1, keepdim=True))[:, 0]
