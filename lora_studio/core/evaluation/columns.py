@@ -14,6 +14,7 @@ from lora_studio.core.chat import (
     OllamaSpeaker,
     format_speaker_name,
 )
+from lora_studio.core.messages import Text, text
 
 
 class ServerModel(BaseModel):
@@ -58,9 +59,27 @@ class Column(BaseModel):
     model: ColumnModel
 
     @property
+    def label(self) -> Text:
+        """The title, or what the model is in its run: base, adapter, merged, or a quantization."""
+        if self.title:
+            return Text(template=self.title)
+        match self.model:
+            case AdapterSpeaker(adapters=()):
+                return text("Base model")
+            case AdapterSpeaker() if self.key == "adapter":
+                return text("Adapter")
+            case ModelSpeaker() if self.key == "merged":
+                return text("Merged model")
+            case OllamaSpeaker(name=name):
+                return Text(template=f"Ollama: {name}")
+            case ServerModel(name=name):
+                return Text(template=name)
+        return Text(template=self.key)
+
+    @property
     def name(self) -> str:
-        """The title, or a name derived from the model."""
-        return self.title or format_model_name(self.model)
+        """The label in English."""
+        return str(self.label)
 
     @property
     def is_base(self) -> bool:

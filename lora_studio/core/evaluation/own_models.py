@@ -16,7 +16,7 @@ from typing import Any
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker
 from lora_studio.core.evaluation.columns import AnyColumnModel
 from lora_studio.core.evaluation.results import EvaluationResults
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Text, listed, text
 
 #: The checksums that the manifest of a run records: by folder, then by file name.
 Checksums = Mapping[str, Mapping[str, Any]]
@@ -46,7 +46,7 @@ def describe_outdated(results: EvaluationResults, keys: Sequence[str]) -> Text:
     """Return a sentence on columns whose model has changed, NO_TEXT without any."""
     if not keys:
         return NO_TEXT
-    names = ", ".join(results.plan.get_column(key).name for key in keys)
+    names = listed([results.plan.get_column(key).label for key in keys])
     return text(
         "Out of date: {names} changed after this evaluation. Evaluate the run again.", names=names
     )

@@ -201,7 +201,7 @@ def _iter_sections(
         translate(word)
         for word in (
             text("Measure"), text("Model"), text("Score"), text("95 % interval"), text("Rows"),
-            text("Compared with {column}", column=results.plan.get_column(shown.baseline).name),
+            text("Compared with {column}", column=results.plan.get_column(shown.baseline).label),
         )
     ]  # fmt: skip
     means = list(_iter_means(results, shown))
@@ -211,7 +211,7 @@ def _iter_sections(
             notes.append(translate(report.problem.what))
         if report.key == forgetting.KEY:
             notes += [
-                f"{results.plan.get_column(key).name}: {translate(found.sentence)}"
+                f"{translate(results.plan.get_column(key).label)}: {translate(found.sentence)}"
                 for key, found in shown.forgetting.items()
             ]
         rows = [
@@ -232,7 +232,7 @@ def _to_row(
     low, high = 100 * mean.interval.low, 100 * mean.interval.high
     return {
         "measure": translate(summary.format_measure(measure)),
-        "column": results.plan.get_column(column).name,
+        "column": translate(results.plan.get_column(column).label),
         "score": summary.format_score(measure, mean.mean),
         "interval": summary.format_interval(measure, mean),
         "rows": formatting.format_number(mean.rows),
@@ -260,8 +260,8 @@ def _list_preferences(
             "finding": each.finding,
             "cells": [
                 translate(each.judged_by),
-                results.plan.get_column(each.column).name,
-                results.plan.get_column(each.baseline).name,
+                translate(results.plan.get_column(each.column).label),
+                translate(results.plan.get_column(each.baseline).label),
                 *_format_preference(each),
             ],
         }
@@ -292,7 +292,7 @@ def _describe_judgments(
 
 def _describe_judgment(results: EvaluationResults, judgment: Judgment) -> Text:
     """Return what the judge said of the second answer of a pair."""
-    other = results.plan.get_column(judgment.first).name
+    other = results.plan.get_column(judgment.first).label
     if judgment.winner == judgment.second:
         return text("Judge: better than {model}", model=other)
     if judgment.winner == judgment.first:
@@ -326,7 +326,7 @@ def _list_answers(results: EvaluationResults, translate: Translate) -> dict[str,
         "title": translate(text("Answers")),
         "note": note,
         "header": [
-            translate(text("Question")), translate(text("Reference")), *(each.name for each in columns),
+            translate(text("Question")), translate(text("Reference")), *(translate(each.label) for each in columns),
         ],
         "rows": rows,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import own_models, report, summary, tables
 from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
@@ -30,6 +30,7 @@ from lora_studio.core.evaluation.run_verdict import find_run_verdict
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Vote
+from lora_studio.core.runs.speakers import create_adapter_speaker
 
 EVIL = '<script src="https://example.com/x.js"></script>|[a](https://example.com)'
 
@@ -176,6 +177,24 @@ _PREFERRED = (
     ["Merged", "Base model", "79 %", "53 %–93 %", "9", "1", "2", "1"],
     ["Merged", "Base model", "83 %", "31 %–98 %", "2", "1", "0", "0"],
 )
+
+
+def test_models_of_one_run_are_told_apart_by_name(results: EvaluationResults) -> None:
+    run = results.folder.parent.parent
+    models = {
+        "base": AdapterSpeaker(),
+        "adapter": create_adapter_speaker(run / "adapter"),
+        "merged": ModelSpeaker(folder=str(run / "merged")),
+        "Q8_0": GgufSpeaker(file=str(run / "gguf" / "Harbor-Q8_0.gguf")),
+        "keeper": OllamaSpeaker(name="keeper:latest"),
+    }
+    columns = tuple(Column(key=key, model=model) for key, model in models.items())
+    results.plan = results.plan.model_copy(update={"columns": columns})
+    names = ["Base model", "Adapter", "Merged model", "Q8_0", "Ollama: keeper:latest"]
+    assert [column.name for column in columns] == names
+    document = report.build_report(results)
+    assert "".join(f"<th>{name}</th>" for name in names) in document
+    assert "| Merged model |" in report.build_card_section(results, {})
 
 
 def test_report_has_the_judge_and_the_votes(

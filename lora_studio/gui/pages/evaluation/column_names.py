@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, OllamaSpeaker
-from lora_studio.core.evaluation.columns import Column, ServerModel
+from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.plan import EvaluationPlan
-from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
 
 _LONGEST = 28
 
 
 def format_column(column: Column) -> str:
     """Return the name of a column: its title, or what it is; a quantization is its own name."""
-    if column.title:
-        return column.title
-    match column.model:
-        case AdapterSpeaker(adapters=()):
-            return tr("Base model")
-        case AdapterSpeaker() if column.key == "adapter":
-            return tr("Adapter")
-        case ModelSpeaker() if column.key == "merged":
-            return tr("Merged model")
-        case OllamaSpeaker(name=name):
-            return f"Ollama: {name}"
-        case ServerModel(name=name):
-            return name
-    return column.key
+    return localize(column.label)
 
 
 def list_column_names(plan: EvaluationPlan) -> dict[str, str]:
