@@ -32,7 +32,7 @@ def test_results_say_in_words_what_became_better_and_worse(
     adapter, no_forgetting, gguf, forgetting = page.verdict.sentences
     assert adapter.startswith("Adapter: Better: ")
     assert no_forgetting.startswith("No forgetting shown; 60 items")
-    assert gguf == "Q4_K_M: No difference shown (60 % → 78 %); 120 rows would be needed"
+    assert gguf == "Q4_K_M: No difference shown (60 % → 78 %); 130 rows would be needed"
     assert forgetting.startswith("Forgot: −")
     assert "6 rows were trained on and are left out." in page.verdict.note.text()
     table = page.scores.scores
