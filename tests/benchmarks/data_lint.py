@@ -49,7 +49,7 @@ _BLOCK = 1000
 _SHARES = {
     "lint.duplicates": 0.02,
     "lint.near_duplicates": 0.01,
-    "lint.empty_turns": 0.005,
+    "lint.left_out": 0.005,
     "lint.encoding": 0.002,
     "lint.control_characters": 0.002,
     "lint.personal_data": 0.002,
@@ -103,7 +103,7 @@ def _plant(
             return other
         case "lint.near_duplicates":
             return writer.edited(other[0], 0.02), writer.edited(other[1], 0.02)
-        case "lint.empty_turns":
+        case "lint.left_out":
             return question, ""
         case "lint.encoding":
             return question, f"{answer} café à la crème".encode().decode("latin-1")

@@ -42,7 +42,7 @@ def test_quantizations_are_checked_by_keyboard_and_one_stays(
     qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
     qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
     assert list(state.get("export", "quantizations")) == ["Q4_K_M", "Q5_K_M"]
-    assert "Ollama uses Q4_K_M." in page.editors["quantizations"].help.text()
+    assert "Ollama gets Q4_K_M." in page.editors["quantizations"].help.text()
     state.undo.undo()
     assert page.table.rows.chosen == ["Q4_K_M"]
 
