@@ -13090,8 +13090,8 @@
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
         <message>
-            <source>it is a link to a file outside of its folder</source>
-            <translation>sie ist eine Verknüpfung zu einer Datei außerhalb ihres Ordners</translation>
+            <source>it is a link to a folder or out of its folder</source>
+            <translation>sie ist ein Link auf einen Ordner oder aus ihrem Ordner hinaus</translation>
         </message>
         <message>
             <source>it is a link to another file</source>

@@ -79,6 +79,39 @@ def test_missing_model_is_reported(here: RunFolder, tmp_path: Path) -> None:
     run.update_manifest(taken_along=manifest["taken_along"])
 
 
+def test_link_in_the_run_copies_no_file_of_the_user(here: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    here.checkpoint(2).mkdir(parents=True)
+    (here.checkpoint(2) / "training.pt").symlink_to(tmp_path / "key")
+    with pytest.raises(ProblemError) as caught:
+        cluster.export_run(here, tmp_path / "out")
+    assert caught.value.problems[0].code == "run.link"
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_of_a_data_folder_stay_behind(here: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    (folder,) = (
+        Path(each.path) for each in here.load_project().dataset.sources if Path(each.path).is_dir()
+    )
+    (folder / "key.jsonl").symlink_to(tmp_path / "key")
+    for name in "ab":  # copied, they would be 2⁴⁰ folders
+        (folder / name).symlink_to(folder)
+    out = cluster.export_run(here, tmp_path / "out").path / "data" / "2" / "more"
+    assert not {"key.jsonl", "a", "b"} & {file.name for file in out.iterdir()}
+
+
+def test_model_folder_with_a_circle_is_not_copied(here: RunFolder, tmp_path: Path) -> None:
+    model = shutil.copytree(here.load_project().model.source, tmp_path / "model")
+    (model / "again").symlink_to(model)
+    frozen = here.load_project()
+    spec = frozen.model.model_copy(update={"source": str(model)})
+    here.project_file.write_text(frozen.model_copy(update={"model": spec}).to_toml())
+    with pytest.raises(ProblemError) as caught:
+        cluster.export_run(here, tmp_path / "out")
+    assert caught.value.problems[0].code == "cluster.not_written"
+
+
 @pytest.mark.slow
 def test_started_run_exports_its_checkpoint_and_adapter(
     here: RunFolder, tiny: TinyModel, tmp_path: Path

@@ -94,7 +94,11 @@ def _measure_size(path: Path) -> int:
 
 
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
-    """Write a started run as the folder `out`, with the checkpoints from which it continues."""
+    """Write a started run as the folder `out`, with the checkpoints from which it continues.
+
+    Raises ProblemError, also for a link in the run: it could copy any file of the user.
+    """
+    run.require_no_links()
     project = run.load_project()
     if run.start_adapter.is_dir():  # the run's own copy: the original may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
@@ -123,7 +127,7 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     dataset = _copy_data(project.dataset, target, originals, on_copied)
     lora = project.lora
     if lora.start_from:
-        _require_no_links_outside(Path(lora.start_from))
+        _require_no_uncopied_links(Path(lora.start_from))
         shutil.copytree(lora.start_from, target / START, copy_function=_make_copier(on_copied))
         originals[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
@@ -171,7 +175,7 @@ def _copy_model(
         return project.model.source
     name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
     if with_model and source.is_dir():
-        _require_no_links_outside(source)
+        _require_no_uncopied_links(source)
         shutil.copytree(
             source, target / MODEL, copy_function=partial(_link_or_copy, on_copied=on_copied)
         )
@@ -182,16 +186,21 @@ def _copy_model(
     return name
 
 
-def _find_links_outside(folder: Path, parent: str, names: list[str]) -> list[str]:
-    """Return the names in a folder or a subfolder that are links out of it."""
-    return [name for name in names if leads_outside(Path(parent, name), folder)]
+def _find_uncopied_links(folder: Path, parent: str, names: list[str]) -> list[str]:
+    """Return the names in a folder or a subfolder that are links out of it, or to another folder in it."""
+    return [name for name in names if _is_uncopied_link(Path(parent, name), folder)]
 
 
-def _require_no_links_outside(folder: Path) -> None:
-    """Raise UnsafeFileError for a link out of a folder that is copied."""
+def _require_no_uncopied_links(folder: Path) -> None:
+    """Raise UnsafeFileError for a link out of a folder that is copied, or to another folder in it."""
     for path in folder.rglob("*"):
-        if leads_outside(path, folder):
-            raise UnsafeFileError(path, "it is a link to a file outside of its folder")
+        if _is_uncopied_link(path, folder):
+            raise UnsafeFileError(path, "it is a link to a folder or out of its folder")
+
+
+def _is_uncopied_link(path: Path, folder: Path) -> bool:
+    """Return whether a path in a folder leads out of it, or around in it without an end."""
+    return leads_outside(path, folder) or (path.is_symlink() and path.is_dir())
 
 
 def _copy_data(
@@ -205,7 +214,7 @@ def _copy_data(
             shutil.copytree(
                 path,
                 target / name,
-                ignore=partial(_find_links_outside, Path(path)),  # their rows aren't read either
+                ignore=partial(_find_uncopied_links, Path(path)),  # their rows aren't read either
                 copy_function=_make_copier(on_copied),
             )
         else:
