@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import shutil
+import stat
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from typer.testing import CliRunner
 
@@ -255,14 +259,33 @@ def list_delivering(file: str) -> list[str]:
 
 def take_snapshot(run: RunFolder) -> Snapshot:
     """Return a hash of every file in a run; a link has its target's name."""
-    snapshot = {}
-    for path in sorted(run.path.rglob("*")):
-        name = path.relative_to(run.path).as_posix()
-        if path.is_symlink():
-            snapshot[name] = f"link to {path.readlink()}"
-        elif path.is_file():
-            snapshot[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    snapshot, first = {}, len(str(run.path)) + 1
+    for parent, folders, files in os.walk(run.path):
+        for path in (os.path.join(parent, name) for name in (*folders, *files)):  # noqa: PTH118 - a third of the time
+            facts = os.lstat(path)
+            if stat.S_ISLNK(facts.st_mode):
+                snapshot[path[first:]] = f"link to {Path(path).readlink()}"
+            elif stat.S_ISREG(facts.st_mode):
+                snapshot[path[first:]] = _compute_digest(path, facts)
     return snapshot
+
+
+#: Hashes of files by what changes with their content. Each case takes several snapshots of the same files.
+_digests: dict[tuple[int, ...], str] = {}
+
+#: Nanoseconds after which a further change gives a file another time: many ticks of the system's clock.
+_SETTLED = 100_000_000
+
+
+def _compute_digest(file: str, facts: os.stat_result) -> str:
+    """Return the hash of a file, which is read again only if its inode, size, or times have changed."""
+    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    if (known := _digests.get(key)) is not None:
+        return known
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    if time.time_ns() - facts.st_ctime_ns > _SETTLED:
+        _digests[key] = digest
+    return digest
 
 
 def find_faults(
