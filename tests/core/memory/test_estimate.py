@@ -150,6 +150,17 @@ class TestRows:
         rows = replace(plan().rows, heaviest={8: (80,) * 8, 16: (160,) * 16})
         assert rows.count_micro_batch_tokens(2, 12, 2048) == 240
 
+    def test_reward_training_counts_answers_and_their_cache(self) -> None:
+        training_plan = plan(gradient_checkpointing="on", rollout_tokens=1000)
+        training_plan = replace(training_plan, rows=replace(training_plan.rows, task="grpo"))
+        longest = min(training_plan.rows.longest, training_plan.limit)
+        micro_batch = training_plan.micro_batch
+        assert training_plan.tokens == micro_batch * (longest + 1000)
+        written = training_plan.training.count_answers_at_once(micro_batch) * (longest + 1000)
+        assert training_plan.written_tokens == written
+        assert estimate(training_plan).activations > 2 * 2 * KEYS * LAYERS * written
+        assert estimate(training_plan).seconds is None
+
     def test_text_rows_fill_the_length_limit(self) -> None:
         assert replace(plan().rows, task="text").count_micro_batch_tokens(4, 16, 512) == 4 * 512
 
