@@ -1604,6 +1604,10 @@
             <translation>Wählen Sie LoRA als Adaptertyp oder andere Zielmodule.</translation>
         </message>
         <message>
+            <source>Choose PEFT as the training backend.</source>
+            <translation>Wählen Sie PEFT als Trainings-Backend.</translation>
+        </message>
+        <message>
             <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
             <translation>Wählen Sie eine .gguf-Datei oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
@@ -7825,6 +7829,10 @@
         <message>
             <source>Reward training isn't available for this architecture, because answers to a prompt can't share its attention cache.</source>
             <translation>Das Training mit Belohnungen ist für diese Architektur nicht verfügbar, weil Antworten auf einen Prompt dessen Attention-Cache nicht gemeinsam nutzen können.</translation>
+        </message>
+        <message>
+            <source>Reward training isn't available with Unsloth, which changes how the model writes answers.</source>
+            <translation>Das Training mit Belohnungen ist mit Unsloth nicht verfügbar, weil es ändert, wie das Modell Antworten schreibt.</translation>
         </message>
         <message>
             <source>Reward training runs on one device.</source>

@@ -95,21 +95,7 @@ def _create_grpo(spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None)
     """Return the objective of reward training; raises ProblemError where it can't train."""
     if not spec.rewards:
         raise ProblemError(no_rewards_error())
-    if ranks is not None and ranks.world_size > 1:
-        raise fail(
-            "training.rewards_on_one_device",
-            "Reward training runs on one device.",
-            "Choose a single device on the Model page.",
-            where=Where(step="model", field="device"),
-        )
-    if not can_sample_groups(scorer.model):
-        raise fail(
-            "training.rewards_need_cache",
-            "Reward training isn't available for this architecture, because answers to a prompt can't share "
-            "its attention cache.",
-            "Choose another model, or train on answers or on preference pairs.",
-            where=Where(step="model", field="source"),
-        )
+    _require_answers(scorer, ranks)
     if spec.kl_beta:
         scorer.load_reference()
     scorer.temperature = spec.rollout_temperature
@@ -120,6 +106,32 @@ def _create_grpo(spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None)
         kl_beta=spec.kl_beta,
         longest=spec.rollout_tokens,
     )
+
+
+def _require_answers(scorer: Scorer, ranks: ProcessGroup | None) -> None:
+    """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
+    if ranks is not None and ranks.world_size > 1:
+        raise fail(
+            "training.rewards_on_one_device",
+            "Reward training runs on one device.",
+            "Choose a single device on the Model page.",
+            where=Where(step="model", field="device"),
+        )
+    if scorer.base.forward.__module__.startswith("unsloth"):
+        raise fail(
+            "training.rewards_need_peft",
+            "Reward training isn't available with Unsloth, which changes how the model writes answers.",
+            "Choose PEFT as the training backend.",
+            where=Where(step="training", field="backend"),
+        )
+    if not can_sample_groups(scorer.model):
+        raise fail(
+            "training.rewards_need_cache",
+            "Reward training isn't available for this architecture, because answers to a prompt can't share "
+            "its attention cache.",
+            "Choose another model, or train on answers or on preference pairs.",
+            where=Where(step="model", field="source"),
+        )
 
 
 class Sft:
