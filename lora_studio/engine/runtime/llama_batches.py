@@ -53,6 +53,9 @@ def generate_together(
     `end_tokens`, and after the token with which `has_ended` returns True for the index of its prompt and
     the tokens so far. `check` is called before each evaluation and may raise. `sampling` are the other
     arguments of `Llama.generate`.
+
+    The logits of a quantized file depend on the other prompts in the cache: see
+    `llama_scores.score_together`. So a greedy answer can depend on them where two tokens are nearly as likely.
     """
     order = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     shared = _share_beginning(llama, prompts, check)
