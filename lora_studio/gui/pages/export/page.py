@@ -170,10 +170,13 @@ class ExportPage(StepPage):
         if mine and isinstance(event, events.Ending):
             self._ask_for_sizes_again()  # less disk space is free now
         match event:
-            case events.Started(command="train" | "merge"):
-                self.merged = None
-                self.adapter = None if event.command == "train" else self.adapter
+            case events.Started(command="train"):
+                self.merged = self.adapter = None
                 self._clear_results()
+            case events.Started(command="merge"):
+                if self.merged is not None:  # files that were exported without it remain valid
+                    self._clear_results()
+                self.merged = None
             case events.AdapterSaved():
                 self.adapter = event
                 # Training an embedding in full may have untied it from the head, which changes the sizes.

@@ -145,6 +145,18 @@ def test_export_needs_an_adapter_and_shows_every_result(
     assert signal.args == ["export"]
 
 
+def test_results_of_an_export_without_merging_survive_a_merge(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    trained = [*started_events(), *finished_events()]
+    play_events(page, [*trained, *export_events(run), *merge_events(run)])
+    assert page.is_done()
+    play_events(page, merge_events(run))  # again: the files may come from the earlier merged model
+    assert not page.is_done()
+
+
 def test_chat_uses_the_file_without_an_ollama_model(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
