@@ -17,14 +17,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 PLACES: dict[str, set[str]] = {
     "subprocess.Popen": {
         "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
-        "engine/runtime/child_process.py", "engine/training/distributed/launch.py",
+        "engine/runtime/child_process.py", "engine/runtime/line_process.py",
+        "engine/training/distributed/launch.py",
         "setup/install_pipeline.py", "setup/selfcheck.py", "setup/tools.py",
     },
     "subprocess.run": {"setup/detect.py"},
     "os.system": set(),
     "os.popen": set(),
     "eval": set(),
-    "exec": set(),
+    "exec": {"engine/rewards/function_program.py"},  # with consent, in a process with limits
     "pickle.load": set(),
     "pickle.loads": set(),
     "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
@@ -44,7 +45,7 @@ PLACES: dict[str, set[str]] = {
     "csv.DictWriter": set(),
     # hosts are contacted
     "httpx.Client": {
-        "engine/evaluation/openai_client.py", "engine/export/gguf/llama_server.py",
+        "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
         "engine/export/ollama/client.py", "setup/http_client.py",
     },
     "httpx.AsyncClient": set(),
@@ -65,7 +66,7 @@ PLACES: dict[str, set[str]] = {
 #: Library that contacts hosts -> the only modules that may import it.
 IMPORTERS: dict[str, set[str]] = {
     "httpx": {
-        "core/network/bounded_answers.py", "engine/evaluation/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
+        "core/network/bounded_answers.py", "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
         "engine/export/ollama/server.py", "engine/hub/client.py",
         "engine/hub/errors.py", "setup/download.py", "setup/http_client.py",
     },

@@ -60,6 +60,11 @@ PATTERN_SECONDS = _limit(
     "Some expressions take exponential time; useful ones take milliseconds.",
 )  # fmt: skip
 
+REPLY_BYTES = _limit(
+    _DATA, "What a Python function of a reward returns for one answer", 1_000_000, "bytes",
+    "It is a number, or an error with up to 300 characters.",
+)  # fmt: skip
+
 # --- datasets -------------------------------------------------------------------------------------
 
 ROW_BYTES = _limit(

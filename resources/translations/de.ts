@@ -276,6 +276,10 @@
             <translation>Ein Belohnungsmodell bewertet Antworten und kann keine schreiben. Es lässt sich daher weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
         </message>
         <message>
+            <source>A reward of this project is a Python function. It runs in a process of its own, without network and with limits of time and memory, but it can read and change your files. Only allow it if you trust its author.</source>
+            <translation>Eine Belohnung dieses Projekts ist eine Python-Funktion. Sie läuft in einem eigenen Prozess, ohne Netzwerk und mit Grenzen für Zeit und Speicher, kann aber Ihre Dateien lesen und ändern. Erlauben Sie sie nur, wenn Sie ihrem Autor vertrauen.</translation>
+        </message>
+        <message>
             <source>A run is a folder with everything about one training. A running one is locked; you can merge, export, and delete the others.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
@@ -554,6 +558,10 @@
         <message>
             <source>Add note at this step</source>
             <translation>Notiz zu diesem Schritt</translation>
+        </message>
+        <message>
+            <source>Add reward</source>
+            <translation>Belohnung hinzufügen</translation>
         </message>
         <message>
             <source>Add rows, lower the rank, or choose the default initialization.</source>
@@ -1844,6 +1852,10 @@
             <translation>Wähle ein anderes Gerät, oder installiere in den Einstellungen eine Engine für diese GPU.</translation>
         </message>
         <message>
+            <source>Choose another file.</source>
+            <translation>Wählen Sie eine andere Datei.</translation>
+        </message>
+        <message>
             <source>Choose another folder for the merged model.</source>
             <translation>Wählen Sie einen anderen Ordner für das zusammengeführte Modell.</translation>
         </message>
@@ -2172,6 +2184,10 @@
             <translation>Code in Ihrem eigenen Stil.</translation>
         </message>
         <message>
+            <source>Code of a reward</source>
+            <translation>Code einer Belohnung</translation>
+        </message>
+        <message>
             <source>Code: {code}</source>
             <translation>Code: {code}</translation>
         </message>
@@ -2293,6 +2309,10 @@
         <message>
             <source>Compiling for faster startup</source>
             <translation>Für schnelleren Start kompilieren</translation>
+        </message>
+        <message>
+            <source>Complete its settings, or remove it.</source>
+            <translation>Vervollständigen Sie ihre Einstellungen, oder entfernen Sie sie.</translation>
         </message>
         <message>
             <source>Completed files</source>
@@ -2577,6 +2597,10 @@
             <translation>Korrigieren Sie diese Zeile oder schreiben Sie ein JSON-Objekt pro Zeile.</translation>
         </message>
         <message>
+            <source>Correct the address and the name of the model.</source>
+            <translation>Korrigieren Sie die Adresse und den Namen des Modells.</translation>
+        </message>
+        <message>
             <source>Correct the expression after regex:, for example regex:^(yes|no)$.</source>
             <translation>Korrigieren Sie den Ausdruck nach regex:, zum Beispiel regex:^(ja|nein)$.</translation>
         </message>
@@ -2619,6 +2643,10 @@
         <message>
             <source>Couldn't read project.toml: {reason}.</source>
             <translation>project.toml konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't read the reward's Python file {file}: {reason}.</source>
+            <translation>Die Python-Datei {file} der Belohnung konnte nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
             <source>Couldn't read the rows</source>
@@ -7795,6 +7823,10 @@
             <translation>Prüfen Sie den Code. Wenn Sie ihm vertrauen, erlauben Sie ihn auf der Seite Modell, oder starten Sie `lora-studio --trust {digest} …`. Schalten Sie sonst „Remote-Code vertrauen“ aus.</translation>
         </message>
         <message>
+            <source>Review the code. If you trust it, allow it on the Train page, or run `lora-studio --trust {digest} …`. Otherwise, remove this reward.</source>
+            <translation>Prüfen Sie den Code. Wenn Sie ihm vertrauen, erlauben Sie ihn auf der Seite Training, oder führen Sie `lora-studio --trust {digest} …` aus. Entfernen Sie andernfalls diese Belohnung.</translation>
+        </message>
+        <message>
             <source>Review them. If you trust them, allow them on the Export page, or run `lora-studio --trust {digest} …`. Otherwise, leave the llama.cpp field empty.</source>
             <translation>Prüfen Sie die Programme. Wenn Sie ihnen vertrauen, erlauben Sie sie auf der Seite Export, oder starten Sie `lora-studio --trust {digest} …`. Lassen Sie sonst das Feld llama.cpp leer.</translation>
         </message>
@@ -7837,6 +7869,10 @@
         <message>
             <source>Reward training runs on one device.</source>
             <translation>Das Training mit Belohnungen läuft auf einem Gerät.</translation>
+        </message>
+        <message>
+            <source>Reward “{reward}”: {fault}</source>
+            <translation>Belohnung „{reward}“: {fault}</translation>
         </message>
         <message>
             <source>Rewards</source>
@@ -9834,6 +9870,18 @@
             <translation>Der Ordner {path} existiert nicht.</translation>
         </message>
         <message>
+            <source>The function failed: {reason}.</source>
+            <translation>Die Funktion ist fehlgeschlagen: {reason}.</translation>
+        </message>
+        <message>
+            <source>The function took longer than {seconds} s.</source>
+            <translation>Die Funktion brauchte länger als {seconds} s.</translation>
+        </message>
+        <message>
+            <source>The function's process ended. Its memory limit is {limit} MB.</source>
+            <translation>Der Prozess der Funktion wurde beendet. Seine Speichergrenze ist {limit} MB.</translation>
+        </message>
+        <message>
             <source>The grade that another model gives the answer, from 0 to 1.</source>
             <translation>Die Note, die ein anderes Modell der Antwort gibt, von 0 bis 1.</translation>
         </message>
@@ -9868,6 +9916,18 @@
         <message>
             <source>The judge compares the answers of two models. Choose at least two.</source>
             <translation>Der Richter vergleicht die Antworten zweier Modelle. Wählen Sie mindestens zwei.</translation>
+        </message>
+        <message>
+            <source>The judge gave no grade: “{reply}”.</source>
+            <translation>Das Bewertungsmodell gab keine Note: „{reply}“.</translation>
+        </message>
+        <message>
+            <source>The judge was not asked.</source>
+            <translation>Das Bewertungsmodell wurde nicht gefragt.</translation>
+        </message>
+        <message>
+            <source>The judge {model} at {address} can't be used.</source>
+            <translation>Das Bewertungsmodell {model} unter {address} kann nicht verwendet werden.</translation>
         </message>
         <message>
             <source>The label is the same in {rows}: {label}. Training needs good and bad answers.</source>
@@ -10220,6 +10280,10 @@
         <message>
             <source>The regular expression {pattern} is invalid: {reason}.</source>
             <translation>Der reguläre Ausdruck {pattern} ist ungültig: {reason}.</translation>
+        </message>
+        <message>
+            <source>The reward in {name} is Python code that would run on this computer. You haven't allowed it yet.</source>
+            <translation>Die Belohnung in {name} ist Python-Code, der auf diesem Computer laufen würde. Sie haben ihn noch nicht erlaubt.</translation>
         </message>
         <message>
             <source>The reward isn't a finite number.</source>

@@ -68,7 +68,7 @@ def _list_code(draft: Draft) -> Iterator[AccessRequest]:
             "code", folder, text("Run the llama.cpp programs in {folder}.", folder=folder)
         )
     for reward in _iter_rewards(draft):
-        if file := _get_reward_text(reward, "python", "file"):
+        if file := _get_reward_text(reward, "python", "code_file"):
             yield AccessRequest("code", file, text("Run the Python code in {file}.", file=file))
 
 

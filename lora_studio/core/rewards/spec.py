@@ -78,7 +78,7 @@ USED_FIELDS: dict[RewardKind, tuple[str, ...]] = {
     "language": ("language", "answer_tag", *_COMMON),
     "similarity": ("similarity", *_COMPARED, *_COMMON),
     "judge": ("server", "address", "model", "key_variable", "criteria", "seconds", *_COMMON),
-    "python": ("file", "function", "seconds", "memory_mb", *_COMMON),
+    "python": ("code_file", "function", "seconds", "memory_mb", *_COMMON),
 }
 
 _TAG = re.compile(r"[A-Za-z][\w-]*\Z")
@@ -205,7 +205,7 @@ class RewardSpec(Spec):
         max_length=200,
     )
     criteria: str = setting("", "Criteria", "What makes a good answer.", max_length=20_000)
-    file: str = setting("", "Python file", "File with the function.", path="file")
+    code_file: str = setting("", "Python file", "File with the function.", path="file")
     function: str = setting(
         "reward",
         "Function",
@@ -254,7 +254,7 @@ def find_fault(spec: RewardSpec) -> Text | None:
             return text("This language can't be recognized.")
         case "judge":
             return _find_judge_fault(spec)
-        case "python" if not spec.file:
+        case "python" if not spec.code_file:
             return text("Choose the Python file.")
         case "python" if not _IDENTIFIER.match(spec.function):
             return text("Enter the name of a function.")
@@ -299,7 +299,7 @@ def name_rewards(specs: Sequence[RewardSpec]) -> list[str]:
 def map_reward_paths(spec: RewardSpec, change: Callable[[str], str]) -> RewardSpec:
     """Return the reward with each of its paths replaced by `change(path)`."""
     changes = {
-        name: change(path) for name in ("schema_file", "file") if (path := getattr(spec, name))
+        name: change(path) for name in ("schema_file", "code_file") if (path := getattr(spec, name))
     }
     return spec.model_copy(update=changes)
 

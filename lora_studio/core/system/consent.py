@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +22,8 @@ from lora_studio.core.system import damaged_files, paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 
-#: What the code is: Python files of a model, or the programs in a folder of llama.cpp.
-CodeKind = Literal["model", "llama_cpp"]
+#: What the code is: Python files of a model, the programs in a folder of llama.cpp, or the file of a reward.
+CodeKind = Literal["model", "llama_cpp", "reward"]
 
 #: Environment variable with hashes that are trusted in this process and its children.
 TRUST_VARIABLE = "LORA_STUDIO_TRUST"
@@ -45,11 +45,22 @@ class ForeignCode:
 def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> ForeignCode:
     """Return the code with its hash, which covers names and contents; raises OSError."""
     names = sorted(file.relative_to(folder).as_posix() for file in files)
+    contents = ((name, read_bytes(folder / name, limits.LARGE_FILE)) for name in names)
+    return _identify(kind, folder, contents)
+
+
+def identify_contents(kind: CodeKind, folder: Path, contents: Mapping[str, bytes]) -> ForeignCode:
+    """Return code that is in memory with its hash, so that exactly what was hashed can run."""
+    return _identify(kind, folder, sorted(contents.items()))
+
+
+def _identify(kind: CodeKind, folder: Path, contents: Iterable[tuple[str, bytes]]) -> ForeignCode:
+    names: list[str] = []
     digest = hashlib.sha256(kind.encode())
-    for name in names:
-        content = hashlib.sha256(read_bytes(folder / name, limits.LARGE_FILE))
+    for name, content in contents:
+        names.append(name)
         digest.update(f"\0{name}\0".encode())
-        digest.update(content.digest())
+        digest.update(hashlib.sha256(content).digest())
     return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])
 
 

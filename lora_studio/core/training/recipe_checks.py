@@ -8,6 +8,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, error, warning
+from lora_studio.core.rewards.spec import TITLES, find_fault
 from lora_studio.core.system.build_tools import BuildTool
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.preference import USUAL_RATES, UsualRate
@@ -26,8 +27,8 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
     if spec.trains_reward_model(task) and spec.best_by != "loss":
         problems.append(reward_without_answers_error())
-    if task == "grpo" and not spec.rewards:
-        problems.append(no_rewards_error())
+    if task == "grpo":
+        problems += _check_rewards(spec)
     rate = find_usual_rate(task, spec)
     if rate is None or spec.learning_rate <= rate.highest:
         return problems
@@ -72,6 +73,24 @@ def reward_without_answers_error() -> Problem:
         where=Where(step="training", field="best_by"),
         fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
     )
+
+
+def _check_rewards(spec: TrainingSpec) -> list[Problem]:
+    """Return an error for each reward with incomplete settings, or for a recipe without rewards."""
+    faults = [(reward, find_fault(reward)) for reward in spec.rewards]
+    problems = [
+        error(
+            "training.reward_incomplete",
+            "Reward “{reward}”: {fault}",
+            "Complete its settings, or remove it.",
+            where=Where(step="training", field="rewards"),
+            reward=text(TITLES[reward.kind]),
+            fault=fault,
+        )
+        for reward, fault in faults
+        if fault is not None
+    ]
+    return problems if spec.rewards else [no_rewards_error()]
 
 
 def no_rewards_error() -> Problem:

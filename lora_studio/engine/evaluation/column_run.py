@@ -14,8 +14,9 @@ from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.results import ItemResult
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.evaluation.answer_cache import AnswerCache
-from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner
 from lora_studio.engine.evaluation.scoring import ItemNeeds, ItemScorer
+from lora_studio.engine.servers.replies import Reply
 
 #: Characters of an answer that are stored and measured; a server may ignore the limit on tokens.
 _LONGEST_ANSWER = 200_000

@@ -19,7 +19,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
 from lora_studio.engine.chat.prompts import create_renderer
 from lora_studio.engine.evaluation import model_hashes
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
+from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria, create_turn_end_criteria
 from lora_studio.engine.model import loading
@@ -27,6 +27,7 @@ from lora_studio.engine.runtime import llama_batches, llama_scores
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
+from lora_studio.engine.servers.replies import Reply
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
 _SEQUENCES = llama_batches.SEQUENCES + 1

@@ -17,8 +17,9 @@ from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.evaluation.answer_cache import AnswerCache
-from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.servers.replies import Reply
 
 #: Greedy, and long enough for a few words before the verdict.
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=512)

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.problems import Problem, error
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer, or the problem why there is none; `seconds` as in `ItemResult`."""
-
-    text: str = ""
-    tokens: int = 0
-    prompt_tokens: int = 0
-    seconds: float = 0.0
-    ending: Literal["end", "length", ""] = ""
-    problem: Problem | None = None
+from lora_studio.engine.servers.replies import Reply
 
 
 @dataclass(frozen=True)

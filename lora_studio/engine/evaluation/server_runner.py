@@ -18,12 +18,13 @@ from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.engine.evaluation import openai_client
 from lora_studio.engine.evaluation.model_hashes import combine
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, cut_at_stops
+from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.servers import openai_client
+from lora_studio.engine.servers.replies import Reply
 
 #: Requests at a time: servers answer several together.
 _PARALLEL = 4

@@ -25,12 +25,13 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.evaluation import model_hashes
 from lora_studio.engine.evaluation.continuation_scores import list_continuations, sum_scores
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply, template_problem
+from lora_studio.engine.evaluation.runners import AnswerRequest, template_problem
 from lora_studio.engine.generation import batched, continuations
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.servers.replies import Reply
 from lora_studio.engine.tokens import encoder
 
 

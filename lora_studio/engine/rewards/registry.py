@@ -13,6 +13,8 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.spec import RewardSpec, name_rewards
 from lora_studio.engine.rewards.failures import FailureList, RewardFailure
+from lora_studio.engine.rewards.function import open_function
+from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.rewards.measured import create_measured
 from lora_studio.engine.rewards.plain import LanguageReward, LengthReward, TagReward
 from lora_studio.engine.runtime.channel import JobContext
@@ -127,4 +129,10 @@ def _open_reward(spec: RewardSpec, name: str, job: JobContext, stack: ExitStack)
             return TagReward(name, spec)
         case "language":
             return LanguageReward(name, spec)
+        case "judge":
+            return open_judge(spec, name, job)
+        case "python":
+            function = open_function(spec, name, job)
+            stack.callback(function.close)
+            return function
     return create_measured(spec, name)

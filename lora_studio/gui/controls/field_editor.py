@@ -268,10 +268,11 @@ def make_editor(
 ) -> FieldEditor:
     """Return the editor of a field, with a control for its kind unless one is given."""
     about = state.get_facts(step, field)
-    return FieldEditor(state, step, field, control or _make_control(about, style))
+    return FieldEditor(state, step, field, control or make_control(about, style))
 
 
-def _make_control(about: FieldFacts, style: Style) -> Control:
+def make_control(about: FieldFacts, style: Style = "auto") -> Control:
+    """Return a control for the kind of a field."""
     if style == "text":
         return TextControl()
     if about.lines:

@@ -99,6 +99,12 @@ def _explain(code: ForeignCode) -> str:
             "read, change, and send any of your files. Only allow them if you trust their author.",
             count,
         )
+    if code.kind == "reward":
+        return tr(
+            "A reward of this project is a Python function. It runs in a process of its own, without network "
+            "and with limits of time and memory, but it can read and change your files. Only allow it if you "
+            "trust its author."
+        )
     return tr_n(
         "The project uses its own llama.cpp with {n} program. It would run with your permissions. "
         "Only allow it if you know where it came from.",

@@ -27,7 +27,9 @@ _TOKEN_PROBLEMS = (
 )  # fmt: skip
 
 #: Problems of code that runs only with the user's consent; their file is the folder of the code.
-_CONSENT_PROBLEMS = ("model.code_not_trusted", "export.code_not_trusted")
+_CONSENT_PROBLEMS = (
+    "model.code_not_trusted", "export.code_not_trusted", "training.code_not_trusted",
+)  # fmt: skip
 
 #: Problems of device memory, which the Train page itemizes.
 MEMORY_PROBLEMS = ("worker.out_of_memory", "device.out_of_memory", "training.does_not_fit")

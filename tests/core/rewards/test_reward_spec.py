@@ -36,7 +36,7 @@ from lora_studio.core.training.spec import TrainingSpec
         ({"kind": "judge", "model": "m", "address": "http://a:b@c"}, "Remove the password"),
         ({"kind": "judge", "model": "m", "address": "http://["}, "invalid"),
         ({"kind": "python"}, "Choose the Python file"),
-        ({"kind": "python", "file": "a.py", "function": "a b"}, "name of a function"),
+        ({"kind": "python", "code_file": "a.py", "function": "a b"}, "name of a function"),
         ({"kind": "exact", "lowest": 1.0, "highest": 0.0}, "above the highest"),
     ],
 )
@@ -73,16 +73,16 @@ def test_project_file_keeps_rewards_without_defaults(tmp_path: Path) -> None:
 
 def test_paths_of_rewards_are_relative_to_the_project(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "p.lorastudio")
-    draft.set("training", "rewards", [{"kind": "python", "file": "rate.py"}])
+    draft.set("training", "rewards", [{"kind": "python", "code_file": "rate.py"}])
     spec = draft.get_spec("training")
     assert isinstance(spec, TrainingSpec)
-    assert spec.rewards[0].file == str(tmp_path / "rate.py")
+    assert spec.rewards[0].code_file == str(tmp_path / "rate.py")
 
 
 def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "p.lorastudio")
     draft.set("training", "rewards", [
-        {"kind": "python", "file": "rate.py"},
+        {"kind": "python", "code_file": "rate.py"},
         {"kind": "judge", "address": "https://example.org/v1", "model": "m"},
         {"kind": "judge", "address": "http://localhost:11434", "model": "m"},
         {"kind": "json_schema", "schema_file": "/etc/schema.json"},

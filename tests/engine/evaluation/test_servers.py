@@ -17,7 +17,8 @@ from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.evaluation import server_runner
-from lora_studio.engine.evaluation.runners import AnswerRequest, Reply
+from lora_studio.engine.evaluation.runners import AnswerRequest
+from lora_studio.engine.servers.replies import Reply
 from tests.helpers.runs.jobs import make_job
 from tests.helpers.servers.ports import run_server
 

@@ -56,7 +56,8 @@ class TrustedCodeCard(Card):
 
     def _make_entry(self, digest: str, entry: dict[str, Any]) -> QVBoxLayout:
         folder = str(entry.get("folder", ""))
-        title = tr("llama.cpp programs") if entry.get("kind") == "llama_cpp" else tr("Model code")
+        titles = {"llama_cpp": tr("llama.cpp programs"), "reward": tr("Code of a reward")}
+        title = titles.get(str(entry.get("kind")), tr("Model code"))
         since = tr("allowed {day}").format(day=_format_day(entry))
         remove = button(tr("Withdraw"), partial(self._revoke, digest), kind="link")
         self.buttons.append(remove)

@@ -35,7 +35,13 @@ from lora_studio.gui.pages.training.reward_list import RewardList
 from lora_studio.gui.project import memory_plan, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    column,
+    label,
+    set_visible,
+)
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -109,9 +115,9 @@ class RecipeForm(QWidget):
             for field in (*_TASK_FIELDS, *_MAIN, *itertools.chain(*_ADVANCED.values()))
         }
         self.rewards = add_editor("rewards", control=RewardList())
-        self.rewards.setParent(self)
-        self.rewards.is_searchable = False
-        self.rewards.hide()
+        self._rewards_card = Card(tr("Rewards"))
+        self.rewards.set_label_visible(False)
+        self._rewards_card.add(self.rewards)
         self.preference = FieldGroup(
             tr("Preference and reward training"),
             [self._editors[field] for field in _TASK_FIELDS],
@@ -139,7 +145,7 @@ class RecipeForm(QWidget):
         summary.add(self.summary)
         memory = Card(tr("Memory and time"))
         memory.add(self.memory)
-        left = column(self._settings, memory, None, spacing=Spacing.L)
+        left = column(self._rewards_card, self._settings, memory, None, spacing=Spacing.L)
         columns = ResponsiveColumns(left, column(summary, None), (2, 1))
         self.setLayout(column(self.presets, columns, None, spacing=Spacing.L))
 
@@ -190,6 +196,8 @@ class RecipeForm(QWidget):
 
     def _place_preference(self) -> None:
         """Move the settings of preference training to the top while the data need them."""
+        self.rewards.is_searchable = self._get_task() == "grpo"
+        set_visible(self._rewards_card, self.rewards.is_searchable)
         is_used = self._get_task() in ("preference", "kto", "grpo")
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:

@@ -293,3 +293,19 @@ def test_backend_is_shown_with_its_reason(
     state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
     assert run_preview.describe_backend(state) == expected
     state.undo.setClean()
+
+
+@pytest.mark.slow
+def test_rewards_are_edited_with_prompts_for_rewards_only(page: TrainingPage) -> None:
+    state, rewards = page.state, page.editors["rewards"]
+    assert not rewards.isVisible()
+    state.set_answer(model_facts.dataset(task="grpo"))
+    assert rewards.isVisible()
+    assert "training.no_rewards" in {problem.code for problem in state.list_problems()}
+    page.recipe.rewards.control.add_reward("regex")
+    assert state.get("training", "rewards") == [{"kind": "regex"}]
+    assert "training.reward_incomplete" in {problem.code for problem in state.list_problems()}
+    page.recipe.rewards.control.rewards[0].controls["pattern"].edited.emit("^a$")
+    assert not [problem for problem in state.list_problems() if "reward" in problem.code]
+    state.set_answer(model_facts.dataset(task="sft"))
+    assert not rewards.isVisible()

@@ -18,11 +18,11 @@ from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.offline import is_local_host
-from lora_studio.engine.evaluation.runners import Reply
+from lora_studio.engine.servers.replies import Reply
 
 #: An answer comes as a whole, after minutes where the model is slow.
-_LIMITS = AnswerLimits(max_bytes=16_000_000, first_seconds=1800.0, seconds=1800.0)
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0, read=1800.0)
+_SECONDS = 1800.0
+_MAX_BYTES = 16_000_000
 
 #: Settings that have another name there, and those that only some servers know.
 _NAMES = {
@@ -76,8 +76,13 @@ class OpenAiClient:
 
 
 @contextmanager
-def connect(model: ServerModel) -> Iterator[OpenAiClient]:
-    """Yield a client for a model; raises ProblemError if the variable with its key isn't set."""
+def connect(model: ServerModel, *, seconds: float = _SECONDS) -> Iterator[OpenAiClient]:
+    """Yield a client for a model, which waits `seconds` for an answer.
+
+    Raises ProblemError if the variable with its key isn't set.
+    """
+    timeout = httpx.Timeout(min(60.0, seconds), connect=min(10.0, seconds), read=seconds)
+    answer_limits = AnswerLimits(max_bytes=_MAX_BYTES, first_seconds=seconds, seconds=seconds)
     headers = {}
     if model.key_variable:
         key = os.environ.get(model.key_variable, "").strip()
@@ -93,10 +98,10 @@ def connect(model: ServerModel) -> Iterator[OpenAiClient]:
     with (
         contacting(Purpose.MODEL_SERVER),
         httpx.Client(
-            base_url=model.address, headers=headers, timeout=_TIMEOUT, trust_env=not is_local
+            base_url=model.address, headers=headers, timeout=timeout, trust_env=not is_local
         ) as http,
     ):
-        yield OpenAiClient(model, bound_answers(http, lambda _: _LIMITS))
+        yield OpenAiClient(model, bound_answers(http, lambda _: answer_limits))
 
 
 def _to_options(sampling: Sampling) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Clients of servers that run models."""
