@@ -154,9 +154,12 @@ def list_preferences(
 
 
 def count_judgments(results: EvaluationResults) -> list[Preference]:
-    """Return the preferences of the judge for each pair of columns."""
+    """Return the preferences of the judge for each pair of columns, in the order of the columns."""
     judge = results.plan.judge
-    counted = _count((each.second, each.first, each.winner) for each in list_judgments(results))
+    order = {column.key: number for number, column in enumerate(results.plan.columns)}
+    judgments = list_judgments(results)  # in the order in which replies arrived
+    judgments.sort(key=lambda each: (order[each.first], order[each.second]))
+    counted = _count((each.second, each.first, each.winner) for each in judgments)
     name = "" if judge is None else format_model_name(judge.model)
     return [replace(each, judge=name) for each in counted]
 

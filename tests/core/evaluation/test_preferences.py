@@ -33,13 +33,17 @@ def test_a_later_judgment_of_a_pair_replaces_the_earlier() -> None:
         make("3", ""),
         make("4", None),
     ]
-    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in ("base", "adapter"))
+    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in ("base", "adapter", "Q4"))
     judge = JudgeSettings(model=OllamaSpeaker(name="judge:8b"))
     results = EvaluationResults(
         Path(), EvaluationPlan(columns=columns, judge=judge), EvaluationFacts(), judgments=rows
     )
     expected = [Preference("adapter", "base", 1, 1, 1, 1, judge="judge:8b")]
     assert count_judgments(results) == expected
+    first = Judgment(item="1", first="base", second="Q4", winner="")  # its replies arrived first
+    results.judgments.insert(0, first)
+    assert [each.column for each in count_judgments(results)] == ["adapter", "Q4"]
+    results.judgments.pop(0)
     stray = rows[0].model_copy(update={"second": "unknown"})  # of a changed file
     results.judgments.append(stray)
     assert count_judgments(results) == expected
