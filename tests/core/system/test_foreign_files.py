@@ -94,7 +94,10 @@ def test_failed_read_names_its_file(read: Callable[[Path], bytes], tmp_path: Pat
     assert caught.value.filename == str(file)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_failed_write_names_the_file() -> None:
-    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
-        NamingFile("/dev/full", "wb").write(b"1")
+    with (
+        NamingFile("/dev/full", "wb") as file,
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+    ):
+        file.write(b"1")
