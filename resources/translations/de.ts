@@ -6584,6 +6584,10 @@
             <translation>Ollama, LM Studio</translation>
         </message>
         <message>
+            <source>Ollama: {name}</source>
+            <translation>Ollama: {name}</translation>
+        </message>
+        <message>
             <source>On</source>
             <translation>An</translation>
         </message>

@@ -71,7 +71,7 @@ class Column(BaseModel):
             case ModelSpeaker() if self.key == "merged":
                 return text("Merged model")
             case OllamaSpeaker(name=name):
-                return Text(template=f"Ollama: {name}")
+                return text("Ollama: {name}", name=name)
             case ServerModel(name=name):
                 return Text(template=name)
         return Text(template=self.key)
