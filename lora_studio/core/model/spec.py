@@ -136,3 +136,8 @@ def classify_source(source: str) -> SourceKind:
     if source.lower().endswith(".gguf") or _BLOB.search(source):
         return "gguf"
     return "hub" if _HUB_ID.match(source) else "folder"
+
+
+def is_local_source(source: str) -> bool:
+    """Return whether a model source is a path on this computer, judged from its spelling alone."""
+    return classify_source(source) in ("folder", "gguf")

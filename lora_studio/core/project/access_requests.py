@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model.spec import classify_source
+from lora_studio.core.model.spec import classify_source, is_local_source
 from lora_studio.core.problems import Step
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import list_facts
@@ -24,7 +24,8 @@ AccessKind = Literal["code", "send", "read", "write", "download"]
 #: Trackers that send metrics to a server.
 _SENDING_TRACKERS = ("wandb", "mlflow")
 
-_MODEL: tuple[Step, str] = ("model", "source")
+#: Settings that name a model.
+_MODELS: tuple[tuple[Step, str], ...] = (("model", "source"), ("training", "teacher"))
 _PROGRAMS = ("export", "llama_cpp")
 
 #: The field with a folder that is written to; those of other path fields are read.
@@ -106,11 +107,13 @@ def _list_paths(draft: Draft) -> Iterator[AccessRequest]:
 
 
 def _list_downloads(draft: Draft) -> Iterator[AccessRequest]:
-    model = _get_text(draft, "model", "source")
-    if classify_source(model) == "hub" and not _exists(model, draft.folder):
-        yield AccessRequest(
-            "download", model, text("Download the model {model} from Hugging Face.", model=model)
-        )
+    for model in (_get_text(draft, *field) for field in _MODELS):
+        if classify_source(model) == "hub" and not _exists(model, draft.folder):
+            yield AccessRequest(
+                "download",
+                model,
+                text("Download the model {model} from Hugging Face.", model=model),
+            )
     for source in _iter_sources(draft):
         if _is_hub_dataset(source, draft.folder):
             yield AccessRequest(
@@ -125,12 +128,12 @@ def _iter_paths(draft: Draft) -> Iterator[tuple[str, bool]]:
     for step, spec in SPECS.items():
         for facts in list_facts(spec):
             value = _get_text(draft, step, facts.name)
-            if facts.path and value and (step, facts.name) not in (_MODEL, _PROGRAMS):
+            if facts.path and value and (step, facts.name) not in (*_MODELS, _PROGRAMS):
                 yield value, (step, facts.name) == _WRITTEN
-    model = _get_text(draft, *_MODEL)
-    kind = classify_source(model)
-    if kind in ("folder", "gguf") or (kind == "hub" and _exists(model, draft.folder)):
-        yield model, False
+    for model in (_get_text(draft, *field) for field in _MODELS):
+        is_hub = classify_source(model) == "hub"
+        if is_local_source(model) or (is_hub and _exists(model, draft.folder)):
+            yield model, False
     for source in _iter_sources(draft):
         if not _is_hub_dataset(source, draft.folder):
             yield source, False

@@ -9,7 +9,12 @@ from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, text
-from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
+from lora_studio.core.model.spec import (
+    BUILTIN_PREFIX,
+    DEFAULT_BUILTIN,
+    ModelSpec,
+    classify_source,
+)
 from lora_studio.core.problems import STEPS, Fix, Problem, Step, Where, error
 from lora_studio.core.project.project import Draft
 from lora_studio.core.spec import Spec
@@ -52,20 +57,18 @@ def filter_errors(problems: list[Problem]) -> list[Problem]:
 def _check_spec(spec: Spec) -> list[Problem]:
     match spec:
         case ModelSpec():
-            return _check_model(spec)
+            return _check_source(spec.source, Where(step="model", field="source")) + _check_devices(
+                spec
+            )
         case LoraSpec():
             return _check_lora(spec)
         case DatasetSpec():
             return _check_dataset(spec)
         case TrainingSpec():
-            return recipe_checks.check(spec)
+            return recipe_checks.check(spec) + _check_teacher(spec)
         case ExportSpec():
             return _check_export(spec)
     return []
-
-
-def _check_model(spec: ModelSpec) -> list[Problem]:
-    return _check_source(spec) + _check_devices(spec)
 
 
 def _check_devices(spec: ModelSpec) -> list[Problem]:
@@ -104,10 +107,14 @@ def _no_model_error(where: Where) -> Problem:
     )
 
 
-def _check_source(spec: ModelSpec) -> list[Problem]:
-    where = Where(step="model", field="source")
-    path = Path(spec.source)
-    match spec.kind:
+def _check_teacher(spec: TrainingSpec) -> list[Problem]:
+    source = spec.teacher.strip()
+    return _check_source(source, Where(step="training", field="teacher")) if source else []
+
+
+def _check_source(source: str, where: Where) -> list[Problem]:
+    path = Path(source)
+    match classify_source(source):
         case "none":
             return [_no_model_error(where)]
         case "gguf" if not path.is_file():
@@ -118,14 +125,14 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
             ]
         case "folder":
             return _check_folder(path, where)
-        case "builtin" if spec.source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
+        case "builtin" if source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
             return [
                 error(
                     "model.unknown_builtin",
                     "There is no built-in model named {name}.",
                     "Use {model}.",
                     where=where,
-                    name=spec.source.removeprefix(BUILTIN_PREFIX),
+                    name=source.removeprefix(BUILTIN_PREFIX),
                     model=DEFAULT_BUILTIN,
                 )
             ]

@@ -19,7 +19,7 @@ from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, listed, text
-from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.model.spec import ModelSpec, classify_source, is_local_source
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
@@ -40,6 +40,9 @@ SPECS: dict[Step, type[Spec]] = {
     "merging": MergingSpec,
     "export": ExportSpec,
 }
+
+#: Settings that name a model: a local path, or a Hub ID.
+MODEL_FIELDS: dict[type[Spec], str] = {ModelSpec: "source", TrainingSpec: "teacher"}
 
 _BAD_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
@@ -323,17 +326,16 @@ def resolve(spec: Spec, folder: Path) -> Spec:
         value = getattr(spec, name)
         if not get_facts(type(spec), name).path or not value:
             continue
-        if isinstance(spec, ModelSpec) and not _is_local(spec, folder):
+        if MODEL_FIELDS.get(type(spec)) == name and not _is_local(value, folder):
             continue
         changes[name] = str((folder / Path(value).expanduser()).resolve())
     return spec.model_copy(update=changes)
 
 
-def _is_local(spec: ModelSpec, folder: Path) -> bool:
+def _is_local(source: str, folder: Path) -> bool:
     """Return whether a model source is a path; `models/tiny` is one if such a folder exists."""
-    if spec.kind in ("gguf", "folder"):
-        return True
-    return spec.kind == "hub" and (folder / spec.source).is_dir()
+    is_hub = classify_source(source) == "hub"
+    return is_local_source(source) or (is_hub and (folder / source).is_dir())
 
 
 def _fill(draft: Draft, document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
@@ -31,7 +32,7 @@ from lora_studio.core.system.foreign_files import UnsafeFileError, leads_outside
 from lora_studio.core.system.mounts import create_folder
 
 #: Names in the folder.
-MODEL, DATA, START = "model", "data", "start"
+MODEL, TEACHER, DATA, START = "model", "teacher", "data", "start"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 
 #: A callback that receives the bytes of each copied chunk.
@@ -84,7 +85,8 @@ def measure_copy_size(project: Project, folder: Path) -> int:
     spec = resolved.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
     names += [name for name in (spec.validation_file, resolved.lora.start_from) if name]
-    names += [resolved.model.source] if resolved.model.kind in ("folder", "gguf") else []
+    models = (resolved.model.source, resolved.training.teacher)
+    names += [source for source in models if is_local_source(source)]
     return sum(_measure_size(Path(name)) for name in names)
 
 
@@ -123,7 +125,11 @@ def list_missing_files(run: RunFolder) -> list[Problem]:
 
 def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bool) -> None:
     originals: dict[str, str] = {}
-    model = _copy_model(project, target, originals, on_copied, with_model=with_model)
+    sources = {MODEL: project.model.source, TEACHER: project.training.teacher}
+    models = {
+        name: _copy_model(source, name, target, originals, on_copied, with_model=with_model)
+        for name, source in sources.items()
+    }
     dataset = _copy_data(project.dataset, target, originals, on_copied)
     lora = project.lora
     if lora.start_from:
@@ -134,7 +140,8 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
     changed = project.model_copy(
         update={
-            "model": project.model.model_copy(update={"source": model, "device": device}),
+            "model": project.model.model_copy(update={"source": models[MODEL], "device": device}),
+            "training": project.training.model_copy(update={"teacher": models[TEACHER]}),
             "dataset": dataset,
             "lora": lora,
         }
@@ -159,30 +166,31 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
 
 
 def _copy_model(
-    project: Project,
+    model: str,
+    folder: str,
     target: Path,
     originals: dict[str, str],
     on_copied: OnCopied,
     *,
     with_model: bool,
 ) -> str:
-    """Copy the model if wanted, and return its source as seen from the exported folder.
+    """Copy a model into `folder` if wanted, and return its source as seen from the exported folder.
 
     Hub models and the built-in one are downloaded on the cluster.
     """
-    source = Path(project.model.source)
-    if project.model.kind not in ("folder", "gguf"):
-        return project.model.source
-    name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
+    if not is_local_source(model):
+        return model
+    source = Path(model)
+    name = folder if source.is_dir() else f"{folder}/{source.name}"
     if with_model and source.is_dir():
         _require_no_uncopied_links(source)
         shutil.copytree(
-            source, target / MODEL, copy_function=partial(_link_or_copy, on_copied=on_copied)
+            source, target / folder, copy_function=partial(_link_or_copy, on_copied=on_copied)
         )
     elif with_model:
-        (target / MODEL).mkdir()
+        (target / folder).mkdir()
         _link_or_copy(str(source), str(target / name), on_copied=on_copied)
-    originals[name] = project.model.source
+    originals[name] = model
     return name
 
 

@@ -17,7 +17,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.adapters import parse_weighted
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Template
-from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, error, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
@@ -95,8 +95,9 @@ def _map_spec(spec: Spec, change: ChangePath) -> Spec:
         for facts in list_facts(type(spec))
         if facts.path and (path := getattr(spec, facts.name))
     }
-    if isinstance(spec, ModelSpec) and spec.kind not in ("folder", "gguf"):
-        changes = {}
+    field = project.MODEL_FIELDS.get(type(spec), "")
+    if field in changes and not is_local_source(getattr(spec, field)):
+        del changes[field]
     if isinstance(spec, DatasetSpec):
         changes["sources"] = tuple(
             source if source.is_hub else source.model_copy(update={"path": change(source.path)})
@@ -151,10 +152,14 @@ def list_missing_inputs(
 
 
 def iter_inputs(frozen: Project, *, with_data: bool) -> Iterator[str]:
-    """Yield the base model and, with `with_data`, the files of the dataset, unless they are on the Hub."""
-    if frozen.model.kind in ("folder", "gguf"):
+    """Yield the base model and, with `with_data`, the teacher and the files of the dataset, unless they
+    are on the Hub.
+    """
+    if is_local_source(frozen.model.source):
         yield frozen.model.source
     if with_data:
+        if is_local_source(frozen.training.teacher):
+            yield frozen.training.teacher
         yield from (source.path for source in frozen.dataset.sources if not source.is_hub)
         if frozen.dataset.validation_file:
             yield frozen.dataset.validation_file

@@ -260,6 +260,13 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             lambda chosen: bool(chosen.lora.start_from),
             text("Unsloth can't start from an existing adapter."),
         ),
+        (
+            "teacher",
+            "training",
+            "teacher",
+            lambda chosen: bool(chosen.training.teacher.strip()),
+            text("Unsloth can't learn from a teacher."),
+        ),
     )
 )
 

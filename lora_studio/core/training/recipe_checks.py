@@ -29,6 +29,8 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
         problems.append(reward_without_answers_error())
     if task == "grpo":
         problems += _check_rewards(spec)
+    if spec.teacher.strip() and not spec.distills(task):
+        problems.append(_unused_teacher_warning())
     rate = find_usual_rate(task, spec)
     if rate is None or spec.learning_rate <= rate.highest:
         return problems
@@ -61,6 +63,16 @@ def only_scores_warning() -> Problem:
         "Use its adapter with PEFT as a sequence classification model with one label. To train a model that "
         "answers, choose another preference method.",
         where=Where(step="training", field="preference"),
+    )
+
+
+def _unused_teacher_warning() -> Problem:
+    return warning(
+        "training.unused_teacher",
+        "The teacher isn't used: your data trains on preferences.",
+        "To learn from a teacher, train on conversations or plain text.",
+        where=Where(step="training", field="teacher"),
+        fix=Fix(label="Train without a teacher", step="training", field="teacher", value=""),
     )
 
 

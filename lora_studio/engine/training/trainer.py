@@ -26,6 +26,7 @@ from lora_studio.engine.training.answer_scores import AnswerScorer
 from lora_studio.engine.training.checkpoints import CheckpointManager
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.evaluation import Evaluator
+from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
 from lora_studio.engine.training.kernels import compiling
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.capture import (
@@ -39,7 +40,6 @@ from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import preserve_random_state
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective
-from lora_studio.engine.training.reference_logprobs import ReferenceLogprobs
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars

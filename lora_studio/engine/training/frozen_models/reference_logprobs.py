@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -34,21 +33,19 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPrompt
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.training.frozen_models.unique_rows import (
+    UniqueRows,
+    fill_missing,
+    sweep_unused,
+)
 from lora_studio.engine.training.kernels import numerical_equivalence
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective, swap_answer
 from lora_studio.engine.training.training_data import TrainingData, TrainingRow, TrainingRows
 
-#: Micro-batches between two exchanges of ranks, and seconds between two writes of the cache.
-_BLOCK = 8
-_SAVE_INTERVAL = 60.0
-
 #: Answers of a row: chosen and rejected, or its own and the mismatched one.
 _SIDES = 2
-
-#: Days after which unused values are deleted.
-_MOST_DAYS = 30
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -108,7 +105,7 @@ class ReferenceLogprobs:
         MemoryPressureError, and PausedError while the job is pausable.
         """
         needed = [row for parts in steps for part in parts for row in part]
-        table = _UniqueRows(self._training, self._validation, needed)
+        table = UniqueRows(self._training, self._validation, needed)
         file = _get_file(table, tuned, scorer) if ranks.is_first else Path()
         cached = _read(file, table.count) if ranks.is_first else np.zeros(0)
         values = ranks.broadcast(cached)
@@ -124,44 +121,6 @@ class ReferenceLogprobs:
             self._validation.values = values[table.validation]
 
 
-class _UniqueRows:
-    """The different rows of training and validation, whatever their order and the seed that split them.
-
-    Of labeled answers, a row is different if the one before it is. `training` and `validation` map rows to unique ones; `needed` are the unique rows to compute.
-    """
-
-    def __init__(
-        self, training: ReferencedRows, validation: ReferencedRows, needed: Sequence[int]
-    ) -> None:
-        self._rows = training, validation
-        columns = np.concatenate([_stack_columns(rows) for rows in self._rows])
-        unique, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-        self.count, self._first, inverse = len(unique), first, inverse.reshape(-1)
-        self.training, self.validation = np.split(inverse, [len(training)])
-        self.needed = np.union1d(self.training[np.asarray(needed, np.int64)], self.validation)
-        tables = training.selection.tables
-        digest = hashlib.sha256("".join(each.digest for each in tables).encode())
-        digest.update(np.ascontiguousarray(unique).tobytes())
-        self.digest = digest.hexdigest()
-        self.lengths = np.concatenate([training.lengths, validation.lengths])[first]
-
-    def read(self, unique: int) -> TrainingRow:
-        """Return one of the unique rows."""
-        training, validation = self._rows
-        position = int(self._first[unique])
-        if position < len(training):
-            return training[position]
-        return validation[position - len(training)]
-
-
-def _stack_columns(rows: ReferencedRows) -> np.ndarray:
-    """Return what identifies each row: its part of a table, and that of the row that it is paired with."""
-    selection = rows.selection
-    parts = selection.table, selection.index, selection.begin, selection.end
-    columns = np.column_stack([np.asarray(part, np.int64) for part in parts])
-    return np.hstack([columns, np.roll(columns, 1, axis=0)]) if rows.are_labeled else columns
-
-
 class _Computation:
     """Passes of the reference model over rows, shared by all ranks."""
 
@@ -172,7 +131,7 @@ class _Computation:
         context: Callable[[], AbstractContextManager[object]],
         job: JobContext,
         ranks: ProcessGroup,
-        rows: _UniqueRows,
+        rows: UniqueRows,
     ) -> None:
         self._scorer, self._objective, self._context = scorer, objective, context
         self._job, self._ranks, self._rows = job, ranks, rows
@@ -192,21 +151,18 @@ class _Computation:
 
     def fill(self, values: np.ndarray, micro_batch: int, save: Callable[[], None]) -> None:
         """Compute the needed values that are NaN, in place, and save them now and then."""
-        missing = self._rows.needed[np.isnan(values[self._rows.needed]).any(1)]
-        parts = batch_by_length(missing, self._rows.lengths, micro_batch)
-        size, done, saved = _BLOCK * self._ranks.world_size, 0, time.monotonic()
-        for begin in range(0, len(parts), size):
-            self._ranks.synchronize_requests()
-            self._job.report_progress(
-                text("computing reference log-probabilities"), done, len(missing), "rows"
-            )
-            block = parts[begin : begin + size]
-            for part, computed in zip(block, self._compute_block(block), strict=True):
-                values[part] = computed
-            done += sum(map(len, block))
-            if self._ranks.is_first and time.monotonic() - saved > _SAVE_INTERVAL:
-                save()
-                saved = time.monotonic()
+        needed = self._rows.needed
+        fill_missing(
+            needed[np.isnan(values[needed]).any(1)],
+            self._rows.lengths,
+            micro_batch,
+            self._compute_block,
+            values.__setitem__,
+            save,
+            text("computing reference log-probabilities"),
+            self._job,
+            self._ranks,
+        )
 
     def _compute_block(self, parts: list[list[int]]) -> list[np.ndarray]:
         """Return the values of micro-batches of unique rows, each [rows, 2]."""
@@ -237,7 +193,7 @@ class _Computation:
 # --- the cache --------------------------------------------------------------------------------
 
 
-def _get_file(rows: _UniqueRows, tuned: AdaptedModel, scorer: Scorer) -> Path:
+def _get_file(rows: UniqueRows, tuned: AdaptedModel, scorer: Scorer) -> Path:
     """Return the file of these rows under this reference model."""
     base, config = tuned.base, tuned.base.model.config
     start = tuned.start or tuned.initial_adapter
@@ -259,7 +215,7 @@ def _hash_file(file: Path) -> str:
 
 def _read(file: Path, rows: int) -> np.ndarray:
     """Return the cached values, [rows, 2] float32; NaN where there are none, or if they are damaged."""
-    _sweep(file)
+    sweep_unused(file.parent, file.name)
     with contextlib.suppress(OSError):
         content = read_bytes(file, _DIGEST_BYTES + 4 * rows * _SIDES)
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -275,13 +231,3 @@ def _write(file: Path, values: np.ndarray) -> None:
     with contextlib.suppress(OSError):
         create_folder(file.parent)
         write_atomic(file, hashlib.sha256(data).digest() + data)
-
-
-def _sweep(used: Path) -> None:
-    """Delete values that were not used for a month."""
-    oldest = time.time() - _MOST_DAYS * 86_400
-    for file in used.parent.glob("*.bin"):
-        # Another process may have deleted it since it was listed.
-        with contextlib.suppress(OSError):
-            if file != used and file.stat().st_mtime < oldest:
-                file.unlink()
