@@ -29,7 +29,7 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import presets
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
+from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate, describe_teacher
 from lora_studio.core.training.spec import TrainingSpec
 
 _Answer = TypeVar("_Answer", bound=events.Event)
@@ -86,9 +86,10 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     lora = cast(LoraSpec, draft.get_spec("lora"))
     training = cast(TrainingSpec, draft.get_spec("training"))
     shape = starting_adapter.resolve_lora(lora)
+    teacher = training.make_teacher_spec(model) if training.teacher.strip() else None
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
-        commands.InspectModel(model=model, lora=lora),
+        commands.InspectModel(model=model, lora=lora, teacher=teacher),
         commands.MeasureDataset(dataset=dataset, model=model),
         commands.PlanDataset(dataset=dataset, model=model, seed=training.seed),
     )
@@ -96,6 +97,8 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     inspected = _find_last(replies, events.ModelInspected)
     if inspected.adapter_problem is not None:
         raise ProblemError(inspected.adapter_problem)
+    if inspected.teacher_problem is not None:
+        raise ProblemError(inspected.teacher_problem)
     planned = _find_last(replies, events.DatasetPlanned)
     devices = _find_last(replies, events.DevicesFound)
     device = pick_device(devices, model.device) or devices.devices[0]
@@ -107,6 +110,7 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         rows=build_row_statistics(planned, _find_last(replies, events.LengthsMeasured)),
         limit=dataset.max_length,
         device=device,
+        teacher=inspected.teacher,
     )
     plan = spread_over_gpus(plan, devices)
     return calibration.apply_correction(plan, calibration.load()), planned
@@ -191,6 +195,8 @@ def describe_fit(
             else "It doesn't fit: {device} has {free:memory} free."
         )
         lines.append(text(template, device=memory.device, free=memory.available))
+    if memory.teacher:
+        lines.append(describe_teacher(memory))
     if largest is not None:
         lines.append(
             text(

@@ -1596,6 +1596,10 @@
             <translation>Chinesisch</translation>
         </message>
         <message>
+            <source>Choose 4-bit as the teacher's precision, a smaller teacher, or a shorter maximum sequence length.</source>
+            <translation>Wählen Sie 4 Bit als Genauigkeit des Lehrers, einen kleineren Lehrer oder eine kürzere maximale Sequenzlänge.</translation>
+        </message>
+        <message>
             <source>Choose 4-bit precision or the default initialization.</source>
             <translation>Wählen Sie 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
@@ -1794,6 +1798,10 @@
         <message>
             <source>Choose a single device on the Model page.</source>
             <translation>Wählen Sie auf der Seite „Modell“ ein einzelnes Gerät.</translation>
+        </message>
+        <message>
+            <source>Choose a teacher of the same model family, which has the same tokenizer.</source>
+            <translation>Wählen Sie einen Lehrer aus derselben Modellfamilie, der denselben Tokenizer hat.</translation>
         </message>
         <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
@@ -2757,6 +2765,10 @@
             <translation>Kroatisch</translation>
         </message>
         <message>
+            <source>Cross-entropy</source>
+            <translation>Kreuzentropie</translation>
+        </message>
+        <message>
             <source>Currently used: {tools}.</source>
             <translation>Zurzeit verwendet: {tools}.</translation>
         </message>
@@ -3036,8 +3048,16 @@
             <translation>Abstand vom Bereich, über den der Wert von 1 auf 0 fällt.</translation>
         </message>
         <message>
+            <source>Distillation temperature</source>
+            <translation>Temperatur der Destillation</translation>
+        </message>
+        <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
             <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Warmup und trainieren Sie dann neu.</translation>
+        </message>
+        <message>
+            <source>Divides the logits of both models. Above 1, unlikely tokens count more. 1 to 4 is common.</source>
+            <translation>Teilt die Logits beider Modelle. Über 1 zählen unwahrscheinliche Tokens mehr. Üblich sind 1 bis 4.</translation>
         </message>
         <message>
             <source>DoRA</source>
@@ -3939,6 +3959,10 @@
             <translation>Ordner des Modells, in das zusammengeführt wird, wenn es nicht das trainierte ist, etwa das 16-Bit-Original eines quantisierten Modells. Leer lassen für das Modell dieses Projekts.</translation>
         </message>
         <message>
+            <source>Folder or Hub ID of a larger model with the same tokenizer. Training then also learns its probabilities of each token (distillation). Leave it empty to train without a teacher.</source>
+            <translation>Ordner oder Hub-ID eines größeren Modells mit demselben Tokenizer. Das Training lernt dann auch dessen Wahrscheinlichkeiten für jedes Token (Destillation). Leer lassen, um ohne Lehrer zu trainieren.</translation>
+        </message>
+        <message>
             <source>Folder, .gguf file, or org/name</source>
             <translation>Ordner, .gguf-Datei oder org/name</translation>
         </message>
@@ -4017,6 +4041,10 @@
         <message>
             <source>Free space…</source>
             <translation>Platz schaffen…</translation>
+        </message>
+        <message>
+            <source>Free up some space on the disk of the cache folder, or store fewer teacher tokens per position.</source>
+            <translation>Schaffen Sie Platz auf dem Datenträger des Cache-Ordners oder speichern Sie weniger Tokens des Lehrers pro Position.</translation>
         </message>
         <message>
             <source>Free up some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
@@ -4361,6 +4389,10 @@
         <message>
             <source>How the learning rate decays after warmup.</source>
             <translation>Wie die Lernrate nach dem Warmup fällt.</translation>
+        </message>
+        <message>
+            <source>How the teacher's weights are stored in memory while its probabilities are computed.</source>
+            <translation>Wie die Gewichte des Lehrers im Speicher liegen, während seine Wahrscheinlichkeiten berechnet werden.</translation>
         </message>
         <message>
             <source>How to compare the answer with the reference.</source>
@@ -4882,6 +4914,14 @@
             <translation>KL zur Referenz</translation>
         </message>
         <message>
+            <source>KL to the teacher</source>
+            <translation>KL zum Lehrer</translation>
+        </message>
+        <message>
+            <source>KL to the teacher (nats per token)</source>
+            <translation>KL zum Lehrer (Nats pro Token)</translation>
+        </message>
+        <message>
             <source>KL weight</source>
             <translation>KL-Gewicht</translation>
         </message>
@@ -4988,6 +5028,10 @@
         <message>
             <source>Layers</source>
             <translation>Schichten</translation>
+        </message>
+        <message>
+            <source>Learning from a teacher</source>
+            <translation>Von einem Lehrer lernen</translation>
         </message>
         <message>
             <source>Learning rate</source>
@@ -6304,6 +6348,10 @@
             <translation>Nicht unterstützt</translation>
         </message>
         <message>
+            <source>Not used: only supervised training learns from a teacher.</source>
+            <translation>Nicht verwendet: Nur überwachtes Training lernt von einem Lehrer.</translation>
+        </message>
+        <message>
             <source>Not used: your data has neither answer pairs nor labeled answers.</source>
             <translation>Nicht verwendet: Ihre Daten enthalten weder Antwortpaare noch bewertete Antworten.</translation>
         </message>
@@ -6382,6 +6430,10 @@
         <message>
             <source>Number of rows to hold out instead of a share. 0 uses the share.</source>
             <translation>Anzahl der zurückgehaltenen Zeilen statt eines Anteils. 0 verwendet den Anteil.</translation>
+        </message>
+        <message>
+            <source>Number of the teacher's most likely tokens that are stored for each position. 32 to 64 is common. Disk use grows with it.</source>
+            <translation>Anzahl der wahrscheinlichsten Tokens des Lehrers, die für jede Position gespeichert werden. Üblich sind 32 bis 64. Der Platzbedarf auf dem Datenträger wächst mit.</translation>
         </message>
         <message>
             <source>Number of validation rows whose answers are scored, if answers decide.</source>
@@ -7783,6 +7835,10 @@
             <translation>Stellen Sie das Modell wieder her, auf dem der Adapter trainiert wurde. Um mit einem anderen zusammenzuführen, wählen Sie es auf der Seite „Zusammenführen“.</translation>
         </message>
         <message>
+            <source>Restore the teacher that the training started with, or start a new run.</source>
+            <translation>Stellen Sie den Lehrer wieder her, mit dem das Training begonnen hat, oder starten Sie einen neuen Lauf.</translation>
+        </message>
+        <message>
             <source>Result</source>
             <translation>Ergebnis</translation>
         </message>
@@ -8614,6 +8670,10 @@
             <translation>Anteil der Zeilen, die für den Eval-Loss zurückgehalten werden. 0 schaltet die Evaluation ab.</translation>
         </message>
         <message>
+            <source>Share of the loss that comes from the teacher. The rest is the usual loss on your data. 1 learns from the teacher only.</source>
+            <translation>Anteil des Loss, der vom Lehrer kommt. Der Rest ist der übliche Loss auf Ihren Daten. Bei 1 wird nur vom Lehrer gelernt.</translation>
+        </message>
+        <message>
             <source>ShareGPT</source>
             <translation>ShareGPT</translation>
         </message>
@@ -9166,6 +9226,22 @@
             <translation>Zielmodule in jedem Block: {layers}.</translation>
         </message>
         <message>
+            <source>Teacher</source>
+            <translation>Lehrer</translation>
+        </message>
+        <message>
+            <source>Teacher precision</source>
+            <translation>Genauigkeit des Lehrers</translation>
+        </message>
+        <message>
+            <source>Teacher tokens</source>
+            <translation>Tokens des Lehrers</translation>
+        </message>
+        <message>
+            <source>Teacher weight</source>
+            <translation>Gewicht des Lehrers</translation>
+        </message>
+        <message>
             <source>Temperature</source>
             <translation>Temperatur</translation>
         </message>
@@ -9565,6 +9641,10 @@
         <message>
             <source>The built-in model is {known}.</source>
             <translation>Das mitgelieferte Modell heißt {known}.</translation>
+        </message>
+        <message>
+            <source>The cache of the teacher's probabilities</source>
+            <translation>Der Cache der Wahrscheinlichkeiten des Lehrers</translation>
         </message>
         <message>
             <source>The certificate file can't be used: {reason}.</source>
@@ -10449,6 +10529,26 @@
             <translation>Das System hat den Worker beendet, weil der Arbeitsspeicher ausging.</translation>
         </message>
         <message>
+            <source>The teacher has changed since the training started.</source>
+            <translation>Der Lehrer hat sich seit dem Beginn des Trainings geändert.</translation>
+        </message>
+        <message>
+            <source>The teacher isn't used: only supervised training learns from a teacher.</source>
+            <translation>Der Lehrer wird nicht verwendet: Nur überwachtes Training lernt von einem Lehrer.</translation>
+        </message>
+        <message>
+            <source>The teacher needs about {memory:memory} first, and is freed before the training. Its probabilities take up to {disk:size} on disk.</source>
+            <translation>Der Lehrer braucht zuerst etwa {memory:memory} und wird vor dem Training wieder entladen. Seine Wahrscheinlichkeiten belegen bis zu {disk:size} auf dem Datenträger.</translation>
+        </message>
+        <message>
+            <source>The teacher needs more memory than there is. {reason}</source>
+            <translation>Der Lehrer braucht mehr Speicher, als vorhanden ist. {reason}</translation>
+        </message>
+        <message>
+            <source>The teacher {teacher} has another tokenizer: token {number:d} is “{own}” in the model and {other} in the teacher.</source>
+            <translation>Der Lehrer {teacher} hat einen anderen Tokenizer: Token {number:d} ist im Modell „{own}“ und im Lehrer {other}.</translation>
+        </message>
+        <message>
             <source>The template was stopped: it ran for more than {seconds:duration}.</source>
             <translation>Die Vorlage wurde gestoppt: sie lief länger als {seconds:duration}.</translation>
         </message>
@@ -10967,6 +11067,10 @@
             <translation>Für ein Urteil werten Sie mindestens zwei Modelle aus.</translation>
         </message>
         <message>
+            <source>To learn from a teacher, train on conversations or plain text.</source>
+            <translation>Um von einem Lehrer zu lernen, trainieren Sie mit Gesprächen oder einfachem Text.</translation>
+        </message>
+        <message>
             <source>To read one of them instead, choose it as the split.</source>
             <translation>Um stattdessen eine davon zu lesen, wählen Sie sie als Split.</translation>
         </message>
@@ -11140,6 +11244,10 @@
         <message>
             <source>Train on several GPUs (each processes part of every batch):</source>
             <translation>Auf mehreren GPUs trainieren (jede rechnet einen Teil jedes Batches):</translation>
+        </message>
+        <message>
+            <source>Train without a teacher</source>
+            <translation>Ohne Lehrer trainieren</translation>
         </message>
         <message>
             <source>Trainable</source>
@@ -11492,6 +11600,10 @@
         <message>
             <source>Unsloth can't be used here: {error}.</source>
             <translation>Unsloth ist hier nicht nutzbar: {error}.</translation>
+        </message>
+        <message>
+            <source>Unsloth can't learn from a teacher.</source>
+            <translation>Unsloth kann nicht von einem Lehrer lernen.</translation>
         </message>
         <message>
             <source>Unsloth can't load this model: {reason}.</source>
@@ -12807,6 +12919,10 @@
             <translation>Importance-Matrix wird berechnet</translation>
         </message>
         <message>
+            <source>computing the teacher's probabilities</source>
+            <translation>Wahrscheinlichkeiten des Lehrers werden berechnet</translation>
+        </message>
+        <message>
             <source>config.json can't be read ({reason})</source>
             <translation>config.json lässt sich nicht lesen ({reason})</translation>
         </message>
@@ -12861,6 +12977,14 @@
         <message>
             <source>creating the model in Ollama</source>
             <translation>Modell in Ollama anlegen</translation>
+        </message>
+        <message>
+            <source>cross-entropy</source>
+            <translation>Kreuzentropie</translation>
+        </message>
+        <message>
+            <source>cross-entropy (nats per token)</source>
+            <translation>Kreuzentropie (Nats pro Token)</translation>
         </message>
         <message>
             <source>cut off</source>
@@ -13564,6 +13688,10 @@
         <message>
             <source>minutes</source>
             <translation>Minuten</translation>
+        </message>
+        <message>
+            <source>missing</source>
+            <translation>nicht vorhanden</translation>
         </message>
         <message>
             <source>mixtures of experts</source>
@@ -16730,6 +16858,10 @@
             <translation>{wheel} im Wheel-Ordner ist beschädigt: {reason}.</translation>
         </message>
         <message>
+            <source>{why} The teacher continues with micro-batches of {size}.</source>
+            <translation>{why} Der Lehrer macht mit Mikro-Batches der Größe {size} weiter.</translation>
+        </message>
+        <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
@@ -16792,6 +16924,10 @@
         <message>
             <source>“{title}”</source>
             <translation>„{title}“</translation>
+        </message>
+        <message>
+            <source>“{token}”</source>
+            <translation>„{token}“</translation>
         </message>
         <message>
             <source>“{weight}” isn't a weight.</source>

@@ -10,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.teacher import (
+    estimate_cache_bytes,
+    estimate_teacher_bytes,
+    estimate_teacher_seconds,
+)
 from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
@@ -55,6 +60,8 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
         available=plan.device.free_bytes,
         device=plan.device.title,
         seconds=estimate_seconds(plan),
+        teacher=estimate_teacher_bytes(plan),
+        teacher_cache=estimate_cache_bytes(plan),
     )
 
 
@@ -233,4 +240,5 @@ def estimate_seconds(plan: MemoryPlan) -> float | None:
     if plan.training.max_steps:
         per_step = plan.rows.tokens / max(1, plan.rows.count) * plan.training.effective_batch
         tokens = min(tokens, plan.training.max_steps * per_step)
-    return tokens / plan.tokens_per_s * (RECOMPUTING if plan.checkpoints else 1.0)
+    seconds = tokens / plan.tokens_per_s * (RECOMPUTING if plan.checkpoints else 1.0)
+    return seconds + estimate_teacher_seconds(plan)

@@ -51,7 +51,7 @@ class MemoryPlan:
     of processes that train together if it differs from the number of devices in the project. `gpus` is
     the number of GPUs that `auto` chose among, and `spread` says whether each holds some of the layers.
     Short rows fill micro-batches up to `least_tokens` tokens, even if the longest has fewer
-    (`filling.py`).
+    (`filling.py`). `teacher` is the teacher's model, None if there is none or it isn't known yet.
     """
 
     inspected: ModelInspected
@@ -67,6 +67,7 @@ class MemoryPlan:
     gpus: int = 1
     spread: bool = False
     least_tokens: int = 0
+    teacher: ModelInspected | None = None
     constants: Constants = field(default=CONSTANTS)
 
     @property

@@ -17,7 +17,7 @@ from lora_studio.core.system.build_tools import BuildTool
 
 
 class InspectModel(BaseCommand):
-    """Inspect a model and compute the adapter size, without loading weights."""
+    """Inspect a model, its teacher if it has one, and compute the adapter size, without loading weights."""
 
     title = text("Inspecting the model")
     step = "model"
@@ -25,6 +25,7 @@ class InspectModel(BaseCommand):
     kind: Literal["inspect_model"] = "inspect_model"
     model: ModelSpec
     lora: LoraSpec = LoraSpec()
+    teacher: ModelSpec | None = None
 
 
 class ListModels(BaseCommand):
@@ -160,6 +161,7 @@ class ModelInspected(BaseEvent):
     `disk_bytes` is the size of its files, of which `missing_bytes` are not downloaded yet; `gated`:
     its terms have to be accepted on the Hub. A model unpacked from a GGUF file has the quantization and
     size of that file as `gguf_type` and `gguf_bytes`. `adapter_problem` is why there is no `adapter`.
+    `teacher` is the model's teacher, if it has one, and `teacher_problem` why it can't be.
     """
 
     kind: Literal["model_inspected"] = "model_inspected"
@@ -185,6 +187,8 @@ class ModelInspected(BaseEvent):
     adapter: ParametersCounted | None = None
     adapter_problem: Problem | None = None
     shape: ModelShape | None = None
+    teacher: ModelInspected | None = None
+    teacher_problem: Problem | None = None
 
 
 class ModelsFound(BaseEvent):

@@ -49,7 +49,8 @@ class MemoryEstimate(BaseModel):
     `uncounted` is the part of the overhead that a device does not report as memory in use,
     `guessed` the part of the total that depends on measured factors and that
     `MemoryPlan.correction` applies to. `seconds` is the duration, None before anything was trained
-    on this machine.
+    on this machine. `teacher` is the memory of a teacher's passes, after which it is freed, and
+    `teacher_cache` the disk space of its probabilities.
     """
 
     model_config = ConfigDict(
@@ -69,6 +70,8 @@ class MemoryEstimate(BaseModel):
     available: int | None = None
     device: str | Text = ""
     seconds: float | None = None
+    teacher: int = 0
+    teacher_cache: int = 0
 
     @property
     def parts(self) -> dict[Component, int]:
@@ -77,18 +80,28 @@ class MemoryEstimate(BaseModel):
 
     @property
     def total(self) -> int:
-        """Bytes of all components."""
-        return sum(self.parts.values())
+        """Bytes at the peak of the training, or of the teacher's passes before it if they need more."""
+        return max(sum(self.parts.values()), self.teacher)
 
     @property
     def reported(self) -> int:
         """The peak as the device itself reports it (`StepDone.memory_bytes`)."""
-        return self.total - self.uncounted
+        return sum(self.parts.values()) - self.uncounted
 
     @property
     def fits(self) -> bool | None:
         """Whether the total fits in the available memory; None while that is unknown."""
         return None if self.available is None else self.total <= self.available
+
+
+def describe_teacher(memory: MemoryEstimate) -> Text:
+    """Return what the teacher needs before the training."""
+    return text(
+        "The teacher needs about {memory:memory} first, and is freed before the training. Its probabilities "
+        "take up to {disk:size} on disk.",
+        memory=memory.teacher,
+        disk=memory.teacher_cache,
+    )
 
 
 class TrainingStarted(BaseEvent):

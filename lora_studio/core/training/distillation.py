@@ -97,6 +97,6 @@ class DistillationSettings(Spec):
 
 def list_distillation_settings(task: Task | None, teacher: str) -> tuple[str, ...]:
     """Return the fields of `DistillationSettings` that are used; `teacher` may be empty."""
-    if task in ("preference", "kto"):
+    if task not in (None, "sft", "text"):
         return ()
     return tuple(DistillationSettings.model_fields) if teacher.strip() else ("teacher",)

@@ -69,7 +69,7 @@ def only_scores_warning() -> Problem:
 def _unused_teacher_warning() -> Problem:
     return warning(
         "training.unused_teacher",
-        "The teacher isn't used: your data trains on preferences.",
+        "The teacher isn't used: only supervised training learns from a teacher.",
         "To learn from a teacher, train on conversations or plain text.",
         where=Where(step="training", field="teacher"),
         fix=Fix(label="Train without a teacher", step="training", field="teacher", value=""),

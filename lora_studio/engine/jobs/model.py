@@ -14,7 +14,13 @@ def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     """Report a model from its headers, and the size of an adapter for it."""
     from lora_studio.engine.lora import attach
 
-    job.emit(attach.inspect_model(command.model, command.lora, job))
+    inspected = attach.inspect_model(command.model, command.lora, job)
+    if command.teacher is not None:
+        from lora_studio.engine.training.frozen_models import teacher_inspection
+
+        facts = teacher_inspection.inspect_teacher(inspected, command.teacher, job)
+        inspected = inspected.model_copy(update=facts)
+    job.emit(inspected)
 
 
 @handles(commands.ListModels)

@@ -39,13 +39,15 @@ class Encoded:
 
     `full_length` is the number of tokens before truncation; `left_out` counts answers that don't
     train because the template renders them in another context than the one they would be generated
-    in.
+    in. `teacher` are records of the teacher's most likely tokens, one for each trained token that another
+    precedes; None if there is no teacher.
     """
 
     ids: np.ndarray
     trained: np.ndarray
     full_length: int
     left_out: int = 0
+    teacher: np.ndarray | None = None
 
     @property
     def tokens(self) -> int:

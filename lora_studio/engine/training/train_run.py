@@ -17,7 +17,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
-from lora_studio.engine.dataset.prepare import prepare
+from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
@@ -35,6 +35,7 @@ from lora_studio.engine.training import (
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.recipe import reward_head
 from lora_studio.engine.training.reproduction import script
@@ -114,6 +115,9 @@ def _train_rank(
     job.pausable = True
     try:
         project = _with_device(project, ranks, job)
+        distilled = prepare_teacher(project, job) if project.training.teacher.strip() else None
+        if distilled and ranks.is_first:
+            record_teacher(run, distilled, resume=resume)
         tuned = (backend or PeftBackend()).prepare(
             project, job, scratch, _find_initial_adapter(run, resume=resume)
         )
@@ -121,7 +125,9 @@ def _train_rank(
             checksums.record_checksums(run, run.initial_adapter)
         if resume:
             require_same_base(run, tuned.base.folder)
-        data = prepare_data(run, project, tuned, job, record=ranks.is_first)
+        prepared = distilled.prepared if distilled else None
+        data = prepare_data(run, project, tuned, job, record=ranks.is_first, prepared=prepared)
+        data = distilled.attach(data) if distilled else data
         if data.task == "grpo":
             opened = stack.enter_context(open_rewards(project.training.rewards, job))
             data = replace(data, rewards=opened)
@@ -165,11 +171,21 @@ def _with_device(project: Project, ranks: ProcessGroup, job: JobContext) -> Proj
 
 
 def prepare_data(
-    run: RunFolder, project: Project, tuned: AdaptedModel, job: JobContext, *, record: bool = True
+    run: RunFolder,
+    project: Project,
+    tuned: AdaptedModel,
+    job: JobContext,
+    *,
+    record: bool = True,
+    prepared: PreparedDataset | None = None,
 ) -> TrainingData:
-    """Read, tokenize and split the dataset; emits DatasetReady and writes the run's record."""
-    spec = project.dataset
-    prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
+    """Read, tokenize and split the dataset, unless it is prepared already.
+
+    Emits DatasetReady and writes the run's record.
+    """
+    if prepared is None:
+        tokenizer = tuned.base.tokenizer
+        prepared = prepare(project.dataset, tokenizer, project.training.seed, job)
     for problem in prepared.warnings:
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
@@ -252,6 +268,9 @@ def _fit(
         done = trainer.fit(lower=lower)
         is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
-        if ranks.world_size == 1 and is_full_level and trainer.rollouts is None:
+        # The teacher was in this process: its memory would count as the training's.
+        is_alone = ranks.world_size == 1 and not project.training.teacher.strip()
+        is_alone &= trainer.rollouts is None
+        if is_alone and is_full_level:
             estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
         return done

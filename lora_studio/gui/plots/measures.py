@@ -60,6 +60,8 @@ _MEASURES = (
     Measure("cut_share", mark("Answers cut"), mark("answers cut"), mark("answers cut (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("equal_share", mark("Prompts with equal rewards"), mark("prompts with equal rewards"), mark("equal rewards (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("failed_share", mark("Answers without a reward"), mark("answers without a reward"), mark("without a reward (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("cross_entropy", mark("Cross-entropy"), mark("cross-entropy"), mark("cross-entropy (nats per token)"), formatting.format_loss, jagged=True),
+    Measure("teacher_kl", mark("KL to the teacher"), mark("KL to the teacher"), mark("KL to the teacher (nats per token)"), formatting.format_loss, jagged=True),
     Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}

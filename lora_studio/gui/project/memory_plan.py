@@ -53,6 +53,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         rows=_get_rows(state, dataset),
         limit=dataset.max_length,
         device=device,
+        teacher=facts.model.teacher,
     )
     plan = spread_over_gpus(plan, facts.devices)
     return calibration.apply_correction(plan, calibration.load())

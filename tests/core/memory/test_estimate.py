@@ -428,3 +428,21 @@ def test_available_memory_decides_whether_training_fits() -> None:
     total = estimate(plan()).total
     assert estimate(plan(free=total / GIB + 0.01)).fits
     assert not estimate(plan(free=total / GIB - 0.01)).fits
+
+
+def test_teacher_counts_as_a_phase_of_its_own() -> None:
+    alone = replace(plan(), tokens_per_s=100.0)
+    training = alone.training.model_copy(update={"teacher": "org/large", "distillation_top_k": 32})
+    large = inspected(parameters=10 * PARAMETERS)
+    taught = replace(alone, training=training, teacher=large)
+    before, after = estimate(alone), estimate(taught)
+    assert after.parts == before.parts
+    assert after.teacher > 20 * PARAMETERS
+    assert after.total == after.teacher > before.total
+    assert after.reported == before.reported
+    trained = taught.rows.trained * taught.rows.tokens
+    assert after.teacher_cache == pytest.approx(trained * (32 * 8 + 4), abs=1)
+    quantized = training.model_copy(update={"teacher_precision": "4bit"})
+    assert estimate(replace(taught, training=quantized)).teacher < after.teacher
+    pairs = replace(taught, rows=replace(taught.rows, task="preference"))
+    assert (estimate(pairs).teacher, estimate(pairs).teacher_cache) == (0, 0)

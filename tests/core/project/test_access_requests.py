@@ -39,6 +39,8 @@ CASES = [
     pytest.param('[model]\nsource = "/models/m"', ["read /models/m"], id="model elsewhere"),
     pytest.param('[model]\nsource = "org/m"', ["download org/m"], id="model of the Hub"),
     pytest.param('[model]\nsource = "builtin:SmolLM2-135M-Instruct"', [], id="built-in model"),
+    pytest.param('[training]\nteacher = "org/large"', ["download org/large"], id="Hub teacher"),
+    pytest.param('[training]\nteacher = "/models/large"', ["read /models/large"], id="teacher"),
     pytest.param('[dataset]\nsources = ["org/rows"]', ["download org/rows"], id="Hub data"),
     pytest.param('[export]\nlm_studio_folder = "/srv"', ["write /srv"], id="LM Studio"),
     pytest.param('[dataset]\nsources = [1, {path = 2}]', [], id="invalid values"),

@@ -18,7 +18,7 @@ from lora_studio.core.runs.folder import RunFolder
 
 def make_project(folder: Path) -> RunFolder:
     """Create a project with a model, rows, an adapter, and a run of them."""
-    for name in ("models/base", "adapters/start", "adapters/other"):
+    for name in ("models/base", "models/large", "adapters/start", "adapters/other"):
         (folder / name).mkdir(parents=True)
     (folder / "data").mkdir()
     (folder / "data" / "rows.jsonl").write_text("{}\n")
@@ -28,6 +28,7 @@ def make_project(folder: Path) -> RunFolder:
             "model": {"source": str(folder / "models" / "base")},
             "dataset": {"sources": [str(folder / "data" / "rows.jsonl")]},
             "lora": {"start_from": "adapters/start"},
+            "training": {"teacher": "models/large/../large"},
             "merging": {"further": [f"{folder / 'adapters' / 'other'}=0.5"]},
         }
     )
@@ -39,6 +40,7 @@ def list_paths(project: Project) -> list[str]:
         project.model.source,
         project.dataset.sources[0].path,
         project.lora.start_from,
+        project.training.teacher,
         project.merging.further[0],
     ]
 
@@ -48,6 +50,7 @@ def get_paths_in(folder: Path) -> list[str]:
         str(folder / "models" / "base"),
         str(folder / "data" / "rows.jsonl"),
         str(folder / "adapters" / "start"),
+        str(folder / "models" / "large"),
         f"{folder / 'adapters' / 'other'}=0.5",
     ]
 

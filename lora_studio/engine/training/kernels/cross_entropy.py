@@ -26,7 +26,7 @@ def compute_cross_entropy(
     With `wants_gradient`, its gradient, softmax(z) minus 1 at x, overwrites `logits`.
     """
     compute = _compute_in_cache if logits.device.type == "cpu" else compute_by_log_softmax
-    rows = _count_rows(logits)
+    rows = count_rows(logits)
     parts = zip(logits.split(rows), targets[:, None].split(rows), strict=True)
     return torch.cat([compute(part, target_ids, wants_gradient) for part, target_ids in parts])
 
@@ -71,7 +71,7 @@ class TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Map `logits` [positions, ids] and `targets` [positions] to [positions] float32."""
-        rows, ids = _count_rows(logits), targets[:, None]
+        rows, ids = count_rows(logits), targets[:, None]
         values = [
             torch.log_softmax(part, 1, dtype=torch.float32).gather(1, target_ids)
             for part, target_ids in zip(logits.split(rows), ids.split(rows), strict=True)
@@ -84,7 +84,7 @@ class TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the gradient of the logits: g (1 at the target − softmax)."""
         logits, ids, value = ctx.saved_tensors
-        gradient, rows = torch.empty_like(logits), _count_rows(logits)
+        gradient, rows = torch.empty_like(logits), count_rows(logits)
         total = logits.gather(1, ids).float() - value  # log Σ exp z
         outer_gradient = outer[0][:, None].float()
         blocks = (each.split(rows) for each in (logits, gradient, total, outer_gradient))
@@ -94,7 +94,7 @@ class TokenLogprobs(torch.autograd.Function):
         return gradient.scatter_(1, ids, at_target.to(gradient.dtype)), None
 
 
-def _count_rows(logits: torch.Tensor) -> int:
+def count_rows(logits: torch.Tensor) -> int:
     """Return how many positions to compute at a time."""
     block = _LOGITS_IN_CACHE if logits.device.type == "cpu" else _LOGITS_ON_GPU
     return max(1, block // logits.shape[1])

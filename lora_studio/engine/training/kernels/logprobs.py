@@ -36,6 +36,12 @@ from lora_studio.engine.training.kernels import (
     sequence_packing,
 )
 from lora_studio.engine.training.kernels.cross_entropy import TokenLogprobs, compute_cross_entropy
+from lora_studio.engine.training.kernels.distillation import (
+    ChunkedDistillation,
+    DistillationLoss,
+    LogitDistillation,
+    TeacherTokens,
+)
 from lora_studio.engine.training.kernels.output_head import (
     OutputHead,
     TokenLoss,
@@ -248,6 +254,32 @@ class Scorer:
         logprobs: torch.Tensor = TokenLogprobs.apply(logits, targets.to(logits.device))
         return logprobs
 
+    def compute_distillation(
+        self, batch: Batch, teacher: TeacherTokens, loss: DistillationLoss
+    ) -> torch.Tensor:
+        """Return loss, cross-entropy and KL divergence of each trained token, [targets, 3] float32.
+
+        Only the loss is differentiable.
+        """
+        count = len(batch.targets)
+        if self.fills:
+            batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
+        self.lengths = batch.lengths
+        targets, teacher = copy_to_device(batch.targets, self.device), teacher.to(self.device)
+        if not self.chunked or self._head is None:
+            logits = self._compute_model_logits(batch)
+            tokens = teacher.to(logits.device)
+            return LogitDistillation.apply(logits, targets.to(logits.device), tokens, loss)  # type: ignore[no-any-return]  # torch doesn't type it
+        hidden = self.compute_hidden_states(batch)
+        if _should_round_up_tokens(hidden.device, hidden.dtype):
+            more = round_up_tokens(count) - count
+            hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
+            teacher = teacher.pad(more)
+        values: torch.Tensor = ChunkedDistillation.apply(
+            hidden, targets, teacher, self._head, loss, get_chunk_size(self._head.out_features)
+        )
+        return values[:count]
+
     def _run_few_tokens(self) -> torch.Tensor:
         """Return the hidden states of a few tokens, computed as in training."""
         assert self._decoder is not None
@@ -413,6 +445,11 @@ class ChunkedLogprobs(torch.autograd.Function):
 def _split_tokens(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    size = max(1, _LOGITS_AT_ONCE // head.out_features)
-    size = size - size % 32 or size
+    size = get_chunk_size(head.out_features)
     return hidden.split(size), targets.split(size)
+
+
+def get_chunk_size(ids: int) -> int:
+    """Return how many positions to compute the logits of at once, for a vocabulary of `ids`."""
+    size = max(1, _LOGITS_AT_ONCE // ids)
+    return size - size % 32 or size

@@ -28,6 +28,7 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe import reward_head
@@ -88,6 +89,8 @@ def create_objective(
             return Kto(scorer, spec.beta, ranks)
         case "grpo":
             return _create_grpo(spec, scorer, ranks)
+    if spec.distills(task):
+        return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
     return Sft(scorer)
 
 
@@ -153,6 +156,31 @@ class Sft:
     def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
         """Return the loss in nats, summed over trained tokens."""
         return Loss(-self.scorer(collate(rows)).sum())
+
+
+class Distillation(Sft):
+    """Supervised fine-tuning that also learns from a teacher's probabilities p:
+
+    (1 − w) · −log π(x_t | x_<t) + w T² KL(p ‖ π), summed over all trained tokens t, both models' logits divided
+    by T in the second term. Hinton et al. 2015, section 2. The teacher's most likely tokens are known and
+    all others count as one (`kernels/distillation.py`).
+    """
+
+    def __init__(self, scorer: Scorer, weight: float, temperature: float) -> None:
+        super().__init__(scorer)
+        self._loss = DistillationLoss(weight, temperature)
+
+    def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
+        """Return the loss in nats, summed over trained tokens, and both terms without their factors."""
+        records = np.concatenate([row.teacher for row in rows if row.teacher is not None])
+        teacher = TeacherTokens(
+            torch.from_numpy(records["ids"].astype(np.int64)),
+            torch.from_numpy(records["logprobs"]),
+            torch.from_numpy(records["rest"]),
+        )
+        values = self.scorer.compute_distillation(collate(rows), teacher, self._loss)
+        total, entropy, divergence = values.sum(0)
+        return Loss(total, {"cross_entropy": entropy.detach(), "teacher_kl": divergence.detach()})
 
 
 class _Pairs:

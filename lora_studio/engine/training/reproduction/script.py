@@ -45,6 +45,7 @@ _MAX_LINES = 199
 _OBJECTIVES = {
     "sft": "It trains on the answers of each row (supervised fine-tuning).",
     "text": "It trains on every token of its documents (continued pre-training).",
+    "distillation": "It trains on the trained tokens of each row, and on a teacher's probabilities.",
     "dpo": "It trains on which of two answers is better, relative to the base model (DPO).",
     "orpo": "It trains on which of two answers is better, and on the better one (ORPO).",
     "simpo": "It trains on which of two answers is better, by their mean log p (SimPO).",
@@ -164,7 +165,7 @@ def _format_model_imports(values: dict[str, Any]) -> str:
     used = {
         "DEVICE": True, "DTYPE": values["is_16_bit"], "LEARNING_RATE": values["plateau"],
         "SEED": True, "model": True, "optimizer": True, "reference_model": values["reference"],
-        "row_lengths": values["neftune"],
+        "row_lengths": values["neftune"], "teacher": values["teacher"],
     }  # fmt: skip
     names = [name for name, is_used in used.items() if is_used]
     line = f"from model import {', '.join(names)}"
@@ -176,12 +177,14 @@ def _format_model_imports(values: dict[str, Any]) -> str:
 def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
     """Return the variables of the templates."""
     project, tuned = facts.project, facts.tuned
-    task = project.training.preference if facts.task == "preference" else facts.task
+    task: str = project.training.preference if facts.task == "preference" else facts.task
+    task = "distillation" if project.training.distills(facts.task) else task
     return (
         statements.build_optimizer(facts.optimizer)
         | statements.build_base_model(run, facts)
         | _get_model_values(run, facts, folder, task)
         | _get_training_values(facts, task)
+        | statements.build_teacher(run, facts)
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],

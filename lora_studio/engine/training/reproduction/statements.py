@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from peft import TaskType
 
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices import devices
 from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import reward_head, schedules
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
@@ -59,6 +61,40 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
         "quantization": quantization
         and format_call("quantization = transformers.BitsAndBytesConfig", quantization),
         "load": format_call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
+    }
+
+
+def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
+    """Return statements that load the teacher, and the settings of its loss; None without a teacher."""
+    spec = facts.project.training
+    if not spec.distills(facts.task):
+        return {"teacher": None, "load_teacher": None, "distillation": None}
+    source = run.read_manifest().get("teacher") or {}
+    model = spec.make_teacher_spec(facts.project.model)
+    is_hub = model.kind == "hub" and source.get("commit")
+    arguments = ["TEACHER", f"dtype={devices.get_dtype(model.precision, facts.tuned.base.device)}"]
+    if is_hub:
+        arguments.append(f"revision={format_literal(source['commit'])}")
+    arguments.append('device_map={"": DEVICE}')
+    if model.precision in ("8bit", "4bit"):
+        settings = _get_bits(model)
+        arguments.append(
+            f"quantization_config=transformers.BitsAndBytesConfig({', '.join(settings)})"
+        )
+    vocabulary = len(facts.tuned.base.tokenizer)
+    return {
+        "teacher": format_assignment(
+            "TEACHER", model.source if is_hub else source.get("folder", "")
+        ),
+        "load_teacher": format_call(
+            "teacher = transformers.AutoModelForCausalLM.from_pretrained", arguments
+        ),
+        "distillation": {
+            "weight": spec.distillation_weight,
+            "temperature": spec.distillation_temperature,
+            "top_k": min(spec.distillation_top_k, vocabulary),
+            "vocabulary": vocabulary,
+        },
     }
 
 
@@ -121,7 +157,11 @@ def _get_quantization(facts: ReproductionFacts) -> list[str] | None:
     quantizer = getattr(facts.tuned.base.model, "hf_quantizer", None)
     if quantizer is None or quantizer.pre_quantized:
         return None
-    spec = facts.project.model
+    return _get_bits(facts.project.model)
+
+
+def _get_bits(spec: ModelSpec) -> list[str]:
+    """Return the arguments of BitsAndBytesConfig for 8-bit or 4-bit precision."""
     if spec.precision == "8bit":
         return ["load_in_8bit=True"]
     return [

@@ -19,6 +19,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
 from lora_studio.gui.jobs.hub_account import HubAccount
@@ -245,7 +246,17 @@ class ModelPage(StepPage):
             return None
         lora = self.state.get_spec("lora")
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
-        return InspectModel(model=strip_model(model), lora=shape)
+        return InspectModel(model=strip_model(model), lora=shape, teacher=self._get_teacher(model))
+
+    def _get_teacher(self, model: ModelSpec) -> ModelSpec | None:
+        """Return the teacher of the project; None if there is none, or it isn't valid."""
+        training = self.state.get_spec("training")
+        if not isinstance(training, TrainingSpec) or not training.teacher.strip():
+            return None
+        problems = checks.filter_errors(checks.check(self.state.draft))
+        if any(problem.where.field == "teacher" for problem in problems):
+            return None
+        return strip_model(training.make_teacher_spec(model))
 
     def _list_files(self) -> list[Path]:
         model = self.state.get_spec("model")
@@ -273,7 +284,8 @@ class ModelPage(StepPage):
             self._show_kind()
         if (step, field) == ("dataset", "chat_template"):
             self._show_facts()
-        if step == "lora" or (step == "model" and field in NAMING):
+        is_teacher = (step, field) == ("training", "teacher")
+        if step == "lora" or is_teacher or (step == "model" and field in NAMING):
             self.query.schedule()
         if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()

@@ -13,7 +13,7 @@ from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.weights import describe_placement
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, Problem
-from lora_studio.core.protocol.training import MemoryEstimate
+from lora_studio.core.protocol.training import MemoryEstimate, describe_teacher
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.memory_bar import MemoryBar
@@ -64,7 +64,12 @@ class MemoryPanel(QWidget):
         problem = None
         if plan is not None and needed is not None:
             self._show_sentence(needed)
-            sentences = _describe_rows(needed, measured), localize(describe_placement(plan))
+            teacher = localize(describe_teacher(needed)) if needed.teacher else ""
+            sentences = (
+                _describe_rows(needed, measured),
+                localize(describe_placement(plan)),
+                teacher,
+            )
             self.rows.setText(" ".join(filter(None, sentences)))
             self._largest = _find_largest_micro_batch(plan)
             problem = advice.check_fit(plan, needed)

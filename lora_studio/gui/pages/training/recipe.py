@@ -16,7 +16,7 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
-from lora_studio.core.training import grpo, optimizers, preference, trackers
+from lora_studio.core.training import distillation, grpo, optimizers, preference, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -48,6 +48,7 @@ from lora_studio.gui.widgets.fact_list import FactList
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 _RATE_GROUP = mark("Learning rate")
+_DISTILLATION_GROUP = mark("Learning from a teacher")
 #: Fields of the collapsed section, by the title of their group.
 _ADVANCED: dict[str, tuple[str, ...]] = {
     mark("Duration"): (
@@ -59,6 +60,7 @@ _ADVANCED: dict[str, tuple[str, ...]] = {
         "schedule_power", "decay_share",
     ),
     mark("Optimizer"): ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
+    _DISTILLATION_GROUP: tuple(distillation.DistillationSettings.model_fields),
     mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile", "liger"),
     mark("Evaluation and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
@@ -80,6 +82,7 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
 _NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
+_NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
 #: Fields that only these kinds of data use, and the help text for other data.
 _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
     "preference": (("preference",), _NEEDS_PAIRS),
@@ -212,6 +215,11 @@ class RecipeForm(QWidget):
         task = self._get_task()
         for field, (tasks, unused) in _TASK_FIELDS.items():
             self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
+        is_unused = task not in (None, "sft", "text")
+        self._set_help("teacher", tr(_NEEDS_CONVERSATIONS) if is_unused else "")
+        teacher = str(self.state.get(_STEP, "teacher"))
+        used = distillation.list_distillation_settings(task, teacher)
+        self._groups[_DISTILLATION_GROUP].show_only(used or ("teacher",))
         self._set_help("learning_rate", self._describe_usual_rate(task))
         schedule = self.state.get(_STEP, "schedule")
         optimizer = _OPTIMIZERS.get(str(self.state.get(_STEP, "optimizer")))
@@ -261,7 +269,11 @@ class RecipeForm(QWidget):
         unavailable = [optimizer_unavailable_error(reason)] if reason else []
         task = self._get_task()
         rates = check_for(task, training) if task and isinstance(training, TrainingSpec) else []
-        self.state.report("recipe", [*unavailable, *missing, *tools, *rates])
+        model = self.state.facts.model
+        has_teacher = bool(str(self.state.get(_STEP, "teacher")).strip())
+        problem = model.teacher_problem if model and has_teacher else None
+        teacher = [problem] if problem else []
+        self.state.report("recipe", [*unavailable, *missing, *tools, *rates, *teacher])
 
     def _describe_precision(self) -> str:
         choices = self.state.get_facts("model", "precision").choices

@@ -24,6 +24,7 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.reproduction import requirements, script
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.teachers import make_teacher
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows
 
 CHATS: list[Any] = [
@@ -70,6 +71,16 @@ CASES = {
             "dataset": {"max_length": 40},
             "training": {"schedule": "warmup_stable_decay", "group_by_length": True},
         },
+    ),
+    "a teacher": Case(
+        settings={
+            "training": {
+                "teacher": "own",
+                "teacher_precision": "fp32",
+                "distillation_temperature": 2.0,
+                "distillation_top_k": 16,
+            }
+        }
     ),
     "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
     "robust DPO": Case(
@@ -228,6 +239,8 @@ def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, Reco
         settings["lora"]["start_from"] = str(begun)
     for step, changes in case.settings.items():
         settings[step] = settings[step] | changes
+    if settings["training"].get("teacher"):
+        settings["training"]["teacher"] = str(make_teacher(tiny(case.family), folder / "teacher"))
     run = new_run(folder, **settings)
     return run, handle(commands.Train(run=str(run.path)))
 

@@ -309,3 +309,14 @@ def test_rewards_are_edited_with_prompts_for_rewards_only(page: TrainingPage) ->
     assert not [problem for problem in state.list_problems() if "reward" in problem.code]
     state.set_answer(model_facts.dataset(task="sft"))
     assert not rewards.isVisible()
+
+
+@pytest.mark.slow
+def test_settings_of_a_teacher_appear_with_it(page: TrainingPage) -> None:
+    for more in page.recipe.findChildren(CollapsibleSection):
+        more.set_open(True)
+    names = ("teacher_precision", "distillation_weight", "distillation_top_k")
+    assert page.editors["teacher"].isVisible()
+    assert not any(page.editors[name].isVisible() for name in names)
+    page.state.set("training", "teacher", "org/large")
+    assert all(page.editors[name].isVisible() for name in names)
