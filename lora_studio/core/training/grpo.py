@@ -120,7 +120,7 @@ class GrpoSettings(Spec):
         "How far the probability of a token may fall in the updates with one set of answers, as a share. "
         "0 uses the value of the method's authors. Only matters with several updates per answer.",
         ge=0.0,
-        lt=1.0,
+        le=0.99,
         step=0.05,
         advanced=True,
         help_topic="reward-training",

@@ -56,6 +56,9 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
             return st.lists(st.sampled_from(sorted(facts.choices)), min_size=1, unique=True)
         case "list" if facts.name == "own_ranks":
             return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
+        case "list" if facts.name == "rewards":
+            kinds = st.sampled_from([{"kind": "exact"}, {"kind": "length", "weight": -0.5}])
+            return st.lists(kinds)
         case "list":
             return st.lists(_texts(min_size=1, max_size=20))
     if facts.name in ("device", "ollama_name", "ollama_host", "revision", "blocks"):

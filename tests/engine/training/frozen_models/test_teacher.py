@@ -146,15 +146,18 @@ def test_pause_in_the_teacher_keeps_what_is_done(
     train(unbroken)
     shutil.rmtree(paths.get_cache_folder() / "teacher")
     passes.clear()
-    run, stages = distill(), []
+    run, compute = distill(), TeacherModel.compute
 
-    def listen(event: Any, flags: Any) -> None:
-        if isinstance(event, events.Progress):
-            stages.append(str(event.stage))
+    def compute_and_pause(self: TeacherModel, rows: Any, job: Any) -> Any:
         if len(passes) == 3:
-            flags.pause.set()
+            job.flags.pause.set()
+        return compute(self, rows, job)
 
-    assert train(run, on_event=listen).last(events.Done).paused
+    with monkeypatch.context() as patch:
+        patch.setattr(TeacherModel, "compute", compute_and_pause)
+        channel = train(run)
+    assert channel.last(events.Done).paused
+    stages = {str(event.stage) for event in channel.of(events.Progress)}
     assert "computing the teacher's probabilities" in stages
     assert 0 < sum(passes) < len(ROWS)
     train(run, resume=True)
