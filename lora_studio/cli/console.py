@@ -219,17 +219,16 @@ class Display:
     def _update_step(self, event: events.StepDone) -> None:
         reward = event.figures.get("reward")
         template: Template = (
-            "step {step:d}/{steps:d} · loss {loss:loss} · {rate} · {memory:memory}{left}"
+            "step {step:d}/{steps:d} · loss {measure:loss} · {rate} · {memory:memory}{left}"
             if reward is None
-            else "step {step:d}/{steps:d} · mean reward {reward:loss} · {rate} · {memory:memory}{left}"
+            else "step {step:d}/{steps:d} · mean reward {measure:loss} · {rate} · {memory:memory}{left}"
         )
         detail = str(
             text(
                 template,
                 step=event.step,
                 steps=event.steps,
-                loss=event.loss,
-                reward=reward,
+                measure=event.loss if reward is None else reward,
                 rate=formatting.format_rate(event.tokens_per_s),
                 memory=event.memory_bytes,
                 left=_format_time_left(event.eta_s),
