@@ -219,7 +219,8 @@ def _print_version(
         typer.Option(
             "--trust",
             metavar="HASH",
-            help="Allow the code with this hash to run: a model's Python files or a llama.cpp folder.",
+            help="Allow what has this hash: a model's Python files, a llama.cpp folder, a reward function, or "
+            "an evaluation from elsewhere.",
         ),
     ] = None,
 ) -> None:
