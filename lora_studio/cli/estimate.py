@@ -30,6 +30,7 @@ from lora_studio.core.project import presets
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate, describe_teacher
+from lora_studio.core.training.recipe_checks import check_for
 from lora_studio.core.training.spec import TrainingSpec
 
 _Answer = TypeVar("_Answer", bound=events.Event)
@@ -71,6 +72,7 @@ def estimate_(
     else:
         for line in (describe(planned), _describe_steps(plan.training, planned)):
             display.print_line(line)
+        display.print_problems(check_for(planned.task, plan.training))
         _print(memory, largest, helps, display)
         if placement := describe_placement(plan):
             display.print_line(placement)

@@ -29,6 +29,7 @@ from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.spec import get_facts
+from lora_studio.core.training import recipe_checks
 
 #: Exit status of a failed job, of invalid input, and of a job that the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -198,10 +199,26 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
             forward_ctrl_c(links, command),
             sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"),
         ):
-            return display.follow(client_worker.perform(command, links.append, start))
+            stream: Iterator[events.Event] = client_worker.perform(command, links.append, start)
+            if isinstance(command, commands.Train):
+                stream = _add_recipe_warnings(stream, RunFolder(Path(command.run)))
+            return display.follow(stream)
     except ProblemError as error:
         display.print_problems(error.problems)
         return events.Failed(problem=error.problems[0])
+
+
+def _add_recipe_warnings(stream: Iterator[events.Event], run: RunFolder) -> Iterator[events.Event]:
+    """Yield the events of a training, and warnings about its recipe once the task of its data is known.
+
+    The Train page shows them beside the settings.
+    """
+    for event in stream:
+        yield event
+        if isinstance(event, events.RowCounts):
+            for problem in recipe_checks.check_for(event.task, run.load_project().training):
+                if problem.severity == "warning":
+                    yield events.Warned(id=event.id, problem=problem)
 
 
 def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from lora_studio.cli import console
+from lora_studio.cli import console, headless
 from lora_studio.cli.console import Display
-from lora_studio.core.protocol import events
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from tests.helpers.runs.scenarios import emit
+from tests.helpers.window import fake_engine
 
 
 def _job() -> Iterator[events.Event]:
@@ -45,3 +51,20 @@ def test_step_shows_its_loss_or_its_mean_reward(figures: dict[str, float], shown
     )  # fmt: skip
     display.show(step)
     assert shown in out.getvalue()
+
+
+@pytest.mark.slow
+def test_training_names_a_rate_that_is_high_for_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    ready = events.DatasetReady(
+        task="kto", rows_read=9, rows_train=9, rows_validation=0, tokens=90, trained_tokens=9
+    )
+    scenario.write_text(json.dumps({"train": [emit(ready)]}))
+    run = run_folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
+    display, out = Display(), io.StringIO()
+    display.console = Console(file=out, width=200)
+    assert isinstance(headless.perform(commands.Train(run=str(run.path)), display), events.Done)
+    assert "is high for KTO" in out.getvalue()

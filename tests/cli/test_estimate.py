@@ -97,6 +97,12 @@ def test_table_lists_components_and_whether_it_fits(folder: Path, facts: Play) -
 
 
 @pytest.mark.slow
+def test_rate_that_is_high_for_pairs_is_named(folder: Path, facts: Play) -> None:
+    facts(23, plan_dataset=[emit(model_facts.planned(task="preference"))])
+    assert "high for DPO" in estimate(folder).stdout
+
+
+@pytest.mark.slow
 def test_failed_inspection_is_reported(folder: Path, facts: Play) -> None:
     problem = {
         "code": "model.unreadable",
