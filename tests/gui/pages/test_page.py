@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.project.project import SPECS
+from lora_studio.core.training.distillation import DistillationSettings
 from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.gui import theme
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -70,6 +71,9 @@ def test_every_field_can_be_revealed_and_focused(
         if field in GrpoSettings.model_fields:
             page.state.set_answer(model_facts.dataset(task="grpo"))
             QApplication.processEvents()  # moves their group to the top
+        if field in DistillationSettings.model_fields:
+            page.state.set_answer(model_facts.dataset(task="sft"))
+            page.state.set(step, "teacher", "org/large")
         if field in _WANTED_BY:  # shown only where it applies
             page.state.set(step, *_WANTED_BY[field])
         page.focus_field(field)
