@@ -9758,8 +9758,8 @@
             <translation>Die beschädigte Datei bleibt als {kept} erhalten. Um sie wiederherzustellen, reparieren Sie sie und benennen Sie sie zurück um.</translation>
         </message>
         <message>
-            <source>The data files were changed or moved since {run:run} was trained, so rows that it was trained on can't be recognized for certain.</source>
-            <translation>Die Datendateien wurden seit dem Training von {run:run} geändert oder verschoben. Zeilen, mit denen trainiert wurde, lassen sich daher nicht sicher erkennen.</translation>
+            <source>The data files were changed since {run:run} was trained, so rows that it was trained on can't be recognized for certain.</source>
+            <translation>Die Datendateien wurden seit dem Training von {run:run} geändert. Zeilen, mit denen trainiert wurde, lassen sich daher nicht sicher erkennen.</translation>
         </message>
         <message>
             <source>The dataset has no rows.</source>

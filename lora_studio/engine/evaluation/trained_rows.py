@@ -79,7 +79,7 @@ def _add_prompts(run: RunFolder, trained: TrainedPrompts, job: JobContext) -> No
     rows = mixture.open_dataset(project.dataset, job)
     if _has_changed(run, rows):
         trained.unchecked = text(
-            "The data files were changed or moved since {run:run} was trained, so rows that it was trained on can't be "
+            "The data files were changed since {run:run} was trained, so rows that it was trained on can't be "
             "recognized for certain.",
             run=run_names.read_stored_name(run),
         )
@@ -102,10 +102,10 @@ def _has_changed(run: RunFolder, rows: mixture.MixedRows) -> bool:
     sources = recorded.get("sources") if isinstance(recorded, dict) else None
     if not isinstance(sources, list):
         return False
-    contents = [source.get("content") for source in sources if isinstance(source, dict)]
+    hashes = [source.get("sha256") for source in sources if isinstance(source, dict)]
     return any(
-        expected not in (None, store.key)
-        for expected, store in zip(contents, rows.stores, strict=False)
+        expected not in (None, store.sha256)
+        for expected, store in zip(hashes, rows.stores, strict=False)
     )
 
 

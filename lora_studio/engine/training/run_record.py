@@ -45,7 +45,7 @@ def write_manifest(
         base_model={"source": project.model.source} | model_folder.get_identity(tuned.base.folder),
         dataset={
             "sources": [
-                source.model_dump() | {"content": store.key}
+                source.model_dump() | {"sha256": store.sha256}
                 for source, store in zip(project.dataset.sources, rows.stores, strict=False)
             ],
             "task": data.task,

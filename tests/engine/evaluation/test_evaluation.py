@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation.continuation_scores import list_continuations
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
 from lora_studio.engine.evaluation.torch_runner import TorchModels, create_model_runner
+from lora_studio.engine.evaluation.trained_rows import find_trained_prompts
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_batches, llama_scores
@@ -156,6 +159,21 @@ def test_trained_rows_are_left_out_with_their_count(run: RunFolder, tmp_path: Pa
     assert report.items >= 1
     assert report.trained + report.items + report.repeated == 7
     assert report.trained >= 2  # the validation split may have held one of the three out
+
+
+def test_data_count_as_changed_by_their_content_alone(run: RunFolder) -> None:
+    file, (job, _) = run.path.parent.parent / "rows.jsonl", recorded_job()
+    content = file.read_bytes()
+    (store,) = mixture.open_dataset(run.load_project().dataset, job).stores
+    run.update_manifest(dataset={"sources": [{"sha256": store.sha256}]})
+    try:
+        os.utime(file, (1, 1))
+        assert not find_trained_prompts(run, (), job).unchecked
+        file.write_bytes(content + content.splitlines(keepends=True)[0])
+        assert "changed" in str(find_trained_prompts(run, (), job).unchecked)
+    finally:
+        file.write_bytes(content)
+        run.update_manifest(dataset=None)
 
 
 def test_missing_models_are_refused_and_the_others_continue(run: RunFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,8 +172,14 @@ class RowStore:
 
     @property
     def key(self) -> str:
-        """Return the hash of the content of all its files."""
+        """Return the hash of the content of all its files, and of how this version reads them."""
         return self.facts.fingerprint
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of its files' bytes, which no version of the program changes."""
+        hashes = "".join(file.sha256 for file in self.facts.files)
+        return hashlib.sha256(hashes.encode()).hexdigest()
 
     @property
     def file(self) -> Path:
