@@ -51,11 +51,8 @@ def generate_together(
 
     `llama` needs SEQUENCES + 1 sequences. An answer ends before a token that ends generation or is in
     `end_tokens`, and after the token with which `has_ended` returns True for the index of its prompt and
-    the tokens so far. `check` is called before each evaluation and may raise. `sampling` are the other
-    arguments of `Llama.generate`.
-
-    The logits of a quantized file depend on the other prompts in the cache: see
-    `llama_scores.score_together`. So a greedy answer can depend on them where two tokens are nearly as likely.
+    the tokens so far. `check` is called before each evaluation and may raise. `sampling` are other arguments
+    of `Llama.generate`. An answer of a quantized file can depend on the other prompts (`score_together`).
     """
     order = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     shared = _share_beginning(llama, prompts, check)

@@ -115,24 +115,12 @@ def _train_rank(
     job.pausable = True
     try:
         project = _with_device(project, ranks, job)
-        distilled = prepare_teacher(project, job) if project.training.teacher.strip() else None
-        if distilled and ranks.is_first:
-            record_teacher(run, distilled, resume=resume)
-        tuned = (backend or PeftBackend()).prepare(
-            project, job, scratch, _find_initial_adapter(run, resume=resume)
+        tuned, data = _prepare(
+            run, project, backend or PeftBackend(), job, ranks, scratch, resume=resume
         )
-        if ranks.is_first and tuned.initial_adapter == run.initial_adapter:
-            checksums.record_checksums(run, run.initial_adapter)
-        if resume:
-            require_same_base(run, tuned.base.folder)
-        prepared = distilled.prepared if distilled else None
-        data = prepare_data(run, project, tuned, job, record=ranks.is_first, prepared=prepared)
-        data = distilled.attach(data) if distilled else data
         if data.task == "grpo":
             opened = stack.enter_context(open_rewards(project.training.rewards, job))
             data = replace(data, rewards=opened)
-        if project.lora.init == "eva" and not project.lora.start_from:
-            eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
         assert project.model.sharding != "auto"
         ranks.connect(project.model.sharding)
@@ -147,11 +135,38 @@ def _train_rank(
     if resume:
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
-    is_written = not ranks.is_first or (resume and script.is_complete(run))
-    if trainer.rollouts is not None:
-        is_written = True
+    if is_rewarded := trainer.rollouts is not None:
         job.emit(events.Log(text=_NO_SCRIPT))
-    return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=not is_written)
+    has_script = is_rewarded or (resume and script.is_complete(run))
+    writes = ranks.is_first and not has_script
+    return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
+
+
+def _prepare(
+    run: RunFolder,
+    project: Project,
+    backend: Backend,
+    job: JobContext,
+    ranks: ProcessGroup,
+    scratch: Path,
+    *,
+    resume: bool,
+) -> tuple[AdaptedModel, TrainingData]:
+    """Return the model with its adapter, and the rows to train on, with the tokens of a teacher if there is one."""
+    distilled = prepare_teacher(project, job) if project.training.teacher.strip() else None
+    if distilled and ranks.is_first:
+        record_teacher(run, distilled, resume=resume)
+    tuned = backend.prepare(project, job, scratch, _find_initial_adapter(run, resume=resume))
+    if ranks.is_first and tuned.initial_adapter == run.initial_adapter:
+        checksums.record_checksums(run, run.initial_adapter)
+    if resume:
+        require_same_base(run, tuned.base.folder)
+    prepared = distilled.prepared if distilled else None
+    data = prepare_data(run, project, tuned, job, record=ranks.is_first, prepared=prepared)
+    data = distilled.attach(data) if distilled else data
+    if project.lora.init == "eva" and not project.lora.start_from:
+        eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
+    return tuned, data
 
 
 def _find_initial_adapter(run: RunFolder, *, resume: bool) -> Path | None:

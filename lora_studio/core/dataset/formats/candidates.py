@@ -243,9 +243,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         answers = [keyed[0]]
     elif choices is None:
         answers = prefer_references(columns, answers)
-    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
-    if answers and answers == formats_columns.find_meanings(columns):
-        questions = find_columns(columns, column_names.TERMS)
+    questions = [item for item in formats_columns.find_asked(columns) if item not in answers]
     if not answers:
         answers = _find_embedded_choices(columns, questions)
     if not answers:

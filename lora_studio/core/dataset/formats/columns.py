@@ -379,6 +379,11 @@ def find_queries(columns: Columns) -> list[DataColumn]:
     return [query] if query is not None and find_column(columns, ("question",), "text") else []
 
 
+def find_asked(columns: Columns) -> list[DataColumn]:
+    """Return the columns with questions; in a glossary, the one with its words."""
+    return find_columns(columns, TERMS) if find_meanings(columns) else find_questions(columns)
+
+
 def find_meanings(columns: Columns) -> list[DataColumn]:
     """Return the meaning of a word in a glossary, the question of which is the word."""
     meaning = find_column(columns, MEANINGS, "text")

@@ -161,14 +161,13 @@ def _compute(
     loaded = loading.load(spec.make_teacher_spec(project.model), job)
     teacher = TeacherModel(loaded, limit, spec.distillation_temperature, store.dtype)
     micro_batch = spec.micro_batch
-    ranks = ProcessGroup()
 
     def fill() -> None:
         try:
             fill_missing(
                 store.find_missing(missing), unique.lengths, micro_batch,
                 lambda parts: [teacher.compute([unique.read(row) for row in part], job) for part in parts],
-                store.write, store.save, text("computing the teacher's probabilities"), job, ranks,
+                store.write, store.save, text("computing the teacher's probabilities"), job, ProcessGroup(),
             )  # fmt: skip
         finally:
             store.save()

@@ -50,8 +50,6 @@ from lora_studio.engine.training.kernels.output_head import (
 )
 from lora_studio.engine.training.kernels.record import KernelRecord
 
-_LOGITS_AT_ONCE = LOGITS_AT_ONCE
-
 #: The kind under which a record names Liger's loss.
 _LIGER_SCORES = "liger_scores"
 
@@ -89,19 +87,16 @@ class Scorer:
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
         self._decoder = find_decoder(self.base)
-        #: Lengths of the current rows, in tokens.
-        self.lengths: tuple[int, ...] = (1,)
+        self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
         self.packed = self.chunked = False
         self._head: OutputHead | None = None
-        #: Whether Liger's kernels were tried at all.
-        self.tries_liger = False
+        self.tries_liger = False  # whether Liger's kernels were tried at all
         #: What logits are divided by, the temperature of the distribution that answers are sampled from.
         self.temperature = 1.0
         #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
         self.fused = fused.FusedLayers()
         recorded = record or KernelRecord()
-        #: Whether FlashAttention may compute all rows at once.
-        self._allows_flash = recorded.flash is not False
+        self._allows_flash = recorded.flash is not False  # for all rows at once
         if self._decoder is not None:
             packing = packing and recorded.packed is not False
             self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
@@ -451,5 +446,5 @@ def _split_tokens(
 
 def get_chunk_size(ids: int) -> int:
     """Return how many positions to compute the logits of at once, for a vocabulary of `ids`."""
-    size = max(1, _LOGITS_AT_ONCE // ids)
+    size = max(1, LOGITS_AT_ONCE // ids)
     return size - size % 32 or size

@@ -1,8 +1,7 @@
 """Training objectives: one class each, with its formula and source.
 
-All use `Scorer`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch; the
-trainer divides it by `count_items`, summed over the whole optimizer step, so that it is a mean over the step,
-however that is split into micro-batches.
+All use `Scorer`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch. The trainer
+divides it by `count_items` of the whole step: a mean, however the step is split into micro-batches.
 """
 
 from __future__ import annotations
@@ -138,9 +137,9 @@ def _require_answers(scorer: Scorer, ranks: ProcessGroup | None) -> None:
 
 
 class Sft:
-    """Supervised fine-tuning: −log π(x_t | x_<t), summed over all trained tokens t.
+    """Supervised fine-tuning: −log π(x_t | x_<t), summed over all trained tokens t (Ouyang et al. 2022, section 3.5).
 
-    Ouyang et al. 2022, section 3.5. Continued pre-training is the same with every token trained.
+    Continued pre-training is the same with every token trained.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -446,7 +445,6 @@ def _measure_margin(margin: torch.Tensor) -> dict[str, torch.Tensor]:
 def swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
     """Return the prompt of one row with the answer of another."""
     begin = int(np.argmax(prompt.trained))
-    trained = answer.trained.nonzero()[0]
-    ids = np.concatenate([prompt.ids[:begin], answer.ids[trained]])
+    ids = np.concatenate([prompt.ids[:begin], answer.ids[answer.trained.nonzero()[0]]])
     mask = np.arange(len(ids)) >= begin
     return Encoded(ids, mask, len(ids))

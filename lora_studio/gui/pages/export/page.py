@@ -170,13 +170,8 @@ class ExportPage(StepPage):
         if mine and isinstance(event, events.Ending):
             self._ask_for_sizes_again()  # less disk space is free now
         match event:
-            case events.Started(command="train"):
-                self.merged = self.adapter = None
-                self._clear_results()
-            case events.Started(command="merge"):
-                if self.merged is not None:  # files that were exported without it remain valid
-                    self._clear_results()
-                self.merged = None
+            case events.Started(command="train" | "merge" as job):
+                self._forget_results(job)
             case events.AdapterSaved():
                 self.adapter = event
                 # Training an embedding in full may have untied it from the head, which changes the sizes.
@@ -203,6 +198,12 @@ class ExportPage(StepPage):
         if isinstance(event, events.Ending):
             self.outdated.compare()
         self.refresh()
+
+    def _forget_results(self, job: str) -> None:
+        """Clear what a training or a merge replaces; files exported without a merged model survive a merge."""
+        if job == "train" or self.merged is not None:
+            self._clear_results()
+        self.merged, self.adapter = None, None if job == "train" else self.adapter
 
     def _show_template(self, event: object) -> None:
         if isinstance(event, events.TemplateDerived):

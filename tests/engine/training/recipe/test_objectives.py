@@ -101,7 +101,7 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
 def test_packing_and_chunking_give_same_scores_and_gradients(
     wrapped: Wrapped, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
-    monkeypatch.setattr(logprobs, "_LOGITS_AT_ONCE", 5 * 512)  # several pieces
+    monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
     scorer = Scorer(model)
