@@ -57,7 +57,7 @@ class TurnAnswers(_Stored):
     @model_validator(mode="after")
     def _check_shown(self) -> TurnAnswers:
         if self.shown >= max(1, len(self.takes)):
-            raise ValueError("there is no such answer")
+            raise ValueError("`shown` is not the index of an answer")
         return self
 
     @property

@@ -33,7 +33,8 @@ def build_report(
 ) -> str:
     """Return an HTML document with scores, intervals, verdicts, and answers; raises OSError.
 
-    `votes` are people's blind votes. What models and datasets wrote is escaped. The document has no scripts and loads nothing.
+    `votes` are people's blind votes. What models and datasets wrote is escaped. The document has no scripts
+    and loads nothing.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "evaluation"),
@@ -57,8 +58,8 @@ def build_card_section(
 ) -> str:
     """Return the part of a model card about an evaluation in Markdown, "" without scores.
 
-    `votes` are people's blind votes. `checksums` are those that the run's manifest records now: a model that has changed since its
-    evaluation is marked as out of date.
+    `votes` are people's blind votes. `checksums` are those that the run's manifest records now: a model that
+    has changed since its evaluation is marked as out of date.
     """
     outdated = own_models.list_outdated(results, checksums)
     shown = summary.summarize(results)

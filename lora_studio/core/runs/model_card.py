@@ -34,7 +34,8 @@ _ROWS = 12
 class CardFacts:
     """The sources of a card: settings, manifest, events, self-test, and newest complete evaluation of a run.
 
-    `votes` are people's blind votes in the project. `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
+    `votes` are people's blind votes in the project. `license_name` is the base model's, None if it doesn't
+    state one; `files` are the uploaded ones.
     """
 
     project: Project

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from lora_studio.core.dataset.spec import Task
-from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.spec import Spec, setting
-
-TeacherPrecision = Literal["auto", "bf16", "fp16", "fp32", "8bit", "4bit"]
 
 #: Bytes of a cached token: its id and its log-probability, 4 bytes each.
 _TOKEN_BYTES = 8
@@ -28,7 +24,7 @@ class DistillationSettings(Spec):
         advanced=True,
         help_topic="distillation",
     )
-    teacher_precision: TeacherPrecision = setting(
+    teacher_precision: Precision = setting(
         "auto",
         "Teacher precision",
         "How the teacher's weights are stored in memory while its probabilities are computed.",
