@@ -5358,6 +5358,10 @@
             <translation>Längste Zeit für eine Antwort.</translation>
         </message>
         <message>
+            <source>Look at the mean reward, and compare the model with the base model on Evaluate.</source>
+            <translation>Sieh dir die mittlere Belohnung an, und vergleiche das Modell unter Auswerten mit dem Basismodell.</translation>
+        </message>
+        <message>
             <source>Looking for Ollama…</source>
             <translation>Ollama wird gesucht…</translation>
         </message>
@@ -10040,6 +10044,10 @@
         <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>The loss doesn't show how well a training on rewards went.</source>
+            <translation>Der Loss zeigt nicht, wie gut ein Training mit Belohnungen verlief.</translation>
         </message>
         <message>
             <source>The loss is NaN in step {step:d}: training diverged.</source>

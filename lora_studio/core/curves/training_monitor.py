@@ -28,7 +28,8 @@ class TrainingMonitor:
     Diverging: the loss is not finite, or its smoothed value is half above its lowest and a quarter of
     the way back to its initial value. Zero gradient: five steps in a row. Overfitting: the last two
     evaluations are noticeably above the best. Not learning: less than 2 % lower after 50 steps and 30 %
-    of the plan.
+    of the plan. With rewards, the loss of a step stays near zero however well training goes, so only a loss
+    that isn't finite is judged.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class TrainingMonitor:
         self._smooth = self._lowest = self._weight = 0.0
         self._steps = self._planned = self._zeroes = 0
         self._is_finite = True
+        self.has_rewards = False
         self._evaluations: list[Point] = []
 
     def on_event(self, event: object) -> None:
@@ -53,6 +55,8 @@ class TrainingMonitor:
         """Return what is currently wrong, or None."""
         if not self._is_finite:
             return verdict.divergence_verdict(text("The loss is NaN or infinite."))
+        if self.has_rewards:
+            return None
         if self._zeroes >= _ZEROES:
             return verdict.zero_gradient_verdict()
         return self._diverging() or self._overfitting() or self._not_learning()
@@ -60,6 +64,7 @@ class TrainingMonitor:
     def _on_step(self, event: events.StepDone) -> None:
         self._planned = event.steps
         self._steps += 1
+        self.has_rewards = "reward" in event.figures
         self._is_finite = math.isfinite(event.loss)
         self._zeroes = self._zeroes + 1 if event.grad_norm == 0 else 0
         if not self._is_finite:

@@ -162,6 +162,15 @@ def _average_ends(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
 
 
+def reward_verdict() -> TrainingVerdict:
+    """Return the verdict on a training with rewards, whose loss stays near zero however well it goes."""
+    return TrainingVerdict(
+        "too_short",
+        text("The loss doesn't show how well a training on rewards went."),
+        text("Look at the mean reward, and compare the model with the base model on Evaluate."),
+    )
+
+
 def divergence_verdict(what: Text) -> TrainingVerdict:
     """Return the verdict for a loss that has blown up, described by `what`."""
     advice = text("Divide the learning rate by three or use a longer warmup, then train again.")

@@ -66,6 +66,15 @@ def test_small_noisy_preference_loss_is_not_divergence(seed: int) -> None:
     assert kind_of(watched(losses)) is None
 
 
+def test_loss_of_training_on_rewards_is_not_judged() -> None:
+    watch = TrainingMonitor()
+    for number in range(1, 200):
+        done = step(number, 1e-8 * number, norm=0.0)
+        watch.on_event(done.model_copy(update={"figures": {"reward": 0.5}}))
+    assert kind_of(watch) is None
+    assert watch.has_rewards
+
+
 def test_rising_loss_is_diverging_until_it_recovers() -> None:
     watch = watched(falling(80))
     number = 80

@@ -11,7 +11,12 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.curves import advice
 from lora_studio.core.curves.training_monitor import TrainingMonitor
-from lora_studio.core.curves.verdict import TrainingVerdict, divergence_verdict, judge
+from lora_studio.core.curves.verdict import (
+    TrainingVerdict,
+    divergence_verdict,
+    judge,
+    reward_verdict,
+)
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project
@@ -176,6 +181,8 @@ class VerdictCard(Card):
         warning = self._monitor.get_verdict()
         if warning is not None and warning.kind == "zero_gradient":
             return warning
+        if self._monitor.has_rewards:
+            return reward_verdict()
         run = self._plot.run
         return judge(
             run.steps.get_curve("loss").condense(_JUDGED_POINTS),
