@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from functools import singledispatch
 
 from lora_studio.core import serving
@@ -11,6 +12,16 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator
+
+#: What the rows of a task are.
+TASKS: Mapping[str, str] = {
+    "sft": "conversations (supervised fine-tuning)",
+    "text": "plain text",
+    "preference": "preference pairs",
+    "kto": "answers labeled good or bad",
+    "grpo": "prompts that the model answers for rewards",
+    "unsupported": "can't be used for training",
+}
 
 
 @singledispatch
@@ -75,9 +86,9 @@ def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
 def _describe_row_counts(event: events.RowCounts) -> Text:
     parts = [
         text(
-            "Dataset ({task}): {read} rows read, {train} for training, {validation} for validation, "
+            "Dataset: {task}; {read} rows read, {train} for training, {validation} for validation, "
             "{skipped} skipped",
-            task=event.task,
+            task=TASKS[event.task],
             read=event.rows_read,
             train=event.rows_train,
             validation=event.rows_validation,
@@ -131,6 +142,8 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
             step=event.step,
             reward=reward,
         )
+    if event.has_rewards:
+        return text("Evaluation after step {step}: no answer has a reward.", step=event.step)
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 
@@ -156,25 +169,47 @@ def _describe_sampled(event: events.Sampled) -> Text:
 
 @describe.register
 def _describe_ended_early(event: events.EndedEarly) -> Text:
-    return counted(
-        event.evaluations,
-        "Stopped early after step {step}: the eval loss didn't improve in {n} evaluation.",
-        "Stopped early after step {step}: the eval loss didn't improve in {n} evaluations.",
-        step=event.step,
-    )
+    match event.best_by:
+        case "loss":
+            return counted(
+                event.evaluations,
+                "Stopped early after step {step}: the eval loss didn't improve in {n} evaluation.",
+                "Stopped early after step {step}: the eval loss didn't improve in {n} evaluations.",
+                step=event.step,
+            )
+        case "score":
+            return counted(
+                event.evaluations,
+                "Stopped early after step {step}: the answer score didn't improve in {n} evaluation.",
+                "Stopped early after step {step}: the answer score didn't improve in {n} evaluations.",
+                step=event.step,
+            )
+        case "reward":
+            return counted(
+                event.evaluations,
+                "Stopped early after step {step}: the mean reward didn't improve in {n} evaluation.",
+                "Stopped early after step {step}: the mean reward didn't improve in {n} evaluations.",
+                step=event.step,
+            )
 
 
 @describe.register
 def _describe_adapter_saved(event: events.AdapterSaved) -> Text:
-    if not event.best_loss:
+    best: Text | None = None
+    if event.best_reward is not None:
+        best = text("the highest mean reward, {reward:loss}", reward=event.best_reward)
+    elif event.best_score is not None:
+        best = text("the highest answer score, {score:percent}", score=event.best_score)
+    elif event.best_loss is not None:
+        best = text("the lowest eval loss, {loss:loss}", loss=event.best_loss)
+    if best is None:
         return text("Adapter saved: {folder} ({size:size}).", folder=event.folder, size=event.bytes)
     return text(
-        "Adapter saved: {folder} ({size:size}), from step {step} with the lowest eval loss, "
-        "{loss:loss}.",
+        "Adapter saved: {folder} ({size:size}), from step {step} with {best}.",
         folder=event.folder,
         size=event.bytes,
         step=event.step,
-        loss=event.best_loss,
+        best=best,
     )
 
 

@@ -25,12 +25,12 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.table import Column
 
 _TITLES: dict[Column, str] = {
-    "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval", "answers": "Answers",
+    "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval", "reward": "Reward", "answers": "Answers",
     "time": "Time", "size": "Size", "tags": "Tags",
 }  # fmt: skip
 #: Width in characters from which a terminal shows all columns.
 _WIDE = 110
-_NUMBERS = ("rank", "loss", "eval", "answers", "time", "size")
+_NUMBERS = ("rank", "loss", "eval", "reward", "answers", "time", "size")
 
 
 SearchArgument = Annotated[
@@ -123,7 +123,9 @@ def _make_table(rows: list[RunSummary], width: int) -> Table:
     """Return a table with full folder names, because other commands need them; other columns can be truncated."""
     table = Table(box=None)
     table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
-    left_out = () if width > _WIDE else ("data", "loss", "answers", "time", "tags")
+    left_out = {"data", "loss", "answers", "time", "tags"} if width <= _WIDE else set()
+    if all(run.best_reward is None for run in rows):
+        left_out.add("reward")
     columns = {column: title for column, title in _TITLES.items() if column not in left_out}
     for column, title in columns.items():
         shortens = column in ("model", "data", "tags")

@@ -49,6 +49,14 @@ def describe(event: events.Event) -> Text:
                 steps=event.steps,
                 step=event.step,
             )
+        case events.StepDone() if (reward := event.figures.get(events.REWARD)) is not None:
+            return text(
+                "step {step:d} of {steps:d}: mean reward {reward:.4f}, {speed:.0f} tokens/s",
+                step=event.step,
+                steps=event.steps,
+                reward=reward,
+                speed=event.tokens_per_s,
+            )
         case events.StepDone():
             return text(
                 "step {step:d} of {steps:d}: loss {loss:.4f}, {speed:.0f} tokens/s",
@@ -57,6 +65,10 @@ def describe(event: events.Event) -> Text:
                 loss=event.loss,
                 speed=event.tokens_per_s,
             )
+        case events.Evaluated() if event.has_rewards:
+            if (reward := event.figures.get(events.REWARD)) is None:
+                return text("step {step:d}: no answer has a reward", step=event.step)
+            return text("step {step:d}: eval reward {reward:.4f}", step=event.step, reward=reward)
         case events.Evaluated():
             return text("step {step:d}: eval loss {loss:.4f}", step=event.step, loss=event.loss)
         case events.CheckpointSaved() | events.AdapterSaved():

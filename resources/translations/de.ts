@@ -1038,16 +1038,8 @@
             <translation>Bester Eval-Loss</translation>
         </message>
         <message>
-            <source>Best eval loss by {first}</source>
-            <translation>Bester Eval-Loss nach {first}</translation>
-        </message>
-        <message>
-            <source>Best eval loss by {first} (rows) and {second} (columns)</source>
-            <translation>Bester Eval-Loss nach {first} (Zeilen) und {second} (Spalten)</translation>
-        </message>
-        <message>
-            <source>Best eval loss by {settings}</source>
-            <translation>Bester Eval-Loss nach {settings}</translation>
+            <source>Best eval reward</source>
+            <translation>Beste Eval-Belohnung</translation>
         </message>
         <message>
             <source>Best for this device</source>
@@ -3052,6 +3044,10 @@
             <translation>Temperatur der Destillation</translation>
         </message>
         <message>
+            <source>Divide the learning rate by three or raise the KL weight, then train again.</source>
+            <translation>Teilen Sie die Lernrate durch drei oder erhöhen Sie das KL-Gewicht, und trainieren Sie dann noch einmal.</translation>
+        </message>
+        <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
             <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Warmup und trainieren Sie dann neu.</translation>
         </message>
@@ -4315,6 +4311,10 @@
             <translation>Blendet Modelle aus, deren Bedingungen Sie zuerst akzeptieren müssen</translation>
         </message>
         <message>
+            <source>Highest mean reward of answers to validation prompts</source>
+            <translation>Höchste mittlere Belohnung der Antworten auf Validierungsprompts</translation>
+        </message>
+        <message>
             <source>Highest value</source>
             <translation>Höchster Wert</translation>
         </message>
@@ -5358,10 +5358,6 @@
             <translation>Längste Zeit für eine Antwort.</translation>
         </message>
         <message>
-            <source>Look at the mean reward, and compare the model with the base model on Evaluate.</source>
-            <translation>Sieh dir die mittlere Belohnung an, und vergleiche das Modell unter Auswerten mit dem Basismodell.</translation>
-        </message>
-        <message>
             <source>Looking for Ollama…</source>
             <translation>Ollama wird gesucht…</translation>
         </message>
@@ -5532,6 +5528,22 @@
         <message>
             <source>Maximum time between two checkpoints, which limits how much work a power cut can cost. 0 saves by steps only.</source>
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
+        </message>
+        <message>
+            <source>Mean reward fell {first:loss} → {last:loss}.</source>
+            <translation>Die mittlere Belohnung sank {first:loss} → {last:loss}.</translation>
+        </message>
+        <message>
+            <source>Mean reward hardly changed ({first:loss} → {last:loss}).</source>
+            <translation>Die mittlere Belohnung änderte sich kaum ({first:loss} → {last:loss}).</translation>
+        </message>
+        <message>
+            <source>Mean reward rose {first:loss} → {last:loss} and leveled off.</source>
+            <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss} und flachte dann ab.</translation>
+        </message>
+        <message>
+            <source>Mean reward rose {first:loss} → {last:loss} and was still rising.</source>
+            <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss} und stieg am Ende noch.</translation>
         </message>
         <message>
             <source>Mean score in the newest evaluation, by its first measure</source>
@@ -6215,8 +6227,8 @@
             <translation>Noch keine Zeilen</translation>
         </message>
         <message>
-            <source>No run in this grid search has an eval loss yet.</source>
-            <translation>In dieser Rastersuche hat noch kein Lauf einen Eval-Loss.</translation>
+            <source>No run in this grid search has been evaluated yet.</source>
+            <translation>Noch kein Lauf dieser Rastersuche wurde ausgewertet.</translation>
         </message>
         <message>
             <source>No runs yet</source>
@@ -7305,6 +7317,10 @@
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen.</translation>
+        </message>
+        <message>
+            <source>Raise the learning rate, train longer, or use prompts that the model sometimes answers well.</source>
+            <translation>Erhöhen Sie die Lernrate, trainieren Sie länger, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
             <source>Raise the limit on address space (run `ulimit -v unlimited` in the terminal before you start LoRA Studio), or close other programs.</source>
@@ -10046,10 +10062,6 @@
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
-            <source>The loss doesn't show how well a training on rewards went.</source>
-            <translation>Der Loss zeigt nicht, wie gut ein Training mit Belohnungen verlief.</translation>
-        </message>
-        <message>
             <source>The loss is NaN in step {step:d}: training diverged.</source>
             <translation>Der Loss ist in Schritt {step:d} NaN: Das Training ist divergiert.</translation>
         </message>
@@ -11232,6 +11244,10 @@
         <message>
             <source>Train longer to improve it further, or continue with this adapter.</source>
             <translation>Trainieren Sie länger, um das Ergebnis weiter zu verbessern, oder machen Sie mit diesem Adapter weiter.</translation>
+        </message>
+        <message>
+            <source>Train longer, or compare the model with the base model on Evaluate.</source>
+            <translation>Trainieren Sie länger, oder vergleichen Sie das Modell unter Auswerten mit dem Basismodell.</translation>
         </message>
         <message>
             <source>Train longer, or try the adapter in the playground.</source>
@@ -13742,10 +13758,6 @@
             <translation>unter {folder} ist kein Datenträger eingehängt</translation>
         </message>
         <message>
-            <source>no eval loss</source>
-            <translation>kein Eval-Loss</translation>
-        </message>
-        <message>
             <source>no part of an answer is within the first {limit} tokens</source>
             <translation>kein Teil einer Antwort liegt in den ersten {limit} Tokens</translation>
         </message>
@@ -13804,6 +13816,10 @@
         <message>
             <source>not enough memory for a context of {tokens} tokens</source>
             <translation>zu wenig Arbeitsspeicher für einen Kontext von {tokens} Tokens</translation>
+        </message>
+        <message>
+            <source>not evaluated</source>
+            <translation>nicht ausgewertet</translation>
         </message>
         <message>
             <source>not judged: {reason}</source>
@@ -14178,8 +14194,20 @@
             <translation>Schritt {step:d} von {steps:d}: Loss {loss:.4f}, {speed:.0f} Tokens/s</translation>
         </message>
         <message>
+            <source>step {step:d} of {steps:d}: mean reward {reward:.4f}, {speed:.0f} tokens/s</source>
+            <translation>Schritt {step:d} von {steps:d}: mittlere Belohnung {reward:.4f}, {speed:.0f} Token/s</translation>
+        </message>
+        <message>
             <source>step {step:d}: eval loss {loss:.4f}</source>
             <translation>Schritt {step:d}: Eval-Loss {loss:.4f}</translation>
+        </message>
+        <message>
+            <source>step {step:d}: eval reward {reward:.4f}</source>
+            <translation>Schritt {step:d}: Eval-Belohnung {reward:.4f}</translation>
+        </message>
+        <message>
+            <source>step {step:d}: no answer has a reward</source>
+            <translation>Schritt {step:d}: keine Antwort hat eine Belohnung</translation>
         </message>
         <message>
             <source>step {step:d}: saved {folder}</source>
@@ -14196,6 +14224,14 @@
         <message>
             <source>step {step}: eval loss {loss}</source>
             <translation>Schritt {step}: Eval-Loss {loss}</translation>
+        </message>
+        <message>
+            <source>step {step}: eval reward {reward}</source>
+            <translation>Schritt {step}: Eval-Belohnung {reward}</translation>
+        </message>
+        <message>
+            <source>step {step}: no answer has a reward</source>
+            <translation>Schritt {step}: keine Antwort hat eine Belohnung</translation>
         </message>
         <message>
             <source>steps</source>
@@ -15464,6 +15500,10 @@
             <translation>{file} wurde entpackt, aber die Tokens weichen von denen von llama.cpp ab.</translation>
         </message>
         <message>
+            <source>{finding} On validation prompts: {first:loss} → {last:loss}.</source>
+            <translation>{finding} Bei Validierungsprompts: {first:loss} → {last:loss}.</translation>
+        </message>
+        <message>
             <source>{first:d} to {last:d}</source>
             <translation>{first:d} bis {last:d}</translation>
         </message>
@@ -15665,6 +15705,14 @@
                 <numerusform>Die einzige Zeile kann nicht als „{format}“ gelesen werden: {reason}.</numerusform>
                 <numerusform>{lost} von {n} Zeilen können nicht als „{format}“ gelesen werden. Der häufigste Grund: {reason}.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{measure} by {first} (rows) and {second} (columns)</source>
+            <translation>{measure} nach {first} (Zeilen) und {second} (Spalten)</translation>
+        </message>
+        <message>
+            <source>{measure} by {settings}</source>
+            <translation>{measure} nach {settings}</translation>
         </message>
         <message>
             <source>{measure} of {runs}</source>
@@ -16232,6 +16280,13 @@
             <translation>
                 <numerusform>Ein Schritt ist zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
                 <numerusform>{n} Schritte sind zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} steps with rewards are too few to judge them.</source>
+            <translation>
+                <numerusform>Ein Schritt mit Belohnungen ist zu wenig, um sie zu beurteilen.</numerusform>
+                <numerusform>{n} Schritte mit Belohnungen sind zu wenig, um sie zu beurteilen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">

@@ -13,6 +13,7 @@ from rich.table import Table
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
 from lora_studio.cli.console import Display
+from lora_studio.cli.event_text import TASKS
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
@@ -41,14 +42,6 @@ SubsetOption = Annotated[str, typer.Option(help="Subset (configuration) of a Hub
 SplitOption = Annotated[str, typer.Option(help="Split of a Hub dataset.")]
 RevisionOption = Annotated[str, typer.Option(help="Branch, tag, or commit of a Hub dataset.")]
 
-_TASKS = {
-    "sft": "conversations (supervised fine-tuning)",
-    "text": "plain text",
-    "preference": "preference pairs",
-    "kto": "answers labeled good or bad",
-    "grpo": "prompts that the model answers for rewards",
-    "unsupported": "can't be used for training",
-}
 _COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12
 
 
@@ -217,7 +210,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("Data", report["file"]),
         ("File", report["container"]),
         ("Format", title),
-        ("Training", _TASKS[report["task"]]),
+        ("Training", TASKS[report["task"]]),
         ("Confidence", formatting.format_percent(report["confidence"]) if report["format"] else ""),
         ("Evidence", report["evidence"] if report["format"] else ""),
         (

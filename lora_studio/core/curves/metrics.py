@@ -55,7 +55,8 @@ class MetricSeries:
 
     `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
     measured, `figures` and `evaluation_figures` for the additional metrics of an objective;
-    `evaluations` are losses. `checkpoints` are steps, and `lost` the steps that are missing.
+    `evaluations` are losses, which evaluations of reward training don't have. `checkpoints` are steps, and
+    `lost` the steps that are missing.
     """
 
     def __init__(self) -> None:
@@ -93,7 +94,8 @@ class MetricSeries:
                 _put_all(self.load, event.step, load)
                 _put_all(self.figures, event.step, event.figures)
             case events.Evaluated():
-                self.evaluations.put(event.step, event.loss)
+                if not event.has_rewards:
+                    self.evaluations.put(event.step, event.loss)
                 _put_all(self.evaluation_figures, event.step, event.figures)
             case events.CheckpointSaved():
                 self.checkpoints = [
@@ -122,7 +124,11 @@ class MetricSeries:
             **self.steps,
             **self.load,
             **self.figures,
-            "eval_loss": self.evaluations,
+            **(
+                {"eval_loss": self.evaluations}
+                if len(self.evaluations) or not self.evaluation_figures
+                else {}
+            ),
             **{f"eval_{name}": column for name, column in self.evaluation_figures.items()},
         }
 

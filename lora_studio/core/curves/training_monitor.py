@@ -8,6 +8,7 @@ from lora_studio.core.curves import verdict
 from lora_studio.core.curves.verdict import Point, TrainingVerdict
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import has_rewards
 
 #: Half-life of the smoothed loss, in steps.
 _HALF_LIFE = 10
@@ -64,7 +65,7 @@ class TrainingMonitor:
     def _on_step(self, event: events.StepDone) -> None:
         self._planned = event.steps
         self._steps += 1
-        self.has_rewards = "reward" in event.figures
+        self.has_rewards = has_rewards(event.figures)
         self._is_finite = math.isfinite(event.loss)
         self._zeroes = self._zeroes + 1 if event.grad_norm == 0 else 0
         if not self._is_finite:

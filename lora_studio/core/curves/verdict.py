@@ -83,7 +83,7 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
             text("Train longer, or try the adapter in the playground."),
         )
     if len(losses) >= _ENOUGH_STEPS:
-        first, last = _average_ends(values)
+        first, last = average_ends(values)
         if last > 1.5 * first:
             return divergence_verdict(
                 text("The loss rose from {first:loss} to {last:loss}.", first=first, last=last)
@@ -97,7 +97,7 @@ def _has_fallen(values: Sequence[float]) -> bool:
     """Return whether training losses ended noticeably below where they started."""
     if len(values) < _ENOUGH_STEPS:
         return False
-    first, last = _average_ends(values)
+    first, last = average_ends(values)
     return last < first * (1 - _NOTICEABLE)
 
 
@@ -131,7 +131,7 @@ def overfitting_verdict(best_step: int, best: float, last: float) -> TrainingVer
 
 
 def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
-    first, last = _average_ends([loss for _, loss in losses])
+    first, last = average_ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
         return not_learning_verdict("training", first, last)
     if _is_falling(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
@@ -145,30 +145,28 @@ def _is_falling(tail: Sequence[Point]) -> bool:
     values = [loss for _, loss in tail]
     if len(set(steps)) < 3:
         return False
+    slope, error = fit_trend(tail)
+    drop = -slope * (steps[-1] - steps[0])
+    return drop > _NOTICEABLE * statistics.fmean(values) and -slope > 2 * error
+
+
+def fit_trend(points: Sequence[Point]) -> tuple[float, float]:
+    """Return the slope of the least-squares line through at least 3 points, and its standard error."""
+    steps = [float(step) for step, _ in points]
+    values = [value for _, value in points]
     slope, intercept = statistics.linear_regression(steps, values)
     mean_step = statistics.fmean(steps)
     residual = sum(
         (value - slope * step - intercept) ** 2 for step, value in zip(steps, values, strict=True)
     )
     spread = sum((step - mean_step) ** 2 for step in steps)
-    error = math.sqrt(residual / (len(steps) - 2) / spread)
-    drop = -slope * (steps[-1] - steps[0])
-    return drop > _NOTICEABLE * statistics.fmean(values) and -slope > 2 * error
+    return slope, math.sqrt(residual / (len(steps) - 2) / spread)
 
 
-def _average_ends(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean losses of the first and last 5 % of the steps, at least 3 steps each."""
+def average_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean values of the first and last 5 % of the steps, at least 3 steps each."""
     width = max(3, len(values) // 20)
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
-
-
-def reward_verdict() -> TrainingVerdict:
-    """Return the verdict on a training with rewards, whose loss stays near zero however well it goes."""
-    return TrainingVerdict(
-        "too_short",
-        text("The loss doesn't show how well a training on rewards went."),
-        text("Look at the mean reward, and compare the model with the base model on Evaluate."),
-    )
 
 
 def divergence_verdict(what: Text) -> TrainingVerdict:

@@ -92,6 +92,7 @@ from lora_studio.core.protocol.ollama import (
 from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, ServerReady
 from lora_studio.core.protocol.training import (
     ANSWER_SCORE,
+    REWARD,
     AdapterSaved,
     AnswersRated,
     CheckpointSaved,
@@ -161,6 +162,7 @@ def to_line(event: BaseModel, context: dict[str, bool] | None = None) -> str:
 __all__ = [
     "ANSWER_SCORE",
     "PROTOCOL",
+    "REWARD",
     "AccountFound",
     "AdapterCombined",
     "AdapterSaved",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -148,15 +149,35 @@ class StepDone(BaseEvent):
 
 #: The name of the mean score of answers to validation rows among the figures of `Evaluated`.
 ANSWER_SCORE = "answer_score"
+#: The name of the mean reward among the figures of a step and of an evaluation of reward training.
+REWARD = "reward"
+#: The name of the share of answers without a reward, which every step of reward training has.
+FAILED_SHARE = "failed_share"
+
+#: What decides on the best adapter.
+BestMeasure = Literal["loss", "score", "reward"]
+
+
+def has_rewards(figures: Container[str]) -> bool:
+    """Return whether figures, by name, are those of reward training; some steps have no mean reward."""
+    return REWARD in figures or FAILED_SHARE in figures
 
 
 class Evaluated(BaseEvent):
-    """Loss on the validation rows, in nats per trained token or in the objective's unit."""
+    """Loss on the validation rows, in nats per trained token or in the objective's unit.
+
+    For reward training, `loss` is the negative mean reward, NaN without any; show `figures` instead.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
     loss: float
     figures: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def has_rewards(self) -> bool:
+        """Whether the answers of validation prompts were rated, as reward training does."""
+        return has_rewards(self.figures)
 
 
 class CheckpointSaved(BaseEvent):
@@ -239,17 +260,19 @@ class AnswersRated(BaseEvent):
 
 
 class EndedEarly(BaseEvent):
-    """Training ends early: the validation loss hasn't improved for `evaluations` in a row."""
+    """Training ends early: what decides hasn't improved for `evaluations` in a row."""
 
     kind: Literal["ended_early"] = "ended_early"
     step: int
     evaluations: int
+    best_by: BestMeasure = "loss"
 
 
 class AdapterSaved(BaseEvent):
     """The adapter was saved in PEFT's layout, with its weights after `step`.
 
-    `best_loss` is set if it is the best adapter instead of the last one: its eval loss.
+    One of `best_loss`, `best_score`, and `best_reward` is set if it is the best adapter instead of the last
+    one: its eval loss, the score of its answers to validation rows, or their mean reward.
     """
 
     kind: Literal["adapter_saved"] = "adapter_saved"
@@ -257,3 +280,12 @@ class AdapterSaved(BaseEvent):
     folder: str
     bytes: int
     best_loss: float | None = None
+    best_score: float | None = None
+    best_reward: float | None = None
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it is the best adapter instead of the last one."""
+        return any(
+            value is not None for value in (self.best_loss, self.best_score, self.best_reward)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import tomllib
@@ -144,7 +145,8 @@ class RunProgress:
     """A summary of a run's events up to byte `position` of its file.
 
     `records` are the successive evaluations with the lowest loss so far, as (step, loss), so that
-    the best one is still known when training resumes from an earlier checkpoint. `command` is the
+    the best one is still known when training resumes from an earlier checkpoint. Where `has_rewards`,
+    the loss is the negative mean reward. `command` is the
     one without an ending yet, `began` its start time; `training` says whether it is a training.
     """
 
@@ -159,6 +161,7 @@ class RunProgress:
     steps: int = 0
     loss: float | None = None
     records: list[tuple[int, float]] = field(default_factory=list)
+    has_rewards: bool = False
     problem: Text = NO_TEXT
     lost: LostSteps = field(default_factory=LostSteps)
 
@@ -175,7 +178,16 @@ class RunProgress:
 
     @property
     def best_eval(self) -> float | None:
-        """The lowest eval loss."""
+        """The lowest eval loss; None for reward training."""
+        return None if self.has_rewards else self._lowest
+
+    @property
+    def best_reward(self) -> float | None:
+        """The highest mean reward of an evaluation; None for other training."""
+        return -self._lowest if self.has_rewards and self._lowest is not None else None
+
+    @property
+    def _lowest(self) -> float | None:
         return self.records[-1][1] if self.records else None
 
     @property
@@ -200,8 +212,11 @@ class RunProgress:
                 self._rewind(event.step)
             case events.Recovered():
                 self._rewind(event.step)
-            case events.Evaluated() if self.best_eval is None or event.loss < self.best_eval:
-                self.records.append((event.step, event.loss))
+            case events.Evaluated():
+                self.has_rewards = event.has_rewards
+                is_known = not (event.has_rewards and math.isnan(event.loss))
+                if is_known and (self._lowest is None or event.loss < self._lowest):
+                    self.records.append((event.step, event.loss))
             case events.StepDone():
                 self.step, self.steps, self.loss = event.step, event.steps, event.loss
         self.time = event.time

@@ -1,4 +1,4 @@
-"""Grid search over one or two settings: the searchable settings, and tables of the eval loss."""
+"""Grid search over one or two settings: the searchable settings, and tables of the eval loss or reward."""
 
 from __future__ import annotations
 
@@ -51,11 +51,16 @@ class GridTable:
 
     @property
     def best(self) -> RunSummary | None:
-        """The run with the best answers if all are scored alike, else that with the lowest eval loss."""
+        """The run with the best answers if all are scored alike, else that with the best evaluation."""
         if self.is_by_answers:
             return max(self._runs, key=lambda run: run.answers.score if run.answers else 0.0)
-        evaluated = [run for run in self._runs if run.best_eval is not None]
-        return min(evaluated, key=lambda run: run.best_eval or 0.0, default=None)
+        evaluated = [(cost, run) for run in self._runs if (cost := _get_cost(run)) is not None]
+        return min(evaluated, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+    @property
+    def is_by_reward(self) -> bool:
+        """Whether the cells are mean rewards instead of eval losses."""
+        return any(run.best_reward is not None for run in self._runs)
 
     @property
     def is_by_answers(self) -> bool:
@@ -71,13 +76,17 @@ class GridTable:
         return [run for line in self.cells for run in line if run]
 
     def share(self, run: RunSummary) -> float | None:
-        """Return the position of a run's eval loss in its search: 0 for the lowest, 1 for the
-        highest."""
-        losses = [r.best_eval for line in self.cells for r in line if r and r.best_eval is not None]
-        if run.best_eval is None or not losses:
+        """Return the position of a run's evaluation in its search: 0 for the best, 1 for the worst."""
+        costs = [cost for each in self._runs if (cost := _get_cost(each)) is not None]
+        if (cost := _get_cost(run)) is None:
             return None
-        low, high = min(losses), max(losses)
-        return (run.best_eval - low) / (high - low) if high > low else 0.0
+        low, high = min(costs), max(costs)
+        return (cost - low) / (high - low) if high > low else 0.0
+
+
+def _get_cost(run: RunSummary) -> float | None:
+    """Return the lowest eval loss, or the negative of the highest mean reward; None before an evaluation."""
+    return run.best_eval if run.best_reward is None else -run.best_reward
 
 
 def build_tables(runs: Sequence[RunSummary]) -> list[GridTable]:

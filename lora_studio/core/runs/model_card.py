@@ -173,20 +173,27 @@ def _build_results(facts: CardFacts) -> str:
 
 def _build_curve(stream: Iterable[events.Event]) -> str:
     evaluated = [event for event in stream if isinstance(event, events.Evaluated)]
+    has_rewards = any(event.has_rewards for event in evaluated)
+    if has_rewards:
+        evaluated = [event for event in evaluated if events.REWARD in event.figures]
     if not evaluated:
         return ""
     best = min(evaluated, key=lambda event: event.loss)
+    name, sign = ("Mean reward", -1.0) if has_rewards else ("Loss", 1.0)
+    subject = (
+        "Mean reward of answers to held-out prompts" if has_rewards else "Loss on held-out rows"
+    )
     stride = -(-len(evaluated) // _ROWS)
     indices = sorted({*range(0, len(evaluated), stride), len(evaluated) - 1})
-    table = [f"| {evaluated[at].step} | {evaluated[at].loss:.4f} |" for at in indices]
+    table = [f"| {evaluated[at].step} | {sign * evaluated[at].loss:.4f} |" for at in indices]
     return "\n".join(
         [
             "## Evaluation",
             "",
-            f"Loss on held-out rows: {evaluated[0].loss:.4f} at step {evaluated[0].step}, "
-            f"{evaluated[-1].loss:.4f} at the end, best {best.loss:.4f} at step {best.step}.",
+            f"{subject}: {sign * evaluated[0].loss:.4f} at step {evaluated[0].step}, "
+            f"{sign * evaluated[-1].loss:.4f} at the end, best {sign * best.loss:.4f} at step {best.step}.",
             "",
-            "| Step | Loss |",
+            f"| Step | {name} |",
             "|---|---|",
             *table,
         ]

@@ -14,7 +14,7 @@ from lora_studio.core.runs import facts
 from lora_studio.core.runs.index import RunSummary
 
 Column = Literal[
-    "name", "state", "model", "data", "rank", "loss", "eval", "answers", "step", "time", "size", "tags", "begun"
+    "name", "state", "model", "data", "rank", "loss", "eval", "reward", "answers", "step", "time", "size", "tags", "begun"
 ]  # fmt: skip
 
 #: The raw value of each column, for sorting and CSV; None if empty.
@@ -26,6 +26,7 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
     "rank": lambda run: run.rank,
     "loss": lambda run: run.loss,
     "eval": lambda run: run.best_eval,
+    "reward": lambda run: run.best_reward,
     "answers": lambda run: run.answers.score if run.answers else None,
     "step": lambda run: run.step or None,
     "time": lambda run: run.seconds or None,
@@ -38,6 +39,7 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
 _SAID: dict[Column, Callable[[Any], str]] = {
     "loss": formatting.format_loss,
     "eval": formatting.format_loss,
+    "reward": formatting.format_loss,
     "answers": formatting.format_percent,
     "step": formatting.format_number,
     "time": formatting.format_duration,

@@ -71,12 +71,17 @@ class AdapterSaver:
                 raise MemoryPressureError(result.reason)
             saved = SavedAdapter(state.step, None)
         else:
-            saved = SavedAdapter(best.step, best.loss)
+            saved = SavedAdapter(best.step, best.loss, best.score, best.reward)
         checksums.record_checksums(self._run, target)
         size = sum(file.stat().st_size for file in target.iterdir())
         self._job.emit(
             events.AdapterSaved(
-                step=saved.step, folder=str(target), bytes=size, best_loss=saved.loss
+                step=saved.step,
+                folder=str(target),
+                bytes=size,
+                best_loss=saved.loss if saved.reward is None else None,
+                best_score=saved.score,
+                best_reward=saved.reward,
             )
         )
         return saved

@@ -179,7 +179,8 @@ class _Mirror:
                     self._log("train", event.step, values | event.figures)
                 case events.Evaluated() if event.step > self._evaluation:
                     self._evaluation = event.step
-                    self._log("eval", event.step, {"loss": event.loss} | event.figures)
+                    loss = {} if event.has_rewards else {"loss": event.loss}
+                    self._log("eval", event.step, loss | event.figures)
         outcome = self._get_final_outcome()
         self._call_each(lambda sink: sink.close(outcome))
 

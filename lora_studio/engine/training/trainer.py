@@ -363,8 +363,9 @@ class Trainer:
             result = self.rollouts.evaluate(self.memory_level)
         step, loss = self.state.step, result.loss
         score = self.answer_scorer.score()
-        self.state.evaluations.append(EvaluationResult(step, loss, score))
-        figures = result.metrics | ({} if score is None else {events.ANSWER_SCORE: score})
+        evaluation = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD))
+        self.state.evaluations.append(evaluation)
+        figures = result.metrics | evaluation.figures
         self.job.emit(events.Evaluated(step=step, loss=loss, figures=figures))
         schedules.report_evaluation(self.scheduler, loss)
 
@@ -383,7 +384,8 @@ class Trainer:
     def _should_stop_early(self) -> bool:
         stops = best_adapter.is_exhausted(self.state.evaluations, self.spec)
         if stops and self.step < self.total_steps:
-            self.job.emit(events.EndedEarly(step=self.step, evaluations=self.spec.early_stopping))
+            ended = best_adapter.create_ended_early(self.step, self.state.evaluations, self.spec)
+            self.job.emit(ended)
         return stops
 
     # --- save, resume, recover ----------------------------------------------------------------

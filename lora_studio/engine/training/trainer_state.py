@@ -6,30 +6,42 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The loss on the validation rows after a step, and the score of answers to some of them."""
+    """The loss on the validation rows after a step, and the score of answers to some of them.
+
+    In reward training, `reward` is their mean reward, and the loss its negative.
+    """
 
     step: int
     loss: float
     score: float | None = None
+    reward: float | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return the entry in manifests and checkpoints."""
-        entry = asdict(self)
-        return entry if self.score is not None else {"step": self.step, "loss": self.loss}
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What an event says of the evaluation besides its loss, as far as it is known."""
+        figures = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """The step of the adapter in the run folder, and its loss where it is the best one."""
+    """The step of the adapter in the run folder, and its evaluation where it is the best one."""
 
     step: int
     loss: float | None
+    score: float | None = None
+    reward: float | None = None
 
 
 @dataclass
@@ -55,6 +67,9 @@ class TrainerState:
     def to_results(self) -> dict[str, Any]:
         """Return the `results` entry of manifests and checkpoints."""
         saved = asdict(self.saved) if self.saved else None
+        for name in ("score", "reward") if saved else ():
+            if saved and saved[name] is None:
+                del saved[name]
         optional = {"loss": self.loss, "compiled": self.compiled, "kept": saved}
         return {
             "evaluations": [evaluation.to_plain() for evaluation in self.evaluations],
@@ -78,7 +93,9 @@ class TrainerState:
             memory_level=choose_starting_level(spec, entries.get("memory")),
             step=entries["step"],
             evaluations=[
-                EvaluationResult(entry["step"], entry["loss"], entry.get("score"))
+                EvaluationResult(
+                    entry["step"], entry["loss"], entry.get("score"), entry.get("reward")
+                )
                 for entry in results["evaluations"]
             ],
             loss=results.get("loss"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from lora_studio.core.curves.metrics import LOAD_VALUES, MetricSeries
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import has_rewards
 from lora_studio.gui.plots.history import MetricHistory
 from lora_studio.gui.plots.trace import MarkKind
 
@@ -44,7 +45,8 @@ class RunCurves:
                 values = {name: getattr(event, name) for name in STEP_FIELDS}
                 self.steps.add(event.step, values | event.figures if event.figures else values)
             case events.Evaluated():
-                self.evaluations.add(event.step, {"loss": event.loss} | event.figures)
+                loss = {} if event.has_rewards else {"loss": event.loss}
+                self.evaluations.add(event.step, loss | event.figures)
             case events.CheckpointSaved():
                 self._mark(event.step, "checkpoint")
             case events.TrainingStarted():
@@ -57,6 +59,16 @@ class RunCurves:
             case _:
                 return False
         return True
+
+    @property
+    def has_rewards(self) -> bool:
+        """Whether these are the curves of reward training."""
+        return has_rewards(self.steps.names)
+
+    @property
+    def main(self) -> str:
+        """The quantity that shows how well training goes: the loss, or the mean reward."""
+        return events.REWARD if self.has_rewards else "loss"
 
     def clear(self) -> None:
         """Remove everything."""

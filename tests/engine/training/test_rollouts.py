@@ -58,7 +58,10 @@ def test_reward_training_reports_rewards_and_answers(start: Start) -> None:
     channel = train(start(max_steps=2))
     assert channel.events[-1] == channel.last(events.Done)
     figures = channel.last(events.StepDone).figures
-    assert {"reward", "reward_spread", "answer_tokens", "cut_share", "equal_share", "clip_share"} <= set(figures)  # fmt: skip
+    assert {
+        "reward", "reward_spread", "reward/length", "reward_spread/length", "answer_tokens", "cut_share",
+        "equal_share", "failed_share", "clip_share",
+    } <= set(figures)  # fmt: skip
     rated = channel.last(events.AnswersRated)
     assert rated.best.reward >= rated.worst.reward
     assert rated.best.prompt.startswith("What is")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import BestMeasure
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -28,6 +30,11 @@ class EvaluatedStep(Protocol):
     @property
     def score(self) -> float | None:
         """Return the mean score of answers, None if they weren't scored."""
+        ...
+
+    @property
+    def reward(self) -> float | None:
+        """Return the mean reward of answers, None outside of reward training."""
         ...
 
 
@@ -66,6 +73,15 @@ def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bo
         else:
             without_improvement += 1
     return without_improvement >= spec.early_stopping
+
+
+def create_ended_early(
+    step: int, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec
+) -> events.EndedEarly:
+    """Return what is reported when early stopping ends the training after a step."""
+    has_rewards = any(each.reward is not None for each in evaluations)
+    by: BestMeasure = "score" if spec.best_by != "loss" else "reward" if has_rewards else "loss"
+    return events.EndedEarly(step=step, evaluations=spec.early_stopping, best_by=by)
 
 
 class BestAdapterStore:

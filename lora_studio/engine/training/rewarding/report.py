@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from lora_studio.core.messages import Text, text
@@ -22,7 +21,7 @@ _SHOWN_LETTERS = 4000
 
 
 def summarize(rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> dict[str, float]:
-    """Return mean and spread of the rewards, the mean of each, and the answers' length by name."""
+    """Return mean and spread of the rewards, in total and of each, and the answers' length, by name."""
     known = [value for value in scored.totals if value is not None]
     figures = {"answer_tokens": sum(answer.tokens for answer in rated) / max(1, len(rated))}
     figures["cut_share"] = sum(not answer.ended for answer in rated) / max(1, len(rated))
@@ -31,7 +30,8 @@ def summarize(rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> dict[str, 
         figures["reward"], figures["reward_spread"] = measure_spread(known)
     for name, values in scored.values.items():
         if valid := [value for value in values if value is not None]:
-            figures[f"reward/{name}"] = math.fsum(valid) / len(valid)
+            mean_and_spread = measure_spread(valid)
+            figures[f"reward/{name}"], figures[f"reward_spread/{name}"] = mean_and_spread
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Heat map of the best eval loss of a grid search, by the values of its settings."""
+"""Heat map of the best eval loss or reward of a grid search, by the values of its settings."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class GridView(QWidget):
             self.table.setHorizontalHeaderLabels(
                 [format_setting(abouts[1], v) for v in grid.columns]
                 if len(abouts) > 1
-                else [tr("Best eval loss")]
+                else [_get_measure(grid)]
             )
             for row, line in enumerate(grid.cells):
                 for column, run in enumerate(line):
@@ -115,18 +115,19 @@ class GridView(QWidget):
         self.table.blockSignals(False)
 
     def _describe(self, grid: GridTable, titles: list[str]) -> None:
-        self.table.setAccessibleName(tr("Best eval loss by {settings}").format(
-            settings=" × ".join(titles)
-        ))  # fmt: skip
+        measure = _get_measure(grid)
+        self.table.setAccessibleName(
+            tr("{measure} by {settings}").format(measure=measure, settings=" × ".join(titles))
+        )
         self.axes.setText(
-            tr("Best eval loss by {first} (rows) and {second} (columns)").format(
-                first=titles[0], second=titles[1]
+            tr("{measure} by {first} (rows) and {second} (columns)").format(
+                measure=measure, first=titles[0], second=titles[1]
             )
             if len(titles) > 1
-            else tr("Best eval loss by {first}").format(first=titles[0])
+            else tr("{measure} by {settings}").format(measure=measure, settings=titles[0])
         )
         if (best := grid.best) is None:
-            self.summary.setText(tr("No run in this grid search has an eval loss yet."))
+            self.summary.setText(tr("No run in this grid search has been evaluated yet."))
             return
         values = (
             f"{about.title} {format_setting(about, best.get_value(setting))}"
@@ -140,7 +141,7 @@ class GridView(QWidget):
             return
         self.summary.setText(
             tr("Best so far: {loss} with {values}.").format(
-                loss=run_table.format_cell(best, "eval"), values=", ".join(values)
+                loss=_format_evaluation(best), values=", ".join(values)
             )
         )
 
@@ -159,6 +160,14 @@ def _get_facts(setting: str) -> FieldFacts:
     return localize_facts(SPECS[step], name)
 
 
+def _get_measure(grid: GridTable) -> str:
+    return tr("Best eval reward") if grid.is_by_reward else tr("Best eval loss")
+
+
+def _format_evaluation(run: RunSummary) -> str:
+    return run_table.format_cell(run, "eval") or run_table.format_cell(run, "reward")
+
+
 def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
     item = QTableWidgetItem()
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -168,7 +177,7 @@ def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
         return item
     is_best = run is grid.best
     state = STATES[run.state]
-    loss = run_table.format_cell(run, "eval")
+    loss = _format_evaluation(run)
     is_finished = run.state in ("trained", "merged", "exported")
     item.setText(
         f"{'★ ' if is_best else ''}{loss}{'' if is_finished else f' {state.glyph}'}"
@@ -178,7 +187,7 @@ def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
     item.setToolTip(plain_tip(f"{tr(state.title)}\n{run.folder}"))
     item.setData(_NAME, run.folder)
     item.setData(
-        Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('no eval loss')}, {tr(state.title)}"
+        Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('not evaluated')}, {tr(state.title)}"
     )
     if is_best:
         item.setFont(body_font(bold=True))

@@ -118,6 +118,7 @@ def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
             if best_eval
             else loss,
         ),
+        (tr("Best eval reward"), table.format_cell(run, "reward")),
         (
             tr("Steps"),
             f"{formatting.format_number(run.step)} / {formatting.format_number(run.steps)}"

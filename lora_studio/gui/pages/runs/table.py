@@ -18,12 +18,12 @@ from lora_studio.gui.widgets import plain_table
 
 #: Widths in characters; the first column gets the remaining width.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "answers": 8,
+    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "reward": 9, "answers": 8,
     "time": 9, "size": 8, "tags": 11,
 }  # fmt: skip
 #: Columns to hide, in this order, if not all fit.
 _HIDE_FIRST: tuple[Column, ...] = (
-    "begun", "data", "loss", "answers", "size", "tags", "time", "model", "rank", "eval",
+    "begun", "data", "loss", "answers", "size", "tags", "time", "model", "rank", "reward", "eval",
 )  # fmt: skip
 #: Width of the name, in characters, below which other columns are hidden; and its smallest width.
 _NAME, _LEAST_NAME = 21, 17
@@ -147,16 +147,19 @@ class RunTable(QTableView):
 
     def fit(self) -> None:
         """Hide columns until the rest fits; also the start time if runs without a title show it
-        as name.
+        as name, and rewards if no run has any.
         """
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
+        if all(run.best_reward is None for run in self.rows.runs):
+            hidden.append("reward")
         widths = {column: self._measure_width(column) for column in COLUMNS}
         room = self.viewport().width()
         for column in _HIDE_FIRST:
             if sum(width for name, width in widths.items() if name not in hidden) <= room:
                 break
-            hidden.append(column)
+            if column not in hidden:
+                hidden.append(column)
         visible = [column for column in COLUMNS if column not in hidden]
         growing = [c for c in _GROWING if c in visible and c not in self._user_widths]
         remaining = room - sum(widths[column] for column in visible)

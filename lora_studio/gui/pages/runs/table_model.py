@@ -26,11 +26,12 @@ _Index = QModelIndex | QPersistentModelIndex
 TITLES: dict[Column, str] = {
     "name": mark("Name"), "begun": mark("Started"), "state": mark("Status"), "model": mark("Model"),
     "data": mark("Data"), "rank": mark("Rank"), "loss": mark("Loss"), "eval": mark("Best eval loss"),
+    "reward": mark("Best eval reward"),
     "answers": mark("Answer score"),
     "time": mark("Time"), "size": mark("Size"), "tags": mark("Tags"),
 }  # fmt: skip
 COLUMNS: tuple[Column, ...] = tuple(TITLES)
-NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", "answers", "time", "size")
+NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", "reward", "answers", "time", "size")
 
 
 class StateStyle(NamedTuple):
@@ -266,7 +267,7 @@ class RunModel(CheckableTableModel):
             if letter := self.get_letter(run.folder):
                 return get_run_color(LETTERS.index(letter))
             return color("accent" if run.folder == self.current else "text")
-        return color("text" if column in ("loss", "eval", "answers") else "muted")
+        return color("text" if column in ("loss", "eval", "reward", "answers") else "muted")
 
 
 def get_run_color(index: int) -> Any:
@@ -278,6 +279,7 @@ def get_run_color(index: int) -> Any:
 _HELP: dict[Column, str] = {
     "loss": mark("Training loss at the last step, in nats per trained token"),
     "eval": mark("Lowest eval loss, in nats per trained token"),
+    "reward": mark("Highest mean reward of answers to validation prompts"),
     "answers": mark("Mean score in the newest evaluation, by its first measure"),
     "time": mark("Training time, excluding pauses"),
     "size": mark("Size of the run folder, including checkpoints"),

@@ -10,13 +10,9 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.curves import advice
+from lora_studio.core.curves.reward_verdict import judge_rewards
 from lora_studio.core.curves.training_monitor import TrainingMonitor
-from lora_studio.core.curves.verdict import (
-    TrainingVerdict,
-    divergence_verdict,
-    judge,
-    reward_verdict,
-)
+from lora_studio.core.curves.verdict import TrainingVerdict, divergence_verdict, judge
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project
@@ -142,7 +138,7 @@ class VerdictCard(Card):
     ) -> None:
         glyph = "✓ " if verdict.is_good else "⚠ " if verdict.kind != "too_short" else ""
         sentences = [localize(verdict.advice)]
-        if adapter is not None and adapter.best_loss is not None:
+        if adapter is not None and adapter.is_best:
             step = formatting.format_number(adapter.step)
             sentences.append(tr("The best adapter, from step {step}, was kept.").format(step=step))
         duration = (
@@ -178,13 +174,11 @@ class VerdictCard(Card):
             return None
 
     def _judge(self) -> TrainingVerdict:
-        warning = self._monitor.get_verdict()
-        if warning is not None and warning.kind == "zero_gradient":
+        run, warning = self._plot.run, self._monitor.get_verdict()
+        if warning is not None and (run.has_rewards or warning.kind == "zero_gradient"):
             return warning
-        if self._monitor.has_rewards:
-            return reward_verdict()
-        run = self._plot.run
-        return judge(
-            run.steps.get_curve("loss").condense(_JUDGED_POINTS),
-            run.evaluations.get_curve("loss").condense(_JUDGED_POINTS),
+        steps, evaluations = (
+            history.get_curve(run.main).condense(_JUDGED_POINTS)
+            for history in (run.steps, run.evaluations)
         )
+        return (judge_rewards if run.has_rewards else judge)(steps, evaluations)
