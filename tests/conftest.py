@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.system import damaged_files
+
 #: Default timeout of pytest-qt's waits, in milliseconds; its default of 5 s is too short on a busy machine.
 PATIENCE = 120_000
 
@@ -77,3 +79,9 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("LORA_STUDIO_CONFIG", str(tmp_path_factory.mktemp("config")))
         patch.setenv("LORA_STUDIO_LOGS", str(tmp_path_factory.mktemp("logs")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_notices_of_other_tests() -> None:
+    """Forget what earlier tests damaged: the next job in this process would warn of it."""
+    damaged_files.collect_notices()

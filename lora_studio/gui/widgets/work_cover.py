@@ -24,8 +24,27 @@ class WorkCover(QWidget):
         """Cover all of `window`."""
         super().__init__(window)
         self._doing = doing
+        self._work: Callable[[], object] | None = None
         self.setAccessibleName(doing)
         self.setGeometry(window.rect())
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Run `work` once the cover is on the screen, then remove the cover.
+
+        The cover holds the work only until then. A connection would hold it for as long as the cover
+        exists: if the work were the last owner of the window, the window would be deleted while Qt
+        deletes the cover, and delete it a second time.
+        """
+        self._work = work
+        QTimer.singleShot(_SHOWN, self, self._finish)
+
+    def _finish(self) -> None:
+        work, self._work = self._work, None
+        try:
+            if work is not None:
+                work()
+        finally:
+            remove_cover(self)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the text over the faded window."""
@@ -46,15 +65,7 @@ def run_covered(window: QWidget, doing: str, work: Callable[[], object]) -> None
     if not window.isVisible():
         work()
         return
-    cover = show_cover(window, doing)
-
-    def finish() -> None:
-        try:
-            work()
-        finally:
-            remove_cover(cover)
-
-    QTimer.singleShot(_SHOWN, cover, finish)
+    show_cover(window, doing).start(work)
 
 
 @contextmanager

@@ -62,6 +62,25 @@ def test_failed_work_uncovers_the_window(qtbot: QtBot) -> None:
     assert find_cover(window) is None
 
 
+def test_work_may_be_the_last_owner_of_the_window(qtbot: QtBot) -> None:
+    seen: list[str] = []
+
+    class Covered(QWidget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.destroyed.connect(lambda: seen.append("deleted"))
+
+        def work(self) -> None:
+            seen.append("worked")
+
+    window = Covered()
+    window.show()
+    run_covered(window, "Opening…", lambda window=window: window.work())
+    del window
+    # A cover that is deleted twice ends the process.
+    qtbot.waitUntil(lambda: seen == ["worked", "deleted"])
+
+
 @pytest.mark.parametrize("size", [(1280, 800), (640, 480)])
 def test_cover_fills_the_window(qtbot: QtBot, size: tuple[int, int]) -> None:
     window = QWidget()
