@@ -1788,10 +1788,6 @@
             <translation>Wählen Sie einen Rang von höchstens {inputs:d}.</translation>
         </message>
         <message>
-            <source>Choose a single device on the Model page.</source>
-            <translation>Wählen Sie auf der Seite „Modell“ ein einzelnes Gerät.</translation>
-        </message>
-        <message>
             <source>Choose a teacher of the same model family, which has the same tokenizer.</source>
             <translation>Wählen Sie einen Lehrer aus derselben Modellfamilie, der denselben Tokenizer hat.</translation>
         </message>
@@ -7945,10 +7941,6 @@
         <message>
             <source>Reward training isn't available with Unsloth, which changes how the model writes answers.</source>
             <translation>Das Training mit Belohnungen ist mit Unsloth nicht verfügbar, weil es ändert, wie das Modell Antworten schreibt.</translation>
-        </message>
-        <message>
-            <source>Reward training runs on one device.</source>
-            <translation>Das Training mit Belohnungen läuft auf einem Gerät.</translation>
         </message>
         <message>
             <source>Reward “{reward}”: {fault}</source>

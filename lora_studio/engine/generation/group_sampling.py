@@ -56,14 +56,16 @@ def sample_groups(
     prompts: Sequence[Sequence[int]],
     sampling: GroupSampling,
     check: Callable[[int], None],
+    positions: Sequence[int] | None = None,
 ) -> list[list[SampledText]]:
     """Return `sampling.answers` answers to each prompt, which are token ids.
 
     An answer depends on the seed, the position of its prompt, and its number in the group; how many are
-    written at once changes only rounding. `check` is called for each token with the number of complete
+    written at once changes only rounding. `positions` are those of the prompts in the whole step, if others
+    write answers to the rest of it. `check` is called for each token with the number of complete
     answers, and may raise.
     """
-    work = _Work(network, tokenizer, prompts, sampling, check)
+    work = _Work(network, tokenizer, prompts, sampling, check, positions)
     for numbers in work.iter_batches():
         _write_answers(work, numbers)
     return [
@@ -86,7 +88,9 @@ class _Work:
         prompts: Sequence[Sequence[int]],
         sampling: GroupSampling,
         check: Callable[[int], None],
+        positions: Sequence[int] | None = None,
     ) -> None:
+        self.positions = range(len(prompts)) if positions is None else positions
         self.network, self.tokenizer, self.prompts = network, tokenizer, prompts
         self.sampling, self.check = sampling, check
         self.end: TurnEndCriteria = create_turn_end_criteria(
@@ -111,7 +115,8 @@ class _Work:
     def draw(self, name: _Name) -> float:
         """Return the next random number of an answer, 0 to 1."""
         if name not in self._random:
-            self._random[name] = random.Random(f"{self.sampling.seed} {name[0]} {name[1]}")
+            prompt, copy = self.positions[name[0]], name[1]
+            self._random[name] = random.Random(f"{self.sampling.seed} {prompt} {copy}")
         return self._random[name].random()
 
     def add(self, name: _Name, token: int) -> bool:

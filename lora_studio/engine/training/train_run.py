@@ -22,7 +22,7 @@ from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
-from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import (
     checkpoint_files,
@@ -118,8 +118,10 @@ def _train_rank(
         tuned, data = _prepare(
             run, project, backend or PeftBackend(), job, ranks, scratch, resume=resume
         )
-        if data.task == "grpo":
-            opened = stack.enter_context(open_rewards(project.training.rewards, job))
+        if data.task == "grpo" and ranks.is_first:
+            opened = stack.enter_context(
+                open_rewards(project.training.rewards, _without_pause(job, ranks))
+            )
             data = replace(data, rewards=opened)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
         assert project.model.sharding != "auto"
@@ -140,6 +142,11 @@ def _train_rank(
     has_script = is_rewarded or (resume and script.is_complete(run))
     writes = ranks.is_first and not has_script
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
+
+
+def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
+    """Return the job for work of rank 0 that other ranks wait for: a pause takes effect after it."""
+    return job if ranks.world_size == 1 else replace(job, flags=Flags(cancel=job.flags.cancel))
 
 
 def _prepare(

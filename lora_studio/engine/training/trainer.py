@@ -72,7 +72,14 @@ class Trainer:
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
         self.rollouts = create_rollouts(
-            spec, tuned, data, self.objective, self.job, self._autocast, self._enter_inference
+            spec,
+            tuned,
+            data,
+            self.objective,
+            self.job,
+            ranks,
+            self._autocast,
+            self._enter_inference,
         )
         self.scaling, self.scheduler = setup.scaling, setup.scheduler
         self.optimizer = setup.optimizer

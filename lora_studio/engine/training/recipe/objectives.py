@@ -87,17 +87,17 @@ def create_objective(
             scorer.load_reference()
             return Kto(scorer, spec.beta, ranks)
         case "grpo":
-            return _create_grpo(spec, scorer, ranks)
+            return _create_grpo(spec, scorer)
     if spec.distills(task):
         return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
     return Sft(scorer)
 
 
-def _create_grpo(spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None) -> Grpo:
+def _create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
     """Return the objective of reward training; raises ProblemError where it can't train."""
     if not spec.rewards:
         raise ProblemError(no_rewards_error())
-    _require_answers(scorer, ranks)
+    _require_answers(scorer)
     if spec.kl_beta:
         scorer.load_reference()
     scorer.temperature = spec.rollout_temperature
@@ -110,15 +110,8 @@ def _create_grpo(spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None)
     )
 
 
-def _require_answers(scorer: Scorer, ranks: ProcessGroup | None) -> None:
+def _require_answers(scorer: Scorer) -> None:
     """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
-    if ranks is not None and ranks.world_size > 1:
-        raise fail(
-            "training.rewards_on_one_device",
-            "Reward training runs on one device.",
-            "Choose a single device on the Model page.",
-            where=Where(step="model", field="device"),
-        )
     if scorer.base.forward.__module__.startswith("unsloth"):
         raise fail(
             "training.rewards_need_peft",

@@ -19,7 +19,9 @@ from lora_studio.engine.generation.group_sampling import GroupSampling, SampledT
 from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.evaluation import ValidationLoss
+from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
 from lora_studio.engine.training.recipe.objectives import Objective
@@ -50,24 +52,29 @@ class _Sampled:
 
 
 class Rollouts:
-    """Writes and rates the answers of a step, and those to validation prompts."""
+    """Writes and rates the answers of a step, and those to validation prompts.
+
+    Each rank writes the answers to its share of the prompts, and rank 0 rates all of them, so that a reward
+    function runs once and a judge is asked once.
+    """
 
     def __init__(
         self,
         spec: TrainingSpec,
         tuned: AdaptedModel,
         objective: Grpo,
-        rewards: WeightedRewards,
+        rewards: WeightedRewards | None,
         job: JobContext,
+        ranks: ProcessGroup,
         validation: TrainingRows,
         training_context: Callable[[], AbstractContextManager[object]],
         inference_context: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        """Take the rewards, the validation prompts, and the contexts of a training pass and of the saved
-        weights.
+        """Take the rewards (None except in rank 0), the validation prompts, and the contexts of a training
+        pass and of the saved weights.
         """
         self._spec, self._tuned, self._objective = spec, tuned, objective
-        self._rewards, self._job, self._validation = rewards, job, validation
+        self._rewards, self._job, self._ranks, self._validation = rewards, job, ranks, validation
         self._training_context, self._inference_context = training_context, inference_context
         self._report = RolloutReport(spec, job)
         self._last: tuple[int, _Sampled] | None = None
@@ -99,7 +106,7 @@ class Rollouts:
         weight = self._objective.count_items(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
         active.sort(key=lambda row: -row.tokens)
-        size = level.micro_batch
+        size = min(level.micro_batch, max(1, math.ceil(len(active) / self._ranks.world_size)))
         parts = [active[begin : begin + size] for begin in range(0, len(active), size)]
         return StepRollout(parts, weight, figures)
 
@@ -137,22 +144,37 @@ class Rollouts:
         )
 
     def _sample(self, prompts: Sequence[EncodedPrompt], sampling: GroupSampling) -> _Sampled:
-        total = len(prompts) * sampling.answers
-        stage = text("writing answers")
-        with self._enter_evaluation_mode():
-            groups = group_sampling.sample_groups(
-                self._tuned.model,
-                self._tuned.base.tokenizer,
-                [prompt.ids.tolist() for prompt in prompts],
-                sampling,
-                lambda done: self._job.report_progress(stage, done, total, "answers"),
-            )
+        groups = self._write_answers(prompts, sampling)
         pairs = [(prompt, answer) for prompt, group in zip(prompts, groups, strict=True) for answer in group]  # fmt: skip
         rated = [_to_rated(prompt, answer) for prompt, answer in pairs]
         self._job.report_progress(text("rating answers"), 0, None)
-        scored = self._rewards.score(rated)
+        scored = self._ranks.broadcast(self._rewards.score(rated) if self._rewards else None)
+        assert scored is not None
         sequences = [_join(prompt, np.array(answer.ids, np.int32)) for prompt, answer in pairs]
         return _Sampled(rated, scored, sequences)
+
+    def _write_answers(
+        self, prompts: Sequence[EncodedPrompt], sampling: GroupSampling
+    ) -> list[list[SampledText]]:
+        """Return the answers to all prompts; with sharded weights, all ranks write the same ones together."""
+        ranks, stage = self._ranks, text("writing answers")
+        writers = 1 if ranks.is_sharded else ranks.world_size
+        share = range(ranks.rank % writers, len(prompts), writers)
+        total = len(share) * sampling.answers
+        with self._enter_evaluation_mode():
+            groups = run_on_every_rank(
+                ranks,
+                lambda: group_sampling.sample_groups(
+                    self._tuned.model,
+                    self._tuned.base.tokenizer,
+                    [prompts[position].ids.tolist() for position in share],
+                    sampling,
+                    lambda done: self._job.report_progress(stage, done, total, "answers"),
+                    share,
+                ),
+            )
+        parts = ranks.all_gather(groups)
+        return [parts[position % writers][position // writers] for position in range(len(prompts))]
 
     def _compare(self, sampled: _Sampled, prompts: int) -> tuple[list[SampledAnswer], int]:
         """Return the answers that train, and the number of prompts whose rewards are all equal."""
@@ -186,19 +208,20 @@ def create_rollouts(
     data: TrainingData,
     objective: Objective,
     job: JobContext,
+    ranks: ProcessGroup,
     training_context: Callable[[], AbstractContextManager[object]],
     inference_context: Callable[[], AbstractContextManager[object]],
 ) -> Rollouts | None:
     """Return what writes and rates answers; None for an objective that trains on the rows themselves."""
     if not isinstance(objective, Grpo):
         return None
-    assert data.rewards is not None
     return Rollouts(
         spec,
         tuned,
         objective,
         data.rewards,
         job,
+        ranks,
         data.validation,
         training_context,
         inference_context,

@@ -54,6 +54,14 @@ LABELED = [
     for n in range(23)
 ]  # fmt: skip
 
+PROMPTS = [{"prompt": f"What is {n} and {n}?", "reference": str(2 * n)} for n in range(23)]
+#: Prefers short answers.
+_REWARD = {"kind": "length", "max_length": 5, "length_unit": "characters", "length_margin": 40}
+GRPO: dict[str, Any] = {
+    "group_size": 4, "rollout_tokens": 8, "rewards": [_REWARD], "kl_beta": 0.1, "rollout_passes": 2,
+    "learning_rate": 1e-3,
+}  # fmt: skip
+
 
 #: A sitecustomize for every process of a training run; it patches the processes of one module.
 _MISHAP = """
@@ -103,7 +111,9 @@ def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
     def make(
         device: str, rows: list[Any] = ROWS, sharding: str = "auto", **training: Any
     ) -> RunFolder:
-        file = write_rows(tmp_path / "rows.jsonl", rows)
+        source = {"path": str(write_rows(tmp_path / "rows.jsonl", rows))}
+        if rows is PROMPTS:
+            source["format"] = "prompts"
         recipe = {"epochs": 1, "micro_batch": 1, "gradient_accumulation": 4, "learning_rate": 5e-3}
         return new_run(
             tmp_path,
@@ -113,7 +123,7 @@ def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
                 "device": device,
                 "sharding": sharding,
             },
-            dataset={"sources": [str(file)], "validation_share": 0.2, "max_length": 256},
+            dataset={"sources": [source], "validation_share": 0.2, "max_length": 256},
             training=recipe | training,
             lora={"rank": 4, "alpha": 8},
         )
@@ -172,6 +182,8 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
         pytest.param(PAIRS, "shard", {"preference": "reward"}, id="reward sharded", marks=pytest.mark.thorough),
         pytest.param(ROWS, "shard", {}, id="sft sharded", marks=pytest.mark.thorough),
         pytest.param(LABELED, "shard", {}, id="kto sharded", marks=pytest.mark.thorough),
+        pytest.param(PROMPTS, "replicate", GRPO, id="grpo"),
+        pytest.param(PROMPTS, "shard", GRPO, id="grpo sharded", marks=pytest.mark.thorough),
     ],
 )  # fmt: skip
 def test_two_processes_match_one_and_listen_only_locally(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import peft
@@ -13,16 +13,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.problems import ProblemError
 from lora_studio.core.training.grpo import CLIP_RANGES, ClipRange, GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
-from lora_studio.engine.training.recipe.objectives import create_objective
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import expect_gradients
 from tests.helpers.models.trl_grpo import run_trl_grpo
@@ -123,12 +120,6 @@ def test_clip_range_is_the_authors_unless_set() -> None:
     spec = TrainingSpec.model_validate({"grpo_variant": "dapo"})
     assert spec.clip_range == ClipRange(0.2, 0.28)
     assert spec.model_copy(update={"clip_high": 0.5}).clip_range == ClipRange(0.2, 0.5)
-
-
-def test_reward_training_on_several_devices_is_refused() -> None:
-    spec = TrainingSpec.model_validate({"rewards": [{"kind": "exact"}]})
-    with pytest.raises(ProblemError, match="runs on one device"):
-        create_objective(spec, "grpo", cast("Scorer", None), ProcessGroup(world_size=2))
 
 
 #: The same variants in TRL's words.
