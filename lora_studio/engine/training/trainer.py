@@ -372,7 +372,7 @@ class Trainer:
         score = self.answer_scorer.score()
         evaluation = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD))
         self.state.evaluations.append(evaluation)
-        figures = result.metrics | evaluation.figures
+        figures = result.metrics | evaluation.measures
         self.job.emit(events.Evaluated(step=step, loss=loss, figures=figures))
         schedules.report_evaluation(self.scheduler, loss)
 

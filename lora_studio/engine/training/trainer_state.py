@@ -28,10 +28,10 @@ class EvaluationResult:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
-    def figures(self) -> dict[str, float]:
-        """What an event says of the evaluation besides its loss, as far as it is known."""
-        figures = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
-        return {name: value for name, value in figures.items() if value is not None}
+    def measures(self) -> dict[str, float]:
+        """What is known of the evaluation besides its loss, by the names of events."""
+        measures = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
+        return {name: value for name, value in measures.items() if value is not None}
 
 
 @dataclass(frozen=True)
