@@ -165,7 +165,8 @@ run_tests() {
     mypy
     lint-imports
     # A crash of a test process ends its tier: pytest-xdist can wait forever for the process that replaces it.
-    set -- --max-worker-restart 0 "$@"
+    # A test that hangs fails after ten minutes.
+    set -- --max-worker-restart 0 --timeout 600 "$@"
     # Tiny models are fastest on one thread each, so that several test processes share the cores.
     say "Fast tests"
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile \

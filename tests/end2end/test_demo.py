@@ -31,7 +31,7 @@ def _studio(*arguments: str, host: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(1500)
 def test_demo_trains_merges_exports_and_passes_all_checks(
     tmp_path: Path, ollama_server: Server
 ) -> None:
