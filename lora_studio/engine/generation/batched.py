@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 from lora_studio.core.chat import Sampling
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
+from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.generation.prefix_cache import PrefixGroup
 from lora_studio.engine.generation.token_choice import TokenChooser
 from lora_studio.engine.generation.turn_boundaries import (
@@ -238,20 +239,22 @@ def compute_logits(
     for all.
     """
     device = network.device
-    if mask is None or bool(mask.all()):
+    is_padded = mask is not None and not bool(mask.all())
+    if mask is None or not is_padded:
         begin = cache.get_seq_length()
         positions = torch.arange(begin, begin + ids.shape[1]).expand(len(ids), -1)
         mask = None
     else:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    return network(
-        input_ids=copy_to_device(ids, device),
-        attention_mask=None if mask is None else copy_to_device(mask, device),
-        position_ids=copy_to_device(positions, device),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=keep,
-    ).logits
+    with skip_mask_checks(is_padded=is_padded):
+        return network(
+            input_ids=copy_to_device(ids, device),
+            attention_mask=None if mask is None else copy_to_device(mask, device),
+            position_ids=copy_to_device(positions, device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits
 
 
 # --- models whose states can't be reused ------------------------------------------------------

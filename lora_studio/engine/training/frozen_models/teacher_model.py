@@ -9,6 +9,7 @@ import torch
 
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded
@@ -59,13 +60,15 @@ class TeacherModel:
 
     def _iter_logits(self, batch: Batch) -> Iterator[torch.Tensor]:
         """Yield the logits of some trained positions after another, [positions, ids]."""
-        ids, mask = (copy_to_device(part, self._device) for part in batch.to_padded())
-        sources = batch.get_padded_sources()
-        if self._decoder is None or self._head is None:
-            logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            yield logits.flatten(0, 1)[copy_to_device(sources, logits.device)]
+        padded, known_mask = batch.to_padded()
+        ids, sources = copy_to_device(padded, self._device), batch.get_padded_sources()
+        network = self._model if self._head is None else self._decoder
+        assert network is not None
+        with use_mask(known_mask, self._device) as mask:
+            output = network(input_ids=ids, attention_mask=mask, use_cache=False)
+        if self._head is None:
+            yield output.logits.flatten(0, 1)[copy_to_device(sources, output.logits.device)]
             return
-        output = self._decoder(input_ids=ids, attention_mask=mask, use_cache=False)
         hidden = output.last_hidden_state
         hidden = hidden.flatten(0, 1)[copy_to_device(sources, hidden.device)]
         for part in hidden.split(get_chunk_size(self._head.out_features)):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy, count_rows
 from lora_studio.engine.training.kernels.output_head import OutputHead
 
@@ -49,8 +50,8 @@ class TeacherTokens:
         return [TeacherTokens(*part) for part in parts]
 
     def to(self, device: torch.device) -> TeacherTokens:
-        """Return the tokens on a device."""
-        return TeacherTokens(*(part.to(device) for part in self._tensors))
+        """Return the tokens on a device, without waiting for what a GPU still computes."""
+        return TeacherTokens(*(copy_to_device(part, device) for part in self._tensors))
 
     @property
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

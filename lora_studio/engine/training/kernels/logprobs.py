@@ -29,6 +29,7 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.training.kernels import (
     fused,
     liger,
@@ -292,12 +293,11 @@ class Scorer:
         """Return the hidden states that predict the trained tokens, [targets, size]."""
         assert self._decoder is not None
         if not self.packed:
-            ids, mask = batch.to_padded()
-            hidden = self._decoder(
-                input_ids=copy_to_device(ids, self.device),
-                attention_mask=copy_to_device(mask, self.device),
-                use_cache=False,
-            ).last_hidden_state
+            ids, known_mask = batch.to_padded()
+            with use_mask(known_mask, self.device) as mask:
+                hidden = self._decoder(
+                    input_ids=copy_to_device(ids, self.device), attention_mask=mask, use_cache=False
+                ).last_hidden_state
             return hidden.flatten(0, 1)[copy_to_device(batch.get_padded_sources(), hidden.device)]
         with sequence_packing.use_packed_rows():
             hidden = self._decoder(
@@ -332,15 +332,15 @@ class Scorer:
                 ).logits[0]
             is_selected = self._can_select_logits()
             return logits if is_selected else logits[copy_to_device(batch.sources, logits.device)]
-        ids, mask = batch.to_padded()
-        sources = batch.get_padded_sources()
+        (ids, known_mask), sources = batch.to_padded(), batch.get_padded_sources()
         columns = (sources % ids.shape[1]).unique()
-        logits = self.model(
-            input_ids=copy_to_device(ids, self.device),
-            attention_mask=copy_to_device(mask, self.device),
-            use_cache=False,
-            **self._logits_to_keep(columns),
-        ).logits
+        with use_mask(known_mask, self.device) as mask:
+            logits = self.model(
+                input_ids=copy_to_device(ids, self.device),
+                attention_mask=mask,
+                use_cache=False,
+                **self._logits_to_keep(columns),
+            ).logits
         # Indices in main memory would be copied as well, but the copy would wait for the device.
         if self._can_select_logits():
             column = torch.searchsorted(columns, sources % ids.shape[1])

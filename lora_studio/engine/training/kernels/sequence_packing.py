@@ -24,6 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
 from lora_studio.engine.training.kernels.packing_check import is_independent_of_packing
 
@@ -274,7 +275,8 @@ def use_packed_rows() -> Iterator[None]:
     """
     token = _is_packing.set(True)
     try:
-        yield
+        with skip_mask_checks(is_padded=False):
+            yield
     finally:
         _is_packing.reset(token)
 
