@@ -34,6 +34,7 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import placement, sources
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.model.weight_conversion import raise_lack_of_memory
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -162,7 +163,10 @@ def _should_spread(
 def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
     """Load the model of a local folder; raises ProblemError if it can't be read or is incomplete."""
     settings = {name: value for name, value in settings.items() if value is not None}
-    with translate_library_errors(lambda reason: _loading_error(folder, reason)):
+    with (
+        translate_library_errors(lambda reason: _loading_error(folder, reason)),
+        raise_lack_of_memory(),
+    ):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             output_loading_info=True,

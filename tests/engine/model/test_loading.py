@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import dynamic_module_utils
+from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.spec import LoraSpec
@@ -111,6 +113,21 @@ def test_bitsandbytes_checkpoint_loads_as_stored(
     torch.testing.assert_close(reloaded.model(ids).logits, loaded.model(ids).logits)
     inspected = attach.inspect_model(ModelSpec(source=str(tmp_path)), LoraSpec(), make_job())
     assert inspected.prequantized == precision
+
+
+def test_lack_of_memory_for_quantizing_is_not_a_damaged_model(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model falls back to the CPU then, or the problem says that memory ran out."""
+
+    def run_out(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Bnb4bitQuantize, "convert", run_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        loading.load(
+            ModelSpec(source=str(tiny("llama3")), precision="4bit", device="cpu"), make_job()
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
