@@ -116,6 +116,11 @@ def format_loss(value: float) -> str:
     return format_float(value, ".2f" if abs(value) >= 0.1 else ".4f")
 
 
+def format_reward(value: float) -> str:
+    """Return a reward: two decimals, four below 0.1, and 0 as it is."""
+    return format_loss(value) if value else "0"
+
+
 def format_setting(value: float) -> str:
     """Return a setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
     return localize_digits(format_setting_value(value))

@@ -8,6 +8,10 @@
             <translation>(Antwort von {name})</translation>
         </message>
         <message>
+            <source>(empty)</source>
+            <translation>(leer)</translation>
+        </message>
+        <message>
             <source>(none)</source>
             <translation>(keine)</translation>
         </message>
@@ -1002,10 +1006,6 @@
             <translation>Setzen Sie es vor dem Training am Anfang der Chat-Vorlage: `{example}`.</translation>
         </message>
         <message>
-            <source>Below the loss</source>
-            <translation>Unter dem Loss</translation>
-        </message>
-        <message>
             <source>Benchmark</source>
             <translation>Benchmark</translation>
         </message>
@@ -1028,6 +1028,10 @@
         <message>
             <source>Best adapter by</source>
             <translation>Bester Adapter nach</translation>
+        </message>
+        <message>
+            <source>Best answer</source>
+            <translation>Beste Antwort</translation>
         </message>
         <message>
             <source>Best answers so far: {score} with {values}.</source>
@@ -2773,6 +2777,10 @@
             <translation>Kurven der ausgewählten Läufe</translation>
         </message>
         <message>
+            <source>Cut at the maximum length</source>
+            <translation>Bei der maximalen Länge abgeschnitten</translation>
+        </message>
+        <message>
             <source>Cuts off an answer after this many tokens.</source>
             <translation>Bricht eine Antwort nach so vielen Tokens ab.</translation>
         </message>
@@ -3256,6 +3264,10 @@
             <translation>Zu jedem Prompt gibt es zwei Antworten ({columns}). Welche davon bevorzugt wird, ließ sich nicht erkennen.</translation>
         </message>
         <message>
+            <source>Each reward</source>
+            <translation>Jede Belohnung</translation>
+        </message>
+        <message>
             <source>Each row is a single turn with its role. No row has both a question and its answer.</source>
             <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle. Keine Zeile enthält Frage und Antwort zusammen.</translation>
         </message>
@@ -3505,6 +3517,10 @@
         <message>
             <source>Eval loss was lowest at step {step} ({best:loss}) and has since risen to {last:loss}.</source>
             <translation>Der Eval-Loss war bei Schritt {step} am niedrigsten ({best:loss}) und ist seitdem auf {last:loss} gestiegen.</translation>
+        </message>
+        <message>
+            <source>Eval reward</source>
+            <translation>Eval-Belohnung</translation>
         </message>
         <message>
             <source>Eval {measure}</source>
@@ -5310,8 +5326,8 @@
             <translation>Protokoll des Fensters.</translation>
         </message>
         <message>
-            <source>Log, samples, and notes</source>
-            <translation>Protokoll, Beispiele und Notizen</translation>
+            <source>Log, answers, samples, and notes</source>
+            <translation>Protokoll, Antworten, Beispiele und Notizen</translation>
         </message>
         <message>
             <source>Logarithmic</source>
@@ -5396,6 +5412,10 @@
         <message>
             <source>Low memory</source>
             <translation>Wenig Speicher</translation>
+        </message>
+        <message>
+            <source>Lower chart</source>
+            <translation>Unteres Diagramm</translation>
         </message>
         <message>
             <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
@@ -5526,6 +5546,10 @@
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
         </message>
         <message>
+            <source>Mean reward</source>
+            <translation>Mittlere Belohnung</translation>
+        </message>
+        <message>
             <source>Mean reward fell {first:loss} → {last:loss}.</source>
             <translation>Die mittlere Belohnung sank {first:loss} → {last:loss}.</translation>
         </message>
@@ -5534,12 +5558,16 @@
             <translation>Die mittlere Belohnung änderte sich kaum ({first:loss} → {last:loss}).</translation>
         </message>
         <message>
+            <source>Mean reward only</source>
+            <translation>Nur mittlere Belohnung</translation>
+        </message>
+        <message>
             <source>Mean reward rose {first:loss} → {last:loss} and leveled off.</source>
             <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss} und flachte dann ab.</translation>
         </message>
         <message>
             <source>Mean reward rose {first:loss} → {last:loss} and was still rising.</source>
-            <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss} und stieg am Ende noch.</translation>
+            <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss}, auch am Ende noch.</translation>
         </message>
         <message>
             <source>Mean score in the newest evaluation, by its first measure</source>
@@ -7231,8 +7259,8 @@
             <translation>Qualitätsverlust</translation>
         </message>
         <message>
-            <source>Quantity below the loss</source>
-            <translation>Größe unter dem Loss</translation>
+            <source>Quantity in the lower chart</source>
+            <translation>Größe im unteren Diagramm</translation>
         </message>
         <message>
             <source>Quantization</source>
@@ -7917,6 +7945,10 @@
         <message>
             <source>Reward accuracy</source>
             <translation>Reward-Genauigkeit</translation>
+        </message>
+        <message>
+            <source>Reward curve</source>
+            <translation>Belohnungskurve</translation>
         </message>
         <message>
             <source>Reward margin</source>
@@ -9087,6 +9119,14 @@
             <translation>Schritt {step} von {steps}</translation>
         </message>
         <message>
+            <source>Step {step}: all answers have the same reward. This is one of them.</source>
+            <translation>Schritt {step}: Alle Antworten haben dieselbe Belohnung. Dies ist eine davon.</translation>
+        </message>
+        <message>
+            <source>Step {step}: the answers with the highest and the lowest reward</source>
+            <translation>Schritt {step}: die Antworten mit der höchsten und der niedrigsten Belohnung</translation>
+        </message>
+        <message>
             <source>Steps</source>
             <translation>Schritte</translation>
         </message>
@@ -9888,6 +9928,10 @@
         <message>
             <source>The eval loss is {loss:loss}.</source>
             <translation>Der Eval-Loss beträgt {loss:loss}.</translation>
+        </message>
+        <message>
+            <source>The eval reward is {value:loss}.</source>
+            <translation>Die Eval-Belohnung ist {value:loss}.</translation>
         </message>
         <message>
             <source>The evaluation can't be written to {file}: {reason}.</source>
@@ -12372,6 +12416,10 @@
             <translation>Schlechter: {before} → {after} ({low} bis {high} Punkte)</translation>
         </message>
         <message>
+            <source>Worst answer</source>
+            <translation>Schlechteste Antwort</translation>
+        </message>
+        <message>
             <source>Write files to {folder}.</source>
             <translation>Dateien nach {folder} schreiben.</translation>
         </message>
@@ -13031,6 +13079,10 @@
             <translation>Treiber {version}</translation>
         </message>
         <message>
+            <source>each reward</source>
+            <translation>jede Belohnung</translation>
+        </message>
+        <message>
             <source>emoji</source>
             <translation>Emojis</translation>
         </message>
@@ -13059,8 +13111,8 @@
             <translation>Eval-Loss</translation>
         </message>
         <message>
-            <source>eval loss, {letter}</source>
-            <translation>Eval-Loss, {letter}</translation>
+            <source>eval reward</source>
+            <translation>Eval-Belohnung</translation>
         </message>
         <message>
             <source>evaluating</source>
@@ -13654,6 +13706,10 @@
             <translation>Abstand</translation>
         </message>
         <message>
+            <source>mean reward</source>
+            <translation>mittlere Belohnung</translation>
+        </message>
+        <message>
             <source>medium confidence</source>
             <translation>wahrscheinlich</translation>
         </message>
@@ -14022,10 +14078,6 @@
             <translation>fortgesetzt</translation>
         </message>
         <message>
-            <source>reward</source>
-            <translation>Belohnung</translation>
-        </message>
-        <message>
             <source>reward accuracy</source>
             <translation>Reward-Genauigkeit</translation>
         </message>
@@ -14164,6 +14216,10 @@
         <message>
             <source>splitting the rows</source>
             <translation>Zeilen aufteilen</translation>
+        </message>
+        <message>
+            <source>spread</source>
+            <translation>Streuung</translation>
         </message>
         <message>
             <source>starting PyTorch</source>
@@ -16296,6 +16352,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} steps; the smoothed mean reward is {value:loss}.</source>
+            <translation>
+                <numerusform>{n} Schritt; die geglättete mittlere Belohnung ist {value:loss}.</numerusform>
+                <numerusform>{n} Schritte; die geglättete mittlere Belohnung ist {value:loss}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} tensors</source>
             <translation>
                 <numerusform>{n} Tensor</numerusform>
@@ -16815,6 +16878,10 @@
         <message>
             <source>{title}: at least one is needed.</source>
             <translation>{title}: Mindestens eines wird gebraucht.</translation>
+        </message>
+        <message>
+            <source>{title}: {reward}</source>
+            <translation>{title}: {reward}</translation>
         </message>
         <message>
             <source>{title}: {value} can't be used.</source>

@@ -39,7 +39,7 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
 _SAID: dict[Column, Callable[[Any], str]] = {
     "loss": formatting.format_loss,
     "eval": formatting.format_loss,
-    "reward": formatting.format_loss,
+    "reward": formatting.format_reward,
     "answers": formatting.format_percent,
     "step": formatting.format_number,
     "time": formatting.format_duration,

@@ -147,6 +147,12 @@ class Chart(QWidget):
         """Show all data."""
         self._plot.enableAutoRange()
 
+    def set_y_label(self, label: str) -> None:
+        """Name another quantity on the left axis."""
+        if label != self._labels["left"]:
+            self._labels["left"] = label
+            self._paint_axis("left")
+
     def set_x_range(self, low: float, high: float) -> None:
         """Set the horizontal range."""
         self._plot.setXRange(low, high, padding=0.0)

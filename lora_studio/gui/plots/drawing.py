@@ -12,6 +12,7 @@ from lora_studio.gui.plots.history import Curve
 from lora_studio.gui.plots.legend import Entry
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.spread_trace import SpreadTrace
 from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle
 from lora_studio.gui.theme import ColorPalette
 
@@ -35,7 +36,7 @@ def _make_series_color(index: int) -> Callable[[ColorPalette], str]:
 
 
 class Drawing:
-    """Draws the curves of the loss chart and of the strip below it, which shows another quantity."""
+    """Draws the main curve, loss or mean reward, and the strip below it, which shows another quantity."""
 
     def __init__(self, chart: CurveChart, strip: CurveChart, run: RunCurves) -> None:
         """Create the drawing with one run in the foreground."""
@@ -43,6 +44,7 @@ class Drawing:
         self.others: list[RunCurves] = []
         self.share = 0.04
         self.measure: Measure | None = None
+        self._drawn: tuple[str, list[str]] = ("", [])
         self._build()
 
     def set_others(self, runs: Sequence[RunCurves]) -> None:
@@ -65,6 +67,8 @@ class Drawing:
 
     def refresh(self) -> None:
         """Update the upper chart; `refresh_strip` updates the lower one."""
+        if self._drawn != self._list_drawn():
+            self._build()
         self.chart.marks.set_marks(self.run.marks)
         self.chart.refresh()
 
@@ -81,57 +85,124 @@ class Drawing:
         return [
             trace
             for chart in (self.chart, self.strip)
-            for trace in sorted(chart.traces, key=lambda trace: (trace.tag, trace.sparse))
+            for trace in sorted(
+                chart.traces,
+                key=lambda trace: (trace.tag, trace.sparse, isinstance(trace, SpreadTrace)),
+            )
             if trace.title
         ]
 
     def list_entries(self) -> list[Entry]:
         """Return the entries of the legend."""
-        entries: list[Entry] = [(tr("loss"), "━", _make_role_color("loss"))]
+        main, color = measures.get_measure(self.run.main), _make_role_color("loss")
+        entries: list[Entry] = [(tr(main.inline), "━", color)]
+        if self.run.has_rewards:
+            entries.append((tr("spread"), "▒", color))
         if len(self.run.evaluations):
-            entries.append((tr("eval loss"), "●", _make_role_color("evaluation")))
+            entries.append((self._name_evaluation(), "●", _make_role_color("evaluation")))
+        if self._shows_each_reward:
+            entries += [
+                (tr(measures.get_measure(name).title), "━", _make_series_color(index))
+                for index, name in enumerate(self._list_rewards())
+            ]
         for index, run in enumerate(self.others):
             entries.append((f"{_get_letter(index)}  {run.name}", "━", _make_series_color(index)))
         return entries
 
     # --- traces -------------------------------------------------------------------------------
 
+    @property
+    def _shows_each_reward(self) -> bool:
+        return self.measure is not None and self.measure.name == measures.EACH_REWARD
+
+    def _list_rewards(self) -> list[str]:
+        """Return the rewards that the strip can tell apart by their colors."""
+        return measures.list_rewards(self.run.steps.names)[:MOST_OTHERS]
+
+    def _list_drawn(self) -> tuple[str, list[str]]:
+        """Return what the traces depend on: the main quantity, and the rewards in the strip."""
+        return self.run.main, self._list_rewards() if self._shows_each_reward else []
+
+    def _name_evaluation(self) -> str:
+        return tr("eval reward") if self.run.has_rewards else tr("eval loss")
+
     def _build(self) -> None:
-        loss = measures.get_measure("loss")
+        self._drawn = self._list_drawn()
+        main = measures.get_measure(self.run.main)
+        self.chart.set_y_label(main.label)
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
             for trace in self._make_overlay_traces(index, run)
         ]
-        loss_line = self._make_line(self.run, loss, _make_role_color("loss"), 2.0)
+        main_line = self._make_line(self.run, main, _make_role_color("loss"), 2.0)
         evaluated = Trace(
-            self.run.evaluations.get_curve("loss"),
+            self.run.evaluations.get_curve(main.name),
             TraceStyle(_make_role_color("evaluation"), 1.5, 0.75, dots=3.5),
-            self.chart.get_palette, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
+            self.chart.get_palette, title=self._name_evaluation(), measure=main, mark="●", sparse=True,
         )  # fmt: skip
-        self.chart.set_traces([*loss_line[:-1], *behind, evaluated, loss_line[-1]])
+        self.chart.set_traces(
+            [
+                *self._make_spread(main.name, _make_role_color("loss"), tr("spread")),
+                *main_line[:-1],
+                *behind,
+                evaluated,
+                main_line[-1],
+            ]
+        )
         self.strip.set_traces(self._make_strip_traces())
 
     def _make_overlay_traces(self, index: int, run: RunCurves) -> list[Trace]:
-        loss, color = measures.get_measure("loss"), _make_series_color(index)
+        main, color = measures.get_measure(self.run.main), _make_series_color(index)
+        name = _format_name(self._name_evaluation(), _get_letter(index))
         evaluated = Trace(
-            run.evaluations.get_curve("loss"), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.get_palette,
-            title=tr("eval loss, {letter}").format(letter=_get_letter(index)), measure=loss, mark="●", sparse=True, tag=_get_letter(index),
+            run.evaluations.get_curve(main.name), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.get_palette,
+            title=name, measure=main, mark="●", sparse=True, tag=_get_letter(index),
         )  # fmt: skip
-        return [evaluated, *self._make_line(run, loss, color, 1.6, index)]
+        return [evaluated, *self._make_line(run, main, color, 1.6, index)]
 
     def _make_strip_traces(self) -> list[Trace]:
         if (measure := self.measure) is None:
             return []
+        if self._shows_each_reward:
+            return [
+                self._make_reward(name, _make_series_color(index))
+                for index, name in enumerate(self._list_rewards())
+            ]
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
             for trace in self._make_line(run, measure, _make_series_color(index), 1.2, index)
         ]
+        color = _make_role_color("learning_rate")
         return [
+            *self._make_spread(measure.name, color),
             *behind,
-            *self._make_line(self.run, measure, _make_role_color("learning_rate"), 1.6),
+            *self._make_line(self.run, measure, color, 1.6),
         ]
+
+    def _make_reward(self, name: str, color: Callable[[ColorPalette], str]) -> Trace:
+        """Return the line of one of several rewards; their bands would hide each other."""
+        measure = measures.get_measure(name)
+        return Trace(
+            self.run.steps.get_curve(name), TraceStyle(color, 1.6), self.chart.get_palette,
+            self.get_smoothing_width, title=tr(measure.title), measure=measure, mark="━",
+        )  # fmt: skip
+
+    def _make_spread(
+        self, name: str, color: Callable[[ColorPalette], str], title: str = ""
+    ) -> list[Trace]:
+        """Return the band of a mean reward; [] for another quantity."""
+        if not (spread := measures.get_spread_name(name)):
+            return []
+        mean, deviation = self.run.steps.get_curve(name), self.run.steps.get_curve(spread)
+        measure = measures.get_measure(spread)
+        return [
+            SpreadTrace(
+                mean, deviation, color, self.chart.get_palette, self.get_smoothing_width,
+                measure=measure, title=title,
+            )
+        ]  # fmt: skip
 
     def _make_line(
         self,

@@ -1,4 +1,4 @@
-"""Live curves of a training run: the loss, one further quantity, and earlier runs."""
+"""Live curves of a training run: loss or mean reward, one further quantity, and earlier runs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,6 @@ class LossPlot(StepPlot):
         self.empty = label(tr("The curve starts at the first step."), "muted")
         self._build_layout()
         self._wire()
-        self.setAccessibleName(tr("Loss curve"))
         self._show_strip(self.bar.measure())
         self._describe()
 
@@ -169,7 +168,7 @@ class LossPlot(StepPlot):
     def _redraw(self) -> None:
         self._new = False
         self.redraws += 1
-        self.bar.offer([name for name in self.run.steps.names if name != "loss"])
+        self.bar.offer(self.run.steps.names, self.run.main)
         self.drawing.refresh()
         self._strip_timer.start()
         self.empty.setVisible(self.chart.get_step_range() is None)
@@ -193,15 +192,23 @@ class LossPlot(StepPlot):
 
     def _describe(self) -> None:
         """Describe the curve for screen readers."""
-        steps = self.run.steps
+        steps, main = self.run.steps, self.run.main
+        self.setAccessibleName(tr("Reward curve") if self.run.has_rewards else tr("Loss curve"))
         if not len(steps):
             self.setAccessibleDescription(tr("No steps yet."))
             return
         last = np.array([len(steps) - 1])
-        loss = steps.get_curve("loss")
-        smooth = float(loss.compute_mean(last, self.drawing.get_smoothing_width(loss))[0])
+        curve = steps.get_curve(main)
+        smooth = float(curve.compute_mean(last, self.drawing.get_smoothing_width(curve))[0])
         sentences = [
             counted(
+                len(steps),
+                "{n} step; the smoothed mean reward is {value:loss}.",
+                "{n} steps; the smoothed mean reward is {value:loss}.",
+                value=smooth,
+            )
+            if self.run.has_rewards
+            else counted(
                 len(steps),
                 "{n} step; the smoothed loss is {loss:loss}.",
                 "{n} steps; the smoothed loss is {loss:loss}.",
@@ -209,8 +216,12 @@ class LossPlot(StepPlot):
             )
         ]
         if len(self.run.evaluations):
-            eval_loss = float(self.run.evaluations.values("loss")[-1])
-            sentences.append(text("The eval loss is {loss:loss}.", loss=eval_loss))
+            value = float(self.run.evaluations.values(main)[-1])
+            sentences.append(
+                text("The eval reward is {value:loss}.", value=value)
+                if self.run.has_rewards
+                else text("The eval loss is {loss:loss}.", loss=value)
+            )
         if self.others:
             names = listed([run.name for run in self.others])
             sentences.append(text("Compared with {runs}.", runs=names))

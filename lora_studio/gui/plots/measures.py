@@ -6,9 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.core.rewards.spec import TITLES
 from lora_studio.gui.language import mark, tr
 
 _GIB = float(2**30)
+#: Prefixes of the mean and the standard deviation of one reward.
+_ONE_REWARD, _ONE_SPREAD = "reward/", "reward_spread/"
+#: All rewards of a recipe in one chart.
+EACH_REWARD = "rewards"
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,9 @@ _MEASURES = (
     Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.format_loss, jagged=True),
     Measure("answer_score", mark("Answer score"), mark("answer score"), mark("answer score (%)"), formatting.format_percent, 100.0),
-    Measure("reward", mark("Reward"), mark("reward"), mark("reward"), formatting.format_loss, jagged=True),
-    Measure("reward_spread", mark("Reward spread"), mark("reward spread"), mark("reward spread"), formatting.format_loss, jagged=True),
+    Measure("reward", mark("Mean reward"), mark("mean reward"), mark("mean reward"), formatting.format_reward, jagged=True),
+    Measure(EACH_REWARD, mark("Each reward"), mark("each reward"), mark("each reward"), formatting.format_reward, jagged=True),
+    Measure("reward_spread", mark("Reward spread"), mark("reward spread"), mark("reward spread"), formatting.format_reward, jagged=True),
     Measure("kl", mark("KL to the reference"), mark("KL to the reference"), mark("KL (nats per token)"), formatting.format_loss, jagged=True),
     Measure("clip_share", mark("Clipped tokens"), mark("clipped tokens"), mark("clipped (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("answer_tokens", mark("Answer length"), mark("answer length"), mark("tokens per answer"), formatting.format_setting, jagged=True),
@@ -69,18 +76,46 @@ _BY_NAME = {measure.name: measure for measure in _MEASURES}
 
 def get_measure(name: str) -> Measure:
     """Return a quantity by name; an unknown one, from a custom objective, keeps its name."""
-    inline = name.removeprefix("reward/").replace("_", " ")
-    return _BY_NAME.get(name) or Measure(
-        name,
-        inline[:1].upper() + inline[1:],
-        inline,
-        inline,
-        formatting.format_setting,
-        jagged=True,
-    )
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if name.startswith(_ONE_REWARD):
+        title = format_reward_name(name.removeprefix(_ONE_REWARD))
+        return Measure(name, title, title, title, formatting.format_reward, jagged=True)
+    inline = name.replace("_", " ")
+    title = inline[:1].upper() + inline[1:]
+    return Measure(name, title, inline, inline, formatting.format_setting, jagged=True)
+
+
+def format_reward_name(name: str) -> str:
+    """Return the title of a reward of a recipe, `exact` or `exact_2`, in the language of the window."""
+    for kind, title in TITLES.items():
+        if name == kind:
+            return tr(title)
+        if name.startswith(f"{kind}_") and name.removeprefix(f"{kind}_").isdigit():
+            return f"{tr(title)} {name.removeprefix(f'{kind}_')}"
+    return name
+
+
+def get_spread_name(name: str) -> str:
+    """Return the quantity with the standard deviation of a mean reward; "" for another quantity."""
+    if name == events.REWARD:
+        return "reward_spread"
+    is_reward = name.startswith(_ONE_REWARD)
+    return f"{_ONE_SPREAD}{name.removeprefix(_ONE_REWARD)}" if is_reward else ""
+
+
+def list_rewards(names: Iterable[str]) -> list[str]:
+    """Return the quantities that are the mean of one reward of a recipe."""
+    return [name for name in names if name.startswith(_ONE_REWARD)]
 
 
 def sort_names(names: Iterable[str]) -> list[str]:
-    """Return names in the order in which the window offers them."""
+    """Return names in the order in which the window offers them, without those that belong to others."""
     order = list(_BY_NAME)
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+    def rank(name: str) -> int:
+        if name.startswith(_ONE_REWARD):
+            return order.index("reward_spread")  # after the total
+        return order.index(name) if name in order else len(order)
+
+    return sorted((name for name in names if not name.startswith(_ONE_SPREAD)), key=rank)

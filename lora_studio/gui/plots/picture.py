@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QRegion
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.gui import theme
-from lora_studio.gui.language import tr
+from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import Drawing
 from lora_studio.gui.plots.legend import Entry
@@ -43,7 +43,7 @@ def _copy_charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(Spacing.S)
     chart, strip = (
-        CurveChart(tr("loss (nats per token)"), palette=palette),
+        CurveChart(measures.get_measure(shown.run.main).label, palette=palette),
         CurveChart("", palette=palette),
     )
     layout.addWidget(chart, 3)

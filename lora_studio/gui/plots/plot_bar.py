@@ -25,7 +25,7 @@ class PlotBar(QWidget):
     """Controls for quantity, smoothing, comparison and export; the owner draws the curves.
 
     Signals:
-        measure_chosen(name): the quantity in the strip below the loss, "" for none.
+        measure_chosen(name): the quantity in the strip below the main curve, "" for none.
         smoothing_chosen(share), log_toggled(on): how curves are drawn.
         compare_opened: the menu of other runs is about to open.
         compare_chosen(keys): the checked runs, in the order of checking.
@@ -41,8 +41,8 @@ class PlotBar(QWidget):
         """Offer the learning rate until other quantities have been recorded."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.strip.setAccessibleName(tr("Below the loss"))
-        self.strip.setToolTip(tr("Quantity below the loss"))
+        self.strip.setAccessibleName(tr("Lower chart"))
+        self.strip.setToolTip(tr("Quantity in the lower chart"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, len(SMOOTHING) - 1)
         self.smoothing.setValue(_USUAL)
@@ -54,10 +54,12 @@ class PlotBar(QWidget):
         self.compare = _make_menu_button(tr("Compare"))
         self.view = _make_menu_button(tr("Curves"))
         self._ticked: list[str] = []
+        self._is_chosen = False
+        self._shown = "learning_rate"
         self._fill_view()
         self._build_layout()
         self.offer([])
-        self.strip.activated.connect(lambda _: self.measure_chosen.emit(self.measure()))
+        self.strip.activated.connect(self._on_chosen)
         self.smoothing.valueChanged.connect(self._on_smoothing_changed)
         self._make_menu(self.compare).aboutToShow.connect(self.compare_opened)
         self._describe_smoothing()
@@ -68,21 +70,35 @@ class PlotBar(QWidget):
         """Return the quantity of the strip."""
         return str(self.strip.currentData() or "")
 
-    def offer(self, names: Iterable[str]) -> None:
-        """Offer quantities for the strip; the selected one is kept."""
-        offered = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
-        offered[:-1] = measures.sort_names(offered[:-1])
+    def offer(self, names: Iterable[str], main: str = "loss") -> None:
+        """Offer quantities for the strip below the main one; the selected one is kept.
+
+        Until the user selects one, it is the learning rate; below the mean reward, each of several rewards,
+        or the share of answers that were cut.
+        """
+        recorded = [name for name in names if name != main]
+        rewards = measures.list_rewards(recorded)
+        several = [measures.EACH_REWARD] if len(rewards) > 1 else []
+        offered = measures.sort_names({"learning_rate", *recorded, *several})
+        offered.append("")
         if offered == [self.strip.itemData(n) for n in range(self.strip.count())]:
             return
-        chosen = self.measure() if self.strip.count() else "learning_rate"
+        usual = (
+            "learning_rate" if main == "loss" else measures.EACH_REWARD if several else "cut_share"
+        )
+        chosen = self.measure() if self._is_chosen else usual
         self.strip.clear()
+        only = tr("Loss only") if main == "loss" else tr("Mean reward only")
         for name in offered:
-            self.strip.addItem(
-                tr(measures.get_measure(name).title) if name else tr("Loss only"), name
-            )
+            self.strip.addItem(tr(measures.get_measure(name).title) if name else only, name)
         self.strip.setCurrentIndex(max(0, self.strip.findData(chosen)))
-        if self.measure() != chosen:
-            self.measure_chosen.emit(self.measure())
+        if self.measure() != self._shown:
+            self._shown = self.measure()
+            self.measure_chosen.emit(self._shown)
+
+    def _on_chosen(self, _: int) -> None:
+        self._is_chosen, self._shown = True, self.measure()
+        self.measure_chosen.emit(self._shown)
 
     def share(self) -> float:
         """Return the share of all steps that smoothed lines average over."""

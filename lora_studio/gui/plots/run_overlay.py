@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout
 
 from lora_studio.core import formatting
 from lora_studio.core.messages import listed, text
+from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -57,6 +58,7 @@ class RunOverlay(StepPlot):
         """Create an empty chart."""
         super().__init__("", parent)
         self.runs: list[RunCurves] = []
+        self._is_chosen = False
         self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.choice.setAccessibleName(tr("Plotted quantity"))
         self.choice.setToolTip(tr("Metric to plot for the selected runs"))
@@ -142,19 +144,25 @@ class RunOverlay(StepPlot):
     # --- drawing ------------------------------------------------------------------------------
 
     def _offer(self) -> None:
+        rewarded = [run.has_rewards for run in self.runs]
+        usual = {"loss"} if not rewarded or not all(rewarded) else set()
         steps = {name for run in self.runs for name in run.steps.names} | {"loss"}
-        evaluated = {name for run in self.runs for name in run.evaluations.names} | {"loss"}
+        evaluated = {name for run in self.runs for name in run.evaluations.names} | usual
         ordered = measures.sort_names(steps)
+        if not usual:  # their loss stays near zero
+            ordered = [name for name in ordered if name != "loss"] + ["loss"]
+            ordered.sort(key=lambda name: name != events.REWARD)
         offered = [ordered[0], *(_EVAL + n for n in measures.sort_names(evaluated)), *ordered[1:]]
         if offered == [self.choice.itemData(n) for n in range(self.choice.count())]:
             return
-        chosen = self.measure
+        chosen = self.measure if self._is_chosen else offered[0]
         self.choice.clear()
         for name in offered:
             self.choice.addItem(_format_title(name), name)
         self.choice.setCurrentIndex(max(0, self.choice.findData(chosen)))
 
     def _on_chosen(self) -> None:
+        self._is_chosen = True
         self._draw()
         self.chart.show_all()
         self.measure_changed.emit(self.measure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
@@ -31,6 +32,8 @@ LabelRole = Literal[
 ]
 
 _Box = TypeVar("_Box", bound=QBoxLayout)
+#: A line may break after this many characters without a space.
+_LONG_WORD = re.compile(r"\S{24}")
 
 
 def set_visible(widget: QWidget, visible: bool) -> None:
@@ -60,6 +63,11 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
         policy.setHeightForWidth(True)
         text_label.setSizePolicy(policy)
     return text_label
+
+
+def insert_breaks(text: str) -> str:
+    """Return a text with zero-width spaces in long words, which a label can't wrap by itself."""
+    return _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
 
 
 def set_role(target: QLabel, role: LabelRole) -> None:

@@ -28,9 +28,17 @@ class StatTile(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(label(name, "caption"))
+        self._caption = label(name, "caption")
+        layout.addWidget(self._caption)
         layout.addWidget(self.value)
         self.setAccessibleName(f"{name}: {_NOTHING}")
+
+    def set_name(self, name: str) -> None:
+        """Replace the caption."""
+        if name != self._name:
+            self._name = name
+            self._caption.setText(name)
+            self.setAccessibleName(f"{name}: {self.value.text()}")
 
     def set_value(self, text: str) -> None:
         """Set the value as text with its unit."""

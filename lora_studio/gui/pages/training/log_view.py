@@ -6,7 +6,7 @@ import time
 
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
-from lora_studio.core.formatting import format_float, format_loss
+from lora_studio.core.formatting import format_float, format_reward
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -52,7 +52,7 @@ def _format_line(event: object) -> str:
             if (reward := event.figures.get(events.REWARD)) is None:
                 return tr("step {step}: no answer has a reward").format(step=event.step)
             return tr("step {step}: eval reward {reward}").format(
-                step=event.step, reward=format_loss(reward)
+                step=event.step, reward=format_reward(reward)
             )
         case events.Evaluated():
             return tr("step {step}: eval loss {loss}").format(

@@ -16,6 +16,7 @@ from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.training.answer_view import RatedAnswersView
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.log_view import LogView
 from lora_studio.gui.pages.training.recipe import RecipeForm
@@ -58,6 +59,8 @@ class TrainingPage(StepPage):
         self.tiles = StepTiles()
         self.progress = ProgressLine()
         self.log, self.samples, self.note = LogView(), SampleView(), RunNote()
+        self.answers = RatedAnswersView()
+        self._rated: events.AnswersRated | None = None
         self.verdict = VerdictCard(state, self.record, self.plot)
         self.verdict.fix_chosen.connect(self._apply_fix)
         self.verdict.explain_clicked.connect(self._explain)
@@ -131,7 +134,7 @@ class TrainingPage(StepPage):
         metrics.body.addStretch(1)
         self.tabs.addTab(self.log, tr("Log"))
         self.tabs.addTab(self.note, tr("Notes"))
-        self.tabs.tabBar().setAccessibleName(tr("Log, samples, and notes"))
+        self.tabs.tabBar().setAccessibleName(tr("Log, answers, samples, and notes"))
         self.tabs.currentChanged.connect(self._resize_tabs)
         self._resize_tabs()
         policy = QSizePolicy.Policy
@@ -147,6 +150,14 @@ class TrainingPage(StepPage):
         layout.addWidget(ResponsiveColumns(self.curves, metrics, (1, 0)), 3)
         layout.addWidget(lower, 1)
         return view
+
+    def _show_answers(self, event: events.AnswersRated) -> None:
+        """Show the answers of a step with the next update; the first ones of a run come to the front."""
+        self._rated = event
+        if self.tabs.indexOf(self.answers) < 0:
+            self.tabs.insertTab(1, self.answers, tr("Answers"))
+            if self.tabs.currentWidget() is self.log:
+                self.tabs.setCurrentWidget(self.answers)
 
     def _resize_tabs(self, *_: object) -> None:
         """Give samples and notes more height than the log, whose last lines are enough."""
@@ -170,9 +181,11 @@ class TrainingPage(StepPage):
                 self.last_step = event
                 self.note.set_step(event.step)
             case events.Evaluated():
-                self.tiles.show_evaluation(event.loss)
+                self.tiles.show_evaluation(event)
             case events.AdapterSaved():
                 self._adapter = event
+            case events.AnswersRated():
+                self._show_answers(event)
             case events.Generated() | events.Sampled():
                 if self.tabs.indexOf(self.samples) < 0:
                     self.tabs.insertTab(1, self.samples, tr("Samples"))
@@ -194,7 +207,9 @@ class TrainingPage(StepPage):
             self.tiles.clear()
             self.log.clear()
             self.samples.clear()
-            self.tabs.removeTab(self.tabs.indexOf(self.samples))
+            for view in (self.samples, self.answers):
+                self.tabs.removeTab(self.tabs.indexOf(view))
+            self._rated = None
             self.verdict.clear()
             self.last_step = self._adapter = None
             self._wants_recipe = self._is_ending = self._is_pausing = False
@@ -323,6 +338,8 @@ class TrainingPage(StepPage):
         self._show_progress(running)
         if self.last_step is not None:
             self.tiles.show_step(self.last_step, running=running)
+        if self._rated is not None:
+            self.answers.show_answers(self._rated)
         self.verdict.show_verdict(running, self._adapter, self._resume_hint())
         super().refresh()
         if not running and self._focus_after_pause is not None:

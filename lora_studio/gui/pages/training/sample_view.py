@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
 
@@ -12,7 +10,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label, row
+from lora_studio.gui.widgets.basics import insert_breaks, label, row
 
 _NAMES: dict[TextSource, str] = {
     "base": mark("Base model"),
@@ -21,8 +19,6 @@ _NAMES: dict[TextSource, str] = {
     "gguf": mark("GGUF"),
     "ollama": mark("Ollama"),
 }
-#: A line may break after this many characters without a space.
-_LONG_WORD = re.compile(r"\S{24}")
 _Answers = dict[tuple[int, TextSource], str]
 
 
@@ -109,12 +105,7 @@ class SampleView(QScrollArea):
             self._grid.addWidget(prompt_label, line, 0, Qt.AlignmentFlag.AlignTop)
             for column, source in enumerate(sources, start=1):
                 text = answers.get((index, source), "")
-                answer_label = label(_insert_breaks(text), wrap=True)
+                answer_label = label(insert_breaks(text), wrap=True)
                 answer_label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeading)
                 self._grid.addWidget(answer_label, line, column)
         self._grid.setColumnStretch(0, 1 if self._prompts else 0)
-
-
-def _insert_breaks(text: str) -> str:
-    """Return the text with zero-width spaces in long words, which a QLabel can't wrap by itself."""
-    return _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting, messages
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import has_rewards
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.stat_tiles import StatTiles
@@ -17,6 +20,8 @@ _TILES = {
     "speed": mark("Tokens/s"),
     "loss": mark("Loss"),
     "eval": mark("Eval loss"),
+    "cut": mark("Answers cut"),
+    "kl": mark("KL to the reference"),
     "memory": mark("Memory"),
     "load": mark("Device"),
     "rate": mark("Learning rate"),
@@ -24,15 +29,25 @@ _TILES = {
 }
 
 
+#: Names of tiles in reward training, whose loss stays near zero.
+_REWARD_NAMES = {"loss": mark("Mean reward"), "eval": mark("Eval reward")}
+
+
 class StepTiles(StatTiles):
-    """Shows progress, speed, loss and memory of the last step."""
+    """Shows progress, speed, loss or mean reward, and memory of the last step."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Show dashes until the first step."""
         super().__init__(_TILES, columns=2, parent=parent)
+        self._show_figures({})
 
     def show_step(self, last: events.StepDone, *, running: bool) -> None:
         """Show the metrics of a step."""
+        self._show_figures(last.figures)
+        value: float | None = last.loss
+        form = formatting.format_loss
+        if has_rewards(last.figures):
+            value, form = last.figures.get(events.REWARD), formatting.format_reward
         self.show_values(
             {
                 "step": tr("{step} of {steps}").format(
@@ -42,7 +57,7 @@ class StepTiles(StatTiles):
                 "epoch": formatting.format_float(last.epoch, ".2f"),
                 "left": localize(messages.describe_remaining(last.eta_s)) if running else "–",
                 "speed": formatting.format_number(round(last.tokens_per_s)),
-                "loss": formatting.format_loss(last.loss),
+                "loss": "" if value is None else form(value),
                 "memory": formatting.format_memory(last.memory_bytes),
                 "load": _load_text(last),
                 "rate": formatting.format_setting(last.learning_rate),
@@ -50,9 +65,33 @@ class StepTiles(StatTiles):
             }
         )
 
-    def show_evaluation(self, loss: float) -> None:
-        """Show the eval loss."""
-        self.show_values({"eval": formatting.format_loss(loss)})
+    def show_evaluation(self, event: events.Evaluated) -> None:
+        """Show the eval loss or the mean reward of validation prompts."""
+        value: float | None = event.loss
+        form = formatting.format_loss
+        if event.has_rewards:
+            value, form = event.figures.get(events.REWARD), formatting.format_reward
+        self.show_values({"eval": "" if value is None else form(value)})
+
+    def clear(self) -> None:
+        """Show a dash in all tiles, those of other training than reward training."""
+        super().clear()
+        self._show_figures({})
+
+    def _show_figures(self, figures: Mapping[str, float]) -> None:
+        """Show the tiles of reward training, and name those that differ there."""
+        is_rewarded = has_rewards(figures)
+        for key, name in _REWARD_NAMES.items():
+            self.tiles[key].set_name(tr(name if is_rewarded else _TILES[key]))
+        cut, kl = figures.get("cut_share"), figures.get("kl")
+        self.tiles["cut"].setVisible(is_rewarded)
+        self.tiles["kl"].setVisible(is_rewarded and kl is not None)
+        self.show_values(
+            {
+                "cut": "" if cut is None else formatting.format_percent(cut),
+                "kl": "" if kl is None else formatting.format_loss(kl),
+            }
+        )
 
 
 def _load_text(step: events.StepDone) -> str:
