@@ -108,10 +108,17 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
 
 
 def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
-    """Return the sources of a spec, with its validation file as the last one."""
+    """Return the sources of a spec, with its validation file as the last one.
+
+    The format of prompts for rewards is never detected, so the file has it where the first source does.
+    """
     if not spec.validation_file:
         return spec.sources
-    return (*spec.sources, DataSource(path=spec.validation_file, split="validation"))
+    validation = DataSource(path=spec.validation_file, split="validation")
+    if spec.sources and spec.sources[0].format == "prompts":
+        same = {"format": "prompts", "mapping": spec.sources[0].mapping}
+        validation = validation.model_copy(update=same)
+    return (*spec.sources, validation)
 
 
 def recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:

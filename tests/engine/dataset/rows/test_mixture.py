@@ -121,6 +121,15 @@ def test_validation_file_rows_come_last(tmp_path: Path) -> None:
     assert rows.read_sample(1, 0).messages[-1].content == "held out"
 
 
+def test_validation_file_of_prompts_has_their_format_and_columns(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{"task": "Add 1 and 2.", "sum": "3"}])
+    held_out = write_rows(tmp_path / "b.jsonl", [{"task": "Add 2 and 2.", "sum": "4"}])
+    mapping = {"prompt": "task", "reference": "sum"}
+    prompts = {"path": str(source), "format": "prompts", "mapping": mapping}
+    rows = opened(prompts, validation_file=str(held_out))
+    assert [rows.read_sample(*each).reference for each in ((0, 0), (1, 0))] == ["3", "4"]
+
+
 # --- inspection -----------------------------------------------------------------------------------
 
 
