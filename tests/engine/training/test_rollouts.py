@@ -12,7 +12,6 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.runtime.channel import Flags
-from lora_studio.engine.training.recipe.grpo import Grpo
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
 
@@ -100,36 +99,6 @@ def test_paused_while_writing_it_resumes_to_the_same_curve(
     assert first.last(events.Done).paused
     assert [step for step, *_ in curve(first)] == [1, 2]
     assert curve(first) + curve(train(run, resume=True)) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["writing", "updating"])
-def test_ended_within_a_step_it_resumes_to_the_same_curve(
-    start: Start, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    settings = {"epochs": 1.0, "rollout_passes": 2, "learning_rate": 1e-3, "save_every": 2.0}
-    whole, run = curve(train(start(**settings))), start(**settings)
-    requests: list[Flags] = []
-
-    def note(event: events.Event, flags: Flags) -> None:
-        if isinstance(event, events.StepDone) and event.step == 3:  # a step after the checkpoint
-            requests.append(flags)
-
-    place, name = (group_sampling, "_choose") if moment == "writing" else (Grpo, "compute_loss")
-    original = getattr(place, name)
-
-    def cancel_in_step_4(*arguments: Any) -> Any:
-        for flags in requests:
-            flags.cancel.set()
-        return original(*arguments)
-
-    monkeypatch.setattr(place, name, cancel_in_step_4)
-    first = train(run, note)
-    assert first.last(events.Cancelled)
-    requests.clear()
-    assert curve(first) == whole[:3]
-    assert curve(train(run, resume=True)) == whole[2:]
 
 
 @pytest.mark.slow

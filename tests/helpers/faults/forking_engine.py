@@ -3,7 +3,8 @@
 `python -m tests.helpers.faults.forking_engine FOLDER` reads commands from stdin, one JSON line each, and carries out
 each in the real worker's main function, in its own process whose events go to stdout. What a worker imports late
 is imported here once it has ended, so that the next one has it. Nothing here may have started a
-thread before. llama.cpp's converter is forked as well, from a server in FOLDER.
+thread before. llama.cpp's converter is forked as well, from a server in FOLDER. A file `kill_point.json` there
+says where the next worker kills itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
 import os
 import sys
 from functools import partial
@@ -22,10 +24,13 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.engine import jobs, worker
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import train_run
+from tests.helpers.faults.kill_points import KillPoint
 from tests.helpers.faults.preloaded import PreloadedPython
 
 #: The line that follows the events of each worker, however it ended.
 ENDED = b'{"kind":"worker ended"}\n'
+#: The file with the kill point of the next worker.
+KILL_POINT = "kill_point.json"
 
 
 def main(folder: Path) -> None:
@@ -45,11 +50,19 @@ def main(folder: Path) -> None:
             os.write(writing, line.encode())
             os.close(writing)
             os.dup2(reading, 0)
+            _arm_kill_point(folder / KILL_POINT)
             worker.main(partial(_run_and_list_imports, set(sys.modules), imported))
         os.waitpid(child, 0)
         _import_all(imported)
         os.write(1, b"\n" + ENDED)  # after a line that a killed worker left incomplete
     os._exit(0)
+
+
+def _arm_kill_point(file: Path) -> None:
+    if file.exists():
+        point = KillPoint(**json.loads(file.read_text()))
+        file.unlink()
+        point.arm()
 
 
 def _run_and_list_imports(

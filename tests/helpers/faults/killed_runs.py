@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +18,8 @@ from safetensors.torch import load_file
 from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers.faults.forking_engine import ENDED
+from tests.helpers.faults.forking_engine import ENDED, KILL_POINT
+from tests.helpers.faults.kill_points import KillPoint
 from tests.helpers.runs.jobs import new_run, write_rows
 
 _ROWS = [
@@ -39,11 +42,14 @@ class ForkingEngine:
             | dict(environment or {}),
         )  # fmt: skip
 
-    def begin(self, command: commands.Job) -> Iterator[events.Event]:
+    def begin(self, command: commands.Job, kill: KillPoint | None = None) -> Iterator[events.Event]:
         """Yield the events of the next worker, up to the final event of its command or its death.
 
-        Remaining output of the previous, killed worker comes first and is skipped.
+        Remaining output of the previous, killed worker comes first and is skipped. The worker kills itself
+        at `kill`.
         """
+        if kill is not None:
+            Path(self._folder.name, KILL_POINT).write_text(json.dumps(asdict(kill)))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(command.model_dump_json().encode() + b"\n")
@@ -103,6 +109,13 @@ def find_differences(run: RunFolder, whole: RunFolder) -> list[str]:
         if (actual.steps[name].steps, actual.steps[name].values)
         != (expected.steps[name].steps, expected.steps[name].values)
     ]
+    for name in ("figures", "evaluation_figures"):
+        columns = [
+            {key: (column.steps, column.values) for key, column in getattr(each, name).items()}
+            for each in (actual, expected)
+        ]
+        if columns[0] != columns[1]:
+            differences.append(name)
     for name in ("steps", "values"):
         if getattr(actual.evaluations, name) != getattr(expected.evaluations, name):
             differences.append(f"evaluations: {name}")
