@@ -17,15 +17,17 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import jobs
+from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
-from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import limits, reading, selftest
 from tests.helpers.models.adapters import random_adapter
@@ -246,6 +248,36 @@ def test_few_conversations_are_used_and_reported(run: RunFolder) -> None:
     read, few = (str(log.text) for log in recorder.of(events.Log))
     assert "reads 1 held-out conversation" in read
     assert "all held-out conversations" in few
+
+
+@pytest.mark.slow
+def test_gpu_too_small_for_16_bits_leaves_it_to_the_cpu(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that trains a model in 4 bits may have no room for the same model in 16."""
+    run.heldout_file.write_text(json.dumps(heldout_rows(1)[0]) + "\n", "utf-8")
+    project = run.load_project()
+    automatic = project.model.model_copy(update={"device": "auto"})
+    run.write_project(project.model_copy(update={"model": automatic}))
+    tried: list[str] = []
+    load = loading.load
+
+    def choose(wanted: str) -> torch.device:
+        return torch.device("cpu") if wanted == "cpu" else torch.device("cuda", 0)
+
+    def load_on_cpu(spec: ModelSpec, *arguments: Any) -> loading.LoadedModel:
+        tried.append(spec.device)
+        if spec.device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load(spec, *arguments)
+
+    monkeypatch.setattr(devices, "choose_device", choose)
+    monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(loading, "load", load_on_cpu)
+    results, _ = check(run)
+    assert results["merged"].passed
+    assert tried == ["auto", "cpu"] * 2
 
 
 def test_missing_heldout_rows_give_a_warning_and_no_result(run: RunFolder) -> None:
