@@ -1,5 +1,7 @@
 """Run the GPU tier: each check in a process of its own, then a table and `results.json`.
 
+On Linux these processes are forks of one that has imported PyTorch and transformers, and hasn't used a GPU.
+
 Without a GPU, everything is reported as skipped, and the exit status is 0. `--device cpu` runs the checks that
 have a meaning on the CPU, so that the tier itself is known to run. Each check has its share of ten minutes on
 an H100; one that takes much longer has failed.
@@ -24,6 +26,7 @@ import psutil
 
 from tests.gpu import checks as _checks  # noqa: F401 - they register themselves
 from tests.gpu.registry import CHECKS, Check, get_smi_name
+from tests.helpers.faults.preloaded import PreloadedPython
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "triton", "liger-kernel", "unsloth")
@@ -64,17 +67,33 @@ def main() -> int:
     reason = "" if chosen.device == "cpu" or machine["gpu"] else "this computer has no NVIDIA GPU"
     report: dict[str, Any] = {"machine": machine, "device": chosen.device, "results": []}
     table = write_report(chosen.out, report)
-    for name, check in sorted(CHECKS.items(), key=lambda item: int(item[0][1:])):
-        if chosen.only and name not in chosen.only:
-            continue
-        result = run_check(check, chosen.device, reason)
-        report["results"].append(result)
-        # After each check, so that the others' results are there if this program is ended.
-        table = write_report(chosen.out, report)
-        if not reason:
-            sys.stderr.write(f"{name} {result['status']} after {result['seconds']:.0f} s\n")
+    with contextlib.ExitStack() as stack:
+        preloaded = None if reason else start_preloaded(stack)
+        for name, check in sorted(CHECKS.items(), key=lambda item: int(item[0][1:])):
+            if chosen.only and name not in chosen.only:
+                continue
+            result = run_check(check, chosen.device, reason, preloaded)
+            report["results"].append(result)
+            # After each check, so that the others' results are there if this program is ended.
+            table = write_report(chosen.out, report)
+            if not reason:
+                sys.stderr.write(f"{name} {result['status']} after {result['seconds']:.0f} s\n")
     sys.stdout.write(table)
     return int(any(result["status"] == "failed" for result in report["results"]))
+
+
+def start_preloaded(stack: contextlib.ExitStack) -> PreloadedPython | None:
+    """Return a server of processes that ends with `stack`; None where they couldn't use a GPU."""
+    if sys.platform != "linux":
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-tier-"))
+    preloaded = PreloadedPython(Path(folder))
+    preloaded.start()
+    stack.callback(preloaded.close)
+    command = preloaded.command("tests.gpu.fork_probe")
+    # It would end with its standard input.
+    with subprocess.Popen(command, cwd=_CHECKOUT, stdin=subprocess.PIPE) as probe:
+        return preloaded if probe.wait() == 0 else None
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> str:
@@ -122,7 +141,9 @@ def ask_pytorch(device: str) -> dict[str, str]:
     return dict(json.loads(lines[-1])) if done.returncode == 0 and lines else {}
 
 
-def run_check(check: Check, device: str, reason: str) -> Result:
+def run_check(
+    check: Check, device: str, reason: str, preloaded: PreloadedPython | None = None
+) -> Result:
     """Run a check in a process of its own, unless there is a reason to skip it."""
     entry: Result = {
         "name": check.name, "title": check.title, "status": "skipped", "figures": {},
@@ -134,12 +155,12 @@ def run_check(check: Check, device: str, reason: str) -> Result:
         return entry | {"reason": reason, "seconds": 0.0}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        error = run_process(check, device, Path(folder))
+        error = run_process(check, device, Path(folder), preloaded)
         entry["seconds"] = round(time.monotonic() - started, 1)
         return entry | judge(read_report(Path(folder) / "report.json"), error)
 
 
-def run_process(check: Check, device: str, folder: Path) -> str:
+def run_process(check: Check, device: str, folder: Path, preloaded: PreloadedPython | None) -> str:
     """Run a check in a process; return why it failed, "" if it didn't."""
     environment = os.environ | {
         # The user's own runs, calibration, and caches stay as they are.
@@ -148,19 +169,24 @@ def run_process(check: Check, device: str, folder: Path) -> str:
         # CUDA's numbers are then those of nvidia-smi.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
-    command = [sys.executable, "-m", "tests.gpu.checks", check.name, device, str(folder)]
+    arguments = "tests.gpu.checks", check.name, device, str(folder)
+    command = [sys.executable, "-m", *arguments]
+    if preloaded is not None and not check.imports_first:
+        command = preloaded.command(*arguments)
     limit = _PATIENCE * check.seconds
     with (folder / "output.txt").open("w+b") as output:
         # Into a file: processes that a check leaves behind would keep a pipe open.
         process = psutil.Popen(
-            command, cwd=_CHECKOUT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+            command, cwd=_CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=output,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
         try:
             status = process.wait(limit)
         except psutil.TimeoutExpired:
             return f"took longer than {limit} s"
         finally:
             end_processes(process)
+            process.stdin.close()
         output.seek(0)
         said = output.read().decode("utf-8", "replace").strip()[-3000:]
     if status:

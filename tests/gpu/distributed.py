@@ -25,7 +25,7 @@ if "lora_studio.engine.worker_rank" in sys.orig_argv:
 @check(
     "T17",
     "two ranks on one device, and one rank with sharded weights, train as one process",
-    seconds=30,
+    seconds=22,
 )
 def train_on_ranks(context: CheckContext) -> None:
     """Compare the losses and how the processes end."""

@@ -183,42 +183,53 @@ class TrainedRows:
 
 
 def measure_padded_peft(
-    model: Path, rows: TrainedRows, device: str, micro_batch: int, *, is_4bit: bool = False
-) -> float:
-    """Return the tokens per second of a plain loop: PEFT, padded micro-batches, all logits.
+    model: Path, cases: list[tuple[TrainedRows, int]], device: str, *, is_4bit: bool = False
+) -> list[float]:
+    """Return the tokens per second of a plain loop in each case: PEFT, padded micro-batches, all logits.
 
-    The first step isn't counted. NaN if it runs out of memory.
+    A case has rows and a number of rows in a micro-batch. The first step of each isn't counted. NaN if it runs
+    out of memory.
     """
     import torch
 
-    try:
-        return _train_padded_peft(model, rows, device, micro_batch, is_4bit)
-    except torch.OutOfMemoryError:
-        return math.nan
-    finally:
+    network = _load_plain_peft(model, device, is_4bit)
+    speeds = []
+    for rows, micro_batch in cases:
+        try:
+            speeds.append(_train_padded(network, rows, device, micro_batch))
+        except torch.OutOfMemoryError:
+            speeds.append(math.nan)
+        network.zero_grad()
         release_gpu()
+    del network
+    release_gpu()
+    return speeds
 
 
-def _train_padded_peft(
-    model: Path, rows: TrainedRows, device: str, micro_batch: int, is_4bit: bool
-) -> float:
+def _load_plain_peft(model: Path, device: str, is_4bit: bool) -> Any:
     import peft
     import torch
-    from torch.nn.utils.rnn import pad_sequence
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    quantized: dict[str, Any] = {}
+    if is_4bit:
+        quantized["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
     base = AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.bfloat16, device_map={"": device},
-        quantization_config=quantization if is_4bit else None,
-    )  # fmt: skip
+        model, dtype=torch.bfloat16, device_map={"": device}, **quantized
+    )
     config = peft.LoraConfig(
         r=LORA["rank"], lora_alpha=LORA["alpha"], target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    network = peft.get_peft_model(base, config).train()
+    return peft.get_peft_model(base, config).train()
+
+
+def _train_padded(network: Any, rows: TrainedRows, device: str, micro_batch: int) -> float:
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
     parameters = [value for value in network.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=2e-4)
     started = 0.0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from tests.gpu.peers import release_gpu
 from tests.gpu.registry import CheckContext, check
 from tests.gpu.trainings import (
     compare_losses,
@@ -22,7 +23,7 @@ from tests.gpu.trainings import (
 _TOO_MUCH = 1 << 50
 
 
-@check("T6", "a training that pauses and resumes has the losses of one that doesn't", seconds=40)
+@check("T6", "a training that pauses and resumes has the losses of one that doesn't", seconds=30)
 def resume_like_uninterrupted(context: CheckContext) -> None:
     """Compare the losses for each kind of optimizer, and the bits with deterministic algorithms."""
     # PyTorch's deterministic algorithms need it, and the library reads it once.
@@ -137,7 +138,7 @@ def fail_once(owner: Any, name: str, device: str, call: int) -> Iterator[None]:
     assert len(calls) >= call, f"{name} was called {len(calls)} times"
 
 
-@check("T7", "training recovers wherever memory runs out, with the same losses", seconds=35)
+@check("T7", "training recovers wherever memory runs out, with the same losses", seconds=25)
 def recover_from_lack_of_memory(context: CheckContext) -> None:
     """Run out of memory in each part of a training; then train with less memory than it takes."""
     precisions = ("fp32",) if context.is_cpu else ("bf16", "fp16")
@@ -182,8 +183,9 @@ def _train_under_a_cap(context: CheckContext) -> None:
     }  # fmt: skip
     torch.cuda.reset_peak_memory_stats()
     _, whole = train(context, **settings)
-    peak = torch.cuda.max_memory_reserved()
-    torch.cuda.empty_cache()
+    # What was allocated: reserved memory also has gaps, which could make up for the missing quarter.
+    peak = torch.cuda.max_memory_allocated()
+    release_gpu()
     total = torch.cuda.get_device_properties(context.device).total_memory
     torch.cuda.set_per_process_memory_fraction(0.75 * peak / total, context.device)
     try:
@@ -198,7 +200,11 @@ def _train_under_a_cap(context: CheckContext) -> None:
 
 
 @check(
-    "T8", "rows of random lengths near the limit don't fragment memory", seconds=20, needs_gpu=True
+    "T8",
+    "rows of random lengths near the limit don't fragment memory",
+    seconds=30,
+    needs_gpu=True,
+    imports_first=True,
 )
 def train_random_lengths(context: CheckContext) -> None:
     """Train 300 steps of random lengths; count how often the allocator had to free its cache and retry."""
@@ -222,7 +228,7 @@ def train_random_lengths(context: CheckContext) -> None:
     longest = sorted(rows, key=lambda row: -len(row["output"]))[:40]
     train(context, **settings | {"rows": longest}, max_steps=20)
     cap = 1.15 * torch.cuda.max_memory_reserved()
-    torch.cuda.empty_cache()
+    release_gpu()
     torch.cuda.reset_peak_memory_stats()
     total = torch.cuda.get_device_properties(context.device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), context.device)

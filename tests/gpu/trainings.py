@@ -21,6 +21,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": n % 2 > 0}
         for n in range(12)
     ],
+    "grpo": [{"prompt": f"What is {n}?", "reference": str(n)} for n in range(12)],
 }
 
 #: The settings of each objective on pairs.
@@ -36,12 +37,12 @@ PREFERENCES: dict[str, dict[str, Any]] = {
 ROWS |= dict.fromkeys(PREFERENCES, ROWS["dpo"])
 
 
-def find_model(context: CheckContext, family: str) -> Path:
-    """Return the folder of a family's tiny model, written on first use."""
+def find_model(context: CheckContext, family: str, seed: int = 7) -> Path:
+    """Return the folder of a family's tiny model with the weights of a seed, written on first use."""
     from tests.helpers.models.tiny_models import tiny_model
 
-    folder = context.folder / family
-    return folder if folder.exists() else tiny_model(family, folder)
+    folder = context.folder / (family if seed == 7 else f"{family}-seed-{seed}")
+    return folder if folder.exists() else tiny_model(family, folder, seed=seed)
 
 
 def create_run(
@@ -61,6 +62,8 @@ def create_run(
     source = find_model(context, family)
     chosen = rows or ROWS[objective]
     file = jobs.write_rows(context.folder / f"{objective}-{len(chosen)}.jsonl", chosen)
+    # Prompts aren't told from documents by their columns.
+    source_file = {"path": str(file), "format": "prompts"} if objective == "grpo" else str(file)
     # Epochs without end: each check says how many steps it trains.
     recipe = {
         "micro_batch": 2, "gradient_accumulation": 2, "keep_best": False, "backend": "peft", "epochs": 100,
@@ -68,7 +71,7 @@ def create_run(
     return jobs.new_run(
         context.folder,
         model={"source": str(source), "device": context.device, **(model or {})},
-        dataset={"sources": [str(file)], "validation_share": 0.0, "max_length": 256, **(dataset or {})},
+        dataset={"sources": [source_file], "validation_share": 0.0, "max_length": 256, **(dataset or {})},
         lora={"rank": 8, **(lora or {})},
         training={**recipe, **PREFERENCES.get(objective, {}), **training},
     )  # fmt: skip

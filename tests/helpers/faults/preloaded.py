@@ -9,6 +9,7 @@ folder, environment, standard streams, and exit status; if it is killed, so is t
 from __future__ import annotations
 
 import array
+import contextlib
 import io
 import json
 import os
@@ -135,7 +136,10 @@ def _serve(client: socket.socket) -> None:
     ended = os.pidfd_open(program)
     ready, _, _ = select.select([ended, client], [], [])
     if ended not in ready:
-        os.kill(program, signal.SIGKILL)
+        # With what it has started, once it has a group of its own.
+        for end in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                end(program, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
     if ended in ready:
         client.sendall(str(status).encode())
