@@ -22,7 +22,14 @@ from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail, warning
-from lora_studio.core.project import checks, known_projects, linked_settings, presets, project
+from lora_studio.core.project import (
+    checks,
+    judge_consent,
+    known_projects,
+    linked_settings,
+    presets,
+    project,
+)
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
@@ -65,6 +72,8 @@ def open_project(
             if chosen.evidence:
                 display.print_line(text(chosen.evidence))
         apply_overrides(draft, overrides, display)
+        if any(override.startswith("training.rewards") for override in overrides):
+            known_projects.accept(draft)  # the user has typed them
     except ProblemError as error:
         display.print_problems(error.problems)
         return None
@@ -90,7 +99,7 @@ def announce_requests(draft: Draft, display: Display) -> None:
                 requests=tuple(request.text for request in requests),
             )
         )
-    known_projects.accept(draft)
+    known_projects.accept(draft, without=judge_consent.list_unallowed(draft))
 
 
 def apply_overrides(draft: Draft, overrides: Sequence[str], display: Display) -> None:

@@ -16,7 +16,7 @@ from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_own, open_regular
+from lora_studio.core.system.foreign_files import iter_lines, open_own, open_regular
 from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the events file.
@@ -108,10 +108,10 @@ class WatchedRun:
             if self._run.events_file.exists():
                 with open_regular(self._run.events_file) as file:
                     file.seek(position)
-                    for line in (line for line in file if line.endswith(b"\n")):
+                    for line, size in iter_lines(file):
                         if self._detached.is_set():
                             return
-                        position += len(line)
+                        position += size
                         yield from parse_events([line])
             if not running or self._detached.wait(WATCH_INTERVAL):
                 return

@@ -53,11 +53,25 @@ JSON_VALUES = _limit(
     "A tokenizer with 260,000 tokens has 2 million. Each takes about 70 bytes of memory.",
 )  # fmt: skip
 
+RECORD_LINE = _limit(
+    _FILES, "One line of a list of events or answers", 16_000_000, "bytes",
+    "Most have a few hundred bytes. A longer line is skipped.",
+)  # fmt: skip
+
 # --- evaluations ----------------------------------------------------------------------------------
 
 PATTERN_SECONDS = _limit(
     _DATA, "A regular expression on one answer", 0.5, "seconds",
     "Some expressions take exponential time; useful ones take milliseconds.",
+)  # fmt: skip
+
+EVALUATION_BYTES = _limit(
+    _DATA, "The items, the answers, or the comparisons of an evaluation", 512_000_000, "bytes",
+    "Ten columns of 10,000 long answers have 200 MB.",
+)  # fmt: skip
+EVALUATION_LINES = _limit(
+    _DATA, "Items, answers, or comparisons of an evaluation", 500_000, "items",
+    "Ten columns of 10,000 items have 100,000 answers. Each takes about 1 kB of memory.",
 )  # fmt: skip
 
 REPLY_BYTES = _limit(

@@ -4511,6 +4511,10 @@
             <translation>Wenn Sie dem Autor vertrauen, schalten Sie „Remote-Code vertrauen“ ein. Wählen Sie sonst ein anderes Modell.</translation>
         </message>
         <message>
+            <source>If you trust that server, open the project in the window, or run `lora-studio --trust {digest} …`. Otherwise, remove this reward.</source>
+            <translation>Wenn Sie diesem Server vertrauen, öffnen Sie das Projekt im Fenster, oder führen Sie `lora-studio --trust {digest} …` aus. Entfernen Sie sonst diese Belohnung.</translation>
+        </message>
+        <message>
             <source>If you trust the file, unpack it yourself or save its rows as JSON lines, and choose the result.</source>
             <translation>Wenn Sie der Datei vertrauen, entpacken Sie sie selbst oder speichern Sie ihre Zeilen als JSON Lines, und wählen Sie das Ergebnis.</translation>
         </message>
@@ -8530,6 +8534,10 @@
             <translation>Messwerte der Trainings an {tracker} senden.</translation>
         </message>
         <message>
+            <source>Send the value of the environment variable {variable} to {host}.</source>
+            <translation>Den Wert der Umgebungsvariable {variable} an {host} senden.</translation>
+        </message>
+        <message>
             <source>Send training's date as `date_string` in `chat_template_kwargs`, or choose a chat template without a date before training.</source>
             <translation>Senden Sie das Datum des Trainings als `date_string` in `chat_template_kwargs`, oder wählen Sie vor dem Training eine Chat-Vorlage ohne Datum.</translation>
         </message>
@@ -9017,6 +9025,10 @@
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
             <translation>Zeilen mit @120 am Anfang gehören zu Schritt 120.</translation>
+        </message>
+        <message>
+            <source>Start a new evaluation with fewer items or columns.</source>
+            <translation>Starten Sie eine neue Auswertung mit weniger Aufgaben oder Spalten.</translation>
         </message>
         <message>
             <source>Start a new evaluation. Answers of models that haven't changed are reused.</source>
@@ -10428,6 +10440,10 @@
         <message>
             <source>The reward isn't a finite number.</source>
             <translation>Die Belohnung ist keine endliche Zahl.</translation>
+        </message>
+        <message>
+            <source>The reward {name} asks for something that you haven't allowed yet: {requests}</source>
+            <translation>Die Belohnung {name} verlangt etwas, das Sie noch nicht erlaubt haben: {requests}</translation>
         </message>
         <message>
             <source>The reward {name} has no value for some answers: {reason}</source>
@@ -15526,6 +15542,10 @@
         <message>
             <source>{file} is not part of the trained model</source>
             <translation>{file} gehört nicht zum trainierten Modell</translation>
+        </message>
+        <message>
+            <source>{file} is too large to show: it has more than {lines} lines or {most:size}.</source>
+            <translation>{file} ist zu groß zum Anzeigen: Die Datei hat mehr als {lines} Zeilen oder {most:size}.</translation>
         </message>
         <message>
             <source>{file} lists no files</source>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -22,7 +22,12 @@ from lora_studio.core.evaluation.results import (
 )
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
+from lora_studio.core.system.foreign_files import (
+    iter_lines,
+    open_own,
+    open_regular,
+    read_bytes,
+)
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.timestamps import create_run_stamp
 
@@ -82,7 +87,7 @@ class EvaluationFolder:
         write_atomic(self.items_file, "".join(f"{line}\n" for line in lines))
 
     def read_items(self) -> list[EvaluationItem]:
-        """Return the items, [] before they are written."""
+        """Return the items, [] before they are written; raises ProblemError if there are too many."""
         return list(_iter_lines(self.items_file, EvaluationItem))
 
     def read(self) -> EvaluationResults:
@@ -192,15 +197,31 @@ def read_latest(evaluations: Path, *, complete: bool = False) -> EvaluationResul
 
 
 def _iter_lines(file: Path, kind: type[_Model]) -> Iterator[_Model]:
-    """Yield the complete lines of a file that can be parsed; others are skipped."""
+    """Yield the complete lines of a file that can be parsed; others are skipped.
+
+    Raises ProblemError beyond the limits: all of them are in memory.
+    """
     try:
         stream = open_regular(file)
     except OSError:
         return
+    total = 0
     with stream:
-        while line := stream.readline(limits.ROW_BYTES):
-            if line.endswith(b"\n"):
-                try:
-                    yield kind.model_validate_json(line)
-                except ValidationError:
-                    continue
+        for number, (line, size) in enumerate(iter_lines(stream)):
+            total += size
+            if number >= limits.EVALUATION_LINES or total > limits.EVALUATION_BYTES:
+                raise _too_large_error(file)
+            with suppress(ValidationError):
+                yield kind.model_validate_json(line)
+
+
+def _too_large_error(file: Path) -> ProblemError:
+    return fail(
+        "evaluation.too_large",
+        "{file} is too large to show: it has more than {lines} lines or {most:size}.",
+        "Start a new evaluation with fewer items or columns.",
+        where=Where(file=str(file)),
+        file=file.name,
+        lines=limits.EVALUATION_LINES,
+        most=limits.EVALUATION_BYTES,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,7 +68,7 @@ def _list_code(draft: Draft) -> Iterator[AccessRequest]:
         yield AccessRequest(
             "code", folder, text("Run the llama.cpp programs in {folder}.", folder=folder)
         )
-    for reward in _iter_rewards(draft):
+    for reward in iter_rewards(draft):
         if file := _get_reward_text(reward, "python", "code_file"):
             yield AccessRequest("code", file, text("Run the Python code in {file}.", file=file))
 
@@ -88,12 +88,25 @@ def _list_sending(draft: Draft) -> Iterator[AccessRequest]:
 
 
 def _list_judges(draft: Draft) -> Iterator[AccessRequest]:
-    for reward in _iter_rewards(draft):
-        host = _get_reward_text(reward, "judge", "address")
-        if host and not is_local_address(host):
-            yield AccessRequest(
-                "send", host, text("Send prompts and answers to the server at {host}.", host=host)
-            )
+    for reward in iter_rewards(draft):
+        yield from iter_judge_requests(reward)
+
+
+def iter_judge_requests(reward: Mapping[str, Any]) -> Iterator[AccessRequest]:
+    """Yield what a reward sends to another computer, and the key that it sends."""
+    host = _get_reward_text(reward, "judge", "address")
+    variable = _get_reward_text(reward, "judge", "key_variable")
+    if host and not is_local_address(host):
+        yield AccessRequest(
+            "send", host, text("Send prompts and answers to the server at {host}.", host=host)
+        )
+    if host and variable:
+        what = text(
+            "Send the value of the environment variable {variable} to {host}.",
+            variable=variable,
+            host=host,
+        )
+        yield AccessRequest("send", f"{variable} {host}", what)
 
 
 def _list_paths(draft: Draft) -> Iterator[AccessRequest]:
@@ -137,7 +150,7 @@ def _iter_paths(draft: Draft) -> Iterator[tuple[str, bool]]:
     for source in _iter_sources(draft):
         if not _is_hub_dataset(source, draft.folder):
             yield source, False
-    for reward in _iter_rewards(draft):
+    for reward in iter_rewards(draft):
         if path := _get_reward_text(reward, "json_schema", "schema_file"):
             yield path, False
     for adapter in _iter_items(draft, "merging", "further"):
@@ -152,14 +165,15 @@ def _iter_sources(draft: Draft) -> Iterator[str]:
             yield path
 
 
-def _iter_rewards(draft: Draft) -> Iterator[dict[str, Any]]:
+def iter_rewards(draft: Draft) -> Iterator[dict[str, Any]]:
+    """Yield the rewards of a project that may be valid."""
     rewards = draft.get("training", "rewards")
     for reward in rewards if isinstance(rewards, list | tuple) else ():
         if isinstance(reward, dict):
             yield reward
 
 
-def _get_reward_text(reward: dict[str, Any], kind: str, field: str) -> str:
+def _get_reward_text(reward: Mapping[str, Any], kind: str, field: str) -> str:
     """Return a text of a reward of a kind, "" for another kind."""
     value = reward.get(field) if reward.get("kind") == kind else None
     return value if isinstance(value, str) else ""

@@ -7,7 +7,7 @@ asks for more than before was changed elsewhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lora_studio.core import limits
@@ -30,11 +30,20 @@ def list_new_requests(draft: Draft) -> list[AccessRequest]:
     return [request for request in list_requests(draft) if request.key not in accepted]
 
 
-def accept(draft: Draft) -> None:
-    """Record a project with all that it asks for; nothing happens if it can't be stored."""
+def is_accepted(request: AccessRequest) -> bool:
+    """Return whether the user has accepted a request of any project."""
+    return any(request.key in accepted for accepted in _read().values())
+
+
+def accept(draft: Draft, without: Collection[AccessRequest] = ()) -> None:
+    """Record a project with all that it asks for, but some requests.
+
+    Nothing happens if it can't be stored.
+    """
     if draft.path is None:
         return
-    key, requests = _get_key(draft.path), [request.key for request in list_requests(draft)]
+    key = _get_key(draft.path)
+    requests = [request.key for request in list_requests(draft) if request not in without]
     try:
         known = _read(raise_unless_damaged)
         if known.get(key) == requests:

@@ -158,9 +158,11 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
     """Copy checkpoints, the best adapters that they refer to, and the base model's sample answers."""
     for folder, copy in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
         if folder.is_dir():
-            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(
+                folder, copy, ignore=shutil.ignore_patterns(".*"), copy_function=copy_file
+            )
     if run.samples_file.is_file():
-        shutil.copyfile(run.samples_file, target.samples_file)
+        copy_file(run.samples_file, target.samples_file)
     if steps := run.list_checkpoint_steps():
         target.update_manifest(**{EVENTS_START: steps[-1]})
 

@@ -24,7 +24,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import EVENTS_START
 from lora_studio.core.runs.state import LostSteps, StateFold
 from lora_studio.core.spec import get_facts
-from lora_studio.core.system.foreign_files import open_regular, read_text
+from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_text
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
@@ -246,10 +246,8 @@ def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
             progress = RunProgress()
         file.seek(progress.position)
         last_step = b""
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            progress.position += len(line)
+        for line, size in iter_lines(file):
+            progress.position += size
             if _STEP in line:
                 last_step = line
                 if (

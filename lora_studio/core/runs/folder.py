@@ -27,7 +27,7 @@ from lora_studio.core.runs.annotations import RunAnnotations, read_annotations, 
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.foreign_files import open_regular, read_json
+from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_json
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
 from lora_studio.core.timestamps import create_run_stamp
@@ -299,8 +299,8 @@ class RunFolder:
         except OSError:
             return
         with file:
-            for line in file:
-                if line.endswith(b"\n") and is_wanted(line):
+            for line, _ in iter_lines(file):
+                if is_wanted(line):
                     with contextlib.suppress(ValidationError):
                         yield events.parse(line)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from lora_studio.core import limits
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.foreign_files import parse_json, read_text
 
 
 def is_expected(run: RunFolder) -> bool:
@@ -34,7 +32,7 @@ def read_heldout(run: RunFolder) -> list[Sample]:
         lines = read_text(file, limits.LARGE_FILE).split("\n")
         if lines.pop():
             raise ValueError("the last line is incomplete")
-        return [_parse_row(json.loads(line)) for line in lines]
+        return [_parse_row(parse_json(line)) for line in lines]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise fail(
             "run.damaged_file",

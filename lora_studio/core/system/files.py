@@ -15,7 +15,7 @@ from typing import IO
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
-from lora_studio.core.system.foreign_files import NamingFile, UnsafeFileError, name_file
+from lora_studio.core.system.foreign_files import NamingFile, UnsafeFileError, name_file, open_raw
 from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
@@ -150,13 +150,37 @@ def write_file(path: Path, data: str | bytes | memoryview) -> None:
         path.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
 
 
-def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int], None]) -> str:
-    """Copy a file's content; `on_copied` is called with the bytes of each chunk and may raise to
-    cancel."""
-    with Path(source).open("rb") as read, Path(target).open("wb") as written:
+@contextlib.contextmanager
+def name_newest_file(folder: Path) -> Iterator[None]:
+    """Name the newest file of a folder in errors of the block that name none.
+
+    For libraries that write several files into a folder and don't say which one they couldn't write.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "filename", None) is None:
+            with contextlib.suppress(OSError, AttributeError, TypeError):
+                files = [file for file in folder.iterdir() if file.is_file()]
+                newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=folder)
+                error.filename = str(newest)  # type: ignore[attr-defined]  # of OSError, and of others by this
+        raise
+
+
+def copy_file(
+    source: str | Path, target: str | Path, on_copied: Callable[[int], None] | None = None
+) -> str:
+    """Copy a file's content; raises OSError with the name of the file that can't be read or written.
+
+    `on_copied` is called with the bytes of each chunk and may raise to cancel.
+    """
+    with open_raw(Path(source)) as read, NamingFile(target, "wb") as written:
         while piece := read.read(_PIECE):
-            written.write(piece)
-            on_copied(len(piece))
+            left = memoryview(piece)
+            while left:  # a nearly full disk takes only a part
+                left = left[written.write(left) :]
+            if on_copied is not None:
+                on_copied(len(piece))
     return str(target)
 
 
@@ -174,7 +198,7 @@ def link_file(source: Path, target: Path) -> bool:
 
 
 def link_or_copy(
-    source: Path, target: Path, copy: Callable[[Path, Path], object] = shutil.copyfile
+    source: Path, target: Path, copy: Callable[[Path, Path], object] = copy_file
 ) -> None:
     """Hard-link a file, which takes no space, or copy it with `copy` if that isn't possible."""
     if not link_file(source, target):

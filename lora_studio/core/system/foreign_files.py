@@ -67,6 +67,11 @@ class NamingFile(io.FileIO):
         with name_file(self.name):
             return super().readinto(buffer)
 
+    def read(self, size: int | None = -1) -> bytes:
+        """Read up to `size` bytes; raises OSError with the name of the file."""
+        with name_file(self.name):
+            return super().read(size)
+
     def readall(self) -> bytes:
         """Read up to the end; raises OSError with the name of the file."""
         with name_file(self.name):
@@ -97,6 +102,18 @@ def name_file(path: object) -> Iterator[None]:
             with contextlib.suppress(AttributeError, TypeError):
                 error.filename = str(path)  # type: ignore[attr-defined]  # of OSError, and of others by this
         raise
+
+
+def iter_lines(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield each complete line of a file, b"" for one longer than `limits.RECORD_LINE`, and its size."""
+    while line := file.readline(limits.RECORD_LINE):
+        size, is_long = len(line), False
+        while not line.endswith(b"\n"):
+            is_long = True
+            if not (line := file.readline(limits.RECORD_LINE)):
+                return  # incomplete
+            size += len(line)
+        yield b"" if is_long else line, size
 
 
 def leads_outside(path: Path, folder: Path) -> bool:

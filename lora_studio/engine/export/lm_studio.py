@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import link_file, write_atomic
+from lora_studio.core.system.files import copy_file, link_file, write_atomic
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -45,7 +44,7 @@ def add_to_lm_studio(
     folder = models / PUBLISHER / to_file_name(project.name)
     create_folder(folder)
     for file in files:
-        _put(file, folder / file.name)
+        _put(file, folder / file.name, job)
     if template and _has_presets(models):
         name = f"{PUBLISHER}-{folder.name}"
         target = models.parent / PRESETS / f"{name}.preset.json"
@@ -108,14 +107,14 @@ def _find_models_folder(chosen: str) -> Path | None:
     return next(iter(list_lm_studio_folders()), None)
 
 
-def _put(file: Path, target: Path) -> None:
+def _put(file: Path, target: Path, job: JobContext) -> None:
     """Link or copy a file in one step, so that LM Studio never lists half of it."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
         if not link_file(file, part):
             disk.require_free_space(target.parent, file.stat().st_size, "The copy for LM Studio")
-            shutil.copyfile(file, part)
+            copy_file(file, part, lambda _: job.check())
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

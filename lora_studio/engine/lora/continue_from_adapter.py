@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import peft
@@ -14,7 +13,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.lora.adapter_weights import AdapterMismatchError
 from lora_studio.engine.model.folder import require_inside
@@ -48,7 +47,7 @@ def _copy(run: RunFolder, source: Path, *, resume: bool) -> None:
     checksums.require_intact_source(source)
     with create_folder_atomic(run.start_adapter) as folder:
         for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
-            shutil.copyfile(require_inside(source / name), folder / name)
+            copy_file(require_inside(source / name), folder / name)
         if resume and checksums.find_damage(run, run.start_adapter, copy=folder) is not None:
             checksums.require_intact(run, run.start_adapter)
     checksums.record_checksums(run, run.start_adapter)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.files import create_folder_atomic, write_file
+from lora_studio.core.system.files import create_folder_atomic, name_newest_file, write_file
 from lora_studio.core.system.foreign_files import name_file, read_json
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.model import safetensors_files
@@ -41,7 +41,7 @@ def save_initial_adapter(model: peft.PeftModel, folder: Path) -> None:
     """Save the initial adapter into a folder, which is written completely or not at all."""
     config = model.peft_config["default"]
     init, config.init_lora_weights = config.init_lora_weights, True
-    with create_folder_atomic(folder) as target:
+    with create_folder_atomic(folder) as target, name_newest_file(target):
         model.save_pretrained(str(target), save_embedding_layers=False)
     config.init_lora_weights = init
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.files import name_newest_file
 from lora_studio.core.system.foreign_files import name_file
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -96,7 +97,8 @@ def convert_to_lora(folder: Path, model: peft.PeftModel) -> None:
         r=config.r, lora_alpha=config.r, lora_dropout=config.miss_dropout, **shared
     )
     lora.inference_mode = True  # as PEFT saves every adapter
-    lora.save_pretrained(str(folder))
+    with name_newest_file(folder):
+        lora.save_pretrained(str(folder))
 
 
 def build_shard_sum(rank: int, inputs: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.files import name_newest_file
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.model import safetensors_files
@@ -55,7 +56,8 @@ def merge(
                 name, safetensors_files.get_dtype_name(value.dtype)
             )
     job.report_progress(text("saving the merged model"), 0, None)
-    merged.save_pretrained(target, max_shard_size=shard_limit)
+    with name_newest_file(target):
+        merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from lora_studio.core.lora.adapters import AdapterFit
@@ -14,7 +14,12 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic, link_file, link_or_copy
+from lora_studio.core.system.files import (
+    copy_file,
+    create_folder_atomic,
+    link_file,
+    link_or_copy,
+)
 from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
@@ -41,8 +46,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     with create_folder_atomic(run.adapter) as folder:
         for file in sorted(source.iterdir()):
             if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
-                job.check()
-                shutil.copy2(require_inside(file), folder / file.name)
+                copy_file(require_inside(file), folder / file.name, lambda _: job.check())
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
     checksums.record_checksums(run, run.adapter)
@@ -79,9 +83,13 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         for done, file in enumerate(files):
             job.report_progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":
-                link_or_copy(file.resolve(), folder / file.name)
+                link_or_copy(
+                    file.resolve(),
+                    folder / file.name,
+                    partial(copy_file, on_copied=lambda _: job.check()),
+                )
             else:
-                shutil.copyfile(require_inside(file), folder / file.name)
+                copy_file(require_inside(file), folder / file.name, lambda _: job.check())
     model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
     checksums.record_checksums(run, run.merged, on_block=job.check)
     run.update_manifest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import copy_file, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
@@ -28,18 +27,18 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
     for file in _iter_small_files(base):
         of_tokenizer = file.name.startswith(_TOKENIZER) and file.suffix != ".model"
         if not (own_tokenizer and of_tokenizer) and not (target / file.name).exists():
-            shutil.copyfile(file, target / file.name)
+            copy_file(file, target / file.name)
     if own_tokenizer:
         for file in _iter_small_files(adapter):
             if file.name != adapter_files.CONFIG:
-                shutil.copyfile(file, target / file.name)
+                copy_file(file, target / file.name)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the files of a tokenizer, and no others."""
     for file in _iter_small_files(source):
         if file.name.startswith(_TOKENIZER):
-            shutil.copyfile(file, target / file.name)
+            copy_file(file, target / file.name)
 
 
 def _iter_small_files(folder: Path) -> Iterator[Path]:

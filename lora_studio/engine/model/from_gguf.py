@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.files import describe_os_error, name_newest_file, write_file
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
@@ -36,10 +36,11 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
     _set_special_tokens(model, tokenizer, header)
     _verify(file, model, tokenizer, job)
     job.report_progress(text("writing the model"), 0, None)
-    model.save_pretrained(folder)
+    with name_newest_file(folder):
+        model.save_pretrained(folder)
     license_name = header.get_text("general.license") or "unknown"
     card = f"---\nlicense: {license_name}\n---\n\nUnpacked from {file.name}.\n"
-    (folder / "README.md").write_text(card, "utf-8")
+    write_file(folder / "README.md", card)
 
 
 def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedModel:

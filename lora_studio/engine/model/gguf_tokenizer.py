@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.files import name_newest_file, write_file
 
 # Kinds of tokens in `tokenizer.ggml.token_type`.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
@@ -123,9 +124,8 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
         case "llama":
             scores: list[float] = header.get("tokenizer.ggml.scores") or [0.0] * len(tokens)
             backend = _build_sentencepiece(header, tokens, types, scores)
-            (folder / "tokenizer.model").write_bytes(
-                _build_model_file(header, tokens, types, scores)
-            )
+            content = _build_model_file(header, tokens, types, scores)
+            write_file(folder / "tokenizer.model", content)
         case _:
             raise fail(
                 "model.gguf_tokenizer",
@@ -145,7 +145,8 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
         tokenizer_object=backend, clean_up_tokenization_spaces=False, **named
     )
     tokenizer.chat_template = header.get("tokenizer.chat_template")
-    tokenizer.save_pretrained(folder)
+    with name_newest_file(folder):
+        tokenizer.save_pretrained(folder)
     return tokenizer
 
 

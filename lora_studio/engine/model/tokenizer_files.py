@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.files import copy_file, describe_os_error
 from lora_studio.core.system.foreign_files import parse_json, read_bytes
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.model import tokenizer_trial
@@ -279,7 +278,7 @@ def _loads_without(folder: Path, name: str, load: Callable[[Path], object]) -> b
     with tempfile.TemporaryDirectory(prefix="lora-studio-") as temporary:
         for other in (*_ALL, "chat_template.jinja"):
             if other != name and (folder / other).is_file():
-                shutil.copyfile(folder / other, Path(temporary) / other)
+                copy_file(folder / other, Path(temporary) / other)
         return _try(load, Path(temporary)) is None
 
 

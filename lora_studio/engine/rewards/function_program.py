@@ -28,6 +28,9 @@ _REFUSED = (
 #: Flags of Linux's unshare: a user namespace, which needs no rights, and an empty network in it.
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 
+#: Bytes of memory that are mapped at once without a file.
+_MOST_MAPPED = 16_000_000
+
 #: Characters of an error that are passed on.
 _MOST = 300
 
@@ -41,9 +44,12 @@ def _leave_network() -> None:
             ctypes.CDLL(None).unshare(_NEW_USER | _NEW_NETWORK)
 
 
-def _refuse(event: str, arguments: object) -> None:
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _REFUSED:
         raise PermissionError(f"a reward can't use {event}")
+    # The limit of memory doesn't count maps that are shared, as those without a file are by default.
+    if event == "mmap.__new__" and arguments[0] == -1 and arguments[1] > _MOST_MAPPED:
+        raise MemoryError("a reward can't map so much memory")
 
 
 def _limit_memory(memory: int) -> None:

@@ -14,6 +14,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import judge_consent
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
 from lora_studio.core.rewards.spec import RewardSpec
@@ -96,7 +97,7 @@ class JudgeReward:
 
 
 def open_judge(spec: RewardSpec, name: str, job: JobContext) -> JudgeReward:
-    """Return the reward of a judge; raises ProblemError if its address or key can't be used."""
+    """Return the reward of a judge; raises ProblemError if its address or key can't or mustn't be used."""
     address = spec.address.rstrip("/")
     if spec.server == "ollama" and not address.endswith("/v1"):
         address += "/v1"
@@ -112,4 +113,5 @@ def open_judge(spec: RewardSpec, name: str, job: JobContext) -> JudgeReward:
             address=spec.address,
         ) from error
     with openai_client.connect(model):  # says so at once if the key is missing
+        judge_consent.require_allowed(spec, name)
         return JudgeReward(name, spec, model, job)

@@ -18,7 +18,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
-from lora_studio.core.system.foreign_files import open_own, open_regular
+from lora_studio.core.system.foreign_files import iter_lines, open_own, open_regular
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
@@ -204,10 +204,8 @@ class Inbox:
             return path.stat().st_size  # less than before if something has emptied it
         with open_regular(path) as file:
             file.seek(position)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                position += len(line)
+            for line, size in iter_lines(file):
+                position += size
                 self._dispatch(line, controls_only=True)
         return position
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -17,6 +18,9 @@ from lora_studio.core import limits
 
 #: Variables of the environment that such a process gets: no secrets.
 _VARIABLES = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+
+#: Lines that are read before they are asked for.
+_WAITING = 4
 
 #: Seconds between two looks for a cancel.
 _INTERVAL = 0.1
@@ -39,7 +43,9 @@ class LineProcess:
             | {"PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"},
         )
         assert self._process.stdout is not None
-        self._replies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._replies: queue.Queue[bytes] = queue.Queue(
+            _WAITING
+        )  # what it writes unasked has to wait
         arguments = (self._process.stdout, self._replies)
         self._reader = threading.Thread(target=_read_replies, args=arguments, daemon=True)
         self._reader.start()
@@ -77,10 +83,13 @@ class LineProcess:
                 stream.close()
             except OSError:
                 continue  # what was still to be written has no reader
-        self._reader.join(1)
+        deadline = time.monotonic() + 1
+        while self._reader.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):  # makes room for what nobody reads
+                self._replies.get(timeout=0.01)
 
 
-def _read_replies(stream: IO[bytes], replies: queue.SimpleQueue[bytes]) -> None:
+def _read_replies(stream: IO[bytes], replies: queue.Queue[bytes]) -> None:
     """Pass on each line, and an empty one at the end."""
     try:
         while line := stream.readline(limits.REPLY_BYTES):

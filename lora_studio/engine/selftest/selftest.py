@@ -358,7 +358,7 @@ def _read_reference(
         if stored is None:
             shape = (rows, values.shape[1])
             disk.require_free_space(scratch, 4 * math.prod(shape), "The self-test")
-            stored = np.memmap(scratch / "reference", np.float32, "w+", shape=shape)
+            stored = disk.map_new_file(scratch / "reference", np.float32, shape)
         stored[done : done + len(values)] = values
         done += len(values)
     assert stored is not None

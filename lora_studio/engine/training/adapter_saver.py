@@ -12,7 +12,7 @@ from lora_studio.core.problems import InvalidContentError, Problem, Where, warni
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
@@ -96,7 +96,7 @@ class AdapterSaver:
             if not best.is_dir():
                 raise InvalidContentError("it is missing")
             with create_folder_atomic(self._run.adapter) as folder:
-                shutil.copytree(best, folder, dirs_exist_ok=True)
+                shutil.copytree(best, folder, dirs_exist_ok=True, copy_function=copy_file)
                 if (damage := checksums.find_damage(self._run, best, copy=folder)) is not None:
                     raise InvalidContentError(damage)
         except InvalidContentError as error:

@@ -25,8 +25,12 @@ from lora_studio.core.runs.checksums import (
     read_checkpoint_entries,
 )
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_file
-from lora_studio.core.system.foreign_files import name_file
+from lora_studio.core.system.files import (
+    create_folder_atomic,
+    describe_os_error,
+    name_newest_file,
+    write_file,
+)
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
@@ -90,7 +94,8 @@ def write_adapter(
         subtract_initial_adapter(folder, initial)
     if miss.is_miss(model):
         miss.convert_to_lora(folder, model)
-    tokenizer.save_pretrained(folder)
+    with name_newest_file(folder):
+        tokenizer.save_pretrained(folder)
 
 
 def _write_trained_weights(model: peft.PeftModel, folder: Path) -> None:
@@ -100,7 +105,7 @@ def _write_trained_weights(model: peft.PeftModel, folder: Path) -> None:
     """
     model.create_or_update_model_card = _write_no_card  # type: ignore[method-assign]
     # Only the adapter that trains: preference training may also have loaded a reference.
-    with name_file(folder):
+    with name_newest_file(folder):
         model.save_pretrained(
             str(folder), save_embedding_layers=False, selected_adapters=["default"]
         )

@@ -30,6 +30,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
+from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.training.spec import TrainingSpec
@@ -85,7 +86,7 @@ class TrackerInfo:
         """Return a tracker's own id of this run, created on first use."""
         file = self.run.trackers / f"{name}-run.txt"
         if not file.is_file():
-            file.write_text(create(), "utf-8")
+            write_atomic(file, create())
         return read_text(file)
 
 

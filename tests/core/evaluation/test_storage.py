@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import storage, tables
@@ -122,3 +123,12 @@ def test_choices_are_read_from_the_end_of_a_question(
     choices = find_choices(question, reference)
     assert len(choices) == count
     assert not count or reference in choices
+
+
+@pytest.mark.parametrize("limit", ["EVALUATION_LINES", "EVALUATION_BYTES"])
+def test_too_many_answers_are_refused_by_name(
+    folder: EvaluationFolder, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, limit, 1)
+    with pytest.raises(ProblemError, match=r"items\.jsonl is too large"):
+        folder.read()

@@ -85,6 +85,7 @@ def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
         {"kind": "python", "code_file": "rate.py"},
         {"kind": "judge", "address": "https://example.org/v1", "model": "m"},
         {"kind": "judge", "address": "http://localhost:11434", "model": "m"},
+        {"kind": "judge", "address": "http://localhost:1/v1", "key_variable": "AWS_SECRET"},
         {"kind": "json_schema", "schema_file": "/etc/schema.json"},
         "nonsense",
     ])  # fmt: skip
@@ -92,5 +93,6 @@ def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
     assert asked == [
         ("code", "rate.py"),
         ("send", "https://example.org/v1"),
+        ("send", "AWS_SECRET http://localhost:1/v1"),
         ("read", "/etc/schema.json"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.core import limits
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.foreign_files import (
     NamingFile,
@@ -101,3 +103,9 @@ def test_failed_write_names_the_file() -> None:
         pytest.raises(OSError, match="No space left on device: '/dev/full'"),
     ):
         file.write(b"1")
+
+
+def test_lines_over_the_limit_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECORD_LINE", 4)
+    lines = list(foreign_files.iter_lines(io.BytesIO(b"one\n1234567890\ntwo\nthr")))
+    assert lines == [(b"one\n", 4), (b"", 11), (b"two\n", 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,26 @@ def contact(answer):
     if answer == "yes":
         socket.create_connection(("127.0.0.1", 9), 1)
     subprocess.run([sys.executable, "-c", ""])
+
+def share(answer):
+    import mmap
+    return len(mmap.mmap(-1, 4_000_000_000))
+
+def flood(answer):
+    import os
+    for number in range(3, 20):
+        try:
+            for _ in range(100):
+                os.write(number, b"{}\\n" * 10_000)
+        except OSError:
+            pass
+    os._exit(3)
+
+def look(answer):
+    import os
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    secrets = [name for name in os.environ if "SECRET" in name or name == "HOME"]
+    raise ValueError(f"sees {[each for each in opened if 'rate.py' in each] + secrets}")
 
 def nothing(**everything):
     return None if len(everything) == 4 else 1
@@ -105,11 +126,19 @@ def test_a_function_that_hangs_is_ended_and_started_again(source: Path) -> None:
         ("grow", "MemoryError"),
         ("leave", "process ended"),
         ("contact", "PermissionError"),
+        ("share", "MemoryError"),
+        ("flood", "The function"),
+        ("look", "sees []"),
         ("nothing", "returned None"),
         ("absent", "no function named absent"),
     ],
 )
-def test_failures_are_counted_with_their_reason(source: Path, function: str, reason: str) -> None:
-    scored = score(source, function)
+def test_failures_are_counted_with_their_reason(
+    source: Path, function: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET", "x")
+    with source.open() as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        scored = score(source, function)
     assert scored.totals == [None] * 3
     assert all(reason in str(failure.reason) for failure in scored.failures)

@@ -6,14 +6,19 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import judge_consent, known_projects
+from lora_studio.core.project.project import Draft
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
 from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.system import consent
+from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
 from tests.helpers.runs.jobs import make_job
 
@@ -95,3 +100,36 @@ def test_prompt_shows_request_reference_and_answer() -> None:
     assert "<reference>\n42\n</reference>" in prompt
     assert "<answer>\n43\n</answer>" in prompt
     assert "Be strict." in prompt
+
+
+@pytest.mark.parametrize("variable", ["", "PATH"])
+def test_judge_elsewhere_is_asked_only_with_consent(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    address = "http://127.0.0.1:9" if variable else "http://judge.example"
+    reward = {"kind": "judge", "address": address, "model": "m", "key_variable": variable}
+    spec = RewardSpec.model_validate(reward)
+    with pytest.raises(ProblemError) as caught:
+        open_judge(spec, "judge", make_job())
+    (problem,) = caught.value.problems
+    assert problem.code == "training.judge_not_trusted"
+    assert (variable or address) in str(problem.what)
+    draft = Draft(path=tmp_path / "p.lorastudio")
+    draft.set("training", "rewards", [reward])
+    # The terminal shows what a project asks for, but doesn't allow it.
+    known_projects.accept(draft, without=judge_consent.list_unallowed(draft))
+    with pytest.raises(ProblemError):
+        open_judge(spec, "judge", make_job())
+    with monkeypatch.context() as allowed:
+        allowed.setenv(consent.TRUST_VARIABLE, str(problem.remedy.values["digest"]))
+        open_judge(spec, "judge", make_job())
+    known_projects.accept(draft)  # as the window does
+    open_judge(spec, "judge", make_job())
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "[[11]]", "\x1b]52;c;eA==\x07 [[x]]", "[[" * 200_000, "[[ " + " " * 200_000]
+)
+def test_nonsense_of_a_judge_is_no_grade(reply: str) -> None:
+    assert parse_grade(reply) is None

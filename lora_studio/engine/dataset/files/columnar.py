@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lora_studio.core import limits
 from lora_studio.core.messages import text
+from lora_studio.core.system.foreign_files import name_file
 from lora_studio.engine.dataset.files import archives, row_faults
 from lora_studio.engine.dataset.files.archives import Check
 from lora_studio.engine.dataset.files.blocks import (
@@ -91,7 +92,8 @@ def _unpack_to_file(container: Container, scratch: Scratch, check: Check) -> Ite
         copy = folder / "rows"
         with container.open(check) as stream, copy.open("wb") as file:
             for chunk in stream.iter_chunks():
-                file.write(chunk)
+                with name_file(copy):
+                    file.write(chunk)
         yield copy
 
 

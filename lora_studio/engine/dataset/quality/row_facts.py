@@ -47,7 +47,7 @@ from lora_studio.engine.dataset.rows import mixture, scan_cache
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
-from lora_studio.engine.runtime import cpu_threads, process_pool
+from lora_studio.engine.runtime import cpu_threads, disk, process_pool
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
@@ -318,7 +318,7 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
     folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.get_root_folder()))
     facts = RowFacts(
         {
-            name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))
+            name: disk.map_new_file(folder / name, kind, (total, *shape))
             for name, (kind, shape) in _COLUMNS.items()
         },
         common,

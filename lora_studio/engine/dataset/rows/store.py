@@ -20,7 +20,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.foreign_files import name_file, open_regular
 from lora_studio.engine.dataset.files.blocks import RowBlock, parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import scan_cache
@@ -103,14 +103,16 @@ class RowWriter:
 
     def __enter__(self) -> RowWriter:
         """Open the file."""
-        self._sink = pa.OSFile(str(self._file), "wb")
-        self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
+        with name_file(self._file):
+            self._sink = pa.OSFile(str(self._file), "wb")
+            self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close it, also after an error."""
-        self._stream.close()
-        self._sink.close()
+        with name_file(self._file):
+            self._stream.close()
+            self._sink.close()
 
     @property
     def faults(self) -> tuple[Skipped, ...]:
@@ -128,7 +130,8 @@ class RowWriter:
                 named = (*rows, self.rows + index + 1) if len(rows) < _NAMED_ROWS else rows
                 self._faults[fault] = (count + 1, named)
         self.batches.append((self._sink.tell(), self.rows))
-        self._stream.write_batch(_build_batch(block, self.rows + 1))
+        with name_file(self._file):
+            self._stream.write_batch(_build_batch(block, self.rows + 1))
         self.rows += len(block)
 
 

@@ -34,6 +34,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic, write_atomic
+from lora_studio.core.system.foreign_files import name_file
 from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
@@ -269,14 +270,16 @@ class _Writer:
         self._held = 0
 
     def __enter__(self) -> _Writer:
-        self._sink = pa.OSFile(str(self._file), "wb")
-        self._stream = pa.ipc.new_stream(self._sink, self._schema)
+        with name_file(self._file):
+            self._sink = pa.OSFile(str(self._file), "wb")
+            self._stream = pa.ipc.new_stream(self._sink, self._schema)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._flush()
-        self._stream.close()
-        self._sink.close()
+        with name_file(self._file):
+            self._stream.close()
+            self._sink.close()
 
     def add(self, row: int, sides: Sequence[TokenizedText], sample: Sample) -> None:
         columns = self._columns
@@ -304,7 +307,8 @@ class _Writer:
             else pa.array(self._columns[field.name], field.type)
             for field in self._schema
         ]
-        self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
+        with name_file(self._file):
+            self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
         self._columns = {name: [] for name in self._schema.names}
         self._held = 0
 

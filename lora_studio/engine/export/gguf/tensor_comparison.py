@@ -22,6 +22,7 @@ from lora_studio.engine.export.gguf import block_quantization
 from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
 from lora_studio.engine.model import gguf_layout
 from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.llama_cpp import count_threads
 
 #: A row is odd if its error is so many times that of a fresh quantization. Importance matrices of extreme
@@ -243,6 +244,9 @@ def iter_written(
         file = Path(folder, "tensor")
         for name, item in tensors.items():
             with file.open("wb") as stream:
+                disk.reserve_space(
+                    stream, int(item.nbytes)
+                )  # tofile reports no cause on a full disk
                 item.tensor.tofile(stream)
             item.tensor = None  # frees what the converter computed
             done += item.nbytes

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from lora_studio.core.messages import text
+from lora_studio.core.system.files import write_file
+from lora_studio.core.system.foreign_files import NamingFile
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
@@ -21,23 +26,45 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     `labels.npy` [rows] uint8.
     """
     lengths = np.fromiter(_iter_lengths(facts), np.int32)
-    np.save(folder / "lengths.npy", lengths)
-    total = (int(lengths.sum(dtype=np.int64)),)
-    ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, total)
-    trained = np.lib.format.open_memmap(folder / "trained.npy", "w+", np.bool_, total)
-    begin = 0
-    for number in range(len(facts.rows)):
-        job.report_progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
-        for part in _get_sequences(facts, number):
-            end = begin + len(part.ids)
-            ids[begin:end], trained[begin:end] = part.ids, part.trained
-            trained[begin] = False  # nothing predicts the first token
-            begin = end
+    _save(folder / "lengths.npy", lengths)
+    total = int(lengths.sum(dtype=np.int64))
+    # Not mapped: writing to a mapped page for which the disk has no room ends the process.
+    with (
+        _open_array(folder / "ids.npy", np.int32, total) as ids,
+        _open_array(folder / "trained.npy", np.bool_, total) as trained,
+    ):
+        for number in range(len(facts.rows)):
+            job.report_progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
+            for part in _get_sequences(facts, number):
+                mask = np.array(part.trained, np.bool_)
+                mask[:1] = False  # nothing predicts the first token
+                ids.write(np.asarray(part.ids, np.int32).tobytes())
+                trained.write(mask.tobytes())
     job.report_progress(text("writing train.py"), 0, None)
     if facts.task == "kto":
         labels = (_label(facts, number) for number in range(len(facts.rows)))
-        np.save(folder / "labels.npy", np.fromiter(labels, np.uint8))
+        _save(folder / "labels.npy", np.fromiter(labels, np.uint8))
     _write_order(facts, folder)
+
+
+def _save(file: Path, values: np.ndarray) -> None:
+    """Write an array; np.save itself reports no cause when it writes to a full disk."""
+    content = io.BytesIO()
+    np.save(content, values)
+    write_file(file, content.getbuffer())
+
+
+@contextlib.contextmanager
+def _open_array(file: Path, kind: type[np.generic], length: int) -> Iterator[IO[bytes]]:
+    """Yield a NumPy file of `length` values to write them into, one after another."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
+        "fortran_order": False,
+        "shape": (length,),
+    }
+    with io.BufferedWriter(NamingFile(file, "wb")) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        yield stream
 
 
 def _iter_lengths(facts: ReproductionFacts) -> Iterator[int]:
@@ -74,4 +101,4 @@ def _write_order(facts: ReproductionFacts, folder: Path) -> None:
     for step in steps:
         for index, rows in enumerate(facts.plan.get_step(step)):
             order[step, index, : len(rows)] = rows
-    np.save(folder / "order.npy", order)
+    _save(folder / "order.npy", order)

@@ -23,7 +23,12 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
-from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
+from lora_studio.core.system.files import (
+    create_folder_atomic,
+    describe_os_error,
+    write_atomic,
+    write_file,
+)
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss
@@ -138,7 +143,7 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
     )
     if single.count("\n") <= _MAX_LINES:
         return ReproductionScripts(single)
-    (folder / "lora_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
+    write_file(folder / "lora_config.json", json.dumps(settings, indent=2))
     single = template.render(values, lora=None, split=False)
     if single.count("\n") <= _MAX_LINES:
         return ReproductionScripts(single)
