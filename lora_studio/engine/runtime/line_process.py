@@ -85,7 +85,7 @@ class LineProcess:
                 continue  # what was still to be written has no reader
         deadline = time.monotonic() + 1
         while self._reader.is_alive() and time.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):  # makes room for what nobody reads
+            with contextlib.suppress(queue.Empty):  # makes room for lines that no one asked for
                 self._replies.get(timeout=0.01)
 
 
