@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -272,8 +273,10 @@ def should_use_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
 
 
 def suggest_ollama_name(project_name: str) -> str:
-    """Return a valid Ollama name derived from a project's name."""
-    slug = re.sub(r"[^a-z0-9._-]+", "-", project_name.lower()).strip("-._")
+    """Return a valid Ollama name derived from a project's name; letters lose their accents."""
+    letters = unicodedata.normalize("NFKD", project_name.casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    slug = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._")
     return slug or "my-model"
 
 

@@ -8271,7 +8271,7 @@
         </message>
         <message>
             <source>Save checkpoint</source>
-            <translation>Checkpoint speichern</translation>
+            <translation>Checkpoint sichern</translation>
         </message>
         <message>
             <source>Save it again as a plain LoRA adapter. In PEFT, use save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
@@ -9164,7 +9164,7 @@
         </message>
         <message>
             <source>Stop and save</source>
-            <translation>Beenden und speichern</translation>
+            <translation>Beenden und sichern</translation>
         </message>
         <message>
             <source>Stop generating (Esc)</source>
@@ -12900,6 +12900,10 @@
             <translation>Änderung in Punkten</translation>
         </message>
         <message>
+            <source>checking</source>
+            <translation>wird geprüft</translation>
+        </message>
+        <message>
             <source>checking rows</source>
             <translation>Zeilen prüfen</translation>
         </message>
@@ -13868,6 +13872,10 @@
         <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
+        </message>
+        <message>
+            <source>not checked yet</source>
+            <translation>noch nicht geprüft</translation>
         </message>
         <message>
             <source>not compared by value: {reason}</source>

@@ -27,12 +27,13 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 _BAR_WIDTH = 88
 #: Which parts are visible, from the widest layout to the narrowest: the CPU next to a GPU, the saved
-#: state of the project, all gauges.
+#: state of the project, all gauges, the progress of jobs.
 _VISIBLE_PARTS = (
-    (True, True, True),
-    (False, True, True),
-    (False, False, True),
-    (False, False, False),
+    (True, True, True, True),
+    (False, True, True, True),
+    (False, False, True, True),
+    (False, False, False, True),
+    (False, False, False, False),
 )
 
 
@@ -121,12 +122,16 @@ class HeaderBar(QFrame):
         if self._making_room:  # hiding a part resizes the bar again
             return
         self._making_room = True
-        for roomy, saved, gauges in _VISIBLE_PARTS:
+        for roomy, saved, gauges, progress in _VISIBLE_PARTS:
             self._device.set_roomy(roomy)
             self._saved.setVisible(saved)
             self._device.set_fits(gauges)
+            self.task.set_fits(progress)
+            self._job.set_fits(progress)
             if self._measure_width() <= self.width():
                 break
+        if (layout := self.layout()) is not None:
+            layout.activate()  # showing a part that doesn't fit has squeezed the others
         self._making_room = False
 
     def _measure_width(self) -> int:
@@ -165,6 +170,7 @@ class JobView(QWidget):
         """Hide the view while no job runs."""
         super().__init__(parent)
         self.open: QPushButton = button("", kind="link")
+        self._has_share = False
         self._bar = QProgressBar(textVisible=False)
         self._bar.setFixedWidth(_BAR_WIDTH)
         self._remaining = label("", "muted")
@@ -174,13 +180,19 @@ class JobView(QWidget):
         self.setLayout(layout)
         self.hide()
 
+    def set_fits(self, fits: bool) -> None:
+        """Show or hide the bar and the text beside it."""
+        self._bar.setVisible(fits and self._has_share)
+        self._remaining.setVisible(fits)
+
     def show_job(
         self, doing: Text | str, share: float | None, eta_s: float | None, *, ending: str = ""
     ) -> None:
         """Show a job as `HeaderBar.show_job` does."""
         self.setVisible(bool(doing))
         self.open.setText(localize_stage(doing))
-        self._bar.setVisible(share is not None)
+        self._has_share = share is not None
+        self.set_fits(True)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         progress_parts = [] if share is None else [f"{100 * share:.0f} %"]

@@ -30,6 +30,8 @@ def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> Rai
     if outdated := page.describe_outdated():
         return RailState("paused", outdated)
     if page.is_done():
+        if unchecked := page.describe_unchecked():
+            return RailState("todo", unchecked)
         return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
     resting = page.describe_paused()
     is_optional = page.step == "merging" and state.exports_without_merge()

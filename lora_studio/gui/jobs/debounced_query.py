@@ -76,6 +76,11 @@ class DebouncedQuery(QObject):
             self._set_busy(True)
             self.ask.emit(question)
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether an answer is pending or the question is about to be asked."""
+        return self.busy or self._timer.isActive()
+
     def has_changed_files(self) -> bool:
         """Return whether files have changed, appeared, or vanished since the last question."""
         return self._read_stamps() != self._stamps

@@ -108,7 +108,7 @@ class StepPage(QWidget):
         online_requested: turn off offline mode.
         page_requested(name): open another page, which isn't a step.
         explain_requested(problem): explain a problem on this page and how to solve it.
-        status_changed: the result of `find_blocker` or `is_done` may have changed.
+        status_changed: the result of `find_blocker`, `is_done` or a caption may have changed.
     """
 
     continue_clicked = Signal()
@@ -197,6 +197,10 @@ class StepPage(QWidget):
 
     def on_event(self, event: object) -> None:
         """Handle an event of the inspector or of the running job. One `match` per page."""
+
+    def describe_unchecked(self) -> str:
+        """Return the caption of the rail while a worker hasn't read what this step names, "" after that."""
+        return ""
 
     def on_primary(self) -> None:
         """Handle a click on the primary button: Continue, unless the page overrides it."""

@@ -16,6 +16,8 @@ from lora_studio.core import formatting
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import InspectModel
+from lora_studio.gui.frame.rail_states import get_step_state
+from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.debounced_query import PAUSE
 from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.model.page import ModelPage
@@ -97,6 +99,21 @@ def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> N
     qtbot.wait(2 * PAUSE)
     assert len(inspector.questions) == 1
     assert "doesn't exist" in (inspector.page.find_blocker() or "")
+
+
+def test_rail_says_ready_only_once_the_model_is_read(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    inspector = FakeInspector(shown(qtbot, page))
+    captions: list[str] = []
+    page.status_changed.connect(
+        lambda: captions.append(get_step_state(page, opened, JobControl()).caption)
+    )
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    assert captions[-1] == "checking"
+    inspector.answer(model_facts.model())
+    assert captions[-1] == "ready"
+    opened.forget("model")
+    assert captions[-1] == "not checked yet"
 
 
 def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:

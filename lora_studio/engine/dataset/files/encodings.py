@@ -89,7 +89,10 @@ def _count_invalid_lines(sample: bytes) -> int:
 
 
 def _detect_code_page(sample: bytes) -> str:
-    """Return what charset-normalizer finds, Windows-1252 where that is as likely."""
+    """Return what charset-normalizer finds, Windows-1252 where that is as likely or gives the same text.
+
+    German letters have the same bytes in Windows-1250, ISO-8859-2, and Windows-1252.
+    """
     from charset_normalizer import from_bytes  # a tenth of a second
 
     if sum(map(len, _HIGH_RUN.findall(sample))) < _ENOUGH:
@@ -101,4 +104,5 @@ def _detect_code_page(sample: bytes) -> str:
     likeliest = [
         m.encoding for m in matches if (m.chaos, m.coherence) == (best.chaos, best.coherence)
     ]
-    return "cp1252" if "cp1252" in likeliest else best.encoding
+    is_same = sample.decode(best.encoding, "replace") == sample.decode("cp1252", "replace")
+    return "cp1252" if "cp1252" in likeliest or is_same else best.encoding

@@ -137,6 +137,7 @@ class DatasetPage(StepPage):
         self.queries.outdated.connect(self.question_outdated)
         self.queries.canceled_by_user.connect(self.question_dropped)
         self.queries.changed.connect(self._show_status)
+        self.queries.changed.connect(self.status_changed)
         self.rows.ask.connect(self.ask)
         self.status.cancel_clicked.connect(lambda kind: self.queries.cancel(cast(Kind, kind)))
         self.status.resume_clicked.connect(lambda kind: self.queries.resume(cast(Kind, kind)))
@@ -220,6 +221,10 @@ class DatasetPage(StepPage):
             if finding.fix in REASONS
         }
 
+    def describe_unchecked(self) -> str:
+        """Return a caption until all rows are read."""
+        return self.queries.describe_unread()
+
     # --- questions and answers ----------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
@@ -265,6 +270,7 @@ class DatasetPage(StepPage):
     def _on_facts_changed(self, name: str) -> None:
         match name:
             case "dataset":
+                self.status_changed.emit()
                 self._show_dataset()
                 self._show_lengths()
             case "lengths" | "plan":

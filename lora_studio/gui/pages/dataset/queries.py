@@ -15,6 +15,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
+from lora_studio.gui.language import tr
 from lora_studio.gui.project.data_sources import select_fields
 from lora_studio.gui.project.state import ProjectState
 
@@ -106,6 +107,13 @@ class DatasetQueries(QObject):
     def is_busy(self, kind: Kind) -> bool:
         """Return whether an answer is pending."""
         return self._queries[kind].busy
+
+    def describe_unread(self) -> str:
+        """Return whether rows are being read or still have to be, "" when all are read."""
+        inspection, answer = self._queries["inspect_dataset"], self.state.facts.dataset
+        if answer is not None and answer.complete and not inspection.busy:
+            return ""
+        return tr("checking") if inspection.is_coming else tr("not checked yet")
 
     def cancel(self, kind: Kind) -> None:
         """Cancel a query until something changes."""

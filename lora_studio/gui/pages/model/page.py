@@ -74,6 +74,7 @@ class ModelPage(StepPage):
         self.query = DebouncedQuery(self._make_question, self, self._list_files)
         self.query.ask.connect(self.ask)
         self.query.outdated.connect(self.question_outdated)
+        self.query.busy_changed.connect(lambda _: self.status_changed.emit())
         self.finder = ModelFinder(self)
         self.finder.ask.connect(self.ask)
         self.account = HubAccount(self)
@@ -297,6 +298,7 @@ class ModelPage(StepPage):
             self.browser.refresh()
         elif name == "model":
             self._show_facts()
+            self.status_changed.emit()
         elif name == "lengths":
             self._show_memory()
 
@@ -312,6 +314,12 @@ class ModelPage(StepPage):
             self.download.explain("", "")
             self.query.forget()
             self.query.ask_now()
+
+    def describe_unchecked(self) -> str:
+        """Return a caption until the details of the model are known."""
+        if self.state.facts.model is not None:
+            return ""
+        return tr("checking") if self.query.is_coming else tr("not checked yet")
 
     # --- display ------------------------------------------------------------------------------
 

@@ -371,6 +371,11 @@ def test_row_of_large_arrow_batch_counts_its_own_size_only(
         ("utf-32", "UTF-32", "Zażółć 日本 🙂"),
         ("cp1252", "Windows-1252", "Où est l’hôtel ? Über die Brücke, señor."),
         ("cp1250", "Windows-1250", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
+        (
+            "cp1252",
+            "Windows-1252",
+            "Möchtest du das Abo kündigen? Schöne Grüße aus Köln, Jörg Weiß.",
+        ),
         ("cp1252", "Windows-1252", "Hvað ertu að gera, spurði þýðandinn og fór út í myrkrið."),
         ("cp1251", "Windows-1251", "Съешь же ещё этих мягких французских булок."),
         ("shift_jis", "Shift-JIS", "これは日本語の文章です。質問に答えてください。"),
