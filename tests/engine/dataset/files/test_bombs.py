@@ -201,3 +201,28 @@ def run_child(file: Path, *arguments: str) -> str:
         check=True,
     )
     return done.stdout
+
+
+def test_list_of_an_archive_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, parsed = tmp_path / "rows.zip", []
+    parse = zipfile.ZipFile._RealGetContents  # type: ignore[attr-defined]  # not in the stubs
+    monkeypatch.setattr(
+        zipfile.ZipFile, "_RealGetContents", lambda self: (parsed.append(1), parse(self))
+    )
+
+    def write(content: str) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in ("a", "b", "c"):
+                archive.writestr(name, content)
+
+    def read() -> list[bytes]:
+        contents = []
+        for name in archives.list_entries(file) or ():
+            with archives.open_entry(file, name) as entry:
+                contents.append(entry.read())
+        return contents
+
+    write("1")
+    assert (read(), len(parsed)) == ([b"1"] * 3, 1)
+    write("22")
+    assert (read(), len(parsed)) == ([b"22"] * 3, 2)
