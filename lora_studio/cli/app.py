@@ -219,8 +219,8 @@ def _print_version(
         typer.Option(
             "--trust",
             metavar="HASH",
-            help="Allow what has this hash: a model's Python files, a llama.cpp folder, a reward function, or "
-            "an evaluation from elsewhere.",
+            help="Allow what has this hash: a model's Python files, a llama.cpp folder, a reward function, "
+            "a judge, or an evaluation from elsewhere.",
         ),
     ] = None,
 ) -> None:
