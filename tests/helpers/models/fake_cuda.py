@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from transformers.utils import import_utils
 
 from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.kernels import numerical_equivalence
@@ -96,8 +97,8 @@ def _copy_table(instance: int | None, size: int, functions: dict[int, str], code
 class DeviceWaits(TorchDispatchMode):
     """Answers what can't be computed, and lists what makes the processor wait for the device.
 
-    Scalars read as 1.0, 1 or True. `waits` has an entry for each scalar or tensor that is copied from a
-    GPU, and `uploads` one for each tensor that is copied to it from memory that isn't pinned: the driver
+    Scalars read as 1.0, 1 or True, and tensors in copies to main memory as ones. `waits` has an entry for
+    each scalar or tensor that is copied from a GPU, and `uploads` one for each tensor that is copied to it from memory that isn't pinned: the driver
     may wait there as well. An index in main memory counts as copied; one on another GPU raises RuntimeError,
     as in PyTorch's real kernels.
     """
@@ -130,6 +131,8 @@ class DeviceWaits(TorchDispatchMode):
             blocking = not (named.get("non_blocking") or (len(args) > 2 and args[2]))
             if source.numel():
                 self._note(source.device, result.device, str(function), blocking=blocking)
+            if source.device.type == "cuda" and function is torch.ops.aten._to_copy.default:
+                return _fill_with_ones(result)
         return result
 
     def clear(self) -> None:
@@ -165,19 +168,31 @@ def _find_caller() -> str:
     return f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
 
 
+def _fill_with_ones(copy: torch.Tensor) -> torch.Tensor:
+    """Return ones in place of a fake tensor in main memory; one on a GPU stays fake."""
+    if copy.device.type != "cpu":
+        return copy
+    with unset_fake_temporarily():
+        return torch.ones(tuple(copy.shape), dtype=copy.dtype)
+
+
 def _involves_cuda(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     """Return whether an operation reads a fake tensor or creates one on a GPU."""
-    leaves = tree_leaves((args, named))
-    if any(isinstance(leaf, FakeTensor) for leaf in leaves):
+    if any(isinstance(value, FakeTensor) for value in args):  # nearly all of them
         return True
-    return any(isinstance(leaf, torch.device) and leaf.type == "cuda" for leaf in leaves)
+    leaves = tree_leaves((args, named))
+    return any(
+        isinstance(leaf, FakeTensor) or (isinstance(leaf, torch.device) and leaf.type == "cuda")
+        for leaf in leaves
+    )
 
 
 @contextmanager
-def use_fake_cuda() -> Iterator[DeviceWaits]:
+def use_fake_cuda(*, allows_dynamic_shapes: bool = False) -> Iterator[DeviceWaits]:
     """Make tensors on GPUs fake, and let every comparison of two kernels find them equal.
 
-    Tensors in main memory stay real until they meet one on a GPU.
+    Tensors in main memory stay real until they meet one on a GPU. An operation whose result has as many
+    values as others say raises, as it would wait on a GPU, unless `allows_dynamic_shapes`.
     """
     with ExitStack() as stack:
         for target, name, value in (
@@ -185,9 +200,11 @@ def use_fake_cuda() -> Iterator[DeviceWaits]:
             (torch.cuda, "is_bf16_supported", lambda *_: True),
             (torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(major=9, minor=0)),
             (numerical_equivalence, "compute_difference", lambda *_: 0.0),
+            # transformers reads no values from fake tensors, but does from those of a GPU.
+            (import_utils, "is_fake_tensor", lambda _: False),
         ):
             stack.enter_context(mock.patch.object(target, name, value, create=True))
-        shapes = ShapeEnv(allow_dynamic_output_shape_ops=True)
+        shapes = ShapeEnv(allow_dynamic_output_shape_ops=True) if allows_dynamic_shapes else None
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=shapes))
         yield stack.enter_context(DeviceWaits())
 
