@@ -61,6 +61,11 @@ def packed_attention(
     which PyTorch's fused kernels don't support.
     """
     if documents is None:
+        if others.get("position_bias") is None and _copies_keys(query, key, attention_mask):
+            attended = F.scaled_dot_product_attention(
+                query, key, value, attention_mask, scale=scaling, enable_gqa=True
+            )
+            return attended.transpose(1, 2).contiguous(), None
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **others
         )
@@ -73,6 +78,16 @@ def packed_attention(
     if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
         return cpu_attention.causal_attention(query, key, value, documents, scaling), None
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
+
+
+def _copies_keys(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> bool:
+    """Return whether transformers copies keys and values for each query head in vain.
+
+    It does so where there is a mask. While answers are written on a CPU, these copies take ten times as long
+    as the attention: for 32 rows of 80 tokens with 9 query heads of 64 and 3 key heads, 9.5 ms instead of 0.9.
+    """
+    is_grouped = mask is not None and query.shape[1] != key.shape[1]
+    return is_grouped and query.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _cast_as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lora_studio.engine.training.kernels import sequence_packing
 
@@ -72,6 +73,23 @@ def test_varlen_kernel_of_older_pytorch_gets_known_arguments(
     query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in (heads, 2, 2))
     actual = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen_2_11)
     expected = sequence_packing.rowwise_attention(query, key, value, LENGTHS, 0.3, window)
+    torch.testing.assert_close(actual, expected)
+
+
+@torch.no_grad()
+def test_grouped_attention_under_a_mask_equals_that_of_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query, key, value = (
+        torch.randn(3, heads, count, 8) for heads, count in ((4, 1), (2, 6), (2, 6))
+    )
+    mask = torch.ones(3, 1, 1, 6, dtype=torch.bool)
+    mask[0, ..., :2] = False
+    module = torch.nn.Module()
+    module.num_key_value_groups = 2  # type: ignore[assignment]  # a module's attributes are its parts
+    expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
+    monkeypatch.setattr(sequence_packing, "sdpa_attention_forward", None)  # copies keys
+    actual, _ = sequence_packing.packed_attention(module, query, key, value, mask, scaling=0.3)
     torch.testing.assert_close(actual, expected)
 
 
