@@ -50,6 +50,24 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     )
 
 
+def with_reward_head(model: ModelInspected) -> ModelInspected:
+    """Return the model with the head of a reward model in the adapter's size: one 32-bit row of weights.
+
+    The head (`hidden_size` values, no bias) trains in full and is saved with the adapter.
+    """
+    if model.adapter is None:
+        return model
+    values = model.hidden_size
+    adapter = model.adapter.model_copy(
+        update={
+            "trainable": model.adapter.trainable + values,
+            "total": model.adapter.total + values,
+            "adapter_bytes": model.adapter.adapter_bytes + 4 * values,
+        }
+    )
+    return model.model_copy(update={"adapter": adapter})
+
+
 def _select_layers(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
     candidates = [layer for layer in linear if not _ROUTER.search(layer.name)]
     if lora.targets == "names":

@@ -98,7 +98,10 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
             device=settings.device,
         )
         counted = adapter_size.count_parameters(inspected, settings.lora)
-        plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
+        sized = inspected.model_copy(update={"adapter": counted})
+        if settings.training.trains_reward_model(settings.rows.task):
+            sized = adapter_size.with_reward_head(sized)
+        plan = replace(plan, inspected=sized)
         for candidate in (plan, _with_least_memory(plan)):
             needed = estimate(candidate).total
             result = ModelFit(precision, needed, settings.device.free_bytes, candidate is not plan)

@@ -137,16 +137,21 @@ def _train_rank(
     if resume:
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
-    if is_rewarded := trainer.rollouts is not None:
-        job.emit(events.Log(text=_NO_SCRIPT))
-    has_script = is_rewarded or (resume and script.is_complete(run))
-    writes = ranks.is_first and not has_script
+    writes = ranks.is_first and _needs_script(trainer, job, resume=resume)
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
 
 
 def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
     """Return the job for work of rank 0 that other ranks wait for: a pause takes effect after it."""
     return job if ranks.world_size == 1 else replace(job, flags=Flags(cancel=job.flags.cancel))
+
+
+def _needs_script(trainer: Trainer, job: JobContext, *, resume: bool) -> bool:
+    """Return whether the script that repeats the training has to be written; log why there is none."""
+    if trainer.rollouts is not None:
+        job.emit(events.Log(text=_NO_SCRIPT))
+        return False
+    return not (resume and script.is_complete(trainer.run))
 
 
 def _prepare(

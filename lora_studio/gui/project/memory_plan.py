@@ -45,12 +45,13 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     device = pick_device(facts.devices, model.device)
     if device is None:
         return None
+    rows = _get_rows(state, dataset)
     plan = MemoryPlan(
-        inspected=with_adapter_size(facts.model, lora),
+        inspected=with_adapter_size(facts.model, lora, training, rows.task),
         model=model,
         lora=lora,
         training=training,
-        rows=_get_rows(state, dataset),
+        rows=rows,
         limit=dataset.max_length,
         device=device,
         teacher=facts.model.teacher,
@@ -77,11 +78,28 @@ def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
     return model_fit.FitSettings(model, lora, training, rows, limit, target)
 
 
-def with_adapter_size(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
+def with_adapter_size(
+    model: events.ModelInspected, lora: LoraSpec, training: TrainingSpec, task: str | None
+) -> events.ModelInspected:
     """Return the model with the adapter's size: exact if the widths determine it, or else as the
-    engine last counted it."""
+    engine last counted it; with the head of a reward model if rows of `task` train one."""
     adapter = adapter_size.count_parameters(model, lora)
-    return model if adapter is None else model.model_copy(update={"adapter": adapter})
+    model = model if adapter is None else model.model_copy(update={"adapter": adapter})
+    is_reward_model = training.trains_reward_model(task)
+    return adapter_size.with_reward_head(model) if is_reward_model else model
+
+
+def get_adapter_size(state: ProjectState) -> events.ParametersCounted | None:
+    """Return the size of the project's adapter; None if a value is invalid or no model is known."""
+    model, lora, training = (
+        state.facts.model, state.get_spec("lora"), state.get_spec("training"),
+    )  # fmt: skip
+    if model is None or not isinstance(lora, LoraSpec):
+        return None
+    if not isinstance(training, TrainingSpec):
+        training = TrainingSpec()
+    task = state.facts.dataset.task if state.facts.dataset else None
+    return with_adapter_size(model, lora, training, task).adapter
 
 
 def get_device(state: ProjectState) -> events.Device | None:
@@ -95,7 +113,7 @@ def _get_rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
     facts = state.facts
     if facts.plan is not None:
         return build_row_statistics(facts.plan, facts.lengths)
+    task, longest = facts.dataset.task if facts.dataset else None, dataset.max_length
     if facts.lengths is None:
-        return RowStatistics(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
-    task = facts.dataset.task if facts.dataset else None
+        return RowStatistics(heaviest={1: (longest,)}, longest=longest, task=task or "sft")
     return approximate_row_statistics(facts.lengths, task, dataset.max_length)

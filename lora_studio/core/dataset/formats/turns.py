@@ -23,6 +23,14 @@ from typing import Any, Literal
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.content_parts import read_parts
+from lora_studio.core.dataset.formats.conversation_structures import (
+    find_rounds,
+    is_export,
+    is_object_list,
+    iter_best_path,
+    iter_exported_turns,
+    iter_round_turns,
+)
 from lora_studio.core.dataset.formats.loss_masks import (
     Ranges,
     invert_ranges,
@@ -31,14 +39,7 @@ from lora_studio.core.dataset.formats.loss_masks import (
     shift_ranges,
 )
 from lora_studio.core.dataset.formats.roles import parse_speaker
-from lora_studio.core.dataset.formats.rounds import find_rounds, iter_round_turns
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls, unquote_arguments
-from lora_studio.core.dataset.formats.trees import (
-    is_export,
-    is_object_list,
-    iter_best_path,
-    iter_exported_turns,
-)
 from lora_studio.core.dataset.formats.values import (
     is_blank,
     is_missing,

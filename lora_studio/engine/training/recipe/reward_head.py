@@ -51,6 +51,9 @@ def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
     torch.nn.init.normal_(head.weight, std=STANDARD_DEVIATION)
     head.to(base.get_output_embeddings().weight.device)
     wrapper = ModulesToSaveWrapper(head, "default")
+    wrapper.original_module = (
+        torch.nn.Identity()
+    )  # the base has no head: one copy in memory and in the counts
     wrapper.set_adapter("default")
     base.add_module(NAME, wrapper)
     settings = wrapped.peft_config["default"]

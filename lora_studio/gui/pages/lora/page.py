@@ -158,11 +158,15 @@ class LoraPage(StepPage):
         if step == _STEP:
             self._stale = True
             self._show_all()
+        elif field == "preference":  # a reward model has a head
+            self._show_sentence()
 
     def _on_facts_changed(self, name: str) -> None:
         if name == "model":
             self._stale = False
             self._show_all()
+        elif name == "dataset":
+            self._show_sentence()
 
     def _show_all(self) -> None:
         self._show_start()
@@ -247,7 +251,7 @@ class LoraPage(StepPage):
             if model and isinstance(spec, LoraSpec)
             else None
         )
-        counted = at_once or (model.adapter if model else None)
+        counted = memory_plan.get_adapter_size(self.state)
         waiting = self._stale and at_once is None
         set_role(self.sentence, "muted" if counted is None or waiting else "section")
         if spec is None:

@@ -169,8 +169,7 @@ class RecipeForm(QWidget):
         self._refresh_help()
         self.refresh_memory()
         self._report_unavailable()
-        model = self.state.facts.model
-        adapter = model.adapter if model else None
+        adapter = memory_plan.get_adapter_size(self.state)
         trainable = _describe_trainable(adapter) if adapter else tr("not available yet")
         self.summary.show_facts(
             [

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import adapter_size
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -83,6 +85,14 @@ def test_peft_loads_the_adapter_as_a_classifier(tiny: TinyModel, tmp_path: Path)
         own = RewardModeling(Scorer(model, packing=packing)).compute_loss([pair])
         assert float(own.metrics["margin"]) == pytest.approx(chosen - rejected, rel=1e-4)
     assert abs(chosen - rejected) > 1e-3
+
+
+def test_head_of_a_reward_model_is_counted_once(tiny: TinyModel, tmp_path: Path) -> None:
+    base, spec = tiny("llama3"), LoraSpec(rank=4)
+    counted = attach.count_parameters(make_reward_model(base))
+    inspected = attach.inspect_model(ModelSpec(source=str(base)), spec, make_job())
+    assert adapter_size.with_reward_head(inspected).adapter == counted
+    assert counted.total - counted.trainable == inspected.parameters
 
 
 @pytest.mark.thorough

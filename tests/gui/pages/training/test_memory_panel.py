@@ -10,10 +10,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core import formatting
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
+from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.training.memory_bar import MemoryBar, describe, get_component_color
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.page import TrainingPage
@@ -197,3 +199,21 @@ def test_does_not_fit_problem_is_hidden_during_training(
     assert state.list_problems() == []
     state.set_run(None, "")
     assert [item.code for item in state.list_problems()] == ["training.does_not_fit"]
+
+
+def test_reward_head_is_in_every_count(qtbot: QtBot, page: TrainingPage) -> None:
+    state = page.state
+    lora = LoraPage(state)
+    qtbot.addWidget(lora)
+    state.set_answer(model_facts.model(adapter=model_facts.adapter(), hidden_size=400_000))
+    without = memory_plan.get_adapter_size(state)
+    state.set_answer(model_facts.dataset(task="preference"))
+    state.set("training", "preference", "reward")
+    plan, size = memory_plan.make_plan(state), memory_plan.get_adapter_size(state)
+    assert plan is not None
+    assert size is not None
+    assert without is not None
+    assert plan.inspected.adapter is not None
+    assert plan.inspected.adapter.trainable == size.trainable == without.trainable + 400_000
+    for shown in (lora.sentence.text(), page.recipe.summary.get_facts()["Trainable"]):
+        assert formatting.format_count(size.trainable) in shown
