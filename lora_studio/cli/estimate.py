@@ -93,8 +93,10 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
         commands.InspectModel(model=model, lora=lora, teacher=teacher),
-        commands.MeasureDataset(dataset=dataset, model=model),
-        commands.PlanDataset(dataset=dataset, model=model, seed=training.seed),
+        commands.MeasureDataset(dataset=dataset, model=model, new_tokens=lora.new_tokens),
+        commands.PlanDataset(
+            dataset=dataset, model=model, new_tokens=lora.new_tokens, seed=training.seed
+        ),
     )
     replies = ask_all(questions, display)
     inspected = _find_last(replies, events.ModelInspected)

@@ -272,6 +272,10 @@
             <translation>Ein Belohnungsmodell kann nicht mit einer Initialisierung trainiert werden, die die Gewichte des Basismodells verändert.</translation>
         </message>
         <message>
+            <source>A reward model can't be trained with new tokens.</source>
+            <translation>Ein Belohnungsmodell kann nicht mit neuen Token trainiert werden.</translation>
+        </message>
+        <message>
             <source>A reward model doesn't write answers, so they can't decide on the best adapter.</source>
             <translation>Ein Belohnungsmodell schreibt keine Antworten; sie können daher nicht über den besten Adapter entscheiden.</translation>
         </message>
@@ -298,6 +302,10 @@
         <message>
             <source>A tag is listed twice.</source>
             <translation>Ein Tag kommt zweimal vor.</translation>
+        </message>
+        <message>
+            <source>A teacher doesn't know new tokens.</source>
+            <translation>Ein Lehrermodell kennt keine neuen Token.</translation>
         </message>
         <message>
             <source>A temporary merged copy is written for the export: {reason}.</source>
@@ -2551,6 +2559,10 @@
         <message>
             <source>Copy the model's own files to a new folder, and choose that.</source>
             <translation>Kopieren Sie die Dateien des Modells in einen neuen Ordner, und wählen Sie diesen.</translation>
+        </message>
+        <message>
+            <source>Copy tokenizer.json next to the adapter, as training saved it.</source>
+            <translation>Kopieren Sie die beim Training gespeicherte tokenizer.json in den Ordner des Adapters.</translation>
         </message>
         <message>
             <source>Copy versions</source>
@@ -5670,6 +5682,10 @@
             <translation>Führen Sie ihn mit dem Basismodell zusammen. Das zusammengeführte Modell lässt sich exportieren und überall verwenden.</translation>
         </message>
         <message>
+            <source>Merge it, and train on the merged model.</source>
+            <translation>Führen Sie ihn mit dem Basismodell zusammen und trainieren Sie auf dem Ergebnis.</translation>
+        </message>
+        <message>
             <source>Merge only one of them.</source>
             <translation>Führen Sie nur einen davon zusammen.</translation>
         </message>
@@ -5768,6 +5784,10 @@
         <message>
             <source>MiSS can't adapt {name}: it isn't a plain linear layer.</source>
             <translation>MiSS kann {name} nicht anpassen: Das ist keine einfache lineare Schicht.</translation>
+        </message>
+        <message>
+            <source>MiSS can't train new tokens.</source>
+            <translation>MiSS kann keine neuen Token trainieren.</translation>
         </message>
         <message>
             <source>MiSS doesn't support this setting: {setting}.</source>
@@ -6050,6 +6070,22 @@
         <message>
             <source>New project…</source>
             <translation>Neues Projekt…</translation>
+        </message>
+        <message>
+            <source>New tokens</source>
+            <translation>Neue Token</translation>
+        </message>
+        <message>
+            <source>New tokens can't be added to an existing adapter.</source>
+            <translation>Zu einem bestehenden Adapter können keine neuen Token hinzugefügt werden.</translation>
+        </message>
+        <message>
+            <source>New tokens can't be combined with embeddings or an output layer that are trained in full.</source>
+            <translation>Neue Token lassen sich nicht mit vollständig trainierten Einbettungen oder einer vollständig trainierten Ausgabeschicht kombinieren.</translation>
+        </message>
+        <message>
+            <source>New tokens can't be trained while the weights are sharded across devices.</source>
+            <translation>Neue Token können nicht trainiert werden, wenn die Gewichte auf mehrere Geräte aufgeteilt sind.</translation>
         </message>
         <message>
             <source>Next</source>
@@ -7619,6 +7655,10 @@
             <translation>Aus der Warteschlange entfernen (Entf). Der Lauf selbst bleibt erhalten.</translation>
         </message>
         <message>
+            <source>Remove it from the new tokens. To train its row too, train embed_tokens in full.</source>
+            <translation>Entfernen Sie es aus den neuen Token. Um auch seine Zeile zu trainieren, trainieren Sie embed_tokens vollständig.</translation>
+        </message>
+        <message>
             <source>Remove it. Settings in {step}: {names}.</source>
             <translation>Entfernen Sie diese Angabe. Einstellungen in {step}: {names}.</translation>
         </message>
@@ -7657,6 +7697,22 @@
         <message>
             <source>Remove the experts from the target modules, or set the backend to Automatic.</source>
             <translation>Entfernen Sie die Experten aus den Zielmodulen, oder stellen Sie das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
+            <source>Remove the new tokens, or change that setting.</source>
+            <translation>Entfernen Sie die neuen Token oder ändern Sie diese Einstellung.</translation>
+        </message>
+        <message>
+            <source>Remove the new tokens, or choose another model.</source>
+            <translation>Entfernen Sie die neuen Token oder wählen Sie ein anderes Modell.</translation>
+        </message>
+        <message>
+            <source>Remove the new tokens, or replicate the weights.</source>
+            <translation>Entfernen Sie die neuen Token oder replizieren Sie die Gewichte.</translation>
+        </message>
+        <message>
+            <source>Remove the new tokens.</source>
+            <translation>Entfernen Sie die neuen Token.</translation>
         </message>
         <message>
             <source>Remove the password from the address, and use a key variable.</source>
@@ -9362,6 +9418,10 @@
             <translation>In {rows} wurde Text mit der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, so zu schreiben.</translation>
         </message>
         <message>
+            <source>Texts that become one token each, such as &lt;tool&gt; and &lt;/tool&gt;. Their rows of the embedding and the output layer are trained with the adapter. Training keeps a copy of both layers in memory.</source>
+            <translation>Texte, aus denen je ein Token wird, etwa &lt;tool&gt; und &lt;/tool&gt;. Ihre Zeilen in der Einbettungs- und der Ausgabeschicht werden mit dem Adapter trainiert. Das Training hält eine Kopie beider Schichten im Speicher.</translation>
+        </message>
+        <message>
             <source>Thai</source>
             <translation>Thai</translation>
         </message>
@@ -9553,6 +9613,10 @@
         <message>
             <source>The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in full.</source>
             <translation>Der Adapter in {folder} ist unvollständig: Ihm fehlt {tensors}, obwohl seine Einstellungen das als vollständig trainiert aufführen.</translation>
+        </message>
+        <message>
+            <source>The adapter in {folder} trained new tokens, but its tokenizer doesn't contain them.</source>
+            <translation>Mit dem Adapter in {folder} wurden neue Token trainiert, aber sein Tokenizer enthält sie nicht.</translation>
         </message>
         <message>
             <source>The adapter is damaged, or training diverged. Train again with a lower learning rate.</source>
@@ -10278,6 +10342,14 @@
         <message>
             <source>The model's own</source>
             <translation>Die des Modells</translation>
+        </message>
+        <message>
+            <source>The new token {token} can't be added: {reason}.</source>
+            <translation>Das neue Token {token} kann nicht hinzugefügt werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>The new tokens of the adapter in {folder} can't be used: {reason}.</source>
+            <translation>Die neuen Token des Adapters in {folder} können nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
             <source>The next run is starting.</source>
@@ -11350,6 +11422,10 @@
             <translation>Das Training kann nicht mit einem Adapter vom Typ {kind} beginnen.</translation>
         </message>
         <message>
+            <source>Training can't start from an adapter with new tokens.</source>
+            <translation>Das Training kann nicht von einem Adapter mit neuen Token ausgehen.</translation>
+        </message>
+        <message>
             <source>Training canceled</source>
             <translation>Training abgebrochen</translation>
         </message>
@@ -11702,6 +11778,10 @@
             <translation>Unsloth kann nicht auf Apple-GPUs trainieren.</translation>
         </message>
         <message>
+            <source>Unsloth can't train the rows of new tokens alone.</source>
+            <translation>Unsloth kann die Zeilen neuer Token nicht einzeln trainieren.</translation>
+        </message>
+        <message>
             <source>Unsloth doesn't support initialization from weights or data.</source>
             <translation>Unsloth unterstützt keine Initialisierung aus Gewichten oder Daten.</translation>
         </message>
@@ -11980,6 +12060,10 @@
         <message>
             <source>Use these rows only if their texts make sense without what they refer to.</source>
             <translation>Verwenden Sie diese Zeilen nur, wenn ihre Texte auch ohne diese Inhalte verständlich sind.</translation>
+        </message>
+        <message>
+            <source>Use this adapter as the first one with a weight of 1, and no other adapter with new tokens.</source>
+            <translation>Verwenden Sie diesen Adapter als ersten und mit dem Gewicht 1, und keinen weiteren Adapter mit neuen Token.</translation>
         </message>
         <message>
             <source>Use {dtype}</source>
@@ -13227,12 +13311,24 @@
             <translation>Antworten ohne Zufall (greedy)</translation>
         </message>
         <message>
+            <source>has a token that begins or ends with a space</source>
+            <translation>enthält ein Token, das mit einem Leerzeichen beginnt oder endet</translation>
+        </message>
+        <message>
+            <source>has an empty entry</source>
+            <translation>enthält einen leeren Eintrag</translation>
+        </message>
+        <message>
             <source>has an entry that isn't of the form name=rank or name=rank:alpha</source>
             <translation>hat einen Eintrag, der nicht die Form Name=Rang oder Name=Rang:Alpha hat</translation>
         </message>
         <message>
             <source>has more than 1,000 entries</source>
             <translation>hat mehr als 1 000 Einträge</translation>
+        </message>
+        <message>
+            <source>has the same token twice</source>
+            <translation>enthält dasselbe Token zweimal</translation>
         </message>
         <message>
             <source>hashing the GGUF file</source>
@@ -13340,6 +13436,10 @@
         <message>
             <source>it has changed since it was written</source>
             <translation>sie hat sich geändert, seit sie geschrieben wurde</translation>
+        </message>
+        <message>
+            <source>it has new tokens</source>
+            <translation>er hat neue Token</translation>
         </message>
         <message>
             <source>it has no prompt</source>
@@ -13474,6 +13574,10 @@
             <translation>ihr Ende fehlt</translation>
         </message>
         <message>
+            <source>its head has rows of its own, and shares the model's</source>
+            <translation>seine Ausgabeschicht hat eigene Zeilen, obwohl sie im Modell mit der Einbettung geteilt ist</translation>
+        </message>
+        <message>
             <source>its header is damaged</source>
             <translation>der Header ist beschädigt</translation>
         </message>
@@ -13492,6 +13596,10 @@
         <message>
             <source>its manifest is damaged</source>
             <translation>sein Manifest ist beschädigt</translation>
+        </message>
+        <message>
+            <source>its new tokens have other IDs in this tokenizer</source>
+            <translation>seine neuen Token haben in diesem Tokenizer andere IDs</translation>
         </message>
         <message>
             <source>its parent rows form a cycle</source>
@@ -13962,6 +14070,10 @@
             <translation>nur bei manchen Tools stehen die Parameter</translation>
         </message>
         <message>
+            <source>only the first adapter can have new tokens, because its tokenizer is used</source>
+            <translation>nur der erste Adapter kann neue Token haben, weil sein Tokenizer verwendet wird</translation>
+        </message>
+        <message>
             <source>optional</source>
             <translation>optional</translation>
         </message>
@@ -14362,6 +14474,10 @@
             <translation>die GGUF-Datei hat keine Chat-Vorlage</translation>
         </message>
         <message>
+            <source>the ID of a new token is far beyond the model's vocabulary</source>
+            <translation>die ID eines neuen Tokens liegt weit außerhalb des Vokabulars des Modells</translation>
+        </message>
+        <message>
             <source>the TEMPLATE</source>
             <translation>das TEMPLATE</translation>
         </message>
@@ -14629,6 +14745,10 @@
             <translation>das Modell hat kein {tensor}</translation>
         </message>
         <message>
+            <source>the model has a tokenizer written in Python</source>
+            <translation>das Modell hat einen in Python geschriebenen Tokenizer</translation>
+        </message>
+        <message>
             <source>the model has no TEMPLATE</source>
             <translation>das Modell hat kein TEMPLATE</translation>
         </message>
@@ -14639,6 +14759,14 @@
         <message>
             <source>the model was created with the renderer {renderer}</source>
             <translation>das Modell wurde mit dem Renderer {renderer} angelegt</translation>
+        </message>
+        <message>
+            <source>the model's embedding or output layer has no rows of plain numbers</source>
+            <translation>die Einbettungs- oder Ausgabeschicht des Modells hat keine unquantisierten Zeilen</translation>
+        </message>
+        <message>
+            <source>the model's tokenizer still splits it</source>
+            <translation>der Tokenizer des Modells zerlegt es weiterhin</translation>
         </message>
         <message>
             <source>the module pattern “{pattern}” could take very long</source>
@@ -14823,6 +14951,18 @@
         <message>
             <source>the rows of its article repeat too much text</source>
             <translation>die Zeilen dieses Artikels wiederholen zu viel Text</translation>
+        </message>
+        <message>
+            <source>the rows of its new tokens don't match its settings</source>
+            <translation>die Zeilen seiner neuen Token passen nicht zu seinen Einstellungen</translation>
+        </message>
+        <message>
+            <source>the rows of new tokens can't be weighted</source>
+            <translation>die Zeilen neuer Token lassen sich nicht gewichten</translation>
+        </message>
+        <message>
+            <source>the rows of new tokens can't be weighted or added up</source>
+            <translation>die Zeilen neuer Token lassen sich weder gewichten noch addieren</translation>
         </message>
         <message>
             <source>the run no longer exists</source>
@@ -16954,6 +17094,10 @@
         <message>
             <source>{tokens} tokens per epoch</source>
             <translation>{tokens} Tokens je Epoche</translation>
+        </message>
+        <message>
+            <source>{token} is already a token of the model.</source>
+            <translation>{token} ist bereits ein Token des Modells.</translation>
         </message>
         <message>
             <source>{tracker} is selected as an experiment tracker but isn't installed.</source>

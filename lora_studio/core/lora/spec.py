@@ -149,6 +149,15 @@ class LoraSpec(Spec):
         help_topic="modules-trained-in-full",
     )
 
+    new_tokens: tuple[str, ...] = setting(
+        (),
+        "New tokens",
+        "Texts that become one token each, such as <tool> and </tool>. Their rows of the embedding and "
+        "the output layer are trained with the adapter. Training keeps a copy of both layers in memory.",
+        advanced=True,
+        help_topic="new-tokens",
+    )
+
     start_from: str = setting(
         "",
         "Start from adapter",
@@ -168,6 +177,18 @@ class LoraSpec(Spec):
             raise value_error("is not a list of block numbers such as 0-7, 12")
         if any(last < first for first, last in _parse_block_ranges(value)):
             raise value_error("contains a range whose end is before its start")
+        return value
+
+    @field_validator("new_tokens")
+    @classmethod
+    def _new_tokens_are_texts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for token in value:
+            if not token.strip():
+                raise value_error("has an empty entry")
+            if token != token.strip():
+                raise value_error("has a token that begins or ends with a space")
+        if len(set(value)) < len(value):
+            raise value_error("has the same token twice")
         return value
 
     @field_validator("own_ranks")

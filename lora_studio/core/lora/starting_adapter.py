@@ -88,6 +88,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _require_plain(config: dict[str, Any]) -> None:
     """Raise ProblemError for an adapter that fits only a changed base model."""
+    if config.get("trainable_token_indices"):
+        raise _adapter_error(
+            "Training can't start from an adapter with new tokens.",
+            "Merge it, and train on the merged model.",
+        )
     initial = str(config.get("init_lora_weights")).lower()
     if initial.startswith(_CHANGING):
         raise _adapter_error(

@@ -24,10 +24,12 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     """Return the trainable parameters of an adapter on a model; None if only the engine can count
     them, or if nothing would train.
 
-    Not supported: biases, fully trained modules, stacked experts, a starting adapter, and a
+    Not supported: biases, fully trained modules, new tokens, stacked experts, a starting adapter, and a
     selection of blocks in a model whose blocks differ.
     """
-    if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
+    if model.shape is None or lora.bias != "none" or lora.start_from:
+        return None
+    if lora.modules_to_save or lora.new_tokens:
         return None
     layers = _select_layers(model.shape.linear, lora)
     blocks = lora.block_numbers

@@ -33,6 +33,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
     # Processes on the CPU share one memory; each GPU has its own.
     times = plan.processes if plan.kind == "cpu" else 1
+    rows = estimate_token_row_bytes(plan)
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
     stored, working = estimate_activations(plan, tokens)
@@ -52,7 +53,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
         optimizer=times * estimate_optimizer_bytes(plan.training.optimizer, trained),
         activations=times * activations,
         logits=times * logits,
-        overhead=times * (fixed + held + estimate_dequantized_bytes(plan)),
+        overhead=times * (fixed + held + rows + estimate_dequantized_bytes(plan)),
         tokens=tokens,
         # A GPU reports memory in use, without the driver's and the allocator's reserve.
         uncounted=0 if on_cpu else fixed + held,
@@ -63,6 +64,15 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
         teacher=estimate_teacher_bytes(plan),
         teacher_cache=estimate_cache_bytes(plan),
     )
+
+
+def estimate_token_row_bytes(plan: MemoryPlan) -> int:
+    """Return the bytes that training the rows of new tokens takes beyond their own: a copy of the output
+    layer with the rows in it, and the gradient of one such copy (PEFT's TrainableTokensLayer).
+    """
+    if not plan.lora.new_tokens:
+        return 0
+    return 2 * plan.bytes_each * plan.inspected.vocabulary * plan.inspected.hidden_size
 
 
 def estimate_optimizer_bytes(name: Optimizer, trained: int) -> int:
@@ -223,7 +233,7 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     whole = trained * plan.inspected.vocabulary
     size, chunk = plan.bytes_each, min(whole, LOGITS_AT_ONCE)
     in_full = 0 if plan.kind == "cpu" else 4
-    if any("head" in name for name in plan.lora.modules_to_save):
+    if plan.lora.new_tokens or any("head" in name for name in plan.lora.modules_to_save):
         return 2 * size * whole + in_full * chunk
     return (plan.constants.logit * size + in_full) * chunk
 

@@ -57,6 +57,7 @@ class ShowRow(BaseCommand):
     kind: Literal["show_row"] = "show_row"
     dataset: DatasetSpec
     model: ModelSpec | None = None
+    new_tokens: tuple[str, ...] = ()
     row: int = Field(1, ge=1)
     source: int = Field(0, ge=0)
 
@@ -72,6 +73,7 @@ class MeasureDataset(BaseCommand):
     kind: Literal["measure_dataset"] = "measure_dataset"
     dataset: DatasetSpec
     model: ModelSpec
+    new_tokens: tuple[str, ...] = ()
 
 
 class PlanDataset(BaseCommand):
@@ -85,6 +87,7 @@ class PlanDataset(BaseCommand):
     kind: Literal["plan_dataset"] = "plan_dataset"
     dataset: DatasetSpec
     model: ModelSpec
+    new_tokens: tuple[str, ...] = ()
     seed: int = 42
 
 
@@ -99,6 +102,7 @@ class LintDataset(BaseCommand):
     kind: Literal["lint_dataset"] = "lint_dataset"
     dataset: DatasetSpec
     model: ModelSpec | None = None
+    new_tokens: tuple[str, ...] = ()
 
 
 class Skipped(BaseModel):

@@ -62,6 +62,8 @@ _ONLY_LORA: tuple[tuple[Step, str, Any], ...] = (
     ("training", "lora_plus_ratio", 1.0),
 )
 _SPECS: dict[Step, type[Spec]] = {"lora": LoraSpec, "training": TrainingSpec}
+#: Layers with a row for each token, as modules are named in common architectures.
+_TOKEN_LAYERS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")
 _OR_PEFT = "Change it, or set the backend to Automatic."
 
 
@@ -141,6 +143,41 @@ _RULES: tuple[CombinationRule, ...] = (
             ),
         )
         for step, field, unused in _ONLY_LORA
+    ),
+    *(
+        CombinationRule(
+            f"lora.new_tokens_{name}",
+            "lora",
+            "new_tokens",
+            lambda chosen, applies=applies: bool(chosen.lora.new_tokens) and applies(chosen),  # type: ignore[misc]  # see above
+            what,
+            "Remove the new tokens, or change that setting.",
+        )
+        for name, applies, what in (
+            ("miss", lambda chosen: _is_miss(chosen), text("MiSS can't train new tokens.")),
+            (
+                "start",
+                lambda chosen: bool(chosen.lora.start_from),
+                text("New tokens can't be added to an existing adapter."),
+            ),
+            (
+                "whole",
+                lambda chosen: any(map(_has_token_rows, chosen.lora.modules_to_save)),
+                text(
+                    "New tokens can't be combined with embeddings or an output layer that are trained in full."
+                ),
+            ),
+            (
+                "teacher",
+                lambda chosen: bool(chosen.training.teacher.strip()),
+                text("A teacher doesn't know new tokens."),
+            ),
+            (
+                "sharding",
+                lambda chosen: chosen.model.sharding == "shard",
+                text("New tokens can't be trained while the weights are sharded across devices."),
+            ),
+        )
     ),
     CombinationRule(
         "model.sharding_quantized",
@@ -254,6 +291,13 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             text("Unsloth can only train embed_tokens, lm_head, and norms in full."),
         ),
         (
+            "tokens",
+            "lora",
+            "new_tokens",
+            lambda chosen: bool(chosen.lora.new_tokens),
+            text("Unsloth can't train the rows of new tokens alone."),
+        ),
+        (
             "start",
             "lora",
             "start_from",
@@ -330,6 +374,10 @@ def _is_miss(chosen: Combination) -> bool:
 
 def _is_quantized(chosen: Combination) -> bool:
     return chosen.model.precision in ("4bit", "8bit")
+
+
+def _has_token_rows(module: str) -> bool:
+    return module.rpartition(".")[2] in _TOKEN_LAYERS
 
 
 def _can_unsloth_train_fully(name: str) -> bool:

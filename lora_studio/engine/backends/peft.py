@@ -21,7 +21,9 @@ class PeftBackend:
         self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
     ) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
-        loaded = loading.load(project.model, job, project.dataset, training=True)
+        loaded = loading.load(
+            project.model, job, project.dataset, training=True, new_tokens=project.lora.new_tokens
+        )
         job.show_stage(text("attaching the adapter"))
         set_seed(project.training.seed)
         kept = (
@@ -34,6 +36,7 @@ class PeftBackend:
             job,
             gradient_checkpointing=project.training.gradient_checkpointing != "off",
             iterative=kept is not None,
+            token_ids=tuple(loaded.new_tokens),
         )
         job.emit(attach.count_parameters(wrapped))
         if project.lora.init == "loftq" and project.lora.changes_base:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
@@ -17,7 +21,13 @@ from lora_studio.core.system.file_states import FolderState, get_folder_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
+from lora_studio.engine.merging.new_tokens import new_tokens_error
 from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.vocabulary import (
+    add_adapter_tokens,
+    grow_for_adapter,
+    read_new_tokens,
+)
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -36,7 +46,8 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)
         source: commands.TextSource = "tuned" if mix.adapters else "base"
-        answering.answer(switch.to(mix), loaded.tokenizer, source, command, named)
+        tokenizer = switch.get_tokenizer(loaded.tokenizer, mix)
+        answering.answer(switch.to(mix), tokenizer, source, command, named)
 
 
 def require_fit(folder: Path, spec: ModelSpec, job: JobContext) -> None:
@@ -76,6 +87,7 @@ class AdapterSwitch:
         self._tuned: Any = None
         self._names: dict[tuple[str, FolderState], str] = {}
         self._at_work: tuple[WeightedAdapter, ...] | None = None
+        self._tokenizers: dict[tuple[str, FolderState], PreTrainedTokenizerBase] = {}
 
     @property
     def network(self) -> Any:
@@ -94,6 +106,7 @@ class AdapterSwitch:
         names = [self._load(Path(adapter.folder)) for adapter in mix.adapters]
         if self._tuned is None or self._at_work == mix.adapters:
             return self.network
+        self._require_one_vocabulary(mix)
         self._at_work = None
         if not names:
             self._tuned.base_model.disable_adapter_layers()
@@ -101,6 +114,28 @@ class AdapterSwitch:
             self._enable(names, mix)
         self._at_work = mix.adapters
         return self.network
+
+    def get_tokenizer(
+        self, tokenizer: PreTrainedTokenizerBase, mix: AdapterMix
+    ) -> PreTrainedTokenizerBase:
+        """Return the tokenizer of a mix: the base's own, with the new tokens of its adapters."""
+        folders = [Path(each.folder) for each in mix.adapters]
+        folder = next((each for each in folders if read_new_tokens(each)), None)
+        if folder is None:
+            return tokenizer
+        key = _get_key(folder)
+        if key not in self._tokenizers:
+            extended = copy.deepcopy(tokenizer)
+            add_adapter_tokens(extended, folder)
+            self._tokenizers[key] = extended
+        return self._tokenizers[key]
+
+    def _require_one_vocabulary(self, mix: AdapterMix) -> None:
+        """Raise ProblemError for a mix whose rows of new tokens PEFT can't add up or weight."""
+        for number, adapter in enumerate(mix.adapters):
+            if read_new_tokens(Path(adapter.folder)) and (number or adapter.weight != 1.0):
+                reason = text("the rows of new tokens can't be weighted or added up")
+                raise new_tokens_error(Path(adapter.folder), reason)
 
     def _enable(self, names: Sequence[str], mix: AdapterMix) -> None:
         weights: dict[str, float] = {}
@@ -131,6 +166,7 @@ class AdapterSwitch:
         with translate_library_errors(
             lambda reason: adapter_files.foreign_adapter_error(folder, reason)
         ):
+            grow_for_adapter(self._base, folder)
             if self._tuned is None:
                 self._tuned = PeftModel.from_pretrained(
                     self._base, str(folder), adapter_name=name

@@ -65,6 +65,10 @@ class _InTorch:
     switch: AdapterSwitch
     end: turn_boundaries.TurnEndCriteria
 
+    def get_tokenizer(self, speaker: AnySpeaker) -> PreTrainedTokenizerBase:
+        """Return the tokenizer of a speaker: the model's, with the new tokens of its adapters."""
+        return self.switch.get_tokenizer(self.loaded.tokenizer, _mix(speaker))
+
     def close(self) -> None:
         """Do nothing: Python frees its memory."""
 
@@ -162,7 +166,7 @@ class Session:
         open_model = self._open(base, speaker, job)
         if isinstance(open_model, _InLlama):
             return self._stream_of_llama(base, open_model, question, job)
-        tokenizer = open_model.loaded.tokenizer
+        tokenizer = open_model.get_tokenizer(speaker)
         ids = tokenizer(
             turn_boundaries.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
@@ -213,7 +217,7 @@ class Session:
         open_model = self._open(base, speaker, job)
         if isinstance(open_model, _InLlama):
             return prompts.show_gguf_prompt(open_model.llama, open_model.tokenizer, messages)
-        return prompts.show_torch_prompt(open_model.loaded.tokenizer, messages)
+        return prompts.show_torch_prompt(open_model.get_tokenizer(speaker), messages)
 
     # --- what is loaded -----------------------------------------------------------------------
 

@@ -48,7 +48,8 @@ def measure(command: commands.MeasureDataset, job: JobContext) -> None:
     spec = command.dataset
     rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(command.model, job)
-    tokenizer = load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
+    trust, tokens = command.model.trust_remote_code, command.new_tokens
+    tokenizer = load_tokenizer(folder, spec, trust=trust, new_tokens=tokens)
     parts = prepare.list_token_parts(rows)
     has_many = sum(len(part) for part in parts) >= MANY
     if has_many and not token_cache.is_cached(parts, tokenizer, spec, rows.task):
@@ -64,11 +65,14 @@ def measure(command: commands.MeasureDataset, job: JobContext) -> None:
     job.emit(count_lengths(columns, spec, skipped, complete=True))
 
 
-def tokenize_dataset(spec: DatasetSpec, model: ModelSpec, job: JobContext) -> list[TokenTable]:
+def tokenize_dataset(
+    spec: DatasetSpec, model: ModelSpec, job: JobContext, new_tokens: Sequence[str] = ()
+) -> list[TokenTable]:
     """Return all rows of a dataset in a model's tokens, a table per source; raises ProblemError."""
     rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(model, job)
-    tokenizer = load_tokenizer(folder, spec, trust=model.trust_remote_code)
+    trust = model.trust_remote_code
+    tokenizer = load_tokenizer(folder, spec, trust=trust, new_tokens=new_tokens)
     return prepare.tokenize(rows, tokenizer, job)
 
 

@@ -15,7 +15,8 @@ from lora_studio.engine.runtime.channel import JobContext
 def plan(command: commands.PlanDataset, job: JobContext) -> None:
     """Prepare the dataset as a training does and emit its counts; raises ProblemError."""
     folder = sources.resolve_tokenizer(command.model, job)
-    tokenizer = load_tokenizer(folder, command.dataset, trust=command.model.trust_remote_code)
+    trust, tokens = command.model.trust_remote_code, command.new_tokens
+    tokenizer = load_tokenizer(folder, command.dataset, trust=trust, new_tokens=tokens)
     prepared = prepare(command.dataset, tokenizer, command.seed, job)
     job.emit(describe_epoch(prepared.ready, prepared.training))
 

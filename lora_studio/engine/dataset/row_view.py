@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, Text, counted
@@ -46,7 +48,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     if command.model is None:
         job.emit(RowShown(row=preview, raw=raw))
         return
-    encoder = _create_encoder(command.model, spec, job)
+    encoder = _create_encoder(command.model, spec, job, command.new_tokens)
     try:
         job.emit(_show_usable(encoder, sample, preview, raw, command))
     except UnusableRow as reason:
@@ -145,12 +147,15 @@ def _problem(verdict: UnusableRow, command: commands.ShowRow) -> Problem:
     )
 
 
-def _create_encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
+def _create_encoder(
+    model: ModelSpec, spec: DatasetSpec, job: JobContext, new_tokens: Sequence[str]
+) -> Encoder:
     folder = sources.resolve_tokenizer(model, job)
-    key = (str(folder), str(model.trust_remote_code), spec.model_dump_json())
+    trust = model.trust_remote_code
+    key = (str(folder), str(trust), spec.model_dump_json(), *new_tokens)
     if key not in _encoders:
         _encoders.clear()
-        tokenizer = load_tokenizer(folder, spec, trust=model.trust_remote_code)
+        tokenizer = load_tokenizer(folder, spec, trust=trust, new_tokens=new_tokens)
         _encoders[key] = Encoder(tokenizer, spec)
     return _encoders[key]
 

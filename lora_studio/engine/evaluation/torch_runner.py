@@ -30,6 +30,7 @@ from lora_studio.engine.generation import batched, continuations
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.model.vocabulary import add_adapter_tokens
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers.replies import Reply
 from lora_studio.engine.tokens import encoder
@@ -182,7 +183,10 @@ def create_adapter_runner(
     for adapter in speaker.adapters:
         require_fit(Path(adapter.folder), project.model, job)
     dataset = project.dataset
-    tokenizer = loading.load_tokenizer(folder, dataset, trust=project.model.trust_remote_code)
+    trust = project.model.trust_remote_code
+    tokenizer = loading.load_tokenizer(folder, dataset, trust=trust)
+    for adapter in speaker.adapters:
+        add_adapter_tokens(tokenizer, Path(adapter.folder))
     job.show_stage(text("reading the model file"))
     model_hash = model_hashes.combine(
         model_hashes.hash_model_folder(folder, job.check),

@@ -27,6 +27,7 @@ from lora_studio.engine.lora.adapter_files import foreign_adapter_error
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.vocabulary import add_adapter_tokens, grow_for_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -42,6 +43,7 @@ def answer_in_torch(
     if "tuned" in sources:
         require_same_base(run, loaded.folder)
         tuned = with_adapter(loaded.model, run)
+        add_adapter_tokens(loaded.tokenizer, run.adapter)
         answer(tuned, loaded.tokenizer, "tuned", command, job)
 
 
@@ -130,6 +132,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     checksums.require_intact(run, run.adapter)
     adapter_files.read_config(run.adapter)  # refuses those that don't write
     with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
+        grow_for_adapter(base, run.adapter)
         return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 
 

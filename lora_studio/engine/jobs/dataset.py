@@ -57,5 +57,5 @@ def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
         return
     from lora_studio.engine.dataset import lengths
 
-    tables = lengths.tokenize_dataset(command.dataset, command.model, job)
+    tables = lengths.tokenize_dataset(command.dataset, command.model, job, command.new_tokens)
     job.emit(lint.lint(command.dataset, job, tables))

@@ -28,13 +28,13 @@ _LORA = re.compile(
     r"(?P<module>.+?)\.lora_(?:(?P<half>[AB])\.(?P<part>weight|bias)|embedding_(?P<table>[AB])"
     r"|(?P<magnitude>magnitude_vector)(?:\.weight)?)\Z"
 )
+_ROWS = re.compile(r"(?P<module>.+?)(\.token_adapter)?\.trainable_tokens_delta\Z")
 _WHOLE = re.compile(r"(?P<module>.+?)(?P<frozen>\.base_layer)?\.(?P<part>weight|bias)\Z")
 
 #: Settings of PEFT that change how an update is computed; none is written by this program.
 _OTHER_KINDS = (
     "alora_invocation_tokens", "use_bdlora", "use_qalora", "arrow_config", "velora_config",
-    "monteclora_config", "kasa_config", "mica", "trainable_token_indices",
-    "ensure_weight_tying", "layer_replication",
+    "monteclora_config", "kasa_config", "mica", "ensure_weight_tying", "layer_replication",
 )  # fmt: skip
 
 #: Initial values that take something out of the base weights. PEFT can repeat the first two.
@@ -66,12 +66,20 @@ class Layer:
         return 0 if self.a.shape[0] % self.rank else self.a.shape[0] // self.rank
 
 
+@dataclass(frozen=True)
+class TrainedRows:
+    """Rows of an embedding or an output layer that replace the model's own: `stored` [indices, width]."""
+
+    indices: tuple[int, ...]
+    stored: StoredTensor
+
+
 @dataclass
 class Adapter:
     """All of an adapter: layers with an update, and tensors that replace the model's own.
 
     `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained in
-    full, the others were only saved. `complication` is why merging needs PEFT and a model in
+    full, the others were only saved. `rows` are those of its new tokens, by module. `complication` is why merging needs PEFT and a model in
     memory.
     """
 
@@ -81,6 +89,7 @@ class Adapter:
     layers: list[Layer] = field(default_factory=list)
     replacements: dict[str, StoredTensor] = field(default_factory=dict)
     trained_whole: set[str] = field(default_factory=set)
+    rows: dict[str, TrainedRows] = field(default_factory=dict)
     complication: Text | None = None
 
     @property
@@ -99,7 +108,9 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     modules: dict[str, dict[str, StoredTensor]] = {}
     for tensor in safetensors_files.read_header(_find_weights_file(folder)):
         name = tensor.name.removeprefix(_PREFIX)
-        if match := _LORA.match(name):
+        if match := _ROWS.match(name):
+            adapter.rows[match["module"]] = _read_rows(adapter, match["module"], tensor)
+        elif match := _LORA.match(name):
             role = match["half"] or match["table"] or "magnitude"
             role += "-bias" if match["part"] == "bias" else "-table" if match["table"] else ""
             modules.setdefault(match["module"], {})[role] = tensor
@@ -120,7 +131,8 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
             if adapter.complication is None:
                 raise
             # PEFT will merge it; the layers that can be read are still worth showing.
-    if not adapter.layers and not adapter.replacements and adapter.complication is None:
+    has_weights = adapter.layers or adapter.replacements or adapter.rows
+    if not has_weights and adapter.complication is None:
         raise foreign_adapter_error(folder, text("it contains no weights"))
     return adapter
 
@@ -250,6 +262,19 @@ def _get_complication(folder: Path, config: dict[str, Any]) -> Text | None:
             method=initial,
         )
     return None
+
+
+def _read_rows(adapter: Adapter, module: str, stored: StoredTensor) -> TrainedRows:
+    """Return the trained rows of a module; raises ProblemError unless there is one row per index."""
+    trained = adapter.config.get("trainable_token_indices")
+    if isinstance(trained, dict):
+        trained = next((ids for name, ids in trained.items() if _has_suffix(module, [name])), None)
+    indices = tuple(trained) if isinstance(trained, list) else ()
+    is_valid = bool(indices) and all(type(index) is int and index >= 0 for index in indices)
+    if not is_valid or stored.shape[:1] != (len(indices),) or len(stored.shape) != 2:
+        reason = text("the rows of its new tokens don't match its settings")
+        raise foreign_adapter_error(adapter.folder, reason)
+    return TrainedRows(indices, stored)
 
 
 def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Layer:

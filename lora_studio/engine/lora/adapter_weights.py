@@ -29,7 +29,11 @@ def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) 
     with translate_library_errors(AdapterMismatchError):
         result: Any = peft.set_peft_model_state_dict(model, state)
     # Of this adapter only: preference training may also have loaded a reference.
-    empty = [name for name in result.missing_keys if "default" in name.split(".")]
+    missing = {name for name in result.missing_keys if "default" in name.split(".")}
+    # Tied layers share the rows of new tokens, and the file has them once.
+    names = dict(model.named_parameters(remove_duplicate=False)) if missing else {}
+    loaded = {id(value) for name, value in names.items() if name not in missing}
+    empty = sorted(name for name in missing if id(names.get(name)) not in loaded)
     if result.unexpected_keys:
         raise AdapterMismatchError(
             text("the model doesn't have {tensor}", tensor=result.unexpected_keys[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter, experts, miss
 from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import loading, sources
+from lora_studio.engine.model import loading, sources, vocabulary
 from lora_studio.engine.model import shape as model_shape
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -58,12 +59,15 @@ def attach_adapter(
     *,
     gradient_checkpointing: bool = False,
     iterative: bool = False,
+    token_ids: Sequence[int] = (),
 ) -> peft.PeftModel:
     """Wrap a model with an adapter in 32-bit: a new one, seeded by torch, or the one to start from.
 
-    `iterative` computes PiSSA by a randomized decomposition, which depends on the seed. Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
+    `iterative` computes PiSSA by a randomized decomposition, which depends on the seed. The rows of
+    `token_ids` are trained too. Raises ProblemError when nothing would train, or when the adapter doesn't fit
+    the model.
     """
-    config = create_adapter_config(model, spec, job)
+    config = create_adapter_config(model, spec, job, token_ids)
     if spec.init == "pissa" and iterative and not spec.start_from:
         config.init_lora_weights = ITERATIVE_PISSA
     prevent_repacking(model)
@@ -105,13 +109,13 @@ def _cast_output(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -
 
 
 def create_adapter_config(
-    model: PreTrainedModel, spec: LoraSpec, job: JobContext
+    model: PreTrainedModel, spec: LoraSpec, job: JobContext, token_ids: Sequence[int] = ()
 ) -> peft.LoraConfig | peft.MissConfig:
     """Return PEFT's settings of the adapter on this model; emits Warned where experts are left out.
 
     Raises ProblemError when nothing would train.
     """
-    config, targets = _create_config_and_targets(model, spec)
+    config, targets = _create_config_and_targets(model, spec, token_ids)
     if targets.left_out:
         job.emit(events.Warned(problem=_skipped_experts_problem(targets)))
     if targets.experts:
@@ -133,7 +137,7 @@ def prevent_repacking(model: PreTrainedModel) -> None:
 
 
 def _create_config_and_targets(
-    model: PreTrainedModel, spec: LoraSpec
+    model: PreTrainedModel, spec: LoraSpec, token_ids: Sequence[int] = ()
 ) -> tuple[peft.LoraConfig | peft.MissConfig, Targets]:
     """Return PEFT's settings, and the layers that they select in this model."""
     if spec.start_from:
@@ -143,7 +147,10 @@ def _create_config_and_targets(
     targets = find_targets(model, spec)
     if spec.adapter_type == "lora":
         experts.require_supported(spec, _get_last_parts(dict.fromkeys(targets.experts)))
-    return _create_config(model, spec, targets), targets
+    config = _create_config(model, spec, targets)
+    if token_ids:
+        config.trainable_token_indices = vocabulary.list_trained_rows(model, token_ids)
+    return config, targets
 
 
 def is_prepared(model: torch.nn.Module) -> bool:
@@ -181,14 +188,16 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
     config = loading.read_config(folder, spec)
     model = loading.load_on_meta(folder, spec, config)
     text_config = config.get_text_config()
+    parameters, vocabulary_size = loading.count_parameters(model), text_config.vocab_size
+    token_ids, tokens_problem = _extend_vocabulary(model, spec, lora, job)
     return events.ModelInspected(
         source=spec.source,
         folder=str(folder),
         architecture=type(model).__name__,
-        parameters=loading.count_parameters(model),
+        parameters=parameters,
         layers=text_config.num_hidden_layers,
         hidden_size=text_config.hidden_size,
-        vocabulary=text_config.vocab_size,
+        vocabulary=vocabulary_size,
         context=getattr(text_config, "max_position_embeddings", None),
         stored_dtype=model_folder.get_stored_dtype(located.headers),
         disk_bytes=located.bytes,
@@ -204,9 +213,25 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         ),
         linear_names=tuple(get_linear_names(model)),
         shape=model_shape.get_model_shape(model),
-        adapter_problem=_find_adapter_problem(model, lora),
-        adapter=count_on_meta(model, lora),  # wraps the layers: last
+        adapter_problem=tokens_problem or _find_adapter_problem(model, lora),
+        adapter=None
+        if tokens_problem
+        else count_on_meta(model, lora, token_ids),  # wraps the layers: last
     )
+
+
+def _extend_vocabulary(
+    model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec, job: JobContext
+) -> tuple[tuple[int, ...], Problem | None]:
+    """Add new tokens to a model without weights; return their IDs, or why they can't be added."""
+    if not lora.new_tokens:
+        return (), None
+    try:
+        folder = sources.resolve_tokenizer(spec, job)
+        tokenizer = loading.load_tokenizer(folder, trust=spec.trust_remote_code)
+        return tuple(vocabulary.extend(model, tokenizer, lora.new_tokens)), None
+    except ProblemError as error:
+        return (), error.problems[0]
 
 
 def _find_adapter_problem(model: PreTrainedModel, spec: LoraSpec) -> Problem | None:
@@ -220,10 +245,12 @@ def _find_adapter_problem(model: PreTrainedModel, spec: LoraSpec) -> Problem | N
     return None
 
 
-def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:
+def count_on_meta(
+    model: PreTrainedModel, spec: LoraSpec, token_ids: Sequence[int] = ()
+) -> events.ParametersCounted | None:
     """Return the parameter counts of an adapter on a model without weights; None if nothing trains."""
     try:
-        config, targets = _create_config_and_targets(model, spec)
+        config, targets = _create_config_and_targets(model, spec, token_ids)
         wrapped = peft.get_peft_model(model, config)
     except Exception:
         return None

@@ -96,6 +96,8 @@ def _check(
             reason = text("it trained biases")
         elif any(layer.of == "parameter" for layer in adapter.layers):
             reason = text("it adapts parameters directly, such as stacked experts")
+        elif adapter.rows:
+            reason = text("it has new tokens")
         elif adapter.trained_whole:
             reason = text("it trained {tensor} in full", tensor=min(adapter.trained_whole))
         if reason:

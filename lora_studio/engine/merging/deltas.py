@@ -272,6 +272,41 @@ class BiasDelta:
         return apply
 
 
+@dataclass(frozen=True)
+class RowsDelta:
+    """Rows of new tokens that replace those of a weight [length, width]."""
+
+    indices: tuple[int, ...]
+    stored: StoredTensor
+    length: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return [length, width]."""
+        return (self.length, self.stored.shape[1])
+
+    @property
+    def rank(self) -> int:
+        """Return 0: there is no B·A."""
+        return 0
+
+    @property
+    def whole(self) -> bool:
+        """Return False: each row is independent."""
+        return False
+
+    def load(self) -> Apply:
+        """Read the rows into memory."""
+        rows, indices = self.stored.read(), torch.tensor(self.indices)
+
+        def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            inside = (indices >= first) & (indices < last)
+            block[indices[inside] - first] = rows[inside].to(block.dtype)
+            return block
+
+        return apply
+
+
 def count_block_rows(rows: int, columns: int) -> int:
     """Return how many rows to change at once.
 

@@ -40,10 +40,10 @@ from lora_studio.engine.merging.plan import (
     HEAD,
     MergedTensor,
     NeedsPeftError,
-    WeightSource,
     find_tied_embedding,
 )
 from lora_studio.engine.merging.shards import Shard, ShardRecord
+from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.runtime import disk

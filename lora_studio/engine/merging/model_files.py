@@ -14,6 +14,7 @@ from lora_studio.core.system.files import copy_file, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
+from lora_studio.engine.merging.weight_sources import GrownTensor
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.folder import require_inside
 
@@ -79,7 +80,8 @@ def update_settings(
     config = before
     config.pop("quantization_config", None)
     embedding = find_tied_embedding([output.name for output in outputs])
-    rows = next((o.source.shape[0] for o in outputs if o.name == embedding and o.replaced), None)
+    grown = (o.source for o in outputs if isinstance(o.source, GrownTensor) or (o.name == embedding and o.replaced))  # fmt: skip
+    rows = next((source.shape[0] for source in grown), None)
     for part in (config, config.get("text_config")):
         if not isinstance(part, dict):
             continue

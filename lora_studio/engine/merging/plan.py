@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -13,6 +13,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
+from lora_studio.engine.merging import new_tokens
 from lora_studio.engine.merging.deltas import (
     BiasDelta,
     DoraDelta,
@@ -21,6 +22,7 @@ from lora_studio.engine.merging.deltas import (
     StackedDelta,
     WeightDelta,
 )
+from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 
@@ -50,22 +52,6 @@ class NeedsPeftError(Exception):
         """Use the reason as the message."""
         super().__init__(str(reason))
         self.reason = Text.model_validate(reason)
-
-
-class WeightSource(Protocol):
-    """A tensor that can be read in rows: as stored, or dequantized from packed values."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def floating(self) -> bool: ...
-    @property
-    def length(self) -> int: ...
-    def read_rows(self, first: int, last: int) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -119,6 +105,12 @@ def make_outputs(
     _untie(sources, new, updates, merged)
     for name, replacement in new.items():
         sources[name] = replacement
+    for adapter in merged:
+        rows = {_get_stored_name(f"{name}.weight", sources): r for name, r in adapter.rows.items()}
+        if HEAD in rows and HEAD not in sources:
+            raise NeedsPeftError(text("its head has rows of its own, and shares the model's"))
+        for name, delta in new_tokens.plan_rows(adapter, rows, sources, settings).items():
+            updates.setdefault(name, []).append((adapter, delta))
     result = []
     for name, source in sources.items():
         original = tensors.get(name, tensors.get(find_tied_embedding(tensors)))
@@ -139,6 +131,7 @@ def make_outputs(
 
 def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSource]) -> None:
     """Raise ProblemError if the base lacks a weight, NeedsPeftError if only PEFT can merge these."""
+    new_tokens.require_one_vocabulary(merged)
     for adapter in merged:
         if missing := adapter_files.find_missing_weights(adapter, tensors):
             raise _missing_weights_error(adapter, missing)

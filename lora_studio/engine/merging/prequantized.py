@@ -17,7 +17,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.merging.model_files import read_config
-from lora_studio.engine.merging.plan import WeightSource
+from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime.channel import JobContext

@@ -26,6 +26,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
 from lora_studio.engine.merging.plan import MergedTensor
+from lora_studio.engine.merging.weight_sources import GrownTensor
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
@@ -206,7 +207,8 @@ def estimate_memory(output: MergedTensor, threads: int) -> int:
     values = max((last - first for first, last in _get_blocks(output)), default=0)
     values *= math.prod(output.source.shape[1:])
     factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
-    packed = 0 if isinstance(output.source, StoredTensor) else 3 * output.planned.bytes
+    is_plain = isinstance(output.source, StoredTensor | GrownTensor)
+    packed = 0 if is_plain else 3 * output.planned.bytes
     return factors + packed + threads * values * (2 * output.dtype.itemsize + 8)
 
 

@@ -6,7 +6,8 @@ import copy
 import importlib.util
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import placement, sources
+from lora_studio.engine.model import placement, sources, vocabulary
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.model.weight_conversion import raise_lack_of_memory
@@ -65,7 +66,10 @@ _HEADS = ("lm_head", "embed_out", "output_layer")
 
 @dataclass
 class LoadedModel:
-    """A base model in memory. `precision` is the format of its linear weights."""
+    """A base model in memory. `precision` is the format of its linear weights.
+
+    `new_tokens` has the ID of each token that was added, and the IDs that spelled it before.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -73,6 +77,7 @@ class LoadedModel:
     device: torch.device
     precision: str
     dtype: torch.dtype
+    new_tokens: dict[int, list[int]] = field(default_factory=dict)
 
 
 def resolve(spec: ModelSpec, job: JobContext) -> Path:
@@ -86,11 +91,12 @@ def load(
     chat_template: DatasetSpec | None = None,
     *,
     training: bool = False,
+    new_tokens: Sequence[str] = (),
 ) -> LoadedModel:
     """Load model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
 
     `chat_template` is the dataset spec that chooses the template. `training` turns off the
-    key/value cache, which would stop gradients.
+    key/value cache, which would stop gradients. `new_tokens` are added to tokenizer and model.
     """
     folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
@@ -109,13 +115,15 @@ def load(
     )
     job.check()
     _prepare_model(model, dtype, training=training)
+    tokenizer = load_tokenizer(folder, chat_template, trust=spec.trust_remote_code)
     loaded = LoadedModel(
         model=model,
-        tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
+        tokenizer=tokenizer,
         folder=folder,
         device=device,
         precision=precision or _get_precision(spec, dtype),
         dtype=dtype,
+        new_tokens=vocabulary.extend(model, tokenizer, new_tokens),
     )
     announce(loaded, spec, time.monotonic() - began, job)
     return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -13,15 +14,20 @@ from lora_studio.engine.model import (
     base_templates,
     tokenizer_bounds,
     tokenizer_files,
+    vocabulary,
 )  # fmt: skip
 
 
 def load_tokenizer(
-    folder: Path, dataset: DatasetSpec | None = None, *, trust: bool = False
+    folder: Path,
+    dataset: DatasetSpec | None = None,
+    *,
+    trust: bool = False,
+    new_tokens: Sequence[str] = (),
 ) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with the dataset spec's chat template and a padding token.
+    """Return the tokenizer with the dataset spec's chat template, a padding token, and new tokens.
 
-    A model without a template gets ChatML. Nothing is added to the vocabulary (see `base_templates`
+    A model without a template gets ChatML, which adds nothing to the vocabulary (see `base_templates`
     for how answers end without the marks of a format). Padding never reaches the loss, which is
     masked by position, so a pad token that is also the end token does no harm. `trust` is the
     project's setting: code of the tokenizer runs only with the user's consent as well. Raises
@@ -47,6 +53,7 @@ def load_tokenizer(
             "chatml" if chosen == "model" else chosen, tokenizer
         )
     tokenizer.padding_side = "right"
+    vocabulary.add_tokens(tokenizer, new_tokens)
     return tokenizer
 
 

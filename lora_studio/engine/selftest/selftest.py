@@ -332,8 +332,9 @@ def _compute_reference(
 
     def compute(placed: ModelSpec) -> Reference:
         loaded = loading.load(placed, job)
-        tuned = adapters.AdapterSwitch(loaded.model).to(mix)
-        return _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
+        switch = adapters.AdapterSwitch(loaded.model)
+        tokenizer = switch.get_tokenizer(loaded.tokenizer, mix)
+        return _read_reference(switch.to(mix), tokenizer, cases, scratch, job)
 
     reference = run_where_it_fits(spec, job, compute)
     release_gpu()

@@ -85,3 +85,13 @@ def script_not_written_warning(file: Path, reason: Text | str) -> Problem:
         where=Where(step="training", file=str(file)),
         reason=reason,
     )
+
+
+def sharded_tokens_error() -> ProblemError:
+    """Return the error for new tokens with weights that had to be sharded."""
+    return fail(
+        "training.sharded_tokens",
+        "New tokens can't be trained while the weights are sharded across devices.",
+        "Remove the new tokens, or replicate the weights.",
+        where=Where(step="lora", field="new_tokens"),
+    )

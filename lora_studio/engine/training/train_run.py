@@ -193,6 +193,8 @@ def _with_device(project: Project, ranks: ProcessGroup, job: JobContext) -> Proj
     if ranks.device:
         model = model.model_copy(update={"device": ranks.device})
     decision = sharding.decide_sharding(model, names, ranks, job)
+    if decision == "shard" and project.lora.new_tokens:
+        raise problems.sharded_tokens_error()
     model = model.model_copy(update={"sharding": decision})
     return project.model_copy(update={"model": model})
 

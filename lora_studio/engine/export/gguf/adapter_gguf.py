@@ -59,6 +59,8 @@ def explain_unsupported(adapter: Adapter) -> Text | None:
         return text("it changes biases")
     if any(layer.of != "linear" for layer in adapter.layers):
         return text("it changes more than linear layers")
+    if adapter.rows:
+        return text("it has new tokens")
     if adapter.trained_whole:
         return counted(
             len(adapter.trained_whole),

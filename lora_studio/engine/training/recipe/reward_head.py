@@ -37,6 +37,13 @@ def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
             "Use the default initialization.",
             where=Where(step="lora", field="init"),
         )
+    if tuned.base.new_tokens:
+        raise fail(
+            "training.reward_new_tokens",
+            "A reward model can't be trained with new tokens.",
+            "Remove the new tokens.",
+            where=Where(step="lora", field="new_tokens"),
+        )
     if find_decoder(base) is None or hasattr(base, NAME):
         raise fail(
             "training.reward_unsupported",

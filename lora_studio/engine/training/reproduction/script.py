@@ -217,6 +217,7 @@ def _get_model_values(
         "head_deviation": reward_head.STANDARD_DEVIATION,
         "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
+        "new_tokens": format_literal(tuned.base.new_tokens) if tuned.base.new_tokens else None,
         "config_class": type(tuned.model.peft_config["default"]).__name__,
         "is_16_bit": dtype != torch.float32,
         "tf32": facts.uses_tf32,

@@ -148,7 +148,9 @@ def should_widen_to_32_bit(tuned: AdaptedModel) -> bool:
     """Return whether PEFT leaves any trained modules or biases unconverted to 32-bit."""
     config = tuned.model.peft_config["default"]
     return tuned.base.dtype != torch.float32 and bool(
-        config.modules_to_save or config.bias != "none"
+        config.modules_to_save
+        or config.bias != "none"
+        or getattr(config, "trainable_token_indices", None)
     )
 
 

@@ -323,7 +323,7 @@ class DatasetPage(StepPage):
             sources=len(answer.sources),
         )  # fmt: skip
         self.rows.set_token_inputs(
-            *(self.queries.get_token_inputs() if inspected else (None, None))
+            *(self.queries.get_token_inputs() if inspected else (None, None, ()))
         )
 
     def _show_limit(self) -> None:

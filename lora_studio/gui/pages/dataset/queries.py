@@ -9,6 +9,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.core.project import checks
@@ -135,10 +136,11 @@ class DatasetQueries(QObject):
         command = self._queries["inspect_dataset"].asked
         return command.dataset if isinstance(command, commands.InspectDataset) else None
 
-    def get_token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
-        """Return the dataset and the model that a row's tokens depend on."""
+    def get_token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None, tuple[str, ...]]:
+        """Return the dataset, the model, and the new tokens that a row's tokens depend on."""
         dataset = self._get_dataset()
-        return (select_fields(dataset, _TOKENS) if dataset else None), self._get_model()
+        spec = select_fields(dataset, _TOKENS) if dataset else None
+        return spec, self._get_model(), self._get_new_tokens()
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -152,20 +154,26 @@ class DatasetQueries(QObject):
         dataset, model = self._read("measure_dataset"), self._get_model()
         if dataset is None or model is None:
             return None
-        return commands.MeasureDataset(dataset=select_fields(dataset, _LENGTHS), model=model)
+        return commands.MeasureDataset(
+            dataset=select_fields(dataset, _LENGTHS), model=model, new_tokens=self._get_new_tokens()
+        )
 
     def _make_linting(self) -> commands.Question | None:
         dataset = self._read("lint_dataset")
         if dataset is None:
             return None
-        return commands.LintDataset(dataset=select_fields(dataset, _ALL), model=self._get_model())
+        model, tokens = self._get_model(), self._get_new_tokens()
+        spec = select_fields(dataset, _ALL)
+        return commands.LintDataset(dataset=spec, model=model, new_tokens=tokens)
 
     def _make_plan(self) -> commands.Question | None:
         dataset, model = self._read("plan_dataset"), self._get_model()
         training = self.state.get_spec("training")
         if dataset is None or model is None or not isinstance(training, TrainingSpec):
             return None
-        return commands.PlanDataset(dataset=dataset, model=model, seed=training.seed)
+        return commands.PlanDataset(
+            dataset=dataset, model=model, new_tokens=self._get_new_tokens(), seed=training.seed
+        )
 
     def _list_files(self) -> list[Path]:
         dataset = self.state.get_spec(_STEP)
@@ -193,6 +201,10 @@ class DatasetQueries(QObject):
         if not isinstance(model, ModelSpec) or self.state.facts.model is None:
             return None
         return strip_model(model)
+
+    def _get_new_tokens(self) -> tuple[str, ...]:
+        lora = self.state.get_spec("lora")
+        return lora.new_tokens if isinstance(lora, LoraSpec) else ()
 
     # --- handlers -----------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class RowBrowser(QWidget):
         self.count = label(role="muted")
         self.table, self.detail = RowTable(), RowDetail()
         self._dataset: DatasetSpec | None = None
+        self._new_tokens: tuple[str, ...] = ()
         self._token_dataset: DatasetSpec | None = None  # with everything that tokens depend on
         self._model: ModelSpec | None = None
         self._rows_asked = self._row_asked = ""
@@ -138,10 +139,13 @@ class RowBrowser(QWidget):
             self.table.rows.reset(leading_rows, rows)
         self._show_count()
 
-    def set_token_inputs(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
+    def set_token_inputs(
+        self, dataset: DatasetSpec | None, model: ModelSpec | None, new_tokens: tuple[str, ...] = ()
+    ) -> None:
         """Set what tokens depend on, and load the selected row again."""
-        if (dataset, model) != (self._token_dataset, self._model):
-            self._token_dataset, self._model = dataset, model
+        inputs = (dataset, model, new_tokens)
+        if inputs != (self._token_dataset, self._model, self._new_tokens):
+            self._token_dataset, self._model, self._new_tokens = inputs
             self._dwell.start()
 
     def set_filters(self, filters: Sequence[RowFilter]) -> None:
@@ -238,7 +242,11 @@ class RowBrowser(QWidget):
         if chosen is None or self._token_dataset is None:
             return
         question = commands.ShowRow(
-            dataset=self._token_dataset, model=self._model, row=chosen.row, source=chosen.source
+            dataset=self._token_dataset,
+            model=self._model,
+            new_tokens=self._new_tokens,
+            row=chosen.row,
+            source=chosen.source,
         )
         self._row_asked = question.id
         self.ask.emit(question)

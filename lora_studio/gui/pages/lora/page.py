@@ -121,6 +121,7 @@ class LoraPage(StepPage):
             self.add_editor("own_ranks"),
             self.add_editor("bias", style="segments"),
             self.add_editor("modules_to_save"),
+            self.add_editor("new_tokens"),
             self.add_editor("start_from"),
         )
         strength.add(more)

@@ -216,6 +216,7 @@ CASES = {
             "lora": {"modules_to_save": ["norm"]},
         },
     ),
+    "new tokens": Case("mistral", settings={"lora": {"new_tokens": ["said Pim", "<lamp>"]}}),
     "four bits": Case(within=1e-2, settings={"model": {"precision": "4bit"}}),
     "schedule-free": Case(settings={"training": {"optimizer": "schedule_free_adamw"}}),
     "8-bit optimizer": Case(settings={"training": {"optimizer": "adamw_8bit"}}),
