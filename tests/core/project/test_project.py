@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
+from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.problems import STEPS, ProblemError, Step
 from lora_studio.core.project import checks, migrations, project
 from lora_studio.core.project.project import SPECS, Draft, Project
@@ -377,3 +378,8 @@ def test_invalid_blocks_are_reported_at_the_field(blocks: str) -> None:
     draft = Draft()
     draft.set("lora", "blocks", blocks)
     assert [problem.where.field for problem in draft.list_problems()] == ["blocks"]
+
+
+def test_ollama_name_keeps_accented_letters() -> None:
+    assert suggest_ollama_name("Kündigungen à la Weiß 2") == "kundigungen-a-la-weiss-2"
+    assert suggest_ollama_name("日本") == "my-model"
