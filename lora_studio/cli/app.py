@@ -34,6 +34,7 @@ from lora_studio.core.system.mounts import create_folder
 #: runs or is described: importing all takes as long as inspecting a small file.
 _LAZY = {
     "estimate": ("estimate", "estimate_"),
+    "rewards": ("data.rewards", "rewards"),
     "chat": ("chat", "chat"),
     "merge": ("adapters", "merge"),
     "export": ("export", "export"),

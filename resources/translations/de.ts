@@ -675,6 +675,10 @@
             <translation>Alle Antworten eines Schritts wurden nach {tokens} Token abgeschnitten.</translation>
         </message>
         <message>
+            <source>All answers were cut at {tokens} tokens.</source>
+            <translation>Alle Antworten wurden nach {tokens} Token abgeschnitten.</translation>
+        </message>
+        <message>
             <source>All files (*)</source>
             <translation>Alle Dateien (*)</translation>
         </message>
@@ -870,6 +874,10 @@
             <translation>Abgeschnittene Antworten</translation>
         </message>
         <message>
+            <source>Answers of the base model and their rewards</source>
+            <translation>Antworten des Basismodells und ihre Belohnungen</translation>
+        </message>
+        <message>
             <source>Answers only</source>
             <translation>Nur Antworten</translation>
         </message>
@@ -1008,6 +1016,10 @@
         <message>
             <source>Basis: {reason}.</source>
             <translation>Grundlage: {reason}.</translation>
+        </message>
+        <message>
+            <source>Before training, lets the base model answer {rows} rows and shows the rewards of its answers.</source>
+            <translation>Lässt das Basismodell vor dem Training {rows} Zeilen beantworten und zeigt die Belohnungen der Antworten.</translation>
         </message>
         <message>
             <source>Before training, set it at the start of the chat template: `{example}`.</source>
@@ -1298,6 +1310,10 @@
         <message>
             <source>Change the order or the roles of the messages.</source>
             <translation>Ändern Sie die Reihenfolge oder die Rollen der Nachrichten.</translation>
+        </message>
+        <message>
+            <source>Change the reward, or use prompts that the model sometimes answers well.</source>
+            <translation>Ändern Sie die Belohnung, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
             <source>Change the roles of its messages, for example by removing the system message.</source>
@@ -2058,6 +2074,10 @@
         <message>
             <source>Choose the format “Preference”. Map chosen to {first} and rejected to {second}. Map better to a column that is 1 or true where {first} is preferred, or to two score columns in braces with &gt; between them.</source>
             <translation>Wählen Sie das Format „Präferenz“. Ordnen Sie chosen der Spalte {first} zu und rejected der Spalte {second}. Ordnen Sie better einer Spalte zu, die 1 oder true enthält, wo {first} bevorzugt wird, oder zwei Spalten mit Bewertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
+        </message>
+        <message>
+            <source>Choose the format “Prompts for rewards” on the Dataset page.</source>
+            <translation>Wählen Sie auf der Seite „Datensatz“ das Format „Prompts für Belohnungen“.</translation>
         </message>
         <message>
             <source>Choose the format “Question and answer”. Map question to {question} and answer to {answer}, or the other way round.</source>
@@ -10522,6 +10542,14 @@
             <translation>Die Belohnung {name} hat für einige Antworten keinen Wert: {reason}</translation>
         </message>
         <message>
+            <source>The reward {name} has no value for {failed} of {total} answers: {reason}</source>
+            <translation>Die Belohnung {name} hat für {failed} von {total} Antworten keinen Wert: {reason}</translation>
+        </message>
+        <message>
+            <source>The reward {name} is {value:small} for all answers, so there is nothing to learn from it.</source>
+            <translation>Die Belohnung {name} ist für alle Antworten {value:small}. Daraus lässt sich nichts lernen.</translation>
+        </message>
+        <message>
             <source>The right choice is the most likely one per character.</source>
             <translation>Die richtige Wahl ist je Zeichen die wahrscheinlichste.</translation>
         </message>
@@ -11319,6 +11347,10 @@
             <translation>Themen</translation>
         </message>
         <message>
+            <source>Total</source>
+            <translation>Summe</translation>
+        </message>
+        <message>
             <source>Train</source>
             <translation>Training</translation>
         </message>
@@ -11464,6 +11496,10 @@
         <message>
             <source>Training is using the GPU; chat runs on the CPU.</source>
             <translation>Das Training nutzt die GPU; der Chat läuft auf der CPU.</translation>
+        </message>
+        <message>
+            <source>Training leaves such answers out. Correct the reward if that isn't intended.</source>
+            <translation>Das Training lässt solche Antworten aus. Korrigieren Sie die Belohnung, wenn das nicht beabsichtigt ist.</translation>
         </message>
         <message>
             <source>Training loss at the last step, in nats per trained token</source>
@@ -11638,8 +11674,16 @@
             <translation>Versuchen Sie eine andere Python-Version von 3.11 bis 3.13.</translation>
         </message>
         <message>
+            <source>Try it</source>
+            <translation>Ausprobieren</translation>
+        </message>
+        <message>
             <source>Try the suggestion above first. The log has more details, and a diagnostics file (Help menu) contains what others need to help you.</source>
             <translation>Versuchen Sie zuerst den Vorschlag oben. Mehr Einzelheiten stehen im Protokoll, und eine Diagnosedatei (Menü Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
+        </message>
+        <message>
+            <source>Trying the rewards</source>
+            <translation>Belohnungen werden ausprobiert</translation>
         </message>
         <message>
             <source>Turkish</source>
@@ -12240,6 +12284,10 @@
             <translation>Warten Sie, bis der Auftrag endet, oder schließen Sie andere Fenster und versuchen Sie es dann erneut.</translation>
         </message>
         <message>
+            <source>Wait until the job finishes, then try the rewards again.</source>
+            <translation>Warten Sie, bis der Auftrag fertig ist, und probieren Sie die Belohnungen dann noch einmal aus.</translation>
+        </message>
+        <message>
             <source>Wait until the running job finishes, then change the language.</source>
             <translation>Warten Sie, bis der laufende Auftrag beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
@@ -12606,6 +12654,10 @@
         <message>
             <source>You're editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
             <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
+        </message>
+        <message>
+            <source>Your data has no prompts for rewards.</source>
+            <translation>Ihre Daten enthalten keine Prompts für Belohnungen.</translation>
         </message>
         <message>
             <source>Your data has prompts for rewards, but there are no rewards.</source>

@@ -53,6 +53,7 @@ from lora_studio.core.protocol.ollama import (
     RenderTemplate,
     ShowOllama,
 )
+from lora_studio.core.protocol.rewards import TryRewards
 from lora_studio.core.protocol.serving import Serve
 from lora_studio.core.protocol.training import Train
 
@@ -73,7 +74,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve | ListBenchmarks | InspectTestSets
+    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | ListBenchmarks | InspectTestSets
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -163,6 +164,7 @@ __all__ = [
     "Stop",
     "TextSource",
     "Train",
+    "TryRewards",
     "parse",
     "to_pipe",
 ]  # fmt: skip

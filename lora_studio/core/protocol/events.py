@@ -89,6 +89,7 @@ from lora_studio.core.protocol.ollama import (
     TemplateProven,
     TemplateRendered,
 )
+from lora_studio.core.protocol.rewards import RewardsTried
 from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, ServerReady
 from lora_studio.core.protocol.training import (
     ANSWER_SCORE,
@@ -113,7 +114,7 @@ Event = (
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetPlanned | DatasetReady
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | AnswersRated | EndedEarly | CheckpointSaved | Recovered
-    | AdapterSaved
+    | AdapterSaved | RewardsTried
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
@@ -221,6 +222,7 @@ __all__ = [
     "PromptShown",
     "Pushed",
     "Recovered",
+    "RewardsTried",
     "RowCounts",
     "RowPreview",
     "RowShown",

@@ -296,6 +296,17 @@ def name_rewards(specs: Sequence[RewardSpec]) -> list[str]:
     return names
 
 
+def describe_reward(name: str) -> Text:
+    """Return the title of a reward by its name in a recipe, such as `exact` or `exact_2`."""
+    for kind, title in TITLES.items():
+        number = name.removeprefix(f"{kind}_")
+        if name == kind:
+            return text(title)
+        if number != name and number.isdigit():
+            return text("{reward} {number:d}", reward=text(title), number=int(number))
+    return text("{name}", name=name)
+
+
 def map_reward_paths(spec: RewardSpec, change: Callable[[str], str]) -> RewardSpec:
     """Return the reward with each of its paths replaced by `change(path)`."""
     changes = {

@@ -34,7 +34,7 @@ class TrainingSpec(PreferenceSettings, GrpoSettings, DistillationSettings):
         "Rewards",
         "How answers are rated when the model learns from rewards. The total is the sum of the "
         "values, each multiplied by its weight.",
-        help_topic="preference-losses",
+        help_topic="rewards",
     )
     epochs: float = setting(
         3.0,

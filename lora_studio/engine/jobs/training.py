@@ -45,6 +45,17 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 
+@handles(commands.TryRewards)
+def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
+    """Rate answers of the base model with the rewards of a recipe."""
+    job.show_stage(text("starting PyTorch"))
+    from lora_studio.engine.runtime import fast_imports
+
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.training.rewarding import trial
+    trial.try_rewards(command, job)
+
+
 @handles(commands.InspectDevices)
 def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     """Report the devices of this computer and the packages of this engine."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
-from lora_studio.core.rewards.spec import TITLES
+from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import localize
 
 _GIB = float(2**30)
 #: Prefixes of the mean and the standard deviation of one reward.
@@ -88,12 +89,7 @@ def get_measure(name: str) -> Measure:
 
 def format_reward_name(name: str) -> str:
     """Return the title of a reward of a recipe, `exact` or `exact_2`, in the language of the window."""
-    for kind, title in TITLES.items():
-        if name == kind:
-            return tr(title)
-        if name.startswith(f"{kind}_") and name.removeprefix(f"{kind}_").isdigit():
-            return f"{tr(title)} {name.removeprefix(f'{kind}_')}"
-    return name
+    return localize(describe_reward(name))
 
 
 def get_spread_name(name: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, train, write_rows
 
 #: Every other prompt has a reference.
 _ROWS = [
@@ -131,3 +131,18 @@ def test_step_whose_answers_are_all_cut_trains_nothing(start: Start) -> None:
 def test_prompts_without_rewards_are_refused_before_training(start: Start) -> None:
     channel = train(start([]))
     assert channel.last(events.Failed).problem.code == "training.no_rewards"
+
+
+def test_rewards_are_tried_on_the_base_model(start: Start) -> None:
+    project = start(
+        [_SHORT, {"kind": "regex", "pattern": "[0-9]{99}"}, {"kind": "exact"}]
+    ).load_project()
+    command = commands.TryRewards(
+        model=project.model, dataset=project.dataset, training=project.training, rows=4
+    )
+    tried = handle(command).last(events.RewardsTried)
+    assert [set(answer.values) for answer in tried.answers] == [{"length", "regex", "exact"}] * 4
+    texts = [str(problem.what) for problem in tried.problems]
+    assert any("Regular expression is 0 for all answers" in sentence for sentence in texts)
+    assert any("Exact match has no value for" in sentence for sentence in texts)
+    assert any(answer.reward is None for answer in tried.answers)

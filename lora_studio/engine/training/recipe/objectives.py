@@ -119,7 +119,12 @@ def _require_answers(scorer: Scorer) -> None:
             "Choose PEFT as the training backend.",
             where=Where(step="training", field="backend"),
         )
-    if not can_sample_groups(scorer.model):
+    require_shared_cache(scorer.model)
+
+
+def require_shared_cache(network: torch.nn.Module) -> None:
+    """Raise the error for a model whose answers to a prompt can't share its attention cache."""
+    if not can_sample_groups(network):
         raise fail(
             "training.rewards_need_cache",
             "Reward training isn't available for this architecture, because answers to a prompt can't share "

@@ -146,7 +146,7 @@ class Rollouts:
     def _sample(self, prompts: Sequence[EncodedPrompt], sampling: GroupSampling) -> _Sampled:
         groups = self._write_answers(prompts, sampling)
         pairs = [(prompt, answer) for prompt, group in zip(prompts, groups, strict=True) for answer in group]  # fmt: skip
-        rated = [_to_rated(prompt, answer) for prompt, answer in pairs]
+        rated = [to_rated(prompt, answer) for prompt, answer in pairs]
         self._job.report_progress(text("rating answers"), 0, None)
         scored = self._ranks.broadcast(self._rewards.score(rated) if self._rewards else None)
         assert scored is not None
@@ -234,7 +234,8 @@ def _join(prompt: EncodedPrompt, answer: np.ndarray) -> Encoded:
     return Encoded(ids, np.arange(len(ids)) >= len(prompt.ids), len(ids))
 
 
-def _to_rated(prompt: EncodedPrompt, answer: SampledText) -> RatedAnswer:
+def to_rated(prompt: EncodedPrompt, answer: SampledText) -> RatedAnswer:
+    """Return what rewards rate: an answer with the row whose prompt it answers."""
     return RatedAnswer(
         prompt=prompt.messages,
         answer=answer.text,

@@ -175,6 +175,7 @@ class TrainingPage(StepPage):
         self.verdict.on_event(event)
         match event:
             case events.Started():
+                self.recipe.trial.release()
                 self._wants_recipe = False
                 self._adapter = None
             case events.StepDone():
@@ -222,6 +223,7 @@ class TrainingPage(StepPage):
         """Stop reading and writing curves, end other reads, and save the notes."""
         self.curves.leave()
         self.verdict.evaluated.leave()
+        self.recipe.trial.leave()
         self.note.commit()
 
     def on_primary(self) -> None:
@@ -340,6 +342,7 @@ class TrainingPage(StepPage):
             self.tiles.show_step(self.last_step, running=running)
         if self._rated is not None:
             self.answers.show_answers(self._rated)
+        self.recipe.trial.refresh()
         self.verdict.show_verdict(running, self._adapter, self._resume_hint())
         super().refresh()
         if not running and self._focus_after_pause is not None:

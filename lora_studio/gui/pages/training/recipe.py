@@ -32,6 +32,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.preset_panel import PresetPanel
 from lora_studio.gui.pages.training.reward_list import RewardList
+from lora_studio.gui.pages.training.reward_trial import RewardTrial
 from lora_studio.gui.project import memory_plan, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
@@ -120,7 +121,8 @@ class RecipeForm(QWidget):
         self.rewards = add_editor("rewards", control=RewardList())
         self._rewards_card = Card(tr("Rewards"))
         self.rewards.set_label_visible(False)
-        self._rewards_card.add(self.rewards)
+        self.trial = RewardTrial(state)
+        self._rewards_card.add(self.rewards, self.trial)
         self.preference = FieldGroup(
             tr("Preference and reward training"),
             [self._editors[field] for field in _TASK_FIELDS],
