@@ -81,6 +81,7 @@ def test_new_row_starts_as_mean_of_its_parts(tiny: TinyModel) -> None:
         assert torch.allclose(model.get_input_embeddings().weight[row], before[parts].mean(0))
 
 
+@pytest.mark.slow
 def test_new_tokens_are_counted(tiny: TinyModel, tmp_path: Path) -> None:
     for number, family in enumerate(("llama3", "mistral")):
         inspected = attach.inspect_model(ModelSpec(source=str(tiny(family))), SPEC, make_job())
