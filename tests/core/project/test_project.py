@@ -57,6 +57,8 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
             return st.lists(st.sampled_from(sorted(facts.choices)), min_size=1, unique=True)
         case "list" if facts.name == "own_ranks":
             return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
+        case "list" if facts.name == "new_tokens":
+            return st.lists(st.from_regex(r"<[a-z]{1,9}>", fullmatch=True), unique=True)
         case "list" if facts.name == "rewards":
             kinds = st.sampled_from([{"kind": "exact"}, {"kind": "length", "weight": -0.5}])
             return st.lists(kinds)

@@ -77,7 +77,7 @@ def test_varlen_kernel_of_older_pytorch_gets_known_arguments(
 
 
 @torch.no_grad()
-def test_grouped_attention_under_a_mask_equals_that_of_transformers(
+def test_grouped_attention_under_a_mask_equals_transformers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     query, key, value = (
