@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from lora_studio import __version__
-from lora_studio.cli import demo, headless
+from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
 from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
 from lora_studio.client import oom_supervisor
@@ -54,6 +54,7 @@ _LAZY = {
     "adapters": ("adapters", "app"),
     "data": ("data.app", "app"),
     "queue": ("queue", "app"),
+    "demo": ("demos.demo", "demo"),
     "model": ("model", "app"),
     "engine": ("engine", "app"),
 }
@@ -305,17 +306,6 @@ def watch(path: RunArgument, as_json: JsonLinesOption = False) -> None:
 def guard(path: RunArgument) -> None:
     """Supervise a training run and restart it if the system kills it for lack of memory."""
     oom_supervisor.guard_run(RunFolder(path))
-
-
-@app.command(name="demo")
-def demo_command(
-    folder: Annotated[
-        Path | None, typer.Option(help="Folder for the sample project.", file_okay=False)
-    ] = None,
-    as_json: JsonLinesOption = False,
-) -> None:
-    """Train, merge, and export the sample project, and check the result."""
-    raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
 
 
 def _create_run(

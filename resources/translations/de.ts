@@ -240,8 +240,8 @@
             <translation>Ein Muster passt irgendwo in der Antwort.</translation>
         </message>
         <message>
-            <source>A project contains a model, your dataset, and all of its training runs. Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
-            <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Legen Sie eine Datei mit Daten hier ab, um eines anzulegen. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
+            <source>A project contains a model, your dataset, and all of its training runs. Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a GPU. Another one shows how a model learns from rewards for its own answers.</source>
+            <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Legen Sie eine Datei mit Daten hier ab, um eines anzulegen. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU. Ein weiteres zeigt, wie ein Modell aus Belohnungen für seine eigenen Antworten lernt.</translation>
         </message>
         <message>
             <source>A project is a folder with one text file and the runs next to it. The file is replaced in one step, so a full disk or a crash never leaves it incomplete.</source>
@@ -294,6 +294,14 @@
         <message>
             <source>A server didn't report its file sizes: {reason}.</source>
             <translation>Ein Server hat die Größe seiner Dateien nicht angegeben: {reason}.</translation>
+        </message>
+        <message>
+            <source>A small model learns to answer like a lighthouse keeper, from 254 conversations.</source>
+            <translation>Ein kleines Modell lernt aus 254 Gesprächen, wie ein Leuchtturmwärter zu antworten.</translation>
+        </message>
+        <message>
+            <source>A small model learns to write sums as equations, from rewards for its own answers.</source>
+            <translation>Ein kleines Modell lernt aus Belohnungen für seine eigenen Antworten, Rechenaufgaben als Gleichung zu schreiben.</translation>
         </message>
         <message>
             <source>A tag is a name such as think, without brackets.</source>
@@ -5078,6 +5086,14 @@
             <translation>Schichten</translation>
         </message>
         <message>
+            <source>Learn from examples</source>
+            <translation>Aus Beispielen lernen</translation>
+        </message>
+        <message>
+            <source>Learn from rewards</source>
+            <translation>Aus Belohnungen lernen</translation>
+        </message>
+        <message>
             <source>Learning from a teacher</source>
             <translation>Von einem Lehrer lernen</translation>
         </message>
@@ -6780,6 +6796,10 @@
             <translation>Öffnen Sie zuerst ein Projekt.</translation>
         </message>
         <message>
+            <source>Open a sample project</source>
+            <translation>Beispielprojekt öffnen</translation>
+        </message>
+        <message>
             <source>Open chat</source>
             <translation>Chat öffnen</translation>
         </message>
@@ -6810,10 +6830,6 @@
         <message>
             <source>Open the project at its new location, or save it under another name.</source>
             <translation>Öffnen Sie das Projekt am neuen Ort oder speichern Sie es unter einem anderen Namen.</translation>
-        </message>
-        <message>
-            <source>Open the sample project</source>
-            <translation>Beispielprojekt öffnen</translation>
         </message>
         <message>
             <source>Open {name}, {state}</source>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -305,6 +306,40 @@ def describe_reward(name: str) -> Text:
         if number != name and number.isdigit():
             return text("{reward} {number:d}", reward=text(title), number=int(number))
     return text("{name}", name=name)
+
+
+def name_measure(spec: RewardSpec) -> str | None:
+    """Return the name of the measure of evaluations that rates an answer alike, None if there is none."""
+    match spec.kind:
+        case "exact":
+            return "exact:verbatim" if spec.verbatim else "exact"
+        case "number":
+            unit = "%" if spec.tolerance_unit == "percent" else ""
+            return f"number:{spec.tolerance!r}{unit}"
+        case "contains":
+            return "contains"
+        case "regex":
+            return f"regex:{spec.pattern}"
+        case "json_schema":
+            return f"json_schema:{spec.schema_file}" if spec.schema_file else "json"
+        case "similarity":
+            return spec.similarity
+    return None
+
+
+def adjust(spec: RewardSpec, rating: float | None) -> float | None:
+    """Return the scaled and clipped value of a rating, None for one that isn't finite.
+
+    value = min(highest, max(lowest, scale · rating)).
+    """
+    if rating is None or not math.isfinite(rating):
+        return None
+    value = spec.scale * rating
+    if spec.lowest is not None:
+        value = max(spec.lowest, value)
+    if spec.highest is not None:
+        value = min(spec.highest, value)
+    return value if math.isfinite(value) else None
 
 
 def map_reward_paths(spec: RewardSpec, change: Callable[[str], str]) -> RewardSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lora_studio.core import limits
@@ -11,7 +11,7 @@ from lora_studio.core.evaluation.measures import AnswerMeasure, measure_by_name
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.rewards.spec import RewardSpec, name_measure
 from lora_studio.engine.rewards.failures import FailureList
 
 
@@ -78,46 +78,13 @@ def extract_tag(answer: str, tag: str) -> str:
 
 def create_measured(spec: RewardSpec, name: str) -> MeasureReward:
     """Return the reward of a kind that a measure computes; raises ProblemError for invalid settings."""
-    create = _CREATORS[spec.kind]
-    return create(spec, name)
-
-
-def _create_exact(spec: RewardSpec, name: str) -> MeasureReward:
-    measure = measure_by_name("exact:verbatim" if spec.verbatim else "exact")
-    return MeasureReward(name, measure, column=spec.column, tag=spec.answer_tag)
-
-
-def _create_number(spec: RewardSpec, name: str) -> MeasureReward:
-    unit = "%" if spec.tolerance_unit == "percent" else ""
-    measure = measure_by_name(f"number:{spec.tolerance!r}{unit}")
-    return MeasureReward(name, measure, column=spec.column, tag=spec.answer_tag)
-
-
-def _create_contains(spec: RewardSpec, name: str) -> MeasureReward:
-    measure = measure_by_name("contains")
-    return MeasureReward(name, measure, text=spec.text, column=spec.column, tag=spec.answer_tag)
-
-
-def _create_pattern(spec: RewardSpec, name: str) -> MeasureReward:
-    measure = measure_by_name(f"regex:{spec.pattern}")
-    return MeasureReward(name, measure, tag=spec.answer_tag, needs_reference=False)
-
-
-def _create_schema(spec: RewardSpec, name: str) -> MeasureReward:
-    measure = measure_by_name(f"json_schema:{spec.schema_file}" if spec.schema_file else "json")
-    return MeasureReward(name, measure, tag=spec.answer_tag, needs_reference=False)
-
-
-def _create_similarity(spec: RewardSpec, name: str) -> MeasureReward:
-    measure = measure_by_name(spec.similarity)
-    return MeasureReward(name, measure, column=spec.column, tag=spec.answer_tag)
-
-
-_CREATORS: dict[str, Callable[[RewardSpec, str], MeasureReward]] = {
-    "exact": _create_exact,
-    "number": _create_number,
-    "contains": _create_contains,
-    "regex": _create_pattern,
-    "json_schema": _create_schema,
-    "similarity": _create_similarity,
-}
+    measure = name_measure(spec)
+    assert measure is not None, spec.kind
+    return MeasureReward(
+        name,
+        measure_by_name(measure),
+        text=spec.text if spec.kind == "contains" else "",
+        column=spec.column,
+        tag=spec.answer_tag,
+        needs_reference=spec.kind not in ("regex", "json_schema"),
+    )

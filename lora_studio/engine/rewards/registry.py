@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Protocol
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import RewardSpec, name_rewards
+from lora_studio.core.rewards.spec import RewardSpec, adjust, name_rewards
 from lora_studio.engine.rewards.failures import FailureList, RewardFailure
 from lora_studio.engine.rewards.function import open_function
 from lora_studio.engine.rewards.judge import open_judge
@@ -65,7 +64,7 @@ class WeightedRewards:
         failures: list[RewardFailure] = []
         totals: list[float | None] = [0.0] * len(answers)
         for spec, reward in self._rewards:
-            rated = [_adjust(spec, value) for value in _score_safely(reward, answers)]
+            rated = [adjust(spec, value) for value in _score_safely(reward, answers)]
             reasons = reward.failures.take_all()
             values[reward.name] = rated
             for index, value in enumerate(rated):
@@ -87,21 +86,6 @@ def _score_safely(reward: OpenReward, answers: Sequence[RatedAnswer]) -> list[fl
         for index in range(len(answers)):
             reward.failures.add_failure(index, error.problems[0].what)
         return [None] * len(answers)
-
-
-def _adjust(spec: RewardSpec, value: float | None) -> float | None:
-    """Return a scaled and clipped value, None for one that isn't finite.
-
-    value = min(highest, max(lowest, scale · rating)).
-    """
-    if value is None or not math.isfinite(value):
-        return None
-    scaled = spec.scale * value
-    if spec.lowest is not None:
-        scaled = max(spec.lowest, scaled)
-    if spec.highest is not None:
-        scaled = min(spec.highest, scaled)
-    return scaled if math.isfinite(scaled) else None
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.project import known_projects
+from lora_studio.core.project import known_projects, samples
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SUFFIX, Draft
-from lora_studio.core.system import paths
+from lora_studio.core.project.samples import SampleName
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources
@@ -72,18 +71,16 @@ class ProjectCommands(QObject):
         projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
         choose_file(self._window, title, lambda name: open_project(Path(name)), start, projects)
 
-    def open_sample(self) -> None:
-        """Open the sample project, which is copied to the user's projects once."""
-        target = paths.get_data_folder() / "Sample project"
+    def open_sample(self, name: SampleName = "assistant") -> None:
+        """Open a sample project, which is copied to the user's projects once."""
         try:
-            if not any(target.glob(f"*{SUFFIX}")):
-                shutil.copytree(paths.get_resources_folder() / "sample", target, dirs_exist_ok=True)
+            folder = samples.copy_sample(name)
         except OSError as error:
             self._state.messages.error(
                 tr("Can't copy the sample project: {error}.").format(error=error)
             )
             return
-        self._state.open(target, confirmed=True)
+        self._state.open(folder, confirmed=True)
 
     def save_as(self) -> None:
         """Ask for name and folder of a copy, and continue with the copy."""

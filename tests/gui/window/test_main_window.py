@@ -23,6 +23,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Fix, Problem, Where, warning
 from lora_studio.core.project import known_projects, project
+from lora_studio.core.project.samples import SAMPLES, SampleName
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
@@ -251,14 +252,15 @@ def test_new_project_is_not_created_in_a_nonempty_folder(
 
 
 @pytest.mark.slow
-def test_sample_project_is_copied_once(window: Window) -> None:
-    window.home.sample_clicked.emit()
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_project_is_copied_once(window: Window, name: SampleName) -> None:
+    window.home.sample_clicked.emit(name)
     first = window.state.draft.folder
     assert first is not None
     assert window.state.list_problems() == []
     window.state.set("lora", "rank", 8)
     window.save()
-    window.home.sample_clicked.emit()
+    window.home.sample_clicked.emit(name)
     assert window.state.draft.folder == first
     assert window.state.get("lora", "rank") == 8
 

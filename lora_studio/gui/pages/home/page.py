@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
+from lora_studio.core.project.samples import SAMPLES
 from lora_studio.core.system.paths import expand_home
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.home.recent_projects import ProjectScan, ProjectSummary
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.theme import Spacing, get_palette, get_theme, pixmap
@@ -26,6 +37,7 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
 from lora_studio.gui.widgets.glyph import ElidedLabel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _WIDTH = 760
 
@@ -34,7 +46,8 @@ class HomePage(AppPage):
     """The start page: three buttons above the recent projects, unfinished ones first.
 
     Signals:
-        new_clicked, open_clicked, sample_clicked: the three buttons.
+        new_clicked, open_clicked: the first two buttons.
+        sample_clicked(SampleName): open this sample project.
         data_dropped(list[Path]): create a project with these data files.
         project_clicked(Path): open a recent project.
         resume_clicked(Path): resume the training run of a recent project.
@@ -48,7 +61,7 @@ class HomePage(AppPage):
 
     new_clicked = Signal()
     open_clicked = Signal()
-    sample_clicked = Signal()
+    sample_clicked = Signal(str)
     data_dropped = Signal(object)
     project_clicked = Signal(object)
     resume_clicked = Signal(object)
@@ -64,7 +77,7 @@ class HomePage(AppPage):
         self.unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
         self._recent, self._rows = _list_card(tr("Recent projects"))
         self.new = button(tr("New project"), self.new_clicked.emit, kind="primary", icon="plus")
-        self.sample = button(tr("Sample project"), self.sample_clicked.emit, icon="sample")
+        self.sample = self._create_sample_button(tr("Sample project"))
         self.open = button(tr("Open…"), self.open_clicked.emit, icon="folder")
         inner = QWidget()
         inner.setObjectName("scrolled")
@@ -131,6 +144,17 @@ class HomePage(AppPage):
     def _start_buttons(self) -> QHBoxLayout:
         return row(self.new, self.open, self.sample, None)
 
+    def _create_sample_button(self, title: str) -> QPushButton:
+        """Return a button with a menu of the sample projects, whose tooltips say what each shows."""
+        sample_button = button(title, icon="sample")
+        menu = QMenu(sample_button)
+        menu.setToolTipsVisible(True)
+        for name, sample in SAMPLES.items():
+            action = menu.addAction(localize(sample.title), partial(self.sample_clicked.emit, name))
+            action.setToolTip(plain_tip(localize(sample.about)))
+        sample_button.setMenu(menu)
+        return sample_button
+
     def _on_scanned(self, scan: ProjectScan) -> None:
         if scan is self.scan:  # a dropped scan may still deliver its result
             self._set_summaries(scan.summaries)
@@ -154,9 +178,10 @@ class HomePage(AppPage):
                     tr(
                         "A project contains a model, your dataset, and all of its training runs. "
                         "Drop a data file here to start one. The sample project shows the whole "
-                        "workflow in a few minutes, without a GPU."
+                        "workflow in a few minutes, without a GPU. Another one shows how a model learns "
+                        "from rewards for its own answers."
                     ),
-                    button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
+                    self._create_sample_button(tr("Open a sample project")),
                 )
             )
 

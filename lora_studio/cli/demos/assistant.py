@@ -1,10 +1,8 @@
-"""`lora-studio demo`: run the sample project from end to end and check what the model learned."""
+"""The sample project that learns from examples: check its style of answering in every stage."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,11 @@ from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.client import worker
-from lora_studio.core import problems
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import paths
 from lora_studio.core.system.foreign_files import read_text
 
 _NAMES: dict[TextSource, str] = {"base": "Base", "tuned": "Tuned", "gguf": "GGUF"}
@@ -52,43 +47,22 @@ class QuestionGroup:
 Answers = dict[TextSource, list[str]]
 
 
-def run(folder: Path | None, display: Display) -> int:
-    """Train, merge, export, and check; return 0 only if every check passes."""
-    began = time.monotonic()
-    try:
-        project_folder = prepare(folder)
-        expected = load_expectation(project_folder / "expect.toml")
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        display.print_problems([_make_unreadable_problem(folder, error)])
-        return headless.REFUSED
-    display.print_title(f"Sample project in {project_folder}")
-    draft = headless.open_project(project_folder, [], display)
-    if draft is None:
-        return headless.REFUSED
-    try:
-        run_folder = headless.create_run(draft)
-    except ProblemError as error:
-        display.print_problems(error.problems)
-        return headless.FAILED
-    if status := headless.run_stages(run_folder, tuple(headless.STAGES), display):
-        return status
-    display.print_title("Comparison")
-    answers = _ask_answers(run_folder, expected, display)
-    if answers is None:
-        return headless.FAILED
-    _print_showcase(expected, answers, display)
-    passed = _check(run_folder, expected, answers, display)
-    display.print_line(text("Results: {folder}", folder=str(run_folder.path)))
-    display.print_line(text("Finished in {time:duration}.", time=time.monotonic() - began))
-    return 0 if passed else headless.FAILED
+class AssistantDemo:
+    """Trains, merges, and exports, and compares answers of the base, the tuned, and the exported model."""
 
+    stages = tuple(headless.STAGES)
 
-def prepare(folder: Path | None) -> Path:
-    """Return the folder of the sample project; copy it from the resources if it doesn't exist yet."""
-    target = (folder or paths.get_data_folder() / "Sample project").resolve()
-    if not any(target.glob("*.lorastudio")):
-        shutil.copytree(paths.get_resources_folder() / "sample", target, dirs_exist_ok=True)
-    return target
+    def __init__(self, folder: Path) -> None:
+        """Read what the sample project should teach; raises what `load_expectation` raises."""
+        self._expected = load_expectation(folder / "expect.toml")
+
+    def check(self, run: RunFolder, display: Display) -> bool:
+        """Show the answers, and return whether they and all self-tests are as expected."""
+        answers = _ask_answers(run, self._expected, display)
+        if answers is None:
+            return False
+        _print_showcase(self._expected, answers, display)
+        return _check(run, self._expected, answers, display)
 
 
 def load_expectation(file: Path) -> Expectation:
@@ -106,16 +80,6 @@ def load_expectation(file: Path) -> Expectation:
     )
 
 
-def _make_unreadable_problem(folder: Path | None, error: Exception) -> Problem:
-    return problems.error(
-        "demo.unreadable",
-        "The sample project couldn't be created: {error}.",
-        "Specify an empty folder on a disk with enough free space: lora-studio demo --folder FOLDER.",
-        where=Where(file=str(folder) if folder else None),
-        error=str(error),
-    )
-
-
 def _ask_answers(target: RunFolder, expected: Expectation, display: Display) -> Answers | None:
     questions = [
         *expected.showcase,
@@ -128,16 +92,12 @@ def _ask_answers(target: RunFolder, expected: Expectation, display: Display) -> 
         max_tokens=expected.max_tokens,
     )
     answers: Answers = {source: [""] * len(questions) for source in _NAMES}
-    try:
-        for event in display.show_all(worker.perform(command)):
-            match event:
-                case events.Generated():
-                    answers[event.source][event.index] = event.text
-                case events.Failed() | events.Cancelled():
-                    return None
-    except ProblemError as error:
-        display.print_problems(error.problems)
-        return None
+    for event in display.show_all(worker.perform(command)):
+        match event:
+            case events.Generated():
+                answers[event.source][event.index] = event.text
+            case events.Failed() | events.Cancelled():
+                return None
     return answers
 
 
