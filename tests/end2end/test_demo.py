@@ -49,9 +49,7 @@ def test_demo_trains_merges_exports_and_passes_all_checks(
 @pytest.mark.timeout(2400)
 def test_reward_demo_raises_the_mean_reward(tmp_path: Path, ollama_server: Server) -> None:
     folder = tmp_path / "sample"
-    result = _studio(
-        "demo", "--sample", "reward", "--folder", str(folder), host=ollama_server.host
-    )
+    result = _studio("demo", "--sample", "reward", "--folder", str(folder), host=ollama_server.host)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ The mean reward rose significantly." in result.stdout
 
