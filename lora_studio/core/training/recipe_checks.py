@@ -14,6 +14,9 @@ from lora_studio.core.training import optimizers
 from lora_studio.core.training.preference import USUAL_RATES, UsualRate
 from lora_studio.core.training.spec import TrainingSpec
 
+#: Steps at the highest rate that rarely fails after which a model still answers.
+_SAFE_STEPS = 150
+
 
 def check(spec: TrainingSpec) -> list[Problem]:
     """Return the problems that can be seen from the recipe alone."""
@@ -32,7 +35,7 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     if spec.teacher.strip() and not spec.distills(task):
         problems.append(_unused_teacher_warning())
     rate = find_usual_rate(task, spec)
-    if rate is None or spec.learning_rate <= rate.highest:
+    if rate is None or not _is_high(spec, rate):
         return problems
     return [
         *problems,
@@ -113,6 +116,15 @@ def no_rewards_error() -> Problem:
         "Add a reward that rates the answers, or choose another format for the data.",
         where=Where(step="training", field="rewards"),
     )
+
+
+def _is_high(spec: TrainingSpec, rate: UsualRate) -> bool:
+    """Return whether a rate leads far from the base model: a step changes a weight by about the rate, so few
+    steps may use a higher one.
+    """
+    if spec.max_steps and spec.max_steps * spec.learning_rate <= _SAFE_STEPS * rate.highest:
+        return False
+    return spec.learning_rate > rate.highest
 
 
 def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:
