@@ -120,8 +120,9 @@ def test_kind_of_adapter_in_every_step(name: str, tiny: TinyModel, tmp_path: Pat
     adapter = adapter_files.read(run.adapter)
     assert kind.alone in str(explain_unsupported(adapter) or "")
     exported = require_success(handle(commands.Export(run=str(run.path))))
-    (tested,) = exported.of(events.SelfTested)
-    assert (tested.stage, tested.verdict) == ("F32", "passed"), tested
+    tested = exported.of(events.SelfTested)
+    assert tested[-1].stage == "F32"
+    assert {test.verdict for test in tested} == {"passed"}, tested
     merged = require_success(handle(commands.Merge(run=str(run.path))))
     assert merged.last(events.SelfTested).verdict == "passed"
     pair = tuple(WeightedAdapter(folder=str(run.adapter), weight=0.5) for _ in range(2))
