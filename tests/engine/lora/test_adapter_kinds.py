@@ -71,7 +71,6 @@ KINDS = {
     ),
     "ranks by module": Kind({"own_ranks": ["q_proj=2"], "blocks": "1"}),
 }
-_QUICK = ("new tokens",)
 
 
 def pause_after_first_step(event: Any, flags: Any) -> None:
@@ -103,12 +102,10 @@ def require_success(channel: RecordingChannel) -> RecordingChannel:
     return channel
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in _QUICK else pytest.mark.thorough)
-        for name in KINDS
-    ],
+    KINDS,
 )
 def test_kind_of_adapter_in_every_step(name: str, tiny: TinyModel, tmp_path: Path) -> None:
     kind = KINDS[name]

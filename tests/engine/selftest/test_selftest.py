@@ -202,7 +202,9 @@ KINDS: tuple[Quantization, ...] = ("F16", "BF16", "Q8_0", "Q4_K_M")
 @pytest.mark.parametrize(
     ("family", "dtype", "quantizations"),
     [
-        pytest.param("qwen3_moe", "auto", ("F16", "Q8_0"), id="qwen3_moe"),
+        pytest.param(
+            "qwen3_moe", "auto", ("F16", "Q8_0"), id="qwen3_moe", marks=pytest.mark.thorough
+        ),
         *(
             pytest.param(family, dtype, KINDS, id=f"{family}-{dtype}", marks=pytest.mark.thorough)
             for family in FAMILIES

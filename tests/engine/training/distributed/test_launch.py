@@ -430,6 +430,7 @@ def test_killed_second_rank_is_named_and_training_resumes(
     assert list(metrics.read_metrics(run).loss.steps) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_sharded_weights_answer_samples_like_one_process(start: Start) -> None:
     recipe = {"sample_prompts": ("What is 3 and 3?", "Who?"), "sample_tokens": 8}
