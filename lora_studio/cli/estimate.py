@@ -90,13 +90,12 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     training = cast(TrainingSpec, draft.get_spec("training"))
     shape = starting_adapter.resolve_lora(lora)
     teacher = training.make_teacher_spec(model) if training.teacher.strip() else None
+    tokens = lora.new_tokens
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
         commands.InspectModel(model=model, lora=lora, teacher=teacher),
-        commands.MeasureDataset(dataset=dataset, model=model, new_tokens=lora.new_tokens),
-        commands.PlanDataset(
-            dataset=dataset, model=model, new_tokens=lora.new_tokens, seed=training.seed
-        ),
+        commands.MeasureDataset(dataset=dataset, model=model, new_tokens=tokens),
+        commands.PlanDataset(dataset=dataset, model=model, new_tokens=tokens, seed=training.seed),
     )
     replies = ask_all(questions, display)
     inspected = _find_last(replies, events.ModelInspected)
@@ -119,8 +118,9 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         device=device,
         teacher=inspected.teacher,
     )
-    plan = spread_over_gpus(plan, devices)
-    return calibration.apply_correction(plan, calibration.load()), planned
+    return calibration.apply_correction(
+        spread_over_gpus(plan, devices), calibration.load()
+    ), planned
 
 
 def _find_last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:

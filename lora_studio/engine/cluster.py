@@ -65,12 +65,8 @@ def describe(event: events.Event) -> Text:
                 loss=event.loss,
                 speed=event.tokens_per_s,
             )
-        case events.Evaluated() if event.has_rewards:
-            if (reward := event.figures.get(events.REWARD)) is None:
-                return text("step {step:d}: no answer has a reward", step=event.step)
-            return text("step {step:d}: eval reward {reward:.4f}", step=event.step, reward=reward)
         case events.Evaluated():
-            return text("step {step:d}: eval loss {loss:.4f}", step=event.step, loss=event.loss)
+            return _describe_evaluation(event)
         case events.CheckpointSaved() | events.AdapterSaved():
             return text("step {step:d}: saved {folder}", step=event.step, folder=event.folder)
         case events.Warned() | events.Failed():
@@ -82,6 +78,15 @@ def describe(event: events.Event) -> Text:
         case events.Cancelled():
             return text("Canceled.")
     return NO_TEXT
+
+
+def _describe_evaluation(event: events.Evaluated) -> Text:
+    reward = event.figures.get(events.REWARD)
+    if reward is not None:
+        return text("step {step:d}: eval reward {reward:.4f}", step=event.step, reward=reward)
+    if event.has_rewards:
+        return text("step {step:d}: no answer has a reward", step=event.step)
+    return text("step {step:d}: eval loss {loss:.4f}", step=event.step, loss=event.loss)
 
 
 def main() -> None:

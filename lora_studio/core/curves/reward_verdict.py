@@ -30,43 +30,42 @@ def judge_rewards(rewards: Sequence[Point], evaluations: Sequence[Point] = ()) -
             text("Train longer, or compare the model with the base model on Evaluate."),
         )
     first, last = average_ends([value for _, value in known])
-    trend = _get_direction(known) if (last - first) * _get_direction(known) > 0 else 0
-    if trend < 0:
-        return _make_verdict(
-            "diverged",
-            text("Mean reward fell {first:loss} → {last:loss}.", first=first, last=last),
-            text("Divide the learning rate by three or raise the KL weight, then train again."),
-            evaluations,
-        )
-    if trend == 0:
-        return _make_verdict(
-            "not_learning",
-            text(
-                "Mean reward hardly changed ({first:loss} → {last:loss}).", first=first, last=last
-            ),
-            text(
-                "Raise the learning rate, train longer, or use prompts that the model sometimes answers well."
-            ),
-            evaluations,
-        )
-    if _get_direction(known[-max(_ENOUGH_STEPS, len(known) // 3) :]) > 0:
-        return _make_verdict(
-            "still_falling",
-            text(
-                "Mean reward rose {first:loss} → {last:loss} and was still rising.",
-                first=first,
-                last=last,
-            ),
-            text("Train longer to improve it further, or continue with this adapter."),
-            evaluations,
-        )
-    return _make_verdict(
-        "improved",
-        text(
-            "Mean reward rose {first:loss} → {last:loss} and leveled off.", first=first, last=last
-        ),
+    direction = _get_direction(known)
+    if (last - first) * direction <= 0:
+        kind: Kind = "not_learning"
+    elif direction < 0:
+        kind = "diverged"
+    else:
+        is_rising = _get_direction(known[-max(_ENOUGH_STEPS, len(known) // 3) :]) > 0
+        kind = "still_falling" if is_rising else "improved"
+    finding, advice = _explain(kind, first, last)
+    return _make_verdict(kind, finding, advice, evaluations)
+
+
+def _explain(kind: Kind, first: float, last: float) -> tuple[Text, Text]:
+    """Return what a trend shows, and what to do next."""
+    ends = {"first": first, "last": last}
+    match kind:
+        case "diverged":
+            return (
+                text("Mean reward fell {first:loss} → {last:loss}.", **ends),
+                text("Divide the learning rate by three or raise the KL weight, then train again."),
+            )
+        case "not_learning":
+            return (
+                text("Mean reward hardly changed ({first:loss} → {last:loss}).", **ends),
+                text(
+                    "Raise the learning rate, train longer, or use prompts that the model sometimes answers well."
+                ),
+            )
+        case "still_falling":
+            return (
+                text("Mean reward rose {first:loss} → {last:loss} and was still rising.", **ends),
+                text("Train longer to improve it further, or continue with this adapter."),
+            )
+    return (
+        text("Mean reward rose {first:loss} → {last:loss} and leveled off.", **ends),
         text("Continue with Merge."),
-        evaluations,
     )
 
 

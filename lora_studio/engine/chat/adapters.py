@@ -20,14 +20,14 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.system.file_states import FolderState, get_folder_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import library
-from lora_studio.engine.merging.new_tokens import new_tokens_error
-from lora_studio.engine.model.inference_loading import load_for_inference
-from lora_studio.engine.model.vocabulary import (
+from lora_studio.engine.lora.new_tokens import (
     add_adapter_tokens,
     grow_for_adapter,
     read_new_tokens,
 )
+from lora_studio.engine.merging import library
+from lora_studio.engine.merging.new_tokens import new_tokens_error
+from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 

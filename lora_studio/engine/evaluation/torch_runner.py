@@ -27,10 +27,10 @@ from lora_studio.engine.evaluation import model_hashes
 from lora_studio.engine.evaluation.continuation_scores import list_continuations, sum_scores
 from lora_studio.engine.evaluation.runners import AnswerRequest, template_problem
 from lora_studio.engine.generation import batched, continuations
+from lora_studio.engine.lora.new_tokens import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
-from lora_studio.engine.model.vocabulary import add_adapter_tokens
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers.replies import Reply
 from lora_studio.engine.tokens import encoder

@@ -13,7 +13,8 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import name_newest_file
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
-from lora_studio.engine.model import safetensors_files, vocabulary
+from lora_studio.engine.lora.new_tokens import grow_for_adapter
+from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
@@ -111,7 +112,7 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
             config = PeftConfig.from_pretrained(str(adapter.folder))
             config.inference_mode = True
             config.base_model_name_or_path = None  # where the base was when it was trained on
-            vocabulary.grow_for_adapter(model, adapter.folder)
+            grow_for_adapter(model, adapter.folder)
             wrapped = get_peft_model(model, config)
             adapter_weights.load_adapter_weights(
                 wrapped, load_peft_weights(str(adapter.folder), device="cpu")

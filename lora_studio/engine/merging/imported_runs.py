@@ -77,19 +77,16 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     tensors = safetensors_files.read_index(source)  # raises unless it is a safetensors model
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _is_model_file(file)]
     linked = _can_link(files, run.path)
+    copy = partial(copy_file, on_copied=lambda _: job.check())
     if not linked:
         disk.require_free_space(run.path, _get_size(files), "The model")
     with create_folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
             job.report_progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":
-                link_or_copy(
-                    file.resolve(),
-                    folder / file.name,
-                    partial(copy_file, on_copied=lambda _: job.check()),
-                )
+                link_or_copy(file.resolve(), folder / file.name, copy)
             else:
-                copy_file(require_inside(file), folder / file.name, lambda _: job.check())
+                copy(require_inside(file), folder / file.name)
     model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
     checksums.record_checksums(run, run.merged, on_block=job.check)
     run.update_manifest(
@@ -102,11 +99,10 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         }
     )
     dtype = max(tensors.values(), key=lambda tensor: tensor.end - tensor.start).dtype
-    size = _get_size(run.merged.iterdir())
     job.emit(
         events.Merged(
             folder=str(run.merged),
-            bytes=size,
+            bytes=_get_size(run.merged.iterdir()),
             dtype=safetensors_files.get_dtype_name(safetensors_files.DTYPES[dtype]),
             tensors_changed=0,
         )

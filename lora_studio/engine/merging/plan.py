@@ -103,8 +103,7 @@ def make_outputs(
     new = _find_replacements(sources, merged)
     updates = _plan_updates(sources, merged, settings)
     _untie(sources, new, updates, merged)
-    for name, replacement in new.items():
-        sources[name] = replacement
+    sources.update(new)
     for adapter in merged:
         rows = {_get_stored_name(f"{name}.weight", sources): r for name, r in adapter.rows.items()}
         if HEAD in rows and HEAD not in sources:

@@ -35,9 +35,9 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import placement, sources, vocabulary
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from lora_studio.engine.model.weight_conversion import raise_lack_of_memory
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
+from lora_studio.engine.runtime.weight_conversion import raise_lack_of_memory
 
 __all__ = [
     "LoadedModel",
@@ -117,14 +117,10 @@ def load(
     _prepare_model(model, dtype, training=training)
     tokenizer = load_tokenizer(folder, chat_template, trust=spec.trust_remote_code)
     loaded = LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        folder=folder,
-        device=device,
+        model=model, tokenizer=tokenizer, folder=folder, device=device, dtype=dtype,
         precision=precision or _get_precision(spec, dtype),
-        dtype=dtype,
         new_tokens=vocabulary.extend(model, tokenizer, new_tokens),
-    )
+    )  # fmt: skip
     announce(loaded, spec, time.monotonic() - began, job)
     return loaded
 

@@ -8,17 +8,14 @@ parts differs between tokens, and doesn't depend on a random seed).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import AddedToken
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.foreign_files import read_json
 
 _WHERE = Where(step="lora", field="new_tokens")
 
@@ -52,18 +49,6 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> lis
     return spelled
 
 
-def add_adapter_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Add the new tokens of an adapter, if it has any, to the tokenizer of its base model.
-
-    Raises ProblemError if they don't get the IDs that their rows have.
-    """
-    tokens = read_new_tokens(folder)
-    add_tokens(tokenizer, tokens)
-    ids = [tokenizer.convert_tokens_to_ids(token) for token in tokens]
-    if ids != list_trained_ids(_read_settings(folder)):
-        raise _foreign_error(folder, text("its new tokens have other IDs in this tokenizer"))
-
-
 def extend(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]
 ) -> dict[int, list[int]]:
@@ -81,7 +66,7 @@ def extend(
         raise _unsupported_error(tokens[0], reason)
     grow(model, max(ids) + 1)
     with torch.no_grad():
-        for weight in _list_row_weights(model):
+        for weight in list_row_weights(model):
             if weight.device.type != "meta":
                 rows = [weight[parts].float().mean(0) for parts in spelled]
                 weight[ids] = torch.stack(rows).to(weight)
@@ -90,50 +75,13 @@ def extend(
 
 def grow(model: PreTrainedModel, rows: int) -> None:
     """Give embedding and output layer at least a number of rows; additional ones are zero."""
-    before = len(_list_row_weights(model)[0])
+    before = len(list_row_weights(model)[0])
     if rows <= before:
         return
     model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for weight in _list_row_weights(model):
+        for weight in list_row_weights(model):
             weight[before:] = 0
-
-
-def grow_for_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Give a model the rows of the new tokens that an adapter brings, which set their values."""
-    ids = list_trained_ids(_read_settings(folder))
-    if not ids:
-        return
-    if max(ids) >= len(_list_row_weights(model)[0]) + limits.ADDED_TOKENS:
-        reason = text("the ID of a new token is far beyond the model's vocabulary")
-        raise _foreign_error(folder, reason)
-    grow(model, max(ids) + 1)
-
-
-def read_new_tokens(folder: Path) -> tuple[str, ...]:
-    """Return the new tokens of an adapter in the order of their IDs; () if it has none."""
-    ids = list_trained_ids(_read_settings(folder))
-    if not ids:
-        return ()
-    try:
-        added = read_json(folder / "tokenizer.json")["added_tokens"]
-        contents = {int(entry["id"]): str(entry["content"]) for entry in added}
-        return tuple(contents[index] for index in ids)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise fail(
-            "lora.tokens_unknown",
-            "The adapter in {folder} trained new tokens, but its tokenizer doesn't contain them.",
-            "Copy tokenizer.json next to the adapter, as training saved it.",
-            where=Where(step="merging", file=str(folder)),
-            folder=str(folder),
-        ) from None
-
-
-def list_trained_ids(config: dict[str, Any]) -> list[int]:
-    """Return the IDs of the tokens whose rows an adapter with these settings trained, in their order."""
-    trained = config.get("trainable_token_indices") or ()
-    lists = trained.values() if isinstance(trained, dict) else (trained,)
-    return sorted({int(index) for indices in lists for index in indices})
 
 
 def list_trained_rows(
@@ -147,33 +95,15 @@ def list_trained_rows(
     return {names[id(layer)].rpartition(".")[2]: list(token_ids) for layer in (embedding, head)}
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    try:
-        config = read_json(folder / "adapter_config.json")
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
 def _has_plain_rows(layer: Any) -> bool:
     weight = getattr(layer, "weight", None)
     return isinstance(weight, torch.Tensor) and weight.is_floating_point() and weight.dim() == 2
 
 
-def _list_row_weights(model: PreTrainedModel) -> list[torch.Tensor]:
+def list_row_weights(model: PreTrainedModel) -> list[torch.Tensor]:
     """Return the weights with a row per token: of the embedding, and of the head if that has its own."""
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     return [embedding] if head is embedding else [embedding, head]
-
-
-def _foreign_error(folder: Path, reason: Text) -> ProblemError:
-    return fail(
-        "merging.foreign_adapter",
-        "The adapter doesn't belong to this base model: {reason}.",
-        "Choose the base model that the adapter was trained on, in the same version.",
-        where=Where(step="merging", file=str(folder)),
-        reason=reason,
-    )
 
 
 def _unsupported_error(token: str, reason: Text) -> ProblemError:

@@ -72,15 +72,8 @@ class Trainer:
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
         self.rollouts = create_rollouts(
-            spec,
-            tuned,
-            data,
-            self.objective,
-            self.job,
-            ranks,
-            self._autocast,
-            self._enter_inference,
-        )
+            spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
+        )  # fmt: skip
         self.scaling, self.scheduler = setup.scaling, setup.scheduler
         self.optimizer = setup.optimizer
         self.watch = MemoryWatch(self.device)
@@ -370,9 +363,9 @@ class Trainer:
             result = self.rollouts.evaluate(self.memory_level)
         step, loss = self.state.step, result.loss
         score = self.answer_scorer.score()
-        evaluation = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD))
-        self.state.evaluations.append(evaluation)
-        figures = result.metrics | evaluation.measures
+        evaluated = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD))
+        self.state.evaluations.append(evaluated)
+        figures = result.metrics | evaluated.measures
         self.job.emit(events.Evaluated(step=step, loss=loss, figures=figures))
         schedules.report_evaluation(self.scheduler, loss)
 
@@ -389,10 +382,10 @@ class Trainer:
         return has_work and (self.state.step % every == 0 or self.state.step == self.total_steps)
 
     def _should_stop_early(self) -> bool:
-        stops = best_adapter.is_exhausted(self.state.evaluations, self.spec)
-        if stops and self.step < self.total_steps:
-            ended = best_adapter.create_ended_early(self.step, self.state.evaluations, self.spec)
-            self.job.emit(ended)
+        step, evaluations = self.step, self.state.evaluations
+        stops = best_adapter.is_exhausted(evaluations, self.spec)
+        if stops and step < self.total_steps:
+            self.job.emit(best_adapter.create_ended_early(step, evaluations, self.spec))
         return stops
 
     # --- save, resume, recover ----------------------------------------------------------------

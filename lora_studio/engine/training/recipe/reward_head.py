@@ -29,7 +29,27 @@ def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
 
     Raises ProblemError for a model or an adapter that can't have one.
     """
+    _require_suitable(tuned)
     base, wrapped = tuned.base.model, tuned.model
+    head = torch.nn.Linear(base.config.get_text_config().hidden_size, 1, bias=False)
+    torch.manual_seed(seed)
+    torch.nn.init.normal_(head.weight, std=STANDARD_DEVIATION)
+    head.to(base.get_output_embeddings().weight.device)
+    wrapper = ModulesToSaveWrapper(head, "default")
+    # The base has no head: one copy in memory and in the counts.
+    wrapper.original_module = torch.nn.Identity()
+    wrapper.set_adapter("default")
+    base.add_module(NAME, wrapper)
+    config = wrapped.peft_config["default"]
+    config.modules_to_save = [*(config.modules_to_save or ()), NAME]
+    config.task_type = TaskType.SEQ_CLS
+    job.emit(attach.count_parameters(wrapped))
+    job.emit(events.Warned(problem=only_scores_warning()))
+
+
+def _require_suitable(tuned: AdaptedModel) -> None:
+    """Raise ProblemError for a model or an adapter that can't have a head."""
+    base = tuned.base.model
     if tuned.initial_adapter is not None:
         raise fail(
             "training.reward_changes_base",
@@ -52,19 +72,3 @@ def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
             where=Where(step="training", field="preference"),
             architecture=type(base).__name__,
         )
-    config = base.config.get_text_config()
-    head = torch.nn.Linear(config.hidden_size, 1, bias=False)
-    torch.manual_seed(seed)
-    torch.nn.init.normal_(head.weight, std=STANDARD_DEVIATION)
-    head.to(base.get_output_embeddings().weight.device)
-    wrapper = ModulesToSaveWrapper(head, "default")
-    wrapper.original_module = (
-        torch.nn.Identity()
-    )  # the base has no head: one copy in memory and in the counts
-    wrapper.set_adapter("default")
-    base.add_module(NAME, wrapper)
-    settings = wrapped.peft_config["default"]
-    settings.modules_to_save = [*(settings.modules_to_save or ()), NAME]
-    settings.task_type = TaskType.SEQ_CLS
-    job.emit(attach.count_parameters(wrapped))
-    job.emit(events.Warned(problem=only_scores_warning()))

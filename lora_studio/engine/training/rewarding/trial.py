@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -94,35 +94,11 @@ def find_problems(
     rated: Sequence[RatedAnswer], scored: ScoredAnswers, max_tokens: int
 ) -> list[Problem]:
     """Return a warning for each reward that fails or is the same for all answers, and for cut answers."""
-    where = Where(step="training", field="rewards")
-    problems = []
-    for name, values in scored.values.items():
-        reasons = [failure.reason for failure in scored.failures if failure.reward == name]
-        known = [value for value in values if value is not None]
-        if reasons:
-            problems.append(
-                warning(
-                    "training.reward_fails",
-                    "The reward {name} has no value for {failed} of {total} answers: {reason}",
-                    "Training leaves such answers out. Correct the reward if that isn't intended.",
-                    where=where,
-                    name=describe_reward(name),
-                    failed=len(reasons),
-                    total=len(values),
-                    reason=reasons[0],
-                )
-            )
-        if len(known) > 1 and all(math.isclose(value, known[0]) for value in known):
-            problems.append(
-                warning(
-                    "training.reward_constant",
-                    "The reward {name} is {value:small} for all answers, so there is nothing to learn from it.",
-                    "Change the reward, or use prompts that the model sometimes answers well.",
-                    where=where,
-                    name=describe_reward(name),
-                    value=known[0],
-                )
-            )
+    problems = [
+        problem
+        for name, values in scored.values.items()
+        for problem in _find_problems_of(name, values, scored)
+    ]
     if rated and not any(answer.ended for answer in rated):
         problems.append(
             warning(
@@ -134,6 +110,34 @@ def find_problems(
             )
         )
     return problems
+
+
+def _find_problems_of(
+    name: str, values: Sequence[float | None], scored: ScoredAnswers
+) -> Iterator[Problem]:
+    where = Where(step="training", field="rewards")
+    reasons = [failure.reason for failure in scored.failures if failure.reward == name]
+    known = [value for value in values if value is not None]
+    if reasons:
+        yield warning(
+            "training.reward_fails",
+            "The reward {name} has no value for {failed} of {total} answers: {reason}",
+            "Training leaves such answers out. Correct the reward if that isn't intended.",
+            where=where,
+            name=describe_reward(name),
+            failed=len(reasons),
+            total=len(values),
+            reason=reasons[0],
+        )
+    if len(known) > 1 and all(math.isclose(value, known[0]) for value in known):
+        yield warning(
+            "training.reward_constant",
+            "The reward {name} is {value:small} for all answers, so there is nothing to learn from it.",
+            "Change the reward, or use prompts that the model sometimes answers well.",
+            where=where,
+            name=describe_reward(name),
+            value=known[0],
+        )
 
 
 def _show(rated: Sequence[RatedAnswer], scored: ScoredAnswers, index: int) -> TriedAnswer:
