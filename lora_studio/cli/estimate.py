@@ -105,7 +105,6 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         raise ProblemError(inspected.teacher_problem)
     planned = _find_last(replies, events.DatasetPlanned)
     devices = _find_last(replies, events.DevicesFound)
-    device = pick_device(devices, model.device) or devices.devices[0]
     if training.trains_reward_model(planned.task):
         inspected = with_reward_head(inspected)
     plan = MemoryPlan(
@@ -115,12 +114,11 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         training=training,
         rows=build_row_statistics(planned, _find_last(replies, events.LengthsMeasured)),
         limit=dataset.max_length,
-        device=device,
+        device=pick_device(devices, model.device) or devices.devices[0],
         teacher=inspected.teacher,
     )
-    return calibration.apply_correction(
-        spread_over_gpus(plan, devices), calibration.load()
-    ), planned
+    plan = spread_over_gpus(plan, devices)
+    return calibration.apply_correction(plan, calibration.load()), planned
 
 
 def _find_last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
