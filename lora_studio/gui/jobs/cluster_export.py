@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core.problems import Problem, ProblemError
@@ -16,6 +15,7 @@ from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import open_file_dialog
 
 #: Seconds between two progress signals.
@@ -97,7 +97,7 @@ class ClusterExport(QObject):
                     folder=writing.out
                 )
             )
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(writing.out)))
+            open_path(writing.out)
         self.advanced.emit(None)
         self.ended.emit()
 

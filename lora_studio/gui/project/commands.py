@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -40,15 +40,22 @@ class ProjectCommands(QObject):
         dialog.open()
 
     def ask_to_open(self) -> None:
-        """Ask for a project file and open it."""
-        start = self._state.draft.folder or self._preferences.get_new_project_parent()
-        self._choose(tr("Open project"), start, self._state.open)
+        """Ask for a project file and open it, or for a data file, which begins a project."""
+        folder = self._state.draft.folder
+        patterns = f"*{SUFFIX} {data_sources.PATTERNS}"
+        all_kinds = tr("Projects and datasets ({patterns})").format(patterns=patterns)
+        filters = ";;".join((all_kinds, _list_projects(), tr("All files (*)")))
+        title = tr("Open a project or a data file")
+        choose_file(self._window, title, self._open_file, folder or "", filters)
 
     def locate(self, lost: Path) -> None:
         """Ask for the new path of a moved project."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
         title = tr("Locate {name}").format(name=lost.stem)
-        self._choose(title, start, partial(self.open_moved, lost))
+        open_moved = partial(self.open_moved, lost)
+        choose_file(
+            self._window, title, lambda name: open_moved(Path(name)), start, _list_projects()
+        )
 
     def open_moved(self, lost: Path, file: Path) -> None:
         """Open a moved project and forget its old path."""
@@ -67,9 +74,12 @@ class ProjectCommands(QObject):
         dialog.allowed.connect(open_project)
         dialog.open()
 
-    def _choose(self, title: str, start: Path, open_project: Callable[[Path], object]) -> None:
-        projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
-        choose_file(self._window, title, lambda name: open_project(Path(name)), start, projects)
+    def _open_file(self, name: str) -> None:
+        file = Path(name)
+        if file.suffix.lower() == SUFFIX:
+            self._state.open(file)
+        else:
+            self.create_project([file])
 
     def open_sample(self, name: SampleName = "assistant") -> None:
         """Open a sample project, which is copied to the user's projects once."""
@@ -102,3 +112,8 @@ class ProjectCommands(QObject):
             if data:
                 paths = [data_sources.to_stored_path(file, folder) for file in data]
                 self._state.set("dataset", "sources", data_sources.add_sources((), paths))
+
+
+def _list_projects() -> str:
+    """Return the filter of a file dialog for projects."""
+    return tr("Projects (*{suffix})").format(suffix=SUFFIX)

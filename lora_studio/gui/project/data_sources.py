@@ -9,6 +9,9 @@ from typing import Any, cast
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 
+#: Files that dialogs for data show first, as a filter of Qt has them.
+PATTERNS = "*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip"
+
 #: One source with the fields that differ from their defaults; always has "path".
 Plain = dict[str, Any]
 

@@ -171,8 +171,14 @@ def _open_chat(window: Window, speaker: AnySpeaker) -> None:
 
 
 def _continue_after(window: Window, page: StepPage) -> None:
-    """Show the next step; after training, that is Export unless Export needs a merged model."""
-    if page.step == "training" and window.state.exports_without_merge():
+    """Show the next step that needs the user.
+
+    LoRA has defaults that fit most tasks, so the way from Model leads over it unless it has a problem; after
+    training comes Export unless Export needs a merged model.
+    """
+    if page.step == "model" and window.pages["lora"].is_done():
+        window.show_page("dataset")
+    elif page.step == "training" and window.state.exports_without_merge():
         window.show_page("export")
     else:
         window.show_neighbor(page, 1)

@@ -212,7 +212,13 @@ def test_back_and_continue_move_between_steps(window: Window, project_folder: Pa
     window.open_project(project_folder)
     window.show_page("model")
     window.pages["model"].header.primary.click()
+    assert window.page_name == "dataset", "LoRA has defaults"
+    window.pages["dataset"].header.back.click()
     assert window.page_name == "lora"
+    window.pages["lora"].header.back.click()
+    window.state.set("lora", "rank", 0)
+    window.pages["model"].header.primary.click()
+    assert window.page_name == "lora", "it has a problem"
     window.pages["lora"].header.back.click()
     window.pages["model"].header.back.click()
     assert window.page_name == "home"

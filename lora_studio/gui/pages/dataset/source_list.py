@@ -19,10 +19,6 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER
 
-_FILTER = mark(
-    "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
-    "*.gz *.bz2 *.xz *.zst *.zip);;All files (*)"
-)
 _HINT = mark("File or folder path, or org/name on the Hub")
 _EXAMPLE = mark(
     "Files: JSON, JSONL, CSV, TSV, Parquet, or text, also compressed. Formats: Alpaca, ShareGPT, "
@@ -208,7 +204,8 @@ class SourceList(Control):
         dialog = QFileDialog(self.window(), tr("Add data"), DIALOG_FOLDER.get_folder())
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFiles:
-            dialog.setNameFilter(tr(_FILTER))
+            data = tr("Datasets ({patterns})").format(patterns=data_sources.PATTERNS)
+            dialog.setNameFilters([data, tr("All files (*)")])
         dialog.filesSelected.connect(lambda names: DIALOG_FOLDER.remember(names[0]))
         dialog.filesSelected.connect(lambda names: self.add_paths(map(Path, names)))
         dialog.finished.connect(dialog.deleteLater)

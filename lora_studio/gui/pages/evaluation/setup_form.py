@@ -28,6 +28,7 @@ from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import format_column
 from lora_studio.gui.pages.evaluation.judge_card import JudgeCard
 from lora_studio.gui.pages.evaluation.model_menu import ModelMenu
+from lora_studio.gui.project import data_sources
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
@@ -190,11 +191,12 @@ class SetupForm(QWidget):
         self._on_sets_changed()
 
     def _pick_file(self) -> None:
+        data = tr("Datasets ({patterns})").format(patterns=data_sources.PATTERNS)
         choose_file(
             self.window(),
             tr("Select test file"),
             lambda name: self.add_test_set(FileRows(source=DataSource(path=name))),
-            name_filter=tr("Datasets (*.jsonl *.json *.csv *.tsv *.parquet *.txt)"),
+            name_filter=";;".join((data, tr("All files (*)"))),
         )
 
     def _on_sets_changed(self) -> None:

@@ -257,6 +257,10 @@ class LoraPage(StepPage):
         set_role(self.sentence, "muted" if counted is None or waiting else "section")
         if spec is None:
             sentence = tr("Fix the values below to see the number of trainable parameters.")
+        elif model is None and self.state.get("model", "source"):
+            sentence = tr(
+                "The number of trainable parameters appears when the model details are known."
+            )
         elif model is None:
             sentence = tr("Select a model to see the number of trainable parameters.")
         elif counted is None and model.adapter_problem is not None:

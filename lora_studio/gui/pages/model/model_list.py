@@ -17,7 +17,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath
+from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPainterPath
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -95,9 +95,11 @@ class ModelList(QListView):
 
     Signals:
         chosen(ModelEntry): use this model as the base model.
+        confirmed: the user double-clicked the chosen model, to use it and continue.
     """
 
     chosen = Signal(object)
+    confirmed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty list."""
@@ -120,6 +122,13 @@ class ModelList(QListView):
         row_index = next((i for i, (entry, _) in enumerate(lines) if entry.source == current), -1)
         index = self.lines.index(row_index) if row_index >= 0 else QModelIndex()
         self.setCurrentIndex(index)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Confirm the model that the first click has chosen; Qt's own signal is lost with the new list."""
+        super().mouseDoubleClickEvent(event)
+        line = self.indexAt(event.position().toPoint()).data(_ENTRY)
+        if event.button() == Qt.MouseButton.LeftButton and line and line[0].is_usable:
+            self.confirmed.emit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Select the current model with Enter or Space."""

@@ -134,6 +134,7 @@ class ModelPage(StepPage):
         self.setAcceptDrops(True)
         self.query.busy_changed.connect(lambda _: self._show_facts())
         self.browser.chosen.connect(self._choose)
+        self.browser.list.confirmed.connect(self.header.primary.click)
         self.browser.sign_in_clicked.connect(self.sign_in)
         self.browser.sign_out_clicked.connect(self.account.sign_out)
         self.browser.online_requested.connect(self.online_requested)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import Task
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Step
@@ -177,6 +179,7 @@ class RecipeForm(QWidget):
             [
                 (tr("Model"), str(self.state.get("model", "source")) or tr("not selected")),
                 (tr("Precision"), self._describe_precision()),
+                (tr("Adapter"), self._describe_adapter()),
                 (tr("Trainable"), trainable),
                 (tr("Rows"), split.describe() if split else tr("not loaded yet")),
                 (tr("Device"), self._describe_device()),
@@ -193,6 +196,19 @@ class RecipeForm(QWidget):
             self.state.report("memory", [])  # the job reports when it runs out of memory
         elif not self.state.running:
             self.state.report("memory", [problem] if problem else [])
+
+    def _describe_adapter(self) -> str:
+        """Return type, rank, and layers of the adapter: its page isn't on the shortest way to Train."""
+        lora = self.state.get_spec("lora")
+        if not isinstance(lora, LoraSpec):
+            return tr("not available yet")
+        if lora.start_from:
+            return tr("continues from {folder}").format(folder=Path(lora.start_from).name)
+        kinds, layers = (
+            self.state.get_facts("lora", field).choices for field in ("adapter_type", "targets")
+        )
+        kind = tr("{kind}, rank {rank}").format(kind=kinds[lora.adapter_type], rank=lora.rank)
+        return f"{kind} · {layers[lora.targets]}"
 
     def _get_task(self) -> Task | None:
         data = self.state.facts.dataset

@@ -36,7 +36,9 @@ def test_settings_show_the_planned_number_of_steps(
     assert estimate == "Effective batch size: 16 rows. About 18 steps, 6 per epoch."
     state.set("training", "max_steps", 10)
     assert "About 10 steps (step limit)" in page.recipe.estimate.text()
-    assert page.recipe.summary.get_facts()["Rows"] == "about 95 training rows, 5 validation rows"
+    summary = page.recipe.summary.get_facts()
+    assert summary["Rows"] == "about 95 training rows, 5 validation rows"
+    assert summary["Adapter"] == "LoRA, rank 16 · All linear layers"
     assert page.header.primary.text() == "Start training"
     with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
