@@ -10,6 +10,7 @@ from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
+from lora_studio.core.training.retrieval import describe_retrieval
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator
 
@@ -20,6 +21,7 @@ TASKS: Mapping[str, str] = {
     "preference": "preference pairs",
     "kto": "answers labeled good or bad",
     "grpo": "prompts that the model answers for rewards",
+    "embedding": "queries with the text to find",
     "unsupported": "can't be used for training",
 }
 
@@ -100,7 +102,7 @@ def _describe_row_counts(event: events.RowCounts) -> Text:
     ]
     if event.rows_cut:
         parts.append(text("{rows} truncated to the maximum sequence length", rows=event.rows_cut))
-    if event.task == "grpo":
+    if event.task in ("grpo", "embedding"):
         return text("{parts}.", parts=tuple(parts))
     return text(
         "{parts}. Trained tokens per epoch: {tokens:count}.",
@@ -141,6 +143,15 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
             "Evaluation after step {step}: mean reward {reward:loss}.",
             step=event.step,
             reward=reward,
+        )
+    if (found := describe_retrieval(event.figures)) is not None:
+        if event.step == 0:
+            return text("Before training: {found}.", found=found)
+        return text(
+            "Evaluation after step {step}: loss {loss:loss}, {found}.",
+            step=event.step,
+            loss=event.loss,
+            found=found,
         )
     if event.has_rewards:
         return text("Evaluation after step {step}: no answer has a reward.", step=event.step)

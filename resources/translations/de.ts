@@ -818,6 +818,10 @@
             <translation>In {rows} wiederholt sich eine frühere Zeile, bis auf Leerzeichen. Das Modell würde sie auswendig lernen.</translation>
         </message>
         <message>
+            <source>An embedding model doesn't write answers, so they can't decide on the best adapter.</source>
+            <translation>Ein Embedding-Modell schreibt keine Antworten, also können sie nicht über den besten Adapter entscheiden.</translation>
+        </message>
+        <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
             <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
         </message>
@@ -936,6 +940,10 @@
         <message>
             <source>Arrow</source>
             <translation>Arrow</translation>
+        </message>
+        <message>
+            <source>As the model itself does if it is an embedding model, otherwise the last token.</source>
+            <translation>Wie das Modell selbst, wenn es ein Embedding-Modell ist, sonst das letzte Token.</translation>
         </message>
         <message>
             <source>Ask a question in the Playground first, or choose another test set.</source>
@@ -1904,12 +1912,20 @@
             <translation>Wählen Sie ein anderes Format oder ordnen Sie andere Spalten zu.</translation>
         </message>
         <message>
+            <source>Choose another model, or an embedding model such as Qwen3-Embedding.</source>
+            <translation>Wählen Sie ein anderes Modell oder ein Embedding-Modell wie Qwen3-Embedding.</translation>
+        </message>
+        <message>
             <source>Choose another model, or another preference method.</source>
             <translation>Wählen Sie ein anderes Modell oder eine andere Präferenzmethode.</translation>
         </message>
         <message>
             <source>Choose another model, or train on answers or on preference pairs.</source>
             <translation>Wählen Sie ein anderes Modell, oder trainieren Sie mit Antworten oder mit Präferenzpaaren.</translation>
+        </message>
+        <message>
+            <source>Choose another model.</source>
+            <translation>Wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
@@ -1966,10 +1982,6 @@
         <message>
             <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
             <translation>Wählen Sie Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
-        </message>
-        <message>
-            <source>Choose data with questions and answers, conversations, or plain text.</source>
-            <translation>Wählen Sie Daten mit Fragen und Antworten, Gesprächen oder einfachem Text.</translation>
         </message>
         <message>
             <source>Choose data with rows.</source>
@@ -2126,6 +2138,10 @@
         <message>
             <source>Choose the unquantized original and 4-bit precision instead.</source>
             <translation>Wählen Sie stattdessen das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
+        </message>
+        <message>
+            <source>Choose “Last token” or “Mean” as the pooling, or another model.</source>
+            <translation>Wählen Sie „Letztes Token“ oder „Mittelwert“ als Pooling oder ein anderes Modell.</translation>
         </message>
         <message>
             <source>Choosing the best adapter by its answers needs validation rows, but there are none.</source>
@@ -3300,6 +3316,14 @@
             <translation>Zu jedem Prompt gibt es zwei Antworten ({columns}). Welche davon bevorzugt wird, ließ sich nicht erkennen.</translation>
         </message>
         <message>
+            <source>Each query is told apart from the texts of the other {n} rows of its step, however many are computed at once. The vector of a text is read from its last token.</source>
+            <translation>Jede Anfrage wird von den Texten der anderen {n} Zeilen ihres Schritts unterschieden, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der seines letzten Tokens.</translation>
+        </message>
+        <message>
+            <source>Each query is told apart from the texts of the other {n} rows of its step, however many are computed at once. The vector of a text is the mean over its tokens.</source>
+            <translation>Jede Anfrage wird von den Texten der anderen {n} Zeilen ihres Schritts unterschieden, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der Mittelwert über seine Tokens.</translation>
+        </message>
+        <message>
             <source>Each reward</source>
             <translation>Jede Belohnung</translation>
         </message>
@@ -3341,6 +3365,18 @@
                 <numerusform>Effektive Batch-Größe: {n} Zeile.</numerusform>
                 <numerusform>Effektive Batch-Größe: {n} Zeilen.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Embedding training needs at least two rows in each optimizer step.</source>
+            <translation>Embedding-Training braucht mindestens zwei Zeilen in jedem Optimierungsschritt.</translation>
+        </message>
+        <message>
+            <source>Embeddings can't be trained with an initialization that changes the base weights.</source>
+            <translation>Embeddings lassen sich nicht mit einer Initialisierung trainieren, die die Gewichte des Basismodells ändert.</translation>
+        </message>
+        <message>
+            <source>Embeddings can't be trained with new tokens.</source>
+            <translation>Embeddings lassen sich nicht mit neuen Tokens trainieren.</translation>
         </message>
         <message>
             <source>Empty cache</source>
@@ -3797,6 +3833,10 @@
         <message>
             <source>Factor before clipping. 0.1 turns grades from 0 to 10 into values from 0 to 1.</source>
             <translation>Faktor vor dem Begrenzen. 0,1 macht aus Noten von 0 bis 10 Werte von 0 bis 1.</translation>
+        </message>
+        <message>
+            <source>Factor of cosine similarities in the loss, which is 1 / temperature. 20 is common (a temperature of 0.05); higher values concentrate on the most similar texts.</source>
+            <translation>Faktor der Kosinus-Ähnlichkeiten im Loss, also 1 / Temperatur. Üblich ist 20 (Temperatur 0,05); höhere Werte konzentrieren sich auf die ähnlichsten Texte.</translation>
         </message>
         <message>
             <source>Factor of this reward in the total. A negative weight penalizes.</source>
@@ -4439,6 +4479,10 @@
             <translation>Wie die Lernrate nach dem Warmup fällt.</translation>
         </message>
         <message>
+            <source>How the model's output becomes one vector for a text. Only used with pairs for search.</source>
+            <translation>Wie aus der Ausgabe des Modells ein Vektor für einen Text wird. Nur bei Paaren für die Suche.</translation>
+        </message>
+        <message>
             <source>How the teacher's weights are stored in memory while its probabilities are computed.</source>
             <translation>Wie die Gewichte des Lehrers im Speicher liegen, während seine Wahrscheinlichkeiten berechnet werden.</translation>
         </message>
@@ -4485,6 +4529,10 @@
         <message>
             <source>If answers should end by themselves, increase “Max. answer length”.</source>
             <translation>Sollen Antworten von selbst enden, erhöhen Sie „Max. Antwortlänge“.</translation>
+        </message>
+        <message>
+            <source>If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. Otherwise choose data with questions and answers, conversations, or plain text.</source>
+            <translation>Wenn beide Texte jeder Zeile zusammengehören, wählen Sie das Format „Paare für die Suche“, um Embeddings zu trainieren. Wählen Sie sonst Daten mit Fragen und Antworten, Gespräche oder reinen Text.</translation>
         </message>
         <message>
             <source>If it does, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
@@ -4672,6 +4720,10 @@
         <message>
             <source>Increase the micro-batch size or the gradient accumulation.</source>
             <translation>Vergrößern Sie den Mikro-Batch oder die Gradientenakkumulation.</translation>
+        </message>
+        <message>
+            <source>Increase the micro-batch size or the gradient accumulation. More rows per step train better embeddings: 32 or more are common.</source>
+            <translation>Erhöhen Sie die Micro-Batch-Größe oder die Gradienten-Akkumulation. Mehr Zeilen pro Schritt ergeben bessere Embeddings: 32 oder mehr sind üblich.</translation>
         </message>
         <message>
             <source>Increase “Max. sequence length”, or shorten the row.</source>
@@ -5070,6 +5122,10 @@
             <translation>Letzter Kontakt</translation>
         </message>
         <message>
+            <source>Last token</source>
+            <translation>Letztes Token</translation>
+        </message>
+        <message>
             <source>Latvian</source>
             <translation>Lettisch</translation>
         </message>
@@ -5304,6 +5360,10 @@
         <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
+        </message>
+        <message>
+            <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can't be merged here, exported as GGUF, run in Ollama, or used in a chat.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell zur Feature Extraction oder wählen Sie einen anderen Adapter. Er kann hier nicht zusammengeführt, als GGUF exportiert, in Ollama ausgeführt oder in einem Chat verwendet werden.</translation>
         </message>
         <message>
             <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
@@ -5592,6 +5652,10 @@
         <message>
             <source>Maximum time between two checkpoints, which limits how much work a power cut can cost. 0 saves by steps only.</source>
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
+        </message>
+        <message>
+            <source>Mean</source>
+            <translation>Mittelwert</translation>
         </message>
         <message>
             <source>Mean reward</source>
@@ -6468,6 +6532,10 @@
             <translation>Nicht verwendet: Ihre Daten enthalten weder Antwortpaare noch bewertete Antworten.</translation>
         </message>
         <message>
+            <source>Not used: your data has no pairs for search.</source>
+            <translation>Nicht verwendet: Ihre Daten enthalten keine Paare für die Suche.</translation>
+        </message>
+        <message>
             <source>Not used: your data has no pairs of chosen and rejected answers.</source>
             <translation>Nicht verwendet: Ihre Daten enthalten keine Paare aus bevorzugter und abgelehnter Antwort.</translation>
         </message>
@@ -6976,6 +7044,18 @@
             <translation>Seite</translation>
         </message>
         <message>
+            <source>Pairs for search</source>
+            <translation>Paare für die Suche</translation>
+        </message>
+        <message>
+            <source>Pairs for search (query, positive, negative)</source>
+            <translation>Paare für die Suche (query, positive, negative)</translation>
+        </message>
+        <message>
+            <source>Pairs for search train a model that turns texts into vectors. It can't write answers or chat, and isn't exported as GGUF.</source>
+            <translation>Paare für die Suche trainieren ein Modell, das Texte in Vektoren umwandelt. Es kann weder antworten noch chatten und wird nicht als GGUF exportiert.</translation>
+        </message>
+        <message>
             <source>Parameters</source>
             <translation>Parameter</translation>
         </message>
@@ -7100,6 +7180,10 @@
             <translation>Polynom</translation>
         </message>
         <message>
+            <source>Pooling</source>
+            <translation>Pooling</translation>
+        </message>
+        <message>
             <source>Port</source>
             <translation>Port</translation>
         </message>
@@ -7149,10 +7233,6 @@
         <message>
             <source>Preference (chosen, rejected)</source>
             <translation>Präferenz (chosen, rejected)</translation>
-        </message>
-        <message>
-            <source>Preference and reward training</source>
-            <translation>Training mit Präferenzen und Belohnungen</translation>
         </message>
         <message>
             <source>Preference method</source>
@@ -7365,6 +7445,10 @@
         <message>
             <source>Quantizing to {quantization} failed: {reason}.</source>
             <translation>Die Quantisierung zu {quantization} ist fehlgeschlagen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Query</source>
+            <translation>Anfrage</translation>
         </message>
         <message>
             <source>Question</source>
@@ -7705,6 +7789,10 @@
         <message>
             <source>Remove it. The sections are: {names}.</source>
             <translation>Entfernen Sie ihn. Die Abschnitte sind: {names}.</translation>
+        </message>
+        <message>
+            <source>Remove lm_head from the target modules and from the modules trained in full.</source>
+            <translation>Entfernen Sie lm_head aus den Zielmodulen und aus den vollständig trainierten Modulen.</translation>
         </message>
         <message>
             <source>Remove near-duplicate rows</source>
@@ -9008,6 +9096,10 @@
             <translation>Ähnlichkeit</translation>
         </message>
         <message>
+            <source>Similarity scale</source>
+            <translation>Ähnlichkeitsfaktor</translation>
+        </message>
+        <message>
             <source>Six steps</source>
             <translation>Sechs Schritte</translation>
         </message>
@@ -9452,6 +9544,10 @@
         <message>
             <source>Text that the judge receives</source>
             <translation>Text, den der Richter erhält</translation>
+        </message>
+        <message>
+            <source>Text to find</source>
+            <translation>Gesuchter Text</translation>
         </message>
         <message>
             <source>Text was decoded with the wrong encoding in {rows}, such as “Ã©” for “é”. The model would learn to write it.</source>
@@ -9958,6 +10054,14 @@
             <translation>Der Treiber von {gpu} ({version}) ist zu alt für PyTorch, das einen Treiber für CUDA 11.8 oder neuer braucht. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
         <message>
+            <source>The embedding model pools in a way that can't be trained here: {modes}.</source>
+            <translation>Das Embedding-Modell verwendet ein Pooling, das hier nicht trainiert werden kann: {modes}.</translation>
+        </message>
+        <message>
+            <source>The end token, which has seen the whole text. The usual choice for language models.</source>
+            <translation>Das End-Token, das den ganzen Text gesehen hat. Bei Sprachmodellen die übliche Wahl.</translation>
+        </message>
+        <message>
             <source>The engine contains PyTorch and the libraries that train your model. It is downloaded once, tested with a tiny training run, and installed in a folder of your own. You don't need administrator rights.</source>
             <translation>Die Engine enthält PyTorch und die Bibliotheken, mit denen Ihr Modell trainiert wird. Sie wird einmal heruntergeladen, mit einem winzigen Training getestet und in einem eigenen Ordner installiert. Administratorrechte brauchen Sie nicht.</translation>
         </message>
@@ -10242,6 +10346,10 @@
             <translation>Der niedrigste Wert liegt über dem höchsten.</translation>
         </message>
         <message>
+            <source>The mean over all tokens.</source>
+            <translation>Der Mittelwert über alle Tokens.</translation>
+        </message>
+        <message>
             <source>The measure {measure} has no option {parameter}.</source>
             <translation>Das Maß {measure} hat keine Option {parameter}.</translation>
         </message>
@@ -10418,6 +10526,10 @@
         <message>
             <source>The other project's job continues in the background.</source>
             <translation>Der Auftrag des anderen Projekts läuft im Hintergrund weiter.</translation>
+        </message>
+        <message>
+            <source>The output layer isn't used for embeddings, so it can't be trained with them.</source>
+            <translation>Die Ausgabeschicht wird für Embeddings nicht verwendet und kann deshalb nicht mit ihnen trainiert werden.</translation>
         </message>
         <message>
             <source>The package index can't be reached: {reason}.</source>
@@ -10602,8 +10714,8 @@
             <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
-            <source>The rows contain text pairs to compare, or vectors. They train an embedding model, which LoRA Studio doesn't support.</source>
-            <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
+            <source>The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.</source>
+            <translation>Die Zeilen enthalten Textpaare mit einer Bewertung oder einem Label oder Vektoren. Damit trainiert LoRA Studio nicht.</translation>
         </message>
         <message>
             <source>The rows that {run:run} was trained on can't be read: {reason}</source>
@@ -10779,6 +10891,10 @@
         <message>
             <source>The token IDs differ.</source>
             <translation>Die Token-IDs unterscheiden sich.</translation>
+        </message>
+        <message>
+            <source>The tokenizer can't add the end token that embeddings are read from.</source>
+            <translation>Der Tokenizer kann das End-Token nicht anfügen, aus dem Embeddings gelesen werden.</translation>
         </message>
         <message>
             <source>The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told apart from questions.</source>
@@ -10988,8 +11104,8 @@
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
         </message>
         <message>
-            <source>There is no train.py for reward training. To repeat it, train with the same project again.</source>
-            <translation>Für das Training mit Belohnungen gibt es keine train.py. Um es zu wiederholen, trainieren Sie noch einmal mit demselben Projekt.</translation>
+            <source>There is no train.py for this kind of training. To repeat it, train with the same project again.</source>
+            <translation>Für diese Art von Training gibt es keine train.py. Um es zu wiederholen, trainieren Sie noch einmal mit demselben Projekt.</translation>
         </message>
         <message>
             <source>There is no trained adapter in {folder}.</source>
@@ -11042,6 +11158,10 @@
         <message>
             <source>This adapter scores answers and can't write them: it belongs to a reward model or a classifier.</source>
             <translation>Dieser Adapter bewertet Antworten und kann keine schreiben: Er gehört zu einem Belohnungsmodell oder einem Klassifikator.</translation>
+        </message>
+        <message>
+            <source>This adapter turns texts into vectors and can't write any: it belongs to an embedding model.</source>
+            <translation>Dieser Adapter wandelt Texte in Vektoren um und kann keine schreiben: Er gehört zu einem Embedding-Modell.</translation>
         </message>
         <message>
             <source>This answer is labeled bad.</source>
@@ -11540,6 +11660,10 @@
         <message>
             <source>Training loss hardly changed ({first:loss} → {last:loss}).</source>
             <translation>Der Trainings-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
+        </message>
+        <message>
+            <source>Training method</source>
+            <translation>Trainingsmethode</translation>
         </message>
         <message>
             <source>Training needs about {needed:memory}, but {device} has only {available:memory} free.</source>
@@ -12072,6 +12196,10 @@
         <message>
             <source>Use its adapter with PEFT as a sequence classification model with one label. To train a model that answers, choose another preference method.</source>
             <translation>Verwenden Sie den Adapter mit PEFT als Modell zur Sequenzklassifikation mit einem Label. Für ein Modell, das antwortet, wählen Sie eine andere Präferenzmethode.</translation>
+        </message>
+        <message>
+            <source>Use its adapter with PEFT. To train a model that answers, choose the format “Question and answer”.</source>
+            <translation>Verwenden Sie den Adapter mit PEFT. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
         </message>
         <message>
             <source>Use its name alone.</source>
@@ -13918,6 +14046,10 @@
             <translation>mittlere Belohnung</translation>
         </message>
         <message>
+            <source>measuring search</source>
+            <translation>Suche wird gemessen</translation>
+        </message>
+        <message>
             <source>medium confidence</source>
             <translation>wahrscheinlich</translation>
         </message>
@@ -14280,6 +14412,10 @@
         <message>
             <source>reasoning in a message with both an answer and tool calls</source>
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
+        </message>
+        <message>
+            <source>recall@1 {one:percent}, @5 {five:percent}, @10 {ten:percent}, MRR {mrr:small}</source>
+            <translation>Recall@1 {one:percent}, @5 {five:percent}, @10 {ten:percent}, MRR {mrr:small}</translation>
         </message>
         <message>
             <source>refusing nonsense</source>
@@ -15489,6 +15625,10 @@
             <translation>{architecture} kann nicht als Belohnungsmodell trainiert werden.</translation>
         </message>
         <message>
+            <source>{architecture} can't be trained for embeddings.</source>
+            <translation>{architecture} kann nicht für Embeddings trainiert werden.</translation>
+        </message>
+        <message>
             <source>{architecture} has no list of blocks, so its weights can't be sharded across devices.</source>
             <translation>{architecture} hat keine Liste von Blöcken; die Gewichte lassen sich deshalb nicht auf mehrere Geräte aufteilen.</translation>
         </message>
@@ -15706,6 +15846,10 @@
         <message>
             <source>{file} has no chat template.</source>
             <translation>{file} hat keine Chat-Vorlage.</translation>
+        </message>
+        <message>
+            <source>{file} has pairs for search</source>
+            <translation>{file} enthält Paare für die Suche</translation>
         </message>
         <message>
             <source>{file} has preference pairs</source>
@@ -17294,6 +17438,10 @@
         <message>
             <source>“{slot}” contains no answer</source>
             <translation>„{slot}“ enthält keine Antwort</translation>
+        </message>
+        <message>
+            <source>“{slot}” is empty</source>
+            <translation>„{slot}“ ist leer</translation>
         </message>
         <message>
             <source>“{slot}” is missing</source>

@@ -70,6 +70,8 @@ def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
     if sample.task == "preference":
         yield sample.messages + sample.chosen
         yield sample.messages + sample.rejected
+    elif sample.task == "embedding":
+        yield sample.messages + sample.chosen
     elif sample.task == "grpo":
         yield (*sample.messages, Message(role="assistant", content=sample.reference or ""))
     elif sample.task != "text":
@@ -179,9 +181,9 @@ def _has_markers(text: str) -> bool:
 
 
 def _has_same_pair(sample: Sample) -> bool:
-    return sample.task == "preference" and _list_contents(sample.chosen) == _list_contents(
-        sample.rejected
-    )
+    return sample.task in ("preference", "embedding") and _list_contents(
+        sample.chosen
+    ) == _list_contents(sample.rejected)
 
 
 def _list_contents(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:

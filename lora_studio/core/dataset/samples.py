@@ -77,6 +77,8 @@ class Sample:
     - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
     - `grpo`: `messages` is the prompt; `reference` is the expected answer if the row has one, and
       `columns` are its further columns as text.
+    - `embedding`: `messages` is the query, `chosen` the text to find, and `rejected`, if there is one, a text
+      that must not be found.
 
     `tools` are function descriptions (JSON Schema) that the chat template shows to the model.
     """

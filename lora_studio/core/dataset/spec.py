@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from lora_studio.core.spec import Spec, check_text, setting
 
 #: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
-#: answers labeled good or bad, or prompts that the model answers for rewards.
-Task = Literal["sft", "text", "preference", "kto", "grpo"]
+#: answers labeled good or bad, prompts that the model answers for rewards, or queries with the text to find.
+Task = Literal["sft", "text", "preference", "kto", "grpo", "embedding"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
-    "kto", "prompts",
+    "kto", "prompts", "search_pairs",
 ]  # fmt: skip
 Role = Literal["system", "user", "assistant", "tool"]
 Repair = Literal[
@@ -76,6 +76,10 @@ FORMATS: dict[RowFormat, FormatInfo] = {
     "prompts": FormatInfo(
         "Prompts for rewards", "prompt, reference", "grpo",
         ("prompt*", "reference", "system", "tools"),
+    ),
+    "search_pairs": FormatInfo(
+        "Pairs for search", "query, positive, negative", "embedding",
+        ("query*", "positive*", "negative"),
     ),
 }  # fmt: skip
 

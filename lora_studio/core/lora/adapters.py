@@ -27,10 +27,22 @@ METHODS: dict[Method, Template] = {
 
 #: PEFT's task of adapters with a head for classification, such as those of reward models.
 _CLASSIFIES = "SEQ_CLS"
+#: PEFT's task of adapters that turn texts into vectors.
+_EMBEDS = "FEATURE_EXTRACTION"
 
 
 def require_generative(config: Mapping[str, Any]) -> None:
-    """Raise ProblemError if the settings of an adapter say that it scores text and can't write any."""
+    """Raise ProblemError if the settings of an adapter say that it scores text or turns it into vectors, and
+    can't write any.
+    """
+    if config.get("task_type") == _EMBEDS:
+        raise fail(
+            "lora.only_embeds",
+            "This adapter turns texts into vectors and can't write any: it belongs to an embedding model.",
+            "Load it with PEFT as a feature extraction model, or choose another adapter. It can't be merged "
+            "here, exported as GGUF, run in Ollama, or used in a chat.",
+            where=Where(step="lora"),
+        )
     if config.get("task_type") == _CLASSIFIES:
         raise fail(
             "lora.only_scores",

@@ -11,6 +11,8 @@ from lora_studio.core.protocol.dataset import DatasetPlanned, LengthsMeasured
 #: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
 #: less random batches.
 STEPS_GROUPED = 50
+#: The most sequences of a row, of tasks whose rows have several.
+SEQUENCES: dict[Task, int] = {"preference": 2, "embedding": 3}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class RowStatistics:
         """
         if self.task == "text" and self.longest > limit:
             return micro_batch * limit
-        sides = 2 if self.task == "preference" else 1
+        sides = SEQUENCES.get(self.task, 1)
         size, below = 1, 1
         while size < per_step and size * 2 <= max(self.heaviest, default=1):
             below, size = size, size * 2
@@ -56,7 +58,7 @@ class RowStatistics:
 
     def count_padded_tokens(self, micro_batch: int, limit: int) -> int:
         """Return the tokens of a padded micro-batch with the longest row."""
-        sides = 2 if self.task == "preference" else 1
+        sides = SEQUENCES.get(self.task, 1)
         return micro_batch * sides * min(self.longest, limit)
 
     def _top(self, size: int, count: int, limit: int) -> int:

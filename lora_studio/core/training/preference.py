@@ -9,6 +9,7 @@ from typing import Literal
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.training.embedding import EmbeddingSettings
 from lora_studio.core.training.grpo import GrpoSettings
 
 PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
@@ -118,7 +119,8 @@ class PreferenceSettings(Spec):
 
 
 def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
-    """Return the fields of `PreferenceSettings` that a method uses, for prompts those of `GrpoSettings`.
+    """Return the fields of `PreferenceSettings` that a method uses, of `GrpoSettings` for prompts, and of
+    `EmbeddingSettings` for pairs for search.
 
     `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
     """
@@ -126,6 +128,8 @@ def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, 
         return ("beta",)
     if task == "grpo":
         return tuple(GrpoSettings.model_fields)
+    if task == "embedding":
+        return tuple(EmbeddingSettings.model_fields)
     match method:
         case "simpo":
             return ("preference", "simpo_beta", "simpo_gamma")

@@ -25,13 +25,15 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
-    what a reward model can't do, or prompts without a reward.
+    what a reward model or an embedding model can't do, or prompts without a reward.
     """
     problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
     if spec.trains_reward_model(task) and spec.best_by != "loss":
         problems.append(reward_without_answers_error())
     if task == "grpo":
         problems += _check_rewards(spec)
+    if task == "embedding":
+        problems += _check_embedding(spec)
     if spec.teacher.strip() and not spec.distills(task):
         problems.append(_unused_teacher_warning())
     rate = find_usual_rate(task, spec)
@@ -66,6 +68,49 @@ def only_scores_warning() -> Problem:
         "Use its adapter with PEFT as a sequence classification model with one label. To train a model that "
         "answers, choose another preference method.",
         where=Where(step="training", field="preference"),
+    )
+
+
+def _check_embedding(spec: TrainingSpec) -> list[Problem]:
+    """Return what embeddings can't be used for, and errors for a recipe that can't train them."""
+    problems = [only_embeds_warning()]
+    if spec.effective_batch < 2:
+        problems.append(embedding_needs_two_error())
+    if spec.best_by != "loss":
+        problems.append(embedding_without_answers_error())
+    return problems
+
+
+def only_embeds_warning() -> Problem:
+    """Return what an adapter for embeddings can't be used for, said before it is trained."""
+    return warning(
+        "training.embedding_only_embeds",
+        "Pairs for search train a model that turns texts into vectors. It can't write answers or chat, and "
+        "isn't exported as GGUF.",
+        "Use its adapter with PEFT. To train a model that answers, choose the format “Question and answer”.",
+        where=Where(step="dataset", field="sources"),
+    )
+
+
+def embedding_needs_two_error() -> Problem:
+    """Return the error for steps in which a query has no other text to be told apart from."""
+    return error(
+        "training.embedding_needs_two",
+        "Embedding training needs at least two rows in each optimizer step.",
+        "Increase the micro-batch size or the gradient accumulation. More rows per step train better "
+        "embeddings: 32 or more are common.",
+        where=Where(step="training", field="micro_batch"),
+    )
+
+
+def embedding_without_answers_error() -> Problem:
+    """Return the error for embeddings whose best adapter is decided by answers."""
+    return error(
+        "training.embedding_has_no_answers",
+        "An embedding model doesn't write answers, so they can't decide on the best adapter.",
+        "Decide by eval loss.",
+        where=Where(step="training", field="best_by"),
+        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
     )
 
 

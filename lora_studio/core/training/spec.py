@@ -10,6 +10,7 @@ from lora_studio.core.spec import setting
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
 from lora_studio.core.training.distillation import DistillationSettings
+from lora_studio.core.training.embedding import EmbeddingSettings
 from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.training.preference import PreferenceSettings
@@ -26,7 +27,7 @@ Checkpointing = Literal["off", "on", "unsloth"]
 Backend = Literal["auto", "peft", "unsloth"]
 
 
-class TrainingSpec(PreferenceSettings, GrpoSettings, DistillationSettings):
+class TrainingSpec(PreferenceSettings, GrpoSettings, DistillationSettings, EmbeddingSettings):
     """How the adapter is optimized."""
 
     rewards: tuple[RewardSpec, ...] = setting(

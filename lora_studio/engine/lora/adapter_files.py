@@ -23,7 +23,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PICKLE = "adapter_model.bin"
 
-_PREFIX = "base_model.model."
+#: What precedes the names of the base model's modules.
+PREFIX = "base_model.model."
 _LORA = re.compile(
     r"(?P<module>.+?)\.lora_(?:(?P<half>[AB])\.(?P<part>weight|bias)|embedding_(?P<table>[AB])"
     r"|(?P<magnitude>magnitude_vector)(?:\.weight)?)\Z"
@@ -107,7 +108,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     adapter = Adapter(folder, config, weight, complication=_get_complication(folder, config))
     modules: dict[str, dict[str, StoredTensor]] = {}
     for tensor in safetensors_files.read_header(_find_weights_file(folder)):
-        name = tensor.name.removeprefix(_PREFIX)
+        name = tensor.name.removeprefix(PREFIX)
         if match := _ROWS.match(name):
             adapter.rows[match["module"]] = _read_rows(adapter, match["module"], tensor)
         elif match := _LORA.match(name):

@@ -22,6 +22,7 @@ from lora_studio.engine.tokens.chat_format import Tools
 from lora_studio.engine.tokens.exact_rendering import render
 from lora_studio.engine.tokens.markers import Span
 from lora_studio.engine.tokens.rendered_text import Rendered
+from lora_studio.engine.tokens.search_texts import TextEdges, list_texts
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
@@ -202,6 +203,7 @@ class Encoder:
                 reason=error.reason,
             ) from error
         self._begins_with, self._ends_with = _get_document_edges(tokenizer)
+        self._edges = TextEdges.find(tokenizer)
 
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
         """Return one conversation, truncated to the limit; raises UnusableRow."""
@@ -289,6 +291,8 @@ class Encoder:
             case "grpo":
                 prompt = render(self.tokenizer, sample.messages, sample.tools, prompt=True)
                 return [Rendered(prompt, [])]
+            case "embedding":
+                return [Rendered(text, [(0, len(text))]) for text in list_texts(sample)]
         return [self._renderer.render(sample.messages, sample.tools)]
 
     def _to_tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
@@ -296,6 +300,9 @@ class Encoder:
         ids = np.array(encoding.ids, np.int32)
         if sample.task == "grpo":
             return TokenizedText(ids, [], is_prompt=True)
+        if sample.task == "embedding":
+            ids = self._edges.add(ids) if len(ids) else ids
+            return TokenizedText(ids, [(0, len(ids))])
         item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
             is_document = sample.task == "text" and sample.untrained is None

@@ -32,7 +32,7 @@ from lora_studio.core.system.files import (
     write_file,
 )
 from lora_studio.core.system.mounts import create_folder
-from lora_studio.engine.lora import miss
+from lora_studio.engine.lora import feature_extraction, miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system, is_out_of_memory
@@ -94,6 +94,8 @@ def write_adapter(
         subtract_initial_adapter(folder, initial)
     if miss.is_miss(model):
         miss.convert_to_lora(folder, model)
+    if feature_extraction.is_feature_extraction(model):
+        feature_extraction.remove_output_layer(folder, model)
     with name_newest_file(folder):
         tokenizer.save_pretrained(folder)
 

@@ -17,6 +17,7 @@ from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 #: Maximum number of trained tokens to read, from rows spread over the whole dataset.
@@ -131,6 +132,8 @@ def _to_encoded(row: TrainingRow) -> Encoded:
     match row:
         case EncodedPrompt():  # its answers don't exist yet
             return Encoded(row.ids, np.ones(len(row.ids), bool), len(row.ids))
+        case EncodedSearchPair():
+            return Encoded(row.positive, np.ones(len(row.positive), bool), len(row.positive))
         case EncodedPair():
             return row.chosen
         case EncodedLabeled():

@@ -10,11 +10,15 @@ from functools import partial
 import torch
 
 from lora_studio.core.messages import text
+from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.memory.capture import run_on_every_rank
+from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.training.retrieval import RetrievalEvaluator
 from lora_studio.engine.training.step_metrics import add_sums, read_scalars
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
@@ -72,7 +76,21 @@ class Evaluator:
                 done += len(group)
         reduced = self._ranks.all_reduce_sum(read_scalars(totals))
         means = {name: value / weight for name, value in reduced.items()}
+        if isinstance(objective, InBatchNegatives):
+            evaluator = RetrievalEvaluator(
+                objective, self._inference_context, self._job, self._ranks
+            )
+            pairs = [
+                row for at in range(len(rows)) if isinstance(row := rows[at], EncodedSearchPair)
+            ]
+            means |= evaluator.evaluate(pairs, self._plan.micro_batch)
         return ValidationLoss(means.pop("loss"), means)
+
+    def emit_start(self, objective: Objective) -> None:
+        """Measure search before the first step, to compare with; other training has nothing to measure then."""
+        if isinstance(objective, InBatchNegatives) and len(self._rows):
+            result = self.evaluate(objective)
+            self._job.emit(events.Evaluated(step=0, loss=result.loss, figures=result.metrics))
 
     def _add_losses(
         self,

@@ -37,14 +37,14 @@ from lora_studio.engine.training.distributed.launch import launch_ranks, leave_a
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
-from lora_studio.engine.training.recipe import reward_head
+from lora_studio.engine.training.recipe import embedding_setup, reward_head
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 
 _NO_SCRIPT = text(
-    "There is no train.py for reward training. To repeat it, train with the same project again."
+    "There is no train.py for this kind of training. To repeat it, train with the same project again."
 )
 
 
@@ -118,11 +118,7 @@ def _train_rank(
         tuned, data = _prepare(
             run, project, backend or PeftBackend(), job, ranks, scratch, resume=resume
         )
-        if data.task == "grpo" and ranks.is_first:
-            opened = stack.enter_context(
-                open_rewards(project.training.rewards, _without_pause(job, ranks))
-            )
-            data = replace(data, rewards=opened)
+        project, data = _prepare_task(run, project, tuned, data, job, ranks, stack)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
         assert project.model.sharding != "auto"
         ranks.connect(project.model.sharding)
@@ -141,6 +137,28 @@ def _train_rank(
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
 
 
+def _prepare_task(
+    run: RunFolder,
+    project: Project,
+    tuned: AdaptedModel,
+    data: TrainingData,
+    job: JobContext,
+    ranks: ProcessGroup,
+    stack: ExitStack,
+) -> tuple[Project, TrainingData]:
+    """Return the project with the pooling of embeddings decided, and the data with what rates answers."""
+    if data.task == "embedding":
+        project = embedding_setup.prepare_embedding(project, tuned, job)
+        if ranks.is_first:
+            embedding_setup.record_embedding(run, project, tuned)
+    if data.task == "grpo" and ranks.is_first:
+        opened = stack.enter_context(
+            open_rewards(project.training.rewards, _without_pause(job, ranks))
+        )
+        data = replace(data, rewards=opened)
+    return project, data
+
+
 def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
     """Return the job for work of rank 0 that other ranks wait for: a pause takes effect after it."""
     return job if ranks.world_size == 1 else replace(job, flags=Flags(cancel=job.flags.cancel))
@@ -148,7 +166,7 @@ def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
 
 def _needs_script(trainer: Trainer, job: JobContext, *, resume: bool) -> bool:
     """Return whether the script that repeats the training has to be written; log why there is none."""
-    if trainer.rollouts is not None:
+    if trainer.data.task in ("grpo", "embedding"):
         job.emit(events.Log(text=_NO_SCRIPT))
         return False
     return not (resume and script.is_complete(trainer.run))

@@ -163,6 +163,8 @@ class Trainer:
         is_finished = self.state.step == self.total_steps and not self.state.evaluation_due
         if isinstance(self.objective, ReferenceObjective) and not is_finished:
             self._compute_reference(self.objective)
+        if self.state.step == 0:
+            self.recovery.run(lambda: self.evaluator.emit_start(self.objective))
         if self.state.step < self.total_steps:
             self.job.show_stage(text("testing the largest micro-batch"))
             self.recovery.run(self.probe_memory)
@@ -283,10 +285,8 @@ class Trainer:
             weight = sum(self.objective.count_items(batch) for batch in batches)
         with self._autocast():
             self.objective.prepare_step(batches)
-        local_batches, parameters = (
-            self.ranks.get_local_batches(batches),
-            list(self.model.parameters()),
-        )
+        local_batches = self.ranks.get_local_batches(batches)
+        parameters = list(self.model.parameters())
         sums, gradients = run_on_every_rank(
             self.ranks,
             lambda: (

@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import (
     Columns,
     DataColumn,
+    FormatCandidate,
     find_column,
     find_columns,
     find_optional_column,
     find_replies,
 )
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
-from lora_studio.core.dataset.formats.paired_columns import find_compared_answers
+from lora_studio.core.dataset.formats.paired_columns import (
+    find_compared_answers,
+    find_search_pairs,
+)
 from lora_studio.core.dataset.formats.references import prefer_references
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.formats.votes import find_votes
 from lora_studio.core.dataset.spec import RowFormat
 
 
-@dataclass(frozen=True)
-class FormatCandidate:
-    """One reading of the columns.
-
-    `weight` ranks readings of the same rows: a pair is more specific than its parts, a conversation
-    more than a text. `sure` is the confidence from names and values alone, 0 to 1. `rivals` are
-    columns that could be meant instead of the one chosen for `rivalled`.
-    """
-
-    format: RowFormat
-    mapping: dict[str, str]
-    weight: float
-    sure: float
-    rivalled: str = ""
-    rivals: tuple[str, ...] = ()
-    guessed: bool = False
-
-
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _find_preferences, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
+        _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
     return [candidate for finder in finders for candidate in finder(columns)] or _guess_candidates(

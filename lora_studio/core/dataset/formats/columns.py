@@ -57,6 +57,7 @@ from lora_studio.core.dataset.formats.values import (
     normalize_name,
     parse_label,
 )
+from lora_studio.core.dataset.spec import RowFormat
 
 Kind = Literal[
     "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
@@ -116,6 +117,24 @@ class DataColumn:
 
 
 Columns = Sequence[DataColumn]
+
+
+@dataclass(frozen=True)
+class FormatCandidate:
+    """One reading of the columns.
+
+    `weight` ranks readings of the same rows: a pair is more specific than its parts, a conversation
+    more than a text. `sure` is the confidence from names and values alone, 0 to 1. `rivals` are
+    columns that could be meant instead of the one chosen for `rivalled`.
+    """
+
+    format: RowFormat
+    mapping: dict[str, str]
+    weight: float
+    sure: float
+    rivalled: str = ""
+    rivals: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 def profile_columns(

@@ -27,6 +27,10 @@ from lora_studio.core.dataset.formats.columns import profile_columns
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
+from lora_studio.core.dataset.formats.paired_columns import (
+    find_chosen_search_pairs,
+    read_search_pair,
+)
 from lora_studio.core.dataset.formats.prompt_splitting import join_rounds, split_turns, split_words
 from lora_studio.core.dataset.formats.ranking import (
     is_first_better,
@@ -118,7 +122,11 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
     columns = profile_columns([values], list(values))
-    readings = [*find_candidates(columns), *prompts.find_prompts(columns)]
+    readings = [
+        *find_candidates(columns),
+        *prompts.find_prompts(columns),
+        *find_chosen_search_pairs(columns),
+    ]
     mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
@@ -435,5 +443,6 @@ _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
     "preference": _convert_preference,
     "kto": _convert_kto,
     "prompts": _convert_prompts,
+    "search_pairs": read_search_pair,
 }
 assert set(_CONVERTERS) == set(FORMATS)

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats.candidates import FormatCandidate
-from lora_studio.core.dataset.formats.columns import profile_columns
+from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import find_own_reading
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair

@@ -1,12 +1,28 @@
-"""Two answer columns with a third column that says which answer is preferred."""
+"""Columns that belong together: two answers of which a third column prefers one, and a query with the text to
+find.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from lora_studio.core.dataset.formats.columns import Columns, DataColumn
+from lora_studio.core.dataset.formats import column_names
+from lora_studio.core.dataset.formats.columns import (
+    Columns,
+    DataColumn,
+    FormatCandidate,
+    find_answers,
+    find_column,
+    find_columns,
+    find_contexts,
+    find_questions,
+)
 from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
+from lora_studio.core.dataset.formats.turns import build_message
+from lora_studio.core.dataset.formats.values import to_answer
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 
 #: Names of paired columns: response_0 and response_1, answer_a and answer_b.
 _SIDE = re.compile(
@@ -21,6 +37,79 @@ _POINTERS = (
 _SCORES = (
     "score", "rating", "reward", "overallscore", "winnermodel", "votes", "upvotes", "likes", "points", "stars",
 )  # fmt: skip
+#: A query, the text that it should find, and a text that it should not, as sentence-transformers' triplets
+#: and pairs name them.
+_QUERIES = ("anchor", "query", "queries", "question", "frage", "anfrage")
+_POSITIVES = (
+    "positive", "pos", "positives", "positivepassage", "positivepassages", "positivedocument", "positivetext",
+    "relevant",
+)  # fmt: skip
+_NEGATIVES = (
+    "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
+    "negativepassages", "negativedocument", "negativetext",
+)  # fmt: skip
+#: Columns that say how similar both texts of a pair are: some of those pairs don't belong together.
+_SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "isduplicate")
+
+
+def find_search_pairs(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a query with the text to find, whose names say so; a negative is optional."""
+    query, positive = find_column(columns, _QUERIES), find_column(columns, _POSITIVES)
+    if query is None or positive is None or find_columns(columns, _SIMILARITIES):
+        return []
+    sure = 0.98 if query.key in ("anchor", "query") else 0.9
+    return [FormatCandidate("search_pairs", _map_pair(columns, query, positive), 1.0, sure)]
+
+
+def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of columns as pairs for search where the user chose that format.
+
+    It isn't one of `find_candidates`: a question with its answer or its context usually trains answers.
+    """
+    if named := find_search_pairs(columns):
+        return named
+    by_key = {column.key: column for column in columns}
+    for one, other in column_names.COMPARED:
+        if one in by_key and other in by_key:
+            mapping = _map_pair(columns, by_key[one], by_key[other])
+            return [FormatCandidate("search_pairs", mapping, 0.2, 0.7)]
+    query = find_column(columns, _QUERIES) or next(iter(find_questions(columns)), None)
+    others = [column for column in columns if column != query]
+    named_positive = find_column(others, _POSITIVES)
+    answers = (
+        [named_positive] if named_positive else [*find_answers(others), *find_contexts(others)]
+    )
+    if query is None or not answers:
+        return []
+    return [FormatCandidate("search_pairs", _map_pair(columns, query, answers[0]), 0.2, 0.7)]
+
+
+def _map_pair(columns: Columns, query: DataColumn, positive: DataColumn) -> dict[str, str]:
+    mapping = {"query": query.name, "positive": positive.name}
+    if (negative := find_column(columns, _NEGATIVES)) is not None:
+        mapping["negative"] = negative.name
+    return mapping
+
+
+def read_search_pair(slots: Mapping[str, Any]) -> Sample:
+    """Return a query with its positive and, if there is one, its negative; of lists the first item.
+
+    Raises UnusableRow.
+    """
+    query, positive, negative = (
+        to_answer(slots.get(slot)) for slot in ("query", "positive", "negative")
+    )
+    for slot, value in (("query", query), ("positive", positive)):
+        if not value.strip():
+            raise UnusableRow("“{slot}” is empty", UnusableKind.EMPTY, slot=slot)
+    return Sample(
+        "embedding",
+        (build_message("user", query),),
+        chosen=(build_message("assistant", positive).model_copy(update={"trained": False}),),
+        rejected=(build_message("assistant", negative).model_copy(update={"trained": False}),)
+        if negative.strip()
+        else (),
+    )
 
 
 def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:

@@ -8,8 +8,12 @@ from typing import Any
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.candidates import FormatCandidate
-from lora_studio.core.dataset.formats.columns import Columns, find_column, find_optional_column
+from lora_studio.core.dataset.formats.columns import (
+    Columns,
+    FormatCandidate,
+    find_column,
+    find_optional_column,
+)
 from lora_studio.core.dataset.formats.mapping import find_column_names
 from lora_studio.core.dataset.formats.values import is_blank, to_answer, to_text
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow

@@ -143,8 +143,9 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
         return None
     return dataset_error(
         "embeddings",
-        "The rows contain text pairs to compare, or vectors. They train an embedding model, which LoRA Studio doesn't support.",
-        "Choose data with questions and answers, conversations, or plain text.",
+        "The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.",
+        "If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. "
+        "Otherwise choose data with questions and answers, conversations, or plain text.",
     )
 
 

@@ -11,6 +11,9 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalize
 from lora_studio.engine.dataset.rows.hashing import hash_text
 
+#: Tasks whose answers are `chosen` and `rejected`.
+_HAS_SIDES = ("preference", "embedding")
+
 
 def normalize_sides(sample: Sample) -> Sides:
     """Return the question and the answers of a row, normalized for comparing.
@@ -27,7 +30,7 @@ def normalize_sides(sample: Sample) -> Sides:
         if turn.role != "assistant" or not turn.trained
     ]
     answers = [[turn for turn in spoken_turns if turn.role == "assistant" and turn.trained]]
-    if sample.task == "preference":
+    if sample.task in _HAS_SIDES:
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_get_spoken_text(turn) for turn in turns) for turns in answers]
     if sample.task == "grpo":
@@ -45,12 +48,12 @@ def get_keys(sample: Sample) -> dict[str, int]:
     """Return hashes of a row and its parts, regardless of spacing; 0 for a missing part."""
     turns = [_join_exactly(turn) for turn in sample.messages]
     last = len(turns)
-    if sample.task != "preference":
+    if sample.task not in _HAS_SIDES:
         answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
         last = answers[-1] if answers and sample.task != "grpo" else last
     prompt, answer = _join_turns(turns[:last]), _join_turns(turns[last:])
     rejected = _join_turns([_join_exactly(turn) for turn in sample.rejected])
-    if sample.task == "preference":
+    if sample.task in _HAS_SIDES:
         answer = _join_turns([_join_exactly(turn) for turn in sample.chosen])
     if sample.task == "grpo":
         answer = " ".join((sample.reference or "").split())

@@ -63,7 +63,7 @@ def make_sample(
     sample = convert(values, source_format, mapping)
     if spec.fixes:
         sample = repair(sample, spec.fixes)
-    if spec.system_prompt and sample.task != "text":
+    if spec.system_prompt and sample.task not in ("text", "embedding"):
         return _with_system(sample, spec.system_prompt)
     return sample
 
@@ -246,6 +246,7 @@ _CONTENTS: dict[Task, str] = {
     "preference": "{file} has preference pairs",
     "kto": "{file} has labeled answers",
     "grpo": "{file} has prompts for rewards",
+    "embedding": "{file} has pairs for search",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.engine.dataset.reasons import SkipReason
-from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
+from lora_studio.engine.dataset.rows.token_table import SIDES, SkippedRow, TokenTable
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedLabeled,
@@ -20,6 +20,7 @@ from lora_studio.engine.tokens.encoder import (
     check_length,
     split_document,
 )
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair, truncate
 
 T = TypeVar("T")
 
@@ -177,12 +178,26 @@ class EncodedPrompts(_Rows[EncodedPrompt]):
         return table.get_prompt(int(self.selection.index[row]))
 
 
+class EncodedSearchPairs(_Rows[EncodedSearchPair]):
+    """Queries with the text to find."""
+
+    def _read(self, row: int) -> EncodedSearchPair:
+        chosen = self.selection
+        table, limit = chosen.tables[chosen.table[row]], int(chosen.end[row])
+        query, positive, negative = (
+            truncate(table.get_item(int(chosen.index[row]), side).ids, limit)
+            for side in SIDES["embedding"]
+        )
+        return EncodedSearchPair(query, positive, negative if len(negative) else None)
+
+
 def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
     """Return the rows in the form that the objective of a task needs."""
     forms: dict[Task, type[_Rows[Any]]] = {
         "preference": EncodedPairs,
         "kto": EncodedLabels,
         "grpo": EncodedPrompts,
+        "embedding": EncodedSearchPairs,
     }
     return forms.get(task, EncodedRows)(selection)
 

@@ -39,7 +39,7 @@ from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
-from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable, dump_rated
+from lora_studio.engine.dataset.rows.token_table import SIDES, SkippedRow, TokenTable, dump_rated
 from lora_studio.engine.runtime import cpu_threads, process_pool
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -257,7 +257,7 @@ class _Writer:
     )  # fmt: skip
 
     def __init__(self, file: Path, task: Task) -> None:
-        self._sides = ("", "rejected_") if task == "preference" else ("",)
+        self._sides = SIDES.get(task, ("",))
         fields = [("row", pa.int64()), ("left_out", pa.int32()), ("unshown", pa.int32())]
         fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
         if task == "kto":

@@ -12,10 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.dataset.reasons import load_reason
 from lora_studio.engine.tokens.encoder import EncodedPrompt, TokenizedText
+
+#: The prefixes of the columns of each sequence of a row; other tasks have one sequence, without a prefix.
+SIDES: dict[Task, tuple[str, ...]] = {
+    "preference": ("", "rejected_"),
+    "embedding": ("", "positive_", "negative_"),
+}
 
 #: Row numbers listed for each reason.
 NAMED = 10
@@ -54,8 +60,8 @@ class TokenTable:
         files = [str(folder / name) for name in about["files"]]
         self.data = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
         table = self.data.data.table
-        self.has_pairs = "rejected_ids" in table.column_names
-        sides = ("", "rejected_") if self.has_pairs else ("",)
+        names = table.column_names
+        sides = next((each for each in SIDES.values() if f"{each[-1]}ids" in names), ("",))
         self.row = self._read_column("row")
         self._lengths = [self._read_column(f"{side}length") for side in sides]
         self.length = np.maximum.reduce(self._lengths)
@@ -78,7 +84,7 @@ class TokenTable:
         return len(self.row)
 
     def get_item(self, index: int, side: str = "") -> TokenizedText:
-        """Return a tokenized row by its index in the table; `side` is "rejected_" for the rejected answer of a pair."""
+        """Return a tokenized row by its index in the table; `side` is the prefix of another sequence of the row."""
         ids = self._lists[f"{side}ids"][index]
         edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
         return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))

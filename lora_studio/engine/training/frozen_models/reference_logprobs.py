@@ -32,6 +32,7 @@ from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPrompt
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.frozen_models.unique_rows import (
     UniqueRows,
@@ -71,7 +72,7 @@ class ReferencedRows:
             before = self._rows[(row - 1) % len(self)]
             assert isinstance(before, EncodedLabeled)
             item = replace(item, mismatched=swap_answer(item.answer, before.answer))
-        if self.values is None or isinstance(item, Encoded | EncodedPrompt):
+        if self.values is None or isinstance(item, Encoded | EncodedPrompt | EncodedSearchPair):
             return item
         known = self.values[row]
         return item if np.isnan(known).any() else replace(item, reference=tuple(known.tolist()))

@@ -10,9 +10,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.grpo import ClipRange, GrpoVariant
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.loss import Loss
@@ -197,3 +199,27 @@ def _store(
 
 def _join(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
     return torch.cat([part.to(device) for part in parts if part is not None])
+
+
+def require_answers(scorer: Scorer) -> None:
+    """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
+    if scorer.base.forward.__module__.startswith("unsloth"):
+        raise fail(
+            "training.rewards_need_peft",
+            "Reward training isn't available with Unsloth, which changes how the model writes answers.",
+            "Choose PEFT as the training backend.",
+            where=Where(step="training", field="backend"),
+        )
+    require_shared_cache(scorer.model)
+
+
+def require_shared_cache(network: torch.nn.Module) -> None:
+    """Raise the error for a model whose answers to a prompt can't share its attention cache."""
+    if not can_sample_groups(network):
+        raise fail(
+            "training.rewards_need_cache",
+            "Reward training isn't available for this architecture, because answers to a prompt can't share "
+            "its attention cache.",
+            "Choose another model, or train on answers or on preference pairs.",
+            where=Where(step="model", field="source"),
+        )

@@ -24,14 +24,14 @@ from lora_studio.core.training.recipe_checks import (
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe import reward_head
-from lora_studio.engine.training.recipe.grpo import Grpo
+from lora_studio.engine.training.recipe.grpo import Grpo, require_answers
+from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.loss import Loss
 
 
@@ -88,6 +88,9 @@ def create_objective(
             return Kto(scorer, spec.beta, ranks)
         case "grpo":
             return _create_grpo(spec, scorer)
+        case "embedding":
+            pooling = "last" if spec.pooling == "auto" else spec.pooling
+            return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
     if spec.distills(task):
         return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
     return Sft(scorer)
@@ -97,7 +100,7 @@ def _create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
     """Return the objective of reward training; raises ProblemError where it can't train."""
     if not spec.rewards:
         raise ProblemError(no_rewards_error())
-    _require_answers(scorer)
+    require_answers(scorer)
     if spec.kl_beta:
         scorer.load_reference()
     scorer.temperature = spec.rollout_temperature
@@ -108,30 +111,6 @@ def _create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
         kl_beta=spec.kl_beta,
         longest=spec.rollout_tokens,
     )
-
-
-def _require_answers(scorer: Scorer) -> None:
-    """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
-    if scorer.base.forward.__module__.startswith("unsloth"):
-        raise fail(
-            "training.rewards_need_peft",
-            "Reward training isn't available with Unsloth, which changes how the model writes answers.",
-            "Choose PEFT as the training backend.",
-            where=Where(step="training", field="backend"),
-        )
-    require_shared_cache(scorer.model)
-
-
-def require_shared_cache(network: torch.nn.Module) -> None:
-    """Raise the error for a model whose answers to a prompt can't share its attention cache."""
-    if not can_sample_groups(network):
-        raise fail(
-            "training.rewards_need_cache",
-            "Reward training isn't available for this architecture, because answers to a prompt can't share "
-            "its attention cache.",
-            "Choose another model, or train on answers or on preference pairs.",
-            where=Where(step="model", field="source"),
-        )
 
 
 class Sft:

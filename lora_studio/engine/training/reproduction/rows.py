@@ -15,6 +15,7 @@ from lora_studio.core.system.files import write_file
 from lora_studio.core.system.foreign_files import NamingFile
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 
 
@@ -81,8 +82,8 @@ def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]
             return pair.chosen, pair.rejected
         case EncodedLabeled() as labeled:
             return (labeled.answer,)
-        case EncodedPrompt():
-            raise TypeError("prompts have no answers to train on")
+        case EncodedPrompt() | EncodedSearchPair():
+            raise TypeError("there are no answers to train on")
         case row:
             return (row,)
 

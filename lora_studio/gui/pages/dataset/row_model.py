@@ -42,6 +42,7 @@ _NAMES: dict[Task, tuple[str, str]] = {
     "preference": (mark("Prompt"), mark("Chosen")),
     "kto": (mark("Prompt"), mark("Answer")),
     "grpo": (mark("Prompt"), mark("Reference")),
+    "embedding": (mark("Query"), mark("Text to find")),
 }
 
 

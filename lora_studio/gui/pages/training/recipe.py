@@ -18,7 +18,14 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
-from lora_studio.core.training import distillation, grpo, optimizers, preference, trackers
+from lora_studio.core.training import (
+    distillation,
+    embedding,
+    grpo,
+    optimizers,
+    preference,
+    trackers,
+)
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -85,6 +92,7 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
 _NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
+_NEEDS_SEARCH_PAIRS = mark("Not used: your data has no pairs for search.")
 _NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
 #: Fields that only these kinds of data use, and the help text for other data.
 _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
@@ -98,9 +106,12 @@ _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
     "simpo_beta": (("preference",), _NEEDS_PAIRS),
     "simpo_gamma": (("preference",), _NEEDS_PAIRS),
     **dict.fromkeys(grpo.GrpoSettings.model_fields, (("grpo",), _NEEDS_PROMPTS)),
+    **dict.fromkeys(
+        embedding.EmbeddingSettings.model_fields, (("embedding",), _NEEDS_SEARCH_PAIRS)
+    ),
 }
 #: Fields whose choices are cards, each with a sentence.
-_CARDS = ("preference", "dpo_loss", "grpo_variant")
+_CARDS = ("preference", "dpo_loss", "grpo_variant", "pooling")
 
 
 class RecipeForm(QWidget):
@@ -126,7 +137,7 @@ class RecipeForm(QWidget):
         self.trial = RewardTrial(state)
         self._rewards_card.add(self.rewards, self.trial)
         self.preference = FieldGroup(
-            tr("Preference and reward training"),
+            tr("Training method"),
             [self._editors[field] for field in _TASK_FIELDS],
             wide=_CARDS,
         )
@@ -218,7 +229,7 @@ class RecipeForm(QWidget):
         """Move the settings of preference training to the top while the data need them."""
         self.rewards.is_searchable = self._get_task() == "grpo"
         set_visible(self._rewards_card, self.rewards.is_searchable)
-        is_used = self._get_task() in ("preference", "kto", "grpo")
+        is_used = self._get_task() in ("preference", "kto", "grpo", "embedding")
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:
                 self._settings.body.insertWidget(0, self.preference)

@@ -48,6 +48,11 @@ def pair(
     )
 
 
+def search_pair(query: str, positive: str, negative: str = "") -> Sample:
+    found = (untrained_answer(negative),) if negative else ()
+    return Sample("embedding", (user(query),), chosen=(untrained_answer(positive),), rejected=found)
+
+
 def kto(label: bool, *messages: Message) -> Sample:
     return Sample("kto", messages, label=label)
 
@@ -400,6 +405,30 @@ def test_row_is_converted_without_a_mapping(
     assert convert(row, row_format) == expected
 
 
+# --- pairs for search -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"anchor": "Who?", "positive": "I.", "negative": "No."}, search_pair("Who?", "I.", "No.")),
+        ({"query": "Who?", "pos": ["I.", "Me."], "neg": ["No."]}, search_pair("Who?", "I.", "No.")),
+        ({"query": "Who?", "positive": "I."}, search_pair("Who?", "I.")),
+    ],
+)
+def test_query_with_a_positive_is_a_pair_for_search(row: dict[str, Any], expected: Sample) -> None:
+    verdict = detect([row], list(row))
+    assert (verdict.format, verdict.task) == ("search_pairs", "embedding")
+    assert convert(row, "search_pairs", verdict.mapping) == convert(row, "search_pairs") == expected
+
+
+def test_questions_and_answers_are_pairs_for_search_on_request() -> None:
+    for row in ({"question": "Who?", "answer": "I."}, {"question": "Who?", "context": "I."}, {"sentence1": "Who?", "sentence2": "I."}):  # fmt: skip
+        assert detect([row], list(row)).format != "search_pairs"
+        verdict = detect([row], list(row), "search_pairs")
+        assert convert(row, "search_pairs", verdict.mapping) == search_pair("Who?", "I.")
+
+
 # --- refused ----------------------------------------------------------------------------------
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
@@ -418,7 +447,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("media", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "text", "text": "Who?"}]}, MESSAGES[1]]}),
     ("embeddings", {"text": "Who?", "embedding": [0.5] * 16}),
     ("embeddings", {"sentence1": "Who?", "sentence2": "Whom?", "score": 0.5}),
-    ("embeddings", {"anchor": "Who?", "positive": "Whom?", "negative": "When?"}),
+    ("embeddings", {"anchor": "Who?", "positive": "Whom?", "score": 0.5}),
     ("classification", {"text": "Nice.", "label": 1}),
     ("classification", {"text": "Nice.", "label": "positive"}),
     ("classification", {"review": "Nice.", "stars": 5}),

@@ -1,0 +1,104 @@
+"""Prepare a model for embedding training: its pooling, its end token, and the task of its adapter."""
+
+from __future__ import annotations
+
+from peft import TaskType
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.training.recipe_checks import (
+    embedding_needs_two_error,
+    embedding_without_answers_error,
+    only_embeds_warning,
+)
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.search_texts import append_end_token
+from lora_studio.engine.training.kernels.output_head import find_decoder
+from lora_studio.engine.training.recipe.pooling import resolve_pooling
+
+
+def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) -> Project:
+    """Return the project with the pooling decided; emits Warned and Log.
+
+    The tokenizer then adds the end token itself, and the adapter is saved for feature extraction. Raises
+    ProblemError for a model, an adapter, or a recipe that can't train embeddings.
+    """
+    training = project.training
+    _require_suitable(tuned, training)
+    pooling = resolve_pooling(training.pooling, tuned.base.folder)
+    append_end_token(tuned.base.tokenizer)
+    tuned.model.peft_config["default"].task_type = TaskType.FEATURE_EXTRACTION
+    job.emit(events.Warned(problem=only_embeds_warning()))
+    job.emit(events.Log(text=_describe_comparison(pooling, training.effective_batch - 1)))
+    return project.model_copy(update={"training": training.model_copy(update={"pooling": pooling})})
+
+
+def _describe_comparison(pooling: Pooling, others: int) -> Text:
+    """Return what a query is compared with, and what the vector of a text is."""
+    if pooling == "last":
+        return text(
+            "Each query is told apart from the texts of the other {n} rows of its step, however many are computed "
+            "at once. The vector of a text is read from its last token.",
+            n=others,
+        )
+    return text(
+        "Each query is told apart from the texts of the other {n} rows of its step, however many are computed at "
+        "once. The vector of a text is the mean over its tokens.",
+        n=others,
+    )
+
+
+def record_embedding(run: RunFolder, project: Project, tuned: AdaptedModel) -> None:
+    """Record how vectors are computed, which merging and export need."""
+    run.update_manifest(
+        embedding={
+            "pooling": project.training.pooling,
+            "dimensions": tuned.base.model.config.get_text_config().hidden_size,
+            "max_length": project.dataset.max_length,
+        }
+    )
+
+
+def _require_suitable(tuned: AdaptedModel, training: TrainingSpec) -> None:
+    """Raise ProblemError for a model, an adapter, or a recipe that can't train embeddings."""
+    if training.effective_batch < 2:
+        raise ProblemError(embedding_needs_two_error())
+    if training.best_by != "loss":
+        raise ProblemError(embedding_without_answers_error())
+    if tuned.initial_adapter is not None:
+        raise fail(
+            "training.embedding_changes_base",
+            "Embeddings can't be trained with an initialization that changes the base weights.",
+            "Use the default initialization.",
+            where=Where(step="lora", field="init"),
+        )
+    if tuned.base.new_tokens:
+        raise fail(
+            "training.embedding_new_tokens",
+            "Embeddings can't be trained with new tokens.",
+            "Remove the new tokens.",
+            where=Where(step="lora", field="new_tokens"),
+        )
+    decoder = find_decoder(tuned.base.model)
+    if decoder is None:
+        raise fail(
+            "training.embedding_unsupported",
+            "{architecture} can't be trained for embeddings.",
+            "Choose another model.",
+            where=Where(step="model", field="source"),
+            architecture=type(tuned.base.model).__name__,
+        )
+    inside = {id(parameter) for parameter in decoder.parameters()}
+    if any(each.requires_grad and id(each) not in inside for each in tuned.model.parameters()):
+        raise fail(
+            "training.embedding_head",
+            "The output layer isn't used for embeddings, so it can't be trained with them.",
+            "Remove lm_head from the target modules and from the modules trained in full.",
+            where=Where(step="lora", field="targets"),
+        )

@@ -1,0 +1,114 @@
+"""Vectors of texts: the last hidden states, pooled over each text and normalized."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.training.embedding import Pooling, PoolingChoice
+from lora_studio.engine.dataset.batches import Batch
+from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.tokens.search_texts import Ids
+from lora_studio.engine.training.kernels.logprobs import Scorer, round_up_tokens
+
+#: The files with which sentence-transformers describes a model.
+MODULES = "modules.json"
+POOLING_CONFIG = "config.json"
+
+
+def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
+    """Return the pooling of a recipe: for "auto" that of the base if it is an embedding model, else "last".
+
+    Raises ProblemError for a base that pools in another way.
+    """
+    if choice != "auto":
+        return choice
+    described = read_pooling(base)
+    if described is None:
+        return "last"
+    modes = [
+        name for name, is_on in described.items() if name.startswith("pooling_mode_") and is_on
+    ]
+    match modes:
+        case ["pooling_mode_lasttoken"]:
+            return "last"
+        case ["pooling_mode_mean_tokens"]:
+            return "mean"
+    raise fail(
+        "training.unknown_pooling",
+        "The embedding model pools in a way that can't be trained here: {modes}.",
+        "Choose “Last token” or “Mean” as the pooling, or another model.",
+        where=Where(step="training", field="pooling"),
+        modes=", ".join(modes) or "?",
+    )
+
+
+def read_pooling(folder: Path) -> dict[str, object] | None:
+    """Return the settings of a model's pooling module, None for a model that isn't an embedding model."""
+    try:
+        modules = read_json(folder / MODULES)
+        path = next(str(each["path"]) for each in modules if str(each["type"]).endswith("Pooling"))
+        settings = read_json(folder / Path(path).name / POOLING_CONFIG)
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def describe_pooling(pooling: Pooling, width: int) -> dict[str, object]:
+    """Return the settings of a pooling module, as sentence-transformers reads them."""
+    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")  # fmt: skip
+    chosen = {"last": "lasttoken", "mean": "mean_tokens"}[pooling]
+    return {
+        "word_embedding_dimension": width,
+        **{f"pooling_mode_{mode}": mode == chosen for mode in modes},
+        "include_prompt": True,
+    }
+
+
+def write_modules(folder: Path, pooling: Pooling, width: int, max_length: int) -> None:
+    """Write the files that let sentence-transformers load a model's folder as an embedding model."""
+    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (path, kind) in enumerate(kinds)
+    ]
+    files = {
+        MODULES: modules,
+        f"1_Pooling/{POOLING_CONFIG}": describe_pooling(pooling, width),
+        "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+    }  # fmt: skip
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content, indent=2), "utf-8")
+    (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def embed(scorer: Scorer, texts: Sequence[Ids], pooling: Pooling) -> torch.Tensor:
+    """Return the normalized vector of each text, [texts, size] float32, differentiable."""
+    lengths = torch.tensor([len(ids) for ids in texts])
+    ids = torch.from_numpy(np.concatenate(list(texts)).astype(np.int64))
+    owners = torch.arange(len(texts))
+    sources = lengths.cumsum(0) - 1
+    if pooling == "mean":
+        owners, sources = owners.repeat_interleave(lengths), torch.arange(len(ids))
+    batch = Batch(ids, tuple(lengths.tolist()), sources, ids[sources], owners)
+    if scorer.fills:
+        batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
+    scorer.lengths = batch.lengths
+    hidden = scorer.compute_hidden_states(batch)
+    with torch.autocast(hidden.device.type, enabled=False):
+        states = hidden.float()
+        if pooling == "mean":
+            rows = copy_to_device(owners, states.device)
+            sums = states.new_zeros((len(texts), states.shape[1])).index_add(0, rows, states)
+            states = sums / copy_to_device(lengths, states.device)[:, None]
+        return F.normalize(states, dim=1)

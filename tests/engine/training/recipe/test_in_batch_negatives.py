@@ -1,0 +1,181 @@
+"""Embedding training: equal to the published formula, however a step is split, and saved as PEFT loads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForCausalLM
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.retrieval import MRR, RECALLS
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair, append_end_token
+from lora_studio.engine.training import checkpoint_files, retrieval
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe.in_batch_negatives import (
+    InBatchNegatives,
+    find_false_negatives,
+)
+from lora_studio.engine.training.recipe.pooling import embed
+from tests.engine.conftest import TinyModel
+from tests.engine.training.test_train_run import Start, start
+from tests.helpers.runs.jobs import make_job, train, write_rows
+
+__all__ = ["start"]
+
+WORDS = ["oak", "elm", "fig", "ash", "yew", "bay", "box", "fir", "gum", "ivy"]
+ROWS = [
+    {"query": f"Where is the {word}?", "positive": f"The {word} is in garden {n}.", "negative": f"No {word} here."}
+    for n, word in enumerate(WORDS * 3)
+]  # fmt: skip
+
+
+def make_model(folder: Path, dropout: float = 0.0) -> peft.PeftModel:
+    """Return a tiny 32-bit model whose B matrices aren't zero."""
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(3)
+    model = attach.attach_adapter(base, LoraSpec(rank=4, dropout=dropout), make_job())
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.05)
+    return model
+
+
+def make_pairs(count: int, *, negatives: bool = True) -> list[EncodedSearchPair]:
+    draw = np.random.default_rng(5)
+    texts = [draw.integers(3, 60, size=int(size)).astype(np.int32) for size in draw.integers(3, 9, 3 * count)]  # fmt: skip
+    return [
+        EncodedSearchPair(texts[3 * n], texts[3 * n + 1], texts[3 * n + 2] if negatives and n % 2 else None)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def expect_loss(model: peft.PeftModel, rows: list[EncodedSearchPair], pooling: str) -> torch.Tensor:
+    """Return the mean loss as sentence-transformers' MultipleNegativesRankingLoss defines it, text by text."""
+
+    def vector(ids: np.ndarray) -> torch.Tensor:
+        batch = torch.from_numpy(ids.astype(np.int64))[None]
+        states = model.get_base_model().model(input_ids=batch).last_hidden_state[0]
+        return states[-1] if pooling == "last" else states.mean(0)
+
+    texts = [row.positive for row in rows] + [r.negative for r in rows if r.negative is not None]
+    found = [vector(ids) for ids in texts]
+    losses = []
+    for n, row in enumerate(rows):
+        query = vector(row.query)
+        scores = torch.stack([20 * torch.cosine_similarity(query, each, dim=0) for each in found])
+        losses.append(torch.logsumexp(scores, 0) - scores[n])
+    return torch.stack(losses).mean()
+
+
+def take_gradients(model: peft.PeftModel) -> dict[str, torch.Tensor]:
+    found = {n: v.grad.clone() for n, v in model.named_parameters() if v.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("pooling", ["last", pytest.param("mean", marks=pytest.mark.slow)])
+def test_loss_and_gradients_equal_the_formula(tiny: TinyModel, pooling: Any) -> None:
+    model, rows = make_model(tiny("llama3")).eval(), make_pairs(6)
+    expect_loss(model, rows, pooling).backward()
+    expected = take_gradients(model)
+    for packing, size in ((True, 2), (False, 6)):  # by cached gradients, and all at once
+        objective = InBatchNegatives(Scorer(model, packing=packing), 20.0, pooling)
+        parts = [rows[at : at + size] for at in range(0, 6, size)]
+        objective.prepare_step(parts)
+        loss = torch.stack([objective.compute_loss(part).total for part in parts]).sum() / 6
+        loss.backward()
+        value = expect_loss(model, rows, pooling)
+        torch.testing.assert_close(loss, value, rtol=1e-5, atol=0)
+        for name, gradient in take_gradients(model).items():
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_equal_texts_are_no_negatives() -> None:
+    a, b, c, d = (np.array([n, n + 1], np.int32) for n in range(4))
+    rows = [EncodedSearchPair(a, b, c), EncodedSearchPair(d, b), EncodedSearchPair(a, c, a)]
+    assert find_false_negatives(rows).tolist() == [
+        [False, True, True, True, True],  # b again, c of an equal query twice, itself
+        [True, False, False, False, False],
+        [True, True, False, True, True],
+    ]
+
+
+def test_ranks_are_pessimistic_and_ignore_other_positives() -> None:
+    same = torch.ones(5, 3) / 3**0.5
+    queries, positives = np.array([0, 1]), np.array([2, 3])
+    assert retrieval.rank_positives(same, queries, positives).tolist() == [2, 2]
+    vectors = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0], [1, 0.1], [0.5, 1], [0, 1]]), dim=1
+    )
+    # Two positives of one query, and a query that is itself a positive.
+    ranks = retrieval.rank_positives(vectors, np.array([0, 0, 3]), np.array([2, 3, 1]))
+    assert ranks.tolist() == [2, 2, 2]
+    assert retrieval.summarize_ranks(np.array([1, 2, 11]))[MRR] == pytest.approx(
+        (1 + 1 / 2 + 1 / 11) / 3
+    )
+
+
+def test_end_token_is_appended_once(tiny: TinyModel) -> None:
+    tokenizer = load_tokenizer(tiny("llama3"))
+    before = tokenizer("Who is it?").input_ids
+    for _ in range(2):
+        append_end_token(tokenizer)
+        assert tokenizer("Who is it?").input_ids == [*before, tokenizer.eos_token_id]
+
+
+def test_peft_loads_the_adapter_without_the_output_layer(tiny: TinyModel, tmp_path: Path) -> None:
+    model, tokenizer = make_model(tiny("llama3")).eval(), load_tokenizer(tiny("llama3"))
+    append_end_token(tokenizer)
+    model.peft_config["default"].task_type = peft.TaskType.FEATURE_EXTRACTION
+    (tmp_path / "adapter").mkdir()
+    checkpoint_files.write_adapter(model, tmp_path / "adapter", tokenizer)
+    loaded = peft.PeftModel.from_pretrained(
+        AutoModel.from_pretrained(tiny("llama3"), dtype=torch.float32), str(tmp_path / "adapter")
+    )
+    ids = load_tokenizer(tmp_path / "adapter")("Where is the oak?", return_tensors="pt").input_ids
+    states = loaded(input_ids=ids).last_hidden_state[0]
+    for pooling, pooled in (("last", states[-1]), ("mean", states.mean(0))):
+        own = embed(Scorer(model), [ids[0].numpy()], pooling)[0]
+        expected = torch.nn.functional.normalize(pooled, dim=0)
+        torch.testing.assert_close(own, expected, rtol=0, atol=1e-5)
+    base = tiny("llama3")
+    plain = AutoModel.from_pretrained(base, dtype=torch.float32)(input_ids=ids).last_hidden_state
+    assert (plain[0] - states).abs().max() > 1e-3
+
+
+def start_embedding(start: Start, folder: Path, **training: Any) -> RunFolder:
+    rows = write_rows(folder / "pairs.jsonl", ROWS)
+    settings = {"epochs": 2, "micro_batch": 4, "sample_rows": 2, "neftune_alpha": 1.0, **training}
+    lora = {"dropout": 0.1}
+    return start(rows=rows, dataset={"validation_share": 0.3}, training=settings, lora=lora)
+
+
+@pytest.mark.slow
+def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path) -> None:
+    unbroken, paused = start_embedding(start, tmp_path), start_embedding(start, tmp_path)
+    channel = train(unbroken)
+    first, last = channel.of(events.Evaluated)[0], channel.of(events.Evaluated)[-1]
+    assert first.step == 0
+    assert last.loss < first.loss
+    assert last.figures[RECALLS[1]] > first.figures[RECALLS[1]]
+    assert "its step" in str([event.text for event in channel.of(events.Log)])
+    weights = load_file(unbroken.adapter / "adapter_model.safetensors")
+
+    def pause(event: Any, flags: Any) -> None:
+        if isinstance(event, events.StepDone) and event.step == 2:
+            flags.pause.set()
+
+    assert train(paused, on_event=pause).last(events.Done).paused
+    train(paused, resume=True)
+    for name, value in load_file(paused.adapter / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
