@@ -3316,14 +3316,6 @@
             <translation>Zu jedem Prompt gibt es zwei Antworten ({columns}). Welche davon bevorzugt wird, ließ sich nicht erkennen.</translation>
         </message>
         <message>
-            <source>Each query is told apart from the texts of the other {n} rows of its step, however many are computed at once. The vector of a text is read from its last token.</source>
-            <translation>Jede Anfrage wird von den Texten der anderen {n} Zeilen ihres Schritts unterschieden, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der seines letzten Tokens.</translation>
-        </message>
-        <message>
-            <source>Each query is told apart from the texts of the other {n} rows of its step, however many are computed at once. The vector of a text is the mean over its tokens.</source>
-            <translation>Jede Anfrage wird von den Texten der anderen {n} Zeilen ihres Schritts unterschieden, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der Mittelwert über seine Tokens.</translation>
-        </message>
-        <message>
             <source>Each reward</source>
             <translation>Jede Belohnung</translation>
         </message>
@@ -10883,6 +10875,14 @@
         <message>
             <source>The text of a validation row is also in {rows}, exactly or nearly. The eval loss would look better than it is.</source>
             <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Eval-Loss würde besser aussehen, als er ist.</translation>
+        </message>
+        <message>
+            <source>The texts of the other {n} rows of its step are the negatives of a query, however many are computed at once. The vector of a text is read from its last token.</source>
+            <translation>Die Texte der anderen {n} Zeilen ihres Schritts sind die Negativbeispiele einer Anfrage, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der seines letzten Tokens.</translation>
+        </message>
+        <message>
+            <source>The texts of the other {n} rows of its step are the negatives of a query, however many are computed at once. The vector of a text is the mean over its tokens.</source>
+            <translation>Die Texte der anderen {n} Zeilen ihres Schritts sind die Negativbeispiele einer Anfrage, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der Mittelwert über seine Tokens.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>

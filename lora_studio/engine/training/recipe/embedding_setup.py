@@ -43,12 +43,12 @@ def _describe_comparison(pooling: Pooling, others: int) -> Text:
     """Return what a query is compared with, and what the vector of a text is."""
     if pooling == "last":
         return text(
-            "Each query is told apart from the texts of the other {n} rows of its step, however many are computed "
+            "The texts of the other {n} rows of its step are the negatives of a query, however many are computed "
             "at once. The vector of a text is read from its last token.",
             n=others,
         )
     return text(
-        "Each query is told apart from the texts of the other {n} rows of its step, however many are computed at "
+        "The texts of the other {n} rows of its step are the negatives of a query, however many are computed at "
         "once. The vector of a text is the mean over its tokens.",
         n=others,
     )

@@ -168,7 +168,9 @@ def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path
     assert first.step == 0
     assert last.loss < first.loss
     assert last.figures[RECALLS[1]] > first.figures[RECALLS[1]]
-    assert "its step" in str([event.text for event in channel.of(events.Log)])
+    assert "rows of its step are the negatives" in str(
+        [event.text for event in channel.of(events.Log)]
+    )
     weights = load_file(unbroken.adapter / "adapter_model.safetensors")
 
     def pause(event: Any, flags: Any) -> None:
