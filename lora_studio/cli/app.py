@@ -222,7 +222,7 @@ def _print_version(
             "--trust",
             metavar="HASH",
             help="Allow what has this hash: a model's Python files, a llama.cpp folder, a reward function, "
-            "a judge, or an evaluation from elsewhere.",
+            "a judge, or a project, run, or evaluation from elsewhere.",
         ),
     ] = None,
 ) -> None:

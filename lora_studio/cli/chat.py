@@ -10,8 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from lora_studio.cli import access, headless
 from lora_studio.cli import adapters as cli_adapters
-from lora_studio.cli import headless
 from lora_studio.cli.common import add_spec_options, exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
@@ -92,7 +92,7 @@ def _open_project(path: Path, display: Display) -> tuple[Project, RunFolder | No
     if run.project_file.is_file():
         return run.load_project(), run
     draft = project.load(path)
-    headless.announce_requests(draft, display)
+    access.ask_for_project(draft, display)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lora_studio.cli import access
 from lora_studio.cli.console import Display
 from lora_studio.client import (
     oom_supervisor,
@@ -21,10 +22,9 @@ from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import text
-from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail, warning
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.project import (
     checks,
-    judge_consent,
     known_projects,
     linked_settings,
     presets,
@@ -60,7 +60,7 @@ def open_project(
     """
     try:
         draft = project.load(path)
-        announce_requests(draft, display)
+        access.ask_for_project(draft, display)
         if preset:
             chosen = presets.find_preset(preset)
             changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
@@ -84,22 +84,6 @@ def open_project(
     for problem in problems:
         display.print_problem(problem)
     return draft
-
-
-def announce_requests(draft: Draft, display: Display) -> None:
-    """Show once what a project from elsewhere asks for outside its folder."""
-    if requests := known_projects.list_new_requests(draft):
-        display.print_problem(
-            warning(
-                "project.new_requests",
-                "You use this project for the first time on this computer, or it was changed. It asks "
-                "for the following: {requests}",
-                "If you don't expect that, stop with Ctrl+C, and check the project file.",
-                where=Where(file=str(draft.path)),
-                requests=tuple(request.text for request in requests),
-            )
-        )
-    known_projects.accept(draft, without=judge_consent.list_unallowed(draft))
 
 
 def apply_overrides(draft: Draft, overrides: Sequence[str], display: Display) -> None:
@@ -213,6 +197,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
+        access.ask_for_run(command, display)
         with (
             forward_ctrl_c(links, command),
             sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -19,7 +21,8 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.network import connections
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project import run_consent
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs import leftovers, manifest
@@ -163,7 +166,33 @@ def _to_ending(
         error = job.folder.gone_error()
     with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
         traceback.print_exception(error, file=sys.stderr)
-    return events.Failed(problem=to_problem(error, command.title))
+    return events.Failed(problem=_name_disk(to_problem(error, command.title), job))
+
+
+def _name_disk(problem: Problem, job: JobContext) -> Problem:
+    """Return a problem of the disk with the file that names it.
+
+    An error while writing to an open file has no name. Then the full disk is named, or else that of the run, which is
+    where jobs write.
+    """
+    folder = job.folder.locate() if job.folder is not None else None
+    if not problem.code.startswith("disk.") or problem.where.file or folder is None:
+        return problem
+    if problem.code == "disk.full":
+        folder = next(filter(_is_full, (folder, Path(tempfile.gettempdir()))), folder)
+    where = problem.where.model_copy(update={"file": str(folder)})
+    return problem.model_copy(update={"where": where})
+
+
+#: Bytes below which a disk is full: less than the smallest write that fails.
+_FULL = 1 << 20
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _FULL
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -176,19 +205,20 @@ def _hold_run(
     what killed workers left, and repairs the record of the run. A training that resumes after the system
     killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
+    named = RunFolder(Path(getattr(command, "run", "")))
     if not command.changes_run:
+        _require_access(named)
         yield command, []
         return
-    named = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
-    named.load_project()  # raises for a folder that is not a run, before anything is written into it
+    # Raises for a folder that is not a run, before anything is written into it.
+    run_consent.require_allowed(named.path, named.load_project())
     named.require_no_links()
     job.folder = PinnedFolder(named.path)
     run = RunFolder(job.folder.path)
     changes: dict[str, Any] = {"run": str(run.path)}
     if isinstance(command, commands.Train) and run.has_run_out_of_memory():
         changes["lower"] = command.resume
-    lock = FileLock(run.lock_file)
-    content = {"pid": os.getpid(), "command": command.id, "since": time.time()}
+    lock, content = FileLock(run.lock_file), _describe_holder(command)
     if not lock.acquire(content, _LOCK_TIMEOUT):
         raise fail(
             "run.busy",
@@ -206,6 +236,22 @@ def _hold_run(
         guarded = job.folder if isinstance(command, commands.Train) else None
         undo.callback(inbox.call_on_parent_exit(partial(_start_guard, guarded)))
         yield command.model_copy(update=changes), warnings
+
+
+def _describe_holder(command: commands.Job | commands.Question) -> dict[str, Any]:
+    """Return what the lock of a run says about this process."""
+    return {"pid": os.getpid(), "command": command.id, "since": time.time()}
+
+
+def _require_access(run: RunFolder) -> None:
+    """Raise ProblemError if a question is about a run that asks for something that isn't allowed."""
+    if run.path == Path():
+        return
+    try:
+        frozen = run.load_project()
+    except ProblemError:
+        return  # the question's own answer
+    run_consent.require_allowed(run.path, frozen)
 
 
 def _repair(run: RunFolder) -> list[Problem]:

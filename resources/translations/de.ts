@@ -738,6 +738,10 @@
             <translation>Alle {count}</translation>
         </message>
         <message>
+            <source>Allow</source>
+            <translation>Erlauben</translation>
+        </message>
+        <message>
             <source>Allow this code</source>
             <translation>Diesen Code erlauben</translation>
         </message>
@@ -4571,6 +4575,10 @@
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
         </message>
         <message>
+            <source>If you expect that, allow it in the window, or run `lora-studio --trust {digest} …`.</source>
+            <translation>Wenn Sie das erwarten, erlauben Sie es im Fenster, oder führen Sie `lora-studio --trust {digest} …` aus.</translation>
+        </message>
+        <message>
             <source>If you moved it, its job continues at the new location. Open the run there.</source>
             <translation>Wenn Sie ihn verschoben haben, läuft der Vorgang am neuen Ort weiter. Öffnen Sie den Lauf dort.</translation>
         </message>
@@ -8115,6 +8123,10 @@
             <translation>Prüfen Sie die Programme. Wenn Sie ihnen vertrauen, erlauben Sie sie auf der Seite Export, oder starten Sie `lora-studio --trust {digest} …`. Lassen Sie sonst das Feld llama.cpp leer.</translation>
         </message>
         <message>
+            <source>Review…</source>
+            <translation>Prüfen …</translation>
+        </message>
+        <message>
             <source>Revision</source>
             <translation>Revision</translation>
         </message>
@@ -11321,6 +11333,14 @@
         <message>
             <source>This run held out no rows of its dataset.</source>
             <translation>Dieser Lauf hat keine Zeilen seiner Daten zurückgehalten.</translation>
+        </message>
+        <message>
+            <source>This run is new on this computer</source>
+            <translation>Dieser Lauf ist neu auf diesem Computer</translation>
+        </message>
+        <message>
+            <source>This run was created by someone else or on another computer. It asks for something that you haven't allowed yet: {requests}</source>
+            <translation>Dieser Lauf wurde von jemand anderem oder auf einem anderen Computer erstellt. Er verlangt etwas, das Sie noch nicht erlaubt haben: {requests}</translation>
         </message>
         <message>
             <source>This server builds its prompts from the chat template in the GGUF file. Only the server can show them.</source>
@@ -17430,6 +17450,10 @@
         <message>
             <source>“{name}” was changed outside of LoRA Studio. It now also asks for the following. None of this has happened yet.</source>
             <translation>„{name}“ wurde außerhalb von LoRA Studio geändert und verlangt jetzt zusätzlich Folgendes. Noch ist nichts davon geschehen.</translation>
+        </message>
+        <message>
+            <source>“{name}” was created by someone else or on another computer. Allow it only if you expect what it asks for. None of this has happened yet.</source>
+            <translation>„{name}“ wurde von jemand anderem oder auf einem anderen Computer erstellt. Erlauben Sie nur, was Sie erwarten. Nichts davon ist bisher geschehen.</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>

@@ -8,7 +8,7 @@ import random
 import sys
 
 from tests.campaign.families import FAMILIES, load_family
-from tests.campaign.family import describe_figures
+from tests.campaign.family import Family, Figures, Finding, describe_figures
 from tests.campaign.runner import Campaign, generate, list_corpus, minimize, replay, save
 
 
@@ -34,26 +34,37 @@ def main() -> int:
     if options.replay:
         return bool(failures)
     print(f"seed {options.seed}", flush=True)
-    campaign = Campaign(families, options.seed, options.inputs)
+    campaign = Campaign(families, options.seed, options.inputs, _print_figures)
     campaign.run(options.minutes * 60, options.jobs)
     for family in families:
-        figures = campaign.figures[family.name]
-        failures += len(figures.findings)
-        print(describe_figures(family.name, figures), flush=True)
-        for finding in figures.findings.values():
-            print(f"  {finding.kind}: {finding.signature} (input {finding.index})")
-            if options.details:
-                print("    " + finding.details.strip().replace("\n", "\n    "))
-            if finding.index < 0:
-                continue
-            content = generate(family, options.seed, finding.index)
-            smallest = minimize(family, content, finding.signature)
-            print(f"    smallest of {len(content)} bytes: {smallest[:300]!r}", flush=True)
-            if options.keep:
-                print(f"    saved as {save(family, smallest, finding.signature)}")
+        findings = campaign.figures[family.name].findings.values()
+        failures += len(findings)
+        for finding in findings:
+            _print_finding(family, finding, options)
     total = sum(figures.inputs for figures in campaign.figures.values())
     print(f"{total:,} inputs, {failures} findings")
     return bool(failures)
+
+
+def _print_figures(family: Family, figures: Figures) -> None:
+    """Print the line of a family, and its findings; the smallest inputs follow in the end."""
+    print(describe_figures(family.name, figures), flush=True)
+    for finding in figures.findings.values():
+        print(f"  {finding.kind}: {finding.signature} (input {finding.index})", flush=True)
+
+
+def _print_finding(family: Family, finding: Finding, options: argparse.Namespace) -> None:
+    """Print a finding with the smallest input that shows it, and add that to the corpus if wanted."""
+    print(f"{family.name}: {finding.kind}: {finding.signature} (input {finding.index})")
+    if options.details:
+        print("    " + finding.details.strip().replace("\n", "\n    "))
+    if finding.index < 0:
+        return
+    content = generate(family, options.seed, finding.index)
+    smallest = minimize(family, content, finding.signature)
+    print(f"    smallest of {len(content)} bytes: {smallest[:300]!r}", flush=True)
+    if options.keep:
+        print(f"    saved as {save(family, smallest, finding.signature)}")
 
 
 if __name__ == "__main__":

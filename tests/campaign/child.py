@@ -1,7 +1,9 @@
 """The process that runs inputs: it is watched and limited from outside, and may die at any input.
 
-It reads requests as JSON lines (a family with `{"first": 0, "count": 100, "until": TIME}` or with
-`{"content": base64}`) and answers each with one line. Before each input it writes the input's number to a small shared file.
+It reads requests as JSON lines. One with `{"first": 0, "count": 100, "until": TIME}` gets several answers, the
+last of which says so: the figures of each slow input, or of many fast ones, so that none are lost if a later input
+ends the process. One with `{"content": base64}` gets one answer. Before each input, its number is written to a small
+shared file.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.family import Family, Outcome, WrongResultError
+from tests.campaign.family import Family, Figures, Finding, Outcome, WrongResultError
 from tests.campaign.pool import end_processes
 
 #: Most memory that one input may use, the libraries included, in bytes.
@@ -37,6 +40,9 @@ _RESERVE = 1_500_000_000
 #: Audit events of connections, and of programs that are started.
 _CONNECTIONS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
+
+#: Seconds after which the figures of inputs are reported.
+_REPORT_SECONDS = 0.5
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -117,41 +123,40 @@ class Child:
         with (folder / "progress").open("r+b") as file:
             self._progress = mmap.mmap(file.fileno(), 8)
         for family in families:
+            if family.shares:  # a fault in what is shared would be repeated by every input
+                family.run(b"", self._sandbox)
+                continue
             with contextlib.suppress(Exception):
-                first = b"" if family.shares else family.generate(random.Random(0))
-                family.run(first, self._sandbox)
+                family.run(family.generate(random.Random(0)), self._sandbox)
         self._stderr = os.fstat(2).st_size
         _limit_memory()
         self._watch = Watch(folder)
 
-    def run_many(self, name: str, first: int, count: int, until: float) -> dict[str, Any]:
-        """Run inputs one after another, as long as there is time, and return their figures."""
-        outcomes: dict[str, int] = {}
-        findings: dict[str, tuple[Any, ...]] = {}
-        slowest, done = 0.0, 0
-        began = time.process_time()
+    def run_many(self, name: str, first: int, count: int, until: float) -> Iterator[dict[str, Any]]:
+        """Run inputs one after another, as long as there is time, and yield their figures in parts."""
+        measure = time.monotonic if self._families[name].starts_programs else time.process_time
+        figures, reported = Figures(), time.monotonic()
         for index in range(first, first + count):
             struct.pack_into("<q", self._progress, 0, index)
-            started = time.process_time()
+            began = measure()
             outcome, kind, details = self.run_one(name, self._generate(name, index))
-            slowest = max(slowest, time.process_time() - started)
-            counts = outcome if isinstance(outcome, dict) else {outcome: 1}
-            for ending, number in counts.items():
-                outcomes[ending] = outcomes.get(ending, 0) + number
-            done += 1
-            if kind and str(outcome) not in findings:
-                findings[str(outcome)] = (name, index, kind, str(outcome), details)
+            figures.count(outcome, measure() - began)
+            if kind:
+                finding = Finding(name, index, kind, str(outcome), details)
+                figures.findings.setdefault(finding.signature, finding)
             if time.time() > until or kind == "memory":  # the peak would count for all that follow
                 break
+            if time.monotonic() - reported > _REPORT_SECONDS:
+                yield self._describe(figures)
+                figures, reported = Figures(), time.monotonic()
         if self._canary.has_changed():
-            findings["canary"] = (name, first, "file changed", "canary", "")
-        return {
-            "inputs": done,
-            "seconds": time.process_time() - began,
-            "slowest": slowest,
+            figures.findings["canary"] = Finding(name, first, "file changed", "canary", "")
+        yield self._describe(figures) | {"is_last": True}
+
+    def _describe(self, figures: Figures) -> dict[str, Any]:
+        return asdict(figures) | {
             "peak": _read_peak(),
-            "outcomes": outcomes,
-            "findings": list(findings.values()),
+            "findings": list(figures.findings.values()),
         }
 
     def _generate(self, name: str, index: int) -> bytes:
@@ -238,12 +243,12 @@ def main(names: str, seed: int, folder: Path) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "content" in request:
-            answer: Any = child.run_one(request["family"], base64.b64decode(request["content"]))
-        else:
-            answer = child.run_many(
-                request["family"], request["first"], request["count"], request["until"]
-            )
-        answers.write(json.dumps(answer) + "\n")
+            content = base64.b64decode(request["content"])
+            answers.write(json.dumps(child.run_one(request["family"], content)) + "\n")
+            continue
+        limits = request["first"], request["count"], request["until"]
+        for part in child.run_many(request["family"], *limits):
+            answers.write(json.dumps(part) + "\n")
     answers.flush()
     os._exit(0)
 

@@ -17,7 +17,7 @@ class Family(Protocol):
 
     #: Name on the command line and of the folder in the corpus.
     name: str
-    #: Processor seconds that one input may take.
+    #: Processor seconds that one input may take, those of the programs that it starts included.
     seconds: float
     #: Share of the campaign's time, relative to the other families.
     weight: float
@@ -82,7 +82,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Figures:
-    """What was run of one family; seconds of processor time, bytes of memory."""
+    """What was run of one family; seconds of processor time (of a clock, if it starts programs), bytes of memory."""
 
     inputs: int = 0
     seconds: float = 0.0
@@ -90,6 +90,14 @@ class Figures:
     peak: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
+
+    def count(self, outcome: Outcome, seconds: float) -> None:
+        """Add one input."""
+        self.inputs += 1
+        self.seconds += seconds
+        self.slowest = max(self.slowest, seconds)
+        for ending, number in (outcome if isinstance(outcome, dict) else {outcome: 1}).items():
+            self.outcomes[ending] = self.outcomes.get(ending, 0) + number
 
     def add(self, answer: dict[str, Any]) -> None:
         """Add the answer of a child about some inputs."""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ import psutil
 from tests.campaign.family import Family
 
 #: Wall-clock limit of an input as a multiple of its limit in processor time: the machine may be busy.
-_PATIENCE = 20
+_PATIENCE = 10
 
-#: Seconds that a process may take to import what it needs.
-_START_SECONDS = 300
+#: Seconds in which a process with all that it started uses at least some processor time, unless it hangs.
+_STALL_SECONDS, _STALL_USE = 120.0, 0.02
+
+#: Processor seconds that a process may take to import what it needs, and to prepare what families share.
+_START_SECONDS = 120
 
 
 class ChildDiedError(Exception):
@@ -46,6 +49,36 @@ def end_processes(folder: Path) -> None:
                 home = process.environ().get("HOME", "")
                 if process.pid != os.getpid() and Path(home).is_relative_to(folder):
                     process.kill()
+
+
+def _read_processor_time(pid: int) -> float:
+    """Return the processor seconds of a process and of all that it started."""
+    seconds = 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                times = each.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+class _Stopwatch:
+    """Measures one input: by processor time, by the clock, and how long nothing has happened."""
+
+    def __init__(self, pid: int, index: int) -> None:
+        """Start; `index` is the input's number."""
+        self.index, self._pid = index, pid
+        self._began = self._moved = time.monotonic()
+        self._used = self._last = _read_processor_time(pid)
+
+    def is_over(self, seconds: float) -> bool:
+        """Return whether the input has used up its limit, or hangs."""
+        now, used = time.monotonic(), _read_processor_time(self._pid)
+        if abs(used - self._last) > _STALL_USE:  # less if a process with a parent of its own ends
+            self._last, self._moved = used, now
+        is_stalled = now - self._moved > _STALL_SECONDS
+        return used - self._used > seconds or now - self._began > seconds * _PATIENCE or is_stalled
 
 
 class ChildProcess:
@@ -88,8 +121,17 @@ class ChildProcess:
             self._read(_START_SECONDS, is_start=True)
             self._is_ready = True
 
-    def request(self, family: Family, **content: Any) -> Any:
-        """Send a request and return the answer; raises ChildDiedError."""
+    def run_batch(
+        self, family: Family, first: int, count: int, until: float
+    ) -> Iterator[dict[str, Any]]:
+        """Run inputs and yield their figures, part by part; raises ChildDiedError."""
+        self._send(family, first=first, count=count, until=until)
+        answer: dict[str, Any] = {}
+        while not answer.get("is_last"):
+            answer = self._read(family.seconds)
+            yield answer
+
+    def _send(self, family: Family, **content: Any) -> None:
         self.wait_until_ready()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
@@ -97,17 +139,17 @@ class ChildProcess:
                 json.dumps({"family": family.name, **content}).encode() + b"\n"
             )
             self._process.stdin.flush()
-        return self._read(family.seconds)
 
     def run_content(self, family: Family, content: bytes) -> tuple[str, str]:
         """Run one input; return its signature and the kind of the finding, "" if there is none."""
-        outcome, kind, _ = self.request(family, content=base64.b64encode(content).decode())
+        self._send(family, content=base64.b64encode(content).decode())
+        outcome, kind, _ = self._read(family.seconds)
         return outcome, kind
 
     def _read(self, seconds: float, *, is_start: bool = False) -> Any:
-        """Return the next answer; kills the process if one input takes longer than its limit."""
+        """Return the next answer; ends the process if one input takes longer than its limit, or waits for nothing."""
         assert self._process.stdout is not None
-        at, began, used = self._read_progress(), time.monotonic(), self._read_processor_time()
+        watch = _Stopwatch(self._process.pid, self._read_progress())
         while True:
             ready, _, _ = select.select([self._process.stdout], [], [], 0.2)
             if ready:
@@ -115,12 +157,9 @@ class ChildProcess:
                 if line:
                     return json.loads(line)
                 raise self._describe_death(is_start=is_start)
-            if (now := self._read_progress()) != at:
-                at, began, used = now, time.monotonic(), self._read_processor_time()
-            elif (
-                self._read_processor_time() - used > seconds
-                or time.monotonic() - began > seconds * _PATIENCE
-            ):
+            if (now := self._read_progress()) != watch.index:
+                watch = _Stopwatch(self._process.pid, now)
+            elif watch.is_over(seconds):
                 self._process.send_signal(signal.SIGABRT)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
@@ -140,13 +179,6 @@ class ChildProcess:
 
     def _read_progress(self) -> int:
         return int(struct.unpack("<q", (self._folder / "progress").read_bytes())[0])
-
-    def _read_processor_time(self) -> float:
-        try:
-            times = psutil.Process(self._process.pid).cpu_times()
-        except psutil.Error:
-            return 0.0
-        return float(times.user + times.system)
 
     def close(self) -> None:
         """End the process with all that it started, and remove its folder."""

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +18,6 @@ from tests.campaign.minimization import Minimizer
 from tests.campaign.pool import ChildDiedError, ChildProcess
 
 CORPUS = Path(__file__).with_name("corpus")
-
-#: Seconds that one batch of inputs takes at most, as far as single inputs allow.
-_BATCH_SECONDS = 5.0
 
 #: A family is given up after so many inputs that ended its process.
 _MAX_DEATHS = 30
@@ -33,6 +30,8 @@ class Campaign:
     families: Sequence[Family]
     seed: int
     most: int = 1 << 40
+    #: Called with each family as soon as its time is up.
+    report: Callable[[Family, Figures], None] = lambda family, figures: None
     figures: dict[str, Figures] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -53,6 +52,8 @@ class Campaign:
                     for family in group:
                         share = seconds * jobs * family.weight / total
                         child = self._run_family(family, share, child)
+                        with self._lock:
+                            self.report(family, self.figures[family.name])
                 finally:
                     child.close()
 
@@ -82,8 +83,11 @@ class Campaign:
             try:
                 child.wait_until_ready()
                 until = min(until, time.time() + seconds)
-                batch_until = min(until, time.time() + _BATCH_SECONDS)
-                answer = child.request(family, first=first, count=count, until=batch_until)
+                peak = 0
+                for answer in child.run_batch(family, first, count, until):
+                    figures.add(answer)
+                    first += answer["inputs"]
+                    peak = answer["peak"]
             except ChildDiedError as error:
                 deaths += 1
                 figures.inputs += max(0, error.index - first + 1)
@@ -94,9 +98,7 @@ class Campaign:
                 first = max(first, error.index) + 1
                 child = ChildProcess([family], self.seed)
                 continue
-            figures.add(answer)
-            first += answer["inputs"]
-            if answer["peak"] > _MAX_PEAK:
+            if peak > _MAX_PEAK:
                 child.close()
                 child = ChildProcess([family], self.seed)
         return child
@@ -151,14 +153,16 @@ def run_smoke(families: Sequence[Family]) -> list[str]:
             for file in list_corpus(family):
                 if fault := child.find_fault(family, file.read_bytes()):
                     failed.append(f"{family.name}/{file.name}: {fault}")
-            request = {"first": 0, "count": family.smoke, "until": math.inf}
+            figures = Figures()
             try:
-                answer = child.process.request(family, **request)
+                for answer in child.process.run_batch(family, 0, family.smoke, math.inf):
+                    figures.add(answer)
             except ChildDiedError as error:
                 failed.append(f"{family.name} input {error.index}: {error.signature}")
                 child.restart()
                 continue
-            failed += [f"{family.name} input {x[1]}: {x[3]}" for x in answer["findings"]]
+            findings = figures.findings.values()
+            failed += [f"{family.name} input {each.index}: {each.signature}" for each in findings]
     return failed
 
 

@@ -68,6 +68,28 @@ def test_processes_in_other_sessions_end_with_their_home(tmp_path: Path) -> None
         other.wait()
 
 
+def test_input_that_waits_for_nothing_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_STALL_SECONDS", 0.2)
+    sleeping = subprocess.Popen(["sleep", "60"])
+    try:
+        watch = pool._Stopwatch(sleeping.pid, 0)
+        wait_until(lambda: watch.is_over(1e9))
+    finally:
+        sleeping.kill()
+        sleeping.wait()
+
+
+def test_work_of_started_programs_counts() -> None:
+    busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    started = subprocess.Popen([sys.executable, "-c", busy], start_new_session=True)
+    try:
+        watch = pool._Stopwatch(started.pid, 0)
+        wait_until(lambda: watch.is_over(0.2))
+    finally:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
 @pytest.mark.slow
 def test_child_ends_when_campaign_is_killed() -> None:
     command = [sys.executable, "-m", "tests.campaign", "--family", "patterns", "--jobs", "1"]

@@ -1,13 +1,19 @@
-"""Commands with a project from elsewhere name what it asks for, once."""
+"""Commands with a project or run from elsewhere name what it asks for, and ask."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from lora_studio.cli import headless
 from lora_studio.cli.console import Display
+from lora_studio.core.project import known_projects, project
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import create_run
+from lora_studio.core.system import consent
 
 
 @pytest.fixture
@@ -24,17 +30,61 @@ def shared_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_requests_are_named_once(shared_project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_sent_without_a_terminal_or_the_hash(
+    shared_project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert headless.open_project(shared_project, [], Display()) is None
+    output = capsys.readouterr().out
+    assert "Connect to Ollama at models.example:11434" in output
+    assert headless.open_project(shared_project, [], Display()) is None
+    digest = output.partition("--trust ")[2].split()[0]
+    monkeypatch.setenv(consent.TRUST_VARIABLE, digest)
     assert headless.open_project(shared_project, [], Display()) is not None
-    assert "Connect to Ollama at models.example:11434" in capsys.readouterr().out
+    monkeypatch.delenv(consent.TRUST_VARIABLE)
+    capsys.readouterr()
     assert headless.open_project(shared_project, [], Display()) is not None
     assert "models.example" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_terminal_asks_before_anything_is_read(
+    answer: bool, shared_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: answer)
+    assert (headless.open_project(shared_project, [], Display()) is not None) == answer
+
+
+def test_data_of_a_named_project_is_read(
+    shared_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = shared_project / "p.lorastudio"
+    file.write_text(
+        file.read_text()
+        .replace("models.example", "127.0.0.1")
+        .replace("rows.jsonl", "../rows.jsonl")
+    )
+    (shared_project / "rows.jsonl").rename(shared_project.parent / "rows.jsonl")
+    assert headless.open_project(shared_project, [], Display()) is not None
+    assert "Read ../rows.jsonl" in capsys.readouterr().out
 
 
 def test_options_that_the_user_types_are_not_requests(
     shared_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    headless.open_project(shared_project, [], Display())
-    capsys.readouterr()
+    known_projects.accept(project.load(shared_project))
     assert headless.open_project(shared_project, ["export.ollama_host=other.example"], Display())
     assert "other.example" not in capsys.readouterr().out
+
+
+def test_run_from_elsewhere_sends_nothing(
+    shared_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = project.load(shared_project).freeze()
+    run = create_run(shared_project / "runs", frozen, shared_project, is_allowed=False)
+    assert headless.perform(commands.Export(run=str(run.path)), Display()) is not None
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Connect to Ollama at models.example:11434" in output
+    assert "Nothing was started" in output
+    assert not run.events_file.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -25,7 +26,10 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine import worker
+from lora_studio.engine.runtime.channel import Inbox, JobContext
 from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.jobs import RecordingChannel
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"Question {n}?"},
@@ -225,3 +229,18 @@ def test_pipe_and_file_hold_the_same_events(long_run: RunFolder) -> None:
         if isinstance(event, events.StepDone) and event.step == 3:
             workers[0].send(commands.Stop(target=command.id))
     assert sent[1:] == list(long_run.iter_events())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "disk.full"), (errno.EIO, "disk.failing")]
+)
+def test_nameless_error_of_the_disk_names_the_run(number: int, code: str, tmp_path: Path) -> None:
+    run = folder.create_run(tmp_path / "runs", Project(name="full"), tmp_path)
+
+    def fail_to_write(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
+        raise OSError(number, "the write failed")
+
+    channel = RecordingChannel()
+    worker.handle(commands.Merge(run=str(run.path)), channel, Inbox(lambda _: None), fail_to_write)
+    problem = channel.last(events.Failed).problem
+    assert (problem.code, problem.where.file) == (code, str(run.path))

@@ -6,33 +6,25 @@ variable whose value is sent there as a key, and files anywhere on this computer
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.evaluation.columns import AnyColumnModel, ServerModel
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import fail
-from lora_studio.core.system import consent, paths
-from lora_studio.core.system.damaged_files import raise_unless_damaged
-from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system import consent
+from lora_studio.core.system.digest_records import DigestRecord
 from lora_studio.core.system.offline import is_local_address
+
+_RECORD = DigestRecord("evaluations.json")
 
 
 def remember(plan: EvaluationPlan) -> None:
     """Record that this user started a plan; nothing happens if it can't be stored."""
-    try:
-        known = _read(raise_unless_damaged)
-        if (digest := _compute_digest(plan)) not in known:
-            known = [*known, digest][-limits.KNOWN_PROJECTS :]
-            write_atomic(_get_file(), json.dumps(known, indent=1) + "\n")
-    except OSError:
-        return  # asking again is better than not evaluating
+    _RECORD.add(_compute_digest(plan))
 
 
 def require_own(plan: EvaluationPlan, project: Path) -> None:
@@ -42,7 +34,7 @@ def require_own(plan: EvaluationPlan, project: Path) -> None:
     """
     digest = _compute_digest(plan)
     requests = list(dict.fromkeys(_iter_requests(plan, project)))
-    if not requests or digest in _read() or consent.is_trusted_here(digest):
+    if not requests or digest in _RECORD or consent.is_trusted_here(digest):
         return
     raise fail(
         "evaluation.plan_not_trusted",
@@ -102,19 +94,3 @@ def _iter_path_requests(path: str, project: Path) -> Iterator[Text]:
 
 def _compute_digest(plan: EvaluationPlan) -> str:
     return consent.compute_digest(f"evaluation\0{plan.model_dump_json()}".encode())
-
-
-def _read(on_error: Callable[[Exception], None] = lambda _: None) -> list[str]:
-    """Return the digests of the plans of this user; `on_error` gets the error of an unreadable file."""
-    try:
-        content = read_json(_get_file())
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        on_error(error)
-        return []
-    return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []
-
-
-def _get_file() -> Path:
-    return paths.get_config_folder() / "evaluations.json"

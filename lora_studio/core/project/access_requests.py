@@ -48,13 +48,13 @@ class AccessRequest:
 
 def list_requests(draft: Draft) -> list[AccessRequest]:
     """Return what a project asks for beyond its folder, without looking at any of it."""
-    requests = [
-        *_list_code(draft),
-        *_list_sending(draft),
-        *_list_judges(draft),
-        *_list_paths(draft),
-        *_list_downloads(draft),
-    ]
+    requests = [*_list_code(draft), *_list_judges(draft), *list_requests_outside(draft)]
+    return list(dict.fromkeys(requests))
+
+
+def list_requests_outside(draft: Draft) -> list[AccessRequest]:
+    """Return what a project asks for beyond its folder, but code and judges, which are asked for by themselves."""
+    requests = [*_list_sending(draft), *_list_paths(draft), *_list_downloads(draft)]
     return list(dict.fromkeys(requests))
 
 

@@ -7,6 +7,7 @@ asks for more than before was changed elsewhere.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.paths import expand_home
 
 
 def is_known(project_file: Path) -> bool:
@@ -33,6 +35,22 @@ def list_new_requests(draft: Draft) -> list[AccessRequest]:
 def is_accepted(request: AccessRequest) -> bool:
     """Return whether the user has accepted a request of any project."""
     return any(request.key in accepted for accepted in _read().values())
+
+
+def list_accepted(folder: Path) -> set[str]:
+    """Return the keys of what the user has accepted for the projects in a folder, with absolute paths."""
+    accepted: set[str] = set()
+    for path, keys in _read().items():
+        if Path(path).parent == folder:
+            accepted |= {_make_absolute(key, folder) for key in keys if isinstance(key, str)}
+    return accepted
+
+
+def _make_absolute(key: str, folder: Path) -> str:
+    kind, _, target = key.partition(" ")
+    if kind not in ("read", "write"):
+        return key
+    return f"{kind} {os.path.normpath(folder / expand_home(Path(target)))}"
 
 
 def accept(draft: Draft, without: Collection[AccessRequest] = ()) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
-from lora_studio.core.project import checks, linked_settings
-from lora_studio.core.project.project import Draft
+from lora_studio.core.project import checks, linked_settings, run_consent
+from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
@@ -22,7 +22,7 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 
 def repeat_run(run: RunFolder) -> RunFolder:
     """Create a run with the settings of another one; raises ProblemError."""
-    copy = folder.create_run(run.path.parent, run.load_project(), run.path)
+    copy = _copy(run, run.load_project())
     copy.write_about(RunAnnotations(tags=run.read_about().tags))
     return copy
 
@@ -40,13 +40,17 @@ def continue_training(run: RunFolder) -> RunFolder:
     checksums.require_intact(run, run.adapter)
     frozen = run.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})
-    copy = folder.create_run(
-        run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
-    )  # fmt: skip
+    copy = _copy(run, frozen.model_copy(update={"lora": lora}))
     copy.write_about(
         RunAnnotations(tags=run.read_about().tags, notes=f"Continues from {run.path.name}.")
     )
     return copy
+
+
+def _copy(run: RunFolder, frozen: Project) -> RunFolder:
+    """Create a run beside another one, which may do no more outside the project than that one."""
+    is_allowed = run_consent.is_allowed(run.path, run.load_project())
+    return folder.create_run(run.path.parent, frozen, run.path, is_allowed=is_allowed)
 
 
 def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:

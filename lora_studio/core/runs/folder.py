@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import project
+from lora_studio.core.project import project, run_consent
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
@@ -273,12 +273,12 @@ class RunFolder:
     def write_about(self, about: RunAnnotations) -> None:
         """Write the user's annotations; raises ProblemError, also if the run was deleted."""
         if not self.path.is_dir():
-            raise not_written_error(self.about_file, text("the run no longer exists"))
+            raise manifest.not_written_error(self.about_file, text("the run no longer exists"))
         try:
             set_damaged_aside(self.about_file)
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
-            raise not_written_error(self.about_file, describe_os_error(error)) from error
+            raise manifest.not_written_error(self.about_file, describe_os_error(error)) from error
 
     def iter_events(self) -> Iterator[events.Event]:
         """Yield every event so far; incomplete and unknown lines are skipped."""
@@ -342,8 +342,13 @@ class RunFolder:
         return "trained" if self.has_adapter else "new"
 
 
-def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
-    """Create a run in the folder `runs`; raises ProblemError if that fails."""
+def create_run(
+    runs: Path, frozen: Project, source_folder: Path, *, is_allowed: bool = True
+) -> RunFolder:
+    """Create a run in the folder `runs`; raises ProblemError if that fails.
+
+    Its jobs may read, write, and contact what the project names, unless it comes from elsewhere (`is_allowed`).
+    """
     stamp = create_run_stamp(_list_names(runs))
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
     for attempt in range(1, 1000):
@@ -359,10 +364,12 @@ def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
         run = RunFolder(path)
         try:
             run.update_manifest(name=frozen.name, created=format_now())
-            run.write_project(frozen.resolve(source_folder))
+            run.write_project(resolved := frozen.resolve(source_folder))
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
             raise _not_created_error(path, describe_os_error(error)) from error
+        if is_allowed:
+            run_consent.remember(path, resolved)
         return run
     raise _not_created_error(runs, text("too many runs were created in one second"))
 
@@ -426,18 +433,6 @@ def list_runs(runs: Path) -> list[RunFolder]:
         return []
     folders = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
     return sorted(folders, key=lambda run: run.path.name, reverse=True)
-
-
-def not_written_error(file: Path, reason: Text | str) -> ProblemError:
-    """Return the error of a file in a run that can't be written."""
-    return fail(
-        "run.not_written",
-        "Couldn't save {file}: {reason}.",
-        "Check that the run folder is writable and has free space.",
-        file=file.name,
-        reason=reason,
-        where=Where(file=str(file)),
-    )
 
 
 def _not_created_error(path: Path, reason: Text | str) -> ProblemError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.runs import seals
 from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
@@ -123,3 +123,15 @@ def repair(file: Path) -> Problem | None:
 
 def _dump(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, default=str)
+
+
+def not_written_error(file: Path, reason: Text | str) -> ProblemError:
+    """Return the error of a file in a run that can't be written."""
+    return fail(
+        "run.not_written",
+        "Couldn't save {file}: {reason}.",
+        "Check that the run folder is writable and has free space.",
+        file=file.name,
+        reason=reason,
+        where=Where(file=str(file)),
+    )

@@ -13,9 +13,11 @@ from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
+from lora_studio.core.project import run_consent
 from lora_studio.core.project.presets import SettingDifference
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs.folder import RunFolder, not_written_error
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import not_written_error
 from lora_studio.core.spec import Spec
 from lora_studio.core.system.files import describe_os_error
 
@@ -46,9 +48,11 @@ _ENTRIES: dict[RecordedStep, str] = {
 def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> None:
     """Write the settings that a job is about to use into a run; raises ProblemError.
 
-    Those of other steps stay as they made their results. `project` has absolute paths.
+    Those of other steps stay as they made their results. `project` has absolute paths, and is the user's own; the rest
+    of the run may not be.
     """
     before = run.load_project()
+    is_allowed = run_consent.is_allowed(run.path, before)
     is_direct = is_direct_export(project.export, has_merged=run.has_merged)
     uses_merging = step == "merge" or (step == "export" and is_direct)
     names = {
@@ -64,6 +68,8 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
         run.write_project(before.model_copy(update={"merging": merging, "export": export}))
     except OSError as error:
         raise not_written_error(run.project_file, describe_os_error(error)) from error
+    if is_allowed:
+        run_consent.remember(run.path, run.load_project())
 
 
 def record_settings(run: RunFolder, project: Project, step: RecordedStep) -> None:

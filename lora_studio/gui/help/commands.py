@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QDialog, QWidget
 from lora_studio.core import llama_cpp
 from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.project import run_consent
 from lora_studio.core.rewards import user_code
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
@@ -26,6 +28,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.problems.consent_dialog import ConsentDialog
 from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.project.foreign_project_dialog import ForeignRunDialog
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.external_open import open_path
 
@@ -104,7 +107,10 @@ class HelpCommands(QObject):
                 self.explain(problem)
 
     def _ask_for_consent(self, problem: Problem) -> None:
-        """Show the code that a problem is about; repeat the failed queries when it is allowed."""
+        """Show the code or the run that a problem is about; repeat the failed queries when it is allowed."""
+        if problem.code == "run.access_not_allowed":
+            self._ask_for_access(RunFolder(Path(problem.where.file or "")))
+            return
         try:
             code = _FINDERS[problem.code](Path(problem.where.file or ""))
         except (OSError, ProblemError) as failure:
@@ -116,6 +122,26 @@ class HelpCommands(QObject):
         dialog = ConsentDialog(code, self._shell)
         dialog.allowed.connect(self._shell.repeat_queries)
         dialog.failed.connect(self._shell.messages.error)
+        dialog.open()
+
+    def _ask_for_access(self, run: RunFolder) -> None:
+        """Show what a run from elsewhere asks for; its jobs and queries may do that when it is allowed."""
+        try:
+            frozen = run.load_project()
+        except ProblemError as failure:
+            self._shell.messages.problem(failure.problems[0])
+            return
+        requests = run_consent.list_unallowed(run.path, frozen)
+        if not requests:  # allowed in the meantime
+            self._shell.repeat_queries()
+            return
+
+        def allow() -> None:
+            run_consent.remember(run.path, frozen)
+            self._shell.repeat_queries()
+
+        dialog = ForeignRunDialog(run.path, requests, self._shell)
+        dialog.allowed.connect(allow)
         dialog.open()
 
     def explain(self, problem: Problem) -> None:

@@ -77,6 +77,8 @@ def suggest_action(problem: Problem) -> SuggestedAction:
         return SuggestedAction("online", tr("Turn off offline mode"))
     if problem.code in _TOKEN_PROBLEMS:
         return SuggestedAction("sign_in", tr("Sign in…"))
+    if problem.code == "run.access_not_allowed":
+        return SuggestedAction("consent", tr("Review…"))
     if problem.code in _CONSENT_PROBLEMS:
         return SuggestedAction("consent", tr("Review code…"))
     if problem.code == "project.open_elsewhere":

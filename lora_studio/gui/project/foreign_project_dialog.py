@@ -1,8 +1,9 @@
-"""The dialog about a project from elsewhere: what it asks for, before any of it happens."""
+"""The dialogs about a project or a run from elsewhere: what it asks for, before any of it happens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QScrollArea, QWidget
@@ -47,6 +48,34 @@ class ForeignProjectDialog(Dialog):
         self.open_project = self.add_button(
             button(tr("Open project"), self._allow, kind="primary"), default=True
         )
+
+    def _allow(self) -> None:
+        self.accept()
+        self.allowed.emit()
+
+
+class ForeignRunDialog(Dialog):
+    """Lists what a run asks for beyond its project, with a button that allows it.
+
+    Signals:
+        allowed: the user wants the run's jobs to do that.
+    """
+
+    allowed = Signal()
+
+    def __init__(self, run: Path, requests: Sequence[AccessRequest], parent: QWidget) -> None:
+        """Show the requests, grouped by kind."""
+        super().__init__(
+            tr("This run is new on this computer"),
+            tr(
+                "“{name}” was created by someone else or on another computer. Allow it only if you expect what it asks "
+                "for. None of this has happened yet."
+            ).format(name=run.name),
+            parent,
+        )
+        self.body.addLayout(column(label(str(run), "caption", wrap=True), _list(requests)))
+        self.cancel = self.add_button(button(tr("Cancel"), self.reject))
+        self.allow = self.add_button(button(tr("Allow"), self._allow, kind="primary"), default=True)
 
     def _allow(self) -> None:
         self.accept()

@@ -12,7 +12,6 @@ import functools
 import json
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.campaign.family import SimpleFamily, WrongResultError
+from tests.helpers.runs.locks import wait_until_free
 
 #: Events of a training after which the disk fails, and how many of each there may be before.
 _MOMENTS = {"any": 12, "step_done": 5, "checkpoint_saved": 2, "evaluated": 1}
@@ -51,7 +51,7 @@ _STEPS, _FAULTS = 12, 10
 
 def generate_kills(rng: random.Random) -> bytes:
     """Return the number of kills, and the seed of their moments."""
-    return json.dumps({"kills": rng.randrange(15, 30), "seed": rng.randrange(1 << 32)}).encode()
+    return json.dumps({"kills": rng.randrange(6, 12), "seed": rng.randrange(1 << 32)}).encode()
 
 
 def _draw_position(rng: random.Random) -> dict[str, Any]:
@@ -204,8 +204,7 @@ def _meet_fault(setting: _Setting, run: RunFolder, job: str, fault: _Fault) -> s
         seen = _run_job(setting, run, job, fault)
     finally:
         setting.switch.unlink(missing_ok=True)
-    while run.is_running():
-        time.sleep(0.005)
+    wait_until_free(run)
     if not hits.exists():
         return ""
     outcome = _judge_ending(seen, fault)
@@ -259,7 +258,9 @@ def _judge_ending(seen: Sequence[Any], fault: _Fault) -> str:
         is_stream = has_passed and problem.code == "disk.failing"
         if not is_named and not ((is_reading or is_stream) and problem.where.file):
             raise WrongResultError(f"a failing disk ({code}) is called {problem.code}")
-        return str(problem.code) if problem.where.file else f"{problem.code} without a file"
+        if not problem.where.file:
+            raise WrongResultError(f"{problem.code} names no file: {problem.what}")
+        return str(problem.code)
     if isinstance(ending, events.Done) and ending.paused:
         if code not in codes:
             raise WrongResultError("a training pauses without naming the disk")

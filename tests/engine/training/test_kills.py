@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.engine.conftest import TinyModel
+from tests.helpers.faults.forking_engine import ENDED
 from tests.helpers.faults.kill_trials import KillTrials
 from tests.helpers.faults.killed_runs import ForkingEngine, find_differences, new_small_run
+from tests.helpers.runs.locks import wait_until_free
 
 KILLS, STEPS = 20, 140
 
@@ -53,9 +58,26 @@ def _kill_in_the_middle(
             with suppress(ProcessLookupError):  # it may have finished
                 os.kill(pid, signal.SIGKILL)
             break
-    while run.is_running():
-        time.sleep(0.005)
+    wait_until_free(run)
     return steps
+
+
+def test_worker_that_dies_before_its_first_event_ends_its_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = f"import sys\nfor line in sys.stdin: print({ENDED.decode()!r}, end='', flush=True)"
+    start = subprocess.Popen
+
+    def start_dying(_command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-c", script], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start_dying)
+    engine = ForkingEngine()
+    try:
+        assert list(engine.begin(commands.Merge(run="one"))) == []
+        assert list(engine.begin(commands.Merge(run="two"))) == []
+    finally:
+        engine.close()
 
 
 @pytest.mark.slow

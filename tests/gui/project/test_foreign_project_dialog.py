@@ -9,8 +9,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import run_consent
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs.folder import create_run
 from lora_studio.core.system import paths
-from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
+from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog, ForeignRunDialog
 from lora_studio.gui.window.main_window import Window
 
 
@@ -98,3 +103,21 @@ def test_request_text_is_shown_as_plain_text(window: Window, shared_folder: Path
     window.open_project(shared_folder)
     for label in get_dialog(window).findChildren(QLabel):
         assert label.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_run_from_elsewhere_is_reviewed_before_its_jobs(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    frozen = Project.model_validate({"name": "p", "dataset": {"sources": ["/secret/own.jsonl"]}})
+    run = create_run(project_folder / "runs", frozen, project_folder, is_allowed=False)
+    with pytest.raises(ProblemError) as caught:
+        run_consent.require_allowed(run.path, run.load_project())
+    (problem,) = caught.value.problems
+    assert suggest_action(problem).label == "Review…"
+    window.help.run_action(problem)
+    (dialog,) = window.findChildren(ForeignRunDialog)
+    assert "Read /secret/own.jsonl." in [part.text() for part in dialog.findChildren(QLabel)]
+    with qtbot.waitSignal(dialog.allowed):
+        qtbot.mouseClick(dialog.allow, Qt.MouseButton.LeftButton)
+    assert run_consent.is_allowed(run.path, run.load_project())

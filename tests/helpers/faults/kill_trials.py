@@ -25,6 +25,7 @@ from lora_studio.core.system.files import list_temporaries
 from tests.helpers.faults.killed_runs import ForkingEngine
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.runs.jobs import new_run, write_rows
+from tests.helpers.runs.locks import wait_until_free
 from tests.helpers.runs.run_verbs import take_snapshot
 
 _ROWS = [
@@ -107,8 +108,7 @@ class KillTrials:
         if timer is not None:
             timer.cancel()
             timer.join()
-        while run.is_running():
-            time.sleep(0.005)
+        wait_until_free(run)
 
     def _finish(self, run: RunFolder, kind: str, report: KillReport) -> None:
         for _ in range(3):  # a pause that was sent before a kill may still end the first attempt

@@ -41,12 +41,14 @@ class ForkingEngine:
             | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             | dict(environment or {}),
         )  # fmt: skip
+        #: Workers whose line of their end hasn't been read.
+        self._unended = 0
 
     def begin(self, command: commands.Job, kill: KillPoint | None = None) -> Iterator[events.Event]:
         """Yield the events of the next worker, up to the final event of its command or its death.
 
-        Remaining output of the previous, killed worker comes first and is skipped. The worker kills itself
-        at `kill`.
+        Remaining output of previous workers comes first and is skipped. The worker kills itself at `kill`. One that
+        ends before its first event yields none.
         """
         if kill is not None:
             Path(self._folder.name, KILL_POINT).write_text(json.dumps(asdict(kill)))
@@ -54,17 +56,18 @@ class ForkingEngine:
         assert self._process.stdout is not None
         self._process.stdin.write(command.model_dump_json().encode() + b"\n")
         self._process.stdin.flush()
-        is_new = False
+        self._unended += 1
         for line in self._process.stdout:
-            if line == ENDED and is_new:
-                return
+            if line == ENDED:
+                self._unended -= 1
+                if self._unended == 0:
+                    return
+            if self._unended > 1:
+                continue
             try:
                 event = events.parse(line)
             except ValidationError:
                 continue  # cut by a kill
-            is_new = is_new or isinstance(event, events.Hello)
-            if not is_new:
-                continue
             yield event
             if isinstance(event, events.Ending):
                 return

@@ -1,0 +1,87 @@
+"""Ask on the command line before a project or run from elsewhere reads, writes, or contacts anything outside its folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from lora_studio.cli.console import Display
+from lora_studio.core.problems import ProblemError, Where, fail, warning
+from lora_studio.core.project import judge_consent, known_projects, run_consent
+from lora_studio.core.project.access_requests import AccessRequest
+from lora_studio.core.project.project import Draft
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import consent
+
+#: Kinds of requests that data can leave by; without a terminal to ask at, they need `--trust`.
+_NEEDS_TRUST = ("send", "write")
+
+
+def ask_for_project(draft: Draft, display: Display) -> None:
+    """Show once what a project from elsewhere asks for, and ask; raises ProblemError.
+
+    Judges and code are asked for when they are used.
+    """
+    judges = judge_consent.list_unallowed(draft)
+    if requests := known_projects.list_new_requests(draft):
+        display.print_problem(
+            warning(
+                "project.new_requests",
+                "You use this project for the first time on this computer, or it was changed. It asks "
+                "for the following: {requests}",
+                "If you don't expect that, stop, and check the project file.",
+                where=Where(file=str(draft.path)),
+                requests=tuple(request.text for request in requests),
+            )
+        )
+        asked = [request for request in requests if request not in judges]
+        _require_consent(asked, str(draft.path), display)
+    known_projects.accept(draft, without=judges)
+
+
+def ask_for_run(command: commands.Job, display: Display) -> None:
+    """Show what the run of a command asks for if it comes from elsewhere, and ask; raises ProblemError."""
+    run = RunFolder(Path(getattr(command, "run", "")))
+    try:
+        frozen = run.load_project()
+    except ProblemError:
+        return  # the job says so
+    if requests := run_consent.list_unallowed(run.path, frozen):
+        display.print_problem(
+            warning(
+                "run.new_requests",
+                "This run was created by someone else or on another computer. It asks for the following: {requests}",
+                "If you don't expect that, stop, and delete the run.",
+                where=Where(file=str(run.path)),
+                requests=tuple(request.text for request in requests),
+            )
+        )
+        _require_consent(requests, str(run.path), display)
+        run_consent.remember(run.path, frozen)
+
+
+def _require_consent(requests: Sequence[AccessRequest], path: str, display: Display) -> None:
+    """Ask at a terminal; elsewhere, what data can leave by must be allowed by its hash.
+
+    Whoever types the name of a project means its model and its data, which are only read.
+    """
+    digest = run_consent.compute_digest(requests)
+    if not requests or consent.is_trusted_here(digest):
+        return
+    if not display.as_json and sys.stdin.isatty() and sys.stdout.isatty():
+        is_allowed = typer.confirm("Continue?", default=False)
+    else:
+        is_allowed = not any(request.kind in _NEEDS_TRUST for request in requests)
+    if is_allowed:
+        return
+    raise fail(
+        "project.access_not_allowed",
+        "Nothing was started: you haven't allowed what the project asks for.",
+        "If you expect it, run `lora-studio --trust {digest} …`.",
+        where=Where(file=path),
+        digest=digest,
+    )
