@@ -56,9 +56,10 @@ def _get_home(run: Path) -> Path:
 
 
 def remember(run: Path, frozen: Project) -> None:
-    """Record that the user allows what a run asks for."""
-    if requests := list_requests(run, frozen):
-        _RECORD.add(compute_digest(requests))
+    """Record that the user allows what a run asks for; if that can't be stored, it counts for this process."""
+    requests = list_requests(run, frozen)
+    if requests and not _RECORD.add(digest := compute_digest(requests)):
+        consent.trust_in_this_process([digest])
 
 
 def require_allowed(run: Path, frozen: Project) -> None:

@@ -19,8 +19,8 @@ class DigestRecord:
 
     name: str
 
-    def add(self, digest: str) -> None:
-        """Add a digest; nothing happens if it can't be stored, because asking again is better than failing."""
+    def add(self, digest: str) -> bool:
+        """Add a digest; return False if it can't be stored."""
         try:
             known = self._read(raise_unless_damaged)
             if digest not in known:
@@ -29,7 +29,8 @@ class DigestRecord:
                     paths.get_config_folder() / self.name, json.dumps(known, indent=1) + "\n"
                 )
         except OSError:
-            return
+            return False
+        return True
 
     def __contains__(self, digest: str) -> bool:
         """Return whether a digest was added."""

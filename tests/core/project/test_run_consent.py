@@ -63,6 +63,16 @@ def test_whatever_leaves_the_project_is_named(name: str, tmp_path: Path) -> None
     assert key.split()[1].partition(":")[0].removeprefix("wandb") in str(problem.what)
 
 
+def test_own_run_is_allowed_if_nothing_can_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", "/proc/none")
+    monkeypatch.setenv(consent.TRUST_VARIABLE, "")
+    content = Project.model_validate({"name": "p", **OUTSIDE["data"][0]})
+    run = run_folder.create_run(tmp_path / "p" / "runs", content, tmp_path / "p")
+    assert list_keys(run) == []
+
+
 def test_run_that_stays_in_its_project_needs_no_consent(tmp_path: Path) -> None:
     sources = ["data/rows.jsonl"]
     run = create_foreign(tmp_path, dataset={"sources": sources}, model={"source": "./m"})
