@@ -67,7 +67,7 @@ def ask_for_run(command: commands.Job, display: Display) -> None:
 def _require_consent(requests: Sequence[AccessRequest], path: str, display: Display) -> None:
     """Ask at a terminal; elsewhere, what data can leave by must be allowed by its hash.
 
-    Whoever types the name of a project means its model and its data, which are only read.
+    To type the name of a project allows its model and its data, which are only read.
     """
     digest = run_consent.compute_digest(requests)
     if not requests or consent.is_trusted_here(digest):
