@@ -34,7 +34,7 @@ class CardOption:
 
 
 class CardsControl(Control):
-    """Cards in one row or two; one is selected by click, arrow keys or Space.
+    """Cards in as few rows as fit; one is selected by click, arrow keys or Space.
 
     If no card has the value, none is selected.
     """
@@ -55,16 +55,17 @@ class CardsControl(Control):
         self.setFocusProxy(next(iter(self.cards.values())).radio)
 
     def minimumSizeHint(self) -> QSize:
-        """Return the size of two rows of cards."""
-        return QSize(
-            self._measure_width(-(-len(self.cards) // 2)), super().minimumSizeHint().height()
-        )
+        """Return the width of two cards next to each other."""
+        columns = min(2, len(self.cards))
+        return QSize(self._measure_width(columns), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Use one row if all cards fit."""
+        """Use as few rows as fit, with a like number of cards in each."""
         super().resizeEvent(event)
-        fits = self._measure_width(len(self.cards)) <= event.size().width()
-        self._arrange(len(self.cards) if fits else -(-len(self.cards) // 2))
+        count, width = len(self.cards), event.size().width()
+        by_rows = [-(-count // rows) for rows in range(1, count + 1)]
+        fitting = (columns for columns in by_rows if self._measure_width(columns) <= width)
+        self._arrange(next(fitting, min(2, count)))
 
     def _measure_width(self, columns: int) -> int:
         widest = max(card.minimumSizeHint().width() for card in self.cards.values())

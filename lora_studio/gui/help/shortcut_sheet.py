@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShortcut
-from PySide6.QtWidgets import QAbstractButton, QGridLayout, QScrollArea, QWidget
+from PySide6.QtWidgets import QAbstractButton, QGridLayout, QWidget
 
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.basics import button, label, make_scroll_area
 from lora_studio.gui.widgets.dialog import Dialog
 
 
@@ -67,7 +67,6 @@ class ShortcutSheet(Dialog):
         """Show the shortcuts; the list scrolls."""
         super().__init__(tr("Keyboard shortcuts"), "", parent)
         inner = QWidget()
-        inner.setObjectName("scrolled")
         grid = QGridLayout(inner)
         grid.setContentsMargins(0, 0, Spacing.L, 0)
         grid.setHorizontalSpacing(Spacing.XL)
@@ -84,12 +83,8 @@ class ShortcutSheet(Dialog):
             keys.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
             grid.addWidget(keys, row, 0)
             grid.addWidget(label(item.description), row, 1)
-        area = QScrollArea(widgetResizable=True)
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area = make_scroll_area(inner, tr("Keyboard shortcuts"))
         area.setMinimumSize(max(Size.scaled(480), inner.sizeHint().width() + Spacing.L), 420)
-        area.setAccessibleName(tr("Keyboard shortcuts"))
-        area.setWidget(inner)
         self.body.addWidget(area)
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 

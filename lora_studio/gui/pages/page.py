@@ -251,7 +251,6 @@ def _make_scroll_area(inner: QWidget, name: str) -> QScrollArea:
     area.setFrameShape(QFrame.Shape.NoFrame)
     # It gets the focus with the page, so that keys scroll it, but isn't a stop of Tab: nothing shows there.
     area.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)
     return area
 

@@ -14,7 +14,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
-from lora_studio.gui.widgets.basics import button, label, row
+from lora_studio.gui.widgets.basics import FocusFrame, button, label, row
 
 #: Tokens per step of the line; GPUs are faster with lengths divisible by 8.
 GRAIN = 8
@@ -60,7 +60,7 @@ class LengthData:
         return -np.diff(np.interp(edges, self._at, self._rows))
 
 
-class LengthHistogram(QWidget):
+class LengthHistogram(FocusFrame):
     """A histogram of the rows by number of tokens.
 
     Signals:
@@ -91,7 +91,6 @@ class LengthHistogram(QWidget):
         layout.addSpacing(theme.Spacing.XS)
         layout.addLayout(row(self.sentence, self.fit))
         layout.addWidget(self.chart, 1)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Row lengths"))
         self.setToolTip(tr("Drag the line, or use the arrow keys (Shift: 1 token, Page: 512)."))
         theme.get_theme().changed.connect(self._repaint)

@@ -41,6 +41,7 @@ class PlotBar(QWidget):
         """Offer the learning rate until other quantities have been recorded."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.strip.setMinimumWidth(110)  # narrower than its longest name in a narrow window
         self.strip.setAccessibleName(tr("Lower chart"))
         self.strip.setToolTip(tr("Quantity in the lower chart"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)

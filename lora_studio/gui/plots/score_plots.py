@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -17,6 +16,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.plots.chart import Chart, Values
 from lora_studio.gui.plots.chart_items import Points, WhiskerBars, Whiskers
 from lora_studio.gui.plots.legend import Legend
+from lora_studio.gui.widgets.basics import FocusFrame
 
 #: Width of a group of bars, of the distance between two groups.
 _GROUP = 0.8
@@ -32,7 +32,7 @@ class ScoreChange:
     interval: Interval
 
 
-class ChangePlot(QWidget):
+class ChangePlot(FocusFrame):
     """Bars for each subject, one per model, with intervals: what was gained and what was forgotten."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -50,7 +50,6 @@ class ChangePlot(QWidget):
         layout.setSpacing(theme.Spacing.S)
         layout.addWidget(self.legend)
         layout.addWidget(self.chart, 1)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Gain and forgetting"))
         theme.get_theme().changed.connect(self._repaint)
 
@@ -101,7 +100,7 @@ class ChangePlot(QWidget):
         self.legend.set_entries(entries)
 
 
-class TradeOffPlot(QWidget):
+class TradeOffPlot(FocusFrame):
     """A point for each model: its gain on the task over its change in general abilities."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -116,7 +115,6 @@ class TradeOffPlot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.chart)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Gain over forgetting"))
         theme.get_theme().changed.connect(self._repaint)
 

@@ -10,9 +10,10 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Values
 from lora_studio.gui.plots.readout import Readout
+from lora_studio.gui.widgets.basics import FocusFrame
 
 
-class StepPlot(QWidget):
+class StepPlot(FocusFrame):
     """A chart with a readout of one step, chosen with the mouse or the keyboard."""
 
     def __init__(self, caption: str, parent: QWidget | None = None) -> None:
@@ -22,7 +23,6 @@ class StepPlot(QWidget):
         self.readout = Readout(self.chart)
         self._reading: float | None = None
         self.chart.pointed.connect(self.read_at)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def read_at(self, step: float | None) -> None:
         """Show the values nearest to a step; None hides them."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -19,7 +18,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap, set_icon
-from lora_studio.gui.widgets.basics import button, label, separator
+from lora_studio.gui.widgets.basics import button, label, make_scroll_area, separator
 from lora_studio.gui.widgets.glyph import ElidedLink
 
 #: Maximum number of problems that the folded strip shows.
@@ -52,10 +51,7 @@ class ProblemStrip(QFrame):
         self._line.setSpacing(Spacing.XS)
         self._more = button("", self._toggle, kind="link")
         self._more.setAccessibleName(tr("All problems"))
-        self._list = QScrollArea(widgetResizable=True)
-        self._list.setAccessibleName(tr("All problems"))
-        self._list.setFrameShape(QFrame.Shape.NoFrame)
-        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list = make_scroll_area(None, tr("All problems"), sideways=True)
         self._list.hide()
         top = QHBoxLayout()
         top.setContentsMargins(Spacing.XL, Spacing.S, Spacing.XL, Spacing.S)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.project.access_requests import AccessKind, AccessRequest
 from lora_studio.core.project.project import Draft
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import button, column, label
+from lora_studio.gui.widgets.basics import button, column, label, make_scroll_area
 from lora_studio.gui.widgets.dialog import Dialog
 
 #: Largest height of the list in pixels; longer ones scroll.
@@ -117,9 +117,6 @@ def _list(requests: Sequence[AccessRequest]) -> QWidget:
     groups.addStretch()
     content.setLayout(groups)
     groups.setContentsMargins(0, 0, 0, 0)
-    area = QScrollArea(widgetResizable=True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setAccessibleName(tr("What the project asks for"))
-    area.setWidget(content)
+    area = make_scroll_area(content, tr("What the project asks for"), sideways=True)
     area.setMinimumHeight(min(content.sizeHint().height(), _MAX_HEIGHT))
     return area

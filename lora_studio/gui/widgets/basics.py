@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QLayout,
     QLayoutItem,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -63,6 +64,23 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
         policy.setHeightForWidth(True)
         text_label.setSizePolicy(policy)
     return text_label
+
+
+def make_scroll_area(inner: QWidget | None, name: str, *, sideways: bool = False) -> QScrollArea:
+    """Return an area that scrolls `inner` up and down, with `sideways` in both directions.
+
+    Tab stops at it, so that keys can scroll it; the style sheet shows its focus.
+    """
+    area = QScrollArea(widgetResizable=True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setProperty("surface", "stop")
+    area.setAccessibleName(name)
+    if not sideways:
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    if inner is not None:
+        inner.setObjectName("scrolled")
+        area.setWidget(inner)
+    return area
 
 
 def insert_breaks(text: str) -> str:
@@ -131,6 +149,16 @@ def separator() -> QFrame:
     divider = QFrame()
     divider.setProperty("surface", "line")
     return divider
+
+
+class FocusFrame(QFrame):
+    """A frame that Tab stops at, for plots that keys read; the style sheet shows its focus."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create it without content."""
+        super().__init__(parent)
+        self.setProperty("surface", "stop")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
 
 class WheelNeedsFocus:
@@ -354,8 +382,8 @@ class FlowLayout(QLayout):
         return rows
 
 
-def flow_row(*parts: QWidget, at_right: QWidget | None = None) -> QWidget:
-    """Return widgets in a wrapping row, aligned at the end of the line.
+def flow_row(*parts: QWidget, at_right: QWidget | None = None, at_end: bool = True) -> QWidget:
+    """Return widgets in a wrapping row, aligned at the end of the line or at its beginning.
 
     With `at_right`, they are aligned at its beginning, and that widget is at the right of the last row.
     """
@@ -363,7 +391,7 @@ def flow_row(*parts: QWidget, at_right: QWidget | None = None) -> QWidget:
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)
     box.setSizePolicy(policy)
-    flow = FlowLayout(box, at_end=at_right is None)
+    flow = FlowLayout(box, at_end=at_end and at_right is None)
     for part in parts:
         flow.addWidget(part)
     if at_right is not None:

@@ -32,6 +32,8 @@ from PySide6.QtWidgets import (
 
 from lora_studio.gui.frame.rail import RailButton
 from lora_studio.gui.pages.dataset.row_table import RowTable
+from lora_studio.gui.pages.page import AppPage, StepPage
+from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 #: Tolerance for rounding, in pixels.
@@ -40,6 +42,7 @@ _INTERACTIVE = (
     QAbstractButton, QLineEdit, QComboBox, QAbstractItemView, QPlainTextEdit, QTextEdit,
     QAbstractSlider, QAbstractSpinBox, QTabBar,
 )  # fmt: skip
+_PAGES = (StepPage, AppPage)
 
 
 def shown(root: QWidget) -> Iterator[QWidget]:
@@ -117,13 +120,13 @@ def squeezed(root: QWidget) -> list[str]:
 
 
 def too_wide(root: QWidget) -> list[str]:
-    """Return pages that extend beyond the edge without a scroll bar."""
+    """Return pages that extend beyond the edge, and other areas that do so without a scroll bar."""
     off = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     return [
         f"{path(area)} needs {area.widget().minimumSizeHint().width()} of {area.viewport().width()}"
         for area in shown(root)
         if isinstance(area, QScrollArea)
-        and area.horizontalScrollBarPolicy() == off
+        and (area.horizontalScrollBarPolicy() == off or isinstance(area.parentWidget(), _PAGES))
         and area.widget() is not None
         and area.widget().width() > area.viewport().width() + _SLACK
     ]
@@ -155,25 +158,25 @@ def nameless(root: QWidget) -> list[str]:
 
 def out_of_reach(root: QWidget) -> list[str]:
     """Return enabled controls that Tab doesn't reach; a group of buttons counts as one."""
+    stops = set(tab_order.list_focus_order(root.window()))
     return [
         path(widget)
         for widget in shown(root)
         if _is_control(widget)
         and widget.isEnabled()
-        and not widget.focusPolicy() & Qt.FocusPolicy.TabFocus
-        and not isinstance(widget, QRadioButton)
-        and not _is_reached_by_arrow_keys(widget)
+        and not stops.intersection((widget, widget.focusProxy(), *_list_group(widget)))
     ]
 
 
-def _is_reached_by_arrow_keys(widget: QWidget) -> bool:
-    """Return whether Tab reaches another button of its group; Qt leaves it one at a time."""
-    group = widget.group() if isinstance(widget, QAbstractButton) else None
-    return (
-        group is not None
-        and group.exclusive()
-        and any(button.focusPolicy() & Qt.FocusPolicy.TabFocus for button in group.buttons())
-    )
+def _list_group(widget: QWidget) -> list[QAbstractButton]:
+    """Return the buttons of which Tab reaches one, and the arrow keys the others."""
+    if not isinstance(widget, QAbstractButton):
+        return []
+    if (group := widget.group()) is not None:
+        return group.buttons() if group.exclusive() else []
+    parent = widget.parentWidget()
+    alone = not widget.autoExclusive() or parent is None
+    return [] if alone else [x for x in parent.findChildren(QRadioButton) if x.parent() is parent]
 
 
 def _scrolls_by_key(widget: QWidget) -> bool:

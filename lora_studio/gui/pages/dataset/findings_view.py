@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import events
@@ -16,7 +16,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Role, Spacing
-from lora_studio.gui.widgets.basics import button, column, label, row, separator
+from lora_studio.gui.widgets.basics import button, column, label, make_scroll_area, row, separator
 from lora_studio.gui.widgets.glyph import Glyph
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -50,10 +50,7 @@ class FindingsView(Control):
         self._linted: events.DatasetLinted | None = None
         self._note = ""
         self._buttons: dict[str, QWidget] = {}  # the button of each repair
-        self._area = QScrollArea(widgetResizable=True)
-        self._area.setFrameShape(QFrame.Shape.NoFrame)
-        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._area = make_scroll_area(None, about.title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.S, 0, 0)
         layout.addWidget(self._area)

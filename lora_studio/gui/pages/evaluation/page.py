@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QFrame, QScrollArea, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QComboBox, QStackedWidget, QTabWidget, QWidget
 
 from lora_studio.core import timestamps
 from lora_studio.core.evaluation.storage import EvaluationFolder
@@ -37,7 +37,7 @@ from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import EmptyState, button, column, flow_row
+from lora_studio.gui.widgets.basics import EmptyState, button, column, flow_row, make_scroll_area
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -345,7 +345,8 @@ class EvaluationPage(AppPage):
             self.run_choice, self.evaluation_choice, self.overlay, at_right=self.export
         )
         self.content.addWidget(self._make_empty_state())
-        self.content.addWidget(_make_scrolling(self.setup_form, tr("New evaluation")))
+        form = make_scroll_area(self.setup_form, tr("New evaluation"), sideways=True)
+        self.content.addWidget(form)
         self.tabs.addTab(self.scores, tr("Scores"))
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.change_view, tr("Gain and forgetting"))
@@ -358,7 +359,7 @@ class EvaluationPage(AppPage):
         assert results_layout is not None
         # With large text, the verdict would leave no room for the tabs, so the page scrolls.
         set_scaled_sizes(self.tabs, at_least=_TABS)
-        self.content.addWidget(_make_scrolling(results, tr("Results")))
+        self.content.addWidget(make_scroll_area(results, tr("Results"), sideways=True))
         self.body.addWidget(tools)
         self.body.addWidget(self.progress)
         self.body.addWidget(self.content, 1)
@@ -397,12 +398,3 @@ class EvaluationPage(AppPage):
 def _format_evaluation(folder: EvaluationFolder) -> str:
     """Return when an evaluation was started, which is its name."""
     return timestamps.format_run_name(f"{folder.path.name[:15]}-x").partition(" ·")[0]
-
-
-def _make_scrolling(part: QWidget, name: str) -> QScrollArea:
-    area = QScrollArea(widgetResizable=True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setAccessibleName(name)
-    part.setObjectName("scrolled")
-    area.setWidget(part)
-    return area

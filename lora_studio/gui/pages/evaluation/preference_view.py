@@ -29,6 +29,7 @@ class PreferenceView(QScrollArea):
         self.texts: list[str] = []
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setProperty("surface", "stop")
         self.setAccessibleName(tr("Preferred answers"))
         self._inside = QWidget()
         self._inside.setObjectName("scrolled")

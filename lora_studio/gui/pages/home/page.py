@@ -10,7 +10,6 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QFrame,
-    QHBoxLayout,
     QLabel,
     QMenu,
     QPushButton,
@@ -30,6 +29,7 @@ from lora_studio.gui.widgets.basics import (
     EmptyState,
     button,
     column,
+    flow_row,
     label,
     row,
     separator,
@@ -96,7 +96,7 @@ class HomePage(AppPage):
                 wrap=True,
             )
         )
-        content.addLayout(self._start_buttons())
+        content.addWidget(flow_row(self.new, self.open, self.sample, at_end=False))
         content.addWidget(self.unfinished)
         content.addWidget(self._recent)
         content.addStretch(1)
@@ -140,9 +140,6 @@ class HomePage(AppPage):
         if self.scan is not None:
             self.scan.forget()
             self.scan = None
-
-    def _start_buttons(self) -> QHBoxLayout:
-        return row(self.new, self.open, self.sample, None)
 
     def _create_sample_button(self, title: str) -> QPushButton:
         """Return a button with a menu of the sample projects, whose tooltips say what each shows."""

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
-    QScrollArea,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -33,7 +32,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import plain_table
-from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, make_scroll_area, row
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import FactList
@@ -127,16 +126,12 @@ class AdapterLibraryDialog(Dialog):
             ways.addWidget(way)
         detail.add(ways)
         inner = QWidget()
-        inner.setObjectName("scrolled")
         right = QVBoxLayout(inner)
         right.setContentsMargins(0, 0, Spacing.S, 0)
         right.addWidget(detail)
         right.addStretch(1)
-        area = QScrollArea(widgetResizable=True)
-        area.setWidget(inner)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area = make_scroll_area(inner, tr("Adapter details"))
         area.setMinimumSize(Size.scaled(400), 300)
-        area.setAccessibleName(tr("Adapter details"))
         sides = QHBoxLayout()
         sides.setSpacing(Spacing.L)
         sides.addLayout(left, 4)

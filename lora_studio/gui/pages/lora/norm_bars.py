@@ -15,13 +15,14 @@ from lora_studio.core.lora.adapters import LayerFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import body_font, color, get_theme
+from lora_studio.gui.widgets.basics import FocusFrame
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _HEIGHT = 120
 
 
-class NormBars(QWidget):
+class NormBars(FocusFrame):
     """A bar per layer, from first to last; arrow keys and the mouse show a bar's values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -29,7 +30,6 @@ class NormBars(QWidget):
         super().__init__(parent)
         self._groups: list[tuple[str, list[tuple[str, float]]]] = []
         self._at = -1
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Update strength by layer"))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         get_theme().changed.connect(self.update)
@@ -83,6 +83,7 @@ class NormBars(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the bars, and the numbers of the first and the last layer below them."""
+        super().paintEvent(event)  # the frame
         strengths = self.update_norms()
         highest = max(strengths, default=0.0)
         if highest <= 0:

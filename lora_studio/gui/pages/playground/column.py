@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from lora_studio.core.chat import AdapterSpeaker, AnySpeaker
 from lora_studio.core.playground import Conversation
@@ -12,7 +12,7 @@ from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.pages.playground.speaker_menu import SpeakerMenu
 from lora_studio.gui.pages.playground.turn_view import TurnView, Waiting
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label, row, tool_button
+from lora_studio.gui.widgets.basics import label, make_scroll_area, row, tool_button
 
 
 class ChatColumn(QFrame):
@@ -44,7 +44,7 @@ class ChatColumn(QFrame):
         self.blend = BlendPanel()
         self.turns: list[TurnView] = []
         self.hint = label("", "muted", wrap=True)
-        self.area = QScrollArea(widgetResizable=True)
+        self.area = make_scroll_area(None, tr("Conversation"), sideways=True)
         self._list = QVBoxLayout()
         self._build()
         self._follows_end = True
@@ -114,10 +114,7 @@ class ChatColumn(QFrame):
         self._list.setSpacing(Spacing.L)
         self._list.addWidget(self.hint)
         self._list.addStretch(1)
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setProperty("surface", "conversation")  # keys scroll it, so its focus must show
         self.area.setWidget(inner)
-        self.area.setAccessibleName(tr("Conversation"))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
         layout.setSpacing(Spacing.S)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QScrollArea, QTabWidget, QWidget
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QTabWidget, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.runs import grid_search, table
@@ -19,7 +19,7 @@ from lora_studio.gui.pages.runs.settings_view import RunSettings
 from lora_studio.gui.pages.runs.table_model import STATES, RunModel
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import column
+from lora_studio.gui.widgets.basics import column, make_scroll_area
 from lora_studio.gui.widgets.fact_list import FactList
 
 #: Minimum width in pixels.
@@ -88,16 +88,10 @@ class RunSide(QTabWidget):
 
     def _build_settings_tab(self) -> QWidget:
         inner = QWidget()
-        inner.setObjectName("scrolled")
         self.facts.setContentsMargins(0, Spacing.M, 0, 0)
         self.settings.view.setMinimumHeight(Size.scaled(200))
         inner.setLayout(column(self.facts, self.settings, spacing=0))
-        area = QScrollArea(widgetResizable=True)
-        area.setWidget(inner)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setAccessibleName(tr("Settings"))
-        return area
+        return make_scroll_area(inner, tr("Settings"))
 
 
 def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
