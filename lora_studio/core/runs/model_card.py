@@ -26,6 +26,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 _LIBRARY: dict[What, str] = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 _RELATION: dict[What, str] = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 
+_NEW_TOKENS = (
+    "This adapter adds tokens to the vocabulary, and `AutoPeftModelForCausalLM` adds their rows. With "
+    "`PeftModel.from_pretrained`, first call `model.resize_token_embeddings(len(tokenizer))` on the base model."
+)
+
 #: The most evaluations in a card's table.
 _ROWS = 12
 
@@ -120,7 +125,10 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         "from transformers import AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{repository}")'
     )
-    return f"```python\n{load}\n{tokenizer}\n```"
+    snippet = f"```python\n{load}\n{tokenizer}\n```"
+    if what == "adapter" and facts.project.lora.new_tokens:
+        snippet += f"\n\n{_NEW_TOKENS}"
+    return snippet
 
 
 def _is_reward_model(facts: CardFacts) -> bool:

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from lora_studio.core import limits
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import copy_file, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
 from lora_studio.engine.merging.weight_sources import GrownTensor
 from lora_studio.engine.model import safetensors_files
@@ -33,6 +35,21 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
         for file in _iter_small_files(adapter):
             if file.name != adapter_files.CONFIG:
                 copy_file(file, target / file.name)
+
+
+def list_new_tokens(adapter: Adapter, target: Path) -> None:
+    """Name the new tokens of an adapter in `added_tokens.json` of a merged model, if it has any.
+
+    WORKAROUND: transformers 5 writes them to tokenizer.json alone, which llama.cpp's converter doesn't read
+    for a SentencePiece model: its GGUF file had a placeholder instead of each
+    (conversion/base.py, `_create_vocab_sentencepiece`).
+    """
+    indices = {index for rows in adapter.rows.values() for index in rows.indices}
+    if not indices or not (target / "tokenizer.model").is_file():
+        return
+    added = read_json(target / "tokenizer.json", limits.LARGE_FILE)["added_tokens"]
+    named = {token["content"]: token["id"] for token in added if token["id"] in indices}
+    write_atomic(target / "added_tokens.json", json.dumps(named, ensure_ascii=False) + "\n")
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

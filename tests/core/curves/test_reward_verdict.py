@@ -11,6 +11,7 @@ import pytest
 from lora_studio.core.curves.metrics import build_series
 from lora_studio.core.curves.reward_verdict import judge_rewards
 from lora_studio.core.curves.verdict import Kind, Point
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import table
@@ -83,3 +84,12 @@ def test_model_card_has_the_mean_reward(tmp_path: Path) -> None:
     assert "held-out prompts: 0.2500 at step 1, 0.5000 at the end, best 0.7500 at step 3." in card
     assert "| Step | Mean reward |" in card
     assert "nan" not in card
+
+
+def test_model_card_says_how_new_tokens_are_loaded() -> None:
+    lines = []
+    for tokens in ((), ("<lamp>",)):
+        project = Project(name="x", lora=LoraSpec(new_tokens=tokens))
+        card = build_card("adapter", "me/x", CardFacts(project, {}, (), {}))
+        lines.append("resize_token_embeddings(len(tokenizer))" in card)
+    assert lines == [False, True]

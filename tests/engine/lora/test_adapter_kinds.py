@@ -102,21 +102,8 @@ def require_success(channel: RecordingChannel) -> RecordingChannel:
     return channel
 
 
-#: The self-test finds the difference and refuses the file.
-_OTHER_TOKENS = pytest.mark.xfail(
-    strict=True,
-    reason="llama.cpp splits the text after a new token of a SentencePiece model otherwise",
-)
-
-
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=_OTHER_TOKENS if name == "new tokens, head of its own" else ())
-        for name in KINDS
-    ],
-)
+@pytest.mark.parametrize("name", KINDS)
 def test_kind_of_adapter_in_every_step(name: str, tiny: TinyModel, tmp_path: Path) -> None:
     kind = KINDS[name]
     run = start(kind, tiny, tmp_path)

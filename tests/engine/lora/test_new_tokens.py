@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def test_saved_and_merged_rows_equal_peft(family: str, tiny: TinyModel, tmp_path
     plain.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     loaded = peft.PeftModel.from_pretrained(plain, str(folder)).eval()
     assert torch.equal(loaded(ids).logits, trained(ids).logits)
+    automatic = peft.AutoPeftModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    assert torch.equal(automatic.eval()(ids).logits, trained(ids).logits)
     merge.merge_folders(base, [adapter_files.read(folder)], tmp_path / "merged", merge.MergingSpec(dtype="fp32"), make_job())  # fmt: skip
     ours = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     theirs = loaded.merge_and_unload()
@@ -69,6 +72,9 @@ def test_saved_and_merged_rows_equal_peft(family: str, tiny: TinyModel, tmp_path
     for name, value in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
     assert AutoTokenizer.from_pretrained(tmp_path / "merged")(TEXT).input_ids == ids[0].tolist()
+    if family == "mistral":  # llama.cpp's converter reads them from here
+        listed = json.loads((tmp_path / "merged" / "added_tokens.json").read_text("utf-8"))
+        assert listed == {token: tokenizer.convert_tokens_to_ids(token) for token in TOKENS}
 
 
 @torch.no_grad()
