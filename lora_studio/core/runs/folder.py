@@ -168,13 +168,13 @@ class RunFolder:
 
     @property
     def train_script(self) -> Path:
-        """A script that repeats the training with only transformers and PEFT."""
+        """A script that repeats the training with transformers and PEFT, and TRL for rewards."""
         return self.path / "train.py"
 
     @property
-    def model_script(self) -> Path:
-        """A module that creates the model for `train_script`, if the code is too long to inline."""
-        return self.path / "model.py"
+    def script_modules(self) -> tuple[Path, Path]:
+        """What `train_script` imports: the model, if it is too long to inline, and rewards if it has some."""
+        return self.path / "model.py", self.path / "rewards.py"
 
     @property
     def lock_list(self) -> Path:

@@ -24,7 +24,7 @@ from lora_studio.engine.servers import openai_client
 from lora_studio.engine.servers.openai_client import OpenAiClient
 
 #: Greedy, and long enough for a sentence before the grade.
-_SAMPLING = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=512)
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=512)
 
 #: Requests at a time: servers answer several together.
 _PARALLEL = 4
@@ -87,7 +87,7 @@ class JudgeReward:
         """Return the grade of an answer, or the reason why there is none."""
         prompt = build_grade_prompt(answer, self.spec.criteria)
         try:
-            reply = client.ask([Message(role="user", content=prompt)], _SAMPLING)
+            reply = client.ask([Message(role="user", content=prompt)], SAMPLING)
         except ProblemError as error:
             return error.problems[0].what
         grade = parse_grade(reply.text)
@@ -96,13 +96,18 @@ class JudgeReward:
         return grade
 
 
+def get_address(spec: RewardSpec) -> str:
+    """Return the address of a judge's server, up to /v1."""
+    address = spec.address.rstrip("/")
+    return address + "/v1" if spec.server == "ollama" and not address.endswith("/v1") else address
+
+
 def open_judge(spec: RewardSpec, name: str, job: JobContext) -> JudgeReward:
     """Return the reward of a judge; raises ProblemError if its address or key can't or mustn't be used."""
-    address = spec.address.rstrip("/")
-    if spec.server == "ollama" and not address.endswith("/v1"):
-        address += "/v1"
     try:
-        model = ServerModel(address=address, name=spec.model, key_variable=spec.key_variable)
+        model = ServerModel(
+            address=get_address(spec), name=spec.model, key_variable=spec.key_variable
+        )
     except ValidationError as error:
         raise fail(
             "training.reward_judge_invalid",

@@ -166,7 +166,7 @@ def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
 
 def _needs_script(trainer: Trainer, job: JobContext, *, resume: bool) -> bool:
     """Return whether the script that repeats the training has to be written; log why there is none."""
-    if trainer.data.task in ("grpo", "embedding"):
+    if trainer.data.task == "embedding":
         job.emit(events.Log(text=_NO_SCRIPT))
         return False
     return not (resume and script.is_complete(trainer.run))

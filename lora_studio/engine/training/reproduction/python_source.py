@@ -22,7 +22,7 @@ def format_literal(value: Any, indent: int = 0) -> str:
         case None | bool() | int() | float():
             return repr(value)
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return _format_text(value)
         case list() | tuple():
             ends = "[]" if isinstance(value, list) else "()"
             return _format_bracketed(
@@ -36,19 +36,29 @@ def format_literal(value: Any, indent: int = 0) -> str:
     raise ValueError(f"{type(value).__name__} has no Python literal")
 
 
-def format_call(head: str, arguments: Iterable[str]) -> str:
+def format_call(head: str, arguments: Iterable[str], indent: int = 0, end: int = 0) -> str:
     """Return a call on one line, with all arguments on the next, or with a line for each of them.
 
-    `head` is everything before the opening parenthesis.
+    `head` is everything before the opening parenthesis. Further lines are indented from `indent`; the
+    first one has room for `end` columns after it.
     """
-    items = list(arguments)
+    items, pad = list(arguments), " " * indent
     joined = ", ".join(items)
     if "\n" not in joined:
-        if len(inline := f"{head}({joined})") <= WIDTH:
+        if len(inline := f"{head}({joined})") + end <= WIDTH:
             return inline
-        if 4 + len(joined) <= WIDTH:
-            return f"{head}(\n    {joined}\n)"
-    return f"{head}(\n" + "".join(f"    {item},\n" for item in items) + ")"
+        if indent + 4 + len(joined) <= WIDTH:
+            return f"{head}(\n{pad}    {joined}\n{pad})"
+    return f"{head}(\n" + "".join(f"{pad}    {item},\n" for item in items) + f"{pad})"
+
+
+def _format_text(value: str) -> str:
+    """Return the literal of a text, in the quotes that need fewer backslashes."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    if value.count('"') <= value.count("'"):
+        return quoted
+    inner = quoted[1:-1].replace('\\"', '"').replace("'", "\\'")
+    return f"'{inner}'"
 
 
 def format_assignment(name: str, value: Any) -> str:

@@ -16,14 +16,17 @@ from lora_studio.core.system.packages import resolve_closure
 _ALWAYS = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
 
 
-def list_locked_requirements(modules: Iterable[str] = ()) -> str:
+def list_locked_requirements(
+    modules: Iterable[str] = (), versions: Mapping[str, str] | None = None
+) -> str:
     """Return a requirements file of exact versions; `modules` are additional import names.
 
-    Local version labels such as +cu128 are left out: they name a build, not different code.
+    `versions` are those of packages that may not be installed here, by name. Local version labels such as +cu128 are left out: they name a build, not different code.
     """
+    pinned = [f"{name}=={version}" for name, version in (versions or {}).items()]
     lines = [
         f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        *_list_versions(frozenset(modules)),
+        *sorted({*_list_versions(frozenset(modules)), *pinned}),
     ]
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
 
 
 def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
@@ -24,8 +25,12 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
 
     The chosen answer of pair n is row 2 n, the rejected one row 2 n + 1. The files are `ids.npy`
     [tokens] int32, `trained.npy` [tokens] bool, `lengths.npy` [rows] int32, `order.npy`, and with KTO
-    `labels.npy` [rows] uint8.
+    `labels.npy` [rows] uint8. Prompts are written by `write_prompts`.
     """
+    if facts.task == "grpo":
+        write_prompts(facts, folder)
+        _write_order(facts, folder)
+        return
     lengths = np.fromiter(_iter_lengths(facts), np.int32)
     _save(folder / "lengths.npy", lengths)
     total = int(lengths.sum(dtype=np.int64))

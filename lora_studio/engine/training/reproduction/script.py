@@ -1,7 +1,8 @@
 """Write train.py: a script that repeats a training with transformers and PEFT alone.
 
 The script is written for one run: its template (resources/reproduction) leaves out whatever the run
-doesn't use. It computes logits plainly and has none of our kernels, so it also verifies them.
+doesn't use. It computes logits plainly and has none of our kernels, so it also verifies them. Reward
+training uses TRL's GRPOTrainer there, and has its rewards in a module of their own.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import ast
 import dataclasses
 import functools
 import json
+import re
 import textwrap
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import torch
 
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
+from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
@@ -35,7 +41,7 @@ from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
 from lora_studio.engine.training.recipe import reward_head, schedules
-from lora_studio.engine.training.reproduction import requirements, statements
+from lora_studio.engine.training.reproduction import requirements, reward_scripts, statements
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (
     WIDTH,
@@ -56,15 +62,19 @@ _OBJECTIVES = {
     "simpo": "It trains on which of two answers is better, by their mean log p (SimPO).",
     "reward": "It trains a score of answers, higher for the better of two (reward model).",
     "kto": "It trains on which answers are good, relative to the base model (KTO).",
+    "grpo": "It trains on rewards of answers that the model writes itself (GRPO).",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class ReproductionScripts:
-    """The source of train.py, and of model.py that it imports where one file would be too long."""
+    """The source of train.py, and of what it imports: model.py where one file would be too long, and
+    rewards.py for reward training.
+    """
 
     train: str
     model: str | None = None
+    rewards: str | None = None
 
 
 def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
@@ -76,24 +86,36 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         with create_folder_atomic(run.data) as folder:
             write_rows(facts, folder, job)
             scripts = render_scripts(run, facts, folder)
-        modules = {type(facts.optimizer).__module__.partition(".")[0]}
-        if facts.tuned.base.precision in ("4bit", "8bit"):
-            modules.add("bitsandbytes")
-        write_atomic(run.lock_list, requirements.list_locked_requirements(modules))
-        if scripts.model is None:
-            run.model_script.unlink(missing_ok=True)
-        else:
-            write_atomic(run.model_script, scripts.model)
-        write_atomic(run.train_script, scripts.train)
+        write_atomic(run.lock_list, requirements.list_locked_requirements(*_list_packages(facts)))
+        files = (*run.script_modules, run.train_script)
+        sources = (scripts.model, scripts.rewards, scripts.train)
+        for file, source in zip(files, sources, strict=True):
+            if source is None:
+                file.unlink(missing_ok=True)
+            else:
+                write_atomic(file, source)
         checksums.record_checksums(run, run.data)
+    except ProblemError as error:
+        _warn(run, error.problems[0].what, job)
     except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
         if not isinstance(error, OSError):
             traceback.print_exc()
-        job.emit(
-            events.Warned(
-                problem=script_not_written_warning(run.train_script, describe_os_error(error))
-            )
-        )
+        _warn(run, describe_os_error(error), job)
+
+
+def _warn(run: RunFolder, reason: Text | str, job: JobContext) -> None:
+    job.emit(events.Warned(problem=script_not_written_warning(run.train_script, reason)))
+
+
+def _list_packages(facts: ReproductionFacts) -> tuple[set[str], dict[str, str]]:
+    """Return the import names of further packages of the script, and versions of what isn't installed."""
+    modules = {type(facts.optimizer).__module__.partition(".")[0]}
+    if facts.tuned.base.precision in ("4bit", "8bit"):
+        modules.add("bitsandbytes")
+    if facts.task != "grpo":
+        return modules, {}
+    modules |= {"datasets", *reward_scripts.list_packages(facts.project.training.rewards)}
+    return modules, {"trl": reward_scripts.TRL_VERSION}
 
 
 def is_complete(run: RunFolder) -> bool:
@@ -101,7 +123,7 @@ def is_complete(run: RunFolder) -> bool:
 
     A script that the user has edited stays. Raises OSError if a file can't be read at the moment.
     """
-    scripts = [run.train_script, *([run.model_script] if run.model_script.exists() else [])]
+    scripts = [run.train_script, *(file for file in run.script_modules if file.exists())]
     if not all(map(_is_python, scripts)) or not _is_text(run.lock_list):
         return False
     is_intact = checksums.find_damage(run, run.data) is None
@@ -134,23 +156,35 @@ def _is_text(file: Path) -> bool:
 
 def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:
     """Return the scripts of a run; settings that are too long for them are written into `folder`."""
-    environment = _get_environment()
-    template, values = environment.get_template("train.py.jinja"), _get_values(run, facts, folder)
+    environment, values = _get_environment(), _get_values(run, facts, folder)
+    is_rewarded = facts.task == "grpo"
+    template = environment.get_template("grpo.py.jinja" if is_rewarded else "train.py.jinja")
+    rewards = render_rewards(facts.project.training.rewards, folder) if is_rewarded else None
     settings = statements.get_lora_settings(facts.tuned)
     written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
     single = template.render(
         values, lora=format_call(f"config = peft.{values['config_class']}", written), split=False
     )
     if single.count("\n") <= _MAX_LINES:
-        return ReproductionScripts(single)
+        return ReproductionScripts(single, rewards=rewards)
     write_file(folder / "lora_config.json", json.dumps(settings, indent=2))
     single = template.render(values, lora=None, split=False)
     if single.count("\n") <= _MAX_LINES:
-        return ReproductionScripts(single)
+        return ReproductionScripts(single, rewards=rewards)
     return ReproductionScripts(
         template.render(values, lora=None, split=True, model_imports=_format_model_imports(values)),
         environment.get_template("model.py.jinja").render(values, lora=None),
+        rewards,
     )
+
+
+def render_rewards(specs: Iterable[RewardSpec], folder: Path) -> str:
+    """Return the source of rewards.py; schemas and the user's functions are copied into `folder`."""
+    template = _get_environment().get_template("rewards.py.jinja")
+    source = template.render(reward_scripts.build_reward_values(specs, folder))
+    source = re.sub("\n{4,}", "\n\n\n", source)  # where parts are left out
+    # Formatters leave one line between imports and what isn't a function.
+    return re.sub(r"(?m)^((?:from|import) .*\n)\n\n(?=[A-Z#])", r"\1\n", source)
 
 
 @functools.cache  # compiling a template takes longer than rendering it
@@ -190,6 +224,7 @@ def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[
         | _get_model_values(run, facts, folder, task)
         | _get_training_values(facts, task)
         | statements.build_teacher(run, facts)
+        | (reward_scripts.build_trl_values(facts) if task == "grpo" else {})
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],
@@ -212,6 +247,7 @@ def _get_model_values(
         "gradient_checkpointing": spec.gradient_checkpointing != "off",
         "start": statements.build_start_adapter(run, facts, folder),
         "reference": statements.get_reference_adapter(facts) if task in ("dpo", "kto") else None,
+        "has_other_adapter": task in ("dpo", "kto", "grpo"),
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
         "head_deviation": reward_head.STANDARD_DEVIATION,
@@ -224,7 +260,7 @@ def _get_model_values(
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
         "packed": facts.is_packed,
         "filled": facts.is_filled and bool(facts.project.lora.dropout or spec.neftune_alpha),
-        "neftune": spec.neftune_alpha or None,
+        "neftune": (spec.neftune_alpha or None) if task != "grpo" else None,  # an option of TRL's
     }
 
 
@@ -260,7 +296,9 @@ def _get_beta(spec: TrainingSpec, task: str) -> float | None:
 def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:
     """Return how the script differs from the run, in whole sentences."""
     spec, sentences = facts.project.training, []
-    if facts.project.lora.dropout or spec.neftune_alpha:
+    if facts.task == "grpo":
+        sentences += reward_scripts.list_reward_differences(facts)
+    elif facts.project.lora.dropout or spec.neftune_alpha:
         sentences.append(
             "Random numbers are drawn in the run's order: on the same device they are equal."
             if facts.world_size == 1
