@@ -248,6 +248,10 @@
             <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt ersetzt, sodass eine volle Festplatte oder ein Absturz sie nie unvollständig hinterlässt.</translation>
         </message>
         <message>
+            <source>A prompt is computed once for several answers.</source>
+            <translation>Ein Prompt wird für mehrere Antworten nur einmal berechnet.</translation>
+        </message>
+        <message>
             <source>A proxy or an outdated mirror may have changed the file. Try another network or index.</source>
             <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuchen Sie ein anderes Netzwerk oder einen anderen Index.</translation>
         </message>
@@ -11752,6 +11756,10 @@
         <message>
             <source>Training started with packed rows, which isn't possible now. It continues with padded rows, with different rounding.</source>
             <translation>Das Training hat mit gepackten Zeilen begonnen, was jetzt nicht möglich ist. Es läuft mit aufgefüllten Zeilen weiter, mit anderer Rundung.</translation>
+        </message>
+        <message>
+            <source>Training started with prompts that are computed once for several answers, which isn't possible now. It continues without that, with different rounding.</source>
+            <translation>Das Training begann mit Prompts, die für mehrere Antworten nur einmal berechnet werden. Das ist jetzt nicht möglich. Es wird ohne dies fortgesetzt, mit anderer Rundung.</translation>
         </message>
         <message>
             <source>Training stopped</source>

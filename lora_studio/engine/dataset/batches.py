@@ -23,6 +23,9 @@ class Batch:
     `ids` [tokens] int64; `lengths` of the rows add up to `tokens`. Trained token i is `targets[i]`,
     an id, and is predicted at `sources[i]`, the position before it in `ids`; it belongs to row
     `owners[i]`. All three are [targets] int64.
+
+    With `parents`, the rows share prompts: `lengths` are those of prompts and of what follows them, and
+    `parents[i]` is the number of the prompt that part i follows, -1 for none.
     """
 
     ids: torch.Tensor
@@ -30,6 +33,7 @@ class Batch:
     sources: torch.Tensor
     targets: torch.Tensor
     owners: torch.Tensor
+    parents: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -40,7 +44,9 @@ class Batch:
         """Return the same rows and a meaningless one that pads the batch to `tokens` tokens."""
         if (more := tokens - self.tokens) == 0:
             return self
-        return replace(self, ids=F.pad(self.ids, (0, more)), lengths=(*self.lengths, more))
+        parents = (*self.parents, -1) if self.parents else ()
+        ids, lengths = F.pad(self.ids, (0, more)), (*self.lengths, more)
+        return replace(self, ids=ids, lengths=lengths, parents=parents)
 
     def to_padded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and attention mask, each [rows, longest] int64, padded on the right.
@@ -228,4 +234,43 @@ def collate(rows: Sequence[Encoded]) -> Batch:
         torch.from_numpy(sources),
         ids[sources + 1],
         torch.from_numpy(np.repeat(np.arange(len(rows)), lengths)[sources]),
+    )
+
+
+def collate_shared(rows: Sequence[Encoded]) -> Batch:
+    """Return rows as one batch that has each prompt once; a row's prompt is what comes before its trained tokens.
+
+    The last token of a row predicts nothing and no token follows it, so it is left out.
+    """
+    parts: list[np.ndarray] = []
+    parents: list[int] = []
+    prompts: dict[
+        bytes, tuple[int, int]
+    ] = {}  # to the number of the part and the position after it
+    sources: list[np.ndarray] = []
+    position = 0
+    for row in rows:
+        begin = int(row.trained.argmax())
+        prompt, answer = row.ids[:begin], row.ids[begin:-1]
+        if (name := prompt.tobytes()) not in prompts:
+            position += len(prompt)
+            prompts[name] = len(parts), position
+            parts.append(prompt)
+            parents.append(-1)
+        number, end = prompts[name]
+        predicting = np.r_[end - 1, np.arange(position, position + len(answer))]
+        sources.append(predicting[row.trained[begin:]])
+        if len(answer):
+            position += len(answer)
+            parts.append(answer)
+            parents.append(number)
+    targets = np.concatenate([row.ids[row.trained] for row in rows])
+    counts = [len(part) for part in sources]
+    return Batch(
+        torch.from_numpy(np.concatenate(parts).astype(np.int64)),
+        tuple(map(len, parts)),
+        torch.from_numpy(np.concatenate(sources)),
+        torch.from_numpy(targets.astype(np.int64)),
+        torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+        tuple(parents),
     )

@@ -35,6 +35,10 @@ _LOST = {
         "Training started with packed rows, which isn't possible now. It continues with padded rows, with "
         "different rounding."
     ),
+    "shared": text(
+        "Training started with prompts that are computed once for several answers, which isn't possible now. "
+        "It continues without that, with different rounding."
+    ),
     "flash": text(
         "Training started with FlashAttention, which isn't available now. It continues without it, with "
         "different rounding."
@@ -47,15 +51,25 @@ _LOST_LAYERS = text(
 
 
 def create_scorer(
-    run: RunFolder, spec: TrainingSpec, tuned: AdaptedModel, job: JobContext, ranks: ProcessGroup
+    run: RunFolder,
+    spec: TrainingSpec,
+    tuned: AdaptedModel,
+    job: JobContext,
+    ranks: ProcessGroup,
+    *,
+    sharing: bool = False,
 ) -> Scorer:
-    """Return the scorer of a training; emits and records how rows, logits and layers are computed."""
+    """Return the scorer of a training; emits and records how rows, logits and layers are computed.
+
+    With `sharing`, rows may share their prompts.
+    """
     record = read_record(run, ranks)
     set_matmul_precision(record, tuned.base.device, tuned.base.dtype, ranks)
     scorer = Scorer(
         tuned.model,
         tuned.start or tuned.initial_adapter,
         packing=spec.packing,
+        sharing=sharing,
         dtype=tuned.base.dtype,
         with_liger=spec.liger == "auto" and record.liger is not False,
         compiled=spec.torch_compile != "off",

@@ -53,7 +53,9 @@ def build_setup(
     """
     scaling = LossScaling(tuned.base.device, tuned.base.dtype)
     optimizer = optimizers.create_optimizer(spec, tuned.model)
-    scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks)
+    # The noise of NEFTune depends on the length of the row.
+    sharing = data.task == "grpo" and not spec.neftune_alpha
+    scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks, sharing=sharing)
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
     objective = objectives.create_objective(spec, data.task, scorer, ranks)

@@ -13,8 +13,8 @@ from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.training.kernels.chunked_logprobs import get_chunk_size
 from lora_studio.engine.training.kernels.distillation import LOWEST
-from lora_studio.engine.training.kernels.logprobs import get_chunk_size
 from lora_studio.engine.training.kernels.output_head import find_decoder, find_frozen_head
 from lora_studio.engine.training.training_data import TrainingRow
 

@@ -1,13 +1,4 @@
-"""Log-probabilities of the trained tokens of a batch, which all objectives are computed from.
-
-Logits are the largest tensor by far: a vocabulary of 150,000 at 8,000 positions takes 5 GB in
-32-bit, and the softmax and its gradient as much again. So they are computed only at positions that
-train, and in chunks: the gradient of each chunk is computed at once and its logits are freed, which
-costs no second pass (the output layer doesn't train, so the gradient at a position needs nothing but
-its own logits). The softmax is computed in 32-bit, a few rows at a time so that they fit the CPU's
-cache, and its gradient overwrites the logits. That takes a fifth of the time of a softmax over the whole
-chunk, and a sixth of its memory.
-"""
+"""Log-probabilities of the trained tokens of a batch, which all objectives are computed from."""
 
 from __future__ import annotations
 
@@ -24,13 +15,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedModel
 
-from lora_studio.core.memory.estimate import LOGITS_AT_ONCE
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.training.kernels import (
+    chunked_logprobs,
     fused,
     liger,
     numerical_equivalence,
@@ -58,8 +49,8 @@ _LIGER_SCORES = "liger_scores"
 class Scorer:
     """Computes the log-probabilities of trained tokens with one model.
 
-    `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks;
-    both are decided by running the model. Without them, rows are padded and logits come from the
+    `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks,
+    `shared` whether rows with the same prompt share it; they are decided by running the model. Without them, rows are padded and logits come from the
     model's own output layer, at the trained positions.
     """
 
@@ -69,6 +60,7 @@ class Scorer:
         start: Path | None = None,
         *,
         packing: bool = True,
+        sharing: bool = False,
         dtype: torch.dtype | None = None,
         with_liger: bool = True,
         compiled: bool = False,
@@ -77,7 +69,8 @@ class Scorer:
         """Run a few passes over a handful of tokens to choose how the model is computed.
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
-        rows are padded even where they could be packed; `with_liger` allows Liger's kernels where they are
+        rows are padded even where they could be packed; with `sharing`, a prompt is computed once for all
+        its rows where that changes nothing else. `with_liger` allows Liger's kernels where they are
         installed. With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute
         in, if it differs from the base's: with quantized weights, everything else is in 32-bit. What
         `record` says wasn't used isn't tried.
@@ -89,7 +82,7 @@ class Scorer:
         self.device = next(model.parameters()).device
         self._decoder = find_decoder(self.base)
         self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
-        self.packed = self.chunked = False
+        self.packed = self.chunked = self.shared = False
         self._head: OutputHead | None = None
         self.tries_liger = False  # whether Liger's kernels were tried at all
         #: What logits are divided by, the temperature of the distribution that answers are sampled from.
@@ -101,6 +94,8 @@ class Scorer:
         if self._decoder is not None:
             packing = packing and recorded.packed is not False
             self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
+            if sharing and recorded.shared is not False:
+                self.shared = self._can_share_prompts(self._decoder)
 
     def _choose_kernels(
         self,
@@ -126,6 +121,18 @@ class Scorer:
         )
         if self.tries_liger and self._head is not None and record.allows_kind("", _LIGER_SCORES):
             self._head = self._with_liger_loss(self._head)
+
+    def _can_share_prompts(self, decoder: torch.nn.Module) -> bool:
+        """Return whether rows can share prompts: tried on a CPU only, where it is known to be faster.
+
+        Dropout would drop the same parts of a prompt for all its rows.
+        """
+        if self.device.type != "cpu" or not (self.packed and self.chunked):
+            return False
+        if any(is_dropping(layer) for layer in self.model.modules()):
+            return False
+        with self._autocast():
+            return sequence_packing.can_share_prompts(self.base, decoder)
 
     def load_reference(self) -> None:
         """Prepare for `switch_to_reference`; raises ProblemError where the model can't serve as its own reference."""
@@ -180,6 +187,9 @@ class Scorer:
             logits = text("Logits are computed for trained tokens only, in chunks.")
         else:
             logits = text("Logits are computed for trained tokens only, all at once.")
+        if self.shared:
+            shared = text("A prompt is computed once for several answers.")
+            rows = text("{rows} {prompts}", rows=rows, prompts=shared)
         if not self.fused.layers:
             return text("{rows} {logits}", rows=rows, logits=logits)
         layers = counted(self.fused.layers, "{n} layer is fused.", "{n} layers are fused.")
@@ -199,6 +209,7 @@ class Scorer:
             packed=self.packed,
             chunked=self.chunked,
             flash=self.uses_flash,
+            shared=self.shared,
             kinds=self.fused.kinds | ({_LIGER_SCORES} if self.scored_by_liger else set()),
             exceptions=self.fused.exceptions,
         )
@@ -206,7 +217,7 @@ class Scorer:
     @property
     def fills(self) -> bool:
         """Return whether packed rows are padded to a round number of tokens."""
-        return self.packed and _should_round_up_tokens(self.device, self.base.dtype)
+        return self.packed and chunked_logprobs.should_round_up_tokens(self.device, self.base.dtype)
 
     @property
     def uses_liger(self) -> bool:
@@ -238,12 +249,14 @@ class Scorer:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Return log p(x_t | x_<t) of each trained token, [targets] float32, differentiable."""
         if self.fills:
-            batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
+            batch = batch.pad_to_tokens(chunked_logprobs.round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets = copy_to_device(batch.targets, self.device)
         if self.chunked and self._head is not None:
             head = self._head.with_temperature(self.temperature)
-            return _compute_chunked_logprobs(self.compute_hidden_states(batch), targets, head)
+            return chunked_logprobs.compute_chunked_logprobs(
+                self.compute_hidden_states(batch), targets, head
+            )
         logits = self._compute_model_logits(batch)
         if self.temperature != 1:
             logits = logits / self.temperature
@@ -259,7 +272,7 @@ class Scorer:
         """
         count = len(batch.targets)
         if self.fills:
-            batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
+            batch = batch.pad_to_tokens(chunked_logprobs.round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets, teacher = copy_to_device(batch.targets, self.device), teacher.to(self.device)
         if not self.chunked or self._head is None:
@@ -267,12 +280,17 @@ class Scorer:
             tokens = teacher.to(logits.device)
             return LogitDistillation.apply(logits, targets.to(logits.device), tokens, loss)  # type: ignore[no-any-return]  # torch doesn't type it
         hidden = self.compute_hidden_states(batch)
-        if _should_round_up_tokens(hidden.device, hidden.dtype):
-            more = round_up_tokens(count) - count
+        if chunked_logprobs.should_round_up_tokens(hidden.device, hidden.dtype):
+            more = chunked_logprobs.round_up_tokens(count) - count
             hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
             teacher = teacher.pad(more)
         values: torch.Tensor = ChunkedDistillation.apply(
-            hidden, targets, teacher, self._head, loss, get_chunk_size(self._head.out_features)
+            hidden,
+            targets,
+            teacher,
+            self._head,
+            loss,
+            chunked_logprobs.get_chunk_size(self._head.out_features),
         )
         return values[:count]
 
@@ -302,10 +320,13 @@ class Scorer:
         with sequence_packing.use_packed_rows():
             hidden = self._decoder(
                 input_ids=copy_to_device(batch.ids[None], self.device),
-                position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
+                position_ids=sequence_packing.build_position_ids(
+                    batch.lengths, self.device, batch.parents
+                ),
                 documents=batch.lengths,
                 allows_flash=self._allows_flash,
                 use_cache=False,
+                **({"parents": batch.parents} if batch.parents else {}),
             ).last_hidden_state
         return hidden[0][copy_to_device(batch.sources, hidden.device)]
 
@@ -314,7 +335,7 @@ class Scorer:
         lengths = torch.tensor(batch.lengths)
         rows = replace(batch, sources=lengths.cumsum(0) - 1, owners=torch.arange(len(lengths)))
         if self.fills:
-            rows = rows.pad_to_tokens(round_up_tokens(rows.tokens))
+            rows = rows.pad_to_tokens(chunked_logprobs.round_up_tokens(rows.tokens))
         self.lengths = rows.lengths
         return self.compute_hidden_states(rows)
 
@@ -370,81 +391,3 @@ def is_dropping(layer: torch.nn.Module) -> bool:
     rates = [part.p for part in parts if isinstance(part, torch.nn.Dropout)]
     rates += [value for name, value in vars(layer).items() if "drop" in name]
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-def _compute_chunked_logprobs(
-    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
-) -> torch.Tensor:
-    """Return log-probabilities from hidden states, in chunks whose logits are freed at once."""
-    count, targets = len(hidden), targets.to(hidden.device)
-    if _should_round_up_tokens(hidden.device, hidden.dtype):
-        more = round_up_tokens(count) - count
-        hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
-    logprobs: torch.Tensor = ChunkedLogprobs.apply(hidden, targets, head)
-    return logprobs[:count]
-
-
-def _should_round_up_tokens(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether to limit products to a few distinct token counts.
-
-    On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives per token
-    count, which take a tenth of the time of their first use and keep 20 to 40 MB allocated. If lengths
-    kept changing, there would be up to 1024 primitives. Caching fewer (ONEDNN_PRIMITIVE_CACHE_CAPACITY,
-    LRU_CACHE_CAPACITY) saves that memory, but regenerating them takes 27 ms for each length: a tenth of
-    the time of a training with one row at a time.
-    """
-    return device.type == "cpu" and dtype != torch.float32
-
-
-def round_up_tokens(tokens: int) -> int:
-    """Round up: to multiples of 32, and from 1024 on to one of 16 sizes between powers of 2."""
-    step = max(32, (1 << max(0, tokens.bit_length() - 1)) // 16)
-    return -(-tokens // step) * step
-
-
-class ChunkedLogprobs(torch.autograd.Function):
-    """log softmax(head(h_i))[x_i] for each position i.
-
-    Its gradient at h_i depends on position i only, so it is computed in the forward pass, chunk by
-    chunk, and scaled in the backward pass.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
-    ) -> torch.Tensor:
-        """Map `hidden` [positions, size] and `targets` [positions] to [positions] float32."""
-        wants_gradient = hidden.requires_grad
-        values: list[torch.Tensor] = []
-        gradients: list[torch.Tensor] = []
-        for part, target_ids in zip(*_split_tokens(hidden, targets, head), strict=True):
-            with torch.set_grad_enabled(wants_gradient):
-                leaf = part.detach().requires_grad_(wants_gradient)
-                logits = head(leaf)
-            # In a model on several GPUs, an output layer tied to the embeddings is on the first GPU.
-            value = head.loss(logits.detach(), target_ids.to(logits.device), wants_gradient)
-            values.append(value.to(hidden.device))
-            if wants_gradient:
-                gradients += torch.autograd.grad(logits, leaf, grad_outputs=logits.detach())
-        if wants_gradient:
-            ctx.save_for_backward(torch.cat(gradients).neg_())
-        return torch.cat(values).neg_()
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Scale the gradient of each position."""
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer[0][:, None].to(gradient.dtype), None, None
-
-
-def _split_tokens(
-    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
-) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    size = get_chunk_size(head.out_features)
-    return hidden.split(size), targets.split(size)
-
-
-def get_chunk_size(ids: int) -> int:
-    """Return how many positions to compute the logits of at once, for a vocabulary of `ids`."""
-    size = max(1, LOGITS_AT_ONCE // ids)
-    return size - size % 32 or size

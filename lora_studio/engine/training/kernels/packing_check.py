@@ -26,14 +26,14 @@ _MIXERS = re.compile(r"attn|attention|mixer|mamba|conv|ssm", re.IGNORECASE)
 
 def is_independent_of_packing(
     decoder: torch.nn.Module,
-    lengths: Sequence[int],
+    rows: Sequence[torch.Tensor],
     run_packed: Callable[[], torch.Tensor],
     run_row: Callable[[int], torch.Tensor],
 ) -> bool:
     """Return whether each block of `decoder` computes packed rows as it computes each row alone.
 
     `run_packed` returns the hidden states of all rows packed, `run_row` those of one row, both
-    [1, tokens, size]; `lengths` are the tokens of the rows.
+    [1, tokens, size]; `rows` are the positions of each row's tokens among the packed ones.
     """
     blocks = find_blocks(decoder)
     parts = [*blocks, *(mixer for block in blocks for mixer in _find_mixers(block))]
@@ -41,9 +41,7 @@ def is_independent_of_packing(
     packed: dict[torch.nn.Module, torch.Tensor] = {}
     with _record_outputs(parts, packed), _record_inputs(blocks, inputs):
         last = run_packed()
-    ends = [sum(lengths[:index]) for index in range(len(lengths) + 1)]
-    for index in range(len(lengths)):
-        tokens = slice(ends[index], ends[index + 1])
+    for index, tokens in enumerate(rows):
         alone: dict[torch.nn.Module, torch.Tensor] = {}
         with _record_outputs(parts, alone), _replace_inputs(blocks, inputs, tokens):
             pairs = [(last, run_row(index))]
@@ -103,7 +101,7 @@ def _record_inputs(
 def _replace_inputs(
     blocks: Sequence[torch.nn.Module],
     inputs: dict[torch.nn.Module, torch.Tensor],
-    tokens: slice,
+    tokens: torch.Tensor,
 ) -> Iterator[None]:
     """Give each block the recorded hidden states of some tokens, instead of those before it."""
 

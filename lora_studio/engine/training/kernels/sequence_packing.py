@@ -26,6 +26,10 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
+from lora_studio.engine.training.kernels.continued_attention import (
+    continued_attention,
+    get_window_mask,
+)
 from lora_studio.engine.training.kernels.packing_check import is_independent_of_packing
 
 #: Name of this attention in transformers' registry.
@@ -46,6 +50,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     documents: Sequence[int] | None = None,
+    parents: Sequence[int] = (),
     allows_flash: bool = True,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -57,8 +62,9 @@ def packed_attention(
     """Return causal attention within each packed row, [1, tokens, heads, size].
 
     `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens; without
-    them, transformers' own attention is used. `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks and capped scores,
-    which PyTorch's fused kernels don't support.
+    them, transformers' own attention is used. A row with one of `parents`, which isn't -1, continues that row.
+    `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks and
+    capped scores, which PyTorch's fused kernels don't support.
     """
     if documents is None:
         if others.get("position_bias") is None and _copies_keys(query, key, attention_mask):
@@ -72,6 +78,8 @@ def packed_attention(
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
     query, key, value = _cast_as_autocast(query, key, value)
+    if parents:
+        return continued_attention(query, key, value, documents, parents, scaling, sliding_window, dropout), None  # fmt: skip
     if allows_flash and dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
     sees_all = sliding_window is None or max(documents) <= sliding_window
@@ -112,7 +120,7 @@ def rowwise_attention(
     dropout: float = 0.0,
 ) -> torch.Tensor:
     """Compute each row by PyTorch's own attention, which every device has."""
-    windows = [_get_window_mask(length, sliding_window, query.device) for length in documents]
+    windows = [get_window_mask(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and any(should_repeat_keys(query, key, value, window) for window in windows):
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
@@ -260,15 +268,6 @@ def is_varlen_equal(
     )
 
 
-def _get_window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Return the mask of a row longer than the window, [length, length] bool; None for others."""
-    if window is None or length <= window:
-        return None
-    position = torch.arange(length, device=device)
-    distance = position[:, None] - position[None, :]
-    return (distance >= 0) & (distance < window)
-
-
 _is_packing: ContextVar[bool] = ContextVar("packing", default=False)
 
 
@@ -296,10 +295,17 @@ def use_packed_rows() -> Iterator[None]:
         _is_packing.reset(token)
 
 
-def build_position_ids(documents: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return the position of each token in its own row, [1, tokens] int64."""
-    positions = torch.cat([torch.arange(length) for length in documents])[None]
-    return copy_to_device(positions, device)
+def build_position_ids(
+    documents: Sequence[int], device: torch.device, parents: Sequence[int] = ()
+) -> torch.Tensor:
+    """Return the position of each token in its own row, after that of its parent, [1, tokens] int64."""
+    begins = [
+        documents[parent] if parent >= 0 else 0 for parent in parents or [-1] * len(documents)
+    ]
+    positions = [
+        torch.arange(begin, begin + length) for begin, length in zip(begins, documents, strict=True)
+    ]
+    return copy_to_device(torch.cat(positions)[None], device)
 
 
 @torch.no_grad()
@@ -342,10 +348,48 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     model.eval()
     fits = False
     try:
-        fits = is_independent_of_packing(decoder, _TEST_LENGTHS, run_packed, run_row)
+        rows = torch.arange(sum(_TEST_LENGTHS), device=ids.device).split(_TEST_LENGTHS)
+        fits = is_independent_of_packing(decoder, rows, run_packed, run_row)
     except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
         fits = False
     finally:
         model.train(was_training)
         model.config._attn_implementation = _NAME if fits else implementation
     return fits
+
+
+@torch.no_grad()
+def can_share_prompts(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
+    """Return whether a model with packed rows computes rows after a shared prompt as it computes each alone.
+
+    Compares two short rows: three passes over at most 24 tokens.
+    """
+    ids, (prompt, *_) = _make_test_ids(model), _TEST_LENGTHS
+    lengths, parents = (prompt, 9, 6), (-1, 0, 0)
+    parts = torch.arange(sum(lengths), device=ids.device).split(lengths)
+    rows = [torch.cat([parts[0], part]) for part in parts[1:]]
+
+    def run(tokens: torch.Tensor, lengths: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        with use_packed_rows():
+            hidden: torch.Tensor = decoder(
+                input_ids=ids[:, tokens],
+                position_ids=build_position_ids(lengths, ids.device, parents),
+                documents=lengths,
+                **({"parents": parents} if parents else {}),
+                use_cache=False,
+            ).last_hidden_state
+        return hidden
+
+    was_training = model.training
+    model.eval()
+    try:
+        return is_independent_of_packing(
+            decoder,
+            rows,
+            lambda: run(torch.cat(parts), lengths, parents),
+            lambda index: run(rows[index], (len(rows[index]),), ()),
+        )
+    except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
+        return False
+    finally:
+        model.train(was_training)

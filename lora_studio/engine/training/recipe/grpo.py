@@ -12,7 +12,7 @@ import torch
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.grpo import ClipRange, GrpoVariant
-from lora_studio.engine.dataset.batches import Batch, collate
+from lora_studio.engine.dataset.batches import Batch, collate, collate_shared
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded
@@ -114,7 +114,8 @@ class Grpo:
         Rows without `old` get their log-probabilities of now: nothing has been updated since they were
         sampled.
         """
-        batch = collate([row.sequence for row in rows])
+        join = collate_shared if self.scorer.shared else collate
+        batch = join([row.sequence for row in rows])
         reference = self._get_reference(rows, batch) if self.kl_beta else None
         logprobs = self.scorer(batch)
         owners = copy_to_device(batch.owners, logprobs.device)

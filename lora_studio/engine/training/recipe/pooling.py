@@ -16,7 +16,8 @@ from lora_studio.core.training.embedding import Pooling, PoolingChoice
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.tokens.search_texts import Ids
-from lora_studio.engine.training.kernels.logprobs import Scorer, round_up_tokens
+from lora_studio.engine.training.kernels.chunked_logprobs import round_up_tokens
+from lora_studio.engine.training.kernels.logprobs import Scorer
 
 #: The files with which sentence-transformers describes a model.
 MODULES = "modules.json"

@@ -26,6 +26,7 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.rewarding import report
+from lora_studio.engine.training.rewarding.micro_batches import batch_by_prompt, batch_by_tokens
 from lora_studio.engine.training.rewarding.report import RolloutReport
 from lora_studio.engine.training.training_data import TrainingData, TrainingRows
 
@@ -105,9 +106,8 @@ class Rollouts:
         figures = self._report.describe(step + 1, sampled.rated, sampled.scored, equal)
         weight = self._objective.count_items(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
-        active.sort(key=lambda row: -row.tokens)
-        size = min(level.micro_batch, max(1, math.ceil(len(active) / self._ranks.world_size)))
-        parts = [active[begin : begin + size] for begin in range(0, len(active), size)]
+        split = batch_by_prompt if self._objective.scorer.shared else batch_by_tokens
+        parts = split(active, level.micro_batch, self._ranks.world_size)
         return StepRollout(parts, weight, figures)
 
     def evaluate(self, level: MemoryLevel) -> ValidationLoss:

@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.dataset.batches import collate
-from lora_studio.engine.training.kernels import logprobs
+from lora_studio.engine.training.kernels import chunked_logprobs
 from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
@@ -46,7 +46,7 @@ def plain_loss(
 def test_whole_vocabulary_gives_the_full_kl_divergence(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
-    monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several chunks
+    monkeypatch.setattr(chunked_logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several chunks
     model, batch = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), collate(rows_of())
     scorer = Scorer(model)
     logits = scorer._compute_model_logits(batch)

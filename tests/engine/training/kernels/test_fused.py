@@ -16,8 +16,8 @@ from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training.kernels import (
     adapted_linear,
+    chunked_logprobs,
     fused,
-    logprobs,
     numerical_equivalence,
 )
 from lora_studio.engine.training.kernels.logprobs import Scorer
@@ -98,10 +98,10 @@ def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None
         actual = result(scorer)
     assert scorer.lengths == (12, 12, 7, 1)
     assert_equal(actual, result(Scorer(exact)), 0.05)
-    every = {logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
+    every = {chunked_logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
-               for size in [logprobs.round_up_tokens(tokens)])  # fmt: skip
+               for size in [chunked_logprobs.round_up_tokens(tokens)])  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -67,19 +67,25 @@ def sum_loss(objective: Grpo, parts: list[list[SampledAnswer]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", _VARIANTS)
-def test_grpo_loss_does_not_depend_on_micro_batches(
+def test_loss_depends_on_neither_micro_batches_nor_shared_prompts(
     adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
 ) -> None:
     answers, model = create_answers(), adapted()
-    objective = Grpo(Scorer(model), variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
+    scorer = Scorer(model, sharing=True)
+    objective = Grpo(scorer, variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
     results = []
-    for parts in ([answers], [answers[:1], answers[1:4], answers[4:]]):
+    for scorer.shared, parts in (
+        (False, [answers]),
+        (True, [answers]),
+        (True, [answers[:1], answers[1:4], answers[4:]]),
+    ):
         model.zero_grad()
         loss = sum_loss(objective, parts)
         loss.backward()
         grads = [value.grad.clone() for value in model.parameters() if value.grad is not None]
         results.append((loss.detach(), grads))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-6)
 
 
 def test_first_update_of_sampled_answers_has_ratio_one(
@@ -162,7 +168,9 @@ def test_grpo_losses_and_gradients_equal_trl(
         for answer, advantage in zip(answers, advantages, strict=True):
             answer.advantage = advantage
         model = adapted()
-        own = Grpo(Scorer(model), variant, CLIP_RANGES[variant], kl_beta=beta, longest=_LONGEST)
+        scorer = Scorer(model, sharing=True)
+        assert scorer.shared
+        own = Grpo(scorer, variant, CLIP_RANGES[variant], kl_beta=beta, longest=_LONGEST)
         loss = sum_loss(own, [answers[:2], answers[2:]])
         assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), variant
         loss.backward()

@@ -24,7 +24,7 @@ from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
-from lora_studio.engine.training.kernels import logprobs, output_head
+from lora_studio.engine.training.kernels import chunked_logprobs, output_head
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import (
     Dpo,
@@ -101,7 +101,7 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
 def test_packing_and_chunking_give_same_scores_and_gradients(
     wrapped: Wrapped, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
-    monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several pieces
+    monkeypatch.setattr(chunked_logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
     scorer = Scorer(model)
@@ -208,7 +208,7 @@ def test_scores_return_from_output_layer_on_another_gpu() -> None:
         head = output_head.OutputHead(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
-        actual = logprobs.ChunkedLogprobs.apply(hidden, targets, head)
+        actual = chunked_logprobs.ChunkedLogprobs.apply(hidden, targets, head)
         assert (actual.shape, actual.device) == ((5,), hidden.device)
     assert devices == [("cuda:0", "cuda:0")]
 
