@@ -11754,6 +11754,10 @@
             <translation>Das Training hat mit TF32 begonnen, das jetzt nicht verfügbar ist. Es läuft ohne TF32 weiter und rundet anders.</translation>
         </message>
         <message>
+            <source>Training started with a faster way of writing answers, which isn't possible now. It continues without it, with different rounding.</source>
+            <translation>Das Training hat mit einem schnelleren Verfahren zum Schreiben von Antworten begonnen, das jetzt nicht möglich ist. Es läuft ohne dieses weiter, mit anderer Rundung.</translation>
+        </message>
+        <message>
             <source>Training started with packed rows, which isn't possible now. It continues with padded rows, with different rounding.</source>
             <translation>Das Training hat mit gepackten Zeilen begonnen, was jetzt nicht möglich ist. Es läuft mit aufgefüllten Zeilen weiter, mit anderer Rundung.</translation>
         </message>

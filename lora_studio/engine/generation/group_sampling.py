@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, pad_left
+from lora_studio.engine.generation.direct_decoder import DirectDecoder
 from lora_studio.engine.generation.turn_boundaries import (
     TurnEndCriteria,
     create_turn_end_criteria,
@@ -57,15 +58,18 @@ def sample_groups(
     sampling: GroupSampling,
     check: Callable[[int], None],
     positions: Sequence[int] | None = None,
+    *,
+    directly: bool = False,
 ) -> list[list[SampledText]]:
     """Return `sampling.answers` answers to each prompt, which are token ids.
 
     An answer depends on the seed, the position of its prompt, and its number in the group; how many are
     written at once changes only rounding. `positions` are those of the prompts in the whole step, if others
     write answers to the rest of it. `check` is called for each token with the number of complete
-    answers, and may raise.
+    answers, and may raise. `directly` uses `DirectDecoder`, which has to fit the network.
     """
     work = _Work(network, tokenizer, prompts, sampling, check, positions)
+    work.directly = directly
     for numbers in work.iter_batches():
         _write_answers(work, numbers)
     return [
@@ -93,6 +97,7 @@ class _Work:
         self.positions = range(len(prompts)) if positions is None else positions
         self.network, self.tokenizer, self.prompts = network, tokenizer, prompts
         self.sampling, self.check = sampling, check
+        self.directly = False
         self.end: TurnEndCriteria = create_turn_end_criteria(
             tokenizer, network.generation_config.eos_token_id
         )
@@ -145,14 +150,49 @@ class _Work:
         return SampledText(tuple(ids), self.end.cut(decoded)[0], (prompt, copy) in self.ended)
 
 
+class _Decoder(Protocol):
+    """Computes the logits of answers that are written together, token by token."""
+
+    def compute_logits(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Add a token to each row; return the logits after it [rows, vocabulary]."""
+        ...
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Continue these rows only."""
+        ...
+
+
+class _ModelDecoder:
+    """Decodes by the model itself, with a copy of its prompt for each row."""
+
+    def __init__(
+        self, network: Any, prompts: Cache, mask: torch.Tensor, rows: torch.Tensor
+    ) -> None:
+        self._network, self._mask = network, mask[rows]
+        self._cache = prefix_cache.select(prompts, copy_to_device(rows, network.device))
+
+    def compute_logits(self, tokens: Sequence[int]) -> torch.Tensor:
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], 1)
+        ids = torch.tensor(tokens)[:, None]
+        return compute_logits(self._network, ids, self._cache, mask=self._mask, keep=1)[:, -1]
+
+    def keep(self, positions: Sequence[int]) -> None:
+        kept = torch.tensor(positions)
+        self._mask = self._mask[kept]
+        self._cache.batch_select_indices(copy_to_device(kept, self._network.device))
+
+
 def _write_answers(work: _Work, names: list[_Name]) -> None:
     """Write answers together, after computing each of their prompts once."""
     used = list(dict.fromkeys(prompt for prompt, _ in names))
     cache, logits, mask = _compute_prompts(work, [work.prompts[prompt] for prompt in used])
     rows = torch.tensor([used.index(prompt) for prompt, _ in names])
-    chosen = copy_to_device(rows, logits.device)
-    cache = prefix_cache.select(cache, chosen)
-    logits, mask = logits[chosen], mask[rows]
+    decoder: _Decoder
+    if work.directly:
+        decoder = DirectDecoder(work.network, cache, mask, rows.tolist())
+    else:
+        decoder = _ModelDecoder(work.network, cache, mask, rows)
+    logits = logits[copy_to_device(rows, logits.device)]
     while True:
         work.check(work.complete)
         tokens = _choose(work, logits, names).tolist()
@@ -164,11 +204,9 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
         if not kept:
             return
         if len(kept) < len(names):
-            names, mask = [names[position] for position in kept], mask[kept]
-            cache.batch_select_indices(copy_to_device(torch.tensor(kept), logits.device))
-        ids = torch.tensor([[work.answers[name][-1]] for name in names])
-        mask = torch.cat([mask, mask.new_ones(len(names), 1)], 1)
-        logits = compute_logits(work.network, ids, cache, mask=mask, keep=1)[:, -1]
+            names = [names[position] for position in kept]
+            decoder.keep(kept)
+        logits = decoder.compute_logits([work.answers[name][-1] for name in names])
 
 
 def _compute_prompts(

@@ -39,6 +39,10 @@ _LOST = {
         "Training started with prompts that are computed once for several answers, which isn't possible now. "
         "It continues without that, with different rounding."
     ),
+    "direct_writing": text(
+        "Training started with a faster way of writing answers, which isn't possible now. It continues without "
+        "it, with different rounding."
+    ),
     "flash": text(
         "Training started with FlashAttention, which isn't available now. It continues without it, with "
         "different rounding."

@@ -19,6 +19,7 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.direct_decoder import can_decode_directly
 from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.training.kernels import (
     chunked_logprobs,
@@ -50,8 +51,9 @@ class Scorer:
     """Computes the log-probabilities of trained tokens with one model.
 
     `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks,
-    `shared` whether rows with the same prompt share it; they are decided by running the model. Without them, rows are padded and logits come from the
-    model's own output layer, at the trained positions.
+    `shared` whether rows with the same prompt share it; they are decided by running the model. Without
+    them, rows are padded and logits come from the model's own output layer, at the trained positions.
+    `writes_directly`: answers can be written by `DirectDecoder`.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Scorer:
         self.device = next(model.parameters()).device
         self._decoder = find_decoder(self.base)
         self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
-        self.packed = self.chunked = self.shared = False
+        self.packed = self.chunked = self.shared = self.writes_directly = False
         self._head: OutputHead | None = None
         self.tries_liger = False  # whether Liger's kernels were tried at all
         #: What logits are divided by, the temperature of the distribution that answers are sampled from.
@@ -96,6 +98,9 @@ class Scorer:
             self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
             if sharing and recorded.shared is not False:
                 self.shared = self._can_share_prompts(self._decoder)
+            if sharing and recorded.direct_writing is not False:
+                with self._autocast():
+                    self.writes_directly = can_decode_directly(model)
 
     def _choose_kernels(
         self,
@@ -210,6 +215,7 @@ class Scorer:
             chunked=self.chunked,
             flash=self.uses_flash,
             shared=self.shared,
+            direct_writing=self.writes_directly,
             kinds=self.fused.kinds | ({_LIGER_SCORES} if self.scored_by_liger else set()),
             exceptions=self.fused.exceptions,
         )

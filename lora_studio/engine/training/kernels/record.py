@@ -12,8 +12,9 @@ class KernelRecord:
     """The kernels of a training; None stands for anything that isn't recorded, and may be chosen freely.
 
     `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks,
-    `flash` whether FlashAttention computes all rows at once, `shared` whether the prompt of several answers is computed once, `liger` whether Liger computes anything, `tf32`
-    whether products in 32-bit use TF32.
+    `flash` whether FlashAttention computes all rows at once, `shared` whether the prompt of several answers
+    is computed once, `direct_writing` whether answers are written by `DirectDecoder`, `liger` whether Liger
+    computes anything, `tf32` whether products in 32-bit use TF32.
     `kinds` are the kinds of fused layers; a layer uses the first one that is possible for it, except for those
     in `exceptions`, which map the name of a layer to its kind, "" if it isn't fused.
     """
@@ -24,6 +25,7 @@ class KernelRecord:
     chunked: bool | None = None
     flash: bool | None = None
     shared: bool | None = None
+    direct_writing: bool | None = None
     kinds: frozenset[str] | None = None
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
@@ -31,7 +33,8 @@ class KernelRecord:
     def from_manifest(cls, entry: Any) -> KernelRecord:
         """Return the record in a manifest; entries that aren't valid count as not recorded.
 
-        Versions without Liger, TF32 or shared prompts wrote no entry of them, so they are False; a new training has None.
+        Versions without Liger, TF32, shared prompts or direct writing wrote no entry of them, so they are
+        False; a new training has None.
         """
         if entry is None:
             return cls()
@@ -46,6 +49,7 @@ class KernelRecord:
             chunked=_read_choice(recorded, "chunked"),
             flash=_read_choice(recorded, "flash"),
             shared=bool(recorded.get("shared")),
+            direct_writing=bool(recorded.get("direct_writing")),
             kinds=frozenset(map(str, kinds)) if isinstance(kinds, list) else None,
             exceptions=exceptions if isinstance(exceptions, dict) else {},
         )
@@ -60,6 +64,7 @@ class KernelRecord:
             "chunked": self.chunked,
             "flash": self.flash,
             "shared": self.shared,
+            "direct_writing": self.direct_writing,
             "fused": fused,
         }
 

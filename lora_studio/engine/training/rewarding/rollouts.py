@@ -171,6 +171,7 @@ class Rollouts:
                     sampling,
                     lambda done: self._job.report_progress(stage, done, total, "answers"),
                     share,
+                    directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
                 ),
             )
         parts = ranks.all_gather(groups)

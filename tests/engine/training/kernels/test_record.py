@@ -41,9 +41,9 @@ def test_new_run_may_use_every_kernel(run: RunFolder) -> None:
 
 def test_run_of_an_earlier_version_resumes_without_liger(run: RunFolder) -> None:
     run.update_manifest(seed=1)
-    assert read(run) == KernelRecord(liger=False, tf32=False, shared=False)
+    assert read(run) == KernelRecord(liger=False, tf32=False, shared=False, direct_writing=False)
     run.update_manifest(kernels={"liger": True, "said": ""})
-    assert read(run) == KernelRecord(liger=True, tf32=False, shared=False)
+    assert read(run) == KernelRecord(liger=True, tf32=False, shared=False, direct_writing=False)
 
 
 @pytest.mark.parametrize("entry", [[], "no", {"packed": "no", "fused": {"kinds": 3}}])
@@ -75,7 +75,9 @@ def create_scorer(tiny: TinyModel, folder: Path, kernels: Any) -> tuple[Scorer, 
 
 
 def test_resumed_run_leaves_out_what_it_started_without(tiny: TinyModel, tmp_path: Path) -> None:
-    began = KernelRecord(False, False, False, False, False, False, frozenset({"compute_norm"}))
+    began = KernelRecord(
+        False, False, False, False, False, False, False, frozenset({"compute_norm"})
+    )
     scorer, _ = create_scorer(tiny, tmp_path, began.to_manifest())
     assert replace(scorer.record, tf32=False) == began
     assert scorer.fused.layers > 0

@@ -67,7 +67,7 @@ def sum_loss(objective: Grpo, parts: list[list[SampledAnswer]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", _VARIANTS)
-def test_loss_depends_on_neither_micro_batches_nor_shared_prompts(
+def test_loss_depends_on_neither_batches_nor_shared_prompts(
     adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
 ) -> None:
     answers, model = create_answers(), adapted()
