@@ -1,13 +1,27 @@
 """Measure the speed of reward training: ours and TRL's GRPOTrainer on the CPU, in turns (A-B-A-B).
 
-    python -m tests.benchmarks.rewards [--rounds 2] [--steps 3] [--prompts 4] [--answers 8] [--tokens 48]
+    python -m tests.benchmarks.rewards [--precision fp32|bf16] [--kinds task short] [--rounds 2] [--steps 2]
+        [--prompts 4] [--answers 8] [--tokens 64] [--micro_batch 8]
 
-SmolLM2-135M-Instruct in 32-bit with the same adapter, prompts, number of answers, and maximum length; every
-way runs in a process of its own. TRL's log-probabilities are computed by PyTorch, since its kernel for them only
-runs on GPUs. Counted are the tokens of answers, written and trained, per CPU second from the
-end of the first step to the end of the last: other programs hardly change that. Tokens per second of elapsed
-time are printed beside it. Answers are sampled, so both ways write different ones; tokens per second allow for
-it. Every answer trains: rewards are spread so widely that no two answers to a prompt are likely to get the same.
+SmolLM2-135M-Instruct with the same adapter, precision, prompts, number of answers, and maximum length; every
+way runs in a process of its own with one thread. Counted are the tokens of answers, written and trained, per
+CPU second from the end of the first step to the end of the last: other programs hardly change that. Tokens per
+second of elapsed time are printed beside it. Answers are sampled and end by themselves, so both ways write
+different ones; tokens per second allow for it. Every answer trains: rewards are spread so widely that no two
+answers to a prompt are likely to get the same.
+
+A prompt decides how much there is to share: we compute it once for its answers, TRL once for each, both while
+writing and while training. There are two kinds:
+
+- task: what a model needs to be rated by rules: the task, the format to answer in, and an example, then the
+  question. The goal is for these.
+- short: a bare question, where there is little to share.
+
+The number of tokens of a prompt is printed.
+
+TRL gets what makes it fastest on a CPU: its cache, all answers of a step written in one batch, no old
+log-probabilities (there is one update per step), and the same micro-batch. Its log-probabilities are computed by
+PyTorch, since its kernel for them only runs on GPUs.
 """
 
 from __future__ import annotations
@@ -24,6 +38,20 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "builtin:SmolLM2-135M-Instruct"
+#: A task as users write it for rewards that check format and result.
+_TASK = (
+    "Solve the problem below. First explain in a few short sentences how you get to the result, one step "
+    "in each sentence, between <reasoning> and </reasoning>. Then write nothing but the number that is the "
+    "result between <answer> and </answer>, without units or any other words.\n\nExample:\nProblem: Anna has 3 "
+    "boxes with 4 pens in each. She gives 5 pens away. How many pens does she keep?\n<reasoning>There are 3 * 4 = "
+    "12 pens in the boxes. After giving 5 away, 12 - 5 = 7 pens are left.</reasoning>\n<answer>7</answer>\n\nProblem: "
+)
+#: Questions by kind, for a number.
+_PROMPTS: dict[str, str] = {
+    "task": _TASK
+    + "A shop sells {n} apples in the morning and {more} in the afternoon. How many does it sell that day?",
+    "short": "What is {n} plus {more}? Explain.",
+}
 #: The least that ours / TRL should be.
 GOAL = 2.0
 _LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -32,7 +60,7 @@ _LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 _Moment = tuple[float, float, float]
 
 
-def by_us(work: Path, recipe: dict[str, int]) -> dict[str, float]:
+def by_us(work: Path, recipe: dict[str, int], precision: str) -> dict[str, float]:
     """Train by our loop."""
     from lora_studio.core.protocol import events
     from tests.helpers.runs.jobs import new_run, train
@@ -46,14 +74,15 @@ def by_us(work: Path, recipe: dict[str, int]) -> dict[str, float]:
 
     run = new_run(
         work,
-        model={"source": MODEL, "device": "cpu", "precision": "fp32"},
+        model={"source": MODEL, "device": "cpu", "precision": precision},
         lora={"rank": 16, "alpha": 32, "targets": "all_linear"},
         dataset={
             "sources": [{"path": str(work / "prompts.jsonl"), "format": "prompts"}],
             "validation_share": 0.0,
         },
         training={
-            "micro_batch": 4, "gradient_accumulation": recipe["prompts"] // 4, "epochs": 1000,
+            "micro_batch": recipe["micro_batch"], "epochs": 1000,
+            "gradient_accumulation": recipe["prompts"] // recipe["micro_batch"],
             "max_steps": recipe["steps"], "group_size": recipe["answers"], "save_every": 0,
             "rollout_tokens": recipe["tokens"], "learning_rate": 1e-5,
             "rewards": [{"kind": "length", "max_length": 0, "length_margin": 10_000}],
@@ -64,7 +93,7 @@ def by_us(work: Path, recipe: dict[str, int]) -> dict[str, float]:
     return _compute_speed(clock)
 
 
-def by_trl(work: Path, recipe: dict[str, int]) -> dict[str, float]:
+def by_trl(work: Path, recipe: dict[str, int], precision: str) -> dict[str, float]:
     """Train by TRL's GRPOTrainer, with the same micro-batches."""
     import torch
     import trl
@@ -114,13 +143,13 @@ def by_trl(work: Path, recipe: dict[str, int]) -> dict[str, float]:
             return logprobs, torch.zeros_like(logprobs), None
 
     trainer = PlainHead(
-        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if precision == "bf16" else torch.float32),
         reward_funcs=rate,
         args=trl.GRPOConfig(
-            output_dir=str(work / "trl"), per_device_train_batch_size=4,
-            gradient_accumulation_steps=answers // 4, num_generations=recipe["answers"],
+            output_dir=str(work / "trl"), per_device_train_batch_size=recipe["micro_batch"],
+            gradient_accumulation_steps=answers // recipe["micro_batch"], num_generations=recipe["answers"],
             max_completion_length=recipe["tokens"], max_steps=recipe["steps"], learning_rate=1e-5,
-            use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="no",
+            use_cpu=True, bf16=precision == "bf16", gradient_checkpointing=False, report_to="none", save_strategy="no",
             disable_tqdm=True, temperature=1.0,
         ),
         train_dataset=Dataset.from_list(
@@ -148,11 +177,11 @@ def _compute_speed(clock: list[_Moment]) -> dict[str, float]:
 _WAYS = {"ours": by_us, "TRL": by_trl}
 
 
-def _measure(way: str, work: Path, recipe: dict[str, int]) -> dict[str, float]:
+def _measure(way: str, work: Path, recipe: dict[str, int], precision: str) -> dict[str, float]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if way == "TRL":  # to import its kernels; none of them runs
         environment["TRITON_INTERPRET"] = "1"
-    arguments = ["--way", way, "--work", str(work)]
+    arguments = ["--way", way, "--work", str(work), "--precision", precision]
     arguments += [text for name, value in recipe.items() for text in (f"--{name}", str(value))]
     completed = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.rewards", *arguments],
@@ -166,33 +195,17 @@ def _measure(way: str, work: Path, recipe: dict[str, int]) -> dict[str, float]:
     return result
 
 
-def main() -> int:
-    """Print the speeds of each round and their ratio; return 1 if it is below the goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in {
-        "rounds": 2,
-        "steps": 3,
-        "prompts": 4,
-        "answers": 8,
-        "tokens": 48,
-    }.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--way", choices=list(_WAYS))
-    parser.add_argument("--work", type=Path)
-    options = parser.parse_args()
-    recipe = {name: getattr(options, name) for name in ("steps", "prompts", "answers", "tokens")}
-    if options.way:
-        print(json.dumps(_WAYS[options.way](options.work, recipe)))
-        return 0
+def compare(kind: str, rounds: int, recipe: dict[str, int], precision: str) -> float:
+    """Print the speeds of each round with one kind of prompts; return ours / TRL's."""
     speeds: dict[str, list[float]] = {way: [] for way in _WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.rounds):
+        for number in range(rounds):
             for way in _WAYS:
                 work = Path(folder) / f"{way}-{number}"
                 work.mkdir()
-                rows = ({"prompt": f"What is {n} plus {n + 3}? Explain."} for n in range(64))
+                rows = ({"prompt": _PROMPTS[kind].format(n=n, more=n + 3)} for n in range(3, 67))
                 (work / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-                result = _measure(way, work, recipe)
+                result = _measure(way, work, recipe, precision)
                 speeds[way].append(result["per_second"])
                 print(
                     f"{way}: {result['tokens']:.0f} tokens, {result['per_second']:.1f} per CPU second, "
@@ -200,8 +213,30 @@ def main() -> int:
                     flush=True,
                 )
     ratio = statistics.median(speeds["ours"]) / statistics.median(speeds["TRL"])
-    print(f"ours / TRL: {ratio:.2f} (goal {GOAL})")
-    return int(ratio < GOAL)
+    goal = f" (goal {GOAL})" if kind == "task" else ""
+    print(f"{kind} prompts, {precision}: ours / TRL: {ratio:.2f}{goal}", flush=True)
+    return ratio
+
+
+def main() -> int:
+    """Print the speeds of each round and their ratio; return 1 if it is below the goal."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = {"steps": 2, "prompts": 4, "answers": 8, "tokens": 64, "micro_batch": 4}
+    for name, default in {"rounds": 2, **sizes}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--kinds", nargs="+", choices=list(_PROMPTS), default=list(_PROMPTS))
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--way", choices=list(_WAYS))
+    parser.add_argument("--work", type=Path)
+    options = parser.parse_args()
+    recipe = {name: getattr(options, name) for name in sizes}
+    if options.way:
+        print(json.dumps(_WAYS[options.way](options.work, recipe, options.precision)))
+        return 0
+    ratios = {
+        kind: compare(kind, options.rounds, recipe, options.precision) for kind in options.kinds
+    }
+    return int(ratios.get("task", GOAL) < GOAL)
 
 
 if __name__ == "__main__":
