@@ -397,8 +397,9 @@ def test_used_and_skipped_rows_add_up(start: Start, tmp_path: Path) -> None:
         {"training": {"optimizer": "adamw_8bit"}},
         {"training": {"optimizer": "schedule_free_adamw"}},
         {"lora": {"adapter_type": "miss"}},
+        pytest.param({"lora": {"new_tokens": ["<lamp>", "said Pim"]}}, marks=pytest.mark.thorough),
     ],
-    ids=["AdamW", "8-bit AdamW", "schedule-free AdamW", "MiSS"],
+    ids=["AdamW", "8-bit AdamW", "schedule-free AdamW", "MiSS", "new tokens"],
 )
 def test_resumed_training_matches_an_unbroken_one_exactly(
     start: Start, settings: dict[str, Any]

@@ -20,6 +20,7 @@ from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.runs.actions import RunActions
+from lora_studio.gui.pages.runs.answers_reader import RatedAnswersReader
 from lora_studio.gui.pages.runs.curves_reader import RunCurvesReader
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
@@ -66,7 +67,7 @@ class RunsPage(AppPage):
         super().__init__(parent, scrolls=False)
         self._state, self.queue, self.preferences = state, queue, preferences
         self.library = RunLibrary(self)
-        self.curves = RunCurvesReader(self)
+        self.curves, self.answers = RunCurvesReader(self), RatedAnswersReader(self)
         self.table, self.plot = RunTable(), RunOverlay()
         self.run_actions = RunActions(state, self.library, queue, self)
         self.search, self.filter = LineEdit(), QComboBox()
@@ -100,7 +101,7 @@ class RunsPage(AppPage):
         self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
         self._scan_timer.stop()
         self._search_timer.stop()
-        for part in (self.library, self.curves, self.run_actions):
+        for part in (self.library, self.curves, self.answers, self.run_actions):
             part.leave()
 
     def _open_project(self) -> None:
@@ -182,7 +183,10 @@ class RunsPage(AppPage):
         runs = {run.folder: run for run in self.library.runs}
         ticked = [runs[name] for name in self.table.rows.ticked if name in runs]
         # Ticking compares curves, so it also compares settings, until another run is selected.
-        self.side.show_chosen(ticked if ticked and (self._is_comparing or not chosen) else chosen)
+        shown = ticked if ticked and (self._is_comparing or not chosen) else chosen
+        self.side.show_chosen(shown)
+        single = shown[0] if len(shown) == 1 else None
+        self.answers.set_run(self.library.run(single.folder) if single else None, single)
 
     def _on_selection_changed(self) -> None:
         self._is_comparing = False
@@ -307,6 +311,7 @@ class RunsPage(AppPage):
         self.queue.changed.connect(self._show_queue)
         self.queue.changed.connect(self.library.refresh)
         self.curves.changed.connect(self._show_curves)
+        self.answers.read.connect(self.side.show_answers)
         self.curves.failed.connect(self._on_read_failed)
         self.curves.warned.connect(self._state.messages.problem)
         rows.ticked_changed.connect(self._on_ticked_changed)

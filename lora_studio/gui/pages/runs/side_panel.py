@@ -1,4 +1,4 @@
-"""Side panel of the Runs page: settings, notes, queue and grid searches."""
+"""Side panel of the Runs page: settings, notes, queue, grid searches and rated answers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QTabWidget, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.protocol import events
 from lora_studio.core.runs import grid_search, table
 from lora_studio.core.runs.index import RunSummary
+from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.runs.grid_view import GridView
@@ -29,7 +31,7 @@ _MAX_COMPARED = 8
 
 
 class RunSide(QTabWidget):
-    """Shows settings, notes, queue and grid searches as tabs."""
+    """Shows settings, notes, queue, grid searches and rated answers as tabs."""
 
     def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
         """Read names, letters and states of runs from `rows`."""
@@ -37,10 +39,13 @@ class RunSide(QTabWidget):
         self._rows = rows
         self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
         self.queue, self.grids = QueueView(), GridView()
+        self.answers = RatedAnswersView()
         self.addTab(self._build_settings_tab(), tr("Settings"))
         self.addTab(self.notes, tr("Notes"))
         self.addTab(self.queue, tr("Queue"))
         self.addTab(self.grids, tr("Grid"))
+        self.addTab(self.answers, tr("Answers"))
+        self.show_answers(None)
         for part in (self, self.tabBar()):
             part.setAccessibleName(tr("Run details"))
         self._fit()
@@ -56,6 +61,13 @@ class RunSide(QTabWidget):
             self.facts.show_facts(
                 _list_facts(chosen[0], tr(STATES[rows.get_state(chosen[0])].title))
             )
+
+    def show_answers(self, event: events.AnswersRated | None) -> None:
+        """Show the best and the worst answer of reward training, or hide the tab if there are none."""
+        if event is not None:
+            self.answers.show_answers(event)
+        self.setTabVisible(self.indexOf(self.answers), event is not None)
+        self._fit()
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
         """Show the queued runs by their folders."""

@@ -12,11 +12,11 @@ from lora_studio.core import formatting
 from lora_studio.core.problems import Fix
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
+from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.pages.training.answer_view import RatedAnswersView
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.log_view import LogView
 from lora_studio.gui.pages.training.recipe import RecipeForm

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -83,24 +83,14 @@ def read_rows(run: RunFolder) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(torch.from_numpy(row.astype(np.int64)), torch.from_numpy(mask)) for row, mask in parts]
 
 
-def test_loss_is_that_of_both_plain_models(
-    distill: Distill, tiny: TinyModel, teacher: Path, passes: list[int]
-) -> None:
-    run = distill(
-        epochs=1, micro_batch=18, gradient_accumulation=1, distillation_weight=0.25,
-        distillation_temperature=2.0, distillation_top_k=4096,
-    )  # fmt: skip
-    channel = train(run)
-    assert sum(passes) == len(ROWS)
+def compute_figures(run: RunFolder, student: Path, teacher: Any) -> dict[str, float]:
+    """Return the figures of an untrained student, at temperature 2, from the logits of both models."""
     entropy, divergence, count = 0.0, 0.0, 0
-    student, other = (
-        AutoModelForCausalLM.from_pretrained(each, dtype=torch.float32).eval()
-        for each in (tiny("llama3"), teacher)
-    )
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
     for ids, trained in read_rows(run):
         with torch.no_grad():
-            own, better = (m(input_ids=ids[None]).logits[0, :-1] for m in (student, other))
-        own, better, targets = own[trained[1:]], better[trained[1:]], ids[1:][trained[1:]]
+            own, better = (m(input_ids=ids[None]).logits[0, :-1] for m in (model, teacher))
+        own, better, targets = own[trained[1:]], better[trained[1:]].float(), ids[1:][trained[1:]]
         entropy += float(torch.nn.functional.cross_entropy(own, targets, reduction="sum"))
         divergence += float(
             torch.nn.functional.kl_div(
@@ -111,14 +101,52 @@ def test_loss_is_that_of_both_plain_models(
             )
         )
         count += len(targets)
+    return {"cross_entropy": entropy / count, "teacher_kl": divergence / count}
+
+
+#: One step with all rows and all tokens of the vocabulary.
+WHOLE = {
+    "epochs": 1, "micro_batch": 18, "gradient_accumulation": 1, "distillation_weight": 0.25,
+    "distillation_temperature": 2.0, "distillation_top_k": 4096,
+}  # fmt: skip
+
+
+def test_loss_is_that_of_both_plain_models(
+    distill: Distill, tiny: TinyModel, teacher: Path, passes: list[int]
+) -> None:
+    run = distill(**WHOLE)
+    channel = train(run)
+    assert sum(passes) == len(ROWS)
+    other = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32).eval()
+    expected = compute_figures(run, tiny("llama3"), other)
     first = channel.of(events.StepDone)[0]
-    expected = {"cross_entropy": entropy / count, "teacher_kl": divergence / count}
     assert first.figures == pytest.approx(expected, rel=1e-5)
-    assert first.loss == pytest.approx(
-        0.75 * entropy / count + 0.25 * 4 * divergence / count, rel=1e-5
+    loss = 0.75 * expected["cross_entropy"] + 0.25 * 4 * expected["teacher_kl"]
+    assert first.loss == pytest.approx(loss, rel=1e-5)
+    assert channel.of(events.Evaluated)[-1].figures["teacher_kl"] > 0
+
+
+@pytest.mark.thorough
+def test_quantized_teacher_gives_its_own_probabilities(
+    distill: Distill, tiny: TinyModel, teacher: Path, passes: list[int]
+) -> None:
+    run = distill(**WHOLE, teacher_precision="4bit")
+    first = train(run).of(events.StepDone)[0]
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    evaluated = channel.of(events.Evaluated)[-1]
-    assert evaluated.figures["teacher_kl"] > 0
+    other = AutoModelForCausalLM.from_pretrained(
+        teacher, dtype=torch.bfloat16, quantization_config=settings, device_map={"": "cpu"}
+    )
+    expected = compute_figures(run, tiny("llama3"), other.eval())
+    assert first.figures == pytest.approx(expected, rel=5e-3)
+    assert sum(passes) == len(ROWS)
+    plain = train(distill(**WHOLE)).of(events.StepDone)[0]
+    assert sum(passes) == 2 * len(ROWS)  # it isn't taken for the teacher in 32-bit
+    assert abs(first.figures["teacher_kl"] / plain.figures["teacher_kl"] - 1) > 1e-3
 
 
 def test_values_are_cached_and_split_of_a_step_does_not_matter(
