@@ -11427,6 +11427,10 @@
             <translation>Um zu sehen, was vergessen wurde, nehmen Sie den Testsatz „Vergessen“ hinzu.</translation>
         </message>
         <message>
+            <source>To train answers, make a table with a column for what was asked and one for what was answered.</source>
+            <translation>Um Antworten zu trainieren, legen Sie eine Tabelle mit einer Spalte für Fragen und einer für Antworten an.</translation>
+        </message>
+        <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
             <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine eigene Zeile oder entfernen Sie die Systemnachricht.</translation>
         </message>
@@ -16453,6 +16457,10 @@
         <message>
             <source>{name} is {value}, more than {limit:d}</source>
             <translation>{name} ist {value}, mehr als {limit:d}</translation>
+        </message>
+        <message>
+            <source>{name} looks like an exported chat. It is read as plain text, so the model learns to write such chats.</source>
+            <translation>{name} sieht wie ein exportierter Chat aus. Die Datei wird als reiner Text gelesen, das Modell lernt also, solche Chats zu schreiben.</translation>
         </message>
         <message>
             <source>{name} unpacks to more than {most:size}, over {times} times its size. It may be a decompression bomb.</source>

@@ -37,6 +37,15 @@ _WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
 _JSON5 = re.compile(rb"\s*[\[{]?\s*(?:/[/*]|\{?\s*[A-Za-z_$][\w$]*\s*:)")
 _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
+#: A line of an exported chat: `[15.03.24, 14:23:11] Anna: Hello` or `3/15/24, 2:23 PM - Anna: Hello`.
+_CHAT_MESSAGE = re.compile(
+    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d{1,2}[:.]\d{2}(?:[:.]\d{2})?"
+    r"(?:\s?[AP]\.?M\.?)?\]?(?: -)? [^:]{1,60}: ",
+    re.IGNORECASE,
+)
+#: Lines from the beginning that decide whether a text is an exported chat.
+_CHAT_LINES = 60
+
 _AS_CSV = "Save it as CSV (UTF-8) or as plain text."
 #: Archives that are one document, by a member that all of them have.
 _DOCUMENT_MEMBERS: dict[str, Template] = {
@@ -103,6 +112,7 @@ class Container:
     member: str = ""
     dialect: Dialect | None = None
     shape: JsonShape | None = None
+    is_chat_log: bool = False
 
     @property
     def name(self) -> str:
@@ -365,4 +375,11 @@ def _recognize_text(container: Container, head: bytes) -> Container:
             "Choose a JSON, CSV, Parquet, Arrow, or plain text file.",
             name=container.name,
         )
-    return container
+    return replace(container, is_chat_log=_is_chat_log(beginning))
+
+
+def _is_chat_log(beginning: str) -> bool:
+    """Return whether half of the first lines are messages as WhatsApp exports them."""
+    lines = [line for line in beginning.splitlines()[:_CHAT_LINES] if line.strip()]
+    messages = sum(_CHAT_MESSAGE.match(line) is not None for line in lines)
+    return messages >= 3 and messages * 2 >= len(lines)

@@ -295,6 +295,13 @@ def _iter_known_problems(container: Container) -> Iterator[Problem]:
             "The first line of {name} doesn't look like column names, so it is read as a row.",
             "Add a first line with the names of the columns, or map the columns by number.",
         )
+    if container.is_chat_log:
+        yield _warning(
+            container,
+            "dataset.chat_log",
+            "{name} looks like an exported chat. It is read as plain text, so the model learns to write such chats.",
+            "To train answers, make a table with a column for what was asked and one for what was answered.",
+        )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(
             container,

@@ -1133,3 +1133,11 @@ def test_file_larger_than_one_piece_is_read_to_its_end(
     with ByteStream(file, compression=compression) as stream:
         read = b"".join(stream.iter_chunks())
     assert (read == content, stream.broken) == (True, "")
+
+
+@pytest.mark.parametrize(
+    "line", ["[15.03.24, 14:23:11] Anna: Hello, you", "3/15/24, 2:23\u202fPM - Anna: Hello, you"]
+)
+def test_exported_chat_is_text_with_a_warning(tmp_path: Path, line: str) -> None:
+    store = scan_text(tmp_path, "chat.txt", f"{line}\nand more\n" * 4)
+    assert [problem.code for problem in store.facts.problems] == ["dataset.chat_log"]
