@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -15,7 +16,8 @@ from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
 from lora_studio.core.messages import text
 from lora_studio.core.problems import fail
-from lora_studio.core.project import project
+from lora_studio.core.project import cluster_consent, project
+from lora_studio.core.project.project import Project
 from lora_studio.core.runs import cluster as run_cluster
 from lora_studio.core.runs import index
 from lora_studio.core.runs import state as run_state
@@ -151,6 +153,25 @@ def _dump_run(run: RunSummary) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _show_consents(frozen: Project, display: Display) -> None:
+    """Say what must be allowed on the cluster, before anything is written."""
+    if problem := cluster_consent.describe_consents(cluster_consent.list_consents(frozen)):
+        display.print_problem(problem)
+
+
+def _export_project(
+    path: Path, change: Sequence[str], out: Path, display: Display, *, with_model: bool
+) -> RunFolder:
+    """Write the run of a valid project as a folder for a cluster; raises ProblemError."""
+    draft = headless.open_project(path, change, display)
+    if draft is None:
+        raise typer.Exit(headless.REFUSED)
+    assert draft.folder is not None
+    frozen = draft.freeze()
+    _show_consents(frozen.resolve(draft.folder), display)
+    return run_cluster.export_project(frozen, draft.folder, out, with_model=with_model)
+
+
 def cluster(
     path: Annotated[Path, typer.Argument(help="Project, or the folder of a run to continue.")],
     out: Annotated[Path, typer.Argument(help="Folder to create. It must not exist.")],
@@ -175,15 +196,10 @@ def cluster(
     run = RunFolder(path.resolve())
     with exit_on_problem(display):
         if run.project_file.is_file():
+            _show_consents(run.load_project(), display)
             written = run_cluster.export_run(run, out.resolve(), with_model=model)
         else:
-            draft = headless.open_project(path, change or [], display)
-            if draft is None:
-                raise typer.Exit(headless.REFUSED)
-            assert draft.folder is not None
-            written = run_cluster.export_project(
-                draft.freeze(), draft.folder, out.resolve(), with_model=model
-            )  # fmt: skip
+            written = _export_project(path, change or [], out.resolve(), display, with_model=model)
     display.console.print(f"Written: {written.path}", soft_wrap=True, markup=False)
     display.print_line(
         text(

@@ -7,9 +7,11 @@ other ranks compute their share. The training loop is the same as everywhere.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +20,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import consent
 from lora_studio.engine import worker
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
@@ -90,7 +93,11 @@ def _describe_evaluation(event: events.Evaluated) -> Text:
 
 
 def main() -> None:
-    """Train, and exit with status 0 when training finished or was paused."""
+    """Train, and exit with status 0 when training finished or was paused.
+
+    The options `--trust HASH` allow what the run asks for, see its README.md.
+    """
+    consent.trust_in_this_process(_read_trusted(sys.argv[2:]))
     set_allocator_defaults()
     run = RunFolder(Path(sys.argv[1]).resolve())
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -98,6 +105,12 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _read_trusted(options: Sequence[str]) -> list[str]:
+    """Return the hash after each `--trust`."""
+    pairs = itertools.pairwise(options)
+    return [digest for name, digest in pairs if name == "--trust"]
 
 
 def _report(run: RunFolder, count: int) -> int:

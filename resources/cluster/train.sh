@@ -19,4 +19,4 @@ exec accelerate launch \
   --main_process_port "$MAIN_PORT" \
   --mixed_precision no \
   --dynamo_backend no \
-  -m lora_studio.engine.cluster .
+  -m lora_studio.engine.cluster . "$@"@OPTIONS@

@@ -4575,6 +4575,10 @@
             <translation>Wird das Training vor dem nächsten Checkpoint unterbrochen, beginnt es von vorn. Andere Programme zu schließen hilft.</translation>
         </message>
         <message>
+            <source>If you agree, start it there with `./train.sh {options}`. README.md in the folder says so, too.</source>
+            <translation>Wenn Sie einverstanden sind, starten Sie ihn dort mit `./train.sh {options}`. Das steht auch in README.md im Ordner.</translation>
+        </message>
+        <message>
             <source>If you don't save, the changes since you opened the project are lost.</source>
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
         </message>
@@ -6830,6 +6834,10 @@
         <message>
             <source>On the Model page, choose the base model that the adapter was trained on.</source>
             <translation>Wählen Sie auf der Seite „Modell“ das Basismodell, auf dem der Adapter trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>On the cluster, this run needs your consent again: {requests}</source>
+            <translation>Auf dem Cluster braucht dieser Lauf noch einmal Ihre Zustimmung: {requests}</translation>
         </message>
         <message>
             <source>One main button</source>

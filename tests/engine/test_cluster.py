@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import cluster_consent, judge_consent, run_consent
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.rewards import user_code
 from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import consent
+from lora_studio.engine import cluster as engine_cluster
 from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
@@ -58,8 +63,52 @@ def test_export_contains_everything_with_relative_paths(here: RunFolder, tmp_pat
     assert os.access(moved / "train.sh", os.X_OK)
     assert (moved / "train.sh").read_text("utf-8").count("accelerate launch") == 1
     for name in ("README.md", "train.slurm", "train.sh"):
-        assert "@" not in (moved / name).read_text("utf-8").replace("${BASH[@]}", "").replace("TERM@120", "")  # fmt: skip
+        assert "@" not in (moved / name).read_text("utf-8").replace("${BASH[@]}", "").replace("TERM@120", "").replace('"$@"', "")  # fmt: skip
     assert "lora-studio[engine]==" in (moved / "README.md").read_text("utf-8")
+
+
+def test_consent_for_the_cluster_is_named_and_given_there(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "score.py"
+    code.write_text("def score(prompt, answer, row):\n    return 1.0\n")
+    rewards = [
+        {"kind": "python", "code_file": str(code), "function": "score"},
+        {"kind": "judge", "address": "https://judge.example/v1", "model": "m", "criteria": "Good?"},
+    ]
+    run = new_run(
+        tmp_path,
+        model={"source": str(tiny("llama3"))},
+        dataset={"sources": [str(write_rows(tmp_path / "rows.jsonl", ROWS)), "org/rows"]},
+        training={"rewards": rewards, "trackers": ["wandb"]},
+    )
+    out = tmp_path / "out"
+    told = cluster_consent.describe_consents(cluster_consent.list_consents(run.load_project()))
+    assert told is not None
+    for part in ("Weights & Biases", "judge.example", "score.py", "org/rows"):
+        assert part in str(told.what)
+    cluster.export_run(run, out)
+    options = str(told.remedy).partition("./train.sh ")[2].partition("`")[0]
+    assert f"./train.sh {options}" in (out / "README.md").read_text("utf-8")
+    assert f"add: {options}" in (out / "train.slurm").read_text("utf-8")
+
+    code.unlink()
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "there"))
+    monkeypatch.setenv(consent.TRUST_VARIABLE, "")
+    there = RunFolder(out.rename(tmp_path / "elsewhere"))
+    frozen = there.load_project()
+    copied, judge = frozen.training.rewards
+    checks: list[Callable[[], object]] = [
+        lambda: run_consent.require_allowed(there.path, frozen),
+        lambda: user_code.read_trusted_source(Path(copied.code_file)),
+        lambda: judge_consent.require_allowed(judge, "judge"),
+    ]
+    for check in checks:
+        with pytest.raises(ProblemError, match="haven't allowed"):
+            check()
+    consent.trust_in_this_process(engine_cluster._read_trusted(options.split()))
+    for check in checks:
+        check()
 
 
 def test_missing_copies_resolve_to_their_original_paths(here: RunFolder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 
@@ -12,10 +13,15 @@ from lora_studio.core.network.bounded_answers import AnswerLimits
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import SearchModels
+from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import store
 from lora_studio.engine.hub import account, client, search
+from lora_studio.engine.rewards.judge import open_judge
+from lora_studio.engine.servers import openai_client
+from tests.helpers.runs.jobs import make_job
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.servers.raw_server import OK, Script, drip, repeat, serve
 
@@ -122,6 +128,47 @@ def test_hub_without_an_end_is_a_problem(
         with pytest.raises(ProblemError) as caught:
             search.search_models(SearchModels(text="x"), job)
     assert caught.value.problems[0].code == code
+
+
+def reply(message: str, usage: str = "{}") -> bytes:
+    return f'{{"choices": [{{"message": {message}}}], "usage": {usage}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(repeat(OK + b"\r\n", b"[" * 65536), id="endless JSON"),
+        pytest.param(sized(reply('{"content": "' + "x" * 600_000 + '"}')), id="too long"),
+        pytest.param(
+            drip(OK + b"Content-Length: 1000000\r\n\r\n"), id="slow", marks=pytest.mark.slow
+        ),
+        pytest.param(sized(b"[" * 200_000), id="deep"),
+        pytest.param(sized(b"9" * 100_000), id="digits"),
+        pytest.param(sized(reply('{"content": 7}')), id="a number"),
+        pytest.param(
+            sized(reply('{"content": "[[9]]"}', '{"completion_tokens": 1e999}')), id="infinite"
+        ),
+        pytest.param(sized(reply('{"content": "\\ud800 [[no]]"}')), id="half a character"),
+    ],
+)
+def test_judge_without_an_end_gives_no_grade(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_MAX_BYTES", 500_000)
+    with serve(script) as server:
+        spec = RewardSpec(
+            kind="judge",
+            server="openai",
+            address=f"http://127.0.0.1:{server.port}/v1",
+            model="m",
+            seconds=1,
+        )
+        judge = open_judge(spec, "judge", make_job())
+        answer = RatedAnswer((Message(role="user", content="Hi"),), "Hello", "", {}, True, 1)
+        assert judge.score([answer]) == [None]
+    (reason,) = judge.failures.take_all().values()
+    assert 10 < len(str(reason)) < 900
+    json.dumps(str(reason)).encode()
 
 
 def test_token_does_not_follow_a_redirect_to_another_host(hub: Callable[[int], None]) -> None:

@@ -23,7 +23,7 @@ from lora_studio.core.system import consent
 
 def require_allowed(reward: RewardSpec, name: str) -> None:
     """Raise ProblemError if a reward sends something that the user hasn't accepted; `name` is the reward's."""
-    requests = list(iter_judge_requests(reward.model_dump()))
+    requests = list_requests(reward)
     if not _is_allowed(requests):
         raise fail(
             "training.judge_not_trusted",
@@ -33,8 +33,13 @@ def require_allowed(reward: RewardSpec, name: str) -> None:
             where=Where(step="training", field="rewards"),
             name=name,
             requests=listed([request.text for request in requests]),
-            digest=_compute_digest(requests),
+            digest=compute_digest(requests),
         )
+
+
+def list_requests(reward: RewardSpec) -> list[AccessRequest]:
+    """Return what a reward sends to another computer."""
+    return list(iter_judge_requests(reward.model_dump()))
 
 
 def list_unallowed(draft: Draft) -> list[AccessRequest]:
@@ -45,8 +50,9 @@ def list_unallowed(draft: Draft) -> list[AccessRequest]:
 
 def _is_allowed(requests: Sequence[AccessRequest]) -> bool:
     accepted = all(known_projects.is_accepted(request) for request in requests)
-    return accepted or consent.is_trusted_here(_compute_digest(requests))
+    return accepted or consent.is_trusted_here(compute_digest(requests))
 
 
-def _compute_digest(requests: Sequence[AccessRequest]) -> str:
+def compute_digest(requests: Sequence[AccessRequest]) -> str:
+    """Return the hash under which the user can allow the requests of a judge."""
     return consent.compute_digest("\0".join(["judge", *(each.key for each in requests)]).encode())

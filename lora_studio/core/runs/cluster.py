@@ -15,7 +15,10 @@ from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, Where, error, fail
+from lora_studio.core.project import cluster_consent
+from lora_studio.core.project.cluster_consent import ClusterConsent
 from lora_studio.core.project.project import Project
+from lora_studio.core.rewards.spec import RewardSpec, map_reward_paths
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import frozen_project
 from lora_studio.core.runs.folder import RunFolder
@@ -32,7 +35,7 @@ from lora_studio.core.system.foreign_files import UnsafeFileError, leads_outside
 from lora_studio.core.system.mounts import create_folder
 
 #: Names in the folder.
-MODEL, TEACHER, DATA, START = "model", "teacher", "data", "start"
+MODEL, TEACHER, DATA, START, REWARDS = "model", "teacher", "data", "start", "rewards"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 
 #: A callback that receives the bytes of each copied chunk.
@@ -137,11 +140,14 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
         shutil.copytree(lora.start_from, target / START, copy_function=_make_copier(on_copied))
         originals[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
+    rewards = _copy_rewards(project, target, originals, on_copied)
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
     changed = project.model_copy(
         update={
             "model": project.model.model_copy(update={"source": models[MODEL], "device": device}),
-            "training": project.training.model_copy(update={"teacher": models[TEACHER]}),
+            "training": project.training.model_copy(
+                update={"teacher": models[TEACHER], "rewards": rewards}
+            ),
             "dataset": dataset,
             "lora": lora,
         }
@@ -149,7 +155,8 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     run = RunFolder(target)
     run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=originals)
     run.write_project(changed)
-    for name, text in _build_files(changed).items():
+    consents = cluster_consent.list_consents(project)
+    for name, text in _build_files(changed, consents).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
 
@@ -242,6 +249,24 @@ def _copy_data(
     return spec.model_copy(update={"sources": sources, "validation_file": validation})
 
 
+def _copy_rewards(
+    project: Project, target: Path, originals: dict[str, str], on_copied: OnCopied
+) -> tuple[RewardSpec, ...]:
+    """Copy the schema and the Python file of each reward that has one."""
+
+    def copy(path: str, number: int) -> str:
+        name = f"{REWARDS}/{number}/{Path(path).name}"
+        create_folder((target / name).parent)
+        copy_file(path, target / name, on_copied)
+        originals[name] = path
+        return name
+
+    return tuple(
+        map_reward_paths(reward, partial(copy, number=number))
+        for number, reward in enumerate(project.training.rewards, 1)
+    )
+
+
 def _make_copier(on_copied: OnCopied) -> Callable[[str, str], str]:
     return partial(copy_file, on_copied=on_copied)
 
@@ -254,8 +279,9 @@ def _link_or_copy(source: str, target: str, *, on_copied: OnCopied) -> str:
     return target
 
 
-def _build_files(project: Project) -> dict[str, str]:
+def _build_files(project: Project, consents: list[ClusterConsent]) -> dict[str, str]:
     """Return the launch command, an example for SLURM, and a README about both."""
+    options = cluster_consent.format_options(consents)
     folder = paths.get_resources_folder() / "cluster"
     spec = project.training
     values = {
@@ -263,6 +289,8 @@ def _build_files(project: Project) -> dict[str, str]:
         "@NAME@": project.name,
         "@ROWS@": str(spec.effective_batch),
         "@MODEL@": _describe_model(project),
+        "@CONSENT@": _describe_consents(consents),
+        "@OPTIONS@": f"    # to allow what README.md lists, add: {options}" if options else "",
     }
     contents = {}
     for name in (COMMAND, JOB, README):
@@ -288,3 +316,22 @@ def _describe_model(project: Project) -> str:
         f"The model is in `{project.model.source}`. If it was left out, copy it there, or make it a "
         "link to where the cluster has it."
     )
+
+
+def _describe_consents(consents: list[ClusterConsent]) -> str:
+    """Return the section of the README about what the run needs consent for."""
+    if not consents:
+        return ""
+    lines = [
+        "This run needs your consent on the cluster, where nothing that you allowed at home is known. Check the list, and "
+        "add the options to `./train.sh`; without them, it ends and says so:",
+        "",
+        *(
+            f"- `--trust {consent.digest}`: {' '.join(map(str, consent.texts))}"
+            for consent in consents
+        ),
+        "",
+        f"    ./train.sh {cluster_consent.format_options(consents)}",
+        "",
+    ]
+    return "\n".join(lines)

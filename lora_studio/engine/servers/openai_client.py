@@ -13,7 +13,11 @@ import httpx
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
-from lora_studio.core.network.bounded_answers import AnswerLimits, bound_answers
+from lora_studio.core.network.bounded_answers import (
+    MALFORMED_ERRORS,
+    AnswerLimits,
+    bound_answers,
+)
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -54,13 +58,13 @@ class OpenAiClient:
             raise self._fail(
                 str(error).rstrip(".") or type(error).__name__, is_gone=True
             ) from error
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, RecursionError) as error:
             raise self._fail(str(error).rstrip(".") or type(error).__name__) from error
         if not answer.is_success:
             raise self._fail(_get_reason(content, answer.status_code))
         try:
             return _to_reply(content)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED_ERRORS as error:
             raise self._fail("its answer has an unexpected form") from error
 
     def _fail(self, reason: str, *, is_gone: bool = False) -> ProblemError:
