@@ -4,21 +4,26 @@ PyTorch's kernel computes the backward pass in small tiles, which takes a third 
 is one to three times slower than the products below: with 9 query heads of 64 and 3 key heads, 128 tokens
 take 1.3 ms there and 0.4 ms here, 500 take 8.6 and 2.7, 2000 take 64 and 35 (two cores of an EPYC with
 16-bit products). The forward pass uses PyTorch's kernel, which is faster. A training
-step of SmolLM2's shape is 1.04 to 1.18 times as fast in total. With PyTorch's attention alone, a tiny
-Qwen3 keeps 7 % more activations on a CPU and a Qwen3 mixture of experts 13 % more; memory estimates
-ignore this difference.
+step of SmolLM2's shape is 1.04 to 1.18 times as fast in total. Rows of one padded length are computed at
+once, which makes a step with rows of 70 to 90 tokens another 1.08 to 1.11 times as fast (one core of a
+Xeon with AMX).
+
+With PyTorch's attention alone, a tiny Qwen3 keeps 7 % more activations on a CPU and a Qwen3 mixture of
+experts 13 % more; memory estimates ignore this difference.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from packaging.version import Version
 
 from lora_studio.engine.devices.devices import has_bfloat16_instructions
 from lora_studio.engine.training.kernels import numerical_equivalence
@@ -32,12 +37,18 @@ QUERIES_PER_BLOCK = 256
 #: Maximum number of scores at a time, for all heads: 8 MB in 16 bits. Longer rows compute fewer queries at a time.
 _SCORES = 1 << 22
 
+#: Number of scores up to which several rows are computed at once: 1 MB in 16 bits, which fit the CPU's cache.
+_GROUP_SCORES = 1 << 19
+
 #: Mean row length in tokens from which the products are faster: each row needs a few more calls than with
 #: PyTorch's kernel, and 64 rows of 8 tokens take twice as long.
 _MIN_TOKENS = 10
 
 #: Largest relative difference from PyTorch's attention that counts as rounding.
 _TOLERANCE = 2e-2
+
+#: Whether PyTorch's kernel accepts fewer key heads than query heads, tested from 2.13 on; otherwise they are repeated.
+_KERNEL_GROUPS_HEADS = Version(torch.__version__) >= Version("2.13")
 
 #: Subtracted from the scores of padding queries: exp(−this) is 0.
 _PADDING_OFFSET = 1e4
@@ -65,18 +76,20 @@ class _CausalAttention(torch.autograd.Function):
         """
         # PyTorch's own kernel, which also returns l; AttributeError in versions without it.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        groups = query.shape[1] // key.shape[1]
-        keys, values = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
-        y = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-        sums = query.new_empty(query.shape[1], query.shape[2], dtype=torch.float32)
-        for q, k, v, out, log_sum in zip(
-            *(tensor.split(documents, 2) for tensor in (query, keys, values)),
-            y.split(documents, 1), sums.split(documents, 1), strict=True,
-        ):  # fmt: skip
-            attended, log_sums = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
-            out.copy_(attended.transpose(1, 2))
-            log_sum.copy_(log_sums[0])
-        ctx.save_for_backward(query, key, value, y, sums)
+        heads, count = query.shape[1], key.shape[1]
+        layout = compute_layout(tuple(documents), heads, count)
+        results = []
+        for rows in layout.groups:
+            q, k, v = (rows.gather(tensor) for tensor in (query, key, value))
+            if not _KERNEL_GROUPS_HEADS:
+                k, v = (tensor.repeat_interleave(heads // count, 1) for tensor in (k, v))
+            both = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
+            results.append([each.transpose(1, 2).flatten(0, 1) for each in both])
+        y, sums = (
+            torch.cat(parts).index_select(0, layout.token_positions)
+            for parts in zip(*results, strict=True)
+        )
+        ctx.save_for_backward(query, key, value, y := y[None], sums)
         ctx.documents, ctx.scale = documents, scale
         return y
 
@@ -91,147 +104,222 @@ class _CausalAttention(torch.autograd.Function):
         in the hundreds, and s q_i in 16 bits would make these wrong by more than 1.
         """
         (query, key, value, y, sums), scale = ctx.saved_tensors, ctx.scale
-        (heads, _, size), count = query.shape[1:], key.shape[1]
-        layout = _layout(tuple(ctx.documents), heads, count)
+        layout = compute_layout(tuple(ctx.documents), query.shape[1], key.shape[1])
         d = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
-        queries = layout.gather(
-            _add_columns(query, -sums.t() / scale, _PADDING_OFFSET / scale), layout.query_index
+        vectors = (
+            layout.extend_queries(query, sums / -scale, -_PADDING_OFFSET / scale),
+            layout.extend_queries(outer[0].transpose(1, 2), -d),
+            layout.extend_keys(key),
+            layout.extend_keys(value),
         )
-        grads = layout.gather(_add_columns(outer[0].transpose(1, 2), -d), layout.query_index)
-        keys, values = (
-            layout.gather(_add_columns(tensor), layout.key_index) for tensor in (key, value)
+        query_grads, *key_grads = (
+            query.new_empty(len(vectors[number]), query.shape[-1]) for number in (0, 2, 3)
         )
-        d_query = queries.new_empty(count, queries.shape[1], size)
-        sum_dtype = torch.float32 if layout.sums_key_gradients else keys.dtype
-        d_key, d_value = (keys.new_zeros(*keys.shape[:2], size, dtype=sum_dtype) for _ in "kv")
         # Allocated once: the system fills each new allocation with zeros.
-        buffers = [queries.new_empty(layout.most_scores) for _ in "pz"]
-        for block in layout.blocks:
-            q, g = queries[:, block.queries], grads[:, block.queries]
-            k, v = keys[:, block.keys], values[:, block.keys]
-            shape = count, q.shape[1], k.shape[1]
-            p, z = (tensor[: math.prod(shape)].view(shape) for tensor in buffers)
-            torch.baddbmm(p, q, k.mT, beta=0, alpha=scale, out=p).exp_()
-            p.unflatten(1, (heads // count, -1))[..., block.offset :].tril_()
-            torch.bmm(g, v.mT, out=z).mul_(p)
-            d_query[:, block.queries] = torch.bmm(z, k[..., :size])
-            d_key[:, block.keys] += torch.bmm(z.mT, q[..., :size])
-            d_value[:, block.keys] += torch.bmm(p.mT, g[..., :size])
-        d_query = layout.restore(d_query, layout.query_positions).mul_(scale)
-        d_key = layout.restore(d_key, layout.key_positions).mul_(scale).to(key.dtype)
-        d_value = layout.restore(d_value, layout.key_positions).to(value.dtype)
-        return d_query, d_key, d_value, None, None
-
-
-def _add_columns(
-    vectors: torch.Tensor, addend: torch.Tensor | None = None, padding_offset: float = 0.0
-) -> torch.Tensor:
-    """Return vectors [1, heads, tokens, size] as [tokens + 1, heads, size + extra columns].
-
-    The extra columns hold `addend` [tokens, heads] in three parts or, without it, the ones that sum the
-    parts up in a product. The last token is padding; `padding_offset` is subtracted from its scores.
-    """
-    _, heads, tokens, size = vectors.shape
-    extended = vectors.new_zeros(tokens + 1, heads, size + _EXTRA)
-    extended[:-1, :, :size] = vectors[0].transpose(0, 1)
-    extended[:-1, :, size : size + 3] = 1 if addend is None else split_in_three(addend)
-    extended[-1, :, size] = -padding_offset
-    return extended
+        buffers = [query.new_empty(layout.most_scores) for _ in "pz"]
+        for rows in layout.groups:
+            rows.compute_gradients(vectors, query_grads, key_grads, buffers, scale)
+        return (
+            layout.restore(query_grads, layout.query_positions),
+            *(layout.restore(grads, layout.key_positions) for grads in key_grads),
+            None,
+            None,
+        )
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Queries of one row that are computed at a time, and the row's keys up to the last of them.
+    """Queries of each row of a group that are computed at a time.
 
-    The slices are positions in the layout. `offset` is the number of keys before the queries' own.
+    `queries` are their positions in the layout; `offset` is the number of keys before the queries' own, and
+    `keys` that up to the last of them.
     """
 
     queries: slice
-    keys: slice
     offset: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class _RowGroup:
+    """Rows of one padded length, which are computed at once.
+
+    `tokens` [rows, padded length] has the token at each position; padding repeats the row's last one.
+    `keys` are positions in the layout, `key_heads` is the number of key heads.
+    """
+
+    tokens: torch.Tensor
+    keys: slice
+    key_heads: int
+    blocks: list[_Block]
+
+    def gather(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return vectors [1, heads, tokens, size] as [rows, heads, padded length, size]."""
+        selected = vectors[0].transpose(0, 1).index_select(0, self.tokens.flatten())
+        return selected.unflatten(0, self.tokens.shape).transpose(1, 2)
+
+    def compute_gradients(
+        self,
+        vectors: Sequence[torch.Tensor],
+        query_grads: torch.Tensor,
+        key_grads: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        scale: float,
+    ) -> None:
+        """Write the gradients of the rows, [positions, size], into `query_grads` and `key_grads`.
+
+        `vectors` are extended queries, their outer gradients, keys and values; `key_grads` are those of keys
+        and values. `buffers` have room for the scores of a block.
+        """
+        queries, grads, *keys_and_values = vectors
+        k, v, dk, dv = (self._split(each[self.keys]) for each in (*keys_and_values, *key_grads))
+        is_summed, size = len(self.blocks) > 1, dk.shape[-1]
+        sums = [torch.zeros_like(each, dtype=torch.float32) for each in (dk, dv) if is_summed]
+        for block in self.blocks:
+            q, g, dq = (self._split(each[block.queries]) for each in (queries, grads, query_grads))
+            seen, shape = slice(block.keys), (len(q), q.shape[1], block.keys)
+            p, z = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
+            torch.baddbmm(p, q, k[:, seen].mT, beta=0, alpha=scale, out=p).exp_()
+            p.unflatten(1, (-1, block.keys - block.offset))[..., block.offset :].tril_()
+            torch.bmm(g, v[:, seen].mT, out=z).mul_(p)
+            torch.baddbmm(dq, z, k[:, seen, :size], beta=0, alpha=scale, out=dq)
+            if is_summed:
+                sums[0][:, seen].add_(torch.bmm(z.mT, q[..., :size]), alpha=scale)
+                sums[1][:, seen].add_(torch.bmm(p.mT, g[..., :size]))
+            else:
+                torch.baddbmm(dk, z.mT, q[..., :size], beta=0, alpha=scale, out=dk)
+                torch.bmm(p.mT, g[..., :size], out=dv)
+        for grad, total in zip((dk, dv), sums, strict=False):
+            grad.copy_(total)
+
+    def _split(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of each row and key head, [rows × key heads, positions, columns]."""
+        return positions.unflatten(0, (len(self.tokens) * self.key_heads, -1))
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where heads and tokens of packed rows are stored, so that each product reads adjacent rows.
+    """Where heads and tokens of packed rows are stored, so that each product reads adjacent vectors.
 
-    `query_index` and `key_index` have for each position the index into [tokens + 1, heads];
-    `query_positions` and `key_positions` are their inverses. `key_heads` is the number of key heads.
+    `query_index` and `key_index` have for each position the index into [tokens, heads], and `column_index`
+    into [tokens × heads + 1], whose last entry is that of padding. `query_positions`, `key_positions` and,
+    for all heads of a token, `token_positions` are their inverses.
     """
 
-    blocks: list[_Block]
-    key_heads: int
+    groups: list[_RowGroup]
     query_index: torch.Tensor
+    column_index: torch.Tensor
     key_index: torch.Tensor
     query_positions: torch.Tensor
     key_positions: torch.Tensor
-
-    @property
-    def sums_key_gradients(self) -> bool:
-        """Return whether the gradients of keys are sums over blocks."""
-        return any(block.offset for block in self.blocks)
+    token_positions: torch.Tensor
 
     @cached_property
     def most_scores(self) -> int:
-        """Return the number of scores in the largest block, for all heads."""
-        sizes = (_length(block.queries) * _length(block.keys) for block in self.blocks)
-        return self.key_heads * max(sizes)
+        """Return the number of scores in the largest block, for all rows and heads."""
+        blocks = [block for rows in self.groups for block in rows.blocks]
+        return max((block.queries.stop - block.queries.start) * block.keys for block in blocks)
 
-    def gather(self, vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return [tokens + 1, heads, columns] as [key heads, positions, columns]."""
-        return vectors.flatten(0, 1).index_select(0, index).unflatten(0, (self.key_heads, -1))
+    def extend_queries(
+        self, vectors: torch.Tensor, addend: torch.Tensor, padding: float = 0.0
+    ) -> torch.Tensor:
+        """Return vectors [1, heads, tokens, size] as [positions, size + extra columns].
+
+        The extra columns hold `addend` [tokens, heads] in three parts; that of padding is `padding`.
+        """
+        columns = vectors.new_zeros(addend.numel() + 1, _EXTRA)
+        columns[:-1, :3] = split_in_three(addend.flatten())
+        columns[-1, 0] = padding
+        selected = vectors[0].transpose(0, 1).flatten(0, 1).index_select(0, self.query_index)
+        return torch.cat([selected, columns.index_select(0, self.column_index)], 1)
+
+    def extend_keys(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return the same of keys or values, with ones that sum the three parts up in a product."""
+        selected = vectors[0].transpose(0, 1).flatten(0, 1).index_select(0, self.key_index)
+        size = selected.shape[1]
+        extended = selected.new_zeros(len(selected), size + _EXTRA)
+        extended[:, :size] = selected
+        extended[:, size : size + 3] = 1
+        return extended
 
     def restore(self, vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return [key heads, positions, columns] as [1, heads, tokens, columns]."""
-        tokens = len(self.key_positions) // self.key_heads
-        selected = vectors.flatten(0, 1).index_select(0, positions)
-        return selected.unflatten(0, (tokens, -1)).transpose(0, 1)[None]
+        """Return [positions, size] as [1, heads, tokens, size]."""
+        selected = vectors.index_select(0, positions)
+        return selected.unflatten(0, (len(self.token_positions), -1)).transpose(0, 1)[None]
 
 
 @lru_cache(maxsize=4)
-def _layout(documents: tuple[int, ...], heads: int, key_heads: int) -> _Layout:
+def compute_layout(documents: tuple[int, ...], heads: int, key_heads: int) -> _Layout:
     """Return the layout of a micro-batch, which all layers share.
 
     Each row has positions of its own and is padded to a rounded length.
     """
-    groups, tokens = heads // key_heads, sum(documents)
-    padding, first, blocks = tokens, 0, []
-    query_tokens, query_groups, key_tokens = [], [], []
-    query_count = key_count = 0
-    for length in documents:
-        padded = _round_up(length)
-        row = torch.arange(first, first + padded)
-        row[length:] = padding
-        key_tokens.append(row)
-        for offset in range(0, padded, block_size := _block_size(padded, heads)):
-            block_tokens = row[offset : offset + block_size]
-            query_tokens.append(block_tokens.repeat(groups))
-            query_groups.append(torch.arange(groups).repeat_interleave(len(block_tokens)))
-            queries = slice(query_count, query_count := query_count + groups * len(block_tokens))
-            keys = slice(key_count, key_count + offset + len(block_tokens))
-            blocks.append(_Block(queries, keys, offset))
-        first, key_count = first + length, key_count + padded
-    query_token, group, key_token = (
-        torch.cat(parts) for parts in (query_tokens, query_groups, key_tokens)
-    )
-    key_head = torch.arange(key_heads)[:, None]
-    query_index = (query_token * heads + key_head * groups + group).flatten()
-    key_index = (key_token * key_heads + key_head).flatten()
+    groups, tokens, queries, keys = [], _Index(), _Index(), _Index()
+    head = torch.arange(heads).view(key_heads, -1, 1)
+    key_head = torch.arange(key_heads).view(-1, 1)
+    for padded, starts, lengths in _group_rows(documents, heads):
+        start, length = torch.tensor(starts)[:, None], torch.tensor(lengths)[:, None]
+        position = torch.arange(padded)
+        row, padding = start + position.minimum(length - 1), position >= length
+        tokens.add(row, padding)
+        key_slice = keys.add(row[:, None] * key_heads + key_head, padding[:, None])
+        blocks = []
+        for offset in range(0, padded, size := _block_size(padded, heads)):
+            part = slice(offset, offset + size)
+            block = queries.add(
+                row[:, None, None, part] * heads + head, padding[:, None, None, part]
+            )
+            blocks.append(_Block(block, offset, min(padded, offset + size)))
+        groups.append(_RowGroup(row, key_slice, key_heads, blocks))
+    count = sum(documents)
     return _Layout(
-        blocks, key_heads, query_index, key_index,
-        _inverse(query_index, tokens * heads), _inverse(key_index, tokens * key_heads),
+        groups, torch.cat(queries.parts), queries.mark_padding(count * heads), torch.cat(keys.parts),
+        queries.invert(count * heads), keys.invert(count * key_heads), tokens.invert(count),
     )  # fmt: skip
 
 
-def _length(positions: slice) -> int:
-    return int(positions.stop - positions.start)
+class _Index:
+    """What is at each position of the layout, as it grows."""
+
+    def __init__(self) -> None:
+        self.parts: list[torch.Tensor] = []
+        self._padding: list[torch.Tensor] = []
+        self._count = 0
+
+    def add(self, part: torch.Tensor, padding: torch.Tensor) -> slice:
+        """Append indices and whether each is padding, and return their positions."""
+        self.parts.append(part.flatten())
+        self._padding.append(padding.expand(part.shape).flatten())
+        start, self._count = self._count, self._count + part.numel()
+        return slice(start, self._count)
+
+    def mark_padding(self, count: int) -> torch.Tensor:
+        """Return the indices, those of padding replaced by `count`."""
+        return torch.cat(self.parts).masked_fill(torch.cat(self._padding), count)
+
+    def invert(self, count: int) -> torch.Tensor:
+        """Return the position of each of the `count` indices."""
+        index = self.mark_padding(count)
+        positions = torch.empty(count + 1, dtype=torch.int64)
+        positions[index] = torch.arange(len(index))
+        return positions[:count]
 
 
-def _inverse(index: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the position of each of the first `count` entries."""
-    positions = torch.empty(int(index.max()) + 1, dtype=torch.int64)
-    positions[index] = torch.arange(len(index))
-    return positions[:count]
+def _group_rows(
+    documents: tuple[int, ...], heads: int
+) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Yield the padded length of each group of rows, and where its rows start and how long they are."""
+    by_length: dict[int, list[int]] = {}
+    for number, length in enumerate(documents):
+        by_length.setdefault(_round_up(length), []).append(number)
+    starts = [0, *accumulate(documents)]
+    for padded, rows in by_length.items():
+        most = max(1, _GROUP_SCORES // (heads * padded * min(padded, _block_size(padded, heads))))
+        while rows:
+            # Powers of 2, because oneDNN generates code for each new number of products.
+            count = 1 << (min(most, len(rows)).bit_length() - 1)
+            group, rows = rows[:count], rows[count:]
+            yield padded, [starts[row] for row in group], [documents[row] for row in group]
 
 
 def split_in_three(numbers: torch.Tensor) -> torch.Tensor:

@@ -60,8 +60,8 @@ class _Norm(torch.autograd.Function):
         flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
         dx, wide = torch.empty_like(flat), weight.float()
         for part, g, rate, out in _iter_blocks(flat, grad, rates, dx):
-            unit = part.float() * rate
-            v = g.float() * wide
+            unit = part.to(torch.float32, copy=True).mul_(rate)
+            v = g.to(torch.float32, copy=True).mul_(wide)
             share = torch.linalg.vecdot(v, unit)[:, None].div_(-x.shape[-1])
             out.copy_(v.addcmul_(unit, share).mul_(rate))
         return dx.view(x.shape), None, None

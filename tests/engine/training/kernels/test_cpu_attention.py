@@ -45,7 +45,7 @@ def difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 @needs_products
 @pytest.mark.parametrize(("heads", "keys"), [(4, 4), (6, 2), (5, 1)])
-@pytest.mark.parametrize("lengths", [(1,), (32,), (7, 1, 40), (70, 129)], ids=str)
+@pytest.mark.parametrize("lengths", [(1,), (32,), (40, 7, 33, 64), (70, 129)], ids=str)
 def test_gradients_match_32_bit_up_to_rounding(
     heads: int, keys: int, lengths: tuple[int, ...]
 ) -> None:
@@ -158,6 +158,33 @@ def test_rows_do_not_affect_gradients_of_other_rows() -> None:
     for gradient in torch.autograd.grad(actual[:, :25].float().square().sum(), inputs):
         assert gradient[:, :, :25].abs().sum() > 0
         assert gradient[:, :, 25:].abs().sum() == 0
+
+
+@needs_products
+@pytest.mark.parametrize(("name", "value"), [("_GROUP_SCORES", 1), ("_KERNEL_GROUPS_HEADS", False)])
+def test_grouped_rows_and_heads_have_the_same_result(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: int
+) -> None:
+    torch.manual_seed(0)
+    lengths, inputs = (40, 9, 37), (heads_of(4, 86), heads_of(2, 86), heads_of(2, 86))
+
+    def compute() -> list[torch.Tensor]:
+        cpu_attention.compute_layout.cache_clear()
+        y = cpu_attention.causal_attention(inputs[0], inputs[1], inputs[2], lengths, None)
+        return [y.detach(), *torch.autograd.grad(y.float().square().sum(), inputs)]
+
+    grouped = compute()
+    monkeypatch.setattr(cpu_attention, name, value)
+    for alone, together in zip(compute(), grouped, strict=True):
+        assert difference(together, alone.float()) < 4e-3
+    cpu_attention.compute_layout.cache_clear()
+
+
+def test_rows_of_one_padded_length_are_computed_at_once() -> None:
+    layout = cpu_attention.compute_layout((40, 9, 37, 600), 4, 2)
+    assert [tuple(group.tokens.shape) for group in layout.groups] == [(2, 64), (1, 32), (1, 640)]
+    assert [len(group.blocks) for group in layout.groups] == [1, 1, 3]
+    assert layout.groups[0].tokens[1, 36:].eq(85).all()  # padding repeats the last token
 
 
 @needs_products
