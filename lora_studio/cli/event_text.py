@@ -10,7 +10,7 @@ from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
-from lora_studio.core.training.retrieval import describe_retrieval
+from lora_studio.core.training.retrieval import describe_evaluation
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator
 
@@ -144,15 +144,8 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
             step=event.step,
             reward=reward,
         )
-    if (found := describe_retrieval(event.figures)) is not None:
-        if event.step == 0:
-            return text("Before training: {found}.", found=found)
-        return text(
-            "Evaluation after step {step}: loss {loss:loss}, {found}.",
-            step=event.step,
-            loss=event.loss,
-            found=found,
-        )
+    if embedding := describe_evaluation(event.step, event.loss, event.figures):
+        return embedding
     if event.has_rewards:
         return text("Evaluation after step {step}: no answer has a reward.", step=event.step)
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
@@ -298,6 +291,10 @@ def _describe_self_tested(event: events.SelfTested) -> Text:
 
 def _describe_self_test_result(event: events.SelfTested) -> Text:
     """Return the agreement of a stage and its limits, or why it has none."""
+    if event.similarity is not None:
+        return text("vectors have a cosine similarity of at least {n:.4f}", n=event.similarity)
+    if event.passed and event.top1 is None:
+        return event.compared
     if event.top1 is None or event.kl is None:
         return text(
             "{faults}. Most likely cause: {cause}" if event.cause else "{faults}",

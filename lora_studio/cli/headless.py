@@ -138,26 +138,25 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Run stages on a run and return 0, or the exit status of the first one that failed.
 
     A stage that completes but fails its self-test doesn't stop the next; the status is 1 in the end.
-    A reward model and an embedding model are only trained.
+    A reward model is only trained, and an embedding model isn't exported.
     Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
     pauses training, so that `resume` can continue it.
     """
     is_as_trained = True
     for stage in stages:
+        if stage == "Export" and get_task(run.read_manifest()) == "embedding":
+            display.print_line(
+                text(
+                    "An embedding model isn't exported as GGUF. The merged model: {folder}",
+                    folder=str(run.merged),
+                )
+            )
+            break
         display.print_title(stage)
         command = STAGES[stage](run=str(run.path))
         if status := run_stage(command, display):
             return status
         is_as_trained = is_as_trained and not has_failed_selftest(run, command)
-        if stage == "Train" and len(stages) > 1 and get_task(run.read_manifest()) == "embedding":
-            display.print_line(
-                text(
-                    "An embedding model can't write, so it is neither merged nor exported. Its adapter: "
-                    "{folder}",
-                    folder=str(run.adapter),
-                )
-            )
-            break
         if stage == "Train" and len(stages) > 1 and has_reward_model(run):
             display.print_line(
                 text(

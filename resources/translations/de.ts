@@ -830,6 +830,10 @@
             <translation>Ein Embedding-Modell schreibt keine Antworten, also können sie nicht über den besten Adapter entscheiden.</translation>
         </message>
         <message>
+            <source>An embedding model isn't exported as GGUF.</source>
+            <translation>Ein Embedding-Modell wird nicht als GGUF exportiert.</translation>
+        </message>
+        <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
             <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
         </message>
@@ -1048,6 +1052,10 @@
         <message>
             <source>Before training, set it at the start of the chat template: `{example}`.</source>
             <translation>Setzen Sie es vor dem Training am Anfang der Chat-Vorlage: `{example}`.</translation>
+        </message>
+        <message>
+            <source>Before training: {found}.</source>
+            <translation>Vor dem Training: {found}.</translation>
         </message>
         <message>
             <source>Benchmark</source>
@@ -3619,6 +3627,10 @@
             <translation>Auswertung</translation>
         </message>
         <message>
+            <source>Evaluation after step {step}: loss {loss:loss}, {found}.</source>
+            <translation>Auswertung nach Schritt {step}: Loss {loss:loss}, {found}.</translation>
+        </message>
+        <message>
             <source>Evaluation and checkpoints</source>
             <translation>Evaluation und Checkpoints</translation>
         </message>
@@ -4726,6 +4738,10 @@
             <translation>In {rows} ist dieselbe Antwort sowohl die bevorzugte als auch die abgelehnte, in derselben oder einer anderen Zeile.</translation>
         </message>
         <message>
+            <source>In-batch accuracy</source>
+            <translation>Genauigkeit im Batch</translation>
+        </message>
+        <message>
             <source>Increase the micro-batch size or the gradient accumulation.</source>
             <translation>Vergrößern Sie den Mikro-Batch oder die Gradientenakkumulation.</translation>
         </message>
@@ -5370,8 +5386,8 @@
             <translation>LoRA+-Verhältnis</translation>
         </message>
         <message>
-            <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can't be merged here, exported as GGUF, run in Ollama, or used in a chat.</source>
-            <translation>Laden Sie ihn mit PEFT als Modell zur Feature Extraction oder wählen Sie einen anderen Adapter. Er kann hier nicht zusammengeführt, als GGUF exportiert, in Ollama ausgeführt oder in einem Chat verwendet werden.</translation>
+            <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged, but not exported as GGUF, run in Ollama, used in a chat, or trained further.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell zur Feature Extraction oder wählen Sie einen anderen Adapter. Er kann zusammengeführt, aber nicht als GGUF exportiert, in Ollama ausgeführt, in einem Chat verwendet oder weitertrainiert werden.</translation>
         </message>
         <message>
             <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
@@ -5560,6 +5576,10 @@
         <message>
             <source>MLflow</source>
             <translation>MLflow</translation>
+        </message>
+        <message>
+            <source>MRR</source>
+            <translation>MRR</translation>
         </message>
         <message>
             <source>Magnitude pruning</source>
@@ -7669,6 +7689,18 @@
         <message>
             <source>Reasoning and mathematics for its size. English.</source>
             <translation>Denken und Mathematik für seine Größe. Englisch.</translation>
+        </message>
+        <message>
+            <source>Recall@1</source>
+            <translation>Recall@1</translation>
+        </message>
+        <message>
+            <source>Recall@10</source>
+            <translation>Recall@10</translation>
+        </message>
+        <message>
+            <source>Recall@5</source>
+            <translation>Recall@5</translation>
         </message>
         <message>
             <source>Recent</source>
@@ -10981,6 +11013,10 @@
             <translation>Der Wert, den eine Funktion in Ihrer Python-Datei zurückgibt.</translation>
         </message>
         <message>
+            <source>The vectors of held-out texts have a cosine similarity of at least {value} to the trained ones.</source>
+            <translation>Die Vektoren zurückgehaltener Texte haben zu den trainierten eine Kosinus-Ähnlichkeit von mindestens {value}.</translation>
+        </message>
+        <message>
             <source>The weights don't fit on one GPU, so each holds a part of them.</source>
             <translation>Die Gewichte passen nicht auf eine GPU, deshalb hält jede einen Teil davon.</translation>
         </message>
@@ -12242,8 +12278,8 @@
             <translation>Verwenden Sie den Adapter mit PEFT als Modell zur Sequenzklassifikation mit einem Label. Für ein Modell, das antwortet, wählen Sie eine andere Präferenzmethode.</translation>
         </message>
         <message>
-            <source>Use its adapter with PEFT. To train a model that answers, choose the format “Question and answer”.</source>
-            <translation>Verwenden Sie den Adapter mit PEFT. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
+            <source>Use its adapter with PEFT, or the merged model with sentence-transformers. To train a model that answers, choose the format “Question and answer”.</source>
+            <translation>Verwenden Sie den Adapter mit PEFT oder das zusammengeführte Modell mit sentence-transformers. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
         </message>
         <message>
             <source>Use its name alone.</source>
@@ -12292,6 +12328,10 @@
         <message>
             <source>Use the form {example}.</source>
             <translation>Verwenden Sie die Form {example}.</translation>
+        </message>
+        <message>
+            <source>Use the merged model with sentence-transformers, or the adapter with PEFT.</source>
+            <translation>Verwenden Sie das zusammengeführte Modell mit sentence-transformers oder den Adapter mit PEFT.</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
@@ -13311,6 +13351,10 @@
             <translation>Tokenzahlen mit Ollama vergleichen</translation>
         </message>
         <message>
+            <source>comparing vectors</source>
+            <translation>Vektoren werden verglichen</translation>
+        </message>
+        <message>
             <source>comparing with llama.cpp</source>
             <translation>mit llama.cpp vergleichen</translation>
         </message>
@@ -13389,6 +13433,10 @@
         <message>
             <source>converting to GGUF</source>
             <translation>in GGUF umwandeln</translation>
+        </message>
+        <message>
+            <source>cosine</source>
+            <translation>Kosinus</translation>
         </message>
         <message>
             <source>creating the commit</source>
@@ -13601,6 +13649,14 @@
         <message>
             <source>importing the model</source>
             <translation>Modell importieren</translation>
+        </message>
+        <message>
+            <source>in-batch accuracy</source>
+            <translation>Genauigkeit im Batch</translation>
+        </message>
+        <message>
+            <source>in-batch accuracy (%)</source>
+            <translation>Genauigkeit im Batch (%)</translation>
         </message>
         <message>
             <source>included</source>
@@ -14458,8 +14514,32 @@
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
         </message>
         <message>
+            <source>recall@1</source>
+            <translation>Recall@1</translation>
+        </message>
+        <message>
+            <source>recall@1 (%)</source>
+            <translation>Recall@1 (%)</translation>
+        </message>
+        <message>
             <source>recall@1 {one:percent}, @5 {five:percent}, @10 {ten:percent}, MRR {mrr:small}</source>
             <translation>Recall@1 {one:percent}, @5 {five:percent}, @10 {ten:percent}, MRR {mrr:small}</translation>
+        </message>
+        <message>
+            <source>recall@10</source>
+            <translation>Recall@10</translation>
+        </message>
+        <message>
+            <source>recall@10 (%)</source>
+            <translation>Recall@10 (%)</translation>
+        </message>
+        <message>
+            <source>recall@5</source>
+            <translation>Recall@5</translation>
+        </message>
+        <message>
+            <source>recall@5 (%)</source>
+            <translation>Recall@5 (%)</translation>
         </message>
         <message>
             <source>refusing nonsense</source>

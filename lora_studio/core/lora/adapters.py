@@ -28,27 +28,32 @@ METHODS: dict[Method, Template] = {
 #: PEFT's task of adapters with a head for classification, such as those of reward models.
 _CLASSIFIES = "SEQ_CLS"
 #: PEFT's task of adapters that turn texts into vectors.
-_EMBEDS = "FEATURE_EXTRACTION"
+EMBEDS = "FEATURE_EXTRACTION"
 
 
-def require_generative(config: Mapping[str, Any]) -> None:
-    """Raise ProblemError if the settings of an adapter say that it scores text or turns it into vectors, and
-    can't write any.
-    """
-    if config.get("task_type") == _EMBEDS:
-        raise fail(
-            "lora.only_embeds",
-            "This adapter turns texts into vectors and can't write any: it belongs to an embedding model.",
-            "Load it with PEFT as a feature extraction model, or choose another adapter. It can't be merged "
-            "here, exported as GGUF, run in Ollama, or used in a chat.",
-            where=Where(step="lora"),
-        )
+def require_mergeable(config: Mapping[str, Any]) -> None:
+    """Raise ProblemError if the settings of an adapter say that it scores text and can't write any."""
     if config.get("task_type") == _CLASSIFIES:
         raise fail(
             "lora.only_scores",
             "This adapter scores answers and can't write them: it belongs to a reward model or a classifier.",
             "Load it with PEFT as a sequence classification model, or choose another adapter. It can't be "
             "merged, exported as GGUF, run in Ollama, or used in a chat.",
+            where=Where(step="lora"),
+        )
+
+
+def require_generative(config: Mapping[str, Any]) -> None:
+    """Raise ProblemError if the settings of an adapter say that it scores text or turns it into vectors, and
+    can't write any.
+    """
+    require_mergeable(config)
+    if config.get("task_type") == EMBEDS:
+        raise fail(
+            "lora.only_embeds",
+            "This adapter turns texts into vectors and can't write any: it belongs to an embedding model.",
+            "Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged, but "
+            "not exported as GGUF, run in Ollama, used in a chat, or trained further.",
             where=Where(step="lora"),
         )
 

@@ -116,7 +116,8 @@ class SelfTested(BaseEvent):
     stage is the trained model, at low precision. `faults` name what differs
     from what was trained, `cause` is the likeliest cause of it, empty if unknown, and `remedy` what
     to do. A stage whose values differ (`compared` says what was compared) isn't measured: it has no
-    positions, and None for what would be.
+    positions, and None for what would be. An embedding model has `similarity` instead, the lowest cosine
+    similarity of a text's vector to that of base + adapter.
     """
 
     kind: Literal["self_tested"] = "self_tested"
@@ -137,6 +138,7 @@ class SelfTested(BaseEvent):
     cause: Text = NO_TEXT
     remedy: Text = NO_TEXT
     compared: Text = NO_TEXT
+    similarity: float | None = None
 
     @model_validator(mode="before")
     @classmethod

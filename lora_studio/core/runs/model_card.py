@@ -21,6 +21,7 @@ from lora_studio.core.export import What
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.training.retrieval import MRR, RECALLS
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 _LIBRARY: dict[What, str] = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
@@ -62,7 +63,7 @@ def build_card(what: What, repository: str, facts: CardFacts) -> str:
         _build_usage(what, repository, facts),
         _build_training(facts),
         _build_results(facts),
-        _build_curve(facts.events),
+        _build_curve(facts.events, _get_kept_step(facts)),
         _build_selftest(facts.selftest),
         _build_license(facts),
         f"Made with LoRA Studio {__version__}.",
@@ -83,6 +84,8 @@ def _get_base_name(project: Project) -> str:
 def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
     tag = "text-classification" if _is_reward_model(facts) else "text-generation"
+    if _is_embedding(facts):
+        tag = "sentence-similarity"
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": tag}
     if base := get_base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
@@ -90,7 +93,13 @@ def _build_metadata(what: What, facts: CardFacts) -> str:
     data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
     if data:
         entries["datasets"] = data
-    entries["tags"] = ["lora", "lora-studio", *(["gguf", "llama.cpp"] if what == "gguf" else [])]
+    found = ["feature-extraction", "sentence-transformers"] if _is_embedding(facts) else []
+    entries["tags"] = [
+        "lora",
+        "lora-studio",
+        *found,
+        *(["gguf", "llama.cpp"] if what == "gguf" else []),
+    ]
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "\n".join(["---", *lines, "---"])
 
@@ -99,6 +108,8 @@ def _build_opening(what: What, facts: CardFacts) -> str:
     base = _get_base_name(facts.project)
     linked = f"[{base}](https://huggingface.co/{base})" if get_base_id(facts.project) else base
     purpose = " that scores answers (a reward model)" if _is_reward_model(facts) else ""
+    if _is_embedding(facts):
+        purpose = " that turns texts into vectors for search"
     thing = {
         "adapter": f"A LoRA adapter for {linked}{purpose}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
@@ -115,10 +126,15 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
     kind, labels = "CausalLM", ""
     if _is_reward_model(facts):
         kind, labels = "SequenceClassification", ", num_labels=1"
+    if _is_embedding(facts):
+        kind = "FeatureExtraction"
     load = {
         "adapter": f"from peft import AutoPeftModelFor{kind}\n\n"
         f'model = AutoPeftModelFor{kind}.from_pretrained("{repository}"{labels})',
-        "merged": "from transformers import AutoModelForCausalLM\n\n"
+        "merged": "from sentence_transformers import SentenceTransformer\n\n"
+        f'model = SentenceTransformer("{repository}")'
+        if _is_embedding(facts)
+        else "from transformers import AutoModelForCausalLM\n\n"
         f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
     }[what]
     tokenizer = (
@@ -129,6 +145,10 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
     if what == "adapter" and facts.project.lora.new_tokens:
         snippet += f"\n\n{_NEW_TOKENS}"
     return snippet
+
+
+def _is_embedding(facts: CardFacts) -> bool:
+    return get_task(facts.manifest) == "embedding"
 
 
 def _is_reward_model(facts: CardFacts) -> bool:
@@ -179,7 +199,7 @@ def _build_results(facts: CardFacts) -> str:
     return report.build_card_section(facts.evaluation, checksums, facts.votes)
 
 
-def _build_curve(stream: Iterable[events.Event]) -> str:
+def _build_curve(stream: Iterable[events.Event], kept: int | None) -> str:
     evaluated = [event for event in stream if isinstance(event, events.Evaluated)]
     has_rewards = any(event.has_rewards for event in evaluated)
     if has_rewards:
@@ -187,6 +207,7 @@ def _build_curve(stream: Iterable[events.Event]) -> str:
     if not evaluated:
         return ""
     best = min(evaluated, key=lambda event: event.loss)
+    retrieval = _build_retrieval(evaluated, kept)
     name, sign = ("Mean reward", -1.0) if has_rewards else ("Loss", 1.0)
     subject = (
         "Mean reward of answers to held-out prompts" if has_rewards else "Loss on held-out rows"
@@ -201,11 +222,32 @@ def _build_curve(stream: Iterable[events.Event]) -> str:
             f"{subject}: {sign * evaluated[0].loss:.4f} at step {evaluated[0].step}, "
             f"{sign * evaluated[-1].loss:.4f} at the end, best {sign * best.loss:.4f} at step {best.step}.",
             "",
+            *retrieval,
             f"| Step | {name} |",
             "|---|---|",
             *table,
         ]
     )
+
+
+def _get_kept_step(facts: CardFacts) -> int | None:
+    """Return the step of the saved adapter, None if the record doesn't say."""
+    kept = (facts.manifest.get("results") or {}).get("kept")
+    return kept.get("step") if isinstance(kept, dict) else None
+
+
+def _build_retrieval(evaluated: Sequence[events.Evaluated], kept: int | None) -> list[str]:
+    """Return a table of how well held-out queries find their texts, before and after; [] for other training."""
+    first = evaluated[0]
+    best = next((event for event in evaluated if event.step == kept), evaluated[-1])
+    names = [*RECALLS.values(), MRR]
+    if not all(name in event.figures for event in (first, best) for name in names):
+        return []
+    rows = [
+        f"| {title} | {' | '.join(f'{event.figures[name]:.3f}' for name in names)} |"
+        for title, event in (("Before training", first), (f"Step {best.step}", best))
+    ]
+    return ["| | Recall@1 | Recall@5 | Recall@10 | MRR |", "|---|---|---|---|---|", *rows, ""]
 
 
 def _build_selftest(results: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def only_embeds_warning() -> Problem:
         "training.embedding_only_embeds",
         "Pairs for search train a model that turns texts into vectors. It can't write answers or chat, and "
         "isn't exported as GGUF.",
-        "Use its adapter with PEFT. To train a model that answers, choose the format “Question and answer”.",
+        "Use its adapter with PEFT, or the merged model with sentence-transformers. To train a model that answers, choose the format “Question and answer”.",
         where=Where(step="dataset", field="sources"),
     )
 

@@ -23,3 +23,17 @@ def describe_retrieval(figures: Mapping[str, float]) -> Text | None:
         ten=figures[RECALLS[10]],
         mrr=figures[MRR],
     )
+
+
+def describe_evaluation(step: int, loss: float, figures: Mapping[str, float]) -> Text | None:
+    """Return an evaluation of embedding training as a sentence, None for figures of another task."""
+    if (found := describe_retrieval(figures)) is None:
+        return None
+    if step == 0:
+        return text("Before training: {found}.", found=found)
+    return text(
+        "Evaluation after step {step}: loss {loss:loss}, {found}.",
+        step=step,
+        loss=loss,
+        found=found,
+    )

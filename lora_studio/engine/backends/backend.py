@@ -9,8 +9,18 @@ from typing import Protocol
 import peft
 
 from lora_studio.core.project.project import Project
+from lora_studio.core.training.embedding import Pooling
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
+
+
+@dataclass(frozen=True)
+class EmbeddingOutput:
+    """How the hidden states of a text become its vector; texts have at most `max_length` tokens."""
+
+    pooling: Pooling
+    dimensions: int
+    max_length: int
 
 
 @dataclass
@@ -18,13 +28,14 @@ class AdaptedModel:
     """A base model with an adapter to train; `base.model` is the model inside `model`.
 
     `initial_adapter` is the folder of the initial adapter, where that was subtracted from the base weights;
-    `start` is that of the existing adapter that training starts from.
+    `start` is that of the existing adapter that training starts from. `embedding` is set for training embeddings.
     """
 
     base: LoadedModel
     model: peft.PeftModel
     initial_adapter: Path | None = None
     start: Path | None = None
+    embedding: EmbeddingOutput | None = None
 
 
 class Backend(Protocol):

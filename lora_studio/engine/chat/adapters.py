@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
+from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter, require_generative
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
@@ -161,6 +161,7 @@ class AdapterSwitch:
         if key in self._names:
             return self._names[key]
         checksums.require_intact_source(folder)
+        require_generative(adapter_files.read_config(folder))
         self._at_work = None  # loading makes the new adapter the only active one
         name = f"adapter{len(self._names)}"
         with translate_library_errors(

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lora_studio.core.chat import Sampling
+from lora_studio.core.lora.adapters import require_generative
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
@@ -130,7 +131,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
             where=Where(file=str(run.adapter)),
         )
     checksums.require_intact(run, run.adapter)
-    adapter_files.read_config(run.adapter)  # refuses those that don't write
+    require_generative(adapter_files.read_config(run.adapter))
     with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
         grow_for_adapter(base, run.adapter)
         return PeftModel.from_pretrained(base, str(run.adapter)).eval()

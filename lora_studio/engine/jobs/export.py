@@ -31,6 +31,7 @@ def export(command: commands.Export, job: JobContext) -> None:
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
+    _require_generative(run)
     first = project.export.quantizations[0]
     failed: set[str] = set()
     with conversion.convert_run(run, project, job) as converted:
@@ -51,6 +52,20 @@ def export(command: commands.Export, job: JobContext) -> None:
             job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
         else:
             ollama_model.create(run, project, file, derived, job)
+
+
+def _require_generative(run: RunFolder) -> None:
+    """Raise ProblemError for a run that trained embeddings."""
+    from lora_studio.core.problems import Where, fail
+    from lora_studio.core.runs.manifest import get_task
+
+    if get_task(run.read_manifest()) == "embedding":
+        raise fail(
+            "export.embedding",
+            "An embedding model isn't exported as GGUF.",
+            "Use the merged model with sentence-transformers, or the adapter with PEFT.",
+            where=Where(step="export"),
+        )
 
 
 @handles(commands.SelfTest)

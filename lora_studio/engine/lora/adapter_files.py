@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
-from lora_studio.core.lora.adapters import require_generative
+from lora_studio.core.lora.adapters import require_mergeable
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
@@ -165,7 +165,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=Where(step="merging", file=str(folder)),
             type=str(kind),
         )
-    require_generative(config)
+    require_mergeable(config)
     try:
         check_settings(config)
         _check_numbers(config)

@@ -20,6 +20,8 @@ from lora_studio.engine.merging.weight_sources import GrownTensor
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.folder import require_inside
 
+#: Where sentence-transformers keeps the settings of an embedding model's pooling.
+POOLING = "1_Pooling/config.json"
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
 _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 
@@ -35,6 +37,14 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
         for file in _iter_small_files(adapter):
             if file.name != adapter_files.CONFIG:
                 copy_file(file, target / file.name)
+    copy_pooling(adapter if (adapter / POOLING).is_file() else base, target)
+
+
+def copy_pooling(source: Path, target: Path) -> None:
+    """Copy how an embedding model pools; the file that names its modules is copied with the others."""
+    if (source / POOLING).is_file():
+        (target / POOLING).parent.mkdir(exist_ok=True)
+        copy_file(require_inside(source / POOLING), target / POOLING)
 
 
 def list_new_tokens(adapter: Adapter, target: Path) -> None:

@@ -345,6 +345,9 @@ def _get_stored_name(name: str, tensors: dict[str, WeightSource]) -> str:
     for prefix in ("model.", "transformer."):
         if (bare := name.removeprefix(prefix)) in tensors:
             return bare
+        # An adapter for embeddings was saved for the transformer without its head.
+        if prefix + name in tensors:
+            return prefix + name
     raise NeedsPeftError(text("the base model's files don't contain {tensor}", tensor=name))
 
 

@@ -38,7 +38,7 @@ _LOADED = frozenset(
 )
 
 #: Folders in a model whose files transformers loads.
-_LOADED_FOLDERS = ("additional_chat_templates", "custom_generate")
+_LOADED_FOLDERS = ("additional_chat_templates", "custom_generate", "1_Pooling")
 
 #: Settings that record who wrote the file and from where; no loader acts on them.
 _COSMETIC = ("_name_or_path",)

@@ -42,7 +42,7 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import limits, reading
+from lora_studio.engine.selftest import limits, reading, vectors
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import measure_rounding
 from lora_studio.engine.selftest.judging import (
@@ -83,12 +83,13 @@ def run(
         return []
     checksums.require_intact(folder, folder.adapter, on_block=job.check)
     cases: list[SelfTestCase] = []
-    if heldout.is_expected(folder):
+    pooling = vectors.get_pooling(folder)
+    if heldout.is_expected(folder) and pooling is None:
         tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
         cases = reading.read_cases(folder, project, tokenizer)
-    if not cases:
+    if not cases and pooling is None:
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
-    else:
+    elif cases:
         _log_coverage(cases, job)
     if earlier is not None and not files:
         selftest_report.write(folder, earlier)
@@ -147,9 +148,11 @@ class _Test:
             self._job.emit(events.Log(text=message))
         if comparison.faults:
             self._results.append(report_faults(stage, comparison, self._job))
-        elif self._cases:
+        elif self._cases or vectors.get_pooling(self._folder) is not None:
             try:
-                self._results.append(measure())
+                self._results.append(
+                    measure() if self._cases else self._measure_vectors(comparison)
+                )
             except ProblemError as error:
                 code = error.problems[0].code
                 if code.startswith(("device.", "disk.")) or is_caused_by_system(error):
@@ -164,6 +167,24 @@ class _Test:
                 self._folder, self._project, self._cases, self._scratch, self._job
             )
         return self._reference
+
+    def _measure_vectors(self, comparison: StageComparison) -> events.SelfTested:
+        """Return whether the merged model gives the vectors of base + adapter, or equals it by value."""
+        folder, project = self._folder, self._project
+        pooling, texts = vectors.get_pooling(folder), vectors.read_texts(folder)
+        similarity: float | None = None
+        if pooling is not None and texts and vectors.has_own_weights_only(folder, project):
+            similarity = vectors.compare_merged(folder, project, texts, pooling, self._job)
+        passed = similarity is None or similarity >= vectors.LEAST_SIMILARITY
+        result = events.SelfTested(
+            stage="merged",
+            passed=passed,
+            verdict="passed" if passed else "failed",
+            compared=comparison.compared,
+            similarity=similarity,
+        )
+        self._job.emit(result)
+        return result
 
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
         if not comparison.is_exact:  # then damage would go unnoticed

@@ -25,6 +25,7 @@ from lora_studio.engine.training.memory.capture import (
 from lora_studio.engine.training.memory.problems import best_adapter_memory_warning
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
+from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.trainer_state import SavedAdapter, TrainerState
 
 
@@ -123,6 +124,8 @@ class AdapterSaver:
             optimizers.use_inference_weights(self._optimizer),
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
+            if self._tuned.embedding is not None:
+                write_modules(folder, self._tuned.embedding)
 
 
 def _damaged_best_warning(step: int, damage: Text) -> Problem:

@@ -150,7 +150,7 @@ def _prepare_task(
     if data.task == "embedding":
         project = embedding_setup.prepare_embedding(project, tuned, job)
         if ranks.is_first:
-            embedding_setup.record_embedding(run, project, tuned)
+            embedding_setup.record_embedding(run, tuned)
     if data.task == "grpo" and ranks.is_first:
         opened = stack.enter_context(
             open_rewards(project.training.rewards, _without_pause(job, ranks))

@@ -70,6 +70,11 @@ _MEASURES = (
     Measure("failed_share", mark("Answers without a reward"), mark("answers without a reward"), mark("without a reward (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("cross_entropy", mark("Cross-entropy"), mark("cross-entropy"), mark("cross-entropy (nats per token)"), formatting.format_loss, jagged=True),
     Measure("teacher_kl", mark("KL to the teacher"), mark("KL to the teacher"), mark("KL to the teacher (nats per token)"), formatting.format_loss, jagged=True),
+    Measure("in_batch_accuracy", mark("In-batch accuracy"), mark("in-batch accuracy"), mark("in-batch accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("recall_at_1", mark("Recall@1"), mark("recall@1"), mark("recall@1 (%)"), formatting.format_percent, 100.0),
+    Measure("recall_at_5", mark("Recall@5"), mark("recall@5"), mark("recall@5 (%)"), formatting.format_percent, 100.0),
+    Measure("recall_at_10", mark("Recall@10"), mark("recall@10"), mark("recall@10 (%)"), formatting.format_percent, 100.0),
+    Measure("mrr", mark("MRR"), mark("MRR"), mark("MRR"), formatting.format_setting),
     Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}

@@ -21,6 +21,8 @@ def format_badge(event: events.SelfTested) -> str:
 
     `✓ top-1 98.7 % (≥ 95 %), KL 0.004 (≤ 0.01)`: in parentheses the limits within which it passes.
     """
+    if event.similarity is not None:
+        return f"{_GLYPHS[event.verdict]} {tr('cosine')} {formatting.format_float(event.similarity, '.4f')}"
     if event.top1 is None or event.kl is None:
         fault = localize(event.cause or (event.faults[0] if event.faults else NO_TEXT))
         return f"{_GLYPHS[event.verdict]} {fault}"
@@ -52,6 +54,11 @@ def describe_self_test(event: events.SelfTested) -> str:
         lines.append(tr("What differs: {differences}.").format(differences=differences))
     if event.top1 is not None and event.kl is not None:
         lines += _describe_measurement(event, event.top1, event.kl)
+    if event.similarity is not None:
+        cosine = tr(
+            "The vectors of held-out texts have a cosine similarity of at least {value} to the trained ones."
+        )
+        lines.append(cosine.format(value=formatting.format_float(event.similarity, ".4f")))
     if event.compared:
         lines.append(f"{localize(event.compared)}.")
     if event.cause:

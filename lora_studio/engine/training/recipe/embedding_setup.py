@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from peft import TaskType
 
 from lora_studio.core.messages import Text, text
@@ -16,7 +18,7 @@ from lora_studio.core.training.recipe_checks import (
     only_embeds_warning,
 )
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.kernels.output_head import find_decoder
@@ -33,6 +35,8 @@ def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) ->
     _require_suitable(tuned, training)
     pooling = resolve_pooling(training.pooling, tuned.base.folder)
     append_end_token(tuned.base.tokenizer)
+    width = tuned.base.model.config.get_text_config().hidden_size
+    tuned.embedding = EmbeddingOutput(pooling, width, project.dataset.max_length)
     tuned.model.peft_config["default"].task_type = TaskType.FEATURE_EXTRACTION
     job.emit(events.Warned(problem=only_embeds_warning()))
     job.emit(events.Log(text=_describe_comparison(pooling, training.effective_batch - 1)))
@@ -54,15 +58,10 @@ def _describe_comparison(pooling: Pooling, others: int) -> Text:
     )
 
 
-def record_embedding(run: RunFolder, project: Project, tuned: AdaptedModel) -> None:
+def record_embedding(run: RunFolder, tuned: AdaptedModel) -> None:
     """Record how vectors are computed, which merging and export need."""
-    run.update_manifest(
-        embedding={
-            "pooling": project.training.pooling,
-            "dimensions": tuned.base.model.config.get_text_config().hidden_size,
-            "max_length": project.dataset.max_length,
-        }
-    )
+    assert tuned.embedding is not None
+    run.update_manifest(embedding=asdict(tuned.embedding))
 
 
 def _require_suitable(tuned: AdaptedModel, training: TrainingSpec) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.embedding import Pooling, PoolingChoice
+from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.tokens.search_texts import Ids
@@ -73,7 +74,7 @@ def describe_pooling(pooling: Pooling, width: int) -> dict[str, object]:
     }
 
 
-def write_modules(folder: Path, pooling: Pooling, width: int, max_length: int) -> None:
+def write_modules(folder: Path, output: EmbeddingOutput) -> None:
     """Write the files that let sentence-transformers load a model's folder as an embedding model."""
     kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     modules = [
@@ -82,15 +83,14 @@ def write_modules(folder: Path, pooling: Pooling, width: int, max_length: int) -
     ]
     files = {
         MODULES: modules,
-        f"1_Pooling/{POOLING_CONFIG}": describe_pooling(pooling, width),
-        "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
+        f"1_Pooling/{POOLING_CONFIG}": describe_pooling(output.pooling, output.dimensions),
+        "sentence_bert_config.json": {"max_seq_length": output.max_length, "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     }  # fmt: skip
     for name, content in files.items():
         file = folder / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(content, indent=2), "utf-8")
-    (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
 def embed(scorer: Scorer, texts: Sequence[Ids], pooling: Pooling) -> torch.Tensor:

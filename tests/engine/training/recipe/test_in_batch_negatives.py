@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM
 
+from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.protocol import events
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.retrieval import MRR, RECALLS
 from lora_studio.engine.lora import attach
@@ -28,7 +31,7 @@ from lora_studio.engine.training.recipe.in_batch_negatives import (
 from lora_studio.engine.training.recipe.pooling import embed
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
-from tests.helpers.runs.jobs import make_job, train, write_rows
+from tests.helpers.runs.jobs import handle, make_job, train, write_rows
 
 __all__ = ["start"]
 
@@ -181,3 +184,23 @@ def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path
     train(paused, resume=True)
     for name, value in load_file(paused.adapter / "adapter_model.safetensors").items():
         torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+    expect_merged_model(unbroken)
+
+
+def expect_merged_model(run: RunFolder) -> None:
+    """Merge, and read the result as sentence-transformers does: by the modules that the folder names."""
+    tested = handle(commands.Merge(run=str(run.path))).last(events.SelfTested)
+    assert (tested.stage, tested.passed) == ("merged", True)
+    assert tested.similarity == pytest.approx(1, abs=1e-4)  # stored in 16-bit
+    modules = json.loads((run.merged / "modules.json").read_text())
+    assert [(each["path"], each["type"].rsplit(".")[-1]) for each in modules] == [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]  # fmt: skip
+    pooling = json.loads((run.merged / "1_Pooling" / "config.json").read_text())
+    assert [name for name, is_on in pooling.items() if is_on is True and "mode" in name] == ["pooling_mode_lasttoken"]  # fmt: skip
+    model = AutoModel.from_pretrained(run.merged, dtype=torch.float32)
+    assert pooling["word_embedding_dimension"] == model.config.hidden_size
+    tokenizer = load_tokenizer(run.merged)
+    assert tokenizer("Who?").input_ids[-1] == tokenizer.eos_token_id
+    failed = handle(commands.Export(run=str(run.path))).last(events.Failed)
+    assert failed.problem.code == "export.embedding"
+    with pytest.raises(ProblemError, match="turns texts into vectors"):
+        starting_adapter.read_config(run.adapter)
