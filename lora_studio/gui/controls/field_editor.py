@@ -207,7 +207,9 @@ class FieldEditor(QWidget):
             for problem in self.state.list_problems(self.step, self.field)
             if not self.control.shows_problem(problem)
         ]
-        is_visible = self._touched or self.state.is_set(self.step, self.field)
+        # A default that doesn't suit the data is shown with its fix before anyone has typed.
+        unsuited = bool(problems) and problems[0].severity == "warning" and bool(problems[0].fix)
+        is_visible = self._touched or unsuited or self.state.is_set(self.step, self.field)
         problem = problems[0] if problems and is_visible else None
         self.control.set_invalid(problem is not None and problem.severity == "error")
         self._error_row.setVisible(problem is not None)

@@ -64,13 +64,14 @@ def test_preference_data_put_their_settings_first(qtbot: QtBot, state: ProjectSt
     page = show_widget(qtbot, TrainingPage(state))
     epochs, beta = page.editors["epochs"], page.editors["beta"]
     assert not beta.isVisible()
+    assert not page.editors["learning_rate"].fix_button.isVisible()
     state.set_answer(model_facts.dataset(task="preference"))
     QApplication.processEvents()
     assert beta.mapTo(page, QPoint()).y() < epochs.mapTo(page, QPoint()).y()
     (problem,) = [item for item in state.list_problems("training") if item.fix]
     assert "high for DPO" in str(problem.what)
-    assert problem.fix is not None
-    state.set("training", problem.fix.field, problem.fix.value)
+    assert page.editors["learning_rate"].fix_button.isVisible()
+    page.editors["learning_rate"].fix_button.click()
     assert state.get("training", "learning_rate") == 5e-6
     assert not state.list_problems("training", "learning_rate")
     state.set_answer(model_facts.dataset())
