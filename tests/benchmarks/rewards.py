@@ -1,12 +1,12 @@
 """Measure the speed of reward training: ours and TRL's GRPOTrainer on the CPU, in turns (A-B-A-B).
 
     python -m tests.benchmarks.rewards [--precision fp32|bf16] [--kinds task short] [--rounds 2] [--steps 2]
-        [--prompts 4] [--answers 8] [--tokens 64] [--micro_batch 8]
+        [--prompts 4] [--answers 8] [--tokens 64] [--micro_batch 4]
 
 SmolLM2-135M-Instruct with the same adapter, precision, prompts, number of answers, and maximum length; every
 way runs in a process of its own with one thread. Counted are the tokens of answers, written and trained, per
-CPU second from the end of the first step to the end of the last: other programs hardly change that. Tokens per
-second of elapsed time are printed beside it. Answers are sampled and end by themselves, so both ways write
+CPU second from the end of the first step to the end of the last: other programs change that much less than the
+elapsed time, whose tokens per second are printed beside it. Answers are sampled and end by themselves, so both ways write
 different ones; tokens per second allow for it. Every answer trains: rewards are spread so widely that no two
 answers to a prompt are likely to get the same.
 
@@ -14,14 +14,12 @@ A prompt decides how much there is to share: we compute it once for its answers,
 writing and while training. There are two kinds:
 
 - task: what a model needs to be rated by rules: the task, the format to answer in, and an example, then the
-  question. The goal is for these.
-- short: a bare question, where there is little to share.
+  question; 206 tokens with the chat template. The goal is for these.
+- short: a bare question, where there is little to share; 42 tokens.
 
-The number of tokens of a prompt is printed.
-
-TRL gets what makes it fastest on a CPU: its cache, all answers of a step written in one batch, no old
-log-probabilities (there is one update per step), and the same micro-batch. Its log-probabilities are computed by
-PyTorch, since its kernel for them only runs on GPUs.
+TRL uses its cache, writes all answers of a step in one batch, computes no old log-probabilities, since there is
+one update per step, and has the same micro-batch. Its log-probabilities are computed by PyTorch, since its kernel
+for them only runs on GPUs.
 """
 
 from __future__ import annotations
