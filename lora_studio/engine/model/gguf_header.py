@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,11 @@ FIXED = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
 TEXT, LIST = 8, 9
+
+#: Called while a header is read; may raise an exception.
+Check = Callable[[], None]
+#: Items between two checks: some hundredths of a second.
+_PIECE = 1 << 15
 
 #: Architectures that can be unpacked for training; a test holds it equal to what transformers reads.
 TRAINABLE = (
@@ -51,23 +57,27 @@ class GgufFacts:
         return value if isinstance(value, int) else 0
 
 
-def read(file: Path) -> GgufFacts:
-    """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged."""
+def read(file: Path, check: Check = lambda: None) -> GgufFacts:
+    """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged.
+
+    `check` is called again and again, and may raise an exception: a large file may have billions of empty texts.
+    """
     with open_regular(file, 1 << 20) as stream:
         tensors, pairs = read_counts(stream)
         values: dict[str, Any] = {}
         vocabulary = 0
-        for _ in range(check_count(stream, pairs, 13)):
+        for _ in _iter_checked(check_count(stream, pairs, 13), check):
             key = read_text(stream)
             (kind,) = struct.unpack("<I", read_exactly(stream, 4))
             if kind == LIST:
-                length = skip_list(stream)
+                length = skip_list(stream, check=check)
                 if key == "tokenizer.ggml.tokens":
                     vocabulary = length
             else:
                 values[key] = read_value(stream, kind)
         parameters = sum(
-            _read_weight_count(stream) for _ in range(check_count(stream, tensors, 24))
+            _read_weight_count(stream)
+            for _ in _iter_checked(check_count(stream, tensors, 24), check)
         )
     return GgufFacts(values, parameters, vocabulary)
 
@@ -117,16 +127,23 @@ def read_value(stream: BinaryIO, kind: int) -> Any:
     return struct.unpack(letter, read_exactly(stream, struct.calcsize(letter)))[0]
 
 
-def skip_list(stream: BinaryIO, depth: int = 1) -> int:
+def _iter_checked(count: int, check: Check) -> Iterator[int]:
+    """Yield the numbers of items, with a check before the first of each piece."""
+    for first in range(0, count, _PIECE):
+        check()
+        yield from range(first, min(first + _PIECE, count))
+
+
+def skip_list(stream: BinaryIO, depth: int = 1, check: Check = lambda: None) -> int:
     """Skip a list and return its length."""
     kind, length = struct.unpack("<IQ", read_exactly(stream, 12))
     if kind == TEXT:
-        for _ in range(check_count(stream, length, 8)):
+        for _ in _iter_checked(check_count(stream, length, 8), check):
             (size,) = struct.unpack("<Q", read_exactly(stream, 8))
             stream.seek(_check_text(size), 1)  # the next read notices the end of the file
     elif kind == LIST and depth < limits.GGUF_DEPTH:
-        for _ in range(check_count(stream, length, 12)):
-            skip_list(stream, depth + 1)
+        for _ in _iter_checked(check_count(stream, length, 12), check):
+            skip_list(stream, depth + 1, check)
     else:
         size = struct.calcsize("<" + _check_kind(kind))
         stream.seek(check_count(stream, length, size) * size, 1)

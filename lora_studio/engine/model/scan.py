@@ -29,6 +29,7 @@ from lora_studio.core.system.paths import expand_home
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model.gguf_header import Check
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -110,7 +111,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
         for path in entries:
             if path.suffix.lower() == ".gguf":
                 job.open_file(path)
-                if entry := read_gguf_entry(path, location):
+                if entry := read_gguf_entry(path, location, check=job.check):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a folder without permission
                 pending.append((path, depth + 1))
@@ -213,16 +214,25 @@ def _count_parameters(
 # --- GGUF files -------------------------------------------------------------------------------
 
 
-def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> ModelEntry | None:
-    """Return the model of a GGUF file; None for a file that is part of another model."""
+def read_gguf_entry(
+    file: Path, location: ModelLocation, title: str = "", check: Check = lambda: None
+) -> ModelEntry | None:
+    """Return the model of a GGUF file; None for a file that is part of another model.
+
+    `check` is called while the header is read, and may raise an exception.
+    """
     if "mmproj" in file.name.lower():
         return None  # the vision part of a model beside it
-    return _read_or_refuse(file, location, title, lambda: _read_gguf_entry(file, location, title))
+    return _read_or_refuse(
+        file, location, title, lambda: _read_gguf_entry(file, location, title, check)
+    )
 
 
-def _read_gguf_entry(file: Path, location: ModelLocation, title: str) -> ModelEntry | None:
+def _read_gguf_entry(
+    file: Path, location: ModelLocation, title: str, check: Check
+) -> ModelEntry | None:
     size = file.stat().st_size
-    facts = gguf_header.read(file)
+    facts = gguf_header.read(file, check)
     is_part = int(facts.values.get("split.count", 0) or 0) > 1
     if not is_part and facts.values.get("general.type", "model") != "model":
         return None
@@ -307,7 +317,7 @@ def _scan_cache(job: JobContext) -> Iterator[ModelEntry]:
                 )
             for file in sorted(revision.snapshot_path.glob("*.gguf")):
                 title = f"{repository.repo_id}/{file.name}"
-                if entry := read_gguf_entry(file, "cache", title):
+                if entry := read_gguf_entry(file, "cache", title, job.check):
                     yield entry
 
 
@@ -360,7 +370,8 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
             continue
         if not _DIGEST.fullmatch(digest):
             continue
-        entry = read_gguf_entry(store / "blobs" / digest.replace(":", "-"), "ollama", title)
+        file = store / "blobs" / digest.replace(":", "-")
+        entry = read_gguf_entry(file, "ollama", title, job.check)
         if entry is None:
             continue
         if not entry.refusal and "adapter" in kinds:

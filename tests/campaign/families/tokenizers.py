@@ -40,6 +40,7 @@ def run_damage(content: bytes, sandbox: Path) -> str:
     return "used" if problem is None else problem.code
 
 
+#: Each is tried first in a process of its own.
 FAMILIES = [
-    SimpleFamily("tokenizers", generate_seed, run_damage, seconds=10.0, weight=1.5, smoke=0)
-]
+    SimpleFamily("tokenizers", generate_seed, run_damage, seconds=20.0, weight=1.5, smoke=0, starts_programs=True)
+]  # fmt: skip

@@ -67,3 +67,24 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + pack_text(b"lla\xff"))
     command = commands.InspectModel(model=ModelSpec(source=str(file), device="cpu"))
     assert handle(command).last(events.Failed).problem.code == "model.unreadable"
+
+
+class _CanceledError(Exception):
+    """Raised by the check of a read that was canceled."""
+
+
+@pytest.mark.parametrize(("kind", "size"), [(TEXT, 8), (LIST, 12)], ids=["texts", "lists"])
+def test_cancel_is_heeded_in_a_list_of_millions(kind: int, size: int, tmp_path: Path) -> None:
+    file = tmp_path / "bomb.gguf"
+    file.write_bytes(header(list_of(kind, 100_000_000)))
+    with file.open("r+b") as sparse:
+        sparse.truncate(100_000_000 * size + 1000)
+    began = time.process_time()
+
+    def check() -> None:
+        if time.process_time() - began > 0.1:
+            raise _CanceledError
+
+    with pytest.raises(_CanceledError):
+        gguf_header.read(file, check)
+    assert time.process_time() - began < 1
