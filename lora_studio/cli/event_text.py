@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
 from functools import singledispatch
 
 from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.row_counts import describe_row_counts
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.core.training.retrieval import describe_evaluation
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator
-
-#: What the rows of a task are.
-TASKS: Mapping[str, str] = {
-    "sft": "conversations (supervised fine-tuning)",
-    "text": "plain text",
-    "preference": "preference pairs",
-    "kto": "answers labeled good or bad",
-    "grpo": "prompts that the model answers for rewards",
-    "embedding": "queries with the text to find",
-    "unsupported": "can't be used for training",
-}
 
 
 @singledispatch
@@ -84,31 +73,7 @@ def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
     )
 
 
-@describe.register
-def _describe_row_counts(event: events.RowCounts) -> Text:
-    parts = [
-        text(
-            "Dataset: {task}; {read} rows read, {train} for training, {validation} for validation, "
-            "{skipped} skipped",
-            task=TASKS[event.task],
-            read=event.rows_read,
-            train=event.rows_train,
-            validation=event.rows_validation,
-            skipped=sum(item.count for item in event.skipped),
-        )
-    ]
-    parts += [
-        text("{count} × {reason}", count=item.count, reason=item.reason) for item in event.skipped
-    ]
-    if event.rows_cut:
-        parts.append(text("{rows} truncated to the maximum sequence length", rows=event.rows_cut))
-    if event.task in ("grpo", "embedding"):
-        return text("{parts}.", parts=tuple(parts))
-    return text(
-        "{parts}. Trained tokens per epoch: {tokens:count}.",
-        parts=tuple(parts),
-        tokens=event.trained_tokens,
-    )
+describe.register(describe_row_counts)
 
 
 @describe.register
@@ -148,6 +113,14 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
         return embedding
     if event.has_rewards:
         return text("Evaluation after step {step}: no answer has a reward.", step=event.step)
+    if (report := event.classification) is not None:
+        return text(
+            "Evaluation after step {step}: loss {loss:loss}, accuracy {accuracy:percent}, macro F1 {f1:percent}.",
+            step=event.step,
+            loss=event.loss,
+            accuracy=report.accuracy,
+            f1=report.macro_f1,
+        )
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 

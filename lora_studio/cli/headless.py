@@ -21,7 +21,7 @@ from lora_studio.client import (
 from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.core.messages import text
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.project import (
     checks,
@@ -157,21 +157,28 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
         if status := run_stage(command, display):
             return status
         is_as_trained = is_as_trained and not has_failed_selftest(run, command)
-        if stage == "Train" and len(stages) > 1 and has_reward_model(run):
-            display.print_line(
-                text(
-                    "A reward model scores answers and can't write them, so it is neither merged nor "
-                    "exported. Its adapter: {folder}",
-                    folder=str(run.adapter),
-                )
-            )
+        if stage == "Train" and len(stages) > 1 and (reason := explain_end(run)):
+            display.print_line(reason)
             break
     return 0 if is_as_trained else FAILED
 
 
-def has_reward_model(run: RunFolder) -> bool:
-    """Return whether a trained run has an adapter that scores answers; raises ProblemError."""
-    return run.load_project().training.trains_reward_model(get_task(run.read_manifest()))
+def explain_end(run: RunFolder) -> Text:
+    """Return why a trained run is neither merged nor exported, "" if it can be; raises ProblemError."""
+    task = get_task(run.read_manifest())
+    folder = str(run.adapter)
+    if task == "classification":
+        return text(
+            "A classifier can't write answers, so it is neither merged nor exported. Its adapter: {folder}",
+            folder=folder,
+        )
+    if run.load_project().training.trains_reward_model(task):
+        return text(
+            "A reward model scores answers and can't write them, so it is neither merged nor "
+            "exported. Its adapter: {folder}",
+            folder=folder,
+        )
+    return NO_TEXT
 
 
 def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:

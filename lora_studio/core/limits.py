@@ -85,6 +85,10 @@ ROW_BYTES = _limit(
     _DATA, "One row", 8_000_000, "bytes",
     "About two million tokens, which is more than models read at once.",
 )  # fmt: skip
+LABELS = _limit(
+    _DATA, "Different labels of texts to classify", 1_000, "items",
+    "Most classifiers have fewer than 200. More labels are usually a column of another kind.",
+)  # fmt: skip
 ROW_VALUES = _limit(
     _DATA, "Values in one row, nested ones included", 200_000, "items",
     "A turn is three values.",

@@ -156,6 +156,22 @@
             <translation>Eine Chat-Vorlage legt fest, wie aus einem Gespräch Text wird. Ollama verwendet eine andere Vorlagensprache als Hugging Face. Eine umgewandelte Vorlage wird nur verwendet, wenn geprüft ist, dass sie denselben Text erzeugt.</translation>
         </message>
         <message>
+            <source>A classifier can't be trained with an initialization that changes the base weights.</source>
+            <translation>Ein Klassifikator lässt sich nicht mit einer Initialisierung trainieren, die die Basisgewichte ändert.</translation>
+        </message>
+        <message>
+            <source>A classifier can't be trained with new tokens.</source>
+            <translation>Ein Klassifikator lässt sich nicht mit neuen Token trainieren.</translation>
+        </message>
+        <message>
+            <source>A classifier doesn't write answers, so they can't decide on the best adapter.</source>
+            <translation>Ein Klassifikator schreibt keine Antworten, also können sie nicht über den besten Adapter entscheiden.</translation>
+        </message>
+        <message>
+            <source>A classifier predicts labels and can't write answers, so it can't be merged here or used in a chat. llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or run there.</source>
+            <translation>Ein Klassifikator sagt Labels voraus und kann keine Antworten schreiben. Deshalb lässt er sich hier nicht mit dem Basismodell zusammenführen und nicht im Chat verwenden. llama.cpp und Ollama haben für diese Modelle keinen Klassifikationskopf, also lässt er sich auch nicht exportieren und läuft dort nicht.</translation>
+        </message>
+        <message>
             <source>A cluster folder contains everything it needs, with relative paths. Copy the whole folder and start it with the command in its README.md.</source>
             <translation>Ein Cluster-Ordner enthält alles Nötige mit relativen Pfaden. Kopieren Sie den ganzen Ordner und starten Sie ihn mit dem Befehl aus seiner README.md.</translation>
         </message>
@@ -586,6 +602,10 @@
         <message>
             <source>Add reward</source>
             <translation>Belohnung hinzufügen</translation>
+        </message>
+        <message>
+            <source>Add rows with other labels, or map another column to “label”.</source>
+            <translation>Fügen Sie Zeilen mit anderen Labels hinzu, oder ordnen Sie „label“ eine andere Spalte zu.</translation>
         </message>
         <message>
             <source>Add rows, lower the rank, or choose the default initialization.</source>
@@ -1796,8 +1816,8 @@
             <translation>Wählen Sie einen Ordner.</translation>
         </message>
         <message>
-            <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen, and rejected.</source>
-            <translation>Wählen Sie ein Format und ordnen Sie die Spalten zu, oder benennen Sie sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
+            <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, text and label, or prompt, chosen, and rejected.</source>
+            <translation>Wählen Sie ein Format und ordnen Sie die Spalten zu, oder benennen Sie sie um: instruction und output, messages, prompt und completion, question und answer, text, text und label oder prompt, chosen und rejected.</translation>
         </message>
         <message>
             <source>Choose a model first.</source>
@@ -1934,6 +1954,10 @@
         <message>
             <source>Choose another model, or another preference method.</source>
             <translation>Wählen Sie ein anderes Modell oder eine andere Präferenzmethode.</translation>
+        </message>
+        <message>
+            <source>Choose another model, or the format “Question and answer” for the data, to train a model that answers with the label.</source>
+            <translation>Wählen Sie ein anderes Modell oder für die Daten das Format „Frage und Antwort“, um ein Modell zu trainieren, das mit dem Label antwortet.</translation>
         </message>
         <message>
             <source>Choose another model, or train on answers or on preference pairs.</source>
@@ -2925,6 +2949,10 @@
             <translation>Ansichten des Datensatzes</translation>
         </message>
         <message>
+            <source>Dataset: {task}; {read} rows read, {train} for training, {validation} for validation, {skipped} skipped</source>
+            <translation>Datensatz: {task}; {read} Zeilen gelesen, {train} fürs Training, {validation} für die Validierung, {skipped} übersprungen</translation>
+        </message>
+        <message>
             <source>Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)</source>
             <translation>Datensätze (*.json *.jsonl *.csv *.parquet *.txt);;Alle Dateien (*)</translation>
         </message>
@@ -3653,6 +3681,18 @@
         <message>
             <source>Every epoch</source>
             <translation>Jede Epoche</translation>
+        </message>
+        <message>
+            <source>Every label counts the same, however many rows have it.</source>
+            <translation>Jedes Label zählt gleich viel, egal, wie viele Zeilen es haben.</translation>
+        </message>
+        <message>
+            <source>Every row counts the same.</source>
+            <translation>Jede Zeile zählt gleich viel.</translation>
+        </message>
+        <message>
+            <source>Every row has the label “{label}”, so there is nothing to tell apart.</source>
+            <translation>Jede Zeile hat das Label „{label}“, es gibt also nichts zu unterscheiden.</translation>
         </message>
         <message>
             <source>Every time you train, a run stores the settings, metrics, checkpoints, and adapter. Compare all runs of a project here.</source>
@@ -4467,6 +4507,10 @@
             <translation>Wie Nachrichten als Text formatiert werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern Sie keine andere wählen. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten die Vorlage.</translation>
         </message>
         <message>
+            <source>How much each row counts in the loss: all the same, or more for rows with a rare label. Only used for texts with labels.</source>
+            <translation>Wie viel jede Zeile im Loss zählt: alle gleich viel oder Zeilen mit einem seltenen Label mehr. Nur bei Texten mit Labels verwendet.</translation>
+        </message>
+        <message>
             <source>How random answers are. 0 always picks the most likely token.</source>
             <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
         </message>
@@ -5102,8 +5146,16 @@
             <translation>Der Modellordner von LM Studio wurde auf diesem Computer nicht gefunden.</translation>
         </message>
         <message>
+            <source>Label</source>
+            <translation>Label</translation>
+        </message>
+        <message>
             <source>Label smoothing</source>
             <translation>Label Smoothing</translation>
+        </message>
+        <message>
+            <source>Label weights</source>
+            <translation>Gewichte der Labels</translation>
         </message>
         <message>
             <source>Labeled answers</source>
@@ -5600,6 +5652,10 @@
         <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
             <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1,1 hilft kleinen Modellen, die sich wiederholen.</translation>
+        </message>
+        <message>
+            <source>Map a column with fewer different values to “label”, or choose another format.</source>
+            <translation>Ordnen Sie „label“ eine Spalte mit weniger verschiedenen Werten zu, oder wählen Sie ein anderes Format.</translation>
         </message>
         <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
@@ -6570,6 +6626,10 @@
         <message>
             <source>Not used: your data has no prompts for rewards.</source>
             <translation>Nicht verwendet: Ihre Daten enthalten keine Prompts für Belohnungen.</translation>
+        </message>
+        <message>
+            <source>Not used: your data has no texts with labels.</source>
+            <translation>Nicht verwendet: Ihre Daten haben keine Texte mit Labels.</translation>
         </message>
         <message>
             <source>Not used: {optimizer} doesn't need a learning rate schedule.</source>
@@ -9606,6 +9666,14 @@
             <translation>Texte, aus denen je ein Token wird, etwa &lt;tool&gt; und &lt;/tool&gt;. Ihre Zeilen in der Einbettungs- und der Ausgabeschicht werden mit dem Adapter trainiert. Das Training hält eine Kopie beider Schichten im Speicher.</translation>
         </message>
         <message>
+            <source>Texts with labels</source>
+            <translation>Texte mit Labels</translation>
+        </message>
+        <message>
+            <source>Texts with labels (text, label)</source>
+            <translation>Texte mit Labels (text, label)</translation>
+        </message>
+        <message>
             <source>Thai</source>
             <translation>Thai</translation>
         </message>
@@ -10754,16 +10822,16 @@
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
         <message>
-            <source>The rows assign classes to texts ({columns}), which is data for a classifier. A language model needs answers in words.</source>
-            <translation>Die Zeilen ordnen Texten Klassen zu ({columns}). Damit trainiert man einen Klassifikator; ein Sprachmodell braucht Antworten in Worten.</translation>
-        </message>
-        <message>
             <source>The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.</source>
             <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
             <source>The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.</source>
             <translation>Die Zeilen enthalten Textpaare mit einer Bewertung oder einem Label oder Vektoren. Damit trainiert LoRA Studio nicht.</translation>
+        </message>
+        <message>
+            <source>The rows have {labels} different labels. A classifier can have up to {most}.</source>
+            <translation>Die Zeilen haben {labels} verschiedene Labels. Ein Klassifikator kann höchstens {most} haben.</translation>
         </message>
         <message>
             <source>The rows that {run:run} was trained on can't be read: {reason}</source>
@@ -11485,10 +11553,6 @@
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
             <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
-        </message>
-        <message>
-            <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
-            <translation>Um trotzdem damit zu trainieren, wählen Sie das Format „Frage und Antwort“ und ordnen Sie die Spalten für Frage und Antwort zu.</translation>
         </message>
         <message>
             <source>Token F1</source>
@@ -12280,6 +12344,10 @@
         <message>
             <source>Use its adapter with PEFT, or the merged model with sentence-transformers. To train a model that answers, choose the format “Question and answer”.</source>
             <translation>Verwenden Sie den Adapter mit PEFT oder das zusammengeführte Modell mit sentence-transformers. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
+        </message>
+        <message>
+            <source>Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
+            <translation>Verwenden Sie den Adapter mit transformers und PEFT, wie es seine Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
         </message>
         <message>
             <source>Use its name alone.</source>
@@ -15065,8 +15133,16 @@
             <translation>die Anfangswerte des Adapters wurden nicht gespeichert</translation>
         </message>
         <message>
+            <source>the label has more than {limit} characters</source>
+            <translation>das Label hat mehr als {limit} Zeichen</translation>
+        </message>
+        <message>
             <source>the label is neither good nor bad</source>
             <translation>das Label ist weder gut noch schlecht</translation>
+        </message>
+        <message>
+            <source>the label is neither text nor a whole number</source>
+            <translation>das Label ist weder Text noch eine ganze Zahl</translation>
         </message>
         <message>
             <source>the list of tools</source>
@@ -15745,6 +15821,10 @@
             <translation>{answer} ist besser</translation>
         </message>
         <message>
+            <source>{architecture} can't be trained as a classifier: transformers has no matching model with a classification head.</source>
+            <translation>{architecture} lässt sich nicht als Klassifikator trainieren: transformers hat dazu kein Modell mit Klassifikationskopf.</translation>
+        </message>
+        <message>
             <source>{architecture} can't be trained as a reward model.</source>
             <translation>{architecture} kann nicht als Belohnungsmodell trainiert werden.</translation>
         </message>
@@ -15982,6 +16062,10 @@
         <message>
             <source>{file} has prompts for rewards</source>
             <translation>{file} enthält Prompts für Belohnungen</translation>
+        </message>
+        <message>
+            <source>{file} has texts with labels</source>
+            <translation>{file} hat Texte mit Labels</translation>
         </message>
         <message>
             <source>{file} has the architecture {architecture}, which can't be unpacked for training.</source>
@@ -16967,6 +17051,16 @@
             <translation>{parameter} ist keine Toleranz.</translation>
         </message>
         <message>
+            <source>{parts}. Trained tokens per epoch: {tokens:count}.</source>
+            <translation>{parts}. Trainierte Token pro Epoche: {tokens:count}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>{parts}. {n} labels: {labels}.</source>
+            <translation>
+                <numerusform>{parts}. {n} Labels: {labels}.</numerusform>
+            </translation>
+        </message>
+        <message>
             <source>{path} already exists.</source>
             <translation>{path} gibt es schon.</translation>
         </message>
@@ -17148,6 +17242,10 @@
         <message>
             <source>{rows} can't be used for training: {reason}.</source>
             <translation>{rows} nicht für das Training verwendbar: {reason}.</translation>
+        </message>
+        <message>
+            <source>{rows} truncated to the maximum sequence length</source>
+            <translation>{rows} auf die maximale Sequenzlänge gekürzt</translation>
         </message>
         <message>
             <source>{rows}, {n} per epoch</source>

@@ -13,13 +13,13 @@ from rich.table import Table
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
 from lora_studio.cli.console import Display
-from lora_studio.cli.event_text import TASKS
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
+from lora_studio.core.protocol.row_counts import TASKS
 from lora_studio.core.system.paths import expand_home
 
 app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)

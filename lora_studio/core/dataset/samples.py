@@ -79,6 +79,7 @@ class Sample:
       `columns` are its further columns as text.
     - `embedding`: `messages` is the query, `chosen` the text to find, and `rejected`, if there is one, a text
       that must not be found.
+    - `classification`: `messages` is the text as a question, and its label as the answer.
 
     `tools` are function descriptions (JSON Schema) that the chat template shows to the model.
     """

@@ -12,11 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from lora_studio.core.spec import Spec, check_text, setting
 
 #: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
-#: answers labeled good or bad, prompts that the model answers for rewards, or queries with the text to find.
-Task = Literal["sft", "text", "preference", "kto", "grpo", "embedding"]
+#: answers labeled good or bad, prompts that the model answers for rewards, queries with the text to find, or
+#: texts with labels.
+Task = Literal["sft", "text", "preference", "kto", "grpo", "embedding", "classification"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
-    "kto", "prompts", "search_pairs",
+    "kto", "prompts", "search_pairs", "labeled_text",
 ]  # fmt: skip
 Role = Literal["system", "user", "assistant", "tool"]
 Repair = Literal[
@@ -80,6 +81,9 @@ FORMATS: dict[RowFormat, FormatInfo] = {
     "search_pairs": FormatInfo(
         "Pairs for search", "query, positive, negative", "embedding",
         ("query*", "positive*", "negative"),
+    ),
+    "labeled_text": FormatInfo(
+        "Texts with labels", "text, label", "classification", ("text*", "label*")
     ),
 }  # fmt: skip
 

@@ -278,7 +278,8 @@ class RowCounts(BaseEvent):
     """The rows of a run after rendering: read = train + validation + sum of skipped.
 
     `rows_per_epoch` counts a row as often as its source's weight says, and each piece of a document;
-    `longest_row`, `tokens` and `trained_tokens` are those of an epoch, in tokens after truncation.
+    `longest_row`, `tokens` and `trained_tokens` are those of an epoch, in tokens after truncation. `labels`
+    counts the training rows of each label of texts with labels, in the order of a classifier's outputs.
     """
 
     task: Task
@@ -291,6 +292,7 @@ class RowCounts(BaseEvent):
     tokens: int
     trained_tokens: int
     longest_row: int = 0
+    labels: dict[str, int] = Field(default_factory=dict)
 
 
 class DatasetReady(RowCounts):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.training.classification import ClassificationReport
 
 
 class Train(BaseCommand):
@@ -167,12 +168,14 @@ class Evaluated(BaseEvent):
     """Loss on the validation rows, in nats per trained token or in the objective's unit.
 
     For reward training, `loss` is the negative mean reward, NaN without any; show `figures` instead.
+    `classification` is how well a classifier predicts the labels of the rows.
     """
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
     loss: float
     figures: dict[str, float] = Field(default_factory=dict)
+    classification: ClassificationReport | None = None
 
     @property
     def has_rewards(self) -> bool:

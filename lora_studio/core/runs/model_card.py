@@ -71,6 +71,20 @@ def build_card(what: What, repository: str, facts: CardFacts) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+#: The labels are in the adapter's config.json, which PEFT alone doesn't read.
+_CLASSIFIER_USAGE = """```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+config = AutoConfig.from_pretrained("{repository}")
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
+model = PeftModel.from_pretrained(base, "{repository}")
+tokenizer = AutoTokenizer.from_pretrained("{repository}")
+classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
+print(classify("A text to classify.", top_k=None))
+```"""
+
+
 def get_base_id(project: Project) -> str | None:
     """Return the base model's hub ID, None for a folder or file on this computer."""
     source = project.model.source
@@ -83,7 +97,8 @@ def _get_base_name(project: Project) -> str:
 
 def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
-    tag = "text-classification" if _is_reward_model(facts) else "text-generation"
+    is_scoring = _is_reward_model(facts) or _is_classifier(facts)
+    tag = "text-classification" if is_scoring else "text-generation"
     if _is_embedding(facts):
         tag = "sentence-similarity"
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": tag}
@@ -110,6 +125,8 @@ def _build_opening(what: What, facts: CardFacts) -> str:
     purpose = " that scores answers (a reward model)" if _is_reward_model(facts) else ""
     if _is_embedding(facts):
         purpose = " that turns texts into vectors for search"
+    if _is_classifier(facts):
+        purpose = " that classifies texts"
     thing = {
         "adapter": f"A LoRA adapter for {linked}{purpose}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
@@ -123,6 +140,8 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
         return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
+    if _is_classifier(facts):
+        return _CLASSIFIER_USAGE.format(repository=repository, base=_get_base_name(facts.project))
     kind, labels = "CausalLM", ""
     if _is_reward_model(facts):
         kind, labels = "SequenceClassification", ", num_labels=1"
@@ -149,6 +168,10 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
 
 def _is_embedding(facts: CardFacts) -> bool:
     return get_task(facts.manifest) == "embedding"
+
+
+def _is_classifier(facts: CardFacts) -> bool:
+    return get_task(facts.manifest) == "classification"
 
 
 def _is_reward_model(facts: CardFacts) -> bool:

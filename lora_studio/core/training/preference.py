@@ -9,6 +9,7 @@ from typing import Literal
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.training.classification import ClassificationSettings
 from lora_studio.core.training.embedding import EmbeddingSettings
 from lora_studio.core.training.grpo import GrpoSettings
 
@@ -119,8 +120,8 @@ class PreferenceSettings(Spec):
 
 
 def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
-    """Return the fields of `PreferenceSettings` that a method uses, of `GrpoSettings` for prompts, and of
-    `EmbeddingSettings` for pairs for search.
+    """Return the fields of `PreferenceSettings` that a method uses, or those of the settings of
+    another task.
 
     `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
     """
@@ -130,6 +131,8 @@ def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, 
         return tuple(GrpoSettings.model_fields)
     if task == "embedding":
         return tuple(EmbeddingSettings.model_fields)
+    if task == "classification":
+        return tuple(ClassificationSettings.model_fields)
     match method:
         case "simpo":
             return ("preference", "simpo_beta", "simpo_gamma")

@@ -25,11 +25,15 @@ def check(spec: TrainingSpec) -> list[Problem]:
 
 def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
-    what a reward model or an embedding model can't do, or prompts without a reward.
+    what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
     problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
     if spec.trains_reward_model(task) and spec.best_by != "loss":
         problems.append(reward_without_answers_error())
+    if task == "classification":
+        problems.append(only_classifies_warning())
+        if spec.best_by != "loss":
+            problems.append(classifier_without_answers_error())
     if task == "grpo":
         problems += _check_rewards(spec)
     if task == "embedding":
@@ -121,6 +125,43 @@ def _unused_teacher_warning() -> Problem:
         "To learn from a teacher, train on conversations or plain text.",
         where=Where(step="training", field="teacher"),
         fix=Fix(label="Train without a teacher", step="training", field="teacher", value=""),
+    )
+
+
+def only_classifies_warning() -> Problem:
+    """Return where a classifier can't run and what to do instead, said before it is trained."""
+    return warning(
+        "training.only_classifies",
+        "A classifier predicts labels and can't write answers, so it can't be merged here or used in a chat. "
+        "llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or "
+        "run there.",
+        "Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers "
+        "with the label, choose the format “Question and answer” for the data.",
+        where=Where(step="training"),
+    )
+
+
+def classifier_without_answers_error() -> Problem:
+    """Return the error for a classifier whose best adapter is decided by answers."""
+    return error(
+        "training.classifier_has_no_answers",
+        "A classifier doesn't write answers, so they can't decide on the best adapter.",
+        "Decide by eval loss.",
+        where=Where(step="training", field="best_by"),
+        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
+    )
+
+
+def no_classifier_error(architecture: str) -> Problem:
+    """Return the error for a base model that transformers has no fitting classifier for."""
+    return error(
+        "training.no_classifier",
+        "{architecture} can't be trained as a classifier: transformers has no matching model with a "
+        "classification head.",
+        "Choose another model, or the format “Question and answer” for the data, to train a model that answers "
+        "with the label.",
+        where=Where(step="model", field="source"),
+        architecture=architecture,
     )
 
 

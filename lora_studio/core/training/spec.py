@@ -9,6 +9,7 @@ from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import setting
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
+from lora_studio.core.training.classification import ClassificationSettings
 from lora_studio.core.training.distillation import DistillationSettings
 from lora_studio.core.training.embedding import EmbeddingSettings
 from lora_studio.core.training.grpo import GrpoSettings
@@ -27,7 +28,13 @@ Checkpointing = Literal["off", "on", "unsloth"]
 Backend = Literal["auto", "peft", "unsloth"]
 
 
-class TrainingSpec(PreferenceSettings, GrpoSettings, DistillationSettings, EmbeddingSettings):
+class TrainingSpec(
+    PreferenceSettings,
+    GrpoSettings,
+    DistillationSettings,
+    EmbeddingSettings,
+    ClassificationSettings,
+):
     """How the adapter is optimized."""
 
     rewards: tuple[RewardSpec, ...] = setting(

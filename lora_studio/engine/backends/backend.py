@@ -28,7 +28,8 @@ class AdaptedModel:
     """A base model with an adapter to train; `base.model` is the model inside `model`.
 
     `initial_adapter` is the folder of the initial adapter, where that was subtracted from the base weights;
-    `start` is that of the existing adapter that training starts from. `embedding` is set for training embeddings.
+    `start` is that of the existing adapter that training starts from. `embedding` is set for training embeddings;
+    `labels` are those of a classifier, in the order of its outputs.
     """
 
     base: LoadedModel
@@ -36,6 +37,7 @@ class AdaptedModel:
     initial_adapter: Path | None = None
     start: Path | None = None
     embedding: EmbeddingOutput | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

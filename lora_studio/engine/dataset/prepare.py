@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core import limits
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -20,7 +21,14 @@ from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.reasons import SkipReason
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.sequences import Fitting, Selection, fit_to_limit, select
+from lora_studio.engine.dataset.rows.sequences import (
+    Fitting,
+    Selection,
+    count_labels,
+    fit_to_limit,
+    list_class_names,
+    select,
+)
 from lora_studio.engine.dataset.rows.token_cache import TokenPart
 from lora_studio.engine.dataset.rows.token_table import NAMED, SkippedRow, TokenTable
 from lora_studio.engine.dataset.splitting import DatasetSplit
@@ -58,6 +66,8 @@ def prepare(
         raise _no_usable_rows_error(spec, read, skipped)
     epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
+    if rows.task == "classification":
+        _check_labels(tables, spec)
     validation = select(tables, divided.validation.to_array(), rows.task, spec.max_length)
     ready = events.DatasetReady(
         task=rows.task,
@@ -70,6 +80,7 @@ def prepare(
         tokens=int(training.count_computed().sum()),
         trained_tokens=training.count_targets(),
         longest_row=int(training.lengths.max(initial=0)),
+        labels=count_labels(training) if rows.task == "classification" else {},
     )
     warnings = tuple(_get_warnings(training, validation))
     return PreparedDataset(
@@ -128,6 +139,29 @@ def _count_truncated_rows(
         return 0
     used = np.concatenate([divided.training.to_array(), divided.validation.to_array()])
     return int(select(tables, used, rows.task, rows.spec.max_length).cut.sum())
+
+
+def _check_labels(tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
+    """Raise ProblemError unless there are at least two labels, and not too many for a classifier."""
+    names = list_class_names(tables)
+    where = Where(step="dataset", field="sources", file=spec.sources[0].path)
+    if len(names) < 2:
+        raise fail(
+            "dataset.one_label",
+            "Every row has the label “{label}”, so there is nothing to tell apart.",
+            "Add rows with other labels, or map another column to “label”.",
+            where=where,
+            label=names[0],
+        )
+    if len(names) > limits.LABELS:
+        raise fail(
+            "dataset.too_many_labels",
+            "The rows have {labels} different labels. A classifier can have up to {most}.",
+            "Map a column with fewer different values to “label”, or choose another format.",
+            where=where,
+            labels=len(names),
+            most=limits.LABELS,
+        )
 
 
 _REMEDIES: dict[UnusableKind, Template] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
@@ -19,6 +19,13 @@ from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.engine.tokens.chat_format import Tools
+from lora_studio.engine.tokens.encoded import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+    EncodedPrompt,
+)
 from lora_studio.engine.tokens.exact_rendering import render
 from lora_studio.engine.tokens.markers import Span
 from lora_studio.engine.tokens.rendered_text import Rendered
@@ -26,98 +33,11 @@ from lora_studio.engine.tokens.search_texts import TextEdges, list_texts
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
-    "Encoded", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder", "TokenizedText", "TokenizedView", "encode",
-    "encode_prompt", "render",
+    "Encoded", "EncodedClassified", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder", "TokenizedText",
+    "TokenizedView", "encode", "encode_prompt", "render",
 ]  # fmt: skip
 
-_IGNORED = -100
 _START = itemgetter(0)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One conversation: `ids` [length] int32 and `trained` [length] bool, truncated to the limit.
-
-    `full_length` is the number of tokens before truncation; `left_out` counts answers that don't
-    train because the template renders them in another context than the one they would be generated
-    in. `teacher` are records of the teacher's most likely tokens, one for each trained token that another
-    precedes; None if there is no teacher.
-    """
-
-    ids: np.ndarray
-    trained: np.ndarray
-    full_length: int
-    left_out: int = 0
-    teacher: np.ndarray | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Return the number of tokens that a pass over the row computes."""
-        return len(self.ids)
-
-    @property
-    def labels(self) -> list[int]:
-        """Return the ids of trained tokens, -100 elsewhere."""
-        return np.where(self.trained, self.ids, _IGNORED).tolist()
-
-    @property
-    def is_cut(self) -> bool:
-        """Return whether the limit truncated the row."""
-        return self.full_length > len(self.ids)
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """The same prompt with the chosen and with the rejected answer; only the answers are trained.
-
-    `reference` are both answers' log-probabilities under the reference model; None if they aren't known.
-    """
-
-    chosen: Encoded
-    rejected: Encoded
-    reference: tuple[float, ...] | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Return the number of tokens of both sides."""
-        return self.chosen.tokens + self.rejected.tokens
-
-
-@dataclass(frozen=True)
-class EncodedLabeled:
-    """A conversation whose last answer is labeled good or bad; only that answer is trained.
-
-    `mismatched` is the conversation with the answer of another row. `reference` are the log-probabilities
-    of both answers under the reference model, None if they aren't known.
-    """
-
-    answer: Encoded
-    label: bool
-    mismatched: Encoded | None = None
-    reference: tuple[float, ...] | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Return the number of tokens of the conversation."""
-        return self.answer.tokens
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """A prompt that the model answers itself, and what its answers are rated with.
-
-    `ids` [length] int32; `reference` is the expected answer, `columns` are further columns as text.
-    """
-
-    ids: np.ndarray
-    messages: tuple[Message, ...]
-    reference: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def tokens(self) -> int:
-        """Return the number of tokens of the prompt."""
-        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -126,7 +46,7 @@ class TokenizedText:
     order.
 
     `unshown` counts reasoning of earlier answers that the template does not show. `is_prompt`: nothing
-    trains, because the model answers itself.
+    trains, because the model answers itself. `is_classified`: no token trains, but the whole text is used.
     """
 
     ids: NDArray[np.int32]
@@ -134,13 +54,16 @@ class TokenizedText:
     left_out: int = 0
     unshown: int = 0
     is_prompt: bool = False
+    is_classified: bool = False
 
     @property
     def first(self) -> int:
         """Return the first trained position with a preceding token; -1 if there is none.
 
-        For a prompt it is the position after it.
+        For a prompt it is the position after it, for a text to classify its start.
         """
+        if self.is_classified:
+            return 0
         if self.is_prompt:
             return len(self.ids)
         return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
@@ -189,6 +112,10 @@ class Encoder:
         self._backend.post_processor = None
         self._backend.no_truncation()
         self._backend.no_padding()
+        # Texts to classify have the tokens that the tokenizer itself adds, as users of the classifier get them.
+        self._classified_backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._classified_backend.no_truncation()
+        self._classified_backend.no_padding()
         try:
             self._renderer = ShapeRenderer(tokenizer, spec.train_on, spec.thinking)
             self._answer_renderer = self._renderer
@@ -243,7 +170,9 @@ class Encoder:
             except UnusableRow as verdict:
                 rendered.append(verdict)
         texts = [side.text for sides in rendered if isinstance(sides, list) for side in sides]
-        encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+        is_classified = bool(samples) and samples[0].task == "classification"
+        backend = self._classified_backend if is_classified else self._backend
+        encodings = iter(backend.encode_batch(texts, add_special_tokens=is_classified))
         results: list[list[TokenizedText] | UnusableRow] = []
         for sample, sides in zip(samples, rendered, strict=True):
             if isinstance(sides, UnusableRow):
@@ -293,11 +222,15 @@ class Encoder:
                 return [Rendered(prompt, [])]
             case "embedding":
                 return [Rendered(text, [(0, len(text))]) for text in list_texts(sample)]
+            case "classification":
+                return [Rendered(sample.messages[0].content, [])]
         return [self._renderer.render(sample.messages, sample.tools)]
 
     def _to_tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
-        spans = list(_iter_token_spans(rendered, encoding.offsets))
         ids = np.array(encoding.ids, np.int32)
+        if sample.task == "classification":
+            return TokenizedText(ids, [], is_classified=True)
+        spans = list(_iter_token_spans(rendered, encoding.offsets))
         if sample.task == "grpo":
             return TokenizedText(ids, [], is_prompt=True)
         if sample.task == "embedding":
@@ -314,7 +247,9 @@ class Encoder:
         return item
 
     def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
-        encoding = self._backend.encode(rendered.text, add_special_tokens=False)
+        is_classified = sample.task == "classification"
+        backend = self._classified_backend if is_classified else self._backend
+        encoding = backend.encode(rendered.text, add_special_tokens=is_classified)
         spans = list(_iter_token_spans(rendered, encoding.offsets))
         trained = build_trained_mask(len(encoding.ids), spans)
         limit = len(trained) if sample.task == "text" else self.spec.max_length

@@ -23,7 +23,7 @@ from lora_studio.engine.training.memory.capture import (
     capture_oom,
 )
 from lora_studio.engine.training.memory.problems import best_adapter_memory_warning
-from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe import optimizers, score_head
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.trainer_state import SavedAdapter, TrainerState
@@ -126,6 +126,8 @@ class AdapterSaver:
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
             if self._tuned.embedding is not None:
                 write_modules(folder, self._tuned.embedding)
+            if self._tuned.labels:
+                score_head.write_classifier_config(self._tuned, folder)
 
 
 def _damaged_best_warning(step: int, damage: Text) -> Problem:

@@ -16,7 +16,13 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+    EncodedPrompt,
+)
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
@@ -138,4 +144,7 @@ def _to_encoded(row: TrainingRow) -> Encoded:
             return row.chosen
         case EncodedLabeled():
             return row.answer
+        case EncodedClassified():  # every token counts: none trains
+            ids = row.text.ids
+            return Encoded(ids, np.ones(len(ids), bool), len(ids))
     return row

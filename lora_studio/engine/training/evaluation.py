@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
+from lora_studio.core.training.classification import ClassificationReport
 from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
@@ -25,10 +27,18 @@ from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """Mean loss over the validation rows, weighted like a training step's, and other metrics."""
+    """Mean loss over the validation rows, weighted like a training step's, and other metrics.
+
+    `confusion` has (actual label, predicted label, rows) of a classifier.
+    """
 
     loss: float
     metrics: dict[str, float]
+    confusion: tuple[tuple[int, int, int], ...] = ()
+
+    def make_report(self, labels: tuple[str, ...]) -> ClassificationReport | None:
+        """Return how well a classifier predicts its labels; None for other models, which have no labels."""
+        return ClassificationReport(labels=labels, confusion=self.confusion) if labels else None
 
 
 class Evaluator:
@@ -60,6 +70,7 @@ class Evaluator:
         # objective computes once per group doesn't change when memory runs out.
         groups = batch_by_length(range(len(rows)), rows.lengths, self._plan.per_step)
         totals: dict[str, torch.Tensor] = {}
+        confusions: list[torch.Tensor] = []
         weight = done = 0
         with self._inference_context():
             for group in groups:
@@ -71,7 +82,8 @@ class Evaluator:
                 weight += sum(objective.count_items(batch) for batch in batches)
                 local_batches = self._ranks.get_local_batches(batches)
                 run_on_every_rank(
-                    self._ranks, partial(self._add_losses, totals, objective, local_batches)
+                    self._ranks,
+                    partial(self._add_losses, totals, confusions, objective, local_batches),
                 )
                 done += len(group)
         reduced = self._ranks.all_reduce_sum(read_scalars(totals))
@@ -84,7 +96,18 @@ class Evaluator:
                 row for at in range(len(rows)) if isinstance(row := rows[at], EncodedSearchPair)
             ]
             means |= evaluator.evaluate(pairs, self._plan.micro_batch)
-        return ValidationLoss(means.pop("loss"), means)
+        return ValidationLoss(means.pop("loss"), means, self._add_confusions(confusions))
+
+    def _add_confusions(
+        self, confusions: Sequence[torch.Tensor]
+    ) -> tuple[tuple[int, int, int], ...]:
+        """Return the counts of all micro-batches and ranks that aren't 0."""
+        total: Counter[tuple[int, int]] = Counter()
+        for counts in self._ranks.all_gather(confusions[0].tolist() if confusions else []):
+            for actual, row in enumerate(counts):
+                for predicted, count in enumerate(row):
+                    total[actual, predicted] += count
+        return tuple((*pair, count) for pair, count in sorted(total.items()) if count)
 
     def emit_start(self, objective: Objective) -> None:
         """Measure search before the first step, to compare with; other training has nothing to measure then."""
@@ -95,6 +118,7 @@ class Evaluator:
     def _add_losses(
         self,
         totals: dict[str, torch.Tensor],
+        confusions: list[torch.Tensor],
         objective: Objective,
         batches: Sequence[Sequence[TrainingRow]],
     ) -> None:
@@ -104,3 +128,6 @@ class Evaluator:
             if isinstance(batch, DuplicateBatch):
                 continue
             add_sums(totals, {"loss": output.total} | output.metrics)
+            if output.confusion is not None:
+                total = output.confusion + confusions.pop() if confusions else output.confusion
+                confusions.append(total)

@@ -28,4 +28,4 @@ def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None
     # Later ones as well: curves drop what follows a step that comes again.
     for entry in state.evaluations if missing else ():
         if entry.step >= missing[0].step:
-            job.emit(events.Evaluated(step=entry.step, loss=entry.loss, figures=entry.measures))
+            job.emit(entry.to_event())

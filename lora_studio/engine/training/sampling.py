@@ -84,9 +84,10 @@ class Sampler:
     def _is_participant(self) -> bool:
         """Return whether this rank generates: rank 0, and all ranks where weights are sharded.
 
-        A reward model doesn't answer, nor does an embedding model.
+        A reward model doesn't answer, nor does an embedding model or a classifier.
         """
-        if self._task == "embedding" or self._spec.trains_reward_model(self._task):
+        is_other = self._task in ("embedding", "classification")
+        if is_other or self._spec.trains_reward_model(self._task):
             return False
         return self._ranks.is_first or self._ranks.is_sharded
 

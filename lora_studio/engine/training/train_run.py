@@ -37,7 +37,7 @@ from lora_studio.engine.training.distributed.launch import launch_ranks, leave_a
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
-from lora_studio.engine.training.recipe import embedding_setup, reward_head
+from lora_studio.engine.training.recipe import embedding_setup, score_head
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
@@ -166,7 +166,7 @@ def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
 
 def _needs_script(trainer: Trainer, job: JobContext, *, resume: bool) -> bool:
     """Return whether the script that repeats the training has to be written; log why there is none."""
-    if trainer.data.task == "embedding":
+    if trainer.data.task in ("embedding", "classification"):
         job.emit(events.Log(text=_NO_SCRIPT))
         return False
     return not (resume and script.is_complete(trainer.run))
@@ -237,7 +237,11 @@ def prepare_data(
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
     if project.training.trains_reward_model(prepared.rows.task):
-        reward_head.attach_reward_head(tuned, project.training.seed, job)
+        score_head.attach_reward_head(tuned, project.training.seed, job)
+    if prepared.rows.task == "classification":
+        score_head.attach_classifier(
+            tuned, tuple(prepared.ready.labels), project.training.seed, job
+        )
     if record:
         run_record.write_manifest(run, project, tuned, prepared.ready, prepared.rows)
         run_record.write_heldout(run, prepared.rows, prepared.split)

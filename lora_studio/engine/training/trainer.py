@@ -362,11 +362,10 @@ class Trainer:
         else:
             result = self.rollouts.evaluate(self.memory_level)
         step, loss = self.state.step, result.loss
-        score = self.answer_scorer.score()
-        evaluated = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD))
+        score, report = self.answer_scorer.score(), result.make_report(self.tuned.labels)
+        evaluated = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD), report)
         self.state.evaluations.append(evaluated)
-        figures = result.metrics | evaluated.measures
-        self.job.emit(events.Evaluated(step=step, loss=loss, figures=figures))
+        self.job.emit(evaluated.to_event(result.metrics))
         schedules.report_evaluation(self.scheduler, loss)
 
     @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lora_studio.core.protocol import events
+from lora_studio.core.training.classification import ClassificationReport
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 
@@ -15,23 +16,46 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starti
 class EvaluationResult:
     """The loss on the validation rows after a step, and the score of answers to some of them.
 
-    In reward training, `reward` is their mean reward, and the loss its negative.
+    In reward training, `reward` is their mean reward, and the loss its negative. `report` is how well a
+    classifier predicts their labels.
     """
 
     step: int
     loss: float
     score: float | None = None
     reward: float | None = None
+    report: ClassificationReport | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return the entry in manifests and checkpoints."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        entry = asdict(self) | {"report": self.report.model_dump() if self.report else None}
+        return {name: value for name, value in entry.items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, entry: Mapping[str, Any]) -> EvaluationResult:
+        """Return the evaluation of an entry in a checkpoint."""
+        report = entry.get("report")
+        return cls(
+            entry["step"],
+            entry["loss"],
+            entry.get("score"),
+            entry.get("reward"),
+            ClassificationReport.model_validate(report) if report else None,
+        )
+
+    def to_event(self, metrics: Mapping[str, float] | None = None) -> events.Evaluated:
+        """Return the event of the evaluation, with further metrics among its figures."""
+        figures = {**(metrics or {}), **self.measures}
+        return events.Evaluated(
+            step=self.step, loss=self.loss, figures=figures, classification=self.report
+        )
 
     @property
     def measures(self) -> dict[str, float]:
         """What is known of the evaluation besides its loss, by the names of events."""
         measures = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
-        return {name: value for name, value in measures.items() if value is not None}
+        known = {name: value for name, value in measures.items() if value is not None}
+        return known | (self.report.metrics if self.report else {})
 
 
 @dataclass(frozen=True)
@@ -92,12 +116,7 @@ class TrainerState:
         return cls(
             memory_level=choose_starting_level(spec, entries.get("memory")),
             step=entries["step"],
-            evaluations=[
-                EvaluationResult(
-                    entry["step"], entry["loss"], entry.get("score"), entry.get("reward")
-                )
-                for entry in results["evaluations"]
-            ],
+            evaluations=[EvaluationResult.from_plain(entry) for entry in results["evaluations"]],
             loss=results.get("loss"),
             seconds=results["seconds"],
             compiled=results.get("compiled"),

@@ -11,12 +11,20 @@ from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.rewards.registry import WeightedRewards
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+    EncodedPrompt,
+)
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 
-#: One row: a conversation or document, a preference pair, an answer labeled good or bad, a prompt, or a query
-#: with the text to find.
-TrainingRow = Encoded | EncodedPair | EncodedLabeled | EncodedPrompt | EncodedSearchPair
+#: One row: a conversation or document, a preference pair, an answer labeled good or bad, a prompt, a query
+#: with the text to find, or a text with its label.
+TrainingRow = (
+    Encoded | EncodedPair | EncodedLabeled | EncodedPrompt | EncodedSearchPair | EncodedClassified
+)
 
 
 class TrainingRows(Protocol):

@@ -58,7 +58,8 @@ def build_setup(
     scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks, sharing=sharing)
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
-    objective = objectives.create_objective(spec, data.task, scorer, ranks)
+    counts = tuple(data.ready.labels.values())
+    objective = objectives.create_objective(spec, data.task, scorer, ranks, counts)
     # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
     is_divisible = isinstance(objective, objectives.Sft)
     batches = StepBatches(

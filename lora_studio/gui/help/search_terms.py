@@ -35,6 +35,7 @@ SYNONYMS: dict[str, str] = {
     "dataset.validation_count": "eval split test size",
     "dataset.chat_template": "jinja prompt format",
     "training.preference": "dpo orpo kto simpo cpo preference rlhf reward model bradley terry",
+    "training.class_weights": "classification classifier sequence classification labels imbalance class weights f1",
     "training.grpo_variant": "grpo dr grpo dapo gspo ppo rlvr reinforcement learning rl reward loss_type",
     "training.group_size": "num_generations group size rollouts g",
     "training.rollout_tokens": "max_completion_length max tokens answer length",

@@ -15,6 +15,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
     find_replies,
 )
+from lora_studio.core.dataset.formats.labels import find_votes
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
 from lora_studio.core.dataset.formats.paired_columns import (
     find_compared_answers,
@@ -22,7 +23,6 @@ from lora_studio.core.dataset.formats.paired_columns import (
 )
 from lora_studio.core.dataset.formats.references import prefer_references
 from lora_studio.core.dataset.formats.values import normalize_name
-from lora_studio.core.dataset.formats.votes import find_votes
 from lora_studio.core.dataset.spec import RowFormat
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from lora_studio.core.dataset.formats import prompts
 from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import profile_columns
+from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
@@ -122,11 +123,8 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
     columns = profile_columns([values], list(values))
-    readings = [
-        *find_candidates(columns),
-        *prompts.find_prompts(columns),
-        *find_chosen_search_pairs(columns),
-    ]
+    finders = (find_candidates, prompts.find_prompts, find_chosen_search_pairs, find_labeled_candidates)  # fmt: skip
+    readings = [item for find in finders for item in find(columns)]
     mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
@@ -444,5 +442,6 @@ _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
     "kto": _convert_kto,
     "prompts": _convert_prompts,
     "search_pairs": read_search_pair,
+    "labeled_text": convert_labeled_text,
 }
 assert set(_CONVERTERS) == set(FORMATS)

@@ -17,6 +17,7 @@ from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import DataColumn, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
+from lora_studio.core.dataset.formats.labels import find_labeled_candidates
 from lora_studio.core.dataset.formats.mapping import (
     check_mapping,
     find_column_names,
@@ -89,14 +90,18 @@ def detect(
         trials = [_Trial.run(sample, item) for item in find_prompts(profiles)]
     if chosen == "search_pairs":
         trials = [_Trial.run(sample, item) for item in find_chosen_search_pairs(profiles)]
+    if chosen == "labeled_text":
+        trials = [_Trial.run(sample, item) for item in find_labeled_candidates(profiles)]
     if chosen != "auto" or user_mapping:
         return _apply_choice(sample, profiles, trials, chosen, user_mapping)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
     fitting = sorted((item for item in trials if item.share >= _MIN_SHARE), key=_Trial.rank)
     if not fitting:
-        return _refuse(_explain_no_fit(sample, profiles, trials))
-    return _build_verdict(fitting[0], sample, _list_others(fitting))
+        return _read_labeled_text(sample, profiles) or _refuse(
+            _explain_no_fit(sample, profiles, trials)
+        )
+    return _build_verdict(fitting[0], sample, _list_others(fitting, profiles))
 
 
 @dataclass(frozen=True)
@@ -164,13 +169,25 @@ def _collect_candidates(
     return list(unique.values())
 
 
-def _list_others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
+def _read_labeled_text(sample: Rows, columns: Sequence[DataColumn]) -> FormatVerdict | None:
+    """Return the verdict for rows that no other format fits and that only assign classes to texts."""
+    if unsupported.has_other_purpose(sample, columns):
+        return None
+    for candidate in find_labeled_candidates(columns):
+        trial = _Trial.run(sample, candidate)
+        return _build_verdict(trial, sample) if trial.share >= _MIN_SHARE else None
+    return None
+
+
+def _list_others(fitting: Sequence[_Trial], columns: Sequence[DataColumn]) -> tuple[RowFormat, ...]:
     best = fitting[0].candidate.format
     others = [
         item.candidate.format
         for item in fitting[1:]
         if item.share >= 0.5 and not item.candidate.guessed
     ]
+    if best == "text" and find_labeled_candidates(columns):
+        others.append("labeled_text")
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import find_own_reading
+from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
 from lora_studio.core.dataset.formats.unsupported import find_media_references
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
-from lora_studio.core.dataset.formats.votes import find_nested_votes, find_ratings
 from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, listed, text

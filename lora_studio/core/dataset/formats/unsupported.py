@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn, find_column, find_columns
 from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
@@ -36,10 +35,7 @@ def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
 
 def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
     """Return why rows that no format fits cannot be trained on."""
-    for explain in (
-        _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs,
-        _find_embeddings, _find_classes, _find_tokens, _find_questions_alone,
-    ):  # fmt: skip
+    for explain in (*_BEFORE_CLASSES, _find_tokens, _find_questions_alone):
         if problem := explain(rows, columns):
             return problem
     filled = tuple(text("{name}", name=item.name) for item in columns if item.filled)
@@ -49,9 +45,14 @@ def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
         if filled
         else "We couldn't tell which columns hold the prompt and the answer. All columns are empty.",
         "Choose a format and map the columns, or rename them: instruction and output, messages, "
-        "prompt and completion, question and answer, text, or prompt, chosen, and rejected.",
+        "prompt and completion, question and answer, text, text and label, or prompt, chosen, and rejected.",
         columns=filled[:_COLUMNS_SHOWN],
     )
+
+
+def has_other_purpose(rows: Rows, columns: Columns) -> bool:
+    """Return whether texts with labels are data of another kind, such as pairs to compare."""
+    return any(explain(rows, columns) for explain in _BEFORE_CLASSES)
 
 
 def describe_empty() -> Problem:
@@ -149,20 +150,6 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
     )
 
 
-def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
-    classes = find_columns(columns, column_names.CLASSES)
-    if not classes or not any(item.kind == "text" for item in columns):
-        return None
-    return dataset_error(
-        "classification",
-        "The rows assign classes to texts ({columns}), which is data for a classifier. A "
-        "language model needs answers in words.",
-        "To train on it anyway, choose the format “Question and answer” and map the columns for the "
-        "question and the answer.",
-        columns=_format_names(classes[:1]),
-    )
-
-
 def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
     tokens = [item for item in find_columns(columns, _TOKENS) if item.kind in ("numbers", "number")]
     if not tokens or (len(tokens) == 1 and tokens[0].kind == "number"):
@@ -197,6 +184,11 @@ def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
         "“Prompts for rewards”.",
         columns=_format_names(questions[:1]),
     )
+
+
+_BEFORE_CLASSES = (
+    _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs, _find_embeddings,
+)  # fmt: skip
 
 
 def _compute_share(rows: Rows, name: str, holds: Callable[[Any], bool]) -> float:

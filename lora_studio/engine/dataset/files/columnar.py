@@ -244,6 +244,7 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
     if len(set(batch.schema.names)) < batch.num_columns:
         batch = batch.rename_columns(number_repeated_names(batch.schema.names))
     notes.columns |= dict.fromkeys(batch.schema.names)
+    class_names = _read_class_names(batch.schema)
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:
         rows: list[dict[str, Any] | None] = batch.to_pylist(maps_as_pydicts="lossy")
@@ -255,9 +256,37 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
             continue
         for name in struct_lists:
             values[name] = _join_turns(values[name])
+        for name, names in class_names.items():
+            values[name] = _name_class(values.get(name), names)
         raw, fault = write_row(values)
         block.add(raw, 0, -1, fault)
     return block
+
+
+def _read_class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the names of classes that columns store as numbers, as `datasets` records them (ClassLabel)."""
+    try:
+        facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = facts["info"]["features"]
+        named = {
+            name: feature["names"]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {
+        name: names
+        for name, names in named.items()
+        if isinstance(names, list) and all(isinstance(each, str) for each in names)
+    }
+
+
+def _name_class(value: Any, names: list[str]) -> Any:
+    """Return the name of a class; -1 marks rows whose class isn't known."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return names[value] if 0 <= value < len(names) else None if value == -1 else value
 
 
 def _read_row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:

@@ -63,7 +63,7 @@ def make_sample(
     sample = convert(values, source_format, mapping)
     if spec.fixes:
         sample = repair(sample, spec.fixes)
-    if spec.system_prompt and sample.task not in ("text", "embedding"):
+    if spec.system_prompt and sample.task not in ("text", "embedding", "classification"):
         return _with_system(sample, spec.system_prompt)
     return sample
 
@@ -110,13 +110,14 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
 def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """Return the sources of a spec, with its validation file as the last one.
 
-    The format of prompts for rewards is never detected, so the file has it where the first source does.
+    Prompts for rewards are never detected, and texts with labels only where their columns say so: the file
+    has these formats where the first source does.
     """
     if not spec.validation_file:
         return spec.sources
     validation = DataSource(path=spec.validation_file, split="validation")
-    if spec.sources and spec.sources[0].format == "prompts":
-        same = {"format": "prompts", "mapping": spec.sources[0].mapping}
+    if spec.sources and (first := spec.sources[0]).format in ("prompts", "labeled_text"):
+        same = {"format": first.format, "mapping": first.mapping}
         validation = validation.model_copy(update=same)
     return (*spec.sources, validation)
 
@@ -247,6 +248,7 @@ _CONTENTS: dict[Task, str] = {
     "kto": "{file} has labeled answers",
     "grpo": "{file} has prompts for rewards",
     "embedding": "{file} has pairs for search",
+    "classification": "{file} has texts with labels",
 }
 
 

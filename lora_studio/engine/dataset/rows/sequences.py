@@ -13,6 +13,7 @@ from lora_studio.engine.dataset.reasons import SkipReason
 from lora_studio.engine.dataset.rows.token_table import SIDES, SkippedRow, TokenTable
 from lora_studio.engine.tokens.encoder import (
     Encoded,
+    EncodedClassified,
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
@@ -170,6 +171,44 @@ class EncodedLabels(_Rows[EncodedLabeled]):
         return EncodedLabeled(self.selection.get_encoded(row), label)
 
 
+class EncodedClasses(_Rows[EncodedClassified]):
+    """Texts with the numbers of their labels."""
+
+    def __init__(self, selection: Selection) -> None:
+        """Number the labels of all rows of the data, so that training and validation agree."""
+        super().__init__(selection)
+        self.names = list_class_names(selection.tables)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    def get_label(self, row: int) -> int:
+        """Return the number of a row's label."""
+        table = self.selection.tables[self.selection.table[row]]
+        return self._numbers[table.class_names[self.selection.index[row]]]
+
+    def _read(self, row: int) -> EncodedClassified:
+        return EncodedClassified(self.selection.get_encoded(row), self.get_label(row))
+
+
+def list_class_names(tables: Sequence[TokenTable]) -> tuple[str, ...]:
+    """Return every label of some rows once, numbers in their order before names in alphabetical order."""
+    names = {name for table in tables for name in table.class_names}
+    return tuple(sorted(names, key=_order_class))
+
+
+def count_labels(selection: Selection) -> dict[str, int]:
+    """Return how many of the rows have each label of the data, in the order of a classifier's outputs."""
+    rows = EncodedClasses(selection)
+    counts = dict.fromkeys(rows.names, 0)
+    for row in range(len(rows)):
+        counts[rows.names[rows.get_label(row)]] += 1
+    return counts
+
+
+def _order_class(name: str) -> tuple[bool, int, str]:
+    is_number = name.isascii() and name.isdigit() and len(name) < 10
+    return (not is_number, int(name) if is_number else 0, name)
+
+
 class EncodedPrompts(_Rows[EncodedPrompt]):
     """Prompts that the model answers itself."""
 
@@ -198,6 +237,7 @@ def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
         "kto": EncodedLabels,
         "grpo": EncodedPrompts,
         "embedding": EncodedSearchPairs,
+        "classification": EncodedClasses,
     }
     return forms.get(task, EncodedRows)(selection)
 

@@ -262,6 +262,8 @@ class _Writer:
         fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
         if task == "kto":
             fields.append(("label", pa.bool_()))
+        if task == "classification":
+            fields.append(("class_name", pa.large_string()))
         if task == "grpo":
             fields.append(("rated", pa.large_string()))
         self._schema = pa.schema(fields)
@@ -295,6 +297,8 @@ class _Writer:
             self._held += len(side.ids)
         if "label" in columns:
             columns["label"].append(sample.label)
+        if "class_name" in columns:
+            columns["class_name"].append(sample.messages[-1].content)
         if "rated" in columns:
             columns["rated"].append(dump_rated(sample))
         if self._held >= _HELD_TOKENS:

@@ -72,6 +72,9 @@ class TokenTable:
         self.left_out = self._read_column("left_out")
         self.unshown = self._read_column("unshown")
         self.label = self._read_column("label") if "label" in table.column_names else None
+        self.class_names: list[str] = (
+            table.column("class_name").to_pylist() if "class_name" in table.column_names else []
+        )
         self._rated = table.column("rated") if "rated" in table.column_names else None
         self._lists = {
             f"{side}{name}": _Lists(table.column(f"{side}{name}"))

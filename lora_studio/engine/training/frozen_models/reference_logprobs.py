@@ -31,8 +31,7 @@ from lora_studio.engine.dataset.batches import batch_by_length
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import get_source_digest
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPrompt
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
+from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.frozen_models.unique_rows import (
     UniqueRows,
@@ -72,7 +71,7 @@ class ReferencedRows:
             before = self._rows[(row - 1) % len(self)]
             assert isinstance(before, EncodedLabeled)
             item = replace(item, mismatched=swap_answer(item.answer, before.answer))
-        if self.values is None or isinstance(item, Encoded | EncodedPrompt | EncodedSearchPair):
+        if self.values is None or not isinstance(item, EncodedPair | EncodedLabeled):
             return item
         known = self.values[row]
         return item if np.isnan(known).any() else replace(item, reference=tuple(known.tolist()))

@@ -10,8 +10,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.core.training.recipe_checks import no_rewards_error
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate, collate_shared
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
@@ -200,6 +202,23 @@ def _store(
 
 def _join(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
     return torch.cat([part.to(device) for part in parts if part is not None])
+
+
+def create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
+    """Return the objective of reward training; raises ProblemError where it can't train."""
+    if not spec.rewards:
+        raise ProblemError(no_rewards_error())
+    require_answers(scorer)
+    if spec.kl_beta:
+        scorer.load_reference()
+    scorer.temperature = spec.rollout_temperature
+    return Grpo(
+        scorer,
+        spec.grpo_variant,
+        spec.clip_range,
+        kl_beta=spec.kl_beta,
+        longest=spec.rollout_tokens,
+    )
 
 
 def require_answers(scorer: Scorer) -> None:

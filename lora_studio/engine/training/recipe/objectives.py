@@ -16,21 +16,27 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.preference import DpoLoss
 from lora_studio.core.training.recipe_checks import (
-    no_rewards_error,
+    classifier_without_answers_error,
     reward_without_answers_error,
 )
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedLabeled,
+    EncodedPair,
+)
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
-from lora_studio.engine.training.recipe import reward_head
-from lora_studio.engine.training.recipe.grpo import Grpo, require_answers
+from lora_studio.engine.training.recipe import score_head
+from lora_studio.engine.training.recipe.classification import Classification
+from lora_studio.engine.training.recipe.grpo import create_grpo
 from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.loss import Loss
 
@@ -61,18 +67,23 @@ class ReferenceObjective(Protocol):
 
 
 def create_objective(
-    spec: TrainingSpec, task: Task, scorer: Scorer, ranks: ProcessGroup | None = None
+    spec: TrainingSpec,
+    task: Task,
+    scorer: Scorer,
+    ranks: ProcessGroup | None = None,
+    label_counts: Sequence[int] = (),
 ) -> Objective:
-    """Return the objective of a recipe and task; raises ProblemError for a batch too small for it."""
+    """Return the objective of a recipe and task; raises ProblemError for a batch too small for it.
+
+    `label_counts` are the training rows of each label, in the order of a classifier's outputs.
+    """
     match task:
         case "preference" if spec.preference == "orpo":
             return Orpo(scorer, spec.beta)
         case "preference" if spec.preference == "simpo":
             return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
         case "preference" if spec.preference == "reward":
-            if spec.best_by != "loss":
-                raise ProblemError(reward_without_answers_error())
-            return RewardModeling(scorer)
+            return _create_reward_modeling(spec, scorer)
         case "preference":
             scorer.load_reference()
             return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
@@ -87,30 +98,35 @@ def create_objective(
             scorer.load_reference()
             return Kto(scorer, spec.beta, ranks)
         case "grpo":
-            return _create_grpo(spec, scorer)
+            return create_grpo(spec, scorer)
         case "embedding":
-            pooling = "last" if spec.pooling == "auto" else spec.pooling
-            return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
+            return _create_in_batch_negatives(spec, scorer, ranks)
+        case "classification":
+            return _create_classification(spec, scorer, label_counts)
     if spec.distills(task):
         return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
     return Sft(scorer)
 
 
-def _create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
-    """Return the objective of reward training; raises ProblemError where it can't train."""
-    if not spec.rewards:
-        raise ProblemError(no_rewards_error())
-    require_answers(scorer)
-    if spec.kl_beta:
-        scorer.load_reference()
-    scorer.temperature = spec.rollout_temperature
-    return Grpo(
-        scorer,
-        spec.grpo_variant,
-        spec.clip_range,
-        kl_beta=spec.kl_beta,
-        longest=spec.rollout_tokens,
-    )
+def _create_in_batch_negatives(
+    spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None
+) -> InBatchNegatives:
+    pooling = "last" if spec.pooling == "auto" else spec.pooling
+    return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
+
+
+def _create_reward_modeling(spec: TrainingSpec, scorer: Scorer) -> RewardModeling:
+    if spec.best_by != "loss":
+        raise ProblemError(reward_without_answers_error())
+    return RewardModeling(scorer)
+
+
+def _create_classification(
+    spec: TrainingSpec, scorer: Scorer, label_counts: Sequence[int]
+) -> Classification:
+    if spec.best_by != "loss":
+        raise ProblemError(classifier_without_answers_error())
+    return Classification(scorer, weigh_classes(label_counts, spec.class_weights))
 
 
 class Sft:
@@ -281,13 +297,13 @@ class RewardModeling(_Pairs):
     """Reward modeling: −log σ(r_w − r_l), r the score of the prompt with one of its answers.
 
     Bradley and Terry 1952; Ouyang et al. 2022, equation 1. The score is a linear layer over the hidden
-    state of the last token (`reward_head.py`), in 32-bit.
+    state of the last token (`score_head.py`), in 32-bit.
     """
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
         hidden = self.scorer.compute_last_states(self.collate_pairs(rows))
-        head: Any = self.scorer.base.get_submodule(reward_head.NAME)
+        head: Any = self.scorer.base.get_submodule(score_head.NAME)
         with torch.autocast(hidden.device.type, enabled=False):
             chosen, rejected = head(hidden.to(head.weight.device).float())[:, 0].chunk(2)
         margin = chosen - rejected

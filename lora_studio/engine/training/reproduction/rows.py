@@ -14,7 +14,13 @@ from lora_studio.core.messages import text
 from lora_studio.core.system.files import write_file
 from lora_studio.core.system.foreign_files import NamingFile
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair, EncodedPrompt
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+    EncodedPrompt,
+)
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
@@ -87,7 +93,7 @@ def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]
             return pair.chosen, pair.rejected
         case EncodedLabeled() as labeled:
             return (labeled.answer,)
-        case EncodedPrompt() | EncodedSearchPair():
+        case EncodedPrompt() | EncodedSearchPair() | EncodedClassified():
             raise TypeError("there are no answers to train on")
         case row:
             return (row,)

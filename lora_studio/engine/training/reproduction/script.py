@@ -40,7 +40,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
-from lora_studio.engine.training.recipe import reward_head, schedules
+from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.reproduction import requirements, reward_scripts, statements
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (
@@ -250,7 +250,7 @@ def _get_model_values(
         "has_other_adapter": task in ("dpo", "kto", "grpo"),
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
-        "head_deviation": reward_head.STANDARD_DEVIATION,
+        "head_deviation": score_head.STANDARD_DEVIATION,
         "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
         "new_tokens": format_literal(tuned.base.new_tokens) if tuned.base.new_tokens else None,

@@ -17,7 +17,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.training.kernels.logprobs import is_dropping
-from lora_studio.engine.training.recipe import reward_head, schedules
+from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (
     format_assignment,
@@ -178,7 +178,7 @@ def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     """Return the entries of PEFT's configuration that differ from its defaults."""
     config = tuned.model.peft_config["default"]
     if config.task_type == TaskType.SEQ_CLS:  # the script adds the head itself
-        others = [name for name in config.modules_to_save or () if name != reward_head.NAME]
+        others = [name for name in config.modules_to_save or () if name != score_head.NAME]
         config = dataclasses.replace(config, task_type="CAUSAL_LM", modules_to_save=others or None)
     defaults = type(config)()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]

@@ -43,6 +43,7 @@ _NAMES: dict[Task, tuple[str, str]] = {
     "kto": (mark("Prompt"), mark("Answer")),
     "grpo": (mark("Prompt"), mark("Reference")),
     "embedding": (mark("Query"), mark("Text to find")),
+    "classification": (mark("Text"), mark("Label")),
 }
 
 

@@ -91,6 +91,7 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
 _NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
+_NEEDS_LABELS = mark("Not used: your data has no texts with labels.")
 _NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
 _NEEDS_SEARCH_PAIRS = mark("Not used: your data has no pairs for search.")
 _NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
@@ -109,9 +110,10 @@ _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
     **dict.fromkeys(
         embedding.EmbeddingSettings.model_fields, (("embedding",), _NEEDS_SEARCH_PAIRS)
     ),
+    "class_weights": (("classification",), _NEEDS_LABELS),
 }
 #: Fields whose choices are cards, each with a sentence.
-_CARDS = ("preference", "dpo_loss", "grpo_variant", "pooling")
+_CARDS = ("preference", "dpo_loss", "grpo_variant", "pooling", "class_weights")
 
 
 class RecipeForm(QWidget):
@@ -226,10 +228,12 @@ class RecipeForm(QWidget):
         return data.task if data is not None else None
 
     def _place_preference(self) -> None:
-        """Move the settings of preference training to the top while the data need them."""
+        """Move the settings of the training method to the top while the data need them."""
         self.rewards.is_searchable = self._get_task() == "grpo"
         set_visible(self._rewards_card, self.rewards.is_searchable)
-        is_used = self._get_task() in ("preference", "kto", "grpo", "embedding")
+        is_used = self._get_task() in (
+            "preference", "kto", "grpo", "embedding", "classification",
+        )  # fmt: skip
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:
                 self._settings.body.insertWidget(0, self.preference)

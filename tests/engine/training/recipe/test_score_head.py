@@ -25,7 +25,7 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import EncodedPair
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import RewardModeling, create_objective
-from lora_studio.engine.training.recipe.reward_head import attach_reward_head
+from lora_studio.engine.training.recipe.score_head import attach_reward_head
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import (
     PAIRS,

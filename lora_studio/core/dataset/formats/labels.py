@@ -1,4 +1,4 @@
-"""Columns that judge the answers: votes, which make KTO data, and ratings, which only warn.
+"""Columns with labels: classes of texts, votes on answers, which make KTO data, and ratings, which only warn.
 
 Bad answers must never be trained as if they were good, so a column is a vote if its name or its
 values say so, whatever else the row contains.
@@ -10,9 +10,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats.column_names import ANSWERS, CHOICE_ANSWERS, LABELS
-from lora_studio.core.dataset.formats.columns import Columns, DataColumn
-from lora_studio.core.dataset.formats.values import normalize_name, parse_label
+from lora_studio.core.dataset.formats.column_names import (
+    ANSWERS,
+    CHOICE_ANSWERS,
+    CLASSES,
+    LABELS,
+    TEXTS,
+)
+from lora_studio.core.dataset.formats.columns import (
+    Columns,
+    DataColumn,
+    FormatCandidate,
+    find_column,
+    find_columns,
+    find_free_texts,
+)
+from lora_studio.core.dataset.formats.values import (
+    is_blank,
+    normalize_name,
+    parse_label,
+    require_valid_text,
+    to_text,
+)
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
+from lora_studio.core.dataset.spec import Message
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -37,6 +58,8 @@ _UNMISTAKABLE = frozenset(
         "undesirable", "unhelpful", "not helpful", "unsatisfied", "dissatisfied", "unacceptable",
     )
 )  # fmt: skip
+#: Characters of a class; a longer text is not a name.
+_LONGEST_LABEL = 200
 _NEUTRAL = frozenset(("neutral", "none", "mixed", "unknown", "unrated", "skip", "skipped", "n/a"))
 
 
@@ -93,3 +116,47 @@ def _iter_nested(rows: Rows) -> Iterator[tuple[str, Any]]:
                 for key, inner in list(value.items())[:50]:
                     if isinstance(inner, str | int | float):
                         yield f"{name}.{key}", inner
+
+
+# --- classes of texts -------------------------------------------------------------------------
+
+
+def find_labeled_candidates(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a text and its class; [] without a column for each.
+
+    It isn't one of `find_candidates`: a column of that name may describe texts of another purpose.
+    """
+    classes = [
+        item for item in find_columns(columns, CLASSES) if item.kind in ("text", "number", "flag")
+    ]
+    # Names of classes say more than their numbers.
+    classes.sort(key=lambda item: item.kind != "text")
+    if not classes:
+        return []
+    rest = [item for item in columns if item != classes[0]]
+    phrased = sorted(find_free_texts(rest), key=lambda item: -item.phrased)
+    text = find_column(rest, TEXTS, "text") or next(iter(phrased), None)
+    text = text or next((item for item in rest if item.kind == "text"), None)
+    if text is None:
+        return []
+    mapping = {"text": text.name, "label": classes[0].name}
+    return [FormatCandidate("labeled_text", mapping, 0.2, 0.9)]
+
+
+def convert_labeled_text(slots: Mapping[str, Any]) -> Sample:
+    """Return a text and its class, as a question with its answer; raises UnusableRow."""
+    label = slots.get("label")
+    if is_blank(label):
+        raise UnusableRow("there is no label", UnusableKind.EMPTY)
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if not isinstance(label, str | int):
+        raise UnusableRow("the label is neither text nor a whole number")
+    content = to_text(slots.get("text"))
+    if not content.strip():
+        raise UnusableRow("the text is empty", UnusableKind.EMPTY)
+    name = str(label).lower() if isinstance(label, bool) else require_valid_text(str(label).strip())
+    if len(name) > _LONGEST_LABEL:
+        raise UnusableRow("the label has more than {limit} characters", limit=_LONGEST_LABEL)
+    turns = (Message(role="user", content=content), Message(role="assistant", content=name))
+    return Sample("classification", turns)

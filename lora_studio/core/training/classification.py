@@ -1,0 +1,141 @@
+"""Classification: the weights of labels in the loss, and how well labels are predicted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_studio.core.spec import Spec, setting
+
+ClassWeights = Literal["none", "balanced"]
+
+#: The names of what is measured among the figures of steps and evaluations.
+ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
+
+#: Labels of a confusion matrix that are shown; more don't fit on a page.
+SHOWN_LABELS = 20
+
+
+class ClassificationSettings(Spec):
+    """How a classifier is trained; only used for texts with labels."""
+
+    class_weights: ClassWeights = setting(
+        "none",
+        "Label weights",
+        "How much each row counts in the loss: all the same, or more for rows with a rare label. Only used "
+        "for texts with labels.",
+        choices={"none": "None", "balanced": "Balanced"},
+        choice_details={
+            "none": "Every row counts the same.",
+            "balanced": "Every label counts the same, however many rows have it.",
+        },
+        advanced=True,
+        help_topic="classification",
+    )
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """How well one label is predicted; all but `support`, the rows with the label, are 0 to 1."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class ClassificationReport(BaseModel):
+    """Predicted labels of rows whose labels are known.
+
+    `confusion` has (actual label, predicted label, rows) for all pairs that occur, as positions in `labels`.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, int, int], ...]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return sum(count for _, _, count in self.confusion)
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of rows whose label is predicted."""
+        right = sum(count for actual, predicted, count in self.confusion if actual == predicted)
+        return right / max(1, self.rows)
+
+    @property
+    def macro_f1(self) -> float:
+        """Return the mean F1 of all labels that rows have or that are predicted, each counted the same."""
+        occurring = {
+            label for actual, predicted, _ in self.confusion for label in (actual, predicted)
+        }
+        scores = [each.f1 for index, each in enumerate(self.per_label) if index in occurring]
+        return sum(scores) / max(1, len(scores))
+
+    @property
+    def per_label(self) -> tuple[LabelMetrics, ...]:
+        """Return precision, recall, F1 and support of every label.
+
+        precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN); 0 where the
+        denominator is 0 (van Rijsbergen 1979, chapter 7).
+        """
+        right: Counter[int] = Counter()
+        actual_rows: Counter[int] = Counter()
+        predicted_rows: Counter[int] = Counter()
+        for actual, predicted, count in self.confusion:
+            actual_rows[actual] += count
+            predicted_rows[predicted] += count
+            right[actual] += count if actual == predicted else 0
+        return tuple(
+            LabelMetrics(
+                label,
+                right[index] / max(1, predicted_rows[index]),
+                right[index] / max(1, actual_rows[index]),
+                2 * right[index] / max(1, actual_rows[index] + predicted_rows[index]),
+                actual_rows[index],
+            )
+            for index, label in enumerate(self.labels)
+        )
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return accuracy and macro F1 by name."""
+        return {ACCURACY: self.accuracy, MACRO_F1: self.macro_f1}
+
+    def to_matrix(self, labels: int = SHOWN_LABELS) -> list[list[int]]:
+        """Return the rows of the first labels: actual labels down, predicted ones across."""
+        size = min(labels, len(self.labels))
+        matrix = [[0] * size for _ in range(size)]
+        for actual, predicted, count in self.confusion:
+            if actual < size and predicted < size:
+                matrix[actual][predicted] += count
+        return matrix
+
+    def describe(self) -> dict[str, object]:
+        """Return all metrics in plain form, for JSON output and records."""
+        return {
+            **self.metrics,
+            "rows": self.rows,
+            "labels": [vars(each) for each in self.per_label],
+            "confusion": [list(entry) for entry in self.confusion],
+        }
+
+
+def weigh_classes(counts: Sequence[int], weights: ClassWeights) -> list[float]:
+    """Return the weight of each label in the loss, from its number of training rows.
+
+    Balanced: rows / (labels with rows · rows of the label), so that the mean over rows is 1, as scikit-learn's
+    `class_weight="balanced"` (King and Zeng 2001). A label without training rows gets 0.
+    """
+    if weights == "none":
+        return [1.0] * len(counts)
+    occurring = sum(count > 0 for count in counts)
+    return [sum(counts) / (occurring * count) if count else 0.0 for count in counts]

@@ -1,0 +1,138 @@
+"""The head of a reward model or a classifier: a linear layer over the last hidden state of a row.
+
+It has the name and place that it has in transformers' models for sequence classification, and PEFT saves
+it with the adapter as a fully trained module. So PEFT loads both into such a model with as many labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import TaskType
+from peft.utils import ModulesToSaveWrapper
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.core.system.files import name_newest_file
+from lora_studio.core.training.recipe_checks import (
+    no_classifier_error,
+    only_scores_warning,
+)
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.lora import attach
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.kernels.output_head import find_decoder
+
+NAME = "score"
+
+#: Of the initial weights: transformers' `initializer_range` of nearly all models.
+STANDARD_DEVIATION = 0.02
+
+
+def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
+    """Add the head of a reward model, which trains with the adapter; emits Warned and ParametersCounted.
+
+    Raises ProblemError for a model or an adapter that can't have one.
+    """
+    _require_suitable(tuned, is_reward_model=True)
+    _attach_head(tuned, 1, seed)
+    job.emit(attach.count_parameters(tuned.model))
+    job.emit(events.Warned(problem=only_scores_warning()))
+
+
+def attach_classifier(
+    tuned: AdaptedModel, labels: Sequence[str], seed: int, job: JobContext
+) -> None:
+    """Add the head of a classifier, which trains with the adapter; emits ParametersCounted.
+
+    Raises ProblemError for a model or an adapter that can't have one.
+    """
+    _require_suitable(tuned, is_reward_model=False)
+    _attach_head(tuned, len(labels), seed)
+    tuned.labels = tuple(labels)
+    job.emit(attach.count_parameters(tuned.model))
+
+
+def write_classifier_config(tuned: AdaptedModel, folder: Path) -> None:
+    """Write transformers' configuration of the classifier: the base's, with labels and the padding token.
+
+    PEFT doesn't save it, and the labels are nowhere else in an adapter.
+    """
+    config = copy.deepcopy(tuned.base.model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.id2label = dict(enumerate(tuned.labels))
+    config.label2id = {label: number for number, label in enumerate(tuned.labels)}
+    config.architectures = [MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].__name__]
+    # The label of a text is read at its last token that isn't padding.
+    config.pad_token_id = tuned.base.tokenizer.pad_token_id
+    with name_newest_file(folder):
+        config.save_pretrained(folder)
+
+
+def _attach_head(tuned: AdaptedModel, outputs: int, seed: int) -> None:
+    """Add a randomly initialized layer that trains in full."""
+    base, wrapped = tuned.base.model, tuned.model
+    head = torch.nn.Linear(base.config.get_text_config().hidden_size, outputs, bias=False)
+    torch.manual_seed(seed)
+    torch.nn.init.normal_(head.weight, std=STANDARD_DEVIATION)
+    head.to(base.get_output_embeddings().weight.device)
+    wrapper = ModulesToSaveWrapper(head, "default")
+    # The base has no head: one copy in memory and in the counts.
+    wrapper.original_module = torch.nn.Identity()
+    wrapper.set_adapter("default")
+    base.add_module(NAME, wrapper)
+    config = wrapped.peft_config["default"]
+    config.modules_to_save = [*(config.modules_to_save or ()), NAME]
+    config.task_type = TaskType.SEQ_CLS
+
+
+def _require_suitable(tuned: AdaptedModel, *, is_reward_model: bool) -> None:
+    """Raise ProblemError for a model or an adapter that can't have a head."""
+    base = tuned.base.model
+    if tuned.initial_adapter is not None:
+        raise fail(
+            "training.reward_changes_base",
+            "A reward model can't be trained with an initialization that changes the base weights."
+            if is_reward_model
+            else "A classifier can't be trained with an initialization that changes the base weights.",
+            "Use the default initialization.",
+            where=Where(step="lora", field="init"),
+        )
+    if tuned.base.new_tokens:
+        raise fail(
+            "training.reward_new_tokens",
+            "A reward model can't be trained with new tokens."
+            if is_reward_model
+            else "A classifier can't be trained with new tokens.",
+            "Remove the new tokens.",
+            where=Where(step="lora", field="new_tokens"),
+        )
+    is_unknown = find_decoder(base) is None or hasattr(base, NAME)
+    if is_reward_model and is_unknown:
+        raise fail(
+            "training.reward_unsupported",
+            "{architecture} can't be trained as a reward model.",
+            "Choose another model, or another preference method.",
+            where=Where(step="training", field="preference"),
+            architecture=type(base).__name__,
+        )
+    if not is_reward_model and (is_unknown or not _has_classifier(base)):
+        raise ProblemError(no_classifier_error(type(base).__name__))
+
+
+def _has_classifier(base: Any) -> bool:
+    """Return whether transformers has a classifier whose layers have the names that they have in the base."""
+    if type(base.config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return False
+    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(base.config)]
+    with torch.device("meta"):
+        classifier = kind(copy.deepcopy(base.config))
+    head = getattr(classifier, NAME, None)
+    is_linear = isinstance(head, torch.nn.Linear) and head.bias is None
+    return is_linear and classifier.base_model_prefix == base.base_model_prefix

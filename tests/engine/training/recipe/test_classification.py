@@ -1,0 +1,166 @@
+"""Classifiers: equal to transformers' own, trained like other objectives, saved as PEFT saves them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.classification import ClassificationReport, weigh_classes
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe.objectives import Classification, create_objective
+from lora_studio.engine.training.recipe.score_head import (
+    attach_classifier,
+    write_classifier_config,
+)
+from tests.engine.conftest import TinyModel
+from tests.engine.training.test_train_run import Start, start
+from tests.helpers.runs.jobs import make_job, train, write_rows
+
+__all__ = ["start"]
+
+LABELS = ("billing", "shipping", "technical")
+TEXTS = ("I was charged twice.", "Where is my parcel?", "It crashes when I open it, every time.")
+WORDS = "my order from last week about the new blue lamp was not what you said it would be so please help"
+#: Rows that don't resemble each other, but for the word that tells their label.
+ROWS = [
+    {"text": " ".join(random.Random(n).sample(WORDS.split(), 5)) + f" {label}", "label": label}
+    for n, label in enumerate(LABELS * 8)
+]
+
+
+class FakeBase:
+    """What the head needs of a loaded base."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        self.model, self.tokenizer = model, load_tokenizer(folder)
+        self.new_tokens: dict[int, list[int]] = {}
+
+
+def make_classifier(folder: Path) -> AdaptedModel:
+    """Return a tiny 32-bit model with a head for three labels, whose B matrices aren't zero."""
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(3)
+    model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
+    tuned = AdaptedModel(FakeBase(base, folder), model)  # type: ignore[arg-type]
+    attach_classifier(tuned, LABELS, 3, make_job())
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.05)
+    model.eval()
+    return tuned
+
+
+def encode_texts(tuned: AdaptedModel) -> list[EncodedClassified]:
+    rows = [np.asarray(tuned.base.tokenizer(text).input_ids, np.int32) for text in TEXTS]
+    return [
+        EncodedClassified(Encoded(ids, np.zeros(len(ids), bool), len(ids)), number)
+        for number, ids in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_peft_and_transformers_give_the_same_scores_and_loss(
+    tiny: TinyModel, tmp_path: Path, packing: bool
+) -> None:
+    base, adapter = tiny("llama3"), tmp_path / "adapter"
+    tuned = make_classifier(base)
+    tuned.model.save_pretrained(str(adapter))
+    write_classifier_config(tuned, adapter)
+    config = AutoConfig.from_pretrained(adapter)
+    assert (config.id2label, config.label2id["technical"]) == (dict(enumerate(LABELS)), 2)
+    assert config.architectures == ["LlamaForSequenceClassification"]
+    loaded = AutoModelForSequenceClassification.from_pretrained(base, config=config, dtype=torch.float32)  # fmt: skip
+    loaded = peft.PeftModel.from_pretrained(loaded, adapter)
+    assert json.loads((adapter / "adapter_config.json").read_text())["task_type"] == "SEQ_CLS"
+
+    rows = encode_texts(tuned)
+    batch = tuned.base.tokenizer(list(TEXTS), padding=True, return_tensors="pt")
+    expected = loaded(**batch, labels=torch.tensor([row.label for row in rows]))
+    objective = Classification(Scorer(tuned.model, packing=packing), [1.0, 1.0, 1.0])
+    torch.testing.assert_close(objective.score(rows), expected.logits, rtol=0, atol=1e-5)
+    measured = objective.compute_loss(rows)
+    assert float(measured.total.detach()) / 3 == pytest.approx(float(expected.loss), abs=1e-5)
+    measured.total.backward()
+    assert tuned.model.base_model.model.score.modules_to_save["default"].weight.grad.abs().sum() > 0
+
+
+def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
+    tuned = make_classifier(tiny("llama3"))
+    rows, scorer = encode_texts(tuned), Scorer(tuned.model)
+    with torch.no_grad():
+        single = [
+            float(Classification(scorer, [1.0] * 3).compute_loss([row]).total) for row in rows
+        ]
+        weighted = Classification(scorer, weigh_classes([4, 2, 2], "balanced")).compute_loss(rows)
+    expected = sum(
+        loss * weight for loss, weight in zip(single, (2 / 3, 4 / 3, 4 / 3), strict=True)
+    )
+    assert float(weighted.total) == pytest.approx(expected, rel=1e-5)
+    assert weighted.confusion is not None
+    assert weighted.confusion.sum(1).tolist() == [1, 1, 1]
+    assert int(weighted.confusion.trace()) == int(weighted.metrics["accuracy"])
+
+
+def start_classifier(start: Start, folder: Path) -> RunFolder:
+    rows = write_rows(folder / "messages.jsonl", ROWS)
+    settings = {"epochs": 4, "micro_batch": 4, "sample_rows": 2, "learning_rate": 1e-2}
+    dataset = {"validation_count": 6, "system_prompt": "Be brief."}
+    return start(rows=rows, dataset=dataset, training=settings)
+
+
+@pytest.mark.slow
+def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> None:
+    unbroken, paused = start_classifier(start, tmp_path), start_classifier(start, tmp_path)
+    channel = train(unbroken)
+    assert channel.last(events.DatasetReady).labels.keys() == set(LABELS)
+    last = channel.last(events.Evaluated)
+    assert last.classification is not None
+    assert last.classification.rows == channel.last(events.DatasetReady).rows_validation
+    assert last.figures["accuracy"] == last.classification.accuracy >= 5 / 6
+    assert sum(figures.support > 0 for figures in last.classification.per_label) > 1
+    assert not channel.of(events.Sampled)
+    recorded = unbroken.read_manifest()["results"]["evaluations"][-1]["report"]
+    assert ClassificationReport.model_validate(recorded) == last.classification
+
+    def pause(event: Any, flags: Any) -> None:
+        if isinstance(event, events.StepDone) and event.step == 2:
+            flags.pause.set()
+
+    assert train(paused, on_event=pause).last(events.Done).paused
+    resumed = train(paused, resume=True).last(events.Evaluated)
+    assert (resumed.loss, resumed.classification) == (last.loss, last.classification)
+    weights = load_file(unbroken.adapter / "adapter_model.safetensors")
+    assert weights["base_model.model.score.weight"].shape[0] == len(LABELS)
+    for name, value in load_file(paused.adapter / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_rows_of_one_label_cannot_be_classified(start: Start, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "one.jsonl", [{**row, "label": "same"} for row in ROWS])
+    failed = train(start(rows=rows)).last(events.Failed)
+    assert failed.problem.code == "dataset.one_label"
+
+
+def test_classifier_cannot_be_kept_by_its_answers(tiny: TinyModel) -> None:
+    scorer = Scorer(make_classifier(tiny("llama3")).model)
+    with pytest.raises(ProblemError, match="doesn't write answers"):
+        create_objective(TrainingSpec(best_by="exact"), "classification", scorer)
