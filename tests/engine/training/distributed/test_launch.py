@@ -54,6 +54,7 @@ LABELED = [
     for n in range(23)
 ]  # fmt: skip
 
+SEARCH = [{"query": f"Where is {n}?", "positive": f"{n} is in room {n + 1}."} for n in range(23)]
 PROMPTS = [{"prompt": f"What is {n} and {n}?", "reference": str(2 * n)} for n in range(23)]
 #: Prefers short answers.
 _REWARD = {"kind": "length", "max_length": 5, "length_unit": "characters", "length_margin": 40}
@@ -180,6 +181,8 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
         pytest.param(PAIRS, "replicate", {"preference": "simpo"}, id="simpo", marks=pytest.mark.thorough),
         pytest.param(PAIRS, "replicate", {"preference": "reward"}, id="reward", marks=pytest.mark.thorough),
         pytest.param(PAIRS, "shard", {"preference": "reward"}, id="reward sharded", marks=pytest.mark.thorough),
+        pytest.param(SEARCH, "replicate", {}, id="embedding", marks=pytest.mark.thorough),
+        pytest.param(SEARCH, "shard", {}, id="embedding sharded", marks=pytest.mark.thorough),
         pytest.param(ROWS, "shard", {}, id="sft sharded", marks=pytest.mark.thorough),
         pytest.param(LABELED, "shard", {}, id="kto sharded", marks=pytest.mark.thorough),
         pytest.param(PROMPTS, "replicate", GRPO, id="grpo"),

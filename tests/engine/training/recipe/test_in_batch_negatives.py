@@ -31,7 +31,8 @@ from lora_studio.engine.training.recipe.in_batch_negatives import (
 from lora_studio.engine.training.recipe.pooling import embed
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
-from tests.helpers.runs.jobs import handle, make_job, train, write_rows
+from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
+from tests.helpers.runs.search_questions import SEARCH_QUESTIONS
 
 __all__ = ["start"]
 
@@ -204,3 +205,18 @@ def expect_merged_model(run: RunFolder) -> None:
     assert failed.problem.code == "export.embedding"
     with pytest.raises(ProblemError, match="turns texts into vectors"):
         starting_adapter.read_config(run.adapter)
+
+
+@pytest.mark.thorough
+def test_small_model_finds_more_answers_after_training(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "questions.jsonl", SEARCH_QUESTIONS)
+    run = new_run(
+        tmp_path,
+        model={"source": "builtin:SmolLM2-135M-Instruct", "precision": "bf16", "device": "cpu"},
+        dataset={"sources": [str(rows)], "validation_count": 12, "max_length": 64},
+        training={"epochs": 20, "micro_batch": 28, "gradient_accumulation": 1, "learning_rate": 5e-4, "pooling": "mean"},
+        lora={"rank": 16, "alpha": 32},
+    )  # fmt: skip
+    evaluated = train(run).of(events.Evaluated)
+    assert evaluated[-1].figures[RECALLS[1]] > evaluated[0].figures[RECALLS[1]]
+    assert evaluated[-1].figures[MRR] > evaluated[0].figures[MRR]
