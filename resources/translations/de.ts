@@ -3359,6 +3359,13 @@
             <source>Each prompt has two answers ({columns}). We couldn't tell which one is preferred.</source>
             <translation>Zu jedem Prompt gibt es zwei Antworten ({columns}). Welche davon bevorzugt wird, ließ sich nicht erkennen.</translation>
         </message>
+        <message numerus="yes">
+            <source>Each query is compared with the texts of {n} other rows.</source>
+            <translation>
+                <numerusform>Jede Anfrage wird mit dem Text von {n} anderen Zeile verglichen.</numerusform>
+                <numerusform>Jede Anfrage wird mit den Texten von {n} anderen Zeilen verglichen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>Each reward</source>
             <translation>Jede Belohnung</translation>

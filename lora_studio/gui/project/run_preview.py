@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training import combinations
@@ -92,6 +93,17 @@ def describe_steps(training: TrainingSpec, split: SplitPreview | None) -> str:
         )
     )
     return f"{size} {steps if split.is_exact else tr('About {steps}').format(steps=steps)}"
+
+
+def describe_negatives(training: TrainingSpec, task: Task | None) -> str:
+    """Return what each query is compared with, "" for data of another task than embeddings."""
+    if task != "embedding":
+        return ""
+    return tr_n(
+        "Each query is compared with the text of {n} other row.",
+        "Each query is compared with the texts of {n} other rows.",
+        training.effective_batch - 1,
+    )
 
 
 def describe_backend(state: ProjectState) -> str:

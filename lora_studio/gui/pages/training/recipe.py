@@ -180,7 +180,9 @@ class RecipeForm(QWidget):
         self._place_preference()
         training, split = self.state.get_spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
-            self.estimate.setText(run_preview.describe_steps(training, split))
+            negatives = run_preview.describe_negatives(training, self._get_task())
+            steps = run_preview.describe_steps(training, split)
+            self.estimate.setText(f"{steps} {negatives}".strip())
         else:
             self.estimate.setText(tr("Fix the errors above to see the number of steps."))
         self._refresh_help()

@@ -312,6 +312,15 @@ def test_rewards_are_edited_with_prompts_for_rewards_only(page: TrainingPage) ->
 
 
 @pytest.mark.slow
+def test_embedding_settings_and_negatives_show_for_search_pairs(page: TrainingPage) -> None:
+    assert "query" not in page.recipe.estimate.text()
+    page.state.set_answer(model_facts.dataset(task="embedding"))
+    assert not page.editors["pooling"].isHidden()
+    assert page.editors["preference"].isHidden()
+    assert "compared with the texts of 15 other rows" in page.recipe.estimate.text()
+
+
+@pytest.mark.slow
 def test_settings_of_a_teacher_appear_with_it(page: TrainingPage) -> None:
     for more in page.recipe.findChildren(CollapsibleSection):
         more.set_open(True)
