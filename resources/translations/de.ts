@@ -2893,6 +2893,10 @@
             <translation>DAPO</translation>
         </message>
         <message>
+            <source>DAPO learns nothing from such answers. Increase “Max. answer length”.</source>
+            <translation>DAPO lernt aus solchen Antworten nichts. Erhöhen Sie „Max. Antwortlänge“.</translation>
+        </message>
+        <message>
             <source>DARE (TIES)</source>
             <translation>DARE (TIES)</translation>
         </message>
@@ -4614,6 +4618,10 @@
             <translation>Gehört die Datei dorthin, ersetzen Sie den Link durch eine Kopie. Löschen Sie ihn sonst.</translation>
         </message>
         <message>
+            <source>If the judge is away, pause training, start it, and resume. Otherwise, stop, correct the reward, and train again.</source>
+            <translation>Wenn das Bewertungsmodell nicht erreichbar ist, pausieren Sie das Training, starten Sie seinen Server und setzen Sie fort. Sonst beenden Sie das Training, korrigieren Sie die Belohnung und trainieren Sie neu.</translation>
+        </message>
+        <message>
             <source>If the rows are parts of conversations, write each conversation as one row of messages.</source>
             <translation>Wenn die Zeilen Teile von Gesprächen sind, schreiben Sie jedes Gespräch als eine Zeile mit Nachrichten.</translation>
         </message>
@@ -6317,6 +6325,10 @@
         <message>
             <source>No answer</source>
             <translation>Keine Antwort</translation>
+        </message>
+        <message>
+            <source>No answer of a step has a reward, so the model learns nothing from the step.</source>
+            <translation>Keine Antwort eines Schritts hat eine Belohnung; aus dem Schritt lernt das Modell deshalb nichts.</translation>
         </message>
         <message>
             <source>No benchmark has all these words.</source>
@@ -15222,6 +15234,10 @@
         <message>
             <source>the prompt is empty</source>
             <translation>der Prompt ist leer</translation>
+        </message>
+        <message>
+            <source>the prompt leaves no room for an answer within {limit} tokens</source>
+            <translation>der Prompt lässt innerhalb von {limit} Tokens keinen Platz für eine Antwort</translation>
         </message>
         <message>
             <source>the question is a list of conversations</source>

@@ -305,6 +305,8 @@ def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | No
     """
     if length > spec.max_length and spec.too_long == "skip":
         reason = "the row has more than {limit} tokens"
+    elif first >= spec.max_length and first >= length:
+        reason = "the prompt leaves no room for an answer within {limit} tokens"
     elif first >= spec.max_length:
         reason = "no part of an answer is within the first {limit} tokens"
     else:

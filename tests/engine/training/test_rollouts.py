@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.generation import group_sampling
+from lora_studio.engine.rewards.failures import RewardFailure
+from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.tokens.encoder import check_length
+from lora_studio.engine.training.rewarding.report import RolloutReport
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, train, write_rows
 
 #: Every other prompt has a reference.
 _ROWS = [
@@ -126,6 +134,28 @@ def test_step_whose_answers_are_all_cut_trains_nothing(start: Start) -> None:
     assert channel.events[-1] == channel.last(events.Done)
     assert channel.last(events.StepDone).figures["cut_share"] == 1
     assert "training.answers_cut" in [event.problem.code for event in channel.of(events.Warned)]
+
+
+def test_steps_without_any_reward_are_reported_as_such() -> None:
+    channel, spec = RecordingChannel(), TrainingSpec(group_size=2)
+    report, reason = RolloutReport(spec, make_job(channel)), text("Nothing.")
+    rated = [RatedAnswer((), "a", None, {}, True, 1)] * 2
+    failed = tuple(RewardFailure("exact", index, reason) for index in range(2))
+    for step in range(1, 8):
+        report.describe(step, rated, ScoredAnswers([None] * 2, {"exact": [None] * 2}, failed), 1)
+    problems = [event.problem for event in channel.of(events.Warned)]
+    assert [each.code for each in problems] == [
+        "training.reward_failed",
+        "training.rewards_missing",
+    ]
+    assert str(problems[0].what) == "The reward Exact match has no value for some answers: Nothing."
+    assert not channel.of(events.AnswersRated)
+
+
+def test_prompt_without_room_for_an_answer_is_named() -> None:
+    verdict = check_length(64, 64, DatasetSpec(max_length=64))
+    assert "the prompt leaves no room for an answer" in str(verdict)
+    assert "no part of an answer" in str(check_length(70, 64, DatasetSpec(max_length=64)))
 
 
 def test_prompts_without_rewards_are_refused_before_training(start: Start) -> None:

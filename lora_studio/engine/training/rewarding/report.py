@@ -9,6 +9,7 @@ from lora_studio.core.problems import Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import JobContext
@@ -53,7 +54,8 @@ class RolloutReport:
         prompts = max(1, len(rated) // self._spec.group_size)
         figures = summarize(rated, scored) | {"equal_share": equal / prompts}
         self._emit_answers(step, rated, scored)
-        self._equal_steps = self._equal_steps + 1 if equal == prompts else 0
+        is_equal = equal == prompts and figures["failed_share"] < 1
+        self._equal_steps = self._equal_steps + 1 if is_equal else 0
         self._warn(figures, scored)
         return figures
 
@@ -69,17 +71,7 @@ class RolloutReport:
         )
 
     def _warn(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
-        for failure in scored.failures:
-            self._warn_once(
-                f"failure {failure.reward}",
-                "training.reward_failed",
-                text(
-                    "The reward {name} has no value for some answers: {reason}",
-                    name=failure.reward,
-                    reason=failure.reason,
-                ),
-                text("They are left out. Their share is among the curves."),
-            )
+        self._warn_of_failures(figures, scored)
         if figures["cut_share"] == 1:
             self._warn_once(
                 "cut",
@@ -88,7 +80,9 @@ class RolloutReport:
                     "All answers of a step were cut at {tokens} tokens.",
                     tokens=self._spec.rollout_tokens,
                 ),
-                text("If answers should end by themselves, increase “Max. answer length”."),
+                text("DAPO learns nothing from such answers. Increase “Max. answer length”.")
+                if self._spec.grpo_variant == "dapo"
+                else text("If answers should end by themselves, increase “Max. answer length”."),
                 "rollout_tokens",
             )
         if self._equal_steps == _EQUAL_STEPS:
@@ -105,6 +99,31 @@ class RolloutReport:
                     "that the model sometimes answers well."
                 ),
                 "rewards",
+            )
+
+    def _warn_of_failures(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
+        for failure in scored.failures:
+            self._warn_once(
+                f"failure {failure.reward}",
+                "training.reward_failed",
+                text(
+                    "The reward {name} has no value for some answers: {reason}",
+                    name=describe_reward(failure.reward),
+                    reason=failure.reason,
+                ),
+                text("They are left out. Their share is among the curves."),
+            )
+        if figures["failed_share"] == 1:
+            self._warn_once(
+                "all failed",
+                "training.rewards_missing",
+                text(
+                    "No answer of a step has a reward, so the model learns nothing from the step."
+                ),
+                text(
+                    "If the judge is away, pause training, start it, and resume. Otherwise, stop, correct "
+                    "the reward, and train again."
+                ),
             )
 
     def _warn_once(

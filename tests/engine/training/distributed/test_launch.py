@@ -39,6 +39,7 @@ from lora_studio.engine.training.distributed.ranks import DuplicateBatch, Proces
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
+from tests.helpers.models.teachers import make_teacher
 from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows
 
 ROWS = [
@@ -63,6 +64,9 @@ GRPO: dict[str, Any] = {
     "learning_rate": 1e-3,
 }  # fmt: skip
 
+
+#: A teacher of its own for each test.
+TEACHER = {"teacher": "own", "teacher_precision": "fp32"}
 
 #: A sitecustomize for every process of a training run; it patches the processes of one module.
 _MISHAP = """
@@ -116,6 +120,10 @@ def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
         if rows is PROMPTS:
             source["format"] = "prompts"
         recipe = {"epochs": 1, "micro_batch": 1, "gradient_accumulation": 4, "learning_rate": 5e-3}
+        if training.get("teacher"):
+            training["teacher"] = str(teacher := tmp_path / "teacher")
+            if not teacher.exists():
+                make_teacher(tiny("llama3"), teacher)
         return new_run(
             tmp_path,
             model={
@@ -185,6 +193,8 @@ def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
         pytest.param(SEARCH, "shard", {}, id="embedding sharded", marks=pytest.mark.thorough),
         pytest.param(ROWS, "shard", {}, id="sft sharded", marks=pytest.mark.thorough),
         pytest.param(LABELED, "shard", {}, id="kto sharded", marks=pytest.mark.thorough),
+        pytest.param(ROWS, "replicate", TEACHER, id="teacher", marks=pytest.mark.thorough),
+        pytest.param(ROWS, "shard", TEACHER, id="teacher sharded", marks=pytest.mark.thorough),
         pytest.param(PROMPTS, "replicate", GRPO, id="grpo"),
         pytest.param(PROMPTS, "shard", GRPO, id="grpo sharded", marks=pytest.mark.thorough),
     ],
