@@ -17077,11 +17077,9 @@
             <source>{parts}. Trained tokens per epoch: {tokens:count}.</source>
             <translation>{parts}. Trainierte Token pro Epoche: {tokens:count}.</translation>
         </message>
-        <message numerus="yes">
-            <source>{parts}. {n} labels: {labels}.</source>
-            <translation>
-                <numerusform>{parts}. {n} Labels: {labels}.</numerusform>
-            </translation>
+        <message>
+            <source>{parts}. {count} labels: {labels}.</source>
+            <translation>{parts}. {count} Labels: {labels}.</translation>
         </message>
         <message>
             <source>{path} already exists.</source>

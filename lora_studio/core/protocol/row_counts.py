@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.training.classification import SHOWN_LABELS
 
@@ -44,10 +44,9 @@ def describe_row_counts(event: events.RowCounts) -> Text:
             text("{label} {rows}", label=label, rows=rows)
             for label, rows in list(event.labels.items())[:SHOWN_LABELS]
         )
-        return counted(
-            len(event.labels),
-            "{parts}. {n} label: {labels}.",
-            "{parts}. {n} labels: {labels}.",
+        return text(
+            "{parts}. {count} labels: {labels}.",
+            count=len(event.labels),
             parts=tuple(parts),
             labels=labels,
         )
