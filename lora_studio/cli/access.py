@@ -9,10 +9,11 @@ from pathlib import Path
 import typer
 
 from lora_studio.cli.console import Display
+from lora_studio.core.messages import join_sentences
 from lora_studio.core.problems import ProblemError, Where, fail, warning
 from lora_studio.core.project import judge_consent, known_projects, run_consent
 from lora_studio.core.project.access_requests import AccessRequest
-from lora_studio.core.project.project import Draft
+from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
@@ -35,7 +36,7 @@ def ask_for_project(draft: Draft, display: Display) -> None:
                 "for the following: {requests}",
                 "If you don't expect that, stop, and check the project file.",
                 where=Where(file=str(draft.path)),
-                requests=tuple(request.text for request in requests),
+                requests=join_sentences([request.text for request in requests]),
             )
         )
         asked = [request for request in requests if request not in judges]
@@ -43,13 +44,18 @@ def ask_for_project(draft: Draft, display: Display) -> None:
     known_projects.accept(draft, without=judges)
 
 
-def ask_for_run(command: commands.Job, display: Display) -> None:
+def ask_for_job(command: commands.Job, display: Display) -> None:
     """Show what the run of a command asks for if it comes from elsewhere, and ask; raises ProblemError."""
     run = RunFolder(Path(getattr(command, "run", "")))
     try:
         frozen = run.load_project()
     except ProblemError:
         return  # the job says so
+    ask_for_run(run, frozen, display)
+
+
+def ask_for_run(run: RunFolder, frozen: Project, display: Display) -> None:
+    """Show what a run from elsewhere asks for, and ask; raises ProblemError."""
     if requests := run_consent.list_unallowed(run.path, frozen):
         display.print_problem(
             warning(
@@ -57,7 +63,7 @@ def ask_for_run(command: commands.Job, display: Display) -> None:
                 "This run was created by someone else or on another computer. It asks for the following: {requests}",
                 "If you don't expect that, stop, and delete the run.",
                 where=Where(file=str(run.path)),
-                requests=tuple(request.text for request in requests),
+                requests=join_sentences([request.text for request in requests]),
             )
         )
         _require_consent(requests, str(run.path), display)

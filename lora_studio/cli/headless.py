@@ -203,7 +203,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
-        access.ask_for_run(command, display)
+        access.ask_for_job(command, display)
         with (
             forward_ctrl_c(links, command),
             sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"),

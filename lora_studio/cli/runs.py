@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lora_studio.cli import headless
+from lora_studio.cli import access, headless
 from lora_studio.cli.common import JsonOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
@@ -196,7 +196,9 @@ def cluster(
     run = RunFolder(path.resolve())
     with exit_on_problem(display):
         if run.project_file.is_file():
-            _show_consents(run.load_project(), display)
+            frozen = run.load_project()
+            access.ask_for_run(run, frozen, display)
+            _show_consents(frozen, display)
             written = run_cluster.export_run(run, out.resolve(), with_model=model)
         else:
             written = _export_project(path, change or [], out.resolve(), display, with_model=model)

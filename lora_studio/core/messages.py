@@ -142,6 +142,12 @@ def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
     return Text(template=template, values={"first": parts[:-1], "last": parts[-1]})
 
 
+def join_sentences(sentences: Sequence[Text]) -> Text:
+    """Return sentences as one text."""
+    named = {f"sentence_{number}": each for number, each in enumerate(sentences)}
+    return Text(template=" ".join(f"{{{name}}}" for name in named), values=dict(named))
+
+
 def describe_remaining(seconds: float | None) -> Text:
     """Return the remaining time, rounded: `about 12 min`, or a dash if unknown."""
     if seconds is None or not math.isfinite(seconds):

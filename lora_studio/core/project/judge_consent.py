@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_studio.core.messages import listed
+from lora_studio.core.messages import join_sentences
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project import known_projects
 from lora_studio.core.project.access_requests import (
@@ -32,7 +32,7 @@ def require_allowed(reward: RewardSpec, name: str) -> None:
             "Otherwise, remove this reward.",
             where=Where(step="training", field="rewards"),
             name=name,
-            requests=listed([request.text for request in requests]),
+            requests=join_sentences([request.text for request in requests]),
             digest=compute_digest(requests),
         )
 

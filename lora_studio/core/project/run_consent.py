@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lora_studio.core.messages import listed
+from lora_studio.core.messages import join_sentences
 from lora_studio.core.problems import STEPS, Where, fail
 from lora_studio.core.project import known_projects
 from lora_studio.core.project.access_requests import AccessRequest, list_requests_outside
@@ -71,7 +71,7 @@ def require_allowed(run: Path, frozen: Project) -> None:
             "haven't allowed yet: {requests}",
             "If you expect that, allow it in the window, or run `lora-studio --trust {digest} …`.",
             where=Where(file=str(run)),
-            requests=listed([request.text for request in requests]),
+            requests=join_sentences([request.text for request in requests]),
             digest=compute_digest(requests),
         )
 

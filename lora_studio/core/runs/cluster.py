@@ -15,7 +15,7 @@ from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, Where, error, fail
-from lora_studio.core.project import cluster_consent
+from lora_studio.core.project import cluster_consent, run_consent
 from lora_studio.core.project.cluster_consent import ClusterConsent
 from lora_studio.core.project.project import Project
 from lora_studio.core.rewards.spec import RewardSpec, map_reward_paths
@@ -101,10 +101,12 @@ def _measure_size(path: Path) -> int:
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
     """Write a started run as the folder `out`, with the checkpoints from which it continues.
 
-    Raises ProblemError, also for a link in the run: it could copy any file of the user.
+    Raises ProblemError, also for a link in the run, or a run from elsewhere that the user hasn't allowed to read
+    outside its folder: either could copy any file of the user.
     """
     run.require_no_links()
     project = run.load_project()
+    run_consent.require_allowed(run.path, project)
     if run.start_adapter.is_dir():  # the run's own copy: the original may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
         project = project.model_copy(update={"lora": lora})

@@ -10,7 +10,7 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import known_projects, project, run_consent
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import copies, step_records
+from lora_studio.core.runs import cluster, copies, step_records
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
@@ -96,6 +96,19 @@ def test_manifest_leads_to_no_file_that_isnt_named(tmp_path: Path) -> None:
     run.update_manifest(taken_along={stored["path"]: str(secret)})
     assert run.load_project().dataset.sources[0].path == str(secret)
     assert list_keys(run) == [f"read {secret}"]
+
+
+def test_foreign_run_is_not_copied_for_a_cluster(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jsonl"
+    secret.write_text("{}\n")
+    run = create_foreign(
+        tmp_path, dataset={"sources": [str(secret)]}, model={"source": "org/model"}
+    )
+    with pytest.raises(ProblemError) as raised:
+        cluster.export_run(run, tmp_path / "out")
+    assert raised.value.problems[0].code == "run.access_not_allowed"
+    assert f": Read {secret}. Download" in str(raised.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_consent_to_a_project_covers_its_runs(tmp_path: Path) -> None:
