@@ -42,7 +42,7 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
 from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
-from lora_studio.engine.training.recipe.reward_head import attach_reward_head
+from lora_studio.engine.training.recipe.score_head import attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 from tests.helpers.models import fake_cuda
