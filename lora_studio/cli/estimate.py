@@ -17,7 +17,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice, calibration
-from lora_studio.core.memory.adapter_size import with_reward_head
+from lora_studio.core.memory.adapter_size import with_head
 from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.filling import fill_micro_batches
@@ -105,8 +105,7 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
         raise ProblemError(inspected.teacher_problem)
     planned = _find_last(replies, events.DatasetPlanned)
     devices = _find_last(replies, events.DevicesFound)
-    if training.trains_reward_model(planned.task):
-        inspected = with_reward_head(inspected)
+    inspected = with_head(inspected, training.count_head_outputs(planned.task, len(planned.labels)))
     plan = MemoryPlan(
         inspected=inspected,
         model=model,

@@ -52,14 +52,15 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     )
 
 
-def with_reward_head(model: ModelInspected) -> ModelInspected:
-    """Return the model with the head of a reward model in the adapter's size: one 32-bit row of weights.
+def with_head(model: ModelInspected, outputs: int) -> ModelInspected:
+    """Return the model with the head of a reward model or a classifier in the adapter's size.
 
-    The head (`hidden_size` values, no bias) trains in full and is saved with the adapter.
+    The head (`outputs` × `hidden_size` 32-bit values, no bias) trains in full and is saved with the adapter;
+    other training has 0 outputs.
     """
-    if model.adapter is None:
+    if model.adapter is None or not outputs:
         return model
-    values = model.hidden_size
+    values = outputs * model.hidden_size
     adapter = model.adapter.model_copy(
         update={
             "trainable": model.adapter.trainable + values,

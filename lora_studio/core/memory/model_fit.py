@@ -99,8 +99,9 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
         )
         counted = adapter_size.count_parameters(inspected, settings.lora)
         sized = inspected.model_copy(update={"adapter": counted})
-        if settings.training.trains_reward_model(settings.rows.task):
-            sized = adapter_size.with_reward_head(sized)
+        rows = settings.rows
+        outputs = settings.training.count_head_outputs(rows.task, rows.labels)
+        sized = adapter_size.with_head(sized, outputs)
         plan = replace(plan, inspected=sized)
         for candidate in (plan, _with_least_memory(plan)):
             needed = estimate(candidate).total

@@ -21,7 +21,8 @@ class RowStatistics:
 
     `heaviest` is `LengthsMeasured.heaviest`; `longest` is the longest row in tokens, `trained` the
     share of trained tokens, `tokens` the tokens per epoch at the current limit, in `count` rows.
-    `edges` are lengths, and `over` the share of rows longer than each.
+    `edges` are lengths, and `over` the share of rows longer than each. `labels` is the number of labels of a
+    classifier, 0 while it isn't known.
     """
 
     heaviest: dict[int, tuple[int, ...]]
@@ -32,6 +33,7 @@ class RowStatistics:
     task: Task = "sft"
     edges: tuple[int, ...] = ()
     over: tuple[float, ...] = ()
+    labels: int = 0
 
     def compute_share_over(self, limit: int) -> float:
         """Return the share of rows longer than a limit; between two edges, that of the lower edge."""
@@ -82,6 +84,7 @@ def build_row_statistics(
         task="sft" if planned.task == "text" else planned.task,  # documents are split already
         edges=lengths.edges if lengths else (),
         over=_compute_shares_over(lengths) if lengths else (),
+        labels=len(planned.labels),
     )
 
 

@@ -118,6 +118,12 @@ class PreferenceSettings(Spec):
         """Return whether the training yields a model that scores answers, with data of a task."""
         return task == "preference" and self.preference == "reward"
 
+    def count_head_outputs(self, task: str | None, labels: int) -> int:
+        """Return the outputs of the head that trains with the adapter: a reward, or one per label; else 0."""
+        if task == "classification":
+            return labels
+        return int(self.trains_reward_model(task))
+
 
 def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
     """Return the fields of `PreferenceSettings` that a method uses, or those of the settings of

@@ -46,7 +46,7 @@ class Backend(Protocol):
     def prepare(
         self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
     ) -> AdaptedModel:
-        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed.
+        """Return the adapted model; emits ModelLoaded, and Warned where needed.
 
         `scratch` is a folder for files that are needed until the training ends. `initial_adapter` is the folder
         that keeps PiSSA's initial adapter, for a training that resumes; without it, that is computed exactly

@@ -20,7 +20,7 @@ class PeftBackend:
     def prepare(
         self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
     ) -> AdaptedModel:
-        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
+        """Return the adapted model; emits ModelLoaded, and Warned where needed."""
         loaded = loading.load(
             project.model, job, project.dataset, training=True, new_tokens=project.lora.new_tokens
         )
@@ -38,7 +38,6 @@ class PeftBackend:
             iterative=kept is not None,
             token_ids=tuple(loaded.new_tokens),
         )
-        job.emit(attach.count_parameters(wrapped))
         if project.lora.init == "loftq" and project.lora.changes_base:
             initialization.initialize_loftq(wrapped, loaded.folder, job)
         initial = kept or scratch / "initial-adapter" if project.lora.changes_base else None

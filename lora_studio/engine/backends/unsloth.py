@@ -38,7 +38,7 @@ class UnslothBackend:
     def prepare(
         self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
     ) -> AdaptedModel:
-        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
+        """Return the adapted model; emits ModelLoaded, and Warned where needed."""
         from unsloth import FastLanguageModel
 
         loaded = _load(FastLanguageModel, project, job)
@@ -62,7 +62,6 @@ class UnslothBackend:
         )
         _check_targets(wrapped, targets)
         attach.train_in_32_bit(wrapped)
-        job.emit(attach.count_parameters(wrapped))
         return AdaptedModel(loaded, wrapped)
 
 

@@ -19,7 +19,7 @@ from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
-from lora_studio.engine.lora import continue_from_adapter
+from lora_studio.engine.lora import attach, continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
@@ -228,7 +228,7 @@ def prepare_data(
 ) -> TrainingData:
     """Read, tokenize and split the dataset, unless it is prepared already.
 
-    Emits DatasetReady and writes the run's record.
+    Emits DatasetReady and ParametersCounted, and writes the run's record.
     """
     if prepared is None:
         tokenizer = tuned.base.tokenizer
@@ -239,9 +239,8 @@ def prepare_data(
     if project.training.trains_reward_model(prepared.rows.task):
         score_head.attach_reward_head(tuned, project.training.seed, job)
     if prepared.rows.task == "classification":
-        score_head.attach_classifier(
-            tuned, tuple(prepared.ready.labels), project.training.seed, job
-        )
+        score_head.attach_classifier(tuned, tuple(prepared.ready.labels), project.training.seed)
+    job.emit(attach.count_parameters(tuned.model))
     if record:
         run_record.write_manifest(run, project, tuned, prepared.ready, prepared.rows)
         run_record.write_heldout(run, prepared.rows, prepared.split)

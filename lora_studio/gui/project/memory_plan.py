@@ -47,7 +47,9 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         return None
     rows = _get_rows(state, dataset)
     plan = MemoryPlan(
-        inspected=with_adapter_size(facts.model, lora, training, rows.task),
+        inspected=with_adapter_size(
+            facts.model, lora, training.count_head_outputs(rows.task, rows.labels)
+        ),
         model=model,
         lora=lora,
         training=training,
@@ -79,14 +81,13 @@ def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
 
 
 def with_adapter_size(
-    model: events.ModelInspected, lora: LoraSpec, training: TrainingSpec, task: str | None
+    model: events.ModelInspected, lora: LoraSpec, head_outputs: int
 ) -> events.ModelInspected:
     """Return the model with the adapter's size: exact if the widths determine it, or else as the
-    engine last counted it; with the head of a reward model if rows of `task` train one."""
+    engine last counted it; with the head of a reward model or a classifier, if it has `head_outputs`."""
     adapter = adapter_size.count_parameters(model, lora)
     model = model if adapter is None else model.model_copy(update={"adapter": adapter})
-    is_reward_model = training.trains_reward_model(task)
-    return adapter_size.with_reward_head(model) if is_reward_model else model
+    return adapter_size.with_head(model, head_outputs)
 
 
 def get_adapter_size(state: ProjectState) -> events.ParametersCounted | None:
@@ -99,7 +100,8 @@ def get_adapter_size(state: ProjectState) -> events.ParametersCounted | None:
     if not isinstance(training, TrainingSpec):
         training = TrainingSpec()
     task = state.facts.dataset.task if state.facts.dataset else None
-    return with_adapter_size(model, lora, training, task).adapter
+    labels = len(state.facts.plan.labels) if state.facts.plan else 0
+    return with_adapter_size(model, lora, training.count_head_outputs(task, labels)).adapter
 
 
 def get_device(state: ProjectState) -> events.Device | None:

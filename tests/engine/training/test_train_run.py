@@ -279,7 +279,7 @@ def test_named_experts_train(start: Start) -> None:
 
 def test_parameters_are_counted_before_training_starts(start: Start) -> None:
     kinds = [event.kind for event in train(start(training={"max_steps": 1})).events]
-    order = ["started", "model_loaded", "parameters_counted", "dataset_ready", "training_started", "step_done", "checkpoint_saved", "adapter_saved", "done"]  # fmt: skip
+    order = ["started", "model_loaded", "dataset_ready", "parameters_counted", "training_started", "step_done", "checkpoint_saved", "adapter_saved", "done"]  # fmt: skip
     assert [kind for kind in kinds if kind in order] == order
 
 

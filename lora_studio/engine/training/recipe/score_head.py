@@ -24,7 +24,6 @@ from lora_studio.core.training.recipe_checks import (
     only_scores_warning,
 )
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.lora import attach
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.kernels.output_head import find_decoder
 
@@ -35,27 +34,23 @@ STANDARD_DEVIATION = 0.02
 
 
 def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
-    """Add the head of a reward model, which trains with the adapter; emits Warned and ParametersCounted.
+    """Add the head of a reward model, which trains with the adapter; emits Warned.
 
     Raises ProblemError for a model or an adapter that can't have one.
     """
     _require_suitable(tuned, is_reward_model=True)
     _attach_head(tuned, 1, seed)
-    job.emit(attach.count_parameters(tuned.model))
     job.emit(events.Warned(problem=only_scores_warning()))
 
 
-def attach_classifier(
-    tuned: AdaptedModel, labels: Sequence[str], seed: int, job: JobContext
-) -> None:
-    """Add the head of a classifier, which trains with the adapter; emits ParametersCounted.
+def attach_classifier(tuned: AdaptedModel, labels: Sequence[str], seed: int) -> None:
+    """Add the head of a classifier, which trains with the adapter.
 
     Raises ProblemError for a model or an adapter that can't have one.
     """
     _require_suitable(tuned, is_reward_model=False)
     _attach_head(tuned, len(labels), seed)
     tuned.labels = tuple(labels)
-    job.emit(attach.count_parameters(tuned.model))
 
 
 def write_classifier_config(tuned: AdaptedModel, folder: Path) -> None:

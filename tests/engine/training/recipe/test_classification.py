@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import adapter_size
+from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -60,7 +63,7 @@ def make_classifier(folder: Path) -> AdaptedModel:
     torch.manual_seed(3)
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
     tuned = AdaptedModel(FakeBase(base, folder), model)  # type: ignore[arg-type]
-    attach_classifier(tuned, LABELS, 3, make_job())
+    attach_classifier(tuned, LABELS, 3)
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -102,6 +105,23 @@ def test_peft_and_transformers_give_the_same_scores_and_loss(
     assert tuned.model.base_model.model.score.modules_to_save["default"].weight.grad.abs().sum() > 0
 
 
+def test_head_has_a_row_of_parameters_for_each_label(tiny: TinyModel) -> None:
+    base = tiny("llama3")
+    inspected = attach.inspect_model(ModelSpec(source=str(base)), LoraSpec(rank=4), make_job())
+    planned = events.DatasetPlanned(
+        task="classification", rows_read=3, rows_train=3, rows_validation=0, tokens=9, trained_tokens=3,
+        labels=dict.fromkeys(LABELS, 1),
+    )  # fmt: skip
+    rows = build_row_statistics(planned)
+    outputs = TrainingSpec().count_head_outputs(rows.task, rows.labels)
+    expected = attach.count_parameters(make_classifier(base).model)
+    sized = adapter_size.with_head(inspected, outputs).adapter
+    assert sized is not None
+    assert (sized.trainable, sized.total, sized.adapter_bytes) == (
+        expected.trainable, expected.total, expected.adapter_bytes,
+    )  # fmt: skip
+
+
 def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
     tuned = make_classifier(tiny("llama3"))
     rows, scorer = encode_texts(tuned), Scorer(tuned.model)
@@ -131,6 +151,7 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     unbroken, paused = start_classifier(start, tmp_path), start_classifier(start, tmp_path)
     channel = train(unbroken)
     assert channel.last(events.DatasetReady).labels.keys() == set(LABELS)
+    assert len(channel.of(events.ParametersCounted)) == 1
     last = channel.last(events.Evaluated)
     assert last.classification is not None
     assert last.classification.rows == channel.last(events.DatasetReady).rows_validation

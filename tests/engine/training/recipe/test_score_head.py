@@ -92,7 +92,7 @@ def test_head_of_a_reward_model_is_counted_once(tiny: TinyModel, tmp_path: Path)
     base, spec = tiny("llama3"), LoraSpec(rank=4)
     counted = attach.count_parameters(make_reward_model(base))
     inspected = attach.inspect_model(ModelSpec(source=str(base)), spec, make_job())
-    by_widths = adapter_size.with_reward_head(inspected).adapter
+    by_widths = adapter_size.with_head(inspected, 1).adapter
     assert by_widths is not None
     assert by_widths.model_dump(exclude={"targets", "time"}) == counted.model_dump(
         exclude={"targets", "time"}
