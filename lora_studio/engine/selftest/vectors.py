@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lora_studio.core.messages import text
+from lora_studio.core.model import remote_code
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
@@ -75,11 +76,16 @@ def _embed(
 
     job.report_progress(text("comparing vectors"), 0, len(texts), "texts")
     tokenizer = loading.load_tokenizer(adapter or folder, trust=trust)
+    is_allowed = remote_code.is_allowed(folder, requested=trust)
     with translate_library_errors(
         lambda reason: adapter_files.foreign_adapter_error(adapter or folder, reason)
     ):
         network: Any = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=is_allowed,
+            local_files_only=True,
         )
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter))

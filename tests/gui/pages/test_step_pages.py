@@ -277,7 +277,8 @@ def test_sentence_shows_the_number_of_trainable_parameters(
 ) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
-    assert page.sentence.text() == "Select a model to see the number of trainable parameters."
+    waiting = "The number of trainable parameters appears when the model details are known."
+    assert page.sentence.text() == waiting
     opened.set_answer(model_facts.model())
     expected = "16.8 M of 3.2 B parameters are trainable (0.52 %), 67 MB on disk"
     assert page.sentence.text() == expected
