@@ -329,7 +329,7 @@ def test_step_stays_on_its_device(
             waited, blocking = run_steps(trainer, waits)
             assert len(waited) <= count_waits(trainer), waited
             assert not blocking
-            monkeypatch.setattr(kernel_choice, "create_scorer", lambda *_, same=scorer: same)
+            monkeypatch.setattr(kernel_choice, "create_scorer", lambda *_, same=scorer, **__: same)
         if resumes:
             save_and_resume(trainer, lambda: make_trainer(runs[last], tuned, last))
 
