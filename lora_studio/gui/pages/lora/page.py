@@ -166,7 +166,10 @@ class LoraPage(StepPage):
         if name == "model":
             self._stale = False
             self._show_all()
-        elif name == "dataset":
+        elif name in (
+            "dataset",
+            "plan",
+        ):  # a classifier's head has a row for each label of the plan
             self._show_sentence()
 
     def _show_all(self) -> None:

@@ -217,3 +217,11 @@ def test_reward_head_is_in_every_count(qtbot: QtBot, page: TrainingPage) -> None
     assert plan.inspected.adapter.trainable == size.trainable == without.trainable + 400_000
     for shown in (lora.sentence.text(), page.recipe.summary.get_facts()["Trainable"]):
         assert formatting.format_count(size.trainable) in shown
+    state.set_answer(model_facts.dataset(task="classification"))
+    labels = {"billing": 2, "shipping": 1, "technical": 0}
+    state.set_answer(
+        events.DatasetPlanned(task="classification", rows_read=3, rows_train=3, rows_validation=0, tokens=9, trained_tokens=3, labels=labels)
+    )  # fmt: skip
+    counted = formatting.format_count(without.trainable + 3 * 400_000)
+    for shown in (lora.sentence.text(), page.recipe.summary.get_facts()["Trainable"]):
+        assert counted in shown
