@@ -404,6 +404,10 @@
             <translation>Konten und Server</translation>
         </message>
         <message>
+            <source>Accuracy</source>
+            <translation>Genauigkeit</translation>
+        </message>
+        <message>
             <source>Actions</source>
             <translation>Aktionen</translation>
         </message>
@@ -5647,6 +5651,10 @@
         <message>
             <source>MRR</source>
             <translation>MRR</translation>
+        </message>
+        <message>
+            <source>Macro F1</source>
+            <translation>Makro-F1</translation>
         </message>
         <message>
             <source>Magnitude pruning</source>
@@ -13179,6 +13187,14 @@
             <translation>etwa {train} Trainingszeilen, {validation} Validierungszeilen</translation>
         </message>
         <message>
+            <source>accuracy</source>
+            <translation>Genauigkeit</translation>
+        </message>
+        <message>
+            <source>accuracy (%)</source>
+            <translation>Genauigkeit (%)</translation>
+        </message>
+        <message>
             <source>act</source>
             <translation>Akt.</translation>
         </message>
@@ -14219,6 +14235,14 @@
         <message>
             <source>low confidence</source>
             <translation>unsicher</translation>
+        </message>
+        <message>
+            <source>macro F1</source>
+            <translation>Makro-F1</translation>
+        </message>
+        <message>
+            <source>macro F1 (%)</source>
+            <translation>Makro-F1 (%)</translation>
         </message>
         <message>
             <source>many turns</source>

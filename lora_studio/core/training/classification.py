@@ -14,7 +14,7 @@ from lora_studio.core.spec import Spec, setting
 ClassWeights = Literal["none", "balanced"]
 
 #: The names of what is measured among the figures of steps and evaluations.
-ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
+ACCURACY, MACRO_F1 = "label_accuracy", "macro_f1"
 
 #: Labels of a confusion matrix that are shown; more don't fit on a page.
 SHOWN_LABELS = 20

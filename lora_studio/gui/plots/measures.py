@@ -70,6 +70,8 @@ _MEASURES = (
     Measure("failed_share", mark("Answers without a reward"), mark("answers without a reward"), mark("without a reward (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("cross_entropy", mark("Cross-entropy"), mark("cross-entropy"), mark("cross-entropy (nats per token)"), formatting.format_loss, jagged=True),
     Measure("teacher_kl", mark("KL to the teacher"), mark("KL to the teacher"), mark("KL to the teacher (nats per token)"), formatting.format_loss, jagged=True),
+    Measure("label_accuracy", mark("Accuracy"), mark("accuracy"), mark("accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("macro_f1", mark("Macro F1"), mark("macro F1"), mark("macro F1 (%)"), formatting.format_percent, 100.0),
     Measure("in_batch_accuracy", mark("In-batch accuracy"), mark("in-batch accuracy"), mark("in-batch accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("recall_at_1", mark("Recall@1"), mark("recall@1"), mark("recall@1 (%)"), formatting.format_percent, 100.0),
     Measure("recall_at_5", mark("Recall@5"), mark("recall@5"), mark("recall@5 (%)"), formatting.format_percent, 100.0),

@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.classification import ClassificationReport, weigh_classes
+from lora_studio.core.training.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach
@@ -136,7 +136,7 @@ def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
     assert float(weighted.total) == pytest.approx(expected, rel=1e-5)
     assert weighted.confusion is not None
     assert weighted.confusion.sum(1).tolist() == [1, 1, 1]
-    assert int(weighted.confusion.trace()) == int(weighted.metrics["accuracy"])
+    assert int(weighted.confusion.trace()) == int(weighted.metrics[ACCURACY])
 
 
 def start_classifier(start: Start, folder: Path) -> RunFolder:
@@ -155,7 +155,7 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     last = channel.last(events.Evaluated)
     assert last.classification is not None
     assert last.classification.rows == channel.last(events.DatasetReady).rows_validation
-    assert last.figures["accuracy"] == last.classification.accuracy >= 5 / 6
+    assert last.figures[ACCURACY] == last.classification.accuracy >= 5 / 6
     assert sum(figures.support > 0 for figures in last.classification.per_label) > 1
     assert not channel.of(events.Sampled)
     recorded = unbroken.read_manifest()["results"]["evaluations"][-1]["report"]
