@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.project import project
+from lora_studio.core.project import access_requests, project, run_consent
 from tests.engine.conftest import TinyModel
 from tests.helpers.faults import traced
 from tests.helpers.runs.jobs import write_rows
@@ -117,6 +117,8 @@ def test_report_lists_exactly_what_the_kernel_saw(
             training={"trackers": ["mlflow"]},
             export={"ollama_create": True, "ollama_host": ollama.host},
         )
+        requests = access_requests.list_requests_outside(project.load(made))
+        digest = run_consent.compute_digest(requests)
         environ |= {
             "HF_ENDPOINT": hub.address,
             "HF_TOKEN": TOKEN,
@@ -126,7 +128,7 @@ def test_report_lists_exactly_what_the_kernel_saw(
         steps = [
             command("model", "search", "llama", "--json"),
             command("model", "whoami", "--json"),
-            command("run", str(made), "--json"),
+            command("--trust", digest, "run", str(made), "--json"),
         ]
         script = "set -e\n" + "\n".join(
             " ".join(f"'{word}'" for word in words) + " </dev/null" for words in steps
