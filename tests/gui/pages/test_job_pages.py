@@ -71,7 +71,7 @@ def test_primary_button_leads_from_model_to_ollama(
     window.show_page("model")
     primary = [Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier]
     qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
-    for step in ("lora", "dataset", "training"):
+    for step in ("dataset", "training"):  # the defaults of LoRA are left as they are
         qtbot.keyClick(window, *primary)
         assert window.page_name == step
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)

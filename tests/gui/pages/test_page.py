@@ -9,9 +9,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.project.project import SPECS
+from lora_studio.core.spec import Spec
+from lora_studio.core.training.classification import ClassificationSettings
 from lora_studio.core.training.distillation import DistillationSettings
+from lora_studio.core.training.embedding import EmbeddingSettings
 from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.gui import theme
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -56,6 +60,14 @@ _WANTED_BY = {
     "simpo_gamma": ("preference", "simpo"),
 }
 
+#: Settings that are shown with data for a task only.
+_TASKS: dict[type[Spec], Task] = {
+    GrpoSettings: "grpo",
+    DistillationSettings: "sft",
+    EmbeddingSettings: "embedding",
+    ClassificationSettings: "classification",
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
@@ -68,11 +80,11 @@ def test_every_field_can_be_revealed_and_focused(
     for field, editor in page.editors.items():
         if not editor.is_searchable:  # the data can't use it
             continue
-        if field in GrpoSettings.model_fields:
-            page.state.set_answer(model_facts.dataset(task="grpo"))
-            QApplication.processEvents()  # moves their group to the top
+        for settings, task in _TASKS.items():
+            if field in settings.model_fields:
+                page.state.set_answer(model_facts.dataset(task=task))
+                QApplication.processEvents()  # moves their group to the top
         if field in DistillationSettings.model_fields:
-            page.state.set_answer(model_facts.dataset(task="sft"))
             page.state.set(step, "teacher", "org/large")
         if field in _WANTED_BY:  # shown only where it applies
             page.state.set(step, *_WANTED_BY[field])

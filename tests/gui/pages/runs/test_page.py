@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.formatting import format_size
+from lora_studio.core.project import run_consent
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.core.system.locks import FileLock
@@ -230,6 +231,8 @@ def test_run_again_starts_a_run_with_the_same_settings(
 ) -> None:
     scenario(train=SHORT)
     (name,) = _choose(page, 3)
+    chosen = page.library.run(name)
+    run_consent.remember(chosen.path, chosen.load_project())
     page.run_actions.actions["repeat"].trigger()
     _wait_for_runs(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
