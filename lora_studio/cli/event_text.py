@@ -8,9 +8,9 @@ from functools import singledispatch
 from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.core.protocol.row_counts import describe_row_counts
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
-from lora_studio.core.training.retrieval import describe_evaluation
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator
 
@@ -109,18 +109,10 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
             step=event.step,
             reward=reward,
         )
-    if embedding := describe_evaluation(event.step, event.loss, event.figures):
-        return embedding
+    if predictions := describe_predictions(event):
+        return predictions
     if event.has_rewards:
         return text("Evaluation after step {step}: no answer has a reward.", step=event.step)
-    if (report := event.classification) is not None:
-        return text(
-            "Evaluation after step {step}: loss {loss:loss}, accuracy {accuracy:percent}, macro F1 {f1:percent}.",
-            step=event.step,
-            loss=event.loss,
-            accuracy=report.accuracy,
-            f1=report.macro_f1,
-        )
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 

@@ -156,18 +156,6 @@
             <translation>Eine Chat-Vorlage legt fest, wie aus einem Gespräch Text wird. Ollama verwendet eine andere Vorlagensprache als Hugging Face. Eine umgewandelte Vorlage wird nur verwendet, wenn geprüft ist, dass sie denselben Text erzeugt.</translation>
         </message>
         <message>
-            <source>A classifier can't be trained with an initialization that changes the base weights.</source>
-            <translation>Ein Klassifikator lässt sich nicht mit einer Initialisierung trainieren, die die Basisgewichte ändert.</translation>
-        </message>
-        <message>
-            <source>A classifier can't be trained with new tokens.</source>
-            <translation>Ein Klassifikator lässt sich nicht mit neuen Token trainieren.</translation>
-        </message>
-        <message>
-            <source>A classifier doesn't write answers, so they can't decide on the best adapter.</source>
-            <translation>Ein Klassifikator schreibt keine Antworten, also können sie nicht über den besten Adapter entscheiden.</translation>
-        </message>
-        <message>
             <source>A classifier predicts labels and can't write answers, so it can't be merged here or used in a chat. llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or run there.</source>
             <translation>Ein Klassifikator sagt Labels voraus und kann keine Antworten schreiben. Deshalb lässt er sich hier nicht mit dem Basismodell zusammenführen und nicht im Chat verwenden. llama.cpp und Ollama haben für diese Modelle keinen Klassifikationskopf, also lässt er sich auch nicht exportieren und läuft dort nicht.</translation>
         </message>
@@ -288,20 +276,12 @@
             <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
         </message>
         <message>
-            <source>A reward model can't be trained with an initialization that changes the base weights.</source>
-            <translation>Ein Belohnungsmodell kann nicht mit einer Initialisierung trainiert werden, die die Gewichte des Basismodells verändert.</translation>
-        </message>
-        <message>
-            <source>A reward model can't be trained with new tokens.</source>
-            <translation>Ein Belohnungsmodell kann nicht mit neuen Token trainiert werden.</translation>
-        </message>
-        <message>
-            <source>A reward model doesn't write answers, so they can't decide on the best adapter.</source>
-            <translation>Ein Belohnungsmodell schreibt keine Antworten; sie können daher nicht über den besten Adapter entscheiden.</translation>
-        </message>
-        <message>
             <source>A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
             <translation>Ein Belohnungsmodell bewertet Antworten und kann keine schreiben. Es lässt sich daher weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
+        </message>
+        <message>
+            <source>A reward model, classifier, or embedding model doesn't write answers, so they can't decide on the best adapter.</source>
+            <translation>Belohnungsmodelle, Klassifikatoren und Embedding-Modelle schreiben keine Antworten; deshalb können Antworten nicht über den besten Adapter entscheiden.</translation>
         </message>
         <message>
             <source>A reward of this project is a Python function. It runs in a process of its own, without network and with limits of time and memory, but it can read and change your files. Only allow it if you trust its author.</source>
@@ -848,10 +828,6 @@
         <message>
             <source>An earlier row is repeated in {rows}, except for spacing. The model would memorize them.</source>
             <translation>In {rows} wiederholt sich eine frühere Zeile, bis auf Leerzeichen. Das Modell würde sie auswendig lernen.</translation>
-        </message>
-        <message>
-            <source>An embedding model doesn't write answers, so they can't decide on the best adapter.</source>
-            <translation>Ein Embedding-Modell schreibt keine Antworten, also können sie nicht über den besten Adapter entscheiden.</translation>
         </message>
         <message>
             <source>An embedding model isn't exported as GGUF.</source>
@@ -3422,14 +3398,6 @@
             <translation>Embedding-Training braucht mindestens zwei Zeilen in jedem Optimierungsschritt.</translation>
         </message>
         <message>
-            <source>Embeddings can't be trained with an initialization that changes the base weights.</source>
-            <translation>Embeddings lassen sich nicht mit einer Initialisierung trainieren, die die Gewichte des Basismodells ändert.</translation>
-        </message>
-        <message>
-            <source>Embeddings can't be trained with new tokens.</source>
-            <translation>Embeddings lassen sich nicht mit neuen Tokens trainieren.</translation>
-        </message>
-        <message>
             <source>Empty cache</source>
             <translation>Cache leeren</translation>
         </message>
@@ -3668,6 +3636,10 @@
         <message>
             <source>Evaluation</source>
             <translation>Auswertung</translation>
+        </message>
+        <message>
+            <source>Evaluation after step {step}: loss {loss:loss}, accuracy {accuracy:percent}, macro F1 {f1:percent}.</source>
+            <translation>Auswertung nach Schritt {step}: Verlust {loss:loss}, Genauigkeit {accuracy:percent}, Makro-F1 {f1:percent}.</translation>
         </message>
         <message>
             <source>Evaluation after step {step}: loss {loss:loss}, {found}.</source>
@@ -8284,6 +8256,14 @@
         <message>
             <source>Reward model</source>
             <translation>Belohnungsmodell</translation>
+        </message>
+        <message>
+            <source>Reward models, classifiers, and embedding models can't be trained with an initialization that changes the base weights.</source>
+            <translation>Belohnungsmodelle, Klassifikatoren und Embedding-Modelle können nicht mit einer Initialisierung trainiert werden, die die Gewichte des Basismodells ändert.</translation>
+        </message>
+        <message>
+            <source>Reward models, classifiers, and embedding models can't be trained with new tokens.</source>
+            <translation>Belohnungsmodelle, Klassifikatoren und Embedding-Modelle können nicht mit neuen Token trainiert werden.</translation>
         </message>
         <message>
             <source>Reward spread</source>

@@ -225,8 +225,7 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax. If the output layer
     trains: all logits and their gradient.
     """
-    task = plan.rows.task
-    if task in ("embedding", "classification") or plan.training.trains_reward_model(task):
+    if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row
     trained = plan.rows.trained * tokens
     if plan.rows.task == "grpo":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Text, join_sentences, text
 from lora_studio.core.model import remote_code
 from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
@@ -39,7 +39,7 @@ def describe_consents(consents: list[ClusterConsent]) -> Problem | None:
         "On the cluster, this run needs your consent again: {requests}",
         "If you agree, start it there with `./train.sh {options}`. README.md in the folder says so, too.",
         where=Where(step="training"),
-        requests=tuple(each for consent in consents for each in consent.texts),
+        requests=join_sentences([each for consent in consents for each in consent.texts]),
         options=format_options(consents),
     )
 

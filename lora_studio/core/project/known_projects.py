@@ -18,7 +18,6 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.system.paths import expand_home
 
 
 def is_known(project_file: Path) -> bool:
@@ -50,7 +49,7 @@ def _make_absolute(key: str, folder: Path) -> str:
     kind, _, target = key.partition(" ")
     if kind not in ("read", "write"):
         return key
-    return f"{kind} {os.path.normpath(folder / expand_home(Path(target)))}"
+    return f"{kind} {os.path.normpath(folder / paths.expand_home(Path(target)))}"
 
 
 def accept(draft: Draft, without: Collection[AccessRequest] = ()) -> None:

@@ -32,6 +32,34 @@ _NEW_TOKENS = (
     "`PeftModel.from_pretrained`, first call `model.resize_token_embeddings(len(tokenizer))` on the base model."
 )
 
+#: The labels are in the adapter's config.json, which PEFT alone doesn't read.
+_CLASSIFIER_USAGE = """```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+config = AutoConfig.from_pretrained("{repository}")
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
+model = PeftModel.from_pretrained(base, "{repository}")
+tokenizer = AutoTokenizer.from_pretrained("{repository}")
+classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
+print(classify("A text to classify.", top_k=None))
+```"""
+
+_EMBEDDING_USAGE = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{repository}")
+print(model.encode(["A text to search for."]))
+```"""
+
+#: What an adapter for a task does, in a card's first sentence, and the tag of its pipeline.
+_PURPOSES = {
+    "embedding": ("that turns texts into vectors for search", "sentence-similarity"),
+    "classification": ("that classifies texts", "text-classification"),
+    "reward": ("that scores answers (a reward model)", "text-classification"),
+}
+_WRITES = ("", "text-generation")
+
 #: The most evaluations in a card's table.
 _ROWS = 12
 
@@ -71,20 +99,6 @@ def build_card(what: What, repository: str, facts: CardFacts) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-#: The labels are in the adapter's config.json, which PEFT alone doesn't read.
-_CLASSIFIER_USAGE = """```python
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
-
-config = AutoConfig.from_pretrained("{repository}")
-base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
-model = PeftModel.from_pretrained(base, "{repository}")
-tokenizer = AutoTokenizer.from_pretrained("{repository}")
-classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
-print(classify("A text to classify.", top_k=None))
-```"""
-
-
 def get_base_id(project: Project) -> str | None:
     """Return the base model's hub ID, None for a folder or file on this computer."""
     source = project.model.source
@@ -97,10 +111,8 @@ def _get_base_name(project: Project) -> str:
 
 def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
-    is_scoring = _is_reward_model(facts) or _is_classifier(facts)
-    tag = "text-classification" if is_scoring else "text-generation"
-    if _is_embedding(facts):
-        tag = "sentence-similarity"
+    kind = _get_kind(facts)
+    _, tag = _PURPOSES.get(kind, _WRITES)
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": tag}
     if base := get_base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
@@ -108,13 +120,9 @@ def _build_metadata(what: What, facts: CardFacts) -> str:
     data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
     if data:
         entries["datasets"] = data
-    found = ["feature-extraction", "sentence-transformers"] if _is_embedding(facts) else []
-    entries["tags"] = [
-        "lora",
-        "lora-studio",
-        *found,
-        *(["gguf", "llama.cpp"] if what == "gguf" else []),
-    ]
+    tags = ["lora", "lora-studio"]
+    tags += ["feature-extraction", "sentence-transformers"] if kind == "embedding" else []
+    entries["tags"] = tags + (["gguf", "llama.cpp"] if what == "gguf" else [])
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "\n".join(["---", *lines, "---"])
 
@@ -122,13 +130,9 @@ def _build_metadata(what: What, facts: CardFacts) -> str:
 def _build_opening(what: What, facts: CardFacts) -> str:
     base = _get_base_name(facts.project)
     linked = f"[{base}](https://huggingface.co/{base})" if get_base_id(facts.project) else base
-    purpose = " that scores answers (a reward model)" if _is_reward_model(facts) else ""
-    if _is_embedding(facts):
-        purpose = " that turns texts into vectors for search"
-    if _is_classifier(facts):
-        purpose = " that classifies texts"
+    purpose, _ = _PURPOSES.get(_get_kind(facts), _WRITES)
     thing = {
-        "adapter": f"A LoRA adapter for {linked}{purpose}.",
+        "adapter": f"A LoRA adapter for {' '.join((linked, purpose)).rstrip()}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
         "gguf": f"{linked}, fine-tuned with LoRA, merged and quantized to GGUF.",
     }[what]
@@ -140,20 +144,17 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
         return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
-    if _is_classifier(facts):
+    kind = _get_kind(facts)
+    if kind == "classification":
         return _CLASSIFIER_USAGE.format(repository=repository, base=_get_base_name(facts.project))
-    kind, labels = "CausalLM", ""
-    if _is_reward_model(facts):
-        kind, labels = "SequenceClassification", ", num_labels=1"
-    if _is_embedding(facts):
-        kind = "FeatureExtraction"
+    if kind == "embedding" and what == "merged":
+        return _EMBEDDING_USAGE.format(repository=repository)
+    model = {"reward": "SequenceClassification", "embedding": "FeatureExtraction"}.get(kind, "CausalLM")  # fmt: skip
+    labels = ", num_labels=1" if kind == "reward" else ""
     load = {
-        "adapter": f"from peft import AutoPeftModelFor{kind}\n\n"
-        f'model = AutoPeftModelFor{kind}.from_pretrained("{repository}"{labels})',
-        "merged": "from sentence_transformers import SentenceTransformer\n\n"
-        f'model = SentenceTransformer("{repository}")'
-        if _is_embedding(facts)
-        else "from transformers import AutoModelForCausalLM\n\n"
+        "adapter": f"from peft import AutoPeftModelFor{model}\n\n"
+        f'model = AutoPeftModelFor{model}.from_pretrained("{repository}"{labels})',
+        "merged": "from transformers import AutoModelForCausalLM\n\n"
         f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
     }[what]
     tokenizer = (
@@ -166,16 +167,10 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
     return snippet
 
 
-def _is_embedding(facts: CardFacts) -> bool:
-    return get_task(facts.manifest) == "embedding"
-
-
-def _is_classifier(facts: CardFacts) -> bool:
-    return get_task(facts.manifest) == "classification"
-
-
-def _is_reward_model(facts: CardFacts) -> bool:
-    return facts.project.training.trains_reward_model(get_task(facts.manifest))
+def _get_kind(facts: CardFacts) -> str:
+    """Return "reward" for a reward model, otherwise the task of the data."""
+    task = get_task(facts.manifest)
+    return "reward" if facts.project.training.trains_reward_model(task) else task or ""
 
 
 def _build_training(facts: CardFacts) -> str:

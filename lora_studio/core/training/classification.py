@@ -110,24 +110,6 @@ class ClassificationReport(BaseModel):
         """Return accuracy and macro F1 by name."""
         return {ACCURACY: self.accuracy, MACRO_F1: self.macro_f1}
 
-    def to_matrix(self, labels: int = SHOWN_LABELS) -> list[list[int]]:
-        """Return the rows of the first labels: actual labels down, predicted ones across."""
-        size = min(labels, len(self.labels))
-        matrix = [[0] * size for _ in range(size)]
-        for actual, predicted, count in self.confusion:
-            if actual < size and predicted < size:
-                matrix[actual][predicted] += count
-        return matrix
-
-    def describe(self) -> dict[str, object]:
-        """Return all metrics in plain form, for JSON output and records."""
-        return {
-            **self.metrics,
-            "rows": self.rows,
-            "labels": [vars(each) for each in self.per_label],
-            "confusion": [list(entry) for entry in self.confusion],
-        }
-
 
 def weigh_classes(counts: Sequence[int], weights: ClassWeights) -> list[float]:
     """Return the weight of each label in the loss, from its number of training rows.

@@ -118,6 +118,10 @@ class PreferenceSettings(Spec):
         """Return whether the training yields a model that scores answers, with data of a task."""
         return task == "preference" and self.preference == "reward"
 
+    def trains_generative_model(self, task: str | None) -> bool:
+        """Return whether the training yields a model that writes text, with data of a task."""
+        return task not in ("embedding", "classification") and not self.trains_reward_model(task)
+
     def count_head_outputs(self, task: str | None, labels: int) -> int:
         """Return the outputs of the head that trains with the adapter: a reward, or one per label; else 0."""
         if task == "classification":

@@ -28,12 +28,10 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
     problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
-    if spec.trains_reward_model(task) and spec.best_by != "loss":
-        problems.append(reward_without_answers_error())
     if task == "classification":
         problems.append(only_classifies_warning())
-        if spec.best_by != "loss":
-            problems.append(classifier_without_answers_error())
+    if not spec.trains_generative_model(task) and spec.best_by != "loss":
+        problems.append(no_answers_error())
     if task == "grpo":
         problems += _check_rewards(spec)
     if task == "embedding":
@@ -63,6 +61,39 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     ]
 
 
+def no_answers_error() -> Problem:
+    """Return the error for a model that writes no answers and whose best adapter is decided by answers."""
+    return error(
+        "training.no_answers",
+        "A reward model, classifier, or embedding model doesn't write answers, so they can't decide on the best "
+        "adapter.",
+        "Decide by eval loss.",
+        where=Where(step="training", field="best_by"),
+        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
+    )
+
+
+def changed_base_error() -> Problem:
+    """Return the error for a model without its output layer whose initialization changes the base weights."""
+    return error(
+        "training.changed_base",
+        "Reward models, classifiers, and embedding models can't be trained with an initialization that changes "
+        "the base weights.",
+        "Use the default initialization.",
+        where=Where(step="lora", field="init"),
+    )
+
+
+def unused_tokens_error() -> Problem:
+    """Return the error for new tokens in a model without its output layer."""
+    return error(
+        "training.unused_tokens",
+        "Reward models, classifiers, and embedding models can't be trained with new tokens.",
+        "Remove the new tokens.",
+        where=Where(step="lora", field="new_tokens"),
+    )
+
+
 def only_scores_warning() -> Problem:
     """Return what the adapter of a reward model can't be used for, said before it is trained."""
     return warning(
@@ -80,8 +111,6 @@ def _check_embedding(spec: TrainingSpec) -> list[Problem]:
     problems = [only_embeds_warning()]
     if spec.effective_batch < 2:
         problems.append(embedding_needs_two_error())
-    if spec.best_by != "loss":
-        problems.append(embedding_without_answers_error())
     return problems
 
 
@@ -104,17 +133,6 @@ def embedding_needs_two_error() -> Problem:
         "Increase the micro-batch size or the gradient accumulation. More rows per step train better "
         "embeddings: 32 or more are common.",
         where=Where(step="training", field="micro_batch"),
-    )
-
-
-def embedding_without_answers_error() -> Problem:
-    """Return the error for embeddings whose best adapter is decided by answers."""
-    return error(
-        "training.embedding_has_no_answers",
-        "An embedding model doesn't write answers, so they can't decide on the best adapter.",
-        "Decide by eval loss.",
-        where=Where(step="training", field="best_by"),
-        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
     )
 
 
@@ -141,17 +159,6 @@ def only_classifies_warning() -> Problem:
     )
 
 
-def classifier_without_answers_error() -> Problem:
-    """Return the error for a classifier whose best adapter is decided by answers."""
-    return error(
-        "training.classifier_has_no_answers",
-        "A classifier doesn't write answers, so they can't decide on the best adapter.",
-        "Decide by eval loss.",
-        where=Where(step="training", field="best_by"),
-        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
-    )
-
-
 def no_classifier_error(architecture: str) -> Problem:
     """Return the error for a base model that transformers has no fitting classifier for."""
     return error(
@@ -162,17 +169,6 @@ def no_classifier_error(architecture: str) -> Problem:
         "with the label.",
         where=Where(step="model", field="source"),
         architecture=architecture,
-    )
-
-
-def reward_without_answers_error() -> Problem:
-    """Return the error for a reward model whose best adapter is decided by answers."""
-    return error(
-        "training.reward_has_no_answers",
-        "A reward model doesn't write answers, so they can't decide on the best adapter.",
-        "Decide by eval loss.",
-        where=Where(step="training", field="best_by"),
-        fix=Fix(label="Decide by eval loss", step="training", field="best_by", value="loss"),
     )
 
 

@@ -244,9 +244,8 @@ def collate_shared(rows: Sequence[Encoded]) -> Batch:
     """
     parts: list[np.ndarray] = []
     parents: list[int] = []
-    prompts: dict[
-        bytes, tuple[int, int]
-    ] = {}  # to the number of the part and the position after it
+    # The number of each prompt's part, and the position after it.
+    prompts: dict[bytes, tuple[int, int]] = {}
     sources: list[np.ndarray] = []
     position = 0
     for row in rows:

@@ -282,7 +282,7 @@ def write_settings(
 ) -> None:
     """Write everything of the merged model but its weights: settings, tokenizer, chat template."""
     model_files.copy(base, merged[0].folder, target)
-    model_files.list_new_tokens(merged[0], target)
+    model_files.write_added_tokens(merged[0], target)
     dtype = _DTYPES.get(spec.dtype)
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
 

@@ -47,7 +47,7 @@ def copy_pooling(source: Path, target: Path) -> None:
         copy_file(require_inside(source / POOLING), target / POOLING)
 
 
-def list_new_tokens(adapter: Adapter, target: Path) -> None:
+def write_added_tokens(adapter: Adapter, target: Path) -> None:
     """Name the new tokens of an adapter in `added_tokens.json` of a merged model, if it has any.
 
     WORKAROUND: transformers 5 writes them to tokenizer.json alone, which llama.cpp's converter doesn't read

@@ -6,12 +6,13 @@ import copy
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
@@ -112,10 +113,6 @@ class Encoder:
         self._backend.post_processor = None
         self._backend.no_truncation()
         self._backend.no_padding()
-        # Texts to classify have the tokens that the tokenizer itself adds, as users of the classifier get them.
-        self._classified_backend = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._classified_backend.no_truncation()
-        self._classified_backend.no_padding()
         try:
             self._renderer = ShapeRenderer(tokenizer, spec.train_on, spec.thinking)
             self._answer_renderer = self._renderer
@@ -131,6 +128,14 @@ class Encoder:
             ) from error
         self._begins_with, self._ends_with = _get_document_edges(tokenizer)
         self._edges = TextEdges.find(tokenizer)
+
+    @cached_property
+    def _classified_backend(self) -> Tokenizer:
+        """The tokenizer for texts to classify: they have the tokens that it adds itself, as at inference."""
+        backend: Tokenizer = copy.deepcopy(self.tokenizer.backend_tokenizer)
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
 
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
         """Return one conversation, truncated to the limit; raises UnusableRow."""

@@ -86,8 +86,7 @@ class Sampler:
 
         A reward model doesn't answer, nor does an embedding model or a classifier.
         """
-        is_other = self._task in ("embedding", "classification")
-        if is_other or self._spec.trains_reward_model(self._task):
+        if not self._spec.trains_generative_model(self._task):
             return False
         return self._ranks.is_first or self._ranks.is_sharded
 

@@ -44,7 +44,7 @@ class ProjectCommands(QObject):
         folder = self._state.draft.folder
         patterns = f"*{SUFFIX} {data_sources.PATTERNS}"
         all_kinds = tr("Projects and datasets ({patterns})").format(patterns=patterns)
-        filters = ";;".join((all_kinds, _list_projects(), tr("All files (*)")))
+        filters = ";;".join((all_kinds, _get_project_filter(), tr("All files (*)")))
         title = tr("Open a project or a data file")
         choose_file(self._window, title, self._open_file, folder or "", filters)
 
@@ -54,7 +54,7 @@ class ProjectCommands(QObject):
         title = tr("Locate {name}").format(name=lost.stem)
         open_moved = partial(self.open_moved, lost)
         choose_file(
-            self._window, title, lambda name: open_moved(Path(name)), start, _list_projects()
+            self._window, title, lambda name: open_moved(Path(name)), start, _get_project_filter()
         )
 
     def open_moved(self, lost: Path, file: Path) -> None:
@@ -114,6 +114,6 @@ class ProjectCommands(QObject):
                 self._state.set("dataset", "sources", data_sources.add_sources((), paths))
 
 
-def _list_projects() -> str:
-    """Return the filter of a file dialog for projects."""
+def _get_project_filter() -> str:
+    """Return the name filter of a file dialog that shows projects."""
     return tr("Projects (*{suffix})").format(suffix=SUFFIX)

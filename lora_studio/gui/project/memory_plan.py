@@ -46,10 +46,9 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     if device is None:
         return None
     rows = _get_rows(state, dataset)
+    outputs = training.count_head_outputs(rows.task, rows.labels)
     plan = MemoryPlan(
-        inspected=with_adapter_size(
-            facts.model, lora, training.count_head_outputs(rows.task, rows.labels)
-        ),
+        inspected=with_adapter_size(facts.model, lora, outputs),
         model=model,
         lora=lora,
         training=training,

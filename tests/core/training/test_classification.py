@@ -22,11 +22,6 @@ def test_figures_equal_those_by_hand() -> None:
     assert REPORT.macro_f1 == pytest.approx((a.f1 + b.f1) / 2)  # c doesn't occur
 
 
-def test_matrix_shows_the_first_labels_only() -> None:
-    assert REPORT.to_matrix() == [[3, 1, 0], [2, 2, 0], [0, 0, 0]]
-    assert REPORT.to_matrix(1) == [[3]]
-
-
 def test_balanced_weights_have_a_mean_of_one() -> None:
     assert weigh_classes([3, 1, 0], "balanced") == [4 / 6, 2.0, 0.0]
     assert weigh_classes([3, 1, 0], "none") == [1.0, 1.0, 1.0]

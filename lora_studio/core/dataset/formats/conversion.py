@@ -23,7 +23,7 @@ from typing import Any
 
 from lora_studio.core.dataset.formats import prompts
 from lora_studio.core.dataset.formats.candidates import find_candidates
-from lora_studio.core.dataset.formats.columns import profile_columns
+from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
@@ -122,9 +122,7 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
 
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
-    columns = profile_columns([values], list(values))
-    finders = (find_candidates, prompts.find_prompts, find_chosen_search_pairs, find_labeled_candidates)  # fmt: skip
-    readings = [item for find in finders for item in find(columns)]
+    readings = FINDERS.get(row_format, find_candidates)(profile_columns([values], list(values)))
     mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
@@ -445,3 +443,8 @@ _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
     "labeled_text": convert_labeled_text,
 }
 assert set(_CONVERTERS) == set(FORMATS)
+
+#: How columns are read as a format that the user has to choose.
+FINDERS: dict[RowFormat, Callable[[Columns], list[FormatCandidate]]] = {
+    "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
+}  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lora_studio.core.dataset.formats import unsupported
 from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import DataColumn, FormatCandidate, profile_columns
-from lora_studio.core.dataset.formats.conversion import convert
+from lora_studio.core.dataset.formats.conversion import FINDERS, convert
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
 from lora_studio.core.dataset.formats.labels import find_labeled_candidates
 from lora_studio.core.dataset.formats.mapping import (
@@ -23,8 +23,6 @@ from lora_studio.core.dataset.formats.mapping import (
     find_column_names,
     list_required_slots,
 )
-from lora_studio.core.dataset.formats.paired_columns import find_chosen_search_pairs
-from lora_studio.core.dataset.formats.prompts import find_prompts
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -86,12 +84,8 @@ def detect(
         _Trial.run(sample, candidate)
         for candidate in _collect_candidates(sample, profiles, columns)
     ]
-    if chosen == "prompts":
-        trials = [_Trial.run(sample, item) for item in find_prompts(profiles)]
-    if chosen == "search_pairs":
-        trials = [_Trial.run(sample, item) for item in find_chosen_search_pairs(profiles)]
-    if chosen == "labeled_text":
-        trials = [_Trial.run(sample, item) for item in find_labeled_candidates(profiles)]
+    if chosen != "auto" and chosen in FINDERS:
+        trials = [_Trial.run(sample, item) for item in FINDERS[chosen](profiles)]
     if chosen != "auto" or user_mapping:
         return _apply_choice(sample, profiles, trials, chosen, user_mapping)
     if problem := unsupported.find_unsupported(sample, profiles):

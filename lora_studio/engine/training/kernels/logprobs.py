@@ -71,11 +71,10 @@ class Scorer:
         """Run a few passes over a handful of tokens to choose how the model is computed.
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
-        rows are padded even where they could be packed; with `sharing`, a prompt is computed once for all
-        its rows where that changes nothing else. `with_liger` allows Liger's kernels where they are
-        installed. With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute
-        in, if it differs from the base's: with quantized weights, everything else is in 32-bit. What
-        `record` says wasn't used isn't tried.
+        rows are padded even where they could be packed; with `sharing`, rows may share their prompt, in
+        training and while answers are written. `with_liger` allows Liger's kernels where they are installed.
+        With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute in, if it
+        differs from the base's. What `record` says wasn't used isn't tried.
         """
         self.model, self._start = model, start
         self._dropout_layers: list[torch.nn.Module] = []
@@ -89,18 +88,14 @@ class Scorer:
         self.tries_liger = False  # whether Liger's kernels were tried at all
         #: What logits are divided by, the temperature of the distribution that answers are sampled from.
         self.temperature = 1.0
-        #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
-        self.fused = fused.FusedLayers()
+        self.fused = fused.FusedLayers()  # computed in fewer passes over memory
         recorded = record or KernelRecord()
         self._allows_flash = recorded.flash is not False  # for all rows at once
         if self._decoder is not None:
             packing = packing and recorded.packed is not False
             self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
-            if sharing and recorded.shared is not False:
-                self.shared = self._can_share_prompts(self._decoder)
-            if sharing and recorded.direct_writing is not False:
-                with self._autocast():
-                    self.writes_directly = can_decode_directly(model)
+            if sharing:
+                self._choose_sharing(self._decoder, recorded)
 
     def _choose_kernels(
         self,
@@ -126,6 +121,13 @@ class Scorer:
         )
         if self.tries_liger and self._head is not None and record.allows_kind("", _LIGER_SCORES):
             self._head = self._with_liger_loss(self._head)
+
+    def _choose_sharing(self, decoder: torch.nn.Module, record: KernelRecord) -> None:
+        """Try to share prompts, and to write answers without the model's modules."""
+        self.shared = record.shared is not False and self._can_share_prompts(decoder)
+        if record.direct_writing is not False:
+            with self._autocast():
+                self.writes_directly = can_decode_directly(self.model)
 
     def _can_share_prompts(self, decoder: torch.nn.Module) -> bool:
         """Return whether rows can share prompts: tried on a CPU only, where it is known to be faster.

@@ -67,13 +67,8 @@ def packed_attention(
     capped scores, which PyTorch's fused kernels don't support.
     """
     if documents is None:
-        if others.get("position_bias") is None and _copies_keys(query, key, attention_mask):
-            attended = F.scaled_dot_product_attention(
-                query, key, value, attention_mask, scale=scaling, enable_gqa=True
-            )
-            return attended.transpose(1, 2).contiguous(), None
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout, scaling, **others
+        return _unpacked_attention(
+            module, query, key, value, attention_mask, dropout, scaling, others
         )
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
@@ -86,6 +81,25 @@ def packed_attention(
     if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
         return cpu_attention.causal_attention(query, key, value, documents, scaling), None
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
+
+
+def _unpacked_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    others: dict[str, Any],
+) -> tuple[torch.Tensor, None]:
+    """Return transformers' own attention, without the copies of keys that it would make in vain."""
+    if others.get("position_bias") is None and _copies_keys(query, key, mask):
+        attended = F.scaled_dot_product_attention(
+            query, key, value, mask, scale=scaling, enable_gqa=True
+        )
+        return attended.transpose(1, 2).contiguous(), None
+    return sdpa_attention_forward(module, query, key, value, mask, dropout, scaling, **others)
 
 
 def _copies_keys(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> bool:

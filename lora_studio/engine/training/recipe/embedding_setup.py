@@ -14,7 +14,6 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.embedding import Pooling
 from lora_studio.core.training.recipe_checks import (
     embedding_needs_two_error,
-    embedding_without_answers_error,
     only_embeds_warning,
 )
 from lora_studio.core.training.spec import TrainingSpec
@@ -23,6 +22,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.kernels.output_head import find_decoder
 from lora_studio.engine.training.recipe.pooling import resolve_pooling
+from lora_studio.engine.training.recipe.score_head import require_plain_base
 
 
 def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) -> Project:
@@ -68,22 +68,7 @@ def _require_suitable(tuned: AdaptedModel, training: TrainingSpec) -> None:
     """Raise ProblemError for a model, an adapter, or a recipe that can't train embeddings."""
     if training.effective_batch < 2:
         raise ProblemError(embedding_needs_two_error())
-    if training.best_by != "loss":
-        raise ProblemError(embedding_without_answers_error())
-    if tuned.initial_adapter is not None:
-        raise fail(
-            "training.embedding_changes_base",
-            "Embeddings can't be trained with an initialization that changes the base weights.",
-            "Use the default initialization.",
-            where=Where(step="lora", field="init"),
-        )
-    if tuned.base.new_tokens:
-        raise fail(
-            "training.embedding_new_tokens",
-            "Embeddings can't be trained with new tokens.",
-            "Remove the new tokens.",
-            where=Where(step="lora", field="new_tokens"),
-        )
+    require_plain_base(tuned)
     decoder = find_decoder(tuned.base.model)
     if decoder is None:
         raise fail(

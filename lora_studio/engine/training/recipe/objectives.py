@@ -18,18 +18,11 @@ from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.preference import DpoLoss
-from lora_studio.core.training.recipe_checks import (
-    classifier_without_answers_error,
-    reward_without_answers_error,
-)
+from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedLabeled,
-    EncodedPair,
-)
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
@@ -77,16 +70,11 @@ def create_objective(
 
     `label_counts` are the training rows of each label, in the order of a classifier's outputs.
     """
+    if not spec.trains_generative_model(task) and spec.best_by != "loss":
+        raise ProblemError(no_answers_error())
     match task:
-        case "preference" if spec.preference == "orpo":
-            return Orpo(scorer, spec.beta)
-        case "preference" if spec.preference == "simpo":
-            return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
-        case "preference" if spec.preference == "reward":
-            return _create_reward_modeling(spec, scorer)
         case "preference":
-            scorer.load_reference()
-            return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
+            return _create_for_pairs(spec, scorer)
         case "kto":
             if spec.effective_batch < 2:
                 raise fail(
@@ -100,33 +88,25 @@ def create_objective(
         case "grpo":
             return create_grpo(spec, scorer)
         case "embedding":
-            return _create_in_batch_negatives(spec, scorer, ranks)
+            pooling = "last" if spec.pooling == "auto" else spec.pooling
+            return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
         case "classification":
-            return _create_classification(spec, scorer, label_counts)
+            return Classification(scorer, weigh_classes(label_counts, spec.class_weights))
     if spec.distills(task):
         return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
     return Sft(scorer)
 
 
-def _create_in_batch_negatives(
-    spec: TrainingSpec, scorer: Scorer, ranks: ProcessGroup | None
-) -> InBatchNegatives:
-    pooling = "last" if spec.pooling == "auto" else spec.pooling
-    return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
-
-
-def _create_reward_modeling(spec: TrainingSpec, scorer: Scorer) -> RewardModeling:
-    if spec.best_by != "loss":
-        raise ProblemError(reward_without_answers_error())
-    return RewardModeling(scorer)
-
-
-def _create_classification(
-    spec: TrainingSpec, scorer: Scorer, label_counts: Sequence[int]
-) -> Classification:
-    if spec.best_by != "loss":
-        raise ProblemError(classifier_without_answers_error())
-    return Classification(scorer, weigh_classes(label_counts, spec.class_weights))
+def _create_for_pairs(spec: TrainingSpec, scorer: Scorer) -> Objective:
+    match spec.preference:
+        case "orpo":
+            return Orpo(scorer, spec.beta)
+        case "simpo":
+            return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
+        case "reward":
+            return RewardModeling(scorer)
+    scorer.load_reference()
+    return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
 
 
 class Sft:

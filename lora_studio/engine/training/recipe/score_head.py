@@ -20,8 +20,10 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import name_newest_file
 from lora_studio.core.training.recipe_checks import (
+    changed_base_error,
     no_classifier_error,
     only_scores_warning,
+    unused_tokens_error,
 )
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
@@ -87,27 +89,20 @@ def _attach_head(tuned: AdaptedModel, outputs: int, seed: int) -> None:
     config.task_type = TaskType.SEQ_CLS
 
 
+def require_plain_base(tuned: AdaptedModel) -> None:
+    """Raise ProblemError for a base that is changed or has new tokens, which a model without its output layer
+    can't have.
+    """
+    if tuned.initial_adapter is not None:
+        raise ProblemError(changed_base_error())
+    if tuned.base.new_tokens:
+        raise ProblemError(unused_tokens_error())
+
+
 def _require_suitable(tuned: AdaptedModel, *, is_reward_model: bool) -> None:
     """Raise ProblemError for a model or an adapter that can't have a head."""
     base = tuned.base.model
-    if tuned.initial_adapter is not None:
-        raise fail(
-            "training.reward_changes_base",
-            "A reward model can't be trained with an initialization that changes the base weights."
-            if is_reward_model
-            else "A classifier can't be trained with an initialization that changes the base weights.",
-            "Use the default initialization.",
-            where=Where(step="lora", field="init"),
-        )
-    if tuned.base.new_tokens:
-        raise fail(
-            "training.reward_new_tokens",
-            "A reward model can't be trained with new tokens."
-            if is_reward_model
-            else "A classifier can't be trained with new tokens.",
-            "Remove the new tokens.",
-            where=Where(step="lora", field="new_tokens"),
-        )
+    require_plain_base(tuned)
     is_unknown = find_decoder(base) is None or hasattr(base, NAME)
     if is_reward_model and is_unknown:
         raise fail(

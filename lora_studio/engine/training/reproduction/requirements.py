@@ -21,7 +21,8 @@ def list_locked_requirements(
 ) -> str:
     """Return a requirements file of exact versions; `modules` are additional import names.
 
-    `versions` are those of packages that may not be installed here, by name. Local version labels such as +cu128 are left out: they name a build, not different code.
+    `versions` are those of packages that may not be installed here, by name. Local version labels such as
+    +cu128 are left out: they name a build, not different code.
     """
     pinned = [f"{name}=={version}" for name, version in (versions or {}).items()]
     lines = [

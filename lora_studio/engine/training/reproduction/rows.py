@@ -94,7 +94,7 @@ def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]
         case EncodedLabeled() as labeled:
             return (labeled.answer,)
         case EncodedPrompt() | EncodedSearchPair() | EncodedClassified():
-            raise TypeError("there are no answers to train on")
+            raise TypeError("this task has no target tokens")
         case row:
             return (row,)
 

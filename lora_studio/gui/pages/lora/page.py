@@ -166,10 +166,7 @@ class LoraPage(StepPage):
         if name == "model":
             self._stale = False
             self._show_all()
-        elif name in (
-            "dataset",
-            "plan",
-        ):  # a classifier's head has a row for each label of the plan
+        elif name in ("dataset", "plan"):  # the plan has the labels of a classifier
             self._show_sentence()
 
     def _show_all(self) -> None:

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.core.formatting import format_float, format_reward
 from lora_studio.core.protocol import events
-from lora_studio.core.training.retrieval import describe_evaluation
+from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 
@@ -55,10 +55,8 @@ def _format_line(event: object) -> str:
             return tr("step {step}: eval reward {reward}").format(
                 step=event.step, reward=format_reward(reward)
             )
-        case events.Evaluated() if found := describe_evaluation(
-            event.step, event.loss, event.figures
-        ):
-            return localize(found)
+        case events.Evaluated() if predictions := describe_predictions(event):
+            return localize(predictions)
         case events.Evaluated():
             return tr("step {step}: eval loss {loss}").format(
                 step=event.step, loss=format_float(event.loss, ".4f")

@@ -233,9 +233,7 @@ class RecipeForm(QWidget):
         """Move the settings of the training method to the top while the data need them."""
         self.rewards.is_searchable = self._get_task() == "grpo"
         set_visible(self._rewards_card, self.rewards.is_searchable)
-        is_used = self._get_task() in (
-            "preference", "kto", "grpo", "embedding", "classification",
-        )  # fmt: skip
+        is_used = self._get_task() not in (None, "sft", "text")
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:
                 self._settings.body.insertWidget(0, self.preference)

@@ -10,7 +10,6 @@ import numpy as np
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM
 
 from lora_studio.core.lora import starting_adapter
@@ -32,6 +31,7 @@ from lora_studio.engine.training.recipe.pooling import embed
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
+from tests.helpers.runs.resumed_runs import expect_same_adapter_after_pause
 from tests.helpers.runs.search_questions import SEARCH_QUESTIONS
 
 __all__ = ["start"]
@@ -175,16 +175,7 @@ def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path
     assert "rows of its step are the negatives" in str(
         [event.text for event in channel.of(events.Log)]
     )
-    weights = load_file(unbroken.adapter / "adapter_model.safetensors")
-
-    def pause(event: Any, flags: Any) -> None:
-        if isinstance(event, events.StepDone) and event.step == 2:
-            flags.pause.set()
-
-    assert train(paused, on_event=pause).last(events.Done).paused
-    train(paused, resume=True)
-    for name, value in load_file(paused.adapter / "adapter_model.safetensors").items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+    expect_same_adapter_after_pause(paused, unbroken)
     expect_merged_model(unbroken)
 
 

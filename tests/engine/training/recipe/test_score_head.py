@@ -36,6 +36,7 @@ from tests.engine.training.recipe.test_objectives import (
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.models.trl_loss import trl_steps
 from tests.helpers.runs.jobs import handle, make_job, train, write_rows
+from tests.helpers.runs.resumed_runs import expect_same_adapter_after_pause
 
 __all__ = ["start"]
 
@@ -135,15 +136,7 @@ def test_reward_model_learns_resumes_and_is_refused_elsewhere(start: Start, tmp_
     assert not channel.of(events.Sampled)
     weights = load_file(unbroken.adapter / "adapter_model.safetensors")
     assert weights["base_model.model.score.weight"].shape[0] == 1
-
-    def pause(event: Any, flags: Any) -> None:
-        if isinstance(event, events.StepDone) and event.step == 2:
-            flags.pause.set()
-
-    assert train(paused, on_event=pause).last(events.Done).paused
-    train(paused, resume=True)
-    for name, value in load_file(paused.adapter / "adapter_model.safetensors").items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+    expect_same_adapter_after_pause(paused, unbroken)
     with pytest.raises(ProblemError, match="can't write them"):
         adapter_files.read(unbroken.adapter)
     failed = handle(commands.Merge(run=str(unbroken.path))).last(events.Failed)
