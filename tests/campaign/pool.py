@@ -23,7 +23,7 @@ import psutil
 from tests.campaign.family import Family
 
 #: Wall-clock limit of an input as a multiple of its limit in processor time: the machine may be busy.
-_PATIENCE = 10
+_PATIENCE = 20
 
 #: Seconds in which a process with all that it started uses at least some processor time, unless it hangs.
 _STALL_SECONDS, _STALL_USE = 120.0, 0.02
