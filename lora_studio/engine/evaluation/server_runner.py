@@ -35,8 +35,8 @@ _MOST_FAILURES = 5
 #: Settings that have another name in Ollama, with that name.
 _OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 
-#: Problems of a server that doesn't answer at all, unlike one that refuses a request.
-_GONE = ("evaluation.server_unreachable", "ollama.not_running", "ollama.interrupted")
+#: Problems of requests without any answer, unlike those that the server refuses.
+_UNANSWERED = ("evaluation.server_unreachable", "ollama.not_running", "ollama.interrupted")
 
 Ask = Callable[[Sequence[Message], Sampling], Reply]
 
@@ -63,24 +63,45 @@ class ServerRunner:
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers as they arrive, at the end those that failed, as replies with their problem.
 
-        Raises ProblemError if the server is gone: several requests in a row fail, or nothing answers the
-        last ones. Failures then say nothing about the model, so none is yielded.
+        Requests that weren't answered at all are asked once more at the end. Raises ProblemError if the server
+        is gone: several requests in a row fail, or it doesn't answer again what it answered before.
+        Failures then say nothing about the model, so none is yielded.
         """
         failed: list[tuple[int, Reply]] = []
-        in_a_row, problem = 0, None
+        in_a_row, answered = 0, None
         for index, reply in self._ask_all(requests, sampling):
             problem = reply.problem
             if problem is None:
-                in_a_row = 0
+                in_a_row, answered = 0, index
                 yield index, reply
                 continue
             failed.append((index, reply))
             in_a_row += 1
             if in_a_row >= _MOST_FAILURES:
                 raise ProblemError(problem)
-        if problem is not None and problem.code in _GONE:
-            raise ProblemError(problem)
-        yield from failed
+        unanswered = [index for index, reply in failed if _is_unanswered(reply)]
+        yield from self._ask_again(requests, unanswered, answered, sampling)
+        yield from ((index, reply) for index, reply in failed if not _is_unanswered(reply))
+
+    def _ask_again(
+        self,
+        requests: Sequence[AnswerRequest],
+        unanswered: Sequence[int],
+        answered: int | None,
+        sampling: Sampling,
+    ) -> Iterator[tuple[int, Reply]]:
+        """Yield the replies to the second attempt; raises ProblemError if the server is gone.
+
+        Threads report in any order, so the order of replies doesn't tell whether the server ended or only
+        failed at these requests. Whether it still answers the request `answered` does.
+        """
+        again = list(self._ask_all([requests[index] for index in unanswered], sampling))
+        lost = next((reply.problem for _, reply in again if _is_unanswered(reply)), None)
+        if lost is not None:
+            known = [] if answered is None else [requests[answered]]
+            if all(_is_unanswered(reply) for _, reply in self._ask_all(known, sampling)):
+                raise ProblemError(lost)
+        yield from ((unanswered[position], reply) for position, reply in again)
 
     def score(self, requests: Sequence[AnswerRequest]) -> Iterator[tuple[int, Logprobs]]:
         """Yield nothing: servers don't report log-likelihoods of given texts."""
@@ -137,6 +158,10 @@ class ServerRunner:
         answer, was_cut = cut_at_stops(reply.text, request.item.stops)
         ending = "end" if was_cut else reply.ending
         return replace(reply, text=answer, ending=ending, seconds=time.perf_counter() - began)
+
+
+def _is_unanswered(reply: Reply) -> bool:
+    return reply.problem is not None and reply.problem.code in _UNANSWERED
 
 
 def _to_messages(item: EvaluationItem) -> Sequence[Message]:

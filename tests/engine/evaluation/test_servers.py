@@ -32,11 +32,12 @@ REQUESTS = [
 @dataclass
 class FakeServer:
     """Answers with the question in words; with an error after `breaks_after` requests, and not at all after
-    `ends_after`."""
+    `ends_after`, or to the question `silent_at`."""
 
     address: str = ""
     breaks_after: int = 1000
     ends_after: int = 1000
+    silent_at: str = ""
     answer: Any = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -51,7 +52,10 @@ def fake_server(**settings: Any) -> Iterator[FakeServer]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             fake.bodies.append(body)
             fake.keys.append(self.headers.get("authorization", ""))
-            if len(fake.bodies) > fake.ends_after:
+            if (
+                len(fake.bodies) > fake.ends_after
+                or body["messages"][-1]["content"] == fake.silent_at
+            ):
                 return
             status, answer = 200, fake.answer
             if len(fake.bodies) > fake.breaks_after:
@@ -113,6 +117,14 @@ def test_server_that_is_gone_at_the_end_fails_no_answer() -> None:
     with fake_server(ends_after=17) as fake, pytest.raises(ProblemError, match="didn't answer"):
         replies.extend(reply for _, reply in ask(fake))
     assert [reply.problem for reply in replies] == [None] * 17
+
+
+def test_request_without_an_answer_is_asked_again_then_failed() -> None:
+    with fake_server(silent_at="19") as fake:
+        replies = dict(ask(fake))
+    assert [index for index, reply in replies.items() if reply.problem is not None] == [19]
+    asked = [body["messages"][-1]["content"] for body in fake.bodies]
+    assert (asked.count("19"), len(replies)) == (2, 20)
 
 
 def test_refused_requests_at_the_end_are_failed_answers() -> None:
