@@ -44,14 +44,14 @@ def ask_for_project(draft: Draft, display: Display) -> None:
     known_projects.accept(draft, without=judges)
 
 
-def ask_for_job(command: commands.Job, display: Display) -> None:
-    """Show what the run of a command asks for if it comes from elsewhere, and ask; raises ProblemError."""
-    run = RunFolder(Path(getattr(command, "run", "")))
-    try:
-        frozen = run.load_project()
-    except ProblemError:
-        return  # the job says so
-    ask_for_run(run, frozen, display)
+def ask_for_job(command: commands.Job | commands.Question, display: Display) -> None:
+    """Show what the runs of a command ask for if they come from elsewhere, and ask; raises ProblemError."""
+    for run in (RunFolder(Path(path)) for path in command.list_runs()):
+        try:
+            frozen = run.load_project()
+        except ProblemError:
+            continue  # the job says so
+        ask_for_run(run, frozen, display)
 
 
 def ask_for_run(run: RunFolder, frozen: Project, display: Display) -> None:

@@ -82,7 +82,8 @@ def chat(
         speaker = _find_speaker(frozen, run, with_model, adapter or [])
         if device:
             frozen = _on_device(frozen, device)
-        session = _ChatSession(client_worker.Worker.start(), frozen, speaker, sampling, display)
+        worker = client_worker.Worker.start()
+        session = _ChatSession(worker, frozen, run, speaker, sampling, display)
     session.talk(system, iter(prompt) if prompt else _read_lines(as_json))
 
 
@@ -90,7 +91,9 @@ def _open_project(path: Path, display: Display) -> tuple[Project, RunFolder | No
     """Return the frozen project of a run, or a project whose model settings must be valid."""
     run = RunFolder(path.resolve())
     if run.project_file.is_file():
-        return run.load_project(), run
+        frozen = run.load_project()
+        access.ask_for_run(run, frozen, display)
+        return frozen, run
     draft = project.load(path)
     access.ask_for_project(draft, display)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
@@ -110,7 +113,7 @@ def _find_ollama_speaker(frozen: Project, run: RunFolder | None) -> OllamaSpeake
     """Return the Ollama model last created from the run, or the one that its project would create."""
     created = [e for e in run.iter_events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
-        return OllamaSpeaker(name=created[-1].name, host=created[-1].host)
+        return speakers.create_ollama_speaker(created[-1], frozen.export.ollama_host)
     name = frozen.export.ollama_name or suggest_ollama_name(frozen.name)
     return OllamaSpeaker(name=name, host=frozen.export.ollama_host)
 
@@ -170,6 +173,7 @@ class _ChatSession:
 
     worker: client_worker.Worker
     project: Project
+    run: RunFolder | None
     speaker: AnySpeaker
     sampling: Sampling
     display: Display
@@ -192,6 +196,7 @@ class _ChatSession:
     def answer(self, turns: tuple[Message, ...]) -> str:
         """Return one answer, printed while it streams; exits if there is none."""
         command = commands.AskChat(
+            run=str(self.run.path) if self.run is not None else "",
             model=self.project.model,
             chat_template=self.project.dataset.chat_template,
             asked=(ChatQuestion(speaker=self.speaker, messages=turns, sampling=self.sampling),),

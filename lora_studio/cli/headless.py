@@ -231,8 +231,9 @@ def _add_recipe_warnings(stream: Iterator[events.Event], run: RunFolder) -> Iter
 
 
 def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
-    """Run a command that doesn't belong to a run in its own worker, and show its events."""
+    """Run a command that doesn't change a run in its own worker, and show its events."""
     try:
+        access.ask_for_job(command, display)
         worker = client_worker.Worker.start()
         with forward_ctrl_c([worker], command):
             worker.send(command)

@@ -205,11 +205,12 @@ def _hold_run(
     what killed workers left, and repairs the record of the run. A training that resumes after the system
     killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
-    named = RunFolder(Path(getattr(command, "run", "")))
     if not command.changes_run:
-        _require_access(named)
+        for run_path in command.list_runs():
+            _require_access(RunFolder(Path(run_path)))
         yield command, []
         return
+    named = RunFolder(Path(getattr(command, "run", "")))
     # Raises for a folder that is not a run, before anything is written into it.
     run_consent.require_allowed(named.path, named.load_project())
     named.require_no_links()
@@ -245,8 +246,6 @@ def _describe_holder(command: commands.Job | commands.Question) -> dict[str, Any
 
 def _require_access(run: RunFolder) -> None:
     """Raise ProblemError if a question is about a run that asks for something that isn't allowed."""
-    if run.path == Path():
-        return
     try:
         frozen = run.load_project()
     except ProblemError:

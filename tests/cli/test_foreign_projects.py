@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from lora_studio.cli import headless
+from lora_studio.cli.app import app
 from lora_studio.cli.console import Display
 from lora_studio.core.project import known_projects, project
 from lora_studio.core.protocol import commands
@@ -88,3 +90,17 @@ def test_run_from_elsewhere_sends_nothing(
     assert "Connect to Ollama at models.example:11434" in output
     assert "Nothing was started" in output
     assert not run.events_file.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("chat", "--prompt", "Hi"), ("chat", "--with", "ollama"), ("serve",)]
+)
+def test_run_from_elsewhere_answers_nothing(
+    arguments: tuple[str, ...], shared_project: Path
+) -> None:
+    frozen = project.load(shared_project).freeze()
+    run = create_run(shared_project / "runs", frozen, shared_project, is_allowed=False)
+    result = CliRunner().invoke(app, [*arguments, str(run.path)], env={"COLUMNS": "200"})
+    assert result.exit_code != 0
+    assert "Connect to Ollama at models.example:11434" in result.output
+    assert "Nothing was started" in result.output

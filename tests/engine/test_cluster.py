@@ -22,7 +22,9 @@ from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import cluster as engine_cluster
+from lora_studio.engine import worker_rank
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training.distributed import launch
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.runs.jobs import handle, new_run, write_rows
@@ -109,6 +111,22 @@ def test_consent_for_the_cluster_is_named_and_given_there(
     consent.trust_in_this_process(engine_cluster._read_trusted(options.split()))
     for check in checks:
         check()
+
+
+def test_no_rank_joins_without_consent(
+    here: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "there"))
+    monkeypatch.setenv(consent.TRUST_VARIABLE, "")
+    monkeypatch.setattr(launch, "join_launched_ranks", lambda *_: pytest.fail("joined"))
+    monkeypatch.setattr(worker_rank, "ignore_signals", lambda: None)
+    assert engine_cluster._follow(here, 1, 2) == 1
+    printed = capsys.readouterr().err
+    assert "haven't allowed" in printed
+    assert "Traceback" not in printed
 
 
 def test_missing_copies_resolve_to_their_original_paths(here: RunFolder, tmp_path: Path) -> None:

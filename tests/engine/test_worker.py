@@ -21,9 +21,12 @@ from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
 from lora_studio.core import limits
+from lora_studio.core.chat import AdapterSpeaker, ChatQuestion
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.serving import ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
@@ -244,3 +247,25 @@ def test_nameless_error_of_the_disk_names_the_run(number: int, code: str, tmp_pa
     worker.handle(commands.Merge(run=str(run.path)), channel, Inbox(lambda _: None), fail_to_write)
     problem = channel.last(events.Failed).problem
     assert (problem.code, problem.where.file) == (code, str(run.path))
+
+
+@pytest.mark.parametrize("kind", ["chat", "serve"])
+def test_nothing_answers_for_a_run_without_consent(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    model = ModelSpec(source=str(tmp_path / "elsewhere"))
+    home = tmp_path / "p"
+    run = folder.create_run(home / "runs", Project(name="p", model=model), home, is_allowed=False)
+    question = ChatQuestion(
+        speaker=AdapterSpeaker(), messages=(Message(role="user", content="Hi"),)
+    )
+    command = {
+        "chat": commands.AskChat(run=str(run.path), model=model, asked=(question,)),
+        "serve": commands.Serve(runs=(ServedRun(run=str(run.path)),)),
+    }[kind]
+    channel = RecordingChannel()
+    worker.handle(
+        command, channel, Inbox(lambda command: None), lambda *_: pytest.fail("carried out")
+    )
+    assert channel.last(events.Failed).problem.code == "run.access_not_allowed"

@@ -72,6 +72,11 @@ class BaseCommand(BaseModel):
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
 
+    def list_runs(self) -> list[str]:
+        """Return the runs that it works on, which need the user's consent if they come from somebody else."""
+        run: str = getattr(self, "run", "")
+        return [run] if run else []
+
 
 class BaseEvent(BaseModel):
     """A report from a worker.

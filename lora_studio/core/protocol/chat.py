@@ -34,10 +34,14 @@ class OpenChat(BaseCommand):
 
 
 class AskChat(BaseCommand):
-    """Answer one question in every column at once; load missing models first."""
+    """Answer one question in every column at once; load missing models first.
+
+    `run` is the run that names `model` and the host of Ollama, "" if the open project or the user does.
+    """
 
     title = text("Generating answers")
     kind: Literal["ask_chat"] = "ask_chat"
+    run: str = ""
     model: ModelSpec
     chat_template: str = "model"
     asked: tuple[ChatQuestion, ...] = Field(min_length=1)

@@ -35,6 +35,10 @@ class Serve(BaseCommand):
     port: int = Field(0, ge=0, le=65535)
     llama_cpp: str = ""
 
+    def list_runs(self) -> list[str]:
+        """Return the runs whose adapters are served."""
+        return [each.run for each in self.runs]
+
 
 class ServedAdapter(BaseModel):
     """An adapter on the server; `id` is its number in requests, `scale` its default there.

@@ -18,8 +18,10 @@ from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.messages import Text, text
+from lora_studio.core.protocol import events
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.offline import is_local_address
 
 _CONFIG = "adapter_config.json"
 
@@ -77,6 +79,16 @@ def create_gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
     folders = (run.merged, run.adapter)
     tokenizer = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
     return GgufSpeaker(file=str(file), tokenizer=str(tokenizer))
+
+
+def create_ollama_speaker(created: events.OllamaCreated, host: str) -> OllamaSpeaker:
+    """Return the speaker for a model that a run has created in Ollama, on this computer or else on `host`.
+
+    The record of a run may come from somebody else, whose host must not get the next question.
+    """
+    return OllamaSpeaker(
+        name=created.name, host=created.host if is_local_address(created.host) else host
+    )
 
 
 def list_run_columns(run: RunFolder) -> list[Column]:

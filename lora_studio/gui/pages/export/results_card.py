@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.chat import AnySpeaker, OllamaSpeaker
+from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.runs import speakers
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.gui.language import tr
@@ -92,7 +92,8 @@ class ResultsCard(Card):
         """Return the model in Ollama, else the first GGUF file, None if there is neither."""
         created, run = self.result.created, self.state.run
         if created is not None:
-            return OllamaSpeaker(name=created.name, host=created.host)
+            host = str(self.state.get("export", "ollama_host"))
+            return speakers.create_ollama_speaker(created, host)
         models = [event for event in self.result.written if event.quantization != "adapter"]
         if run is None or not models:
             return None
