@@ -11530,6 +11530,10 @@
             <translation>Um von einem Lehrer zu lernen, trainieren Sie mit Gesprächen oder einfachem Text.</translation>
         </message>
         <message>
+            <source>To learn from the judged answers only, good and bad, choose the format “{kto}”. To imitate only good ones, remove the rows with bad ones.</source>
+            <translation>Um nur aus den bewerteten Antworten zu lernen, guten wie schlechten, wählen Sie das Format „{kto}“. Um nur gute nachzuahmen, entfernen Sie die Zeilen mit schlechten.</translation>
+        </message>
+        <message>
             <source>To read one of them instead, choose it as the split.</source>
             <translation>Um stattdessen eine davon zu lesen, wählen Sie sie als Split.</translation>
         </message>
@@ -16868,6 +16872,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} rows of {total} continue a conversation that “{column}” names. Each is read with the rows before it, and only its own answer is trained.</source>
+            <translation>
+                <numerusform>{n} Zeile von {total} setzt ein Gespräch fort, das „{column}“ nennt. Sie wird mit den Zeilen davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
+                <numerusform>{n} Zeilen von {total} setzen ein Gespräch fort, das „{column}“ nennt. Jede wird mit den Zeilen davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} rows of {total} continue from the row that “{column}” refers to. Each is read with the conversation before it, and only its own answer is trained.</source>
             <translation>
                 <numerusform>{n} Zeile von {total} setzt die Zeile fort, auf die „{column}“ verweist. Sie wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
@@ -17653,6 +17664,10 @@
         <message>
             <source>“{column}” is used as {slot}</source>
             <translation>„{column}“ wird als {slot} verwendet</translation>
+        </message>
+        <message>
+            <source>“{column}” judges {voted} of {rows} answers checked, {bad} of them as bad. All answers are trained as good ones, whatever it says.</source>
+            <translation>„{column}“ bewertet {voted} von {rows} geprüften Antworten, {bad} davon als schlecht. Alle Antworten werden trotzdem als gute trainiert.</translation>
         </message>
         <message>
             <source>“{column}” may rate the answers. All of them are trained as good answers, whatever it says.</source>

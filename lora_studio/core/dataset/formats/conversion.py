@@ -334,10 +334,10 @@ def _pick_of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
 
 def _convert_kto(slots: Slots) -> Sample:
     label = parse_label(slots.get("label"))
-    if "label" not in slots:
-        raise UnusableRow("there is no label")
+    if is_blank(slots.get("label")):
+        raise UnusableRow("there is no label", UnusableKind.NO_PREFERENCE)
     if label is None:
-        raise UnusableRow("the label is neither good nor bad")
+        raise UnusableRow("the label is neither good nor bad", UnusableKind.NO_PREFERENCE)
     if "completion" not in slots:
         raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     prompt, completion = _get_prompt(slots), slots["completion"]

@@ -39,6 +39,8 @@ __all__ = ["FormatVerdict", "convert", "detect"]
 _TRIED_ROWS = 500
 #: The most column sets to profile separately.
 _MOST_COLUMN_SETS = 5
+#: Answers are read as labeled if at least this share has a label: most people don't vote.
+_MIN_LABELED = 0.5
 #: Candidates that convert a smaller share of rows are dropped.
 _MIN_SHARE = 0.02
 
@@ -134,13 +136,16 @@ class _Trial:
         the others drop data that some rows have.
         """
         candidate = self.candidate
-        # Rows whose two answers are equally good are still rows of pairs.
-        ties = sum(
-            count for (kind, _), count in self.reasons.items() if kind is UnusableKind.NO_PREFERENCE
-        )
-        score = candidate.weight * (self.used + ties) / self.rows
+        score = candidate.weight * (self.used + self._count_unjudged()) / self.rows
         slots = str(sorted(candidate.mapping.items()))
         return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
+
+    def _count_unjudged(self) -> int:
+        """Return the number of rows that fit, but whose two answers are equally good, or without a label."""
+        if self.candidate.format == "kto" and self.share < _MIN_LABELED:
+            return 0
+        kind = UnusableKind.NO_PREFERENCE
+        return sum(count for (reason, _), count in self.reasons.items() if reason is kind)
 
 
 def _collect_candidates(

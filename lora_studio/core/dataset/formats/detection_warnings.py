@@ -8,7 +8,7 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import find_own_reading
-from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings
+from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings, find_votes
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
@@ -96,6 +96,21 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
         return
     used = set(candidate.mapping.values())
     unused = [item for item in profile_columns(sample) if item.name not in used]
+    if votes := find_votes(unused):
+        labels = Counter(parse_label(row.get(votes.name)) for row in sample)
+        yield dataset_warning(
+            "unused_votes",
+            "“{column}” judges {voted} of {rows} answers checked, {bad} of them as bad. All answers are "
+            "trained as good ones, whatever it says.",
+            "To learn from the judged answers only, good and bad, choose the format “{kto}”. To imitate only "
+            "good ones, remove the rows with bad ones.",
+            column=votes.name,
+            voted=labels[True] + labels[False],
+            bad=labels[False],
+            rows=len(sample),
+            kto=Text(template=FORMATS["kto"].title),
+        )
+        return
     ratings = find_ratings(unused)
     name = ratings.name if ratings is not None else find_nested_votes(sample)
     if name is not None:

@@ -85,9 +85,10 @@ def _is_vote(column: DataColumn) -> bool:
 def find_ratings(columns: Columns) -> DataColumn | None:
     """Return a column that rates answers, or flags bad ones, in a way that can't be read as votes."""
     for column in columns:
-        is_scale = bool(_RATINGS.search(column.key)) and column.kind == "number"
+        is_rating = bool(_RATINGS.search(column.key) or _VOTES.search(column.key))
+        is_scale = is_rating and column.kind == "number"
         is_digits = (
-            bool(_RATINGS.search(column.key))
+            is_rating
             and bool(column.words)
             and all(word.replace(".", "", 1).isdigit() for word in column.words)
         )

@@ -48,6 +48,8 @@ _NEGATIVES = (
     "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
     "negativepassages", "negativedocument", "negativetext",
 )  # fmt: skip
+#: Texts to find in a collection; questions often stand beside one that only helps to answer them.
+_PASSAGES = ("passage", "passages", "document", "documents", "doc")
 #: Columns that say how similar both texts of a pair are: some of those pairs don't belong together.
 _SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "isduplicate")
 
@@ -55,6 +57,11 @@ _SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "i
 def find_search_pairs(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a query with the text to find, whose names say so; a negative is optional."""
     query, positive = find_column(columns, _QUERIES), find_column(columns, _POSITIVES)
+    if positive is None and query is not None and not find_answers(columns):
+        is_search = (
+            query.key in ("query", "queries") or find_column(columns, _NEGATIVES) is not None
+        )
+        positive = find_column(columns, _PASSAGES) if is_search else None
     if query is None or positive is None or find_columns(columns, _SIMILARITIES):
         return []
     sure = 0.98 if query.key in ("anchor", "query") else 0.9

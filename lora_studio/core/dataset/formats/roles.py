@@ -15,12 +15,13 @@ _SPELLINGS: dict[Speaker, tuple[str, ...]] = {
         "context"),
     "user": (
         "user", "human", "prompter", "instruction", "question", "query", "prompt", "input", "asker",
-        "customer", "client", "patient", "student", "usr", "q",
+        "customer", "client", "patient", "student", "usr", "q", "enduser", "requester", "visitor", "caller", "buyer",
     ),
     "assistant": (
         "assistant", "gpt", "bot", "model", "chatgpt", "ai", "chatbot", "llm", "bing", "bard",
         "claude", "gemini", "moss", "agent", "answer", "response", "output", "completion", "reply",
-        "doctor", "therapist", "teacher", "tutor", "a",
+        "doctor", "therapist", "teacher", "tutor", "a", "support", "supportagent", "operator", "advisor", "helpdesk",
+        "representative",
     ),
     "tool": (
         "tool", "function", "observation", "ipython", "functionresponse", "functionresult",

@@ -1,4 +1,5 @@
-"""Join turns that name their parent row (`parent_id` refers to an `id`) into conversations.
+"""Join turns into conversations: of rows that name their parent (`parent_id` refers to an `id`), or the
+conversation that they are part of.
 
 The number of rows doesn't change. An answer gets the turns up to it in a column “messages”. Only the
 row's own answer is trained; earlier answers are trained in their own rows, each once.
@@ -14,7 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lora_studio.core.dataset.formats.columns import find_column, profile_columns
+from lora_studio.core.dataset.formats.columns import (
+    DataColumn,
+    find_column,
+    find_columns,
+    profile_columns,
+)
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.formats.ranking import read_rank
@@ -48,7 +54,10 @@ from lora_studio.engine.dataset.rows.store import (
 )
 from lora_studio.engine.runtime.channel import JobContext
 
-_ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
+_ROLES = (
+    "role", "from", "speaker", "author", "sender", "authorrole", "authortype", "senderrole", "sendertype",
+)  # fmt: skip
+_TEXTS = ("text", "content", "value", "message", "body", "messagetext", "messagebody", "comment")
 #: The column that joined rows get.
 _MESSAGES = "messages"
 #: Other columns that belong to a turn.
@@ -84,10 +93,12 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     names = LinkColumns.detect(facts.columns)
     if names is None:
         return facts
+    reading = _choose_reading(store)
+    if reading is None and not names.own:  # ids of conversations are common beside whole ones
+        return facts
     links = RowLinks.read(store, names, job)
     if not links.count and not links.lost.any():
         return facts
-    reading = _choose_reading(store)
     if not links.count:  # possibly a table of other things
         missing = [] if reading is None else [_missing_parents_problem(names.before, links, facts)]
         return facts.model_copy(update={"problems": (*facts.problems, *missing)})
@@ -108,7 +119,7 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
             "faults": writer.faults,
             "batches": tuple(writer.batches),
             "bytes": store.file.stat().st_size,
-            "problems": (*facts.problems, *_iter_problems(names.before, links, facts)),
+            "problems": (*facts.problems, *_iter_problems(names, links, facts)),
         }
     )
 
@@ -168,19 +179,20 @@ def _choose_reading(store: RowStore) -> _Reading | None:
     usable = [row.values for row in sample_rows(store) if row.values is not None]
     verdict = detect(usable, store.facts.columns)
     columns = profile_columns(usable, store.facts.columns)
-    role = find_column(columns, _ROLES, "text")
+    role = next(filter(_names_speakers, find_columns(columns, _ROLES)), None)
     text = find_column(columns, _TEXTS, "text", "list", "turns", "turn", "object")
     if _MESSAGES in store.facts.columns:
         return None
     if verdict.format not in (None, "text") or role is None or text is None:
         return None
-    is_known = bool(role.words) and all(map(parse_speaker, role.words))
-    if not is_known:
-        return None
     names = store.facts.columns
     beside = tuple(name for name in _BESIDE if name in names)
     media = tuple(name for name in names if normalize_name(name) in MEDIA_KEYS)
     return _Reading(role=role.name, text=text.name, beside=beside, media=media)
+
+
+def _names_speakers(column: DataColumn) -> bool:
+    return bool(column.words) and all(map(parse_speaker, column.words))
 
 
 # --- rows with their conversations ----------------------------------------------------------------
@@ -323,20 +335,32 @@ _TOO_MUCH = (
 _ONE_ROW = "If the rows are parts of conversations, write each conversation as one row of messages."
 
 
-def _iter_problems(parent: str, links: RowLinks, facts: ScanFacts) -> Iterator[Problem]:
-    what = counted(
-        links.count,
-        "{n} row of {total} continues from the row that “{column}” refers to. It is read with the "
-        "conversation before it, and only its own answer is trained.",
-        "{n} rows of {total} continue from the row that “{column}” refers to. Each is read with "
-        "the conversation before it, and only its own answer is trained.",
-        total=facts.rows,
-        column=parent,
+def _iter_problems(names: LinkColumns, links: RowLinks, facts: ScanFacts) -> Iterator[Problem]:
+    what = (
+        counted(
+            links.count,
+            "{n} row of {total} continues a conversation that “{column}” names. It is read with the rows "
+            "before it, and only its own answer is trained.",
+            "{n} rows of {total} continue a conversation that “{column}” names. Each is read with the rows "
+            "before it, and only its own answer is trained.",
+            total=facts.rows,
+            column=names.before,
+        )
+        if not names.own
+        else counted(
+            links.count,
+            "{n} row of {total} continues from the row that “{column}” refers to. It is read with the "
+            "conversation before it, and only its own answer is trained.",
+            "{n} rows of {total} continue from the row that “{column}” refers to. Each is read with "
+            "the conversation before it, and only its own answer is trained.",
+            total=facts.rows,
+            column=names.before,
+        )
     )
     remedy = "Check some rows. If they are not conversations, remove that column."
     yield _warning("chained", what, remedy, facts)
     if links.lost.any():
-        yield _missing_parents_problem(parent, links, facts)
+        yield _missing_parents_problem(names.before, links, facts)
 
 
 def _missing_parents_problem(parent: str, links: RowLinks, facts: ScanFacts) -> Problem:

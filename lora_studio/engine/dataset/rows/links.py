@@ -1,7 +1,8 @@
-"""Find the parent of each row, by columns such as `parent_id` that refer to an `id`."""
+"""Find the row before each row: by columns such as `parent_id` that refer to an `id`, or by its conversation."""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from dataclasses import dataclass
@@ -24,7 +25,12 @@ _PARENTS = (
 #: Columns with the id of the conversation, which may number their rows from the start again.
 _SCOPES = (
     "conversationid", "messagetreeid", "treeid", "threadid", "dialogid", "dialogueid", "chatid",
-    "sessionid",
+    "sessionid", "ticketid", "ticketnumber", "ticketno", "caseid", "casenumber",
+)  # fmt: skip
+#: Columns that tell the order of the rows of a conversation, by number or by time.
+_ORDERS = (
+    "turnindex", "turnnumber", "turnid", "turn", "messageindex", "messagenumber", "position", "sequence", "seq",
+    "timestamp", "createdat", "created", "sentat", "datetime", "date", "time",
 )  # fmt: skip
 #: Ids that mean “no row”.
 _NO_ROW = ("0", "-1", "None", "none", "null", "NULL", "nan", "NaN", "root", "ROOT")
@@ -39,23 +45,26 @@ Mask = NDArray[np.bool_]
 class LinkColumns:
     """Columns with ids of rows, with ids of the rows before them, and with ids of conversations.
 
-    If `own` has several, the one whose ids `before` refers to counts.
+    If `own` has several, the one whose ids `before` refers to counts. Without `own`, `before` is `scope`:
+    each row continues the one before it in its conversation, by `order` if there is such a column.
     """
 
     own: tuple[str, ...]
     before: str
     scope: str | None
+    order: str | None = None
 
     @classmethod
     def detect(cls, columns: tuple[str, ...]) -> LinkColumns | None:
-        """Return the columns by their names, None without ids or parent ids."""
+        """Return the columns by their names, None without ids of conversations or of parents."""
         keys = {normalize_name(name): name for name in reversed(columns)}
         parent_key = next((key for key in _PARENTS if key in keys), None)
         id_keys = [key for key in _IDS if key in keys]
-        if parent_key is None or not id_keys:
-            return None
-        id_keys.sort(key=lambda key: f"parent{key}" != parent_key)
         scope = next((keys[key] for key in _SCOPES if key in keys), None)
+        if parent_key is None or not id_keys:
+            order = next((keys[key] for key in _ORDERS if key in keys), None)
+            return None if scope is None else cls((), scope, scope, order)
+        id_keys.sort(key=lambda key: f"parent{key}" != parent_key)
         return cls(tuple(keys[key] for key in id_keys), keys[parent_key], scope)
 
 
@@ -89,11 +98,15 @@ class RowLinks:
         hashes, sizes = _hash_columns(store, columns, job)
         named = hashes[len(names.own)]
         salts = _get_salts(store, hashes[-1] if names.scope else None)
-        candidates = [_resolve(ids, named, salts) for ids in hashes[: len(names.own)]]
-        before, unclear = max(candidates, key=lambda result: np.count_nonzero(result[0] >= 0))
-        lost = (named != 0) & (before < 0) & ~unclear
-        lost &= ~np.isin(named, np.array([_hash(word) for word in _NO_ROW], np.uint64))
-        before[before == np.arange(len(before))] = -1
+        if names.own:
+            candidates = [_resolve(ids, named, salts) for ids in hashes[: len(names.own)]]
+            before, unclear = max(candidates, key=lambda result: np.count_nonzero(result[0] >= 0))
+            lost = (named != 0) & (before < 0) & ~unclear
+            lost &= ~np.isin(named, np.array([_hash(word) for word in _NO_ROW], np.uint64))
+            before[before == np.arange(len(before))] = -1
+        else:
+            before = _follow(named, salts[0], _read_order(store, names.order, job))
+            unclear = lost = np.zeros(len(before), np.bool_)
         roots, circular = _find_roots(before)
         too_long, growth = _check_depths(before, circular, sizes)
         trees = _join_roots(roots, named, lost)
@@ -158,6 +171,46 @@ def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions
         unclear[unresolved[matches > 1]] = True
         unresolved = unresolved[matches == 0]
     return before, unclear
+
+
+def _follow(named: Hashes, scopes: Hashes, order: NDArray[np.float64]) -> Positions:
+    """Return the row before each row in its conversation, -1 for its first and where `named` is 0."""
+    before = np.full(len(named), -1, np.int64)
+    rows = np.flatnonzero(named)
+    rows = rows[np.lexsort((rows, order[rows], scopes[rows]))]
+    continues = scopes[rows][1:] == scopes[rows][:-1]
+    before[rows[1:][continues]] = rows[:-1][continues]
+    return before
+
+
+def _read_order(store: RowStore, column: str | None, job: JobContext) -> NDArray[np.float64]:
+    """Return a number or a time in seconds for each row; zeros where a row has neither, so the file decides."""
+    order = np.zeros(len(store), np.float64)
+    if column is None:
+        return order
+    for start, batch in store.iter_batches():
+        job.check()
+        for position, raw in enumerate(batch.column("raw"), start):
+            text = raw.as_buffer()
+            number = _parse_order(parse_values(bytes(text)).get(column)) if text.size else 0.0
+            if number is None:
+                return np.zeros(len(store), np.float64)
+            order[position] = number
+    return order
+
+
+def _parse_order(value: Any) -> float | None:
+    """Return a number, or the seconds of an ISO 8601 time; None for anything else."""
+    try:
+        if isinstance(value, int | float):
+            return float(value)
+        if not isinstance(value, str):
+            return None
+        text = value.strip()
+        is_number = text.replace(".", "", 1).isdigit()
+        return float(text) if is_number else datetime.datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _find_roots(before: Positions) -> tuple[Positions, Mask]:

@@ -43,7 +43,7 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Increase this whenever a scan of the same file would give a different result.
-VERSION = 18
+VERSION = 19
 
 #: Problems of a file as a whole, for which even its first rows aren't used.
 _REFUSED = ("dataset.expands", "dataset.too_many_columns", "dataset.too_much_memory")

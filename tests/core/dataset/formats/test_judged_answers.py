@@ -59,9 +59,30 @@ def test_votes_in_any_column_make_kto_data(
     assert labels == [not i % 3 for i in ROWS]
 
 
+@pytest.mark.parametrize("nothing", ["", None, "neutral"])
+@pytest.mark.parametrize(
+    ("unjudged", "row_format", "counts"),
+    [
+        (1, "kto", "6 good and 6 bad in 24 rows"),
+        (5, "prompt_completion", "4 of 24 answers checked, 2"),
+    ],
+)
+def test_answers_without_a_vote_dont_hide_the_others(
+    nothing: str | None, unjudged: int, row_format: str, counts: str
+) -> None:
+    votes = ["👍", *[nothing] * unjudged, "👎", *[nothing] * unjudged]
+    verdict = _detect(
+        [{"prompt": _ask(i), "reply": _answer(i), "feedback": votes[i % len(votes)]} for i in ROWS]
+    )
+    assert verdict.format == row_format
+    (problem,) = verdict.problems
+    assert counts in str(problem.what), "bad answers are never imitated without a word"
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        pytest.param("user_feedback", ["5", "1", ""], id="feedback-in-stars"),
         pytest.param("rating", [5, 1, 3], id="numbers"),
         pytest.param("upvotes", [12, 0, 3], id="counts-of-votes"),
         pytest.param("stars", ["5", "2"], id="digits"),

@@ -414,6 +414,11 @@ def test_row_is_converted_without_a_mapping(
         ({"anchor": "Who?", "positive": "I.", "negative": "No."}, search_pair("Who?", "I.", "No.")),
         ({"query": "Who?", "pos": ["I.", "Me."], "neg": ["No."]}, search_pair("Who?", "I.", "No.")),
         ({"query": "Who?", "positive": "I."}, search_pair("Who?", "I.")),
+        ({"query": "Who?", "passage": "I."}, search_pair("Who?", "I.")),
+        (
+            {"question": "Who?", "document": "I.", "hard_negative": "No."},
+            search_pair("Who?", "I.", "No."),
+        ),
     ],
 )
 def test_query_with_a_positive_is_a_pair_for_search(row: dict[str, Any], expected: Sample) -> None:
@@ -423,7 +428,7 @@ def test_query_with_a_positive_is_a_pair_for_search(row: dict[str, Any], expecte
 
 
 def test_questions_and_answers_are_pairs_for_search_on_request() -> None:
-    for row in ({"question": "Who?", "answer": "I."}, {"question": "Who?", "context": "I."}, {"sentence1": "Who?", "sentence2": "I."}):  # fmt: skip
+    for row in ({"question": "Who?", "answer": "I."}, {"question": "Who?", "context": "I."}, {"query": "Who?", "passage": "He is.", "answer": "I."}, {"sentence1": "Who?", "sentence2": "I."}):  # fmt: skip
         assert detect([row], list(row)).format != "search_pairs"
         verdict = detect([row], list(row), "search_pairs")
         assert convert(row, "search_pairs", verdict.mapping) == search_pair("Who?", "I.")

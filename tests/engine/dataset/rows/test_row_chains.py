@@ -101,6 +101,38 @@ def test_single_turns_become_conversations_of_their_answers(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_messages_of_a_ticket_become_conversations_in_order_of_time(
+    tmp_path: Path, newest_first: bool
+) -> None:
+    """A help desk exports one row for each message, often the newest first."""
+    spoken = [("end-user", "Who?"), ("agent", "I."), ("end-user", "Why?"), ("agent", "So.")]
+    rows = [
+        f"{ticket};2026-05-01T10:0{at}:00;Kim;{role};{text}\n"
+        for at, (role, text) in enumerate(spoken)
+        for ticket in (7, 8)
+    ]
+    file = tmp_path / "tickets.csv"
+    file.write_text(
+        "Ticket ID;Date;Author;Role;Body\n" + "".join(rows[:: -1 if newest_first else 1])
+    )
+    source, turns = conversations(file)
+    who, ours = ("user", "Who?", False), ("assistant", "I.", False)
+    short = [who, ("assistant", "I.", True)]
+    long = [who, ours, ("user", "Why?", False), ("assistant", "So.", True)]
+    assert turns == ({1: long, 2: long, 5: short, 6: short} if newest_first else {3: short, 4: short, 7: long, 8: long})  # fmt: skip
+    assert "dataset.chained" in codes(source)
+
+
+def test_whole_conversations_with_an_id_stay_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"session_id": 1, "role": "user", "prompt": f"Who is {i}?", "completion": f"I, {i}."} for i in range(4)
+    ]  # fmt: skip
+    source, turns = conversations(lines(tmp_path / "rows.jsonl", rows))
+    assert len(turns) == 4
+    assert source.problems == ()
+
+
 def test_rows_with_unusable_parents_give_a_reason(tmp_path: Path) -> None:
     rows = [
         turn("a", "b", "user", "Who?"), turn("b", "a", "assistant", "I."),  # a cycle
