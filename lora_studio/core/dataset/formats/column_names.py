@@ -12,7 +12,7 @@ CONVERSATIONS = (
     "turns", "chat", "chats", "contents", "thread", "msgs", "data",
 )  # fmt: skip
 INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
-PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
+PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt", "prompttext", "questiontext")
 INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
@@ -24,7 +24,7 @@ ANSWERS = (
     "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
     "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
     "modeloutput", "assistantresponse", "assistantmessage", "botmessage", "botresponse", "botreply", "aimessage",
-    "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "canonicalsolution", "longanswer",
+    "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "answertext", "responsetext", "canonicalsolution", "longanswer",
     "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",

@@ -170,6 +170,8 @@ def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
         sides = {word for word in column.words if not is_tie(word)}
         if _is_side_column(column) if suffixes == "ab" else sides <= set(suffixes):
             return column
+        if suffixes == "ab" and sides == {"1", "2"}:
+            return column
         if suffixes == "12" and sides and sides <= {"left", "right"}:
             return column
     return None

@@ -123,6 +123,19 @@ def test_votes_never_drop_the_question() -> None:
     assert verdict.format is None or "prompt" in verdict.mapping or "question" in verdict.mapping
 
 
+@pytest.mark.parametrize(
+    ("values", "row_format"),
+    [((1, 2), "preference"), (("1", "2"), "preference"), ((0.2, 0.7), None)],
+)
+def test_label_beside_two_answers_is_never_a_class(values: Any, row_format: str | None) -> None:
+    """It prefers one of them, or what it means is asked: the prompts aren't texts to classify."""
+    rows = [
+        {"prompt_text": _ask(i), "output_a": _answer(i), "output_b": f"No idea, {i}.", "label": values[i % 2]}
+        for i in ROWS
+    ]  # fmt: skip
+    assert _detect(rows).format == row_format
+
+
 # --- references -----------------------------------------------------------------------------------
 
 
