@@ -124,6 +124,14 @@ class RowModel(QAbstractTableModel):
                     return page * PAGE + offset
         return None
 
+    def index_of_first_used(self) -> int:
+        """Return the index of the first row that isn't skipped among those loaded, 0 if all are."""
+        for page, rows in sorted(self._pages.items()):
+            for offset, row in enumerate(rows):
+                if not row.fault:
+                    return page * PAGE + offset
+        return 0
+
     # --- Qt -----------------------------------------------------------------------------------
 
     def rowCount(self, parent: _Index | None = None) -> int:

@@ -84,14 +84,16 @@ class RowTable(QTableView):
         self.row_chosen.emit(row)
 
     def _choose_again(self) -> None:
-        """Select the previously selected row after a reset, or else the first."""
+        """Select the previously selected row after a reset, or else the first that isn't skipped."""
         self._fit()
         if not self.rows.rowCount():
             self.row_chosen.emit(None)
             return
         index = self.rows.index_of(*self._wanted) if self._wanted else None
-        self.selectRow(index or 0)
-        self._on_row_chosen(self.rows.index(index or 0, 0))
+        if index is None:
+            index = self.rows.index_of_first_used()
+        self.selectRow(index)
+        self._on_row_chosen(self.rows.index(index, 0))
 
     def _on_rows_loaded(self, first: QModelIndex, last: QModelIndex) -> None:
         """Show the selected row if it is among those just loaded."""

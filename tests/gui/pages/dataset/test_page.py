@@ -333,6 +333,15 @@ def test_rows_are_shown_while_reading_continues(played: Played) -> None:
     assert played.page.rows.table.rows.rowCount() == 105
 
 
+def test_first_row_that_isnt_skipped_is_shown(played: Played) -> None:
+    """Of a table of messages, the first is a question, which is read with its answer."""
+    skipped = model_facts.row(1, fault=text("it is not an answer"), messages=())
+    played.read(rows_read=2, preview=(skipped, model_facts.row(2)))
+    shown = played.page.rows.table.get_selected()
+    assert shown is not None
+    assert shown.row == 2
+
+
 def test_only_visible_row_pages_are_read(played: Played) -> None:
     preview = tuple(model_facts.row(number) for number in range(1, 201))
     played.read(rows_read=2_000_000, preview=preview)
