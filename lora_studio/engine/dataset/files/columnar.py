@@ -60,9 +60,9 @@ def read_columnar_blocks(
     with _unpack_to_file(container, scratch, check) as path:
         try:
             blocks = (
-                _read_parquet(path, container, notes)
+                _read_parquet(path, container, notes, check)
                 if container.kind == "parquet"
-                else _read_arrow(path, container, notes)
+                else _read_arrow(path, container, notes, check)
             )
             for block in blocks:
                 check()
@@ -98,7 +98,7 @@ def _unpack_to_file(container: Container, scratch: Scratch, check: Check) -> Ite
 
 
 def _read_parquet(
-    path: Path, container: Container, notes: ReadNotes
+    path: Path, container: Container, notes: ReadNotes, check: Check
 ) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
@@ -108,6 +108,7 @@ def _read_parquet(
         require_columns(container, len(columns))
         done = 0
         for group in range(file.num_row_groups):
+            check()  # a group without rows yields no block
             facts = file.metadata.row_group(group)
             size, before = facts.num_rows, done
             try:
@@ -140,7 +141,7 @@ def _has_repeats(group: Any) -> bool:
 
 
 def _read_arrow(
-    path: Path, container: Container, notes: ReadNotes
+    path: Path, container: Container, notes: ReadNotes, check: Check
 ) -> Iterator[tuple[RowBlock, float]]:
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
@@ -148,6 +149,7 @@ def _read_arrow(
             reader = pa.ipc.open_file(file)
             require_columns(container, len(reader.schema))
             for index in range(reader.num_record_batches):
+                check()
                 share = (index + 1) / reader.num_record_batches
                 try:
                     batch = reader.get_batch(index)
@@ -164,6 +166,7 @@ def _read_arrow(
         with pa.ipc.open_stream(file) as reader:
             require_columns(container, len(reader.schema))
             for batch in reader:
+                check()
                 batch.validate(full=True)
                 share = min(1.0, file.tell() / size)
                 yield from ((block, share) for block in _slice_batch(batch, notes))

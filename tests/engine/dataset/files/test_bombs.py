@@ -25,7 +25,8 @@ import pytest
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.dataset.files import archives
+from lora_studio.engine.dataset.files import archives, columnar, sniffing
+from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.byte_streams import ByteStream, detect_compression
 from tests.helpers.faults.bombs import BOMBS
 from tests.helpers.runs.jobs import RecordingChannel, handle
@@ -188,6 +189,48 @@ def test_cancel_is_heeded_between_empty_parts(suffix: str, tmp_path: Path) -> No
     ) as stream:
         assert not list(stream.iter_chunks())
     assert checks.count(2) > 200_000 // archives.PIECE
+
+
+NOTHING = pa.table({"prompt": pa.array([], pa.string())})
+
+
+def write_empty_groups(file: Path) -> None:
+    with pq.ParquetWriter(file, NOTHING.schema) as writer:
+        for _ in range(200):
+            writer.write_table(NOTHING)
+
+
+def write_empty_batches(file: Path) -> None:
+    with pa.ipc.new_file(file, NOTHING.schema) as writer:
+        for _ in range(200):
+            writer.write_batch(pa.RecordBatch.from_pylist([], NOTHING.schema))
+
+
+def write_empty_stream(file: Path) -> None:
+    with pa.ipc.new_stream(file, NOTHING.schema) as writer:
+        for _ in range(200):
+            writer.write_batch(pa.RecordBatch.from_pylist([], NOTHING.schema))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.parquet", write_empty_groups),
+        ("a.arrow", write_empty_batches),
+        ("stream.arrow", write_empty_stream),
+    ],
+)
+def test_cancel_is_heeded_between_parts_without_rows(
+    name: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+    container = sniffing.recognize_file(tmp_path / name)
+    checks: list[int] = []
+    blocks = columnar.read_columnar_blocks(
+        container, ReadNotes(), lambda: pytest.fail("unpacked"), lambda: checks.append(1)
+    )
+    assert sum(len(block) for block, _ in blocks) == 0
+    assert len(checks) >= 200
 
 
 def run_child(file: Path, *arguments: str) -> str:
