@@ -206,8 +206,7 @@ def _hold_run(
     killed its worker for lack of memory, which no parent may have seen, starts lower.
     """
     if not command.changes_run:
-        for run_path in command.list_runs():
-            _require_access(RunFolder(Path(run_path)))
+        _require_access(command)
         yield command, []
         return
     named = RunFolder(Path(getattr(command, "run", "")))
@@ -244,13 +243,14 @@ def _describe_holder(command: commands.Job | commands.Question) -> dict[str, Any
     return {"pid": os.getpid(), "command": command.id, "since": time.time()}
 
 
-def _require_access(run: RunFolder) -> None:
+def _require_access(command: commands.Job | commands.Question) -> None:
     """Raise ProblemError if a question is about a run that asks for something that isn't allowed."""
-    try:
-        frozen = run.load_project()
-    except ProblemError:
-        return  # the question's own answer
-    run_consent.require_allowed(run.path, frozen)
+    for run in (RunFolder(Path(path)) for path in command.list_runs()):
+        try:
+            frozen = run.load_project()
+        except ProblemError:
+            continue  # the question's own answer
+        run_consent.require_allowed(run.path, frozen)
 
 
 def _repair(run: RunFolder) -> list[Problem]:

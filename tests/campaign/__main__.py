@@ -42,7 +42,11 @@ def main() -> int:
         for finding in findings:
             _print_finding(family, finding, options)
     total = sum(figures.inputs for figures in campaign.figures.values())
-    print(f"{total:,} inputs, {failures} findings")
+    counts = {
+        name: sum(figures.outcomes.get(name, 0) for figures in campaign.figures.values())
+        for name in ("faults", "kills")
+    }
+    print(f"{total:,} inputs, {counts['faults']:,} faults, {counts['kills']:,} kills, {failures} findings")  # fmt: skip
     return bool(failures)
 
 

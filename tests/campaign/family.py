@@ -21,6 +21,8 @@ class Family(Protocol):
     seconds: float
     #: Share of the campaign's time, relative to the other families.
     weight: float
+    #: What the family counts, such as kills, and how many of them are enough for an hour; "" and 0 for no end.
+    goal: tuple[str, int]
     #: Number of inputs in the fast tests.
     smoke: int
     #: Whether an input may start programs and connect to this computer.
@@ -64,6 +66,7 @@ class SimpleFamily:
     run: Callable[[bytes, Path], Outcome]
     seconds: float = 2.0
     weight: float = 1.0
+    goal: tuple[str, int] = ("", 0)
     smoke: int = 300
     starts_programs: bool = False
     shares: str = ""

@@ -23,6 +23,29 @@ CORPUS = Path(__file__).with_name("corpus")
 _MAX_DEATHS = 30
 
 
+class _Schedule:
+    """Divides the time of a campaign among its families."""
+
+    def __init__(self, families: Sequence[Family], seconds: float, jobs: int) -> None:
+        self._seconds, self._jobs = seconds, jobs
+        self._until = time.time() + seconds
+        self._weights = {family.name: family.weight for family in families}
+
+    def get_share(self, family: Family) -> float:
+        """Return the seconds for a family: what is left, divided by the weights of those that haven't ended."""
+        left = max(0.0, self._until - time.time())
+        return left * min(1.0, self._jobs * family.weight / sum(self._weights.values()))
+
+    def finish(self, family: Family) -> None:
+        """Note that a family has ended."""
+        del self._weights[family.name]
+
+    def has_reached_goal(self, family: Family, figures: Figures) -> bool:
+        """Return whether a family has counted as much as the whole campaign needs."""
+        name, number = family.goal
+        return number > 0 and figures.outcomes.get(name, 0) >= number * self._seconds / 3600
+
+
 @dataclass
 class Campaign:
     """The figures of each family; threads add to them."""
@@ -33,13 +56,17 @@ class Campaign:
     #: Called with each family as soon as its time is up.
     report: Callable[[Family, Figures], None] = lambda family, figures: None
     figures: dict[str, Figures] = field(default_factory=dict)
+    _schedule: _Schedule = field(init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, seconds: float, jobs: int) -> None:
-        """Run all families; each gets its share of the time of the processes."""
+        """Run all families; each gets its share of the time that is left to the processes when it starts.
+
+        Those with a goal come first and end when they have reached it, so that the others share the rest.
+        """
         self.figures = {family.name: Figures() for family in self.families}
-        total = sum(family.weight for family in self.families)
-        waiting = list(reversed(self._group_families()))
+        self._schedule = _Schedule(self.families, seconds, jobs)
+        waiting = sorted(self._group_families(), key=_get_rank)
 
         def work() -> None:
             while True:
@@ -50,9 +77,9 @@ class Campaign:
                 child = ChildProcess(group, self.seed)
                 try:
                     for family in group:
-                        share = seconds * jobs * family.weight / total
-                        child = self._run_family(family, share, child)
+                        child = self._run_family(family, child)
                         with self._lock:
+                            self._schedule.finish(family)
                             self.report(family, self.figures[family.name])
                 finally:
                     child.close()
@@ -71,18 +98,22 @@ class Campaign:
             groups.setdefault(family.shares or family.name, []).append(family)
         return list(groups.values())
 
-    def _run_family(self, family: Family, seconds: float, child: ChildProcess) -> ChildProcess:
-        """Run one family for some seconds or up to its number of inputs, beginning with the first.
+    def _run_family(self, family: Family, child: ChildProcess) -> ChildProcess:
+        """Run one family for its share of the time, or up to its goal or number of inputs, beginning with the first.
 
         The time in which the process starts doesn't count. Returns the process for the next family.
         """
         figures = self.figures[family.name]
         first, deaths, until = 0, 0, math.inf
         while time.time() < until and first < self.most and deaths < _MAX_DEATHS:
-            count = min(self.most - first, 100_000)
+            if self._schedule.has_reached_goal(family, figures):
+                break
+            count = 1 if family.goal[1] else min(self.most - first, 100_000)
             try:
                 child.wait_until_ready()
-                until = min(until, time.time() + seconds)
+                if until == math.inf:
+                    with self._lock:
+                        until = time.time() + self._schedule.get_share(family)
                 peak = 0
                 for answer in child.run_batch(family, first, count, until):
                     figures.add(answer)
@@ -102,6 +133,11 @@ class Campaign:
                 child.close()
                 child = ChildProcess([family], self.seed)
         return child
+
+
+def _get_rank(group: Sequence[Family]) -> tuple[bool, float]:
+    """Return a key by which groups are sorted: those with a goal last, and the longest of them after the others."""
+    return group[0].goal[1] > 0, sum(family.weight for family in group)
 
 
 #: A process that has used so much memory is replaced, so that one input doesn't hide the next.

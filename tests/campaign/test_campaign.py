@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.campaign import pool, runner
 from tests.campaign.families import FAMILIES, load_family
+from tests.campaign.family import Figures, SimpleFamily
 from tests.campaign.minimization import Minimizer
 
 pytestmark = pytest.mark.skipif(
@@ -88,6 +90,32 @@ def test_work_of_started_programs_counts() -> None:
     finally:
         os.killpg(started.pid, signal.SIGKILL)
         started.wait()
+
+
+def test_time_that_a_goal_leaves_goes_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(runner.time, "time", lambda: now)
+    killed = SimpleFamily("killed", bytes_of, count, weight=3, goal=("kills", 100))
+    quick, slow = (SimpleFamily(name, bytes_of, count, weight=1) for name in ("quick", "slow"))
+    schedule = runner._Schedule([killed, quick, slow], seconds=360, jobs=1)
+    assert schedule.get_share(killed) == pytest.approx(360 * 3 / 5)
+    assert not schedule.has_reached_goal(killed, Figures(outcomes={"kills": 9}))
+    assert schedule.has_reached_goal(killed, Figures(outcomes={"kills": 10}))
+    assert not schedule.has_reached_goal(quick, Figures(inputs=10**6))
+    now += 60
+    schedule.finish(killed)
+    assert schedule.get_share(quick) == pytest.approx(150)
+    now += 150
+    schedule.finish(quick)
+    assert schedule.get_share(slow) == pytest.approx(150)
+
+
+def bytes_of(rng: random.Random) -> bytes:
+    return b""
+
+
+def count(content: bytes, sandbox: Path) -> str:
+    return "done"
 
 
 @pytest.mark.slow

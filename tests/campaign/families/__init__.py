@@ -34,6 +34,7 @@ FAMILIES: dict[str, str] = {
     "ollama-answers": "server_answers",
     "run-folders": "run_folders",
     "kills": "interrupted_runs",
+    "bad-saves": "failing_saves",
     "killed-saves": "interrupted_saves",
     "killed-downloads": "interrupted_saves",
     "bad-disks": "interrupted_runs",

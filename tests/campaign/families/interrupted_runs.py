@@ -298,7 +298,7 @@ def _repeat_job(setting: _Setting, run: RunFolder, job: str) -> None:
 
 
 FAMILIES = [
-    SimpleFamily("kills", generate_kills, run_kills, seconds=120.0, weight=1.5, smoke=0, starts_programs=True, shares="runs"),
-    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=90.0, weight=1.5, smoke=0, starts_programs=True, shares="runs"),
-    SimpleFamily("bad-reads", generate_unreadable, run_faults, seconds=90.0, weight=1.0, smoke=0, starts_programs=True, shares="runs"),
+    SimpleFamily("kills", generate_kills, run_kills, seconds=120.0, weight=4.0, goal=("kills", 150), smoke=0, starts_programs=True, shares="runs"),
+    SimpleFamily("bad-disks", generate_faults, run_faults, seconds=90.0, weight=4.0, goal=("faults", 200), smoke=0, starts_programs=True, shares="runs"),
+    SimpleFamily("bad-reads", generate_unreadable, run_faults, seconds=90.0, weight=3.0, goal=("faults", 150), smoke=0, starts_programs=True, shares="runs"),
 ]  # fmt: skip

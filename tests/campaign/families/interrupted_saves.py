@@ -232,7 +232,7 @@ def run_downloads(content: bytes, sandbox: Path) -> dict[str, int] | str:
         _kill_download(setting, what, rng.randrange(8), rng.random() * 0.05) for _ in range(_KILLS)
     )
     _check_download(setting, what, list(_iter_download(setting, what)))
-    return {f"kills of a {what}": kills}
+    return {"kills": kills, f"of a {what}": kills}
 
 
 def _check_download(setting: _Setting, what: str, seen: list[Any]) -> None:
@@ -256,6 +256,6 @@ def _check_download(setting: _Setting, what: str, seen: list[Any]) -> None:
 
 
 FAMILIES = [
-    SimpleFamily("killed-saves", generate_plan, run_saves, seconds=20.0, weight=0.5, smoke=3, starts_programs=True),
-    SimpleFamily("killed-downloads", generate_download, run_downloads, seconds=60.0, weight=0.5, smoke=0, starts_programs=True),
+    SimpleFamily("killed-saves", generate_plan, run_saves, seconds=20.0, weight=0.5, goal=("kills", 1000), smoke=3, starts_programs=True),
+    SimpleFamily("killed-downloads", generate_download, run_downloads, seconds=60.0, weight=1.5, goal=("kills", 100), smoke=0, starts_programs=True),
 ]  # fmt: skip

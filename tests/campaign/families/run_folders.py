@@ -55,7 +55,7 @@ def run_damage(content: bytes, sandbox: Path) -> dict[str, int] | str:
     if faults := run_verbs.find_faults(whole, before, copied.run, damage, verb, outcome):
         raise WrongResultError(f"{verb} after {damage}: {'; '.join(faults)}")
     kind = verb if plan.get("is_heavy") else "light"
-    return {"faults": 1, "done" if outcome.is_done else "named": 1, kind: 1}
+    return {"damages": 1, "done" if outcome.is_done else "named": 1, kind: 1}
 
 
 FAMILIES = [
