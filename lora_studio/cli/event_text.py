@@ -257,7 +257,7 @@ def _describe_self_tested(event: events.SelfTested) -> Text:
 def _describe_self_test_result(event: events.SelfTested) -> Text:
     """Return the agreement of a stage and its limits, or why it has none."""
     if event.similarity is not None:
-        return text("vectors have a cosine similarity of at least {n:.4f}", n=event.similarity)
+        return _describe_similarity(event, event.similarity)
     if event.passed and event.top1 is None:
         return event.compared
     if event.top1 is None or event.kl is None:
@@ -282,6 +282,22 @@ def _describe_self_test_result(event: events.SelfTested) -> Text:
         agreement=agreement,
         top1_limit=limits[0],
         kl_limit=limits[1],
+    )
+
+
+def _describe_similarity(event: events.SelfTested, least: float) -> Text:
+    """Return how well a stage's vectors agree, and what else is wrong."""
+    if event.passed:
+        return text(
+            "vectors agree: cosine {least:.4f} (≥ {limit:.2f}), on average {mean:.4f}",
+            least=least,
+            limit=event.similarity_limit or 0.0,
+            mean=event.similarity_mean or least,
+        )
+    return text(
+        "{faults}. Most likely cause: {cause}" if event.cause else "{faults}",
+        faults=event.faults,
+        cause=event.cause,
     )
 
 

@@ -138,20 +138,12 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Run stages on a run and return 0, or the exit status of the first one that failed.
 
     A stage that completes but fails its self-test doesn't stop the next; the status is 1 in the end.
-    A reward model is only trained, and an embedding model isn't exported.
+    A reward model is only trained.
     Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
     pauses training, so that `resume` can continue it.
     """
     is_as_trained = True
     for stage in stages:
-        if stage == "Export" and get_task(run.read_manifest()) == "embedding":
-            display.print_line(
-                text(
-                    "An embedding model isn't exported as GGUF. The merged model: {folder}",
-                    folder=str(run.merged),
-                )
-            )
-            break
         display.print_title(stage)
         command = STAGES[stage](run=str(run.path))
         if status := run_stage(command, display):

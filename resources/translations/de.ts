@@ -830,8 +830,12 @@
             <translation>In {rows} wiederholt sich eine frühere Zeile, bis auf Leerzeichen. Das Modell würde sie auswendig lernen.</translation>
         </message>
         <message>
-            <source>An embedding model isn't exported as GGUF.</source>
-            <translation>Ein Embedding-Modell wird nicht als GGUF exportiert.</translation>
+            <source>An embedding model isn't created in Ollama automatically, and its vectors there aren't compared. To create it: {command}</source>
+            <translation>Ein Embedding-Modell wird nicht automatisch in Ollama angelegt, und seine Vektoren werden dort nicht verglichen. So legen Sie es an: {command}</translation>
+        </message>
+        <message>
+            <source>An embedding model isn't created in Ollama automatically.</source>
+            <translation>Ein Embedding-Modell wird nicht automatisch in Ollama angelegt.</translation>
         </message>
         <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
@@ -2787,6 +2791,10 @@
         <message>
             <source>Create it as {suggestion}, or leave the size out of the name.</source>
             <translation>Erstellen Sie es als {suggestion}, oder lassen Sie die Größe im Namen weg.</translation>
+        </message>
+        <message>
+            <source>Create it from its Modelfile: `{command}`</source>
+            <translation>Legen Sie es mit seinem Modelfile an: `{command}`</translation>
         </message>
         <message>
             <source>Create model in Ollama</source>
@@ -5429,8 +5437,8 @@
             <translation>LoRA+-Verhältnis</translation>
         </message>
         <message>
-            <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged, but not exported as GGUF, run in Ollama, used in a chat, or trained further.</source>
-            <translation>Laden Sie ihn mit PEFT als Modell zur Feature Extraction oder wählen Sie einen anderen Adapter. Er kann zusammengeführt, aber nicht als GGUF exportiert, in Ollama ausgeführt, in einem Chat verwendet oder weitertrainiert werden.</translation>
+            <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged and exported, but not used in a chat or trained further.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell für Feature Extraction, oder wählen Sie einen anderen Adapter. Er lässt sich zusammenführen und exportieren, aber nicht im Chat verwenden oder weitertrainieren.</translation>
         </message>
         <message>
             <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
@@ -6911,6 +6919,10 @@
             <translation>An</translation>
         </message>
         <message>
+            <source>On average it is {value}.</source>
+            <translation>Im Durchschnitt beträgt sie {value}.</translation>
+        </message>
+        <message>
             <source>On the Model page, choose the base model that the adapter was trained on.</source>
             <translation>Wählen Sie auf der Seite „Modell“ das Basismodell, auf dem der Adapter trainiert wurde.</translation>
         </message>
@@ -7143,8 +7155,8 @@
             <translation>Paare für die Suche (query, positive, negative)</translation>
         </message>
         <message>
-            <source>Pairs for search train a model that turns texts into vectors. It can't write answers or chat, and isn't exported as GGUF.</source>
-            <translation>Paare für die Suche trainieren ein Modell, das Texte in Vektoren umwandelt. Es kann weder antworten noch chatten und wird nicht als GGUF exportiert.</translation>
+            <source>Pairs for search train a model that turns texts into vectors. It can't write answers or chat.</source>
+            <translation>Paare für die Suche trainieren ein Modell, das Texte in Vektoren umwandelt. Es kann weder Antworten schreiben noch chatten.</translation>
         </message>
         <message>
             <source>Parameters</source>
@@ -9894,6 +9906,10 @@
             <translation>Der Adapter ist trainiert.</translation>
         </message>
         <message>
+            <source>The adapter of an embedding model isn't written as a GGUF file of its own.</source>
+            <translation>Der Adapter eines Embedding-Modells wird nicht als eigene GGUF-Datei geschrieben.</translation>
+        </message>
+        <message>
             <source>The adapter of the experts ({names}) can't be combined with others into one adapter or exported as a GGUF adapter: it changes parameters directly.</source>
             <translation>Der Adapter der Experten ({names}) lässt sich nicht mit anderen zu einem Adapter kombinieren und nicht als GGUF-Adapter exportieren: Er verändert Parameter direkt.</translation>
         </message>
@@ -11034,6 +11050,10 @@
         <message>
             <source>The tokens of this row. Trained tokens count in the loss, context tokens don't, and tokens that are cut off are dropped.</source>
             <translation>Die Tokens dieser Zeile. Trainierte Tokens zählen im Loss, Kontext-Tokens nicht, und abgeschnittene Tokens fallen weg.</translation>
+        </message>
+        <message>
+            <source>The trained model can't be exported as GGUF: llama.cpp's converter doesn't support the architecture {architecture}.</source>
+            <translation>Das trainierte Modell kann nicht als GGUF exportiert werden: Der Konverter von llama.cpp unterstützt die Architektur {architecture} nicht.</translation>
         </message>
         <message>
             <source>The training backend is PEFT. {reason}</source>
@@ -12353,8 +12373,12 @@
             <translation>Verwenden Sie den Adapter mit PEFT als Modell zur Sequenzklassifikation mit einem Label. Für ein Modell, das antwortet, wählen Sie eine andere Präferenzmethode.</translation>
         </message>
         <message>
-            <source>Use its adapter with PEFT, or the merged model with sentence-transformers. To train a model that answers, choose the format “Question and answer”.</source>
-            <translation>Verwenden Sie den Adapter mit PEFT oder das zusammengeführte Modell mit sentence-transformers. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
+            <source>Use its adapter with PEFT, or the merged model with sentence-transformers.</source>
+            <translation>Verwenden Sie seinen Adapter mit PEFT oder das zusammengeführte Modell mit sentence-transformers.</translation>
+        </message>
+        <message>
+            <source>Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with llama.cpp. To train a model that answers, choose the format “Question and answer”.</source>
+            <translation>Verwenden Sie seinen Adapter mit PEFT, das zusammengeführte Modell mit sentence-transformers oder die GGUF-Datei mit llama.cpp. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
         </message>
         <message>
             <source>Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
@@ -12385,6 +12409,10 @@
             <translation>Verwenden Sie einige Zeilen des Datensatzes zur Validierung oder schalten Sie dies aus.</translation>
         </message>
         <message>
+            <source>Use the GGUF file of the whole model.</source>
+            <translation>Verwenden Sie die GGUF-Datei des ganzen Modells.</translation>
+        </message>
+        <message>
             <source>Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter files: use the merged model's file there.</source>
             <translation>Verwenden Sie die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: Nehmen Sie dort die Datei des zusammengeführten Modells.</translation>
         </message>
@@ -12407,10 +12435,6 @@
         <message>
             <source>Use the form {example}.</source>
             <translation>Verwenden Sie die Form {example}.</translation>
-        </message>
-        <message>
-            <source>Use the merged model with sentence-transformers, or the adapter with PEFT.</source>
-            <translation>Verwenden Sie das zusammengeführte Modell mit sentence-transformers oder den Adapter mit PEFT.</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
@@ -13149,6 +13173,10 @@
         <message>
             <source>a value can't be written as text</source>
             <translation>ein Wert lässt sich nicht als Text schreiben</translation>
+        </message>
+        <message>
+            <source>a vector's cosine similarity is {least:.4f} (minimum {limit:.2f})</source>
+            <translation>die Kosinusähnlichkeit eines Vektors beträgt {least:.4f} (mindestens {limit:.2f})</translation>
         </message>
         <message>
             <source>about {size} peak</source>
@@ -13915,6 +13943,14 @@
         <message>
             <source>it isn't valid JSON</source>
             <translation>kein gültiges JSON</translation>
+        </message>
+        <message>
+            <source>it pools in another way</source>
+            <translation>sie verwendet ein anderes Pooling</translation>
+        </message>
+        <message>
+            <source>it splits texts into other tokens</source>
+            <translation>sie zerlegt Texte in andere Tokens</translation>
         </message>
         <message>
             <source>it trained biases</source>
@@ -17191,6 +17227,10 @@
         <message>
             <source>{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but only {free:size} is free.</source>
             <translation>{purpose} braucht {needed:size} freien Speicherplatz, davon {reserve:size} als Reserve, aber nur {free:size} sind frei.</translation>
+        </message>
+        <message>
+            <source>{quantization} loses a lot of this model's precision: the cosine similarity of its vectors to the trained ones is {least:.2f} at least and {mean:.2f} on average. The file is correct, but has too few bits.</source>
+            <translation>{quantization} verliert viel von der Genauigkeit dieses Modells: Die Kosinusähnlichkeit seiner Vektoren zu den trainierten beträgt mindestens {least:.2f} und im Durchschnitt {mean:.2f}. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
         </message>
         <message>
             <source>{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.</source>

@@ -52,8 +52,8 @@ def require_generative(config: Mapping[str, Any]) -> None:
         raise fail(
             "lora.only_embeds",
             "This adapter turns texts into vectors and can't write any: it belongs to an embedding model.",
-            "Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged, but "
-            "not exported as GGUF, run in Ollama, used in a chat, or trained further.",
+            "Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged and "
+            "exported, but not used in a chat or trained further.",
             where=Where(step="lora"),
         )
 

@@ -116,8 +116,9 @@ class SelfTested(BaseEvent):
     stage is the trained model, at low precision. `faults` name what differs
     from what was trained, `cause` is the likeliest cause of it, empty if unknown, and `remedy` what
     to do. A stage whose values differ (`compared` says what was compared) isn't measured: it has no
-    positions, and None for what would be. An embedding model has `similarity` instead, the lowest cosine
-    similarity of a text's vector to that of base + adapter.
+    positions, and None for what would be. An embedding model has cosine similarities of texts' vectors to
+    those of base + adapter instead: the lowest, `similarity`, their mean, and the least that it must have
+    to pass, or if it failed, not to fail.
     """
 
     kind: Literal["self_tested"] = "self_tested"
@@ -139,6 +140,8 @@ class SelfTested(BaseEvent):
     remedy: Text = NO_TEXT
     compared: Text = NO_TEXT
     similarity: float | None = None
+    similarity_mean: float | None = None
+    similarity_limit: float | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -140,11 +140,12 @@ def _build_opening(what: What, facts: CardFacts) -> str:
 
 
 def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
+    kind = _get_kind(facts)
     if what == "gguf":
         rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
-        return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
-    kind = _get_kind(facts)
+        program = "llama-server -hf {} --embeddings" if kind == "embedding" else "llama-cli -hf {} -cnv"  # fmt: skip
+        return f"{table}\n\n```bash\n{program.format(repository)}\n```"
     if kind == "classification":
         return _CLASSIFIER_USAGE.format(repository=repository, base=_get_base_name(facts.project))
     if kind == "embedding" and what == "merged":

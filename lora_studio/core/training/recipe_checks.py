@@ -118,9 +118,8 @@ def only_embeds_warning() -> Problem:
     """Return what an adapter for embeddings can't be used for, said before it is trained."""
     return warning(
         "training.embedding_only_embeds",
-        "Pairs for search train a model that turns texts into vectors. It can't write answers or chat, and "
-        "isn't exported as GGUF.",
-        "Use its adapter with PEFT, or the merged model with sentence-transformers. To train a model that answers, choose the format “Question and answer”.",
+        "Pairs for search train a model that turns texts into vectors. It can't write answers or chat.",
+        "Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with llama.cpp. To train a model that answers, choose the format “Question and answer”.",
         where=Where(step="dataset", field="sources"),
     )
 

@@ -16,27 +16,35 @@ from lora_studio.engine.runtime.channel import JobContext
 def export(command: commands.Export, job: JobContext) -> None:
     """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
 
+    An embedding model has no TEMPLATE, and isn't created.
+
     A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
     TEMPLATE without one.
     """
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
+    from lora_studio.core.runs.manifest import get_task
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
-    from lora_studio.engine.export.ollama import derivation
+    from lora_studio.engine.export.ollama import derivation, embedding_model
     from lora_studio.engine.export.ollama import model as ollama_model
     from lora_studio.engine.export.ollama.intact_source import read_intact_source
     from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
-    _require_generative(run)
     first = project.export.quantizations[0]
     failed: set[str] = set()
+    if embeds := get_task(run.read_manifest()) == "embedding":
+        project = embedding_model.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
-        derived = derivation.write_modelfile(run, project, file, job)
+        derived = None
+        if embeds:
+            embedding_model.write_modelfile(run, project, file, job)
+        else:
+            derived = derivation.write_modelfile(run, project, file, job)
         if project.export.self_test:
             with lock.hold_devices(project.model, run, "self-test", job):
                 results = selftest.run(run, project, converted.get_stages(), job)
@@ -52,20 +60,6 @@ def export(command: commands.Export, job: JobContext) -> None:
             job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
         else:
             ollama_model.create(run, project, file, derived, job)
-
-
-def _require_generative(run: RunFolder) -> None:
-    """Raise ProblemError for a run that trained embeddings."""
-    from lora_studio.core.problems import Where, fail
-    from lora_studio.core.runs.manifest import get_task
-
-    if get_task(run.read_manifest()) == "embedding":
-        raise fail(
-            "export.embedding",
-            "An embedding model isn't exported as GGUF.",
-            "Use the merged model with sentence-transformers, or the adapter with PEFT.",
-            where=Where(step="export"),
-        )
 
 
 @handles(commands.SelfTest)

@@ -11,7 +11,7 @@ from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.selftest import limits, reading
+from lora_studio.engine.selftest import limits, reading, vector_limits
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.reading import SelfTestCase
 
@@ -126,6 +126,40 @@ def _describe_basis(limit: limits.Limit) -> Text:
     return text("not judged: {reason}", reason=limit.unjudged)
 
 
+def report_vectors(
+    stage: str,
+    cosines: np.ndarray,
+    limit: float,
+    faults: list[Text],
+    comparison: StageComparison,
+    job: JobContext,
+) -> events.SelfTested:
+    """Emit how similar the vectors of a stage are to those that were trained, and warn unless it passes.
+
+    `cosines` [texts] are empty for a stage whose vectors can't be compared, for which `faults` say why.
+    """
+    least = float(cosines.min()) if len(cosines) else None
+    verdict = vector_limits.judge(least, limit, has_faults=bool(faults))
+    if least is not None and not least >= limit:
+        measured = text("a vector's cosine similarity is {least:.4f} (minimum {limit:.2f})", least=least, limit=limit)  # fmt: skip
+        faults = [*faults, measured]
+    result = events.SelfTested(
+        stage=stage,
+        passed=verdict != "failed",
+        verdict=verdict,
+        faults=tuple(faults),
+        cause=_CONVERTER if verdict == "failed" and comparison.is_exact and stage != "merged" else NO_TEXT,
+        compared=comparison.compared,
+        similarity=least,
+        similarity_mean=float(cosines.mean()) if len(cosines) else None,
+        similarity_limit=max(limit, vector_limits.USABLE) if verdict != "failed" else limit,
+        remedy=_get_remedy(stage) if verdict == "failed" else NO_TEXT,
+    )  # fmt: skip
+    job.emit(result)
+    _warn(result, Cause(), job)
+    return result
+
+
 def report_faults(stage: str, comparison: StageComparison, job: JobContext) -> events.SelfTested:
     """Emit a stage whose values differ from what was trained; it isn't measured."""
     result = events.SelfTested(
@@ -226,6 +260,19 @@ def _failed_stage_problem(result: events.SelfTested) -> Problem:
 
 
 def _lossy_quantization_problem(result: events.SelfTested) -> Problem:
+    if result.similarity is not None:
+        return warning(
+            "selftest.lossy_vectors",
+            "{quantization} loses a lot of this model's precision: the cosine similarity of its vectors to the "
+            "trained ones is {least:.2f} at least and {mean:.2f} on average. The file is correct, but has too "
+            "few bits.",
+            "A quantization with more bits, such as Q8_0, stays closer to the trained model. An "
+            "importance matrix also helps.",
+            where=Where(step="export", field="quantizations"),
+            quantization=result.stage,
+            least=result.similarity,
+            mean=result.similarity_mean or 0.0,
+        )
     return warning(
         "selftest.lossy",
         "{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, "

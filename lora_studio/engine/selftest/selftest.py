@@ -114,6 +114,8 @@ class _Test:
         self._comparer = RunComparer(folder, project, scratch, job)
         self._results: list[events.SelfTested] = []
         self._answers: dict[str, list[str]] = {}
+        pooling = vectors.get_pooling(folder)
+        self._vectors = pooling and vectors.VectorComparer(folder, project, pooling, job)
         self._reference: Reference | None = None
         self._earlier: dict[str, Any] = {}
 
@@ -129,12 +131,15 @@ class _Test:
                 self._answers["merged"] = texts
         elif self._folder.has_merged:
             comparison = self._comparer.compare_merged()
-            self._test_stage("merged", comparison, partial(self._measure_merged, comparison))
+            measure = self._choose(partial(self._measure_merged, comparison), "merged", comparison)
+            self._test_stage("merged", comparison, measure)
         comparisons = self._comparer.compare_files(files)
         for stage, file in files.items():
             release_gpu()
             comparison = comparisons[stage]
-            measure = partial(self._measure_gguf, stage, file, comparison)
+            measure = self._choose(
+                partial(self._measure_gguf, stage, file, comparison), stage, comparison, file
+            )
             self._test_stage(stage, comparison, measure)
         self._write_report()
         return self._results
@@ -148,11 +153,9 @@ class _Test:
             self._job.emit(events.Log(text=message))
         if comparison.faults:
             self._results.append(report_faults(stage, comparison, self._job))
-        elif self._cases or vectors.get_pooling(self._folder) is not None:
+        elif self._cases or self._vectors:
             try:
-                self._results.append(
-                    measure() if self._cases else self._measure_vectors(comparison)
-                )
+                self._results.append(measure())
             except ProblemError as error:
                 code = error.problems[0].code
                 if code.startswith(("device.", "disk.")) or is_caused_by_system(error):
@@ -168,23 +171,17 @@ class _Test:
             )
         return self._reference
 
-    def _measure_vectors(self, comparison: StageComparison) -> events.SelfTested:
-        """Return whether the merged model gives the vectors of base + adapter, or equals it by value."""
-        folder, project = self._folder, self._project
-        pooling, texts = vectors.get_pooling(folder), vectors.read_texts(folder)
-        similarity: float | None = None
-        if pooling is not None and texts and vectors.has_own_weights_only(folder, project):
-            similarity = vectors.compare_merged(folder, project, texts, pooling, self._job)
-        passed = similarity is None or similarity >= vectors.LEAST_SIMILARITY
-        result = events.SelfTested(
-            stage="merged",
-            passed=passed,
-            verdict="passed" if passed else "failed",
-            compared=comparison.compared,
-            similarity=similarity,
-        )
-        self._job.emit(result)
-        return result
+    def _choose(
+        self,
+        measure: Callable[[], events.SelfTested],
+        stage: str,
+        comparison: StageComparison,
+        file: Path | None = None,
+    ) -> Callable[[], events.SelfTested]:
+        """Return what measures a stage: `measure`, by its answers, or for an embedding model by its vectors."""
+        if self._vectors is None:
+            return measure
+        return partial(self._vectors.measure, stage, file, comparison)
 
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
         if not comparison.is_exact:  # then damage would go unnoticed

@@ -22,7 +22,7 @@ def format_badge(event: events.SelfTested) -> str:
     `✓ top-1 98.7 % (≥ 95 %), KL 0.004 (≤ 0.01)`: in parentheses the limits within which it passes.
     """
     if event.similarity is not None:
-        return f"{_GLYPHS[event.verdict]} {tr('cosine')} {formatting.format_float(event.similarity, '.4f')}"
+        return f"{_GLYPHS[event.verdict]} {_format_similarity(event, event.similarity)}"
     if event.top1 is None or event.kl is None:
         fault = localize(event.cause or (event.faults[0] if event.faults else NO_TEXT))
         return f"{_GLYPHS[event.verdict]} {fault}"
@@ -31,6 +31,14 @@ def format_badge(event: events.SelfTested) -> str:
         top1 = f"{top1} (≥ {formatting.format_percent(event.top1_passing)})"
         kl = f"{kl} (≤ {_format_divergence(event.kl_passing)})"
     return f"{_GLYPHS[event.verdict]} top-1 {top1}, KL {kl}"
+
+
+def _format_similarity(event: events.SelfTested, least: float) -> str:
+    """Return `cosine 0.9998 (≥ 0.99)`: the lowest similarity, and the least that passes."""
+    value = f"{tr('cosine')} {formatting.format_float(least, '.4f')}"
+    if event.similarity_limit is None:
+        return value
+    return f"{value} (≥ {formatting.format_float(event.similarity_limit, '.2f')})"
 
 
 def _format_divergence(nats: float) -> str:
@@ -59,6 +67,9 @@ def describe_self_test(event: events.SelfTested) -> str:
             "The vectors of held-out texts have a cosine similarity of at least {value} to the trained ones."
         )
         lines.append(cosine.format(value=formatting.format_float(event.similarity, ".4f")))
+    if event.similarity_mean is not None:
+        mean = tr("On average it is {value}.")
+        lines.append(mean.format(value=formatting.format_float(event.similarity_mean, ".4f")))
     if event.compared:
         lines.append(f"{localize(event.compared)}.")
     if event.cause:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,6 +17,7 @@ from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder as token_encoder
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 
 #: Maximum number of rows to render: far more than any matrix reads.
 _ROWS = 2000
@@ -57,10 +59,17 @@ def _tokenize_samples(
             try:
                 sample = rows.read_sample(source, row)
                 if _get_key(sample) not in held_out:
-                    conversations.append(encoder.encode_sample(sample)[0].ids.tolist())
+                    conversations += _list_token_ids(encoder.encode_sample(sample)[0])
             except UnusableRow:
                 continue
     return conversations
+
+
+def _list_token_ids(row: Any) -> list[list[int]]:
+    """Return the token ids of an encoded row: of its conversation, or of the texts of an embedding model."""
+    if isinstance(row, EncodedSearchPair):
+        return [ids.tolist() for ids in (row.query, row.positive)]
+    return [row.ids.tolist()]
 
 
 def _get_key(sample: Sample) -> str:

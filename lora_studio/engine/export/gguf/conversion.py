@@ -128,12 +128,12 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
 def may_add_bos(run: RunFolder, project: Project) -> bool:
     """Return False if the prompts that a run was trained on start without the tokenizer's BOS.
 
-    Documents, which no chat template renders, start with it if the tokenizer says so.
+    Documents and texts of an embedding model, which no chat template renders, start with it if the tokenizer says so.
     """
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
     dataset = run.read_manifest().get("dataset")
-    is_text = isinstance(dataset, dict) and dataset.get("task") == "text"
-    if is_text or not tokenizer.bos_token:
+    is_plain = isinstance(dataset, dict) and dataset.get("task") in ("text", "embedding")
+    if is_plain or not tokenizer.bos_token:
         return True
     return ChatFormat(tokenizer).starts_with(str(tokenizer.bos_token)) is not False
 

@@ -17,9 +17,9 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.export.gguf import converter_program
-from lora_studio.engine.export.gguf.architecture_support import is_convertible
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.converter_architectures import is_convertible
 from lora_studio.engine.runtime.failures import find_program_disk_problem
 
 _CONVERTING = text("converting to GGUF")

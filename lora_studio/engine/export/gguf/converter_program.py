@@ -12,6 +12,8 @@ file systems with sparse files. The quantizer's dry run needs no more.
 - `--compare REQUEST` writes an outline too, and compares what the tensors would be with those of
 other GGUF files (`tensor_comparison.py`).
 
+- The file of an embedding model says how it pools (`embedding_header.py`).
+
 - A tensor with NaN or infinite values ends the conversion (`finite_values.py`).
 
 - Python code of the model runs only if the user allowed it; some converters would import it from
@@ -37,6 +39,10 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
 from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.engine.export.gguf.embedding_header import (
+    complete_header,
+    recognize_without_end,
+)
 from lora_studio.engine.export.gguf.finite_values import check_while_writing
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
@@ -167,6 +173,7 @@ def _main() -> None:
         if arguments.merging:
             _merge_while_reading(gguf, arguments.merging)
         _deny_bos(gguf.SpecialVocab, always=arguments.no_bos)
+        complete_header(gguf, Path(sys.argv[1]))
         lazy = getattr(gguf, "LazyNumpyTensor", None)
         check_while_writing(gguf.GGUFWriter, getattr(lazy, "to_eager", lambda tensor: tensor))
         if arguments.outline:
@@ -177,6 +184,8 @@ def _main() -> None:
             )
 
     _call_after_import("gguf", mend)
+    model = Path(sys.argv[1])
+    _call_after_import("conversion.base", lambda base: recognize_without_end(base, model))
     if not _is_code_allowed(Path(sys.argv[1])):
         _call_after_import("transformers.dynamic_module_utils", _deny_remote_code)
     try:

@@ -10,8 +10,16 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.engine.export.ollama import checks, creation, derivation, server, store
+from lora_studio.engine.export.ollama import (
+    checks,
+    creation,
+    derivation,
+    embedding_model,
+    server,
+    store,
+)
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Problems that end the creation of a model but not the export of its files.
@@ -41,6 +49,8 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     gguf = run.get_gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _missing_file_error(run, quantization)
+    if get_task(run.read_manifest()) == "embedding":
+        raise embedding_model.not_created_error(run, project)
     checksums.require_intact(run, run.gguf, [gguf.name], job.check)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
     ollama = server.inspect_server(spec.ollama_host)

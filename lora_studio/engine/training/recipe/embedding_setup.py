@@ -7,7 +7,8 @@ from dataclasses import asdict
 from peft import TaskType
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.model.catalog import get_architecture
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -19,6 +20,7 @@ from lora_studio.core.training.recipe_checks import (
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.converter_architectures import is_convertible
 from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.kernels.output_head import find_decoder
 from lora_studio.engine.training.recipe.pooling import resolve_pooling
@@ -39,8 +41,22 @@ def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) ->
     tuned.embedding = EmbeddingOutput(pooling, width, project.dataset.max_length)
     tuned.model.peft_config["default"].task_type = TaskType.FEATURE_EXTRACTION
     job.emit(events.Warned(problem=only_embeds_warning()))
+    architecture = get_architecture(tuned.base.model.config.to_dict())
+    if not is_convertible(architecture):
+        job.emit(events.Warned(problem=_not_exportable_warning(architecture)))
     job.emit(events.Log(text=_describe_comparison(pooling, training.effective_batch - 1)))
     return project.model_copy(update={"training": training.model_copy(update={"pooling": pooling})})
+
+
+def _not_exportable_warning(architecture: str) -> Problem:
+    return warning(
+        "training.embedding_not_exportable",
+        "The trained model can't be exported as GGUF: llama.cpp's converter doesn't support the architecture "
+        "{architecture}.",
+        "Use its adapter with PEFT, or the merged model with sentence-transformers.",
+        where=Where(step="model", field="source"),
+        architecture=architecture,
+    )
 
 
 def _describe_comparison(pooling: Pooling, others: int) -> Text:

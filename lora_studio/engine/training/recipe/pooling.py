@@ -10,8 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from lora_studio.core.model.pooling import (
+    MODULES,
+    POOLING_CONFIG,
+    list_pooling_modes,
+    read_pooling,
+)
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.embedding import Pooling, PoolingChoice
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.dataset.batches import Batch
@@ -19,10 +24,6 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.tokens.search_texts import Ids
 from lora_studio.engine.training.kernels.chunked_logprobs import round_up_tokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
-
-#: The files with which sentence-transformers describes a model.
-MODULES = "modules.json"
-POOLING_CONFIG = "config.json"
 
 
 def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
@@ -35,13 +36,11 @@ def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
     described = read_pooling(base)
     if described is None:
         return "last"
-    modes = [
-        name for name, is_on in described.items() if name.startswith("pooling_mode_") and is_on
-    ]
+    modes = list_pooling_modes(described)
     match modes:
-        case ["pooling_mode_lasttoken"]:
+        case ["lasttoken"]:
             return "last"
-        case ["pooling_mode_mean_tokens"]:
+        case ["mean_tokens"]:
             return "mean"
     raise fail(
         "training.unknown_pooling",
@@ -50,17 +49,6 @@ def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
         where=Where(step="training", field="pooling"),
         modes=", ".join(modes) or "?",
     )
-
-
-def read_pooling(folder: Path) -> dict[str, object] | None:
-    """Return the settings of a model's pooling module, None for a model that isn't an embedding model."""
-    try:
-        modules = read_json(folder / MODULES)
-        path = next(str(each["path"]) for each in modules if str(each["type"]).endswith("Pooling"))
-        settings = read_json(folder / Path(path).name / POOLING_CONFIG)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return None
-    return settings if isinstance(settings, dict) else None
 
 
 def describe_pooling(pooling: Pooling, width: int) -> dict[str, object]:

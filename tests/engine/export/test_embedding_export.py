@@ -1,0 +1,125 @@
+"""GGUF files of an embedding model: they pool, add the end token, and give the trained vectors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGUFReader
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.backends.backend import EmbeddingOutput
+from lora_studio.engine.export.gguf import embedding_header
+from lora_studio.engine.export.gguf.converter import convert
+from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.model.sources import resolve_intact
+from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.vectors import VectorComparer
+from lora_studio.engine.tokens.search_texts import append_end_token
+from lora_studio.engine.training.recipe.pooling import write_modules
+from tests.engine.training.test_train_run import Start, start
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.runs.jobs import handle, make_job, train, write_rows
+
+__all__ = ["start"]
+
+WORDS = ["oak", "elm", "fig", "ash", "yew", "bay", "box", "fir", "gum", "ivy"]
+ROWS = [
+    {"query": f"Where is the {word}?", "positive": f"The {word} is in garden {n}."}
+    for n, word in enumerate(WORDS * 2)
+]
+
+
+def make_run(start: Start, folder: Path, **training: Any) -> RunFolder:
+    rows = write_rows(folder / "pairs.jsonl", ROWS)
+    run = start(
+        rows=rows,
+        dataset={"validation_share": 0.3},
+        training={"epochs": 1, "micro_batch": 8, "sample_rows": 0, **training},
+        export={
+            "quantizations": ["Q8_0"],
+            "ollama_create": False,
+            "llama_cpp": str(llama_cpp_folder(folder / "llama.cpp")),
+        },
+    )
+    train(run)
+    return run
+
+
+def change_header(file: Path, target: Path, **values: int) -> Path:
+    """Copy a GGUF file with other values of single fields."""
+    shutil.copyfile(file, target)
+    reader = GGUFReader(target, "r+")
+    for name, value in values.items():
+        field = next(each for key, each in reader.fields.items() if key.endswith(name))
+        field.parts[field.data[0]][0] = value
+    reader.data.flush()
+    return target
+
+
+@pytest.mark.slow
+def test_files_pool_end_texts_and_give_trained_vectors(start: Start, tmp_path: Path) -> None:
+    run = make_run(start, tmp_path)
+    handle(commands.Merge(run=str(run.path)))
+    channel = handle(commands.Export(run=str(run.path)))
+    assert [(each.stage, each.verdict) for each in channel.of(events.SelfTested)] == [
+        ("merged", "passed"), ("converted", "passed"), ("Q8_0", "passed"),
+    ]  # fmt: skip
+    tested = channel.last(events.SelfTested)
+    assert (tested.similarity or 0) >= (tested.similarity_limit or 1) == 0.99
+    (file,) = run.gguf.glob("*.gguf")
+    values = gguf_header.read(file).values
+    assert (values["llama.pooling_type"], values["tokenizer.ggml.add_eos_token"]) == (3, True)
+    assert not channel.of(events.TemplateDerived)
+    assert run.modelfile.read_text() == f"FROM ./gguf/{file.name}\n"
+    refused = handle(commands.CreateOllama(run=str(run.path), quantization="Q8_0"))
+    assert refused.last(events.Failed).problem.code == "ollama.embedding"
+
+    comparer = VectorComparer(run, run.load_project(), "last", make_job())
+    for changed, fault in (
+        ({"pooling_type": 1}, "it pools in another way"),
+        ({"add_eos_token": 0}, "it splits texts into other tokens"),
+    ):
+        copy = change_header(file, tmp_path / "changed.gguf", **changed)
+        failed = comparer.measure("Q8_0", copy, StageComparison())
+        assert (failed.verdict, str(failed.faults[0])) == ("failed", fault)
+
+
+@pytest.mark.thorough
+def test_mean_is_exported_without_a_merged_copy(start: Start, tmp_path: Path) -> None:
+    run = make_run(start, tmp_path, pooling="mean")
+    channel = handle(commands.Export(run=str(run.path)))
+    assert [each.verdict for each in channel.of(events.SelfTested)] == ["passed", "passed"]
+    (file,) = run.gguf.glob("*.gguf")
+    assert gguf_header.read(file).values["llama.pooling_type"] == 1
+
+
+@pytest.mark.slow
+def test_tokenizer_with_end_token_is_recognized(tmp_path: Path) -> None:
+    base = resolve_intact(ModelSpec(source="builtin:SmolLM2-135M-Instruct"), make_job())
+    tokenizer = load_tokenizer(base)
+    append_end_token(tokenizer)
+    tokenizer.save_pretrained(str(tmp_path))
+    shutil.copyfile(base / "config.json", tmp_path / "config.json")
+    write_modules(tmp_path, EmbeddingOutput("mean", 576, 64))
+    file = tmp_path / "vocabulary.gguf"
+    convert(tmp_path, file, "test", "", make_job(), kind="F16", vocabulary_only=True)
+    (ids,) = llama_cpp.tokenize_prompts(file, ["Where is it?"])
+    assert ids == tokenizer("Where is it?").input_ids
+
+
+def test_edges_are_those_of_the_tokenizer(tmp_path: Path) -> None:
+    token, text = {"SpecialToken": {"id": "</s>"}}, {"Sequence": {"id": "A"}}
+    adding = {"type": "TemplateProcessing", "single": [text, token]}
+    processor = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, adding]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"post_processor": processor}))
+    assert embedding_header.read_edges(tmp_path) == {"bos": False, "eos": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"post_processor": None}))
+    assert embedding_header.read_edges(tmp_path) == {}
