@@ -320,6 +320,12 @@ def _describe_ollama_found(event: events.OllamaFound) -> Text:
 
 @describe.register
 def _describe_ollama_created(event: events.OllamaCreated) -> Text:
+    if event.vectors is not None:
+        return text(
+            "Created the Ollama model {name}. Get a vector with:\n\n{curl}",
+            name=event.name,
+            curl=serving.format_ollama_embed_curl(event.host, event.name),
+        )
     return text("Created the Ollama model. Run it with: ollama run {name}", name=event.name)
 
 

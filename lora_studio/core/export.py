@@ -228,7 +228,8 @@ class ExportSpec(Spec):
     self_test: bool = setting(
         True,
         "Self-test",
-        "Compares adapter, merged model, and each GGUF file on held-out rows, token by token.",
+        "Compares adapter, merged model, and each GGUF file on held-out rows: token by token, or the vectors of "
+        "embedding models.",
         help_topic="self-test",
     )
 

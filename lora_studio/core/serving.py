@@ -19,7 +19,8 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 
 _MESSAGES = [{"role": "user", "content": "Hello"}]
-
+#: A text to embed.
+_TEXT = "Where is the train station?"
 
 #: Maximum number of runs, newest first, that are searched for adapters.
 _MAX_RUNS = 100
@@ -65,22 +66,38 @@ def get_api_address(server: ServerReady) -> str:
 
 def format_curl(server: ServerReady) -> str:
     """Return a shell command that asks the server, with the scale of every adapter."""
+    if server.embeds:
+        return _format_post(
+            f"{get_api_address(server)}/embeddings", {"model": server.model, "input": _TEXT}
+        )
     body = {"model": server.model, "messages": _MESSAGES} | _list_scales(server)
-    command = [
-        "curl", f"{get_api_address(server)}/chat/completions",
-        "-H", "Content-Type: application/json", "-d", json.dumps(body),
-    ]  # fmt: skip
+    return _format_post(f"{get_api_address(server)}/chat/completions", body)
+
+
+def format_ollama_embed_curl(host: str, model: str) -> str:
+    """Return a shell command that asks an embedding model in Ollama for a vector."""
+    return _format_post(f"{host}/api/embed", {"model": model, "input": _TEXT})
+
+
+def _format_post(address: str, body: dict[str, Any]) -> str:
+    command = ["curl", address, "-H", "Content-Type: application/json", "-d", json.dumps(body)]
     is_windows = sys.platform == "win32"
     return subprocess.list2cmdline(command) if is_windows else shlex.join(command)
 
 
 def format_python(server: ServerReady) -> str:
     """Return Python code that asks the server through the package openai."""
+    connection = f'client = OpenAI(base_url="{get_api_address(server)}", api_key="none")\n'
+    if server.embeds:
+        return (
+            f"from openai import OpenAI\n\n{connection}"
+            f"answer = client.embeddings.create(model={json.dumps(server.model)}, input={json.dumps(_TEXT)})\n"
+            "print(answer.data[0].embedding)\n"
+        )
     scales = _list_scales(server)
     extra = f"    extra_body={json.dumps(scales)},\n" if scales else ""
     return (
-        "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{get_api_address(server)}", api_key="none")\n'
+        f"from openai import OpenAI\n\n{connection}"
         "answer = client.chat.completions.create(\n"
         f"    model={json.dumps(server.model)},\n"
         f"    messages={json.dumps(_MESSAGES)},\n"

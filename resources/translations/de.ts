@@ -698,6 +698,10 @@
             <source>All files (*)</source>
             <translation>Alle Dateien (*)</translation>
         </message>
+        <message>
+            <source>All held-out texts are longer than the context length.</source>
+            <translation>Alle zurückgehaltenen Texte sind länger als die Kontextlänge.</translation>
+        </message>
         <message numerus="yes">
             <source>All layers fit: {n} tensors change.</source>
             <translation>
@@ -828,14 +832,6 @@
         <message>
             <source>An earlier row is repeated in {rows}, except for spacing. The model would memorize them.</source>
             <translation>In {rows} wiederholt sich eine frühere Zeile, bis auf Leerzeichen. Das Modell würde sie auswendig lernen.</translation>
-        </message>
-        <message>
-            <source>An embedding model isn't created in Ollama automatically, and its vectors there aren't compared. To create it: {command}</source>
-            <translation>Ein Embedding-Modell wird nicht automatisch in Ollama angelegt, und seine Vektoren werden dort nicht verglichen. So legen Sie es an: {command}</translation>
-        </message>
-        <message>
-            <source>An embedding model isn't created in Ollama automatically.</source>
-            <translation>Ein Embedding-Modell wird nicht automatisch in Ollama angelegt.</translation>
         </message>
         <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
@@ -2355,8 +2351,8 @@
             <translation>Verglichen mit: {name}</translation>
         </message>
         <message>
-            <source>Compares adapter, merged model, and each GGUF file on held-out rows, token by token.</source>
-            <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
+            <source>Compares adapter, merged model, and each GGUF file on held-out rows: token by token, or the vectors of embedding models.</source>
+            <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei auf zurückgehaltenen Zeilen: Token für Token, oder die Vektoren von Embedding-Modellen.</translation>
         </message>
         <message>
             <source>Compares each answer with the others to its prompt. The usual choice.</source>
@@ -2581,6 +2577,10 @@
             <translation>curl-Befehl kopieren</translation>
         </message>
         <message>
+            <source>Copy curl command for Ollama</source>
+            <translation>curl-Befehl für Ollama kopieren</translation>
+        </message>
+        <message>
             <source>Copy it again from your Hugging Face settings. Read access is enough.</source>
             <translation>Kopieren Sie es noch einmal aus Ihren Hugging-Face-Einstellungen. Lesezugriff genügt.</translation>
         </message>
@@ -2791,10 +2791,6 @@
         <message>
             <source>Create it as {suggestion}, or leave the size out of the name.</source>
             <translation>Erstellen Sie es als {suggestion}, oder lassen Sie die Größe im Namen weg.</translation>
-        </message>
-        <message>
-            <source>Create it from its Modelfile: `{command}`</source>
-            <translation>Legen Sie es mit seinem Modelfile an: `{command}`</translation>
         </message>
         <message>
             <source>Create model in Ollama</source>
@@ -3820,6 +3816,10 @@
         <message>
             <source>Export the run to a GGUF file, which contains the merged model, and use that.</source>
             <translation>Exportieren Sie den Lauf in eine GGUF-Datei, die das zusammengeführte Modell enthält, und verwenden Sie diese.</translation>
+        </message>
+        <message>
+            <source>Export the run, and serve its GGUF file.</source>
+            <translation>Exportieren Sie den Lauf und stellen Sie seine GGUF-Datei bereit.</translation>
         </message>
         <message>
             <source>Export to Ollama first, or choose another model.</source>
@@ -6891,6 +6891,10 @@
             <translation>Ollama {version} kann {parts} nicht von den Antworten von {model} trennen.</translation>
         </message>
         <message>
+            <source>Ollama {version} gives other vectors for {model} than its GGUF file: their cosine similarity is as low as {least:.4f} (minimum {limit:.2f}).</source>
+            <translation>Ollama {version} liefert für {model} andere Vektoren als die GGUF-Datei: Ihre Kosinus-Ähnlichkeit beträgt nur {least:.4f} (mindestens {limit:.2f}).</translation>
+        </message>
+        <message>
             <source>Ollama {version} makes prompts with {path}: {reason}.</source>
             <translation>Ollama {version} erzeugt Prompts mit {path}: {reason}.</translation>
         </message>
@@ -6905,6 +6909,13 @@
         <message>
             <source>Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: {details}.</source>
             <translation>Ollama {version} verwendet für {model} einen eigenen Prompt, der vom trainierten abweicht: {details}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>Ollama's vectors of {n} texts have a cosine similarity of at least {least:.4f} to those of the GGUF file.</source>
+            <translation>
+                <numerusform>Ollamas Vektor von {n} Text hat zu dem der GGUF-Datei eine Kosinus-Ähnlichkeit von mindestens {least:.4f}.</numerusform>
+                <numerusform>Ollamas Vektoren von {n} Texten haben zu denen der GGUF-Datei eine Kosinus-Ähnlichkeit von mindestens {least:.4f}.</numerusform>
+            </translation>
         </message>
         <message>
             <source>Ollama, LM Studio</source>
@@ -10552,6 +10563,10 @@
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und erstellen Sie es neu. Prüfen Sie, ob der Server Prompts umschreibt.</translation>
         </message>
         <message>
+            <source>The model exists, but its vectors differ from those that were trained. Update Ollama and create it again, or run the GGUF file with llama.cpp's llama-server.</source>
+            <translation>Das Modell ist angelegt, aber seine Vektoren weichen von den trainierten ab. Aktualisieren Sie Ollama und legen Sie es erneut an, oder führen Sie die GGUF-Datei mit llama-server von llama.cpp aus.</translation>
+        </message>
+        <message>
             <source>The model fits on one GPU, so it uses {device} ({title}). To train on several at a time, name them as the device: {names}.</source>
             <translation>Das Modell passt auf eine GPU, also wird {device} ({title}) verwendet. Um auf mehreren gleichzeitig zu trainieren, geben Sie sie als Gerät an: {names}.</translation>
         </message>
@@ -11106,6 +11121,10 @@
         <message>
             <source>The value that a function in your Python file returns.</source>
             <translation>Der Wert, den eine Funktion in Ihrer Python-Datei zurückgibt.</translation>
+        </message>
+        <message>
+            <source>The vectors in Ollama weren't compared: {reason}</source>
+            <translation>Die Vektoren in Ollama wurden nicht verglichen: {reason}</translation>
         </message>
         <message>
             <source>The vectors of held-out texts have a cosine similarity of at least {value} to the trained ones.</source>
@@ -12377,8 +12396,8 @@
             <translation>Verwenden Sie seinen Adapter mit PEFT oder das zusammengeführte Modell mit sentence-transformers.</translation>
         </message>
         <message>
-            <source>Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with llama.cpp. To train a model that answers, choose the format “Question and answer”.</source>
-            <translation>Verwenden Sie seinen Adapter mit PEFT, das zusammengeführte Modell mit sentence-transformers oder die GGUF-Datei mit llama.cpp. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
+            <source>Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with Ollama or llama.cpp. To train a model that answers, choose the format “Question and answer”.</source>
+            <translation>Verwenden Sie seinen Adapter mit PEFT, das zusammengeführte Modell mit sentence-transformers oder die GGUF-Datei mit Ollama oder llama.cpp. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
         </message>
         <message>
             <source>Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
@@ -13468,6 +13487,10 @@
         <message>
             <source>comparing vectors</source>
             <translation>Vektoren werden verglichen</translation>
+        </message>
+        <message>
+            <source>comparing vectors with Ollama</source>
+            <translation>Vektoren mit Ollama vergleichen</translation>
         </message>
         <message>
             <source>comparing with llama.cpp</source>
@@ -17328,6 +17351,10 @@
             <translation>{rows}, {n} pro Epoche</translation>
         </message>
         <message>
+            <source>{run:run} trained an embedding model, whose adapter can't be served on the base model.</source>
+            <translation>{run:run} hat ein Embedding-Modell trainiert, dessen Adapter nicht auf dem Basismodell bereitgestellt werden kann.</translation>
+        </message>
+        <message>
             <source>{run:run} was trained on another base model than {first:run}.</source>
             <translation>{run:run} wurde mit einem anderen Basismodell trainiert als {first:run}.</translation>
         </message>
@@ -17798,6 +17825,10 @@
             <translation>⚠ Die Dateien verhalten sich wie trainiert. Die Details sagen, was an den Prompts des Ollama-Servers nicht nachgewiesen ist.</translation>
         </message>
         <message>
+            <source>⚠ The files behave like what you trained. The vectors of the Ollama server weren't compared.</source>
+            <translation>⚠ Die Dateien verhalten sich wie trainiert. Die Vektoren des Ollama-Servers wurden nicht verglichen.</translation>
+        </message>
+        <message>
             <source>⚠ The merged model is out of date</source>
             <translation>⚠ Das zusammengeführte Modell ist veraltet</translation>
         </message>
@@ -17808,6 +17839,10 @@
         <message>
             <source>✓ Behaves like what you trained, and Ollama builds the same prompts.</source>
             <translation>✓ Verhält sich wie trainiert, und Ollama bildet die gleichen Prompts.</translation>
+        </message>
+        <message>
+            <source>✓ Behaves like what you trained, and Ollama gives the same vectors.</source>
+            <translation>✓ Verhält sich wie trainiert, und Ollama liefert die gleichen Vektoren.</translation>
         </message>
         <message>
             <source>✓ Behaves like what you trained.</source>

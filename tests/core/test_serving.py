@@ -43,6 +43,19 @@ def test_curl_command_has_the_scale_of_every_adapter() -> None:
     assert parsed["lora"] == [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.5}]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="quoted for cmd.exe there")
+def test_requests_to_an_embedding_model_ask_for_vectors() -> None:
+    ready = READY.model_copy(update={"adapters": (), "embeds": True})
+    _, address, *_, body = shlex.split(serving.format_curl(ready))
+    assert address == "http://127.0.0.1:8080/v1/embeddings"
+    assert json.loads(body).keys() == {"model", "input"}
+    code = serving.format_python(ready)
+    compile(code, "request.py", "exec")
+    assert "client.embeddings.create" in code
+    _, address, *_, body = shlex.split(serving.format_ollama_embed_curl("http://pim:11434", "bot"))
+    assert (address, json.loads(body)["model"]) == ("http://pim:11434/api/embed", "bot")
+
+
 def test_python_code_compiles_and_has_scales_only_with_adapters() -> None:
     code = serving.format_python(READY)
     compile(code, "request.py", "exec")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_proof import PromptProof, TemplateDifference
@@ -235,12 +235,50 @@ class OllamaProven(BaseEvent):
         return "proven" if self.proof.is_proven else "not_proven"
 
 
+class VectorProof(BaseModel):
+    """How well the vectors of an embedding model on a server agree with those of its GGUF file.
+
+    `least` and `mean` are cosine similarities over the texts that were `compared`, and `limit` is the least that
+    is accepted. `unasked` says why there are none.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    compared: int = 0
+    least: float = 0.0
+    mean: float = 0.0
+    limit: float = 0.0
+    unasked: Text = NO_TEXT
+
+    @property
+    def is_different(self) -> bool:
+        """Return whether the server gives other vectors."""
+        return self.compared > 0 and not self.least >= self.limit
+
+    @property
+    def is_proven(self) -> bool:
+        """Return whether the server gave the vectors of the file."""
+        return self.compared > 0 and not self.is_different
+
+    @property
+    def verdict(self) -> Text:
+        """Return the outcome as a sentence."""
+        if not self.compared:
+            return text("The vectors in Ollama weren't compared: {reason}", reason=self.unasked)
+        return counted(
+            self.compared,
+            "Ollama's vector of {n} text has a cosine similarity of at least {least:.4f} to that of the GGUF file.",
+            "Ollama's vectors of {n} texts have a cosine similarity of at least {least:.4f} to those of the GGUF file.",
+            least=self.least,
+        )
+
+
 class OllamaCreated(BaseEvent):
     """The model was created in Ollama and verified by reading it back.
 
     For `prompts_checked` conversations, the server counted as many tokens as the tokenizer; 0 if it
     can't run the model. `proof` says how it is known which prompts the server builds; None in the
-    files of older runs.
+    files of older runs, and for an embedding model, which has `vectors` instead.
     """
 
     kind: Literal["ollama_created"] = "ollama_created"
@@ -249,6 +287,7 @@ class OllamaCreated(BaseEvent):
     version: str
     prompts_checked: int = 0
     proof: PromptProof | None = None
+    vectors: VectorProof | None = None
 
 
 class TemplateDerived(BaseEvent):

@@ -58,7 +58,8 @@ class ServedAdapter(BaseModel):
 class ServerReady(BaseEvent):
     """llama-server answers at `address`; requests name the model `model`.
 
-    `file` is the GGUF file that it runs, `program` is llama-server itself.
+    `file` is the GGUF file that it runs, `program` is llama-server itself. `embeds`: the model turns texts
+    into vectors and doesn't chat.
     """
 
     kind: Literal["server_ready"] = "server_ready"
@@ -67,6 +68,7 @@ class ServerReady(BaseEvent):
     file: str
     program: str
     adapters: tuple[ServedAdapter, ...] = ()
+    embeds: bool = False
 
 
 class ServerLogged(BaseEvent):

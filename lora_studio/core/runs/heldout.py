@@ -43,6 +43,15 @@ def read_heldout(run: RunFolder) -> list[Sample]:
         ) from error
 
 
+def read_texts(run: RunFolder) -> list[str]:
+    """Return the held-out texts of an embedding model, each once: queries, and what they should find.
+
+    Raises ProblemError if they are damaged.
+    """
+    contents = (turn.content for sample in read_heldout(run) for turn in sample.messages)
+    return list(dict.fromkeys(contents))
+
+
 def _parse_row(row: dict[str, object]) -> Sample:
     if "text" in row:
         return Sample("text", text=str(row["text"]))

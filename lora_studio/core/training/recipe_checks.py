@@ -108,18 +108,18 @@ def only_scores_warning() -> Problem:
 
 def _check_embedding(spec: TrainingSpec) -> list[Problem]:
     """Return what embeddings can't be used for, and errors for a recipe that can't train them."""
-    problems = [only_embeds_warning()]
+    problems = [_only_embeds_warning()]
     if spec.effective_batch < 2:
         problems.append(embedding_needs_two_error())
     return problems
 
 
-def only_embeds_warning() -> Problem:
+def _only_embeds_warning() -> Problem:
     """Return what an adapter for embeddings can't be used for, said before it is trained."""
     return warning(
         "training.embedding_only_embeds",
         "Pairs for search train a model that turns texts into vectors. It can't write answers or chat.",
-        "Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with llama.cpp. To train a model that answers, choose the format “Question and answer”.",
+        "Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with Ollama or llama.cpp. To train a model that answers, choose the format “Question and answer”.",
         where=Where(step="dataset", field="sources"),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.core.messages import text
+from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.engine.jobs.registry import handles
 from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.channel import JobContext
@@ -16,7 +18,7 @@ from lora_studio.engine.runtime.channel import JobContext
 def export(command: commands.Export, job: JobContext) -> None:
     """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
 
-    An embedding model has no TEMPLATE, and isn't created.
+    An embedding model has no TEMPLATE.
 
     A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
     TEMPLATE without one.
@@ -27,7 +29,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     from lora_studio.engine.devices import lock
     from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
-    from lora_studio.engine.export.ollama import derivation, embedding_model
+    from lora_studio.engine.export.ollama import embedding_model
     from lora_studio.engine.export.ollama import model as ollama_model
     from lora_studio.engine.export.ollama.intact_source import read_intact_source
     from lora_studio.engine.selftest import selftest
@@ -40,11 +42,7 @@ def export(command: commands.Export, job: JobContext) -> None:
         project = embedding_model.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
-        derived = None
-        if embeds:
-            embedding_model.write_modelfile(run, project, file, job)
-        else:
-            derived = derivation.write_modelfile(run, project, file, job)
+        derived = _write_modelfile(run, project, file, job, embeds=embeds)
         if project.export.self_test:
             with lock.hold_devices(project.model, run, "self-test", job):
                 results = selftest.run(run, project, converted.get_stages(), job)
@@ -55,11 +53,23 @@ def export(command: commands.Export, job: JobContext) -> None:
         lm_studio.add_to_lm_studio(
             project, converted.files.values(), job, template=template, stops=stops
         )
-    if project.export.ollama_create and derived is not None:
+    if project.export.ollama_create and (embeds or derived is not None):
         if failed & {"merged", "converted", first}:
             job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
         else:
             ollama_model.create(run, project, file, derived, job)
+
+
+def _write_modelfile(
+    run: RunFolder, project: Project, gguf: Path, job: JobContext, *, embeds: bool
+) -> DerivedTemplate | None:
+    """Write the Modelfile and return its TEMPLATE, None for an embedding model and without a proven one."""
+    from lora_studio.engine.export.ollama import derivation, embedding_model
+
+    if embeds:
+        embedding_model.write_modelfile(run, project, gguf)
+        return None
+    return derivation.write_modelfile(run, project, gguf, job)
 
 
 @handles(commands.SelfTest)

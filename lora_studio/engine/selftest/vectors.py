@@ -41,12 +41,6 @@ def get_pooling(run: RunFolder) -> Pooling | None:
     return pooling if pooling in ("last", "mean") else None
 
 
-def read_texts(run: RunFolder) -> list[str]:
-    """Return held-out queries and the texts that they should find; raises ProblemError."""
-    contents = [turn.content for sample in heldout.read_heldout(run) for turn in sample.messages]
-    return list(dict.fromkeys(contents))[:_TEXTS]
-
-
 def has_own_weights_only(run: RunFolder, project: Project) -> bool:
     """Return whether the merged model has the run's own adapter, as it was trained, and no other."""
     chosen = merge.get_chosen_adapters(run, project.merging)
@@ -72,7 +66,7 @@ class VectorComparer:
     def __init__(self, run: RunFolder, project: Project, pooling: Pooling, job: JobContext) -> None:
         """Read the texts; raises ProblemError."""
         self._run, self._project, self._pooling, self._job = run, project, pooling, job
-        self._texts = read_texts(run)
+        self._texts = heldout.read_texts(run)[:_TEXTS]
         self._expected: TextVectors | None = None
         self._is_conversion_proven = False
 
@@ -152,11 +146,26 @@ def embed_texts(
 
     They are computed in 32-bit on the CPU, from at most `limit` tokens of each text.
     """
+    _report(0, len(texts), job)
+    tokenizer = loading.load_tokenizer(adapter or folder, trust=trust)
+    network = _load_network(folder, adapter, trust=trust)
+    ids = [truncate(np.array(tokenizer(each).input_ids), limit).tolist() for each in texts]
+    vectors = []
+    for number, each in enumerate(ids):
+        _report(number, len(texts), job)
+        with torch.no_grad():
+            states = network(input_ids=torch.tensor([each])).last_hidden_state[0]
+        pooled = states[-1] if pooling == "last" else states.mean(0)
+        vectors.append(torch.nn.functional.normalize(pooled, dim=0).numpy())
+    parameters = sum(value.numel() for value in network.parameters())
+    return TextVectors(ids, np.stack(vectors), parameters)
+
+
+def _load_network(folder: Path, adapter: Path | None, *, trust: bool) -> Any:
+    """Return a model without its output layer, in 32-bit; raises ProblemError."""
     from peft import PeftModel
     from transformers import AutoModel
 
-    _report(0, len(texts), job)
-    tokenizer = loading.load_tokenizer(adapter or folder, trust=trust)
     is_allowed = remote_code.is_allowed(folder, requested=trust)
     with translate_library_errors(
         lambda reason: adapter_files.foreign_adapter_error(adapter or folder, reason)
@@ -170,17 +179,7 @@ def embed_texts(
         )
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter))
-    network.eval()
-    ids = [truncate(np.array(tokenizer(each).input_ids), limit).tolist() for each in texts]
-    vectors = []
-    for number, each in enumerate(ids):
-        _report(number, len(texts), job)
-        with torch.no_grad():
-            states = network(input_ids=torch.tensor([each])).last_hidden_state[0]
-        pooled = states[-1] if pooling == "last" else states.mean(0)
-        vectors.append(torch.nn.functional.normalize(pooled, dim=0).numpy())
-    parameters = sum(value.numel() for value in network.parameters())
-    return TextVectors(ids, np.stack(vectors), parameters)
+    return network.eval()
 
 
 def _report(done: int, total: int, job: JobContext) -> None:

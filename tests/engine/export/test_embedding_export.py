@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,18 @@ from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.recipe.pooling import write_modules
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.runs.jobs import handle, make_job, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, train, write_rows
+from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
 __all__ = ["start"]
+
+
+@pytest.fixture
+def ollama(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with fake_ollama() as server:
+        yield server
+
 
 WORDS = ["oak", "elm", "fig", "ash", "yew", "bay", "box", "fir", "gum", "ivy"]
 ROWS = [
@@ -37,7 +47,7 @@ ROWS = [
 ]
 
 
-def make_run(start: Start, folder: Path, **training: Any) -> RunFolder:
+def make_run(start: Start, folder: Path, host: str = "", **training: Any) -> RunFolder:
     rows = write_rows(folder / "pairs.jsonl", ROWS)
     run = start(
         rows=rows,
@@ -45,7 +55,8 @@ def make_run(start: Start, folder: Path, **training: Any) -> RunFolder:
         training={"epochs": 1, "micro_batch": 8, "sample_rows": 0, **training},
         export={
             "quantizations": ["Q8_0"],
-            "ollama_create": False,
+            "ollama_create": bool(host),
+            "ollama_host": host,
             "llama_cpp": str(llama_cpp_folder(folder / "llama.cpp")),
         },
     )
@@ -64,9 +75,31 @@ def change_header(file: Path, target: Path, **values: int) -> Path:
     return target
 
 
+def expect_same_vectors_in_ollama(
+    exported: RecordingChannel, run: RunFolder, ollama: FakeOllama
+) -> None:
+    proof = exported.last(events.OllamaCreated).vectors
+    assert proof is not None
+    assert proof.is_proven
+    assert (proof.compared, round(proof.least, 3)) == (12, 1.0)
+    (model,) = ollama.models.values()
+    assert (model["template"], model["parameters"]) == ("", {"num_ctx": 4096})
+
+    again = commands.CreateOllama(run=str(run.path), quantization="Q8_0", force=True)
+    ollama.faults.rewrites = lambda content: f"{content} Thanks!"
+    failed = handle(again).last(events.Failed)
+    assert failed.problem.code == "ollama.other_vectors"
+    ollama.faults.chat_error = "no GPU"
+    unasked = handle(again).last(events.OllamaCreated).vectors
+    assert unasked is not None
+    assert "weren't compared: The Ollama server" in str(unasked.verdict)
+
+
 @pytest.mark.slow
-def test_files_pool_end_texts_and_give_trained_vectors(start: Start, tmp_path: Path) -> None:
-    run = make_run(start, tmp_path)
+def test_files_pool_end_texts_and_give_trained_vectors(
+    start: Start, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    run = make_run(start, tmp_path, ollama.host)
     handle(commands.Merge(run=str(run.path)))
     channel = handle(commands.Export(run=str(run.path)))
     assert [(each.stage, each.verdict) for each in channel.of(events.SelfTested)] == [
@@ -78,9 +111,8 @@ def test_files_pool_end_texts_and_give_trained_vectors(start: Start, tmp_path: P
     values = gguf_header.read(file).values
     assert (values["llama.pooling_type"], values["tokenizer.ggml.add_eos_token"]) == (3, True)
     assert not channel.of(events.TemplateDerived)
-    assert run.modelfile.read_text() == f"FROM ./gguf/{file.name}\n"
-    refused = handle(commands.CreateOllama(run=str(run.path), quantization="Q8_0"))
-    assert refused.last(events.Failed).problem.code == "ollama.embedding"
+    assert run.modelfile.read_text() == f"FROM ./gguf/{file.name}\nPARAMETER num_ctx 4096\n"
+    expect_same_vectors_in_ollama(channel, run, ollama)
 
     comparer = VectorComparer(run, run.load_project(), "last", make_job())
     for changed, fault in (

@@ -2,8 +2,8 @@
 
 It creates models and builds prompts by the rules of its `version` (`ollama_rules.py`). With
 `counts_tokens` it counts the tokens of a prompt like Ollama. It answers every chat with the last message,
-word by word and backwards, after its `thought` if it has one. Up to 0.9.3, `real_ollama.py` is the real
-server.
+word by word and backwards, after its `thought` if it has one, and embeds texts with llama.cpp. Up to 0.9.3,
+`real_ollama.py` is the real server.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
 from tests.helpers.servers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules, quote
 from tests.helpers.servers.ports import run_server
 
@@ -200,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(200, {}) if model else self._json(404, {"error": "not found"})
             case "/api/chat":
                 self._chat(request)
+            case "/api/embed":
+                self._embed(request)
 
     def do_DELETE(self) -> None:
         if self._admitted():
@@ -337,6 +340,18 @@ class _Handler(BaseHTTPRequestHandler):
         counts = {"eval_count": min(limit, len(words)), "prompt_eval_count": self._prompt(body)}
         self._line(final | {"done_reason": reason} | counts)
         self.wfile.write(b"0\r\n\r\n")
+
+    def _embed(self, body: dict[str, Any]) -> None:
+        """Answer with the vector of a text, as llama.cpp computes it from the file."""
+        if self.state.faults.chat_error:
+            self._json(500, {"error": self.state.faults.chat_error})
+            return
+        (digest,) = self.state.models[_full(body["model"])]["files"].values()
+        with self._open_blob(digest) as file, EmbeddingLlama(file) as llama:
+            content = self.state.faults.rewrites(body["input"])
+            vector = llama.embed(llama.tokenize(content, add_special=True))
+        assert vector is not None
+        self._json(200, {"model": body["model"], "embeddings": [vector.tolist()]})
 
     def _parse(self, body: dict[str, Any]) -> dict[str, Any]:
         model = self.state.models[_full(body["model"])]

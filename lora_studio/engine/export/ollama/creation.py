@@ -76,7 +76,7 @@ def create_on(
         job.emit(events.Warned(problem=problem))
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     _check_answer_parts(ollama.version, recipe, model, plan, tokenizer, job)
-    with _name_needed_version(ollama.version, gguf):
+    with name_needed_version(ollama.version, gguf):
         recipe, plan, stored = _create_and_read(
             ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
         )
@@ -95,7 +95,7 @@ def create_on(
 
 
 @contextmanager
-def _name_needed_version(version: str, gguf: Path) -> Iterator[None]:
+def name_needed_version(version: str, gguf: Path) -> Iterator[None]:
     """Say which version supports the architecture that the server doesn't."""
     try:
         yield

@@ -27,12 +27,18 @@ _NO_REASON_TO_FAIL = ("ollama.not_running", "ollama.not_ollama", "ollama.not_pro
 
 
 def create(
-    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate, job: JobContext
+    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate | None, job: JobContext
 ) -> None:
-    """Create the model and test it; emits a warning if no server answers or it is too old for it."""
+    """Create the model and test it; emits a warning if no server answers or it is too old for it.
+
+    `derived` is its TEMPLATE, None for an embedding model.
+    """
     try:
         ollama = server.inspect_server(project.export.ollama_host)
-        creation.create_on(ollama, run, project, gguf, derived, job)
+        if derived is None:
+            embedding_model.create_on(ollama, run, project, gguf, job)
+        else:
+            creation.create_on(ollama, run, project, gguf, derived, job)
     except ProblemError as error:
         if error.problems[0].code not in _NO_REASON_TO_FAIL:
             raise
@@ -49,14 +55,16 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     gguf = run.get_gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _missing_file_error(run, quantization)
-    if get_task(run.read_manifest()) == "embedding":
-        raise embedding_model.not_created_error(run, project)
     checksums.require_intact(run, run.gguf, [gguf.name], job.check)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
     ollama = server.inspect_server(spec.ollama_host)
     name = server.get_model_name(project)
     if not command.force and is_ollama_name_taken(name, ollama.models):
         raise store.name_exists_error(name, ollama.host)
+    if get_task(run.read_manifest()) == "embedding":
+        embedding_model.write_modelfile(run, project, gguf)
+        embedding_model.create_on(ollama, run, project, gguf, job)
+        return
     derived = derivation.write_modelfile(run, project, gguf, job)
     if derived is None:
         raise fail(

@@ -49,7 +49,21 @@ def find_differences(
         (text("the parser"), forced, stored.parser),
     )
     differences = [name for name, expected, actual in pairs if expected != actual]
-    differences += _compare_parameters(recipe, stored)
+    differences += _list_added_parameters(recipe, stored)
+    differences += find_essential_differences(recipe, digest, stored, version, gguf, job)
+    return differences
+
+
+def find_essential_differences(
+    recipe: CreateRequest,
+    digest: str,
+    stored: events.OllamaShown,
+    version: Version,
+    gguf: Path,
+    job: JobContext,
+) -> list[Text]:
+    """Return differences of the weights and of the parameters that were sent, which also embedding models use."""
+    differences = _compare_sent_parameters(recipe, stored)
     if stored.digest and stored.digest != digest:
         differences += _compare_rewritten_file(stored, version, gguf, job)
     return differences
@@ -60,7 +74,7 @@ def _clear_default(template: str, recipe: CreateRequest) -> str:
     return "" if not recipe.template and template == NO_TEMPLATE else template
 
 
-def _compare_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> list[Text]:
+def _compare_sent_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> list[Text]:
     differences = []
     for key, value in recipe.parameters.items():
         actual = stored.parameters.get(key)
@@ -68,13 +82,15 @@ def _compare_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> li
             differences.append(text("{parameter} (missing)", parameter=key))
         elif not _is_equal(actual, value):
             differences.append(describe_parameter(key, actual, str(value)))
-    added = stored.parameters.keys() - recipe.parameters.keys()
-    differences += [
+    return differences
+
+
+def _list_added_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> list[Text]:
+    return [
         text("{parameter} (added by the server: {actual})", parameter=key, actual=actual)
         for key, actual in sorted(stored.parameters.items())
-        if key in added
+        if key not in recipe.parameters
     ]
-    return differences
 
 
 def describe_parameter(name: str, actual: str, expected: str) -> Text:

@@ -13,12 +13,13 @@ from lora_studio.core import llama_cpp as programs
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import listed, text
-from lora_studio.core.problems import Problem, Where, fail, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.serving import ServedAdapter
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerProcess
 from lora_studio.engine.export.ollama import jinja_check
 from lora_studio.engine.export.ollama.trained_prompts import list_trained_prompts
@@ -38,7 +39,10 @@ _LOG_INTERVAL = 0.2
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """What llama-server runs: a GGUF file, and adapters with their files, for one chat template."""
+    """What llama-server runs: a GGUF file, and adapters with their files, for one chat template.
+
+    `longest` is the number of tokens of the longest text that an embedding model reads, 0 for other models.
+    """
 
     file: Path
     name: str
@@ -46,6 +50,7 @@ class PreparedModel:
     context: int
     adapters: tuple[ServedAdapter, ...] = ()
     adapter_files: tuple[Path, ...] = ()
+    longest: int = 0
 
 
 def serve(command: commands.Serve, job: JobContext) -> None:
@@ -67,11 +72,12 @@ def serve(command: commands.Serve, job: JobContext) -> None:
             job.emit(
                 events.ServerReady(
                     address=server.address, model=model.name, file=str(model.file), program=program,
-                    adapters=model.adapters,
+                    adapters=model.adapters, embeds=model.longest > 0,
                 )
             )  # fmt: skip
             is_ready = True
-            _report_prompts(server, model, job)
+            if not model.longest:
+                _report_prompts(server, model, job)
             while True:
                 process.check()
                 process.require_running()
@@ -111,6 +117,10 @@ def list_options(model: PreparedModel) -> list[str]:
     for file in model.adapter_files:
         # Newer versions read a comma as the start of the next file, unless it is quoted.
         options += ["--lora", f'"{file}"' if "," in str(file) else str(file)]
+    if model.longest:
+        # A text is embedded in one physical batch, or refused.
+        batch = str(model.longest)
+        options += ["--embeddings", "--batch-size", batch, "--ubatch-size", batch]
     return options
 
 
@@ -148,7 +158,10 @@ def _prepare_file(command: commands.Serve, job: JobContext) -> PreparedModel:
     job.report_progress(text("checking the GGUF file"), 0, None)
     checksums.require_intact_source(file, job.check)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    return PreparedModel(file, project.name, tokenizer, project.export.num_ctx)
+    context = project.export.num_ctx
+    embeds = get_task(run.read_manifest()) == "embedding"
+    longest = min(project.dataset.max_length, context) if embeds else 0
+    return PreparedModel(file, project.name, tokenizer, context, longest=longest)
 
 
 def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel:
@@ -157,6 +170,9 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     The first run's tokenizer and chat template are served.
     """
     runs = [RunFolder(Path(served.run)) for served in command.runs]
+    for run in runs:
+        if get_task(run.read_manifest()) == "embedding":
+            raise _embedding_adapter_error(run)
     projects = [run.load_project() for run in runs]
     bases = [served_files.find_base(*pair, job) for pair in zip(runs, projects, strict=True)]
     identity = get_identity(bases[0])["hash"]
@@ -184,6 +200,16 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     )
     context = max(project.export.num_ctx for project in projects)
     return PreparedModel(file, projects[0].name, tokenizers[0], context, adapters, tuple(files))
+
+
+def _embedding_adapter_error(run: RunFolder) -> ProblemError:
+    return fail(
+        "serve.embedding_adapter",
+        "{run:run} trained an embedding model, whose adapter can't be served on the base model.",
+        "Export the run, and serve its GGUF file.",
+        where=Where(step="export", file=str(run.path)),
+        run=run_names.read_stored_name(run),
+    )
 
 
 def _other_template_warning(run: RunFolder, first: RunFolder) -> Problem:

@@ -13,10 +13,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.embedding import Pooling
-from lora_studio.core.training.recipe_checks import (
-    embedding_needs_two_error,
-    only_embeds_warning,
-)
+from lora_studio.core.training.recipe_checks import embedding_needs_two_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.runtime.channel import JobContext
@@ -40,7 +37,6 @@ def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) ->
     width = tuned.base.model.config.get_text_config().hidden_size
     tuned.embedding = EmbeddingOutput(pooling, width, project.dataset.max_length)
     tuned.model.peft_config["default"].task_type = TaskType.FEATURE_EXTRACTION
-    job.emit(events.Warned(problem=only_embeds_warning()))
     architecture = get_architecture(tuned.base.model.config.to_dict())
     if not is_convertible(architecture):
         job.emit(events.Warned(problem=_not_exportable_warning(architecture)))

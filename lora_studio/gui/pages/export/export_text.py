@@ -56,11 +56,14 @@ def format_self_test_answers(run: RunFolder | None) -> str:
     return "\n\n\n".join("\n\n".join(conversation) for conversation in conversations)
 
 
-def format_llama_command(written: Sequence[events.GgufWritten]) -> str:
-    """Return the command that chats with the smallest GGUF file, "" without one."""
+def format_llama_command(written: Sequence[events.GgufWritten], *, embeds: bool) -> str:
+    """Return the command that chats with the smallest GGUF file, or serves its vectors; "" without one."""
     models = [event for event in written if event.quantization != "adapter"]
     smallest = min(models, key=lambda event: event.bytes, default=None)
-    return f"llama-cli -m {shlex.quote(smallest.file)} -cnv" if smallest else ""
+    if smallest is None:
+        return ""
+    file = shlex.quote(smallest.file)
+    return f"llama-server -m {file} --embeddings" if embeds else f"llama-cli -m {file} -cnv"
 
 
 def describe_readiness(*, is_direct: bool, has_merged: bool, blocker: str) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -106,6 +108,18 @@ class OllamaServerPanel(QWidget):
             action,
             self.window(),
             danger=True,
+        )
+
+    def use_host_for_session(self, host: str) -> None:
+        """Use an address with a password until the window closes, without saving it to a file."""
+        os.environ["OLLAMA_HOST"] = host
+        self.state.set(_STEP, "ollama_host", "")
+        self.state.messages.info(
+            tr(
+                "The address contains a password, so it is used only until you close the window "
+                "and isn't saved. To use it permanently, set the OLLAMA_HOST environment "
+                "variable."
+            )
         )
 
     def request_create(self) -> None:

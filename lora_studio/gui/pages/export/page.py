@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.export import suggest_ollama_name
@@ -21,6 +19,7 @@ from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.export.queries import ExportQueries
 from lora_studio.gui.pages.export.results_card import EvaluationCard, ResultsCard
+from lora_studio.gui.pages.export.run_task import RunTask
 from lora_studio.gui.pages.export.serving_card import ServingCard
 from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
@@ -41,6 +40,8 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "export"
+#: Settings that an embedding model doesn't use.
+_GENERATIVE = ("adapter_gguf", "system_prompt", "temperature", "top_p")
 
 
 class ExportPage(StepPage):
@@ -79,6 +80,8 @@ class ExportPage(StepPage):
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
         self.outdated = OutdatedResults(state)
+        self._task = RunTask(state)
+        self._has_template = False
         self._run = state.run
         self._build_layout()
         self._wire()
@@ -128,7 +131,6 @@ class ExportPage(StepPage):
         self.body.addWidget(ResponsiveColumns(column(files, None), ollama, (3, 2)))
         self.template_card = Card(tr("Chat template"))
         self.template_card.add(self.template)
-        self.template_card.hide()
         self.body.addWidget(self.template_card)
         self.evaluation = EvaluationCard(
             state=self.state, on_click=lambda: self.page_requested.emit("evaluation")
@@ -168,7 +170,9 @@ class ExportPage(StepPage):
         self._show_template(event)
         mine = any(job.apply(event) for job in self._jobs)
         if mine and isinstance(event, events.Ending):
-            self._ask_for_sizes_again()  # less disk space is free now
+            self.queries.sizes.forget()  # less disk space is free now
+            if self.isVisible():
+                self.queries.sizes.schedule()
         match event:
             case events.Started(command="train" | "merge" as job):
                 self._forget_results(job)
@@ -208,12 +212,11 @@ class ExportPage(StepPage):
     def _show_template(self, event: object) -> None:
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
-            self.template_card.show()
+            self._has_template = True
+            self._show_template_card()
 
-    def _ask_for_sizes_again(self) -> None:
-        self.queries.sizes.forget()
-        if self.isVisible():
-            self.queries.sizes.schedule()
+    def _show_template_card(self) -> None:
+        self.template_card.setVisible(self._has_template and not self._embeds())
 
     def _on_run_changed(self) -> None:
         if self.state.run != self._run:
@@ -243,13 +246,12 @@ class ExportPage(StepPage):
     def _on_opened(self) -> None:
         self._clear_model_facts()
         self.queries.server.forget()
-        suggested = suggest_ollama_name(self.state.name)
-        self.name.line.setPlaceholderText(suggested)
+        self.name.line.setPlaceholderText(suggest_ollama_name(self.state.name))
 
     def _on_value_changed(self, step: str, field: str) -> None:
         host = str(self.state.get(_STEP, "ollama_host"))
         if step == _STEP and field == "ollama_host" and "@" in host:
-            self._use_host_for_session(host)
+            self.ollama.use_host_for_session(host)
             return
         if step == _STEP and field in ("ollama_host", "ollama_create"):
             self.state.report("inspect_ollama", [])
@@ -260,18 +262,6 @@ class ExportPage(StepPage):
         if step in (_STEP, "merging"):
             self.outdated.compare()
             self.refresh()
-
-    def _use_host_for_session(self, host: str) -> None:
-        """Use an address with a password until the window closes, without saving it to a file."""
-        os.environ["OLLAMA_HOST"] = host
-        self.state.set(_STEP, "ollama_host", "")
-        self.state.messages.info(
-            tr(
-                "The address contains a password, so it is used only until you close the window "
-                "and isn't saved. To use it permanently, set the OLLAMA_HOST environment "
-                "variable."
-            )
-        )
 
     def _on_facts_changed(self, name: str) -> None:
         if name == "model":
@@ -290,7 +280,8 @@ class ExportPage(StepPage):
         self.table.set_sizes({})
         self.queries.sizes.forget()
         self.queries.template.forget()
-        self.template_card.hide()
+        self._has_template = False
+        self._show_template_card()
 
     def _show_server(self) -> None:
         self.ollama.searching = self.queries.server.busy
@@ -320,6 +311,9 @@ class ExportPage(StepPage):
 
     def _can_chat(self) -> bool:
         return self.is_done() and self.results.get_speaker() is not None
+
+    def _embeds(self) -> bool:
+        return self._task.is_embedding((self.adapter, self.merged))
 
     def _export(self) -> None:
         """Export; confirm first if a model in Ollama would be replaced."""
@@ -363,9 +357,12 @@ class ExportPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Update buttons, progress and results."""
         running = self._is_running()
+        self.results.embeds = self.serving.embeds = self._embeds()
         can_chat, outdated = self._can_chat(), bool(self.describe_outdated())
         chat, again = tr("Open chat"), tr("Export again")
-        primary = again if outdated else chat if can_chat else tr("Export")
+        primary = tr("Export")
+        if self.is_done():
+            primary = chat if can_chat and not outdated else again
         self.header.primary.setText(primary)
         self.again.setText(chat if outdated else again)
         self.again.setVisible(can_chat)
@@ -406,6 +403,9 @@ class ExportPage(StepPage):
         self.disk_space.setVisible(bool(self.disk_space.text()))
         uses_lm_studio = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(uses_lm_studio or self.state.is_set(_STEP, "lm_studio_folder"))
+        for part in (self.evaluation, *(self.editors[field] for field in _GENERATIVE)):
+            part.setVisible(not self._embeds())
+        self._show_template_card()
 
     def _get_problem(self) -> Problem | None:
         """Return the problem that ended the latest job of this page."""

@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.ollama import VectorProof
+from lora_studio.core.templates.server.prompt_proof import PromptProof
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
@@ -106,14 +108,18 @@ class ExportResult(QWidget):
             self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
 
     def _show_server_proof(self) -> None:
-        """Show by whom the prompts of the created model were proven, or that no server was asked."""
-        proof = self.created.proof if self.created is not None else None
+        """Show how the prompts or vectors of the created model were proven, or that no server was asked."""
+        proof = self._get_proof()
         self.server_proof.setVisible(proof is not None)
         if proof is not None:
             set_role(self.server_proof, "ok" if proof.is_proven else "warn")
             self.server_proof.setText(
                 f"{'✓' if proof.is_proven else '⚠'} {localize(proof.verdict)}"
             )
+
+    def _get_proof(self) -> PromptProof | VectorProof | None:
+        """Return what is known about the created model: about its prompts, or its vectors."""
+        return (self.created.proof or self.created.vectors) if self.created is not None else None
 
     def _show_tab(self, page: QWidget, name: str, wanted: bool) -> None:
         index = self.tabs.indexOf(page)
@@ -148,7 +154,11 @@ class ExportResult(QWidget):
             return tr("✗ Differs from what you trained. The details say where."), "error"
         if not verdicts:
             return "", "muted"
-        proof = self.created.proof if self.created is not None else None
+        proof = self._get_proof()
+        if isinstance(proof, VectorProof) and not proof.is_proven:
+            return tr(
+                "⚠ The files behave like what you trained. The vectors of the Ollama server weren't compared."
+            ), "warn"
         if proof is not None and not proof.is_proven:
             return tr(
                 "⚠ The files behave like what you trained. The details say what isn't verified about "
@@ -156,6 +166,8 @@ class ExportResult(QWidget):
             ), "warn"
         if "lossy" in verdicts:
             return tr("⚠ Behaves like what you trained, with some quality loss."), "warn"
+        if isinstance(proof, VectorProof):
+            return tr("✓ Behaves like what you trained, and Ollama gives the same vectors."), "ok"
         if proof is not None:
             return tr("✓ Behaves like what you trained, and Ollama builds the same prompts."), "ok"
         return tr("✓ Behaves like what you trained."), "ok"

@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
+from lora_studio.core import serving
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.runs import speakers
 from lora_studio.core.system.foreign_files import read_text
@@ -50,7 +51,7 @@ class EvaluationCard(Card):
 
 
 class ResultsCard(Card):
-    """Shows the results of the run that the window follows.
+    """Shows the results of the run that the window follows; `embeds`: it trained an embedding model.
 
     Signals:
         chat_requested(speaker): chat with the exported model.
@@ -62,12 +63,15 @@ class ResultsCard(Card):
         """Start hidden, until `show_results` has results."""
         super().__init__(tr("Result"), parent)
         self.state = state
+        self.embeds = False
         self.result = ExportResult()
         self.show_folder = folder_button(self._get_folder)
         self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
         self.copy_llama = button(
             tr("Copy llama.cpp command"),
-            lambda: self._copy(export_text.format_llama_command(self.result.written)),
+            lambda: self._copy(
+                export_text.format_llama_command(self.result.written, embeds=self.embeds)
+            ),
             icon="copy",
         )
         actions = QWidget()
@@ -86,11 +90,17 @@ class ResultsCard(Card):
         self.show_folder.setVisible(bool(result.written))
         self.copy_llama.setVisible(bool(result.written))
         self.copy_run.setVisible(result.created is not None)
-        self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
+        self.copy_run.setText(
+            tr("Copy curl command for Ollama")
+            if self.embeds
+            else tr("Copy “{command}”").format(command=self._run_command())
+        )
 
     def get_speaker(self) -> AnySpeaker | None:
-        """Return the model in Ollama, else the first GGUF file, None if there is neither."""
+        """Return the model in Ollama, else the first GGUF file, None if there is neither or it can't chat."""
         created, run = self.result.created, self.state.run
+        if self.embeds:
+            return None
         if created is not None:
             host = str(self.state.get("export", "ollama_host"))
             return speakers.create_ollama_speaker(created, host)
@@ -106,7 +116,11 @@ class ResultsCard(Card):
 
     def _run_command(self) -> str:
         created = self.result.created
-        return f"ollama run {created.name}" if created is not None else ""
+        if created is None:
+            return ""
+        if self.embeds:
+            return serving.format_ollama_embed_curl(created.host, created.name)
+        return f"ollama run {created.name}"
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

@@ -50,6 +50,8 @@ class _Port(WheelNeedsFocus, QSpinBox):
 class ServingCard(Card):
     """Starts and stops llama-server, and shows its address, requests to copy, and its output.
 
+    `embeds`: the run trained an embedding model, whose adapter isn't served on the base model.
+
     Signals:
         explain_requested(problem): explain why serving failed.
     """
@@ -63,6 +65,7 @@ class ServingCard(Card):
         self.worker = OnDemandWorker(self)
         self.ready: events.ServerReady | None = None
         self.problem: Problem | None = None
+        self.embeds = False
         self._command_id = ""
         self._stage: Text | None = None
         self._shown: object = None
@@ -132,7 +135,7 @@ class ServingCard(Card):
         """Offer the GGUF files and the adapter of the current run."""
         run = self.state.run
         files = speakers.list_gguf_files(run) if run is not None else []
-        has_adapter = run is not None and run.has_adapter
+        has_adapter = run is not None and run.has_adapter and not self.embeds
         self.setVisible(self.worker.busy or bool(files) or has_adapter)
         if (key := (run, files, has_adapter)) == self._shown:
             return

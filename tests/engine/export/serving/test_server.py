@@ -89,6 +89,10 @@ def test_options_name_model_context_and_each_adapter(tokenizer: PreTrainedTokeni
     assert server.list_options(model) == [
         "--alias", "Pim", "--ctx-size", "2048", "--lora", "/cache/a.gguf", "--lora", '"/a, b/c.gguf"',
     ]  # fmt: skip
+    embedding = PreparedModel(Path("pim.gguf"), "Pim", tokenizer, 2048, longest=512)
+    assert server.list_options(embedding)[4:] == [
+        "--embeddings", "--batch-size", "512", "--ubatch-size", "512",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,16 @@ def test_reasoning_is_as_the_template_has_it_unset(
 
 
 # --- problems ---------------------------------------------------------------------------------
+
+
+@posix
+def test_adapter_of_an_embedding_model_is_not_served(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(fake_llama_server.write_program(tmp_path / "bin"), monkeypatch)
+    run.update_manifest(dataset={"task": "embedding"})
+    command = commands.Serve(runs=(ServedRun(run=str(run.path)),))
+    assert get_problem(command).code == "serve.embedding_adapter"
 
 
 def test_missing_program_says_what_to_install(
