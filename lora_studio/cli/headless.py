@@ -138,12 +138,20 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Run stages on a run and return 0, or the exit status of the first one that failed.
 
     A stage that completes but fails its self-test doesn't stop the next; the status is 1 in the end.
-    A reward model is only trained.
+    A reward model is only trained, and a classifier isn't exported.
     Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
     pauses training, so that `resume` can continue it.
     """
     is_as_trained = True
     for stage in stages:
+        if stage == "Export" and get_task(run.read_manifest()) == "classification":
+            display.print_line(
+                text(
+                    "A classifier isn't exported as GGUF. The merged model: {folder}",
+                    folder=str(run.merged),
+                )
+            )
+            break
         display.print_title(stage)
         command = STAGES[stage](run=str(run.path))
         if status := run_stage(command, display):
@@ -159,11 +167,6 @@ def explain_end(run: RunFolder) -> Text:
     """Return why a trained run is neither merged nor exported, "" if it can be; raises ProblemError."""
     task = get_task(run.read_manifest())
     folder = str(run.adapter)
-    if task == "classification":
-        return text(
-            "A classifier can't write answers, so it is neither merged nor exported. Its adapter: {folder}",
-            folder=folder,
-        )
     if run.load_project().training.trains_reward_model(task):
         return text(
             "A reward model scores answers and can't write them, so it is neither merged nor "

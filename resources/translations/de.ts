@@ -156,8 +156,12 @@
             <translation>Eine Chat-Vorlage legt fest, wie aus einem Gespräch Text wird. Ollama verwendet eine andere Vorlagensprache als Hugging Face. Eine umgewandelte Vorlage wird nur verwendet, wenn geprüft ist, dass sie denselben Text erzeugt.</translation>
         </message>
         <message>
-            <source>A classifier predicts labels and can't write answers, so it can't be merged here or used in a chat. llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or run there.</source>
-            <translation>Ein Klassifikator sagt Labels voraus und kann keine Antworten schreiben. Deshalb lässt er sich hier nicht mit dem Basismodell zusammenführen und nicht im Chat verwenden. llama.cpp und Ollama haben für diese Modelle keinen Klassifikationskopf, also lässt er sich auch nicht exportieren und läuft dort nicht.</translation>
+            <source>A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.</source>
+            <translation>Ein Klassifikator wird nicht als GGUF exportiert, weil llama.cpp und Ollama keinen Kopf für seine Labels haben.</translation>
+        </message>
+        <message>
+            <source>A classifier predicts labels and can't write answers, so it can't be used in a chat. llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or run there.</source>
+            <translation>Ein Klassifikator sagt Labels voraus und kann keine Antworten schreiben. Deshalb lässt er sich nicht im Chat verwenden. llama.cpp und Ollama haben für diese Modelle keinen Klassifikationskopf, also lässt er sich auch nicht exportieren und läuft dort nicht.</translation>
         </message>
         <message>
             <source>A cluster folder contains everything it needs, with relative paths. Copy the whole folder and start it with the command in its README.md.</source>
@@ -3176,6 +3180,10 @@
             <translation>Verwenden Sie es nicht. Führen Sie noch einmal zusammen und exportieren Sie dann neu. Details stehen im Protokoll.</translation>
         </message>
         <message>
+            <source>Don't use it. Merge again.</source>
+            <translation>Verwenden Sie es nicht. Führen Sie erneut zusammen.</translation>
+        </message>
+        <message>
             <source>Don't use the GGUF files. Choose another version of llama.cpp, or merge again and then export again.</source>
             <translation>Verwenden Sie die GGUF-Dateien nicht. Wählen Sie eine andere Version von llama.cpp, oder führen Sie Modell und Adapter erneut zusammen und exportieren Sie dann erneut.</translation>
         </message>
@@ -5441,8 +5449,12 @@
             <translation>Laden Sie ihn mit PEFT als Modell für Feature Extraction, oder wählen Sie einen anderen Adapter. Er lässt sich zusammenführen und exportieren, aber nicht im Chat verwenden oder weitertrainieren.</translation>
         </message>
         <message>
-            <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
-            <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation, oder wählen Sie einen anderen Adapter. Er lässt sich weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
+            <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further. A classifier can be merged if the folder of its adapter has a config.json with labels.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation, oder wählen Sie einen anderen Adapter. Er lässt sich nicht als GGUF exportieren, in Ollama ausführen, im Chat verwenden, importieren, mit anderen kombinieren oder weitertrainieren. Ein Klassifikator lässt sich zusammenführen, wenn der Ordner seines Adapters eine config.json mit Labels enthält.</translation>
+        </message>
+        <message>
+            <source>Load it with PEFT as a sequence classification model.</source>
+            <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation.</translation>
         </message>
         <message>
             <source>Loading runs…</source>
@@ -5855,6 +5867,10 @@
         <message>
             <source>Merge into</source>
             <translation>Zusammenführen mit</translation>
+        </message>
+        <message>
+            <source>Merge it alone.</source>
+            <translation>Führen Sie ihn allein zusammen.</translation>
         </message>
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
@@ -9917,12 +9933,20 @@
             <translation>Der Adapter ist trainiert.</translation>
         </message>
         <message>
+            <source>The adapter of a classifier can't be merged with other adapters.</source>
+            <translation>Der Adapter eines Klassifikators lässt sich nicht zusammen mit anderen Adaptern zusammenführen.</translation>
+        </message>
+        <message>
             <source>The adapter of an embedding model isn't written as a GGUF file of its own.</source>
             <translation>Der Adapter eines Embedding-Modells wird nicht als eigene GGUF-Datei geschrieben.</translation>
         </message>
         <message>
             <source>The adapter of the experts ({names}) can't be combined with others into one adapter or exported as a GGUF adapter: it changes parameters directly.</source>
             <translation>Der Adapter der Experten ({names}) lässt sich nicht mit anderen zu einem Adapter kombinieren und nicht als GGUF-Adapter exportieren: Er verändert Parameter direkt.</translation>
+        </message>
+        <message>
+            <source>The adapter of this classifier can't be merged: {reason}.</source>
+            <translation>Der Adapter dieses Klassifikators lässt sich nicht zusammenführen: {reason}.</translation>
         </message>
         <message>
             <source>The adapter to start from doesn't fit this model: {reason}.</source>
@@ -12400,10 +12424,6 @@
             <translation>Verwenden Sie seinen Adapter mit PEFT, das zusammengeführte Modell mit sentence-transformers oder die GGUF-Datei mit Ollama oder llama.cpp. Um ein Modell zu trainieren, das antwortet, wählen Sie das Format „Frage und Antwort“.</translation>
         </message>
         <message>
-            <source>Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
-            <translation>Verwenden Sie den Adapter mit transformers und PEFT, wie es seine Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
-        </message>
-        <message>
             <source>Use its name alone.</source>
             <translation>Verwenden Sie nur den Namen.</translation>
         </message>
@@ -12454,6 +12474,14 @@
         <message>
             <source>Use the form {example}.</source>
             <translation>Verwenden Sie die Form {example}.</translation>
+        </message>
+        <message>
+            <source>Use the merged model with transformers, or its adapter with PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
+            <translation>Verwenden Sie das zusammengeführte Modell mit transformers oder den Adapter mit PEFT, wie es die Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
+        </message>
+        <message>
+            <source>Use the merged model with transformers, or the adapter with PEFT.</source>
+            <translation>Verwenden Sie das zusammengeführte Modell mit transformers oder den Adapter mit PEFT.</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
@@ -13461,6 +13489,10 @@
             <translation>Alltagswissen</translation>
         </message>
         <message>
+            <source>comparing label probabilities</source>
+            <translation>Wahrscheinlichkeiten der Labels vergleichen</translation>
+        </message>
+        <message>
             <source>comparing prompts with Ollama</source>
             <translation>Prompts mit Ollama vergleichen</translation>
         </message>
@@ -13876,6 +13908,10 @@
             <translation>sie endet mitten im Header</translation>
         </message>
         <message>
+            <source>it gives other label probabilities</source>
+            <translation>es gibt andere Wahrscheinlichkeiten der Labels aus</translation>
+        </message>
+        <message>
             <source>it has a value of the unknown type {kind:d}</source>
             <translation>sie enthält einen Wert vom unbekannten Typ {kind:d}</translation>
         </message>
@@ -13886,6 +13922,10 @@
         <message>
             <source>it has new tokens</source>
             <translation>er hat neue Token</translation>
+        </message>
+        <message>
+            <source>it has no head, which predicts the labels</source>
+            <translation>ihm fehlt der Kopf, der die Labels vorhersagt</translation>
         </message>
         <message>
             <source>it has no prompt</source>
@@ -14022,6 +14062,10 @@
         <message>
             <source>its checksum differs from the one recorded when the folder was created</source>
             <translation>die Prüfsumme stimmt nicht mit der überein, die beim Anlegen des Ordners gespeichert wurde</translation>
+        </message>
+        <message>
+            <source>its config.json doesn't name a label for each output of its head</source>
+            <translation>seine config.json nennt nicht für jede Ausgabe seines Kopfes ein Label</translation>
         </message>
         <message>
             <source>its end is missing</source>
@@ -15958,6 +16002,10 @@
             <translation>{command} gestartet</translation>
         </message>
         <message>
+            <source>{compared}; label probabilities differ by at most {difference:.2g} (held-out texts: {n})</source>
+            <translation>{compared}; Wahrscheinlichkeiten der Labels weichen um höchstens {difference:.2g} ab (zurückgehaltene Texte: {n})</translation>
+        </message>
+        <message>
             <source>{consequence} The closest verified TEMPLATE is the one {alternative}.</source>
             <translation>{consequence} Das ähnlichste geprüfte TEMPLATE ist das {alternative}.</translation>
         </message>
@@ -16661,12 +16709,12 @@
             <translation>{name} ist ein E-Book.</translation>
         </message>
         <message>
-            <source>{name} is an encoder-decoder model. LoRA Studio trains decoder-only models.</source>
-            <translation>{name} ist ein Encoder-Decoder-Modell. LoRA Studio trainiert reine Decoder-Modelle.</translation>
+            <source>{name} is an encoder or a classifier: it can't generate text.</source>
+            <translation>{name} ist ein Encoder oder ein Klassifikator und kann keinen Text erzeugen.</translation>
         </message>
         <message>
-            <source>{name} is an encoder: it classifies text and can't generate it.</source>
-            <translation>{name} ist ein Encoder: Er klassifiziert Text und kann keinen erzeugen.</translation>
+            <source>{name} is an encoder-decoder model. LoRA Studio trains decoder-only models.</source>
+            <translation>{name} ist ein Encoder-Decoder-Modell. LoRA Studio trainiert reine Decoder-Modelle.</translation>
         </message>
         <message>
             <source>{name} is an image.</source>

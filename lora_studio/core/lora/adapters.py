@@ -26,19 +26,23 @@ METHODS: dict[Method, Template] = {
 
 
 #: PEFT's task of adapters with a head for classification, such as those of reward models.
-_CLASSIFIES = "SEQ_CLS"
+CLASSIFIES = "SEQ_CLS"
 #: PEFT's task of adapters that turn texts into vectors.
 EMBEDS = "FEATURE_EXTRACTION"
 
 
-def require_mergeable(config: Mapping[str, Any]) -> None:
-    """Raise ProblemError if the settings of an adapter say that it scores text and can't write any."""
-    if config.get("task_type") == _CLASSIFIES:
+def require_mergeable(config: Mapping[str, Any], *, has_labels: bool = False) -> None:
+    """Raise ProblemError if the settings of an adapter say that it scores text.
+
+    The adapter of a classifier can be merged if its folder says which labels it has.
+    """
+    if config.get("task_type") == CLASSIFIES and not has_labels:
         raise fail(
             "lora.only_scores",
             "This adapter scores answers and can't write them: it belongs to a reward model or a classifier.",
             "Load it with PEFT as a sequence classification model, or choose another adapter. It can't be "
-            "merged, exported as GGUF, run in Ollama, or used in a chat.",
+            "exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further. "
+            "A classifier can be merged if the folder of its adapter has a config.json with labels.",
             where=Where(step="lora"),
         )
 

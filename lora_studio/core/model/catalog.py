@@ -73,7 +73,7 @@ _OTHERS: tuple[tuple[re.Pattern[str], Template], ...] = (
             r"ForQuestionAnswering|ForMultipleChoice|ForNextSentencePrediction|EncoderModel|"
             r"(?:Bert|Roberta|Electra|Deberta|DebertaV2|MPNet|Albert|DistilBert|Camembert)Model)\Z"
         ),
-        "{name} is an encoder: it classifies text and can't generate it.",
+        "{name} is an encoder or a classifier: it can't generate text.",
     ),
     (
         re.compile(

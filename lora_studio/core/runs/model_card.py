@@ -45,6 +45,13 @@ classify = pipeline("text-classification", model=model.merge_and_unload(), token
 print(classify("A text to classify.", top_k=None))
 ```"""
 
+_MERGED_CLASSIFIER_USAGE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repository}")
+print(classify("A text to classify.", top_k=None))
+```"""
+
 _EMBEDDING_USAGE = """```python
 from sentence_transformers import SentenceTransformer
 
@@ -147,7 +154,8 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         program = "llama-server -hf {} --embeddings" if kind == "embedding" else "llama-cli -hf {} -cnv"  # fmt: skip
         return f"{table}\n\n```bash\n{program.format(repository)}\n```"
     if kind == "classification":
-        return _CLASSIFIER_USAGE.format(repository=repository, base=_get_base_name(facts.project))
+        usage = _MERGED_CLASSIFIER_USAGE if what == "merged" else _CLASSIFIER_USAGE
+        return usage.format(repository=repository, base=_get_base_name(facts.project))
     if kind == "embedding" and what == "merged":
         return _EMBEDDING_USAGE.format(repository=repository)
     model = {"reward": "SequenceClassification", "embedding": "FeatureExtraction"}.get(kind, "CausalLM")  # fmt: skip

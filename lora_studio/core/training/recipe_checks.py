@@ -149,10 +149,10 @@ def only_classifies_warning() -> Problem:
     """Return where a classifier can't run and what to do instead, said before it is trained."""
     return warning(
         "training.only_classifies",
-        "A classifier predicts labels and can't write answers, so it can't be merged here or used in a chat. "
+        "A classifier predicts labels and can't write answers, so it can't be used in a chat. "
         "llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or "
         "run there.",
-        "Use its adapter with transformers and PEFT, as its model card shows. To train a model that answers "
+        "Use the merged model with transformers, or its adapter with PEFT, as its model card shows. To train a model that answers "
         "with the label, choose the format “Question and answer” for the data.",
         where=Where(step="training"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.core.messages import text
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -38,7 +39,10 @@ def export(command: commands.Export, job: JobContext) -> None:
     project = run.load_project()
     first = project.export.quantizations[0]
     failed: set[str] = set()
-    if embeds := get_task(run.read_manifest()) == "embedding":
+    task = get_task(run.read_manifest())
+    if task == "classification":
+        raise _classifier_error()
+    if embeds := task == "embedding":
         project = embedding_model.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
@@ -70,6 +74,15 @@ def _write_modelfile(
         embedding_model.write_modelfile(run, project, gguf)
         return None
     return derivation.write_modelfile(run, project, gguf, job)
+
+
+def _classifier_error() -> ProblemError:
+    return fail(
+        "export.classifier",
+        "A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.",
+        "Use the merged model with transformers, or the adapter with PEFT.",
+        where=Where(step="export"),
+    )
 
 
 @handles(commands.SelfTest)

@@ -165,7 +165,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=Where(step="merging", file=str(folder)),
             type=str(kind),
         )
-    require_mergeable(config)
+    require_mergeable(config, has_labels=(folder / "config.json").is_file())
     try:
         check_settings(config)
         _check_numbers(config)

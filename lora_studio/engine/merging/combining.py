@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.core.lora.adapters import require_mergeable
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
@@ -44,6 +45,8 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
         adapter_files.read_intact(Path(adapter.folder), adapter.weight)
         for adapter in command.adapters
     ]
+    for adapter in merged:
+        require_mergeable(adapter.config)
     out = Path(command.out)
     if out.exists() and any(out.iterdir()):
         raise fail(

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from lora_studio.core.lora.adapters import AdapterFit
+from lora_studio.core.lora.adapters import AdapterFit, require_mergeable
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -35,7 +35,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     An adapter without a tokenizer gets the model's, as in training.
     """
     spec = run.load_project().model
-    adapter_files.read_intact(source)
+    require_mergeable(adapter_files.read_intact(source).config)
     fit = library.fit(source, spec, job)
     if not fit.fits:
         raise _does_not_fit(source, fit)

@@ -29,6 +29,7 @@ from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import (
+    classifier_head,
     model_files,
     prequantized,
 )
@@ -284,7 +285,8 @@ def write_settings(
     model_files.copy(base, merged[0].folder, target)
     model_files.write_added_tokens(merged[0], target)
     dtype = _DTYPES.get(spec.dtype)
-    model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
+    labels = classifier_head.read_settings(merged)
+    model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied, labels=labels)
 
 
 def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:
@@ -298,6 +300,9 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Merge
     try:
         outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
+        if classifier_head.is_classifier(merged):
+            folder = merged[0].folder
+            raise classifier_head.not_planned_error(folder, error.reason) from error
         size = sum(
             max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
             for t in tensors.values()

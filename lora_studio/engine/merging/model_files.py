@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -88,11 +89,12 @@ def write_config(
     outputs: Sequence[MergedTensor],
     *,
     untied: bool,
+    labels: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write the model's settings, updated for weights that the merge changed."""
+    """Write the model's settings, updated for weights that the merge changed and `labels` of a classifier."""
     file = target / "config.json"
     before = read_config(target if file.is_file() else base)
-    config = update_settings(before, dtype, outputs, untied=untied)
+    config = update_settings(before, dtype, outputs, untied=untied) | dict(labels)
     write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -13,7 +13,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
-from lora_studio.engine.merging import new_tokens
+from lora_studio.engine.merging import classifier_head, new_tokens
 from lora_studio.engine.merging.deltas import (
     BiasDelta,
     DoraDelta,
@@ -98,8 +98,9 @@ def make_outputs(
     `settings` are those of the base model. Each tensor of an adapter is used exactly once. Raises
     NeedsPeftError or ProblemError.
     """
-    _require_mergeable(merged, tensors)
-    sources = dict(tensors)
+    sources = classifier_head.add_head(tensors, merged)
+    dropped = classifier_head.TOKEN_HEADS if classifier_head.is_classifier(merged) else ()
+    _require_mergeable(merged, sources)
     new = _find_replacements(sources, merged)
     updates = _plan_updates(sources, merged, settings)
     _untie(sources, new, updates, merged)
@@ -112,7 +113,10 @@ def make_outputs(
             updates.setdefault(name, []).append((adapter, delta))
     result = []
     for name, source in sources.items():
-        original = tensors.get(name, tensors.get(find_tied_embedding(tensors)))
+        if name in dropped:
+            continue
+        # A head that the base doesn't have is stored as the one that predicts tokens.
+        original = tensors.get(name, tensors.get(find_tied_embedding(tensors) or HEAD))
         stored = safetensors_files.DTYPES[(original or source).dtype]
         for adapter, update in updates.get(name, ()):
             _check(adapter, name, source, update.shape)

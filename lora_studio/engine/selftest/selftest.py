@@ -42,7 +42,7 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import limits, reading, vectors
+from lora_studio.engine.selftest import label_probabilities, limits, reading, vectors
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import measure_rounding
 from lora_studio.engine.selftest.judging import (
@@ -83,11 +83,11 @@ def run(
         return []
     checksums.require_intact(folder, folder.adapter, on_block=job.check)
     cases: list[SelfTestCase] = []
-    pooling = vectors.get_pooling(folder)
-    if heldout.is_expected(folder) and pooling is None:
+    writes_text = _writes_text(folder)
+    if heldout.is_expected(folder) and writes_text:
         tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
         cases = reading.read_cases(folder, project, tokenizer)
-    if not cases and pooling is None:
+    if not cases and writes_text:
         job.emit(events.Warned(problem=_nothing_held_out_problem()))
     elif cases:
         _log_coverage(cases, job)
@@ -153,7 +153,7 @@ class _Test:
             self._job.emit(events.Log(text=message))
         if comparison.faults:
             self._results.append(report_faults(stage, comparison, self._job))
-        elif self._cases or self._vectors:
+        elif self._cases or not _writes_text(self._folder):
             try:
                 self._results.append(measure())
             except ProblemError as error:
@@ -178,7 +178,15 @@ class _Test:
         comparison: StageComparison,
         file: Path | None = None,
     ) -> Callable[[], events.SelfTested]:
-        """Return what measures a stage: `measure`, by its answers, or for an embedding model by its vectors."""
+        """Return what measures a stage: `measure`, by its answers, or for models without answers by what they predict."""
+        if label_probabilities.is_classifier(self._folder):
+            return partial(
+                label_probabilities.measure_merged,
+                self._folder,
+                self._project,
+                comparison,
+                self._job,
+            )
         if self._vectors is None:
             return measure
         return partial(self._vectors.measure, stage, file, comparison)
@@ -289,6 +297,11 @@ class _Test:
             "reference": f"base + adapter, computed in {reference.computed_in}",
             "answers": _build_comparison(self._cases, answers),
         }
+
+
+def _writes_text(folder: RunFolder) -> bool:
+    """Return whether a run's model writes text, unlike embedding models and classifiers."""
+    return vectors.get_pooling(folder) is None and not label_probabilities.is_classifier(folder)
 
 
 def _build_comparison(

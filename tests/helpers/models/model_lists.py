@@ -46,7 +46,7 @@ def cache() -> events.ModelsFound:
             0.03,
             location="cache",
             license="mit",
-            refusal="BertModel is an encoder: it classifies text and can't generate it.",
+            refusal="BertModel is an encoder or a classifier: it can't generate text.",
         ),
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from lora_studio.core.lora.adapters import require_mergeable
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import write_file
@@ -35,6 +36,7 @@ def write_adapter_gguf(
     that llama.cpp can't apply as it was trained.
     """
     adapter = adapter_files.read(folder)
+    require_mergeable(adapter.config)
     if reason := explain_unsupported(adapter):
         raise fail(
             "gguf.adapter_unsupported",

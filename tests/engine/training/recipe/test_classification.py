@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
@@ -35,7 +37,7 @@ from lora_studio.engine.training.recipe.score_head import (
 )
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
-from tests.helpers.runs.jobs import make_job, train, write_rows
+from tests.helpers.runs.jobs import handle, make_job, train, write_rows
 from tests.helpers.runs.resumed_runs import expect_same_adapter_after_pause
 
 __all__ = ["start"]
@@ -166,6 +168,34 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     assert (resumed.loss, resumed.classification) == (last.loss, last.classification)
     weights = load_file(unbroken.adapter / "adapter_model.safetensors")
     assert weights["base_model.model.score.weight"].shape[0] == len(LABELS)
+    expect_merged_classifier(unbroken)
+
+
+def expect_merged_classifier(run: RunFolder) -> None:
+    """Merge, load the result with transformers alone, and compare it with base and adapter in PEFT."""
+    tested = handle(commands.Merge(run=str(run.path))).last(events.SelfTested)
+    assert (tested.stage, tested.passed) == ("merged", True)
+    assert "label probabilities" in str(tested.compared)
+    merged, loading = AutoModelForSequenceClassification.from_pretrained(run.merged, dtype=torch.float32, output_loading_info=True)  # fmt: skip
+    assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert merged.config.id2label == dict(enumerate(LABELS))
+    assert merged.config.label2id == {label: number for number, label in enumerate(LABELS)}
+    base = AutoModelForSequenceClassification.from_pretrained(
+        run.load_project().model.source, config=AutoConfig.from_pretrained(run.adapter), dtype=torch.float32
+    )  # fmt: skip
+    adapted = peft.PeftModel.from_pretrained(base, run.adapter)
+    batch = load_tokenizer(run.merged)(list(TEXTS), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected, actual = adapted(**batch).logits, merged(**batch).logits
+    assert expected.std() > 0.1
+    torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)  # stored in 16-bit
+    failed = handle(commands.Export(run=str(run.path))).last(events.Failed)
+    assert failed.problem.code == "export.classifier"
+    with pytest.raises(ProblemError, match="can't write them"):
+        starting_adapter.read_config(run.adapter)
+    own = WeightedAdapter(folder=str(run.adapter))
+    combined = commands.CombineAdapters(adapters=(own, own), out=str(run.path / "combined"))
+    assert handle(combined).last(events.Failed).problem.code == "lora.only_scores"
 
 
 @pytest.mark.slow
