@@ -36,6 +36,7 @@ _LAZY = {
     "estimate": ("estimate", "estimate_"),
     "rewards": ("data.rewards", "rewards"),
     "chat": ("chat", "chat"),
+    "classify": ("classification.classify", "classify"),
     "merge": ("adapters", "merge"),
     "export": ("export", "export"),
     "selftest": ("export", "selftest"),

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from lora_studio.cli import access
+from lora_studio.cli.classification.label_table import print_report
 from lora_studio.cli.console import Display
 from lora_studio.client import (
     oom_supervisor,
@@ -34,7 +35,7 @@ from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.runs.manifest import get_label_report, get_task
 from lora_studio.core.spec import get_facts
 from lora_studio.core.training import recipe_checks
 
@@ -187,9 +188,17 @@ def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:
 def run_stage(command: commands.Job, display: Display) -> int:
     """Run one stage and return 0 only if it completed without being stopped or paused."""
     ending = perform(command, display)
+    if isinstance(ending, events.Done) and isinstance(command, commands.Train):
+        _print_label_table(RunFolder(Path(command.run)), display)
     if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
         return INTERRUPTED
     return get_exit_status(ending)
+
+
+def _print_label_table(run: RunFolder, display: Display) -> None:
+    """Print how well a trained classifier predicts each label; nothing for other tasks."""
+    if not display.as_json and (report := get_label_report(run.read_manifest())) is not None:
+        print_report(report, display)
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:

@@ -1852,6 +1852,10 @@
             <translation>Wählen Sie einen Rang von höchstens {inputs:d}.</translation>
         </message>
         <message>
+            <source>Choose a run that was trained on texts with labels. To chat with this one, run `lora-studio chat`.</source>
+            <translation>Wählen Sie einen Lauf, der mit Texten und Labels trainiert wurde. Zum Chatten mit diesem führen Sie `lora-studio chat` aus.</translation>
+        </message>
+        <message>
             <source>Choose a teacher of the same model family, which has the same tokenizer.</source>
             <translation>Wählen Sie einen Lehrer aus derselben Modellfamilie, der denselben Tokenizer hat.</translation>
         </message>
@@ -2182,6 +2186,18 @@
         <message>
             <source>Chosen when training starts</source>
             <translation>Wird beim Start des Trainings gewählt</translation>
+        </message>
+        <message>
+            <source>Classify texts with `lora-studio classify`, or use the merged model with transformers, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
+            <translation>Klassifizieren Sie Texte mit `lora-studio classify`, oder verwenden Sie das zusammengeführte Modell mit transformers, wie es die Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
+        </message>
+        <message>
+            <source>Classify texts with `lora-studio classify`, or use the merged model with transformers.</source>
+            <translation>Klassifizieren Sie Texte mit `lora-studio classify`, oder verwenden Sie das zusammengeführte Modell mit transformers.</translation>
+        </message>
+        <message>
+            <source>Classifying texts</source>
+            <translation>Texte klassifizieren</translation>
         </message>
         <message>
             <source>Clear search and filter (Esc in the search field)</source>
@@ -11485,6 +11501,10 @@
             <translation>Diese Zeile wird übersprungen und daher nicht tokenisiert.</translation>
         </message>
         <message>
+            <source>This run didn't train a classifier.</source>
+            <translation>Dieser Lauf hat keinen Klassifikator trainiert.</translation>
+        </message>
+        <message>
             <source>This run has no GGUF file yet.</source>
             <translation>Dieser Lauf hat noch keine GGUF-Datei.</translation>
         </message>
@@ -11515,6 +11535,10 @@
         <message>
             <source>This run has no trained adapter yet.</source>
             <translation>Dieser Lauf hat noch keinen trainierten Adapter.</translation>
+        </message>
+        <message>
+            <source>This run has no trained classifier yet.</source>
+            <translation>Dieser Lauf hat noch keinen trainierten Klassifikator.</translation>
         </message>
         <message>
             <source>This run held out no rows of its dataset.</source>
@@ -12474,14 +12498,6 @@
         <message>
             <source>Use the form {example}.</source>
             <translation>Verwenden Sie die Form {example}.</translation>
-        </message>
-        <message>
-            <source>Use the merged model with transformers, or its adapter with PEFT, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
-            <translation>Verwenden Sie das zusammengeführte Modell mit transformers oder den Adapter mit PEFT, wie es die Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
-        </message>
-        <message>
-            <source>Use the merged model with transformers, or the adapter with PEFT.</source>
-            <translation>Verwenden Sie das zusammengeführte Modell mit transformers oder den Adapter mit PEFT.</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
@@ -13464,6 +13480,10 @@
         <message>
             <source>chrF</source>
             <translation>chrF</translation>
+        </message>
+        <message>
+            <source>classifying</source>
+            <translation>klassifizieren</translation>
         </message>
         <message>
             <source>clipped (%)</source>

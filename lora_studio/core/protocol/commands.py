@@ -10,6 +10,7 @@ from pydantic import Field
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.benchmarks import ListBenchmarks
 from lora_studio.core.protocol.chat import AskChat, Generate, OpenChat, ShowPrompt, TextSource
+from lora_studio.core.protocol.classification import Classify
 from lora_studio.core.protocol.dataset import (
     InspectDataset,
     LintDataset,
@@ -74,7 +75,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | ListBenchmarks | InspectTestSets
+    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | Classify | ListBenchmarks | InspectTestSets
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -108,6 +109,7 @@ __all__ = [
     "COMMANDS",
     "AskChat",
     "Cancel",
+    "Classify",
     "CombineAdapters",
     "Command",
     "Control",

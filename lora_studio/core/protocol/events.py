@@ -20,6 +20,7 @@ from lora_studio.core.protocol.chat import (
     Generated,
     PromptShown,
 )
+from lora_studio.core.protocol.classification import TextsClassified
 from lora_studio.core.protocol.dataset import (
     DatasetInspected,
     DatasetLinted,
@@ -114,7 +115,7 @@ Event = (
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetPlanned | DatasetReady
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | AnswersRated | EndedEarly | CheckpointSaved | Recovered
-    | AdapterSaved | RewardsTried
+    | AdapterSaved | RewardsTried | TextsClassified
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
@@ -242,6 +243,7 @@ __all__ = [
     "TemplateProven",
     "TemplateRendered",
     "TestSetsInspected",
+    "TextsClassified",
     "Token",
     "TokenState",
     "TrainingStarted",

@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.runs import seals
 from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.training.classification import ClassificationReport
 
 #: The step after which the events of an exported run start.
 EVENTS_START = "events_start"
@@ -38,6 +41,25 @@ def read(file: Path) -> dict[str, Any]:
 def get_task(entries: dict[str, Any]) -> str | None:
     """Return the task of the data that a run has trained on, None before its training."""
     return (entries.get("dataset") or {}).get("task")
+
+
+def get_label_report(entries: dict[str, Any]) -> ClassificationReport | None:
+    """Return how well the saved adapter of a classifier predicts labels, or else that of the last evaluation.
+
+    None for other tasks, and without an evaluation.
+    """
+    results = entries.get("results")
+    if not isinstance(results, dict):
+        return None
+    kept, evaluations = results.get("kept"), results.get("evaluations")
+    step = kept.get("step") if isinstance(kept, dict) else None
+    listed = evaluations if isinstance(evaluations, list) else []
+    reported = [entry for entry in listed if isinstance(entry, dict) and entry.get("report")]
+    chosen = [entry for entry in reported if entry.get("step") == step] or reported
+    try:
+        return ClassificationReport.model_validate(chosen[-1]["report"]) if chosen else None
+    except ValidationError:
+        return None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -105,6 +105,12 @@ class ClassificationReport(BaseModel):
             for index, label in enumerate(self.labels)
         )
 
+    def build_matrix(self) -> tuple[tuple[int, ...], ...]:
+        """Return the confusion matrix, with a row for each actual label and a column for each predicted one."""
+        counts = {(actual, predicted): count for actual, predicted, count in self.confusion}
+        numbers = range(len(self.labels))
+        return tuple(tuple(counts.get((row, column), 0) for column in numbers) for row in numbers)
+
     @property
     def metrics(self) -> dict[str, float]:
         """Return accuracy and macro F1 by name."""

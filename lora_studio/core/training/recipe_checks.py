@@ -152,7 +152,7 @@ def only_classifies_warning() -> Problem:
         "A classifier predicts labels and can't write answers, so it can't be used in a chat. "
         "llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or "
         "run there.",
-        "Use the merged model with transformers, or its adapter with PEFT, as its model card shows. To train a model that answers "
+        "Classify texts with `lora-studio classify`, or use the merged model with transformers, as its model card shows. To train a model that answers "
         "with the label, choose the format “Question and answer” for the data.",
         where=Where(step="training"),
     )

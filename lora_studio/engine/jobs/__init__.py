@@ -9,6 +9,7 @@ handlers import what they need when they run.
 from lora_studio.engine.jobs import (
     benchmarks,
     chat,
+    classification,
     dataset,
     evaluation,
     export,
@@ -29,6 +30,7 @@ from lora_studio.engine.jobs.registry import (
 __all__ = [
     "benchmarks",
     "chat",
+    "classification",
     "dataset",
     "evaluation",
     "export",

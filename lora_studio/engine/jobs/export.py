@@ -80,7 +80,7 @@ def _classifier_error() -> ProblemError:
     return fail(
         "export.classifier",
         "A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.",
-        "Use the merged model with transformers, or the adapter with PEFT.",
+        "Classify texts with `lora-studio classify`, or use the merged model with transformers.",
         where=Where(step="export"),
     )
 

@@ -16,12 +16,17 @@ from lora_studio.engine.merging.weight_sources import WeightSource
 
 SCORE = "score.weight"
 #: Tensors of heads that predict tokens, which no classifier has.
-TOKEN_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
+_TOKEN_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 
 
 def is_classifier(merged: Sequence[Adapter]) -> bool:
     """Return whether one of the adapters belongs to a classifier."""
     return any(adapter.config.get("task_type") == CLASSIFIES for adapter in merged)
+
+
+def is_dropped(name: str, merged: Sequence[Adapter]) -> bool:
+    """Return whether a base model's tensor isn't part of the merged model: the head of a classifier's base."""
+    return name in _TOKEN_HEADS and is_classifier(merged)
 
 
 def add_head(

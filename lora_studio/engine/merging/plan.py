@@ -99,7 +99,6 @@ def make_outputs(
     NeedsPeftError or ProblemError.
     """
     sources = classifier_head.add_head(tensors, merged)
-    dropped = classifier_head.TOKEN_HEADS if classifier_head.is_classifier(merged) else ()
     _require_mergeable(merged, sources)
     new = _find_replacements(sources, merged)
     updates = _plan_updates(sources, merged, settings)
@@ -111,25 +110,30 @@ def make_outputs(
             raise NeedsPeftError(text("its head has rows of its own, and shares the model's"))
         for name, delta in new_tokens.plan_rows(adapter, rows, sources, settings).items():
             updates.setdefault(name, []).append((adapter, delta))
-    result = []
     for name, source in sources.items():
-        if name in dropped:
-            continue
-        # A head that the base doesn't have is stored as the one that predicts tokens.
-        original = tensors.get(name, tensors.get(find_tied_embedding(tensors) or HEAD))
-        stored = safetensors_files.DTYPES[(original or source).dtype]
         for adapter, update in updates.get(name, ()):
             _check(adapter, name, source, update.shape)
-        result.append(
-            MergedTensor(
-                name,
-                source,
-                dtype if dtype is not None and source.floating else stored,
-                tuple(update for _, update in updates.get(name, ())),
-                name in new,
-            )
+    return [
+        MergedTensor(
+            name,
+            source,
+            dtype
+            if dtype is not None and source.floating
+            else _get_stored_type(name, source, tensors),
+            tuple(update for _, update in updates.get(name, ())),
+            name in new,
         )
-    return result
+        for name, source in sources.items()
+        if not classifier_head.is_dropped(name, merged)
+    ]
+
+
+def _get_stored_type(
+    name: str, source: WeightSource, tensors: dict[str, WeightSource]
+) -> torch.dtype:
+    """Return the type that a tensor has in the base model; a head that it doesn't have, of that for tokens."""
+    original = tensors.get(name, tensors.get(find_tied_embedding(tensors) or HEAD))
+    return safetensors_files.DTYPES[(original or source).dtype]
 
 
 def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSource]) -> None:

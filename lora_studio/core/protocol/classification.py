@@ -1,0 +1,34 @@
+"""The command that predicts labels with a trained classifier, and its answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lora_studio.core.messages import text
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class Classify(BaseCommand):
+    """Predict the labels of texts with the classifier of a run, which stays loaded for further texts."""
+
+    title = text("Classifying texts")
+    step = "training"
+    ends_with_parent = True
+    kind: Literal["classify"] = "classify"
+    run: str
+    texts: tuple[str, ...] = Field(min_length=1)
+
+
+class TextsClassified(BaseEvent):
+    """The probability of each of the `labels` for each text, in the order of the texts.
+
+    A text without tokens has no probabilities. `cut` texts were longer than the run's max. sequence length, and only
+    their beginning was classified.
+    """
+
+    kind: Literal["texts_classified"] = "texts_classified"
+    labels: tuple[str, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    cut: int = 0

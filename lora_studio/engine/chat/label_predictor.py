@@ -1,0 +1,158 @@
+"""Predict the labels of texts with a trained classifier, which stays in memory for further texts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.system.file_states import get_folder_state
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import classifier_head
+from lora_studio.engine.model import loading
+from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import translate_library_errors
+from lora_studio.engine.training.kernels.output_head import find_decoder
+from lora_studio.engine.training.recipe import score_head
+
+#: The most tokens of a batch, padding included.
+_BATCH_TOKENS = 4096
+
+
+def classify(command: commands.Classify, job: JobContext) -> events.TextsClassified:
+    """Return the label probabilities of texts; raises ProblemError."""
+    return LabelPredictor.open(RunFolder(Path(command.run)), job).predict(command.texts, job)
+
+
+@dataclass
+class LabelPredictor:
+    """A classifier in memory: the base model with its adapter, its head, and the names of its labels."""
+
+    decoder: torch.nn.Module
+    head: torch.nn.Module
+    labels: tuple[str, ...]
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    max_length: int
+
+    #: The classifier that this process has loaded last, and what identifies it.
+    _held: ClassVar[tuple[Hashable, LabelPredictor] | None] = None
+
+    @classmethod
+    def open(cls, run: RunFolder, job: JobContext) -> LabelPredictor:
+        """Return the classifier of a run, loaded unless it already is; raises ProblemError."""
+        project = run.load_project()
+        _require_classifier(run)
+        key = (str(run.path), get_folder_state(run.adapter), project.model.model_dump_json())
+        if cls._held is None or cls._held[0] != key:
+            cls._held = None  # frees the memory of the former one first
+            cls._held = (key, _load(run, project, job))
+        return cls._held[1]
+
+    def predict(self, texts: Sequence[str], job: JobContext) -> events.TextsClassified:
+        """Return the probabilities of all labels for each text, none for a text without tokens."""
+        encoded = self.tokenizer(list(texts)).input_ids
+        tokens = [ids[: self.max_length] if content.strip() else [] for ids, content in zip(encoded, texts, strict=True)]  # fmt: skip
+        probabilities: list[tuple[float, ...]] = [()] * len(texts)
+        done = 0
+        for batch in _batch_by_length(tokens):
+            job.report_progress(text("classifying"), done, len(texts), "texts")
+            job.check()
+            for number, row in zip(batch, self._compute([tokens[at] for at in batch]), strict=True):
+                probabilities[number] = tuple(row)
+            done += len(batch)
+        cut = sum(len(ids) > self.max_length for ids in encoded)
+        return events.TextsClassified(
+            labels=self.labels, probabilities=tuple(probabilities), cut=cut
+        )
+
+    @torch.inference_mode()
+    def _compute(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the probabilities, [rows, labels], of the head's scores at the last token of each row."""
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        hidden = self.decoder(
+            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
+        ).last_hidden_state
+        last = hidden[torch.arange(len(rows), device=hidden.device), lengths.to(hidden.device) - 1]
+        weight: Any = next(self.head.parameters())
+        scores: torch.Tensor = self.head(last.to(weight.device, weight.dtype))
+        return scores.float().softmax(1).cpu().tolist()
+
+
+def _batch_by_length(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the positions of rows that have tokens, in batches of similar lengths."""
+    batches: list[list[int]] = []
+    for at in sorted((at for at, row in enumerate(rows) if row), key=lambda at: -len(rows[at])):
+        if batches and (len(batches[-1]) + 1) * len(rows[batches[-1][0]]) <= _BATCH_TOKENS:
+            batches[-1].append(at)
+        else:
+            batches.append([at])
+    return batches
+
+
+def _require_classifier(run: RunFolder) -> None:
+    """Raise ProblemError for a run without a trained classifier."""
+    task = get_task(run.read_manifest())
+    if task is not None and task != "classification":
+        raise fail(
+            "classify.not_a_classifier",
+            "This run didn't train a classifier.",
+            "Choose a run that was trained on texts with labels. To chat with this one, run `lora-studio chat`.",
+            where=Where(file=str(run.path)),
+        )
+    if task is None or not (run.adapter / adapter_files.CONFIG).is_file():
+        raise fail(
+            "classify.not_trained",
+            "This run has no trained classifier yet.",
+            "Train first.",
+            where=Where(file=str(run.path)),
+        )
+
+
+def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
+    """Return the base model of a run with adapter and head; raises ProblemError.
+
+    It is loaded as for training, also with quantized weights; the head is in 32-bit, as in training.
+    """
+    from peft import PeftModel
+
+    checksums.require_intact(run, run.adapter)
+    adapter = adapter_files.read(run.adapter)
+    labels = tuple(classifier_head.read_settings([adapter])["id2label"].values())
+    loaded = load_for_inference(project.model, job, project.dataset)
+    require_same_base(run, loaded.folder)
+    base: Any = loaded.model
+    size = base.config.get_text_config().hidden_size
+    device = base.get_output_embeddings().weight.device
+    base.add_module(score_head.NAME, torch.nn.Linear(size, len(labels), bias=False, device=device))
+    with translate_library_errors(
+        lambda reason: adapter_files.foreign_adapter_error(run.adapter, reason)
+    ):
+        tuned = PeftModel.from_pretrained(base, str(run.adapter)).eval()
+    decoder = find_decoder(base)
+    assert decoder is not None, "no classifier is trained without one"
+    return LabelPredictor(
+        decoder=decoder,
+        head=tuned.get_base_model().get_submodule(score_head.NAME),
+        labels=labels,
+        tokenizer=loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code),
+        device=loaded.device,
+        max_length=project.dataset.max_length,
+    )

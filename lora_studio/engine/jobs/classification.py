@@ -1,0 +1,17 @@
+"""Predict labels with the classifier of a run."""
+
+from __future__ import annotations
+
+from lora_studio.core.messages import text
+from lora_studio.core.protocol import commands
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.Classify)
+def classify(command: commands.Classify, job: JobContext) -> None:
+    """Predict the labels of texts."""
+    job.show_stage(text("starting PyTorch"))
+    from lora_studio.engine.chat import label_predictor
+
+    job.emit(label_predictor.classify(command, job))
