@@ -3017,6 +3017,10 @@
             <translation>Aufzeichnung löschen</translation>
         </message>
         <message>
+            <source>Delete some of your files on this disk or move the project to another disk, then start this step again. Files that were complete are unchanged.</source>
+            <translation>Löschen Sie eigene Dateien auf diesem Datenträger oder verschieben Sie das Projekt auf einen anderen und starten Sie diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
+        </message>
+        <message>
             <source>Delete {name}?</source>
             <translation>{name} löschen?</translation>
         </message>
@@ -17639,6 +17643,10 @@
         <message>
             <source>{title} failed: too many files are open.</source>
             <translation>{title} ist fehlgeschlagen: Es sind zu viele Dateien geöffnet.</translation>
+        </message>
+        <message>
+            <source>{title} failed: your disk quota is used up.</source>
+            <translation>{title} ist fehlgeschlagen: Ihr Speicherkontingent auf dem Datenträger ist aufgebraucht.</translation>
         </message>
         <message>
             <source>{title} failed: {file} can't be used, because {reason}.</source>

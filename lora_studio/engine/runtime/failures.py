@@ -209,10 +209,9 @@ def _offline_problem(exception: BaseException) -> Problem | None:
 def disk_problem(exception: BaseException, title: Template | Text) -> Problem | None:
     """Return the problem of a full disk or a file too large for it; None for anything else."""
     number = _get_error_number(exception)
-    if number in (errno.ENOSPC, errno.EDQUOT) and isinstance(exception, OSError):
-        return disk_full_problem(title, exception.filename2 or exception.filename)
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(exception):
-        return disk_full_problem(title, getattr(exception, "filename", None))
+        file = getattr(exception, "filename2", None) or getattr(exception, "filename", None)
+        return disk_full_problem(title, file, is_quota=number == errno.EDQUOT)
     if number in _DISK_ERRORS:
         file = getattr(exception, "filename", None)
         return _failing_disk_problem(number, str(file or ""), title)
@@ -397,14 +396,24 @@ def is_native_panic(exception: BaseException) -> bool:
     return type(exception).__name__ == "PanicException"
 
 
-def disk_full_problem(title: Template | Text, file: object) -> Problem:
-    """Return the problem of a full disk."""
+def disk_full_problem(title: Template | Text, file: object, *, is_quota: bool = False) -> Problem:
+    """Return the problem of a full disk, or of an account that may use no more of it: `is_quota`."""
+    where = Where(file=str(file) if file else None)
+    if is_quota:
+        return error(
+            "disk.full",
+            "{title} failed: your disk quota is used up.",
+            "Delete some of your files on this disk or move the project to another disk, then start this "
+            "step again. Files that were complete are unchanged.",
+            where=where,
+            title=title,
+        )
     return error(
         "disk.full",
         "{title} failed: the disk is full.",
         "Free up some space or move the project to a larger disk, then start this step again. "
         "Files that were complete are unchanged.",
-        where=Where(file=str(file) if file else None),
+        where=where,
         title=title,
     )
 

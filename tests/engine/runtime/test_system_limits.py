@@ -44,6 +44,16 @@ def test_limit_of_the_system_is_named(exception: Exception, code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "cause"), [(errno.EDQUOT, "your disk quota is used up"), (errno.ENOSPC, "the disk is full")]
+)  # fmt: skip
+def test_quota_is_not_called_a_full_disk(number: int, cause: str) -> None:
+    for exception in (OSError(number, "x", "/a/b"), Exception(f"write failed (os error {number})")):
+        problem = to_problem(exception, "Export")
+        assert cause in str(problem.what)
+        assert ("quota" in str(problem.what)) == ("Delete some" in str(problem.remedy))
+
+
+@pytest.mark.parametrize(
     ("number", "code"), [(errno.EIO, "disk.failing"), (errno.EMFILE, "system.open_files"), (errno.ENOENT, "test.odd")]
 )  # fmt: skip
 def test_file_that_the_system_cannot_read_is_not_damaged(number: int, code: str) -> None:
