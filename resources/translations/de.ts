@@ -5469,10 +5469,6 @@
             <translation>Laden Sie ihn mit PEFT als Modell für Feature Extraction, oder wählen Sie einen anderen Adapter. Er lässt sich zusammenführen und exportieren, aber nicht im Chat verwenden oder weitertrainieren.</translation>
         </message>
         <message>
-            <source>Load it with PEFT as a sequence classification model, or choose another adapter. It can't be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further. A classifier can be merged if the folder of its adapter has a config.json with labels.</source>
-            <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation, oder wählen Sie einen anderen Adapter. Er lässt sich nicht als GGUF exportieren, in Ollama ausführen, im Chat verwenden, importieren, mit anderen kombinieren oder weitertrainieren. Ein Klassifikator lässt sich zusammenführen, wenn der Ordner seines Adapters eine config.json mit Labels enthält.</translation>
-        </message>
-        <message>
             <source>Load it with PEFT as a sequence classification model.</source>
             <translation>Laden Sie ihn mit PEFT als Modell zur Sequenzklassifikation.</translation>
         </message>
@@ -11655,6 +11651,10 @@
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
             <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
+        </message>
+        <message>
+            <source>To use a classifier, run `lora-studio classify`, or merge it: that needs the config.json with labels beside its adapter. A reward model can be loaded with PEFT as a sequence classification model. Neither can be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further.</source>
+            <translation>Einen Klassifikator verwenden Sie mit `lora-studio classify`, oder Sie führen ihn zusammen: Dafür muss die config.json mit den Labels neben seinem Adapter liegen. Ein Belohnungsmodell lässt sich mit PEFT als Modell zur Sequenzklassifikation laden. Beide lassen sich nicht als GGUF exportieren, in Ollama ausführen, im Chat verwenden, importieren, mit anderen kombinieren oder weitertrainieren.</translation>
         </message>
         <message>
             <source>Token F1</source>

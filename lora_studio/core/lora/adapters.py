@@ -40,9 +40,10 @@ def require_mergeable(config: Mapping[str, Any], *, has_labels: bool = False) ->
         raise fail(
             "lora.only_scores",
             "This adapter scores answers and can't write them: it belongs to a reward model or a classifier.",
-            "Load it with PEFT as a sequence classification model, or choose another adapter. It can't be "
-            "exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further. "
-            "A classifier can be merged if the folder of its adapter has a config.json with labels.",
+            "To use a classifier, run `lora-studio classify`, or merge it: that needs the config.json with labels "
+            "beside its adapter. A reward model can be loaded with PEFT as a sequence classification model. "
+            "Neither can be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or "
+            "trained further.",
             where=Where(step="lora"),
         )
 
