@@ -102,7 +102,7 @@ def test_single_turns_become_conversations_of_their_answers(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_messages_of_a_ticket_become_conversations_in_order_of_time(
+def test_messages_of_a_ticket_are_joined_in_order_of_time(
     tmp_path: Path, newest_first: bool
 ) -> None:
     """A help desk exports one row for each message, often the newest first."""
