@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_studio.core.lora.adapters import require_generative
+from lora_studio.core.lora.adapters import CLASSIFIES, EMBEDS, require_generative
 from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
@@ -45,6 +45,15 @@ TAKEN: dict[str, str | None] = {
 
 #: Initializations that change the base weights, including those that only PEFT supports.
 _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def writes_text(folder: Path) -> bool:
+    """Return whether a folder has an adapter that writes text, unlike those that score it or turn it into vectors."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("task_type") not in (CLASSIFIES, EMBEDS)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

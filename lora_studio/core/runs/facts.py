@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from lora_studio.core.lora.starting_adapter import writes_text
 from lora_studio.core.messages import NO_TEXT, Template, Text, counted, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project import migrations
@@ -322,12 +323,13 @@ def lost_steps_warning(run: RunFolder, lost: LostSteps) -> Problem | None:
 
 @dataclass(frozen=True)
 class RunSizes:
-    """Bytes on disk of a run and of its checkpoints."""
+    """Bytes on disk of a run and of its checkpoints, and what its adapter can do."""
 
     total: int = 0
     checkpoints: int = 0
     checkpoint_count: int = 0
     has_adapter: bool = False
+    writes_text: bool = False
 
 
 def measure_sizes(run: RunFolder) -> RunSizes:
@@ -339,7 +341,9 @@ def measure_sizes(run: RunFolder) -> RunSizes:
     adapter = (run.adapter / "adapter_config.json").is_file() or any(
         (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)
     )
-    return RunSizes(_measure_folder(str(run.path)), checkpoints, steps, adapter)
+    return RunSizes(
+        _measure_folder(str(run.path)), checkpoints, steps, adapter, writes_text(run.adapter)
+    )
 
 
 def _measure_folder(folder: str) -> int:

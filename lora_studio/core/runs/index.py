@@ -39,7 +39,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 7 {__version__}"
+_FORMAT = f"LoRA Studio runs 8 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -58,7 +58,7 @@ class RunSummary:
     `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
     the objective has it; `best_reward`, of reward training, is the highest mean reward of an evaluation
     instead; `answers` is its score in the newest evaluation; `seconds` how long it trained; `bytes` its size on disk; `created` and
-    `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge". `settings` are those that are not at their defaults. `reason` is why
+    `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge"; `writes_text` says whether its adapter can chat. `settings` are those that are not at their defaults. `reason` is why
     it is unreadable, or what ended it; `warning` says which metrics are missing.
     """
 
@@ -84,6 +84,7 @@ class RunSummary:
     warning: Text = NO_TEXT
     command: str = ""
     has_adapter: bool = False
+    writes_text: bool = False
     about: RunAnnotations = NOTHING_SAID
     settings: Settings = field(default_factory=dict)
 
@@ -251,6 +252,7 @@ def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
         "checkpoint_bytes": sizes.checkpoints,
         "checkpoints": sizes.checkpoint_count,
         "has_adapter": sizes.has_adapter,
+        "writes_text": sizes.writes_text,
         "loss": progress.loss,
         "best_eval": progress.best_eval,
         "best_reward": progress.best_reward,

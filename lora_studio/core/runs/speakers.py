@@ -17,6 +17,7 @@ from lora_studio.core.chat import (
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.lora.starting_adapter import writes_text
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import names as run_names
@@ -51,14 +52,19 @@ def create_adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSp
 
 
 def list_run_speakers(run: RunFolder) -> list[SpeakerOption]:
-    """Return a run's adapter, checkpoints (latest first), merged model and GGUF files."""
+    """Return a run's adapter, checkpoints (latest first), merged model and GGUF files.
+
+    Returns [] for a run whose adapter can't write text.
+    """
     name = run_names.read_run_name(run)
     options: list[tuple[Text | str, AnySpeaker]] = []
-    if (run.adapter / _CONFIG).is_file():
+    if run.has_adapter:
+        if not writes_text(run.adapter):
+            return []
         options.append((text("Adapter"), create_adapter_speaker(run.adapter)))
     for step in reversed(run.list_checkpoint_steps()):
         checkpoint = run.checkpoint(step)
-        if (checkpoint / _CONFIG).is_file():
+        if writes_text(checkpoint):
             title = text("Checkpoint, step {step}", step=step)
             options.append((title, create_adapter_speaker(checkpoint)))
     if (run.merged / "config.json").is_file():

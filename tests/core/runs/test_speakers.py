@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import facts, speakers
+from lora_studio.core.runs.folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -15,3 +19,19 @@ from lora_studio.core.runs import speakers
 def test_record_of_a_run_sends_no_question_elsewhere(recorded: str, host: str) -> None:
     created = events.OllamaCreated(host=recorded, name="m", version="1")
     assert speakers.create_ollama_speaker(created, "ours.example").host == host
+
+
+@pytest.mark.parametrize(
+    ("task", "titles"),
+    [("CAUSAL_LM", ["Adapter", "Checkpoint, step 5"]), ("SEQ_CLS", []), ("FEATURE_EXTRACTION", [])],
+)
+def test_adapters_that_write_no_text_arent_offered(
+    tmp_path: Path, task: str, titles: list[str]
+) -> None:
+    """A classifier or an embedding model would refuse the first question."""
+    run = RunFolder(tmp_path / "run")
+    for folder in (run.adapter, run.checkpoint(5)):
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text(json.dumps({"task_type": task}))
+    assert [str(option.title) for option in speakers.list_run_speakers(run)] == titles
+    assert facts.measure_sizes(run).writes_text == bool(titles)

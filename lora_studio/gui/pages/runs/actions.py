@@ -128,16 +128,16 @@ class RunActions(QObject):
         busy = self._state.running != ""
         idle = [run for run in chosen if run.state != "running"]
         readable = [run for run in chosen if run.state != "unreadable"]
-        has_adapter = only is not None and only.has_adapter
+        writes_text = only is not None and only.writes_text
         is_new = only is not None and only.state == "new"
         enabled = {
             "open": only is not None and bool(readable) and (not busy or only.state == "running"),
             "resume": is_new or (only is not None and only.is_resumable),
-            "continue": has_adapter,
+            "continue": writes_text,
             "repeat": bool(readable),
             "queue": bool(readable) and bool(idle),
             "settings": only is not None and bool(readable),
-            "chat": has_adapter,
+            "chat": writes_text,
             "rename": only is not None,
             "tag": bool(chosen),
             "csv": bool(shown),
