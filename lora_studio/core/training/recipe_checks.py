@@ -27,7 +27,7 @@ def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
     what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
-    problems = [only_scores_warning()] if spec.trains_reward_model(task) else []
+    problems = [_only_scores_warning()] if spec.trains_reward_model(task) else []
     if task == "classification":
         problems.append(only_classifies_warning())
     if not spec.trains_generative_model(task) and spec.best_by != "loss":
@@ -94,7 +94,7 @@ def unused_tokens_error() -> Problem:
     )
 
 
-def only_scores_warning() -> Problem:
+def _only_scores_warning() -> Problem:
     """Return what the adapter of a reward model can't be used for, said before it is trained."""
     return warning(
         "training.reward_only_scores",

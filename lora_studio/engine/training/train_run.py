@@ -237,7 +237,7 @@ def prepare_data(
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
     if project.training.trains_reward_model(prepared.rows.task):
-        score_head.attach_reward_head(tuned, project.training.seed, job)
+        score_head.attach_reward_head(tuned, project.training.seed)
     if prepared.rows.task == "classification":
         score_head.attach_classifier(tuned, tuple(prepared.ready.labels), project.training.seed)
     job.emit(attach.count_parameters(tuned.model))

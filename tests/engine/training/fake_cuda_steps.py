@@ -171,7 +171,7 @@ def load_model(
     )
     tuned = AdaptedModel(loaded, wrapped)
     if "reward" in objectives:
-        attach_reward_head(tuned, 0, job)
+        attach_reward_head(tuned, 0)
     loaded.device = CUDA
     return tuned
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -45,6 +46,10 @@ from lora_studio.engine.training.kernels.record import KernelRecord
 
 #: The kind under which a record names Liger's loss.
 _LIGER_SCORES = "liger_scores"
+
+
+#: PEFT's tasks of models that write no text.
+_WITHOUT_LOGITS = (peft.TaskType.SEQ_CLS, peft.TaskType.FEATURE_EXTRACTION)
 
 
 class Scorer:
@@ -190,17 +195,20 @@ class Scorer:
             rows = text("Rows are packed; FlashAttention computes all of them at once.")
         else:
             rows = text("Rows are packed; attention is computed row by row.")
-        if self.chunked:
-            logits = text("Logits are computed for trained tokens only, in chunks.")
-        else:
-            logits = text("Logits are computed for trained tokens only, all at once.")
+        sentences = [rows]
         if self.shared:
-            shared = text("A prompt is computed once for several answers.")
-            rows = text("{rows} {prompts}", rows=rows, prompts=shared)
-        if not self.fused.layers:
-            return text("{rows} {logits}", rows=rows, logits=logits)
-        layers = counted(self.fused.layers, "{n} layer is fused.", "{n} layers are fused.")
-        return text("{rows} {logits} {layers}", rows=rows, logits=logits, layers=layers)
+            sentences.append(text("A prompt is computed once for several answers."))
+        if self.model.peft_config["default"].task_type not in _WITHOUT_LOGITS:
+            sentences.append(
+                text("Logits are computed for trained tokens only, in chunks.")
+                if self.chunked
+                else text("Logits are computed for trained tokens only, all at once.")
+            )
+        if layers := self.fused.layers:
+            sentences.append(counted(layers, "{n} layer is fused.", "{n} layers are fused."))
+        return functools.reduce(
+            lambda before, after: text("{before} {after}", before=before, after=after), sentences
+        )
 
     @property
     def uses_flash(self) -> bool:

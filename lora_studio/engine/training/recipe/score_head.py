@@ -17,16 +17,13 @@ from peft.utils import ModulesToSaveWrapper
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.protocol import events
 from lora_studio.core.system.files import name_newest_file
 from lora_studio.core.training.recipe_checks import (
     changed_base_error,
     no_classifier_error,
-    only_scores_warning,
     unused_tokens_error,
 )
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.kernels.output_head import find_decoder
 
 NAME = "score"
@@ -35,14 +32,13 @@ NAME = "score"
 STANDARD_DEVIATION = 0.02
 
 
-def attach_reward_head(tuned: AdaptedModel, seed: int, job: JobContext) -> None:
-    """Add the head of a reward model, which trains with the adapter; emits Warned.
+def attach_reward_head(tuned: AdaptedModel, seed: int) -> None:
+    """Add the head of a reward model, which trains with the adapter.
 
     Raises ProblemError for a model or an adapter that can't have one.
     """
     _require_suitable(tuned, is_reward_model=True)
     _attach_head(tuned, 1, seed)
-    job.emit(events.Warned(problem=only_scores_warning()))
 
 
 def attach_classifier(tuned: AdaptedModel, labels: Sequence[str], seed: int) -> None:

@@ -60,7 +60,7 @@ def make_reward_model(folder: Path, seed: int = 3) -> peft.PeftModel:
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(seed)
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
-    attach_reward_head(AdaptedModel(FakeBase(base), model), seed, make_job())  # type: ignore[arg-type]
+    attach_reward_head(AdaptedModel(FakeBase(base), model), seed)  # type: ignore[arg-type]
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
