@@ -242,7 +242,9 @@ class VectorProof(BaseModel):
     is accepted. `unasked` says why there are none.
     """
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+    )
 
     compared: int = 0
     least: float = 0.0

@@ -228,7 +228,8 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
     codes = _codes()
     assert len(codes) > 250
     unexplained = explain_kind(_problem().model_copy(update={"code": "nothing.known"}))
-    shown_where_they_arise = {"chat", "command", "demo", "device", "disk", "files", "hub"}
+    only_in_terminal = {"classify", "command", "demo"}
+    shown_where_they_arise = {"chat", "device", "disk", "files", "hub"} | only_in_terminal
     shown_where_they_arise |= {"playground", "project", "settings", "system", "window", "worker"}
     for code in codes:
         family = code.partition(".")[0]
@@ -238,7 +239,7 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
             assert family in shown_where_they_arise, code
         if now.kind == "page":
             assert window.get_title(now.page) in now.label, code
-        if family not in ("command", "demo"):  # available only on the command line
+        if family not in only_in_terminal:
             assert explain_kind(problem) != unexplained, code
 
 
