@@ -2441,6 +2441,10 @@
             <translation>Verkettung</translation>
         </message>
         <message>
+            <source>Confusion matrix</source>
+            <translation>Konfusionsmatrix</translation>
+        </message>
+        <message>
             <source>Connect and mount the disk, or choose another folder.</source>
             <translation>Schließen Sie den Datenträger an und hängen Sie ihn ein, oder wählen Sie einen anderen Ordner.</translation>
         </message>
@@ -5191,6 +5195,10 @@
         <message>
             <source>Labeled answers (completion, label)</source>
             <translation>Bewertete Antworten (completion, label)</translation>
+        </message>
+        <message>
+            <source>Labels</source>
+            <translation>Labels</translation>
         </message>
         <message>
             <source>Language</source>
@@ -8398,6 +8406,10 @@
         <message>
             <source>Rows are truncated after this many tokens. Plain text is split into pieces of this length. Longer sequences use more memory.</source>
             <translation>Zeilen werden nach so vielen Tokens abgeschnitten. Reiner Text wird in Stücke dieser Länge geteilt. Längere Sequenzen brauchen mehr Speicher.</translation>
+        </message>
+        <message>
+            <source>Rows by their actual label (rows) and the predicted one (columns)</source>
+            <translation>Zeilen nach ihrem tatsächlichen Label (Zeilen) und dem vorhergesagten (Spalten)</translation>
         </message>
         <message>
             <source>Rows measured</source>
@@ -16933,6 +16945,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} more labels aren't shown.</source>
+            <translation>
+                <numerusform>{n} weiteres Label wird nicht gezeigt.</numerusform>
+                <numerusform>{n} weitere Labels werden nicht gezeigt.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} of the runs can no longer be resumed.</source>
             <translation>
                 <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
@@ -17417,6 +17436,10 @@
         <message>
             <source>{rows} truncated to the maximum sequence length</source>
             <translation>{rows} auf die maximale Sequenzlänge gekürzt</translation>
+        </message>
+        <message>
+            <source>{rows} validation rows: accuracy {accuracy}, macro F1 {f1}</source>
+            <translation>{rows} Validierungszeilen: Genauigkeit {accuracy}, Makro-F1 {f1}</translation>
         </message>
         <message>
             <source>{rows}, {n} per epoch</source>

@@ -20,10 +20,10 @@ from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.runs.actions import RunActions
-from lora_studio.gui.pages.runs.answers_reader import RatedAnswersReader
 from lora_studio.gui.pages.runs.curves_reader import RunCurvesReader
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
+from lora_studio.gui.pages.runs.result_reader import make_answers_reader, make_labels_reader
 from lora_studio.gui.pages.runs.side_panel import RunSide
 from lora_studio.gui.pages.runs.table import RunTable
 from lora_studio.gui.pages.runs.table_model import STATES
@@ -67,7 +67,8 @@ class RunsPage(AppPage):
         super().__init__(parent, scrolls=False)
         self._state, self.queue, self.preferences = state, queue, preferences
         self.library = RunLibrary(self)
-        self.curves, self.answers = RunCurvesReader(self), RatedAnswersReader(self)
+        self.curves = RunCurvesReader(self)
+        self.answers, self.labels = make_answers_reader(self), make_labels_reader(self)
         self.table, self.plot = RunTable(), RunOverlay()
         self.run_actions = RunActions(state, self.library, queue, self)
         self.search, self.filter = LineEdit(), QComboBox()
@@ -101,7 +102,7 @@ class RunsPage(AppPage):
         self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
         self._scan_timer.stop()
         self._search_timer.stop()
-        for part in (self.library, self.curves, self.answers, self.run_actions):
+        for part in (self.library, self.curves, self.answers, self.labels, self.run_actions):
             part.leave()
 
     def _open_project(self) -> None:
@@ -186,7 +187,8 @@ class RunsPage(AppPage):
         shown = ticked if ticked and (self._is_comparing or not chosen) else chosen
         self.side.show_chosen(shown)
         single = shown[0] if len(shown) == 1 else None
-        self.answers.set_run(self.library.run(single.folder) if single else None, single)
+        for reader in (self.answers, self.labels):
+            reader.set_run(self.library.run(single.folder) if single else None, single)
 
     def _on_selection_changed(self) -> None:
         self._is_comparing = False
@@ -312,6 +314,7 @@ class RunsPage(AppPage):
         self.queue.changed.connect(self.library.refresh)
         self.curves.changed.connect(self._show_curves)
         self.answers.read.connect(self.side.show_answers)
+        self.labels.read.connect(self.side.show_labels)
         self.curves.failed.connect(self._on_read_failed)
         self.curves.warned.connect(self._state.messages.problem)
         rows.ticked_changed.connect(self._on_ticked_changed)

@@ -1,4 +1,4 @@
-"""Side panel of the Runs page: settings, notes, queue, grid searches and rated answers."""
+"""Side panel of the Runs page: settings, notes, queue, grid searches, rated answers and labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import grid_search, table
 from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.gui.controls.label_report import LabelReportView
 from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -31,7 +33,7 @@ _MAX_COMPARED = 8
 
 
 class RunSide(QTabWidget):
-    """Shows settings, notes, queue, grid searches and rated answers as tabs."""
+    """Shows settings, notes, queue, grid searches, rated answers and labels as tabs."""
 
     def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
         """Read names, letters and states of runs from `rows`."""
@@ -39,13 +41,15 @@ class RunSide(QTabWidget):
         self._rows = rows
         self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
         self.queue, self.grids = QueueView(), GridView()
-        self.answers = RatedAnswersView()
+        self.answers, self.labels = RatedAnswersView(), LabelReportView()
         self.addTab(self._build_settings_tab(), tr("Settings"))
         self.addTab(self.notes, tr("Notes"))
         self.addTab(self.queue, tr("Queue"))
         self.addTab(self.grids, tr("Grid"))
         self.addTab(self.answers, tr("Answers"))
+        self.addTab(self.labels, tr("Labels"))
         self.show_answers(None)
+        self.show_labels(None)
         for part in (self, self.tabBar()):
             part.setAccessibleName(tr("Run details"))
         self._fit()
@@ -67,6 +71,13 @@ class RunSide(QTabWidget):
         if event is not None:
             self.answers.show_answers(event)
         self.setTabVisible(self.indexOf(self.answers), event is not None)
+        self._fit()
+
+    def show_labels(self, report: ClassificationReport | None) -> None:
+        """Show how well a classifier predicts labels, or hide the tab for other runs."""
+        if report is not None:
+            self.labels.show_report(report)
+        self.setTabVisible(self.indexOf(self.labels), report is not None)
         self._fit()
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:

@@ -1,0 +1,149 @@
+"""How well a classifier predicts each label, and which labels it mistakes for others."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHeaderView,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core import formatting
+from lora_studio.core.training.classification import SHOWN_LABELS, ClassificationReport
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Spacing, body_font
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.tooltips import plain_tip
+
+#: The measures have the same names in all languages.
+_MEASURES = ("Precision", "Recall", "F1")
+#: Longest label beside its measures, in pixels at 100 %; longer ones are elided.
+_LABEL_WIDTH = 130
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+class LabelReportView(QScrollArea):
+    """Shows precision, recall, and F1 of each label, and the confusion matrix of few labels."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without a report."""
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName(tr("Labels"))
+        self.summary, self.rest = label("", wrap=True), label("", "caption", wrap=True)
+        self.axes = label(
+            tr("Rows by their actual label (rows) and the predicted one (columns)"),
+            "caption",
+            wrap=True,
+        )
+        self.table = _make_table(tr("Labels"))
+        self.matrix = _make_table(tr("Confusion matrix"))
+        self.matrix.verticalHeader().show()
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(0, Spacing.M, Spacing.S, 0)
+        layout.setSpacing(Spacing.S)
+        for part in (self.summary, self.table, self.rest, self.axes, self.matrix):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.setWidget(inner)
+
+    def show_report(self, report: ClassificationReport) -> None:
+        """Show a report instead of the last one."""
+        self.summary.setText(
+            tr("{rows} validation rows: accuracy {accuracy}, macro F1 {f1}").format(
+                rows=formatting.format_number(report.rows),
+                accuracy=formatting.format_percent(report.accuracy),
+                f1=formatting.format_percent(report.macro_f1),
+            )
+        )
+        self._fill_table(report)
+        left = len(report.labels) - SHOWN_LABELS
+        self.rest.setText(
+            tr_n("{n} more label isn't shown.", "{n} more labels aren't shown.", max(1, left))
+        )
+        self.rest.setVisible(left > 0)
+        for part in (self.axes, self.matrix):
+            part.setVisible(left <= 0)
+        if left <= 0:
+            self._fill_matrix(report)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Adapt the tables to the text size."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _fill_table(self, report: ClassificationReport) -> None:
+        shown = report.per_label[:SHOWN_LABELS]
+        titles = [tr("Label"), *_MEASURES, tr("Rows")]
+        self.table.setColumnCount(len(titles))
+        self.table.setHorizontalHeaderLabels(titles)
+        self.table.setRowCount(len(shown))
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        for row, each in enumerate(shown):
+            shares = map(formatting.format_percent, (each.precision, each.recall, each.f1))
+            self.table.setItem(row, 0, _make_name(each.label))
+            for column, words in enumerate((*shares, formatting.format_number(each.support)), 1):
+                self.table.setItem(row, column, _make_number(words))
+
+    def _fill_matrix(self, report: ClassificationReport) -> None:
+        names = [" ".join(name.split()) for name in report.labels]
+        self.matrix.setRowCount(len(names))
+        self.matrix.setColumnCount(len(names))
+        self.matrix.setHorizontalHeaderLabels(names)
+        self.matrix.setVerticalHeaderLabels(names)
+        header = self.matrix.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        for row, counts in enumerate(report.build_matrix()):
+            for column, count in enumerate(counts):
+                item = _make_number(formatting.format_number(count) if count else "·")
+                if row == column:
+                    item.setFont(body_font(bold=True))
+                self.matrix.setItem(row, column, item)
+
+    def _fit(self) -> None:
+        """Make the tables as high as their rows, which scroll with the view, and short labels visible."""
+        wanted = self.table.sizeHintForColumn(0) + Spacing.M
+        self.table.setColumnWidth(0, min(wanted, Size.scaled(_LABEL_WIDTH)))
+        for table in (self.table, self.matrix):
+            rows = table.verticalHeader()
+            rows.setDefaultSectionSize(Size.scale_height(plain_table.ROW))
+            height = rows.defaultSectionSize() * table.rowCount()
+            bar = table.horizontalScrollBar().sizeHint().height()
+            table.setFixedHeight(height + table.horizontalHeader().sizeHint().height() + bar)
+
+
+def _make_table(name: str) -> QTableWidget:
+    table = QTableWidget()
+    plain_table.set_up_table(table)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.setAccessibleName(name)
+    return table
+
+
+def _make_name(name: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(" ".join(name.split()))
+    item.setToolTip(plain_tip(name))
+    return item
+
+
+def _make_number(words: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(words)
+    item.setTextAlignment(_RIGHT)
+    return item
