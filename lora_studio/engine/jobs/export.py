@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lora_studio.core.messages import text
@@ -19,20 +20,16 @@ from lora_studio.engine.runtime.channel import JobContext
 def export(command: commands.Export, job: JobContext) -> None:
     """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
 
-    An embedding model has no TEMPLATE.
-
-    A model that failed its self-test is not created in Ollama, nor on a server that needs a proven
-    TEMPLATE without one.
+    An embedding model has no TEMPLATE. A model that failed its self-test is not created in Ollama, nor on a
+    server that needs a proven TEMPLATE without one.
     """
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
     from lora_studio.core.runs.manifest import get_task
     from lora_studio.engine.devices import lock
-    from lora_studio.engine.export import lm_studio
     from lora_studio.engine.export.gguf import conversion
     from lora_studio.engine.export.ollama import embedding_model
     from lora_studio.engine.export.ollama import model as ollama_model
-    from lora_studio.engine.export.ollama.intact_source import read_intact_source
     from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
@@ -52,16 +49,27 @@ def export(command: commands.Export, job: JobContext) -> None:
                 results = selftest.run(run, project, converted.get_stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
-        template = read_intact_source(run.tokenizer).text if derived is not None else ""
-        stops = derived.stops if derived is not None else ()
-        lm_studio.add_to_lm_studio(
-            project, converted.files.values(), job, template=template, stops=stops
-        )
+        _add_to_lm_studio(run, project, converted.files.values(), derived, job)
     if project.export.ollama_create and (embeds or derived is not None):
         if failed & {"merged", "converted", first}:
             job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
         else:
             ollama_model.create(run, project, file, derived, job)
+
+
+def _add_to_lm_studio(
+    run: RunFolder,
+    project: Project,
+    files: Iterable[Path],
+    derived: DerivedTemplate | None,
+    job: JobContext,
+) -> None:
+    from lora_studio.engine.export import lm_studio
+    from lora_studio.engine.export.ollama.intact_source import read_intact_source
+
+    template = read_intact_source(run.tokenizer).text if derived is not None else ""
+    stops = derived.stops if derived is not None else ()
+    lm_studio.add_to_lm_studio(project, files, job, template=template, stops=stops)
 
 
 def _write_modelfile(

@@ -97,19 +97,7 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
     used = set(candidate.mapping.values())
     unused = [item for item in profile_columns(sample) if item.name not in used]
     if votes := find_votes(unused):
-        labels = Counter(parse_label(row.get(votes.name)) for row in sample)
-        yield dataset_warning(
-            "unused_votes",
-            "“{column}” judges {voted} of {rows} answers checked, {bad} of them as bad. All answers are "
-            "trained as good ones, whatever it says.",
-            "To learn from the judged answers only, good and bad, choose the format “{kto}”. To imitate only "
-            "good ones, remove the rows with bad ones.",
-            column=votes.name,
-            voted=labels[True] + labels[False],
-            bad=labels[False],
-            rows=len(sample),
-            kto=Text(template=FORMATS["kto"].title),
-        )
+        yield _unused_votes_warning(votes.name, sample)
         return
     ratings = find_ratings(unused)
     name = ratings.name if ratings is not None else find_nested_votes(sample)
@@ -121,6 +109,22 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
             "answers and false for bad ones, to train with KTO.",
             column=name,
         )
+
+
+def _unused_votes_warning(column: str, sample: Rows) -> Problem:
+    labels = Counter(parse_label(row.get(column)) for row in sample)
+    return dataset_warning(
+        "unused_votes",
+        "“{column}” judges {voted} of {rows} answers checked, {bad} of them as bad. All answers are "
+        "trained as good ones, whatever it says.",
+        "To learn from the judged answers only, good and bad, choose the format “{kto}”. To imitate only "
+        "good ones, remove the rows with bad ones.",
+        column=column,
+        voted=labels[True] + labels[False],
+        bad=labels[False],
+        rows=len(sample),
+        kto=Text(template=FORMATS["kto"].title),
+    )
 
 
 def _warn_about_media(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:

@@ -53,8 +53,7 @@ class ExportPage(StepPage):
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Build the page: status and results above, files on the left, Ollama on the right."""
         super().__init__(state, parent)
-        self.record = JobRecord("export")
-        self.creating = JobRecord("create_ollama")
+        self.record, self.creating = JobRecord("export"), JobRecord("create_ollama")
         self.table = QuantTable()
         self.name = LineControl(state.get_facts(_STEP, "ollama_name"))
         self.ollama = OllamaServerPanel(state)

@@ -343,6 +343,9 @@ class RunsPage(AppPage):
         self._search_timer.timeout.connect(self._apply_filter)
         self._scan_timer.timeout.connect(self.library.refresh)
         self.library.ready.connect(self._schedule_scan)
+        self._add_find_shortcut()
+
+    def _add_find_shortcut(self) -> None:
         find = QShortcut(QKeySequence.StandardKey.Find, self)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
