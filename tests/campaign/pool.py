@@ -102,6 +102,8 @@ class ChildProcess:
             start_new_session=True,
         )
         self._is_ready = False
+        #: What was received of the answers that haven't been read.
+        self._received = b""
 
     def _build_environment(self) -> dict[str, str]:
         return os.environ | {
@@ -153,12 +155,17 @@ class ChildProcess:
         assert self._process.stdout is not None
         watch = _Stopwatch(self._process.pid, self._read_progress())
         while True:
+            line, end, rest = self._received.partition(b"\n")
+            if end:  # several answers may have come at once
+                self._received = rest
+                return json.loads(line)
             ready, _, _ = select.select([self._process.stdout], [], [], 0.2)
             if ready:
-                line = self._process.stdout.readline()
-                if line:
-                    return json.loads(line)
-                raise self._describe_death(is_start=is_start)
+                received = os.read(self._process.stdout.fileno(), 1 << 16)
+                if not received:
+                    raise self._describe_death(is_start=is_start)
+                self._received += received
+                continue
             if (now := self._read_progress()) != watch.index:
                 watch = _Stopwatch(self._process.pid, now)
             elif watch.is_over(seconds):

@@ -81,6 +81,23 @@ def test_input_that_waits_for_nothing_is_over(monkeypatch: pytest.MonkeyPatch) -
         sleeping.wait()
 
 
+def test_answers_that_come_at_once_are_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part and the last answer follow each other within microseconds; the second was taken for a hang."""
+    monkeypatch.setattr(pool, "_STALL_SECONDS", 0.2)
+    printing = [
+        sys.executable,
+        "-c",
+        "import os, time; os.write(1, b'1\\n2\\n3\\n'); time.sleep(60)",
+    ]
+    popen = subprocess.Popen
+    monkeypatch.setattr(pool.subprocess, "Popen", lambda _, **options: popen(printing, **options))
+    child = pool.ChildProcess([], 0)
+    try:
+        assert [child._read(60) for _ in range(3)] == [1, 2, 3]
+    finally:
+        child.close()
+
+
 def test_work_of_started_programs_counts() -> None:
     busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     started = subprocess.Popen([sys.executable, "-c", busy], start_new_session=True)
