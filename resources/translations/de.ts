@@ -8408,8 +8408,8 @@
             <translation>Zeilen werden nach so vielen Tokens abgeschnitten. Reiner Text wird in Stücke dieser Länge geteilt. Längere Sequenzen brauchen mehr Speicher.</translation>
         </message>
         <message>
-            <source>Rows by their actual label (rows) and the predicted one (columns)</source>
-            <translation>Zeilen nach ihrem tatsächlichen Label (Zeilen) und dem vorhergesagten (Spalten)</translation>
+            <source>Rows by their actual label (rows) and the number of the predicted one (columns)</source>
+            <translation>Zeilen nach ihrem tatsächlichen Label (Zeilen) und der Nummer des vorhergesagten (Spalten)</translation>
         </message>
         <message>
             <source>Rows measured</source>

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from lora_studio.cli.app import app
 from lora_studio.cli.classification.text_files import PredictionWriter, TextFile
+from lora_studio.core import limits
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -53,6 +54,16 @@ def test_each_text_has_its_labels_with_the_likeliest_first(run: RunFolder) -> No
         ["(no", "text)", "–"],
     ]
     assert "classified by their beginning: 1 text" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.txt"])
+def test_line_without_an_end_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROW_BYTES", 1000)
+    (tmp_path / name).write_text("x" * 5000)
+    with pytest.raises(ProblemError, match="longer than 1 kB"):
+        TextFile.find_column(tmp_path / name, "text")
 
 
 def test_rows_of_a_file_keep_their_columns_and_get_labels(run: RunFolder, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def _iter_rows(path: Path, kind: Kind) -> Iterator[Row]:
     """Yield the rows of a file; raises ProblemError."""
     try:
         with open_regular(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as lines:
-            yield from _READERS[kind](path, lines)
+            header = lines.readline(limits.ROW_BYTES)
+            lines.seek(0)
+            yield from _READERS[kind](path, header, _iter_lines(path, lines))
     except OSError as error:
         raise _unreadable_error(path, describe_os_error(error)) from error
     except UnicodeDecodeError as error:
@@ -89,16 +91,24 @@ def _iter_rows(path: Path, kind: Kind) -> Iterator[Row]:
         raise _unreadable_error(path, str(error)) from error
 
 
-def _read_csv(_path: Path, lines: IO[str]) -> Iterator[Row]:
-    header = lines.readline(limits.ROW_BYTES)
+def _iter_lines(path: Path, lines: IO[str]) -> Iterator[str]:
+    """Yield the lines of a file; raises ProblemError for one that is too long to be a row."""
+    while line := lines.readline(limits.ROW_BYTES):
+        if len(line) == limits.ROW_BYTES and not line.endswith("\n"):
+            raise _unreadable_error(
+                path, text("a row is longer than {limit:size}", limit=limits.ROW_BYTES)
+            )
+        yield line
+
+
+def _read_csv(_path: Path, header: str, lines: Iterator[str]) -> Iterator[Row]:
     delimiter = max(_DELIMITERS, key=header.count)
-    lines.seek(0)
     csv.field_size_limit(limits.ROW_BYTES)
     for row in csv.DictReader(lines, delimiter=delimiter):
         yield {name: value for name, value in row.items() if isinstance(name, str)}
 
 
-def _read_jsonl(path: Path, lines: IO[str]) -> Iterator[Row]:
+def _read_jsonl(path: Path, _header: str, lines: Iterator[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -113,12 +123,12 @@ def _read_jsonl(path: Path, lines: IO[str]) -> Iterator[Row]:
         yield row
 
 
-def _read_lines(_path: Path, lines: IO[str]) -> Iterator[Row]:
+def _read_lines(_path: Path, _header: str, lines: Iterator[str]) -> Iterator[Row]:
     for line in lines:
         yield {"text": line.rstrip("\r\n")}
 
 
-_READERS: dict[Kind, Callable[[Path, IO[str]], Iterator[Row]]] = {
+_READERS: dict[Kind, Callable[[Path, str, Iterator[str]], Iterator[Row]]] = {
     "csv": _read_csv,
     "jsonl": _read_jsonl,
     "txt": _read_lines,

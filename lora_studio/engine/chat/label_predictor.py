@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
@@ -32,9 +31,9 @@ from lora_studio.engine.training.recipe import score_head
 _BATCH_TOKENS = 4096
 
 
-def classify(command: commands.Classify, job: JobContext) -> events.TextsClassified:
+def classify(run: RunFolder, texts: Sequence[str], job: JobContext) -> events.TextsClassified:
     """Return the label probabilities of texts; raises ProblemError."""
-    return LabelPredictor.open(RunFolder(Path(command.run)), job).predict(command.texts, job)
+    return LabelPredictor.open(run, job).predict(texts, job)
 
 
 @dataclass

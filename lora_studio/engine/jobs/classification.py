@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -13,5 +16,8 @@ def classify(command: commands.Classify, job: JobContext) -> None:
     """Predict the labels of texts."""
     job.show_stage(text("starting PyTorch"))
     from lora_studio.engine.chat import label_predictor
+    from lora_studio.engine.devices import lock
 
-    job.emit(label_predictor.classify(command, job))
+    run = RunFolder(Path(command.run))
+    with lock.hold_devices(run.load_project().model, run, "classification", job):
+        job.emit(label_predictor.classify(run, command.texts, job))

@@ -23,10 +23,10 @@ from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.tooltips import plain_tip
 
-#: The measures have the same names in all languages.
-_MEASURES = ("Precision", "Recall", "F1")
-#: Longest label beside its measures, in pixels at 100 %; longer ones are elided.
-_LABEL_WIDTH = 130
+#: The measures have the same names in all languages; the panel is narrow, so the whole comes first.
+_MEASURES = ("F1", "Precision", "Recall")
+#: Widest label, in pixels at 100 %; longer ones are elided.
+_LABEL_WIDTH = 110
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -42,13 +42,14 @@ class LabelReportView(QScrollArea):
         self.setAccessibleName(tr("Labels"))
         self.summary, self.rest = label("", wrap=True), label("", "caption", wrap=True)
         self.axes = label(
-            tr("Rows by their actual label (rows) and the predicted one (columns)"),
+            tr("Rows by their actual label (rows) and the number of the predicted one (columns)"),
             "caption",
             wrap=True,
         )
         self.table = _make_table(tr("Labels"))
         self.matrix = _make_table(tr("Confusion matrix"))
         self.matrix.verticalHeader().show()
+        self.matrix.verticalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
         inner = QWidget()
         inner.setObjectName("scrolled")
         layout = QVBoxLayout(inner)
@@ -96,17 +97,22 @@ class LabelReportView(QScrollArea):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         for row, each in enumerate(shown):
-            shares = map(formatting.format_percent, (each.precision, each.recall, each.f1))
+            shares = map(formatting.format_percent, (each.f1, each.precision, each.recall))
             self.table.setItem(row, 0, _make_name(each.label))
             for column, words in enumerate((*shares, formatting.format_number(each.support)), 1):
                 self.table.setItem(row, column, _make_number(words))
 
     def _fill_matrix(self, report: ClassificationReport) -> None:
-        names = [" ".join(name.split()) for name in report.labels]
-        self.matrix.setRowCount(len(names))
-        self.matrix.setColumnCount(len(names))
-        self.matrix.setHorizontalHeaderLabels(names)
-        self.matrix.setVerticalHeaderLabels(names)
+        numbers = [str(number) for number in range(1, len(report.labels) + 1)]
+        self.matrix.setRowCount(len(numbers))
+        self.matrix.setColumnCount(len(numbers))
+        self.matrix.setHorizontalHeaderLabels(numbers)
+        self.matrix.setVerticalHeaderLabels(
+            [
+                f"{number}  {' '.join(name.split())}"
+                for number, name in zip(numbers, report.labels, strict=True)
+            ]
+        )
         header = self.matrix.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         for row, counts in enumerate(report.build_matrix()):
@@ -120,6 +126,7 @@ class LabelReportView(QScrollArea):
         """Make the tables as high as their rows, which scroll with the view, and short labels visible."""
         wanted = self.table.sizeHintForColumn(0) + Spacing.M
         self.table.setColumnWidth(0, min(wanted, Size.scaled(_LABEL_WIDTH)))
+        self.matrix.verticalHeader().setMaximumWidth(Size.scaled(_LABEL_WIDTH))
         for table in (self.table, self.matrix):
             rows = table.verticalHeader()
             rows.setDefaultSectionSize(Size.scale_height(plain_table.ROW))

@@ -38,7 +38,7 @@ def test_labels_of_a_classifier_are_shown_on_runs(
     view = side.labels
     assert view.summary.text() == "8 validation rows: accuracy 87.5 %, macro F1 87.3 %"
     cells = [view.table.item(0, column) for column in range(5)]
-    assert [cell.text() for cell in cells if cell] == ["<b>bug", "100 %", "75 %", "85.7 %", "4"]
+    assert [cell.text() for cell in cells if cell] == ["<b>bug", "85.7 %", "100 %", "75 %", "4"]
     matrix = [[view.matrix.item(row, column) for column in range(2)] for row in range(2)]
     assert [[cell.text() for cell in row if cell] for row in matrix] == [["3", "1"], ["·", "4"]]
     assert not page.run_actions.actions["chat"].isEnabled()
