@@ -189,6 +189,11 @@ def expect_merged_classifier(run: RunFolder) -> None:
         expected, actual = adapted(**batch).logits, merged(**batch).logits
     assert expected.std() > 0.1
     torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)  # stored in 16-bit
+    asked = handle(commands.Classify(run=str(run.path), texts=(*TEXTS, " ")))
+    predicted = asked.last(events.TextsClassified)
+    assert (predicted.labels, predicted.probabilities[-1]) == (LABELS, ())
+    probabilities = torch.tensor(predicted.probabilities[:-1])
+    torch.testing.assert_close(probabilities, expected.softmax(1), rtol=1e-3, atol=1e-4)
     failed = handle(commands.Export(run=str(run.path))).last(events.Failed)
     assert failed.problem.code == "export.classifier"
     with pytest.raises(ProblemError, match="can't write them"):
