@@ -49,7 +49,7 @@ from tests import screenshots_model
 from tests.helpers.models import model_facts
 from tests.helpers.runs.scenarios import emit, wait_until
 from tests.helpers.set_up_script import NO_NETWORK, Script
-from tests.helpers.window import evaluation_shots, fake_engine, playground_shots
+from tests.helpers.window import classifier_shots, evaluation_shots, fake_engine, playground_shots
 from tests.helpers.window.runs_pictures import runs_shots
 
 SIZES = ((1280, 800), (1920, 1080))
@@ -586,6 +586,7 @@ def _dataset_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.tabs.setCurrentIndex(2)
     QTest.qWait(200)
     yield "dataset-findings", window
+    yield from classifier_shots.dataset_shots(window)
     page.tabs.setCurrentIndex(0)
     page.rows.detail.setCurrentIndex(0)
 

@@ -3204,10 +3204,6 @@
             <translation>Verwenden Sie es nicht. Führen Sie noch einmal zusammen und exportieren Sie dann neu. Details stehen im Protokoll.</translation>
         </message>
         <message>
-            <source>Don't use it. Merge again.</source>
-            <translation>Verwenden Sie es nicht. Führen Sie erneut zusammen.</translation>
-        </message>
-        <message>
             <source>Don't use the GGUF files. Choose another version of llama.cpp, or merge again and then export again.</source>
             <translation>Verwenden Sie die GGUF-Dateien nicht. Wählen Sie eine andere Version von llama.cpp, oder führen Sie Modell und Adapter erneut zusammen und exportieren Sie dann erneut.</translation>
         </message>
@@ -4805,12 +4801,28 @@
             <translation>In {rows} weichen Spalten oder Arten von Werten vom Rest der Quelle ab: {shape}.</translation>
         </message>
         <message>
+            <source>In {rows}, the label is spelled differently from a more frequent one: {spellings}. Each spelling would be trained as a label of its own.</source>
+            <translation>In {rows} ist das Label anders geschrieben als ein häufigeres: {spellings}. Jede Schreibweise würde als eigenes Label trainiert.</translation>
+        </message>
+        <message>
+            <source>In {rows}, the passage is also the one that another query should find ({passages:d} different passages). Rows with the same passage aren't negatives of each other, so a batch has fewer negatives.</source>
+            <translation>In {rows} ist der Text auch der, den eine andere Suchanfrage finden soll ({passages:d} verschiedene Texte). Zeilen mit demselben Text sind keine Negativbeispiele füreinander; ein Batch hat dadurch weniger Negativbeispiele.</translation>
+        </message>
+        <message>
+            <source>In {rows}, the query and the passage to find are the same text, so there is nothing to learn.</source>
+            <translation>In {rows} sind Suchanfrage und gesuchter Text gleich; daraus lässt sich nichts lernen.</translation>
+        </message>
+        <message>
             <source>In {rows}, the question has a different answer in another row. That is fine if answers are meant to vary.</source>
             <translation>In {rows} hat die Frage in einer anderen Zeile eine andere Antwort. Das ist in Ordnung, wenn Antworten variieren sollen.</translation>
         </message>
         <message>
             <source>In {rows}, the same answer is both the preferred and the rejected one, in the same row or in another.</source>
             <translation>In {rows} ist dieselbe Antwort sowohl die bevorzugte als auch die abgelehnte, in derselben oder einer anderen Zeile.</translation>
+        </message>
+        <message>
+            <source>In {rows}, the text has a different label in another row. A text can have only one label, so the classifier can't learn both.</source>
+            <translation>In {rows} hat der Text in einer anderen Zeile ein anderes Label. Ein Text kann nur ein Label haben; der Klassifikator kann nicht beide lernen.</translation>
         </message>
         <message>
             <source>In-batch accuracy</source>
@@ -5199,6 +5211,22 @@
         <message>
             <source>Labels</source>
             <translation>Labels</translation>
+        </message>
+        <message>
+            <source>Labels that differ only in case or spaces</source>
+            <translation>Labels, die sich nur in Groß-/Kleinschreibung oder Leerzeichen unterscheiden</translation>
+        </message>
+        <message>
+            <source>Labels with very few rows</source>
+            <translation>Labels mit sehr wenigen Zeilen</translation>
+        </message>
+        <message>
+            <source>Labels without training rows</source>
+            <translation>Labels ohne Trainingszeilen</translation>
+        </message>
+        <message>
+            <source>Labels without validation rows</source>
+            <translation>Labels ohne Validierungszeilen</translation>
         </message>
         <message>
             <source>Language</source>
@@ -6570,6 +6598,10 @@
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
         <message>
+            <source>No validation row has these labels: {labels} ({rows} for training). The evaluation can't show how well they are predicted.</source>
+            <translation>Keine Validierungszeile hat diese Labels: {labels} ({rows} zum Training). Die Auswertung kann nicht zeigen, wie gut sie vorhergesagt werden.</translation>
+        </message>
+        <message>
             <source>No verdict</source>
             <translation>Ohne Urteil</translation>
         </message>
@@ -7002,6 +7034,10 @@
             <translation>Nur eine Bewertung</translation>
         </message>
         <message>
+            <source>Only validation rows have these labels: {labels} ({rows}). The classifier can't learn them.</source>
+            <translation>Nur Validierungszeilen haben diese Labels: {labels} ({rows}). Der Klassifikator kann sie nicht lernen.</translation>
+        </message>
+        <message>
             <source>Only where required</source>
             <translation>Nur wo nötig</translation>
         </message>
@@ -7224,6 +7260,10 @@
         <message>
             <source>Pass a data file with `{option}`, or choose quantizations that need no matrix.</source>
             <translation>Geben Sie mit `{option}` eine Datendatei an oder wählen Sie Quantisierungen ohne Matrix.</translation>
+        </message>
+        <message>
+            <source>Passages that several queries should find</source>
+            <translation>Texte, die mehrere Suchanfragen finden sollen</translation>
         </message>
         <message>
             <source>Passed the self-test.</source>
@@ -7605,6 +7645,10 @@
             <translation>Anfrage</translation>
         </message>
         <message>
+            <source>Query and passage are the same</source>
+            <translation>Suchanfrage und Text sind gleich</translation>
+        </message>
+        <message>
             <source>Question</source>
             <translation>Frage</translation>
         </message>
@@ -7963,6 +8007,10 @@
         <message>
             <source>Remove near-duplicate rows</source>
             <translation>Fast doppelte Zeilen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove pairs whose query is the passage</source>
+            <translation>Paare entfernen, deren Suchanfrage der Text selbst ist</translation>
         </message>
         <message>
             <source>Remove refusals</source>
@@ -8568,6 +8616,10 @@
             <translation>Gleiche Rolle zweimal nacheinander</translation>
         </message>
         <message>
+            <source>Same text, different labels</source>
+            <translation>Gleicher Text, verschiedene Labels</translation>
+        </message>
+        <message>
             <source>Sample project</source>
             <translation>Beispielprojekt</translation>
         </message>
@@ -9066,6 +9118,10 @@
         <message>
             <source>Shard if they don't fit</source>
             <translation>Aufteilen, wenn sie nicht passen</translation>
+        </message>
+        <message>
+            <source>Share</source>
+            <translation>Anteil</translation>
         </message>
         <message>
             <source>Share of adapter inputs set to zero at random during training. 0 is fastest; 0.05 to 0.1 reduces overfitting on small datasets.</source>
@@ -10496,6 +10552,10 @@
             <translation>Die Bewertung ist in {rows} dieselbe: {label}. Das Training braucht gute und schlechte Antworten.</translation>
         </message>
         <message>
+            <source>The label is the same in {rows}: “{label}”. Add rows with other labels, or map another column to “label”.</source>
+            <translation>Das Label ist in {rows} dasselbe: „{label}“. Fügen Sie Zeilen mit anderen Labels hinzu oder ordnen Sie „label“ eine andere Spalte zu.</translation>
+        </message>
+        <message>
             <source>The label is “{label}” in only {rows}, and “{other}” in {others}.</source>
             <translation>Nur in {rows} lautet die Bewertung „{label}“, aber in {others} „{other}“.</translation>
         </message>
@@ -11360,6 +11420,10 @@
         <message>
             <source>These evaluations have no items in common.</source>
             <translation>Diese Auswertungen haben keine gemeinsamen Aufgaben.</translation>
+        </message>
+        <message>
+            <source>These labels have fewer than {limit} rows each: {labels} ({rows}). Add rows, or remove these labels: a classifier needs dozens of rows to learn a label.</source>
+            <translation>Diese Labels haben jeweils weniger als {limit} Zeilen: {labels} ({rows}). Fügen Sie Zeilen hinzu oder entfernen Sie diese Labels: Um ein Label zu lernen, braucht ein Klassifikator Dutzende Zeilen.</translation>
         </message>
         <message>
             <source>These values create {count} runs.</source>
@@ -12988,6 +13052,10 @@
         <message>
             <source>Write files to {folder}.</source>
             <translation>Dateien nach {folder} schreiben.</translation>
+        </message>
+        <message>
+            <source>Write labels in lower case, with single spaces</source>
+            <translation>Labels kleinschreiben, mit einfachen Leerzeichen</translation>
         </message>
         <message>
             <source>Write the rows to a file and choose that file.</source>
@@ -15387,6 +15455,10 @@
             <translation>der Prompt lässt innerhalb von {limit} Tokens keinen Platz für eine Antwort</translation>
         </message>
         <message>
+            <source>the query is the passage</source>
+            <translation>die Suchanfrage ist der Text selbst</translation>
+        </message>
+        <message>
             <source>the question is a list of conversations</source>
             <translation>die Frage ist eine Liste von Gesprächen</translation>
         </message>
@@ -16518,6 +16590,10 @@
             <translation>{kind}, Rang {rank}</translation>
         </message>
         <message>
+            <source>{labels}, {rows}. Repairs are applied.</source>
+            <translation>{labels}, {rows}. Reparaturen sind berücksichtigt.</translation>
+        </message>
+        <message>
             <source>{left} free</source>
             <translation>{left} frei</translation>
         </message>
@@ -16910,6 +16986,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} labels</source>
+            <translation>
+                <numerusform>{n} Label</numerusform>
+                <numerusform>{n} Labels</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} layers are fused.</source>
             <translation>
                 <numerusform>{n} Schicht ist fusioniert.</numerusform>
@@ -16938,6 +17021,12 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} more</source>
+            <translation>
+                <numerusform>{n} weitere</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} more differences</source>
             <translation>
                 <numerusform>{n} weiterer Unterschied</numerusform>
@@ -16956,6 +17045,13 @@
             <translation>
                 <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
                 <numerusform>{n} der Läufe lassen sich dann nicht mehr fortsetzen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} pairs, {negatives} with a hard negative: {queries} different queries, {passages} different passages.</source>
+            <translation>
+                <numerusform>{n} Paar, {negatives} mit schwerem Negativbeispiel: {queries} verschiedene Suchanfragen, {passages} verschiedene Texte.</numerusform>
+                <numerusform>{n} Paare, {negatives} mit schwerem Negativbeispiel: {queries} verschiedene Suchanfragen, {passages} verschiedene Texte.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -17850,6 +17946,14 @@
         <message>
             <source>“{column}” refers to other rows, but rows of this format can't be joined into conversations. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf andere Zeilen, aber Zeilen dieses Formats lassen sich nicht zu Gesprächen verbinden. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{common}” is the label of {most} of {total}. Rare labels: {rare} ({rows}). Add rows with rare labels, or set “Label weights” on the Train page to “Balanced”.</source>
+            <translation>„{common}“ ist das Label von {most} von {total}. Seltene Labels: {rare} ({rows}). Fügen Sie Zeilen mit seltenen Labels hinzu oder stellen Sie „Gewichte der Labels“ auf der Seite „Training“ auf „Ausgewogen“.</translation>
+        </message>
+        <message>
+            <source>“{label}” for “{usual}”</source>
+            <translation>„{label}“ statt „{usual}“</translation>
         </message>
         <message>
             <source>“{name}”</source>

@@ -129,6 +129,18 @@ def test_text_output_has_the_same_facts_as_json(tmp_path: Path) -> None:
     assert not result.stderr
 
 
+@pytest.mark.slow
+def test_labels_are_counted_with_problems_in_them(tmp_path: Path) -> None:
+    labels = ["bill"] * 12 + ["ship"] * 9 + ["Ship"] * 2
+    rows = [{"text": f"Message {n * n}", "label": label} for n, label in enumerate(labels)]
+    result = data(str(write_rows(tmp_path / "labels.jsonl", rows)))
+    assert result.returncode == 0
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert table[table.index(["Label", "Rows", "Share", "Validation"]) + 1][:3] == ["bill", "12", "52.2"]  # fmt: skip
+    assert "“Ship” for “ship”" in result.stdout
+    assert "Repair: merge_labels" in result.stdout
+
+
 @pytest.mark.end2end
 def test_folder_is_read_as_one_dataset(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "a.jsonl", [CHAT] * 3)

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
+from lora_studio.cli.common import JsonObjectOption, ask, collect_answers, print_json
 from lora_studio.cli.console import Display
+from lora_studio.cli.data import findings
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
@@ -43,6 +44,8 @@ SplitOption = Annotated[str, typer.Option(help="Split of a Hub dataset.")]
 RevisionOption = Annotated[str, typer.Option(help="Branch, tag, or commit of a Hub dataset.")]
 
 _COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12
+#: Tasks whose rows are checked when they are inspected: their labels and texts decide what a model learns.
+_CHECKED = ("classification", "embedding")
 
 
 @app.command()
@@ -57,28 +60,35 @@ def inspect(
 ) -> None:
     """Show the format of the rows, the columns used, and the skipped rows with reasons.
 
+    For texts with labels and pairs for search, also show what they consist of, and problems in them.
     Exit with 0 if there are usable rows, or with 2 if there are none.
     """
     display = Display(as_json=as_json)
+    answer: events.DatasetInspected | Problem
+    linted = None
     try:
         source = parse_source(
             file, row_format, mapping or [], subset=subset, split=split, revision=revision
         )
     except ProblemError as error:
-        answer: events.DatasetInspected | Problem = error.problems[0]
+        answer = error.problems[0]
+        report = _dump_refusal(answer, file)
     else:
-        answer = _ask_dataset(
-            commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display
-        )
-    report = (
-        _report(answer, file)
-        if isinstance(answer, events.DatasetInspected)
-        else _dump_refusal(answer, file)
-    )
+        dataset = DatasetSpec(sources=(source,))
+        answer = _ask_dataset(commands.InspectDataset(dataset=dataset), display)
+        if isinstance(answer, events.DatasetInspected):
+            report = _report(answer, file)
+            if answer.task in _CHECKED and answer.rows_used:
+                linted = ask(commands.LintDataset(dataset=dataset), events.DatasetLinted, display)
+        else:
+            report = _dump_refusal(answer, file)
     if as_json:
-        print_json(report)
+        print_json(report | ({"contents": findings.dump(linted)} if linted else {}))
     else:
         _show(report, display)
+        if linted is not None:
+            findings.show_contents(linted, display)
+            findings.show(linted, display)
     raise typer.Exit(_get_exit_status(report, answer))
 
 

@@ -20,7 +20,7 @@ from lora_studio.core.dataset.spec import Message
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
-    "markers", "media_marks", "personal_data", "refusal", "same_pair",
+    "markers", "media_marks", "personal_data", "refusal", "same_pair", "identical_pair",
 ]  # fmt: skip
 
 #: Control characters that text does not need: all except tab, newline and carriage return, and the
@@ -186,6 +186,16 @@ def _has_same_pair(sample: Sample) -> bool:
     ) == _list_contents(sample.rejected)
 
 
+def _has_identical_pair(sample: Sample) -> bool:
+    if sample.task != "embedding":
+        return False
+    query, passage = (
+        [" ".join(turn.content.split()) for turn in turns]
+        for turns in (sample.messages, sample.chosen)
+    )
+    return query == passage
+
+
 def _list_contents(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:
     return [(turn.role, " ".join(turn.content.split()), turn.tool_calls) for turn in turns]
 
@@ -202,4 +212,5 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "personal_data": lambda sample: any(map(has_personal_data, iter_texts(sample))),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,
+    "identical_pair": _has_identical_pair,
 }

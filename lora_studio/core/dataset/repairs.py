@@ -28,6 +28,7 @@ REASONS: dict[Repair, Text] = {
     "drop_contradictions": text("the row contradicts itself or another row"),
     "drop_minority_schema": text("the row's columns differ from those of most rows"),
     "drop_outliers": text("the row is extremely long"),
+    "drop_identical_pairs": text("the query is the passage"),
 }
 
 #: Faults of a single row for which the recorded repair skips the row.
@@ -38,6 +39,7 @@ _DROPS: dict[Repair, Fault] = {
     "remove_markers": "markers",
     "drop_refusals": "refusal",
     "drop_contradictions": "same_pair",
+    "drop_identical_pairs": "identical_pair",
 }
 
 _FIRST_MARKER = re.compile(rf"\s*(?:{MARKERS.pattern})")
@@ -55,10 +57,19 @@ def repair(sample: Sample, fixes: Collection[Repair]) -> Sample:
         sample = _with_texts(sample, changes)
     if "merge_turns" in fixes:
         sample = _with_merged_turns(sample)
+    if "merge_labels" in fixes and sample.task == "classification":
+        *before, answer = sample.messages
+        label = answer.model_copy(update={"content": fold_label(answer.content)})
+        sample = replace(sample, messages=(*before, label))
     for fix, fault in _DROPS.items():
         if fix in fixes and has_fault(sample, fault):
             raise UnusableRow(REASONS[fix])
     return sample
+
+
+def fold_label(label: str) -> str:
+    """Return what labels have in common that differ only in case or spaces."""
+    return " ".join(label.lower().split())
 
 
 def repair_encoding(text: str) -> str:

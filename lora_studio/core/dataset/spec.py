@@ -24,6 +24,7 @@ Repair = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
     "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
     "drop_contradictions", "drop_minority_schema", "drop_outliers", "mask_personal_data",
+    "merge_labels", "drop_identical_pairs",
 ]  # fmt: skip
 
 
@@ -284,6 +285,8 @@ class DatasetSpec(Spec):
             "drop_contradictions": "Remove contradictory pairs",
             "drop_minority_schema": "Remove rows with different columns",
             "drop_outliers": "Remove extremely long rows",
+            "merge_labels": "Write labels in lower case, with single spaces",
+            "drop_identical_pairs": "Remove pairs whose query is the passage",
         },
         advanced=True,
         help_topic="data",

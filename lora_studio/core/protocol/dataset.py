@@ -92,7 +92,10 @@ class PlanDataset(BaseCommand):
 
 
 class LintDataset(BaseCommand):
-    """Check the whole dataset for problems; with a model, also for those that require tokenizing."""
+    """Check the whole dataset for problems; with a model, also for those that require tokenizing.
+
+    `seed` is that of the training, whose split decides which labels are trained.
+    """
 
     title = text("Checking the dataset")
     step = "dataset"
@@ -103,6 +106,7 @@ class LintDataset(BaseCommand):
     dataset: DatasetSpec
     model: ModelSpec | None = None
     new_tokens: tuple[str, ...] = ()
+    seed: int = 42
 
 
 class Skipped(BaseModel):
@@ -266,12 +270,45 @@ class Finding(BaseModel):
     change: tuple[str, Any] | None = None
 
 
+class LabelCount(BaseModel):
+    """The rows with one label, in training and held out for validation."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    label: str
+    training: int
+    validation: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of both."""
+        return self.training + self.validation
+
+
+class SearchPairCounts(BaseModel):
+    """The pairs of a dataset for search: how many have a hard negative, and how many texts differ."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    pairs: int
+    with_negative: int
+    queries: int
+    passages: int
+
+
 class DatasetLinted(BaseEvent):
-    """All findings, the most severe first; `rows` is the number of rows checked."""
+    """All findings, the most severe first; `rows` is the number of rows checked.
+
+    `labels` are those of texts with labels after repairs, the most frequent first; () if their number, `label_count`,
+    is too large for a classifier.
+    """
 
     kind: Literal["dataset_linted"] = "dataset_linted"
     rows: int
     findings: tuple[Finding, ...]
+    labels: tuple[LabelCount, ...] = ()
+    label_count: int = 0
+    pairs: SearchPairCounts | None = None
 
 
 class RowCounts(BaseEvent):

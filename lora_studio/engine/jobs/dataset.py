@@ -50,12 +50,6 @@ def plan_dataset(command: commands.PlanDataset, job: JobContext) -> None:
 @handles(commands.LintDataset)
 def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
     """Report faults in the data; with a model, also faults that only show in tokens."""
-    from lora_studio.engine.dataset.quality import lint
+    from lora_studio.engine.dataset import checking
 
-    if command.model is None:
-        job.emit(lint.lint(command.dataset, job))
-        return
-    from lora_studio.engine.dataset import lengths
-
-    tables = lengths.tokenize_dataset(command.dataset, command.model, job, command.new_tokens)
-    job.emit(lint.lint(command.dataset, job, tables))
+    checking.check(command, job)

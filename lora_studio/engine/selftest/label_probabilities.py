@@ -20,7 +20,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
-from lora_studio.engine.selftest import vectors
+from lora_studio.engine.selftest import judging, vectors
 from lora_studio.engine.selftest.comparison import StageComparison
 
 #: The most texts that are compared.
@@ -40,13 +40,14 @@ def measure_merged(
     """Emit and return whether the merged model gives held-out texts the label probabilities of base + adapter.
 
     Both are computed in 32-bit on the CPU, the merged model from its files as other programs load it. Without
-    held-out texts, or with another weight than 1, only the weights are compared. Raises ProblemError.
+    held-out texts, or with another weight than 1, only the weights are compared. A failure also emits a warning.
+    Raises ProblemError.
     """
     contents = [
         turn.content for sample in heldout.read_heldout(run) for turn in sample.messages[:1]
     ]
     texts = list(dict.fromkeys(contents))[:_TEXTS]
-    measured, passed = comparison.compared, True
+    measured = comparison.compared
     if texts and vectors.has_own_weights_only(run, project):
         difference = _find_largest_difference(run, project, texts, job)
         measured = text(
@@ -55,16 +56,12 @@ def measure_merged(
             n=len(texts),
             difference=difference,
         )
-        passed = difference <= LARGEST_DIFFERENCE
-    faults = () if passed else (text("it gives other label probabilities"),)
-    result = events.SelfTested(
-        stage="merged",
-        passed=passed,
-        verdict="passed" if passed else "failed",
-        faults=faults,
-        remedy="" if passed else text("Don't use it. Merge again."),
-        compared=measured,
-    )
+        if not difference <= LARGEST_DIFFERENCE:
+            fault = text("it gives other label probabilities")
+            return judging.report_faults(
+                "merged", StageComparison((fault,), compared=measured), job
+            )
+    result = events.SelfTested(stage="merged", passed=True, verdict="passed", compared=measured)
     job.emit(result)
     return result
 

@@ -252,6 +252,7 @@ def test_every_repair_has_a_choice_and_a_reason() -> None:
         "merge_turns",
         "repair_encoding",
         "mask_personal_data",
+        "merge_labels",
     }
 
 

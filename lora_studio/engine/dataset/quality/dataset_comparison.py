@@ -181,6 +181,13 @@ def find_conflicting_answers(compared: ComparisonResult, present: Mask) -> Mask:
     return with_prompt & np.isin(facts["prompt"], prompts[counts > 1])
 
 
+def find_shared_answers(facts: RowFacts, present: Mask) -> Mask:
+    """Return the rows with the same answer as another with a different question."""
+    kinds = find_first_of_each(_join_hashes(facts["prompt"], facts["answer"]), present)
+    answers, counts = np.unique(facts["answer"][kinds], return_counts=True)
+    return present & np.isin(facts["answer"], answers[counts > 1])
+
+
 def find_foreign_shapes(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows whose shape is incompatible with that of nine in ten rows of their source.
 

@@ -57,13 +57,15 @@ def get_keys(sample: Sample) -> dict[str, int]:
         answer = _join_turns([_join_exactly(turn) for turn in sample.chosen])
     if sample.task == "grpo":
         answer = " ".join((sample.reference or "").split())
+    # Labels that differ in spaces are different ones.
+    label = sample.messages[-1].content if sample.task == "classification" else ""
     tools, text = _format_tools(sample), " ".join(sample.text.split())
     content = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {
         "length": len(content),
         "exact": hash_text(content),
         "prompt": hash_text(prompt and prompt + tools),
-        "answer": hash_text(answer),
+        "answer": hash_text(label or answer),
         "other": hash_text(rejected),
         "label": -1 if sample.label is None else int(sample.label),
     }

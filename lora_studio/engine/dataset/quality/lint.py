@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,22 +10,27 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.samples import UnusableKind
-from lora_studio.core.dataset.spec import DatasetSpec, Repair
-from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.protocol.events import DatasetLinted, Finding
-from lora_studio.engine.dataset.quality import dataset_comparison
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import text
+from lora_studio.core.protocol.events import DatasetLinted
+from lora_studio.engine.dataset.quality import class_findings, dataset_comparison, pair_findings
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
+from lora_studio.engine.dataset.quality.lint_report import (
+    NAMED,
+    LintReport,
+    count_marked,
+    count_rows,
+    mark_rows,
+)
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, RULES
-from lora_studio.engine.dataset.quality.row_facts import FactCounts, RowFacts, RowId
+from lora_studio.engine.dataset.quality.row_facts import FactCounts, RowFacts
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.chains import EXPECTED
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
     from lora_studio.engine.dataset.rows.token_table import TokenTable
-
-#: Rows listed in a finding.
-_NAMED = 1000
 
 #: A warning is reported for a label that a smaller share of rows has.
 _RARE_LABEL = 0.1
@@ -35,46 +39,21 @@ _RARE_LABEL = 0.1
 _LONGER = 4
 
 
-@dataclass
-class LintReport:
-    """Collects findings."""
-
-    fixes: Sequence[Repair]
-    findings: list[Finding] = field(default_factory=list)
-
-    def add(
-        self,
-        code: str,
-        tally: FactCounts,
-        *,
-        fixed: bool | None = None,
-        change: tuple[str, Any] | None = None,
-        **values: Any,
-    ) -> None:
-        """Report some rows, if there are any; `values` are fields of the rule's text."""
-        if not tally.count:
-            return
-        rule = RULES[code]
-        self.findings.append(
-            Finding(
-                code=code,
-                title=text(rule.title),
-                what=text(rule.what, rows=_count_rows(tally.count), **values),
-                count=tally.count,
-                rows=tuple((source, index + 1) for source, index in tally.rows[:_NAMED]),
-                severity=rule.severity,
-                fix=rule.fix,
-                fixed=rule.fix in self.fixes if fixed is None else fixed,
-                change=change,
-            )
-        )
+#: Returns the rows that a training holds out, as (source, position) pairs, [rows, 2].
+FindHeldOut = Callable[[MixedRows], NDArray[np.int64]]
 
 
-def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) -> DatasetLinted:
+def lint(
+    spec: DatasetSpec,
+    job: JobContext,
+    tables: Sequence[TokenTable] = (),
+    find_held_out: FindHeldOut | None = None,
+) -> DatasetLinted:
     """Return all findings; raises ProblemError or CancelledError.
 
     A finding whose repair is recorded is `fixed`, and the rows that the repair leaves out are not
-    checked further. `tables` are the tokenized rows, if a model is known.
+    checked further. `tables` are the tokenized rows, if a model is known. Without `find_held_out`, only the
+    rows of a validation file are held out.
     """
     rows = mixture.open_dataset(spec, job)
     compared = dataset_comparison.compare_rows(rows, job, with_faults=True)
@@ -83,13 +62,22 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     _add_rows_alone(report, facts)
     present = _add_compared(report, compared, job)
     job.check()
-    _add_answers(report, compared, present)
-    _add_labels(report, facts, present)
+    counts: dict[str, Any] = {}
+    if rows.task == "classification":
+        held_out = compared.held_out
+        if find_held_out is not None:
+            held_out = mark_rows(facts, find_held_out(rows))
+        counts = class_findings.add(report, compared, present | held_out, held_out)
+    elif rows.task == "embedding":
+        counts = {"pairs": pair_findings.add(report, facts, present)}
+    else:
+        _add_answers(report, compared, present)
+        _add_labels(report, facts, present)
     if tables and rows.task != "text":
         _add_tokens(report, tables, spec, facts, present)
     report.findings.sort(key=lambda entry: (entry.fixed, GRAVITY[entry.severity], -entry.count))
     checked = sum(len(store) for store in rows.stores[: len(spec.sources)])
-    return DatasetLinted(rows=checked, findings=tuple(report.findings))
+    return DatasetLinted(rows=checked, findings=tuple(report.findings), **counts)
 
 
 def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
@@ -118,7 +106,7 @@ def _add_compared(report: LintReport, compared: ComparisonResult, job: JobContex
     for code in COMPARED:
         fix = RULES[code].fix
         assert fix is not None
-        tally = _count_all(compared.facts, about[fix])
+        tally = count_marked(compared.facts, about[fix])
         match code:
             case "lint.contradictions":
                 tally.add(compared.facts.faults.get("same_pair", FactCounts()))
@@ -140,13 +128,9 @@ def _add_compared(report: LintReport, compared: ComparisonResult, job: JobContex
     return all_rows & ~compared.held_out
 
 
-def _count_rows(count: int) -> Text:
-    return counted(count, "{n} row", "{n} rows")
-
-
 def _add_answers(report: LintReport, compared: ComparisonResult, present: Mask) -> None:
     conflicting = dataset_comparison.find_conflicting_answers(compared, present)
-    report.add("lint.conflicting_answers", _count_all(compared.facts, conflicting))
+    report.add("lint.conflicting_answers", count_marked(compared.facts, conflicting))
 
 
 _LABELS = {"good": text("good"), "bad": text("bad")}
@@ -162,14 +146,14 @@ def _add_labels(report: LintReport, facts: RowFacts, present: Mask) -> None:
     if not total:
         return
     if not counts[rare]:
-        report.add("lint.one_label", _count_all(facts, marks[common]), label=_LABELS[common])
+        report.add("lint.one_label", count_marked(facts, marks[common]), label=_LABELS[common])
     elif counts[rare] < _RARE_LABEL * total:
         report.add(
             "lint.rare_label",
-            _count_all(facts, marks[rare]),
+            count_marked(facts, marks[rare]),
             label=_LABELS[rare],
             other=_LABELS[common],
-            others=_count_rows(counts[common]),
+            others=count_rows(counts[common]),
         )
 
 
@@ -188,9 +172,9 @@ def _add_tokens(
         is_late = is_used & (table.first >= spec.max_length)
         within = table.count_trained_within(limits, np.arange(len(table)))
         is_cut = is_used & ~is_late & (within < table.targets)
-        late.add(_count_marked(source, table.row, is_late))
+        late.add(_count_tokenized(source, table.row, is_late))
         if spec.too_long == "cut":
-            cut.add(_count_marked(source, table.row, is_cut))
+            cut.add(_count_tokenized(source, table.row, is_cut))
         needed = max([needed, *table.length[is_late | is_cut].tolist()])
     longer = -(-needed // 64) * 64
     change: tuple[str, Any] = ("max_length", longer)
@@ -201,15 +185,6 @@ def _add_tokens(
     report.add("lint.nothing_to_train", late, change=longer_change, limit=spec.max_length)
 
 
-def _count_marked(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
+def _count_tokenized(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
     marked = rows[mask]
-    return FactCounts(len(marked), [(source, int(row)) for row in marked[:_NAMED]])
-
-
-def _count_all(facts: RowFacts, mask: Mask) -> FactCounts:
-    return FactCounts(int(mask.sum()), list(_iter_row_ids(facts, np.flatnonzero(mask)[:_NAMED])))
-
-
-def _iter_row_ids(facts: RowFacts, positions: NDArray[np.int64]) -> Iterator[RowId]:
-    for position in positions:
-        yield int(facts["source"][position]), int(facts["index"][position])
+    return FactCounts(len(marked), [(source, int(row)) for row in marked[:NAMED]])

@@ -142,6 +142,55 @@ RULES: dict[str, LintRule] = {
     "lint.rare_label": LintRule(
         "Unbalanced labels", "The label is “{label}” in only {rows}, and “{other}” in {others}."
     ),
+    "lint.single_class": LintRule(
+        "Only one label",
+        "The label is the same in {rows}: “{label}”. Add rows with other labels, or map another column to "
+        "“label”.",
+        "error",
+    ),
+    "lint.class_spellings": LintRule(
+        "Labels that differ only in case or spaces",
+        "In {rows}, the label is spelled differently from a more frequent one: {spellings}. Each spelling "
+        "would be trained as a label of its own.",
+        fix="merge_labels",
+    ),
+    "lint.class_conflicts": LintRule(
+        "Same text, different labels",
+        "In {rows}, the text has a different label in another row. A text can have only one label, so the "
+        "classifier can't learn both.",
+    ),
+    "lint.few_rows": LintRule(
+        "Labels with very few rows",
+        "These labels have fewer than {limit} rows each: {labels} ({rows}). Add rows, or remove these labels: "
+        "a classifier needs dozens of rows to learn a label.",
+    ),
+    "lint.unbalanced_classes": LintRule(
+        "Unbalanced labels",
+        "“{common}” is the label of {most} of {total}. Rare labels: {rare} ({rows}). Add rows with rare labels, "
+        "or set “Label weights” on the Train page to “Balanced”.",
+        "hint",
+    ),
+    "lint.class_not_trained": LintRule(
+        "Labels without training rows",
+        "Only validation rows have these labels: {labels} ({rows}). The classifier can't learn them.",
+    ),
+    "lint.class_not_validated": LintRule(
+        "Labels without validation rows",
+        "No validation row has these labels: {labels} ({rows} for training). The evaluation can't show how well "
+        "they are predicted.",
+        "hint",
+    ),
+    "lint.identical_pairs": LintRule(
+        "Query and passage are the same",
+        "In {rows}, the query and the passage to find are the same text, so there is nothing to learn.",
+        fix="drop_identical_pairs",
+    ),
+    "lint.shared_passages": LintRule(
+        "Passages that several queries should find",
+        "In {rows}, the passage is also the one that another query should find ({passages:d} different passages). "
+        "Rows with the same passage aren't negatives of each other, so a batch has fewer negatives.",
+        "hint",
+    ),
     "lint.cut_answers": LintRule(
         "Truncated answers",
         "An answer in {rows} is longer than {limit} tokens, so the model doesn't see its end.",
@@ -164,6 +213,7 @@ FAULTS: dict[str, Fault] = {
     "lint.media_marks": "media_marks",
     "lint.personal_data": "personal_data",
     "lint.refusals": "refusal",
+    "lint.identical_pairs": "identical_pair",
 }
 COMPARED: tuple[str, ...] = (
     "lint.leaked", "lint.contradictions", "lint.other_shape", "lint.outliers", "lint.duplicates",

@@ -102,7 +102,9 @@ class RowFacts:
     """Facts of the usable rows: one element per row in every array, in the order of the sources.
 
     `skipped` are the other rows by reason, `faults` the rows with each fault before repairs;
-    `shapes` maps the keys in the column `shape` to shapes, unless there are very many.
+    `shapes` maps the keys in the column `shape` to shapes, unless there are very many. Of texts with labels,
+    `labels` maps the keys in the column `answer` to labels, and `spellings` are the rows of each label before
+    repairs, both unless there are too many for a classifier.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -110,6 +112,8 @@ class RowFacts:
     skipped: dict[SkipReason, FactCounts] = field(default_factory=dict)
     faults: dict[Fault, FactCounts] = field(default_factory=dict)
     shapes: dict[int, str] = field(default_factory=dict)
+    labels: dict[int, str] = field(default_factory=dict)
+    spellings: dict[str, FactCounts] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
         """Return a column, [rows]."""
@@ -132,6 +136,11 @@ class RowFacts:
             self.faults.setdefault(fault, FactCounts()).add(tally)
         if len(self.shapes) < _SHAPES:
             self.shapes |= other.shapes
+        if len(self.labels) <= limits.LABELS:
+            self.labels |= other.labels
+        for label, tally in other.spellings.items():
+            if label in self.spellings or len(self.spellings) <= limits.LABELS:
+                self.spellings.setdefault(label, FactCounts()).add(tally)
 
 
 def measure(
@@ -228,6 +237,9 @@ class _Work:
                 continue
             sides.append(normalize_sides(sample))
             contexts.append(hash_text(get_context(sample)))
+            if sample.task == "classification":
+                label = sample.messages[-1].content
+                facts.labels[hash_text(label)] = label
             shape = self._get_shape(source, values)
             facts.shapes[hash_text(shape)] = shape
             keys = {
@@ -254,6 +266,9 @@ class _Work:
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in find_faults(sample):
                 facts.faults.setdefault(kind, FactCounts()).add(counts)
+            if sample.task == "classification":
+                label = sample.messages[-1].content
+                facts.spellings.setdefault(label, FactCounts()).add(counts)
         return repair(sample, self.fixes)
 
     def _get_shape(self, source: int, values: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from lora_studio.core.formatting import format_number
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Finding
@@ -108,16 +109,21 @@ class FindingsView(Control):
             return self._note
         if self._linted is None:
             return tr("Data problems appear here once all rows are read.")
-        if not findings:
-            return tr_n(
+        checked = (
+            tr_n(
+                "{n} row checked. Fixes are saved in the project; your files don't change.",
+                "{n} rows checked. Fixes are saved in the project; your files don't change.",
+                self._linted.rows,
+            )
+            if findings
+            else tr_n(
                 "{n} row checked. No problems found.",
                 "{n} rows checked. No problems found.",
                 self._linted.rows,
             )
-        return tr_n(
-            "{n} row checked. Fixes are saved in the project; your files don't change.",
-            "{n} rows checked. Fixes are saved in the project; your files don't change.",
-            self._linted.rows,
+        )
+        return (
+            f"{checked}\n{_describe_pairs(self._linted.pairs)}" if self._linted.pairs else checked
         )
 
     def _make_row(self, finding: Finding) -> QWidget:
@@ -178,6 +184,18 @@ class FindingsView(Control):
         self.left.emit()
         if (rebuilt := self._buttons.get(fix)) is not None:
             rebuilt.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were rebuilt
+
+
+def _describe_pairs(pairs: events.SearchPairCounts) -> str:
+    """Return what pairs for search consist of."""
+    return tr_n(
+        "{n} pair, {negatives} with a hard negative: {queries} different queries, {passages} different passages.",
+        "{n} pairs, {negatives} with a hard negative: {queries} different queries, {passages} different passages.",
+        pairs.pairs,
+        negatives=format_number(pairs.with_negative),
+        queries=format_number(pairs.queries),
+        passages=format_number(pairs.passages),
+    )
 
 
 def _make_finding_row(icon: str, role: Role, texts: Any, buttons: Sequence[QWidget]) -> QWidget:

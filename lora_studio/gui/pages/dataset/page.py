@@ -23,6 +23,7 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.dataset.findings_view import FindingsView
 from lora_studio.gui.pages.dataset.footer import DatasetFooter
+from lora_studio.gui.pages.dataset.labels_view import LabelsView
 from lora_studio.gui.pages.dataset.lengths_view import LengthsView
 from lora_studio.gui.pages.dataset.queries import DatasetQueries, Kind
 from lora_studio.gui.pages.dataset.row_browser import RowBrowser, RowFilter
@@ -37,13 +38,13 @@ from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
 from lora_studio.gui.widgets.task_status import TaskStatus
 
 _STEP: Step = "dataset"
-_ROWS, _LENGTHS, _FINDINGS = range(3)
+_ROWS, _LENGTHS, _FINDINGS, _LABELS = range(4)
 #: Width of the settings next to the rows, in pixels.
 _SETTINGS = 320
 
 
 class DatasetPage(StepPage):
-    """Sources on top; rows, lengths and findings below; training options on the right."""
+    """Sources on top; rows, lengths, findings and labels below; training options on the right."""
 
     step = "dataset"
     title = mark("Dataset")
@@ -59,7 +60,7 @@ class DatasetPage(StepPage):
         self._preferences = preferences or Preferences()
         self.queries = DatasetQueries(state, self)
         self.sources = SourceList(self._preferences.recent_data)
-        self.rows, self.lengths = RowBrowser(), LengthsView()
+        self.rows, self.lengths, self.labels = RowBrowser(), LengthsView(), LabelsView()
         self.findings = FindingsView(state.get_facts(_STEP, "fixes"), self._describe_setting)
         self.group = ComboControl({"": tr("None")}, editable=True)
         self.status, self.footer = TaskStatus(), DatasetFooter()
@@ -82,6 +83,7 @@ class DatasetPage(StepPage):
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.lengths, tr("Lengths"))
         self.tabs.addTab(fixes, tr("Findings"))
+        self.tabs.addTab(self.labels, tr("Labels"))
         self.tabs.setCornerWidget(self.status)
         self.tabs.setMinimumHeight(340)
         self.tabs.tabBar().setAccessibleName(tr("Dataset views"))
@@ -358,6 +360,7 @@ class DatasetPage(StepPage):
         self.findings.show_findings(
             self.state.facts.findings, tr("Checking the rows…") if busy else ""
         )
+        self.tabs.setTabVisible(_LABELS, self.labels.show_labels(self.state.facts.findings))
         self._count_findings()
 
     def _count_findings(self) -> None:

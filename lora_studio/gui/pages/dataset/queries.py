@@ -164,7 +164,12 @@ class DatasetQueries(QObject):
             return None
         model, tokens = self._get_model(), self._get_new_tokens()
         spec = select_fields(dataset, _ALL)
-        return commands.LintDataset(dataset=spec, model=model, new_tokens=tokens)
+        command = commands.LintDataset(dataset=spec, model=model, new_tokens=tokens)
+        training, inspected = self.state.get_spec("training"), self.state.facts.dataset
+        has_labels = inspected is not None and inspected.task == "classification"
+        if has_labels and isinstance(training, TrainingSpec):  # only labels depend on the split
+            return command.model_copy(update={"seed": training.seed})
+        return command
 
     def _make_plan(self) -> commands.Question | None:
         dataset, model = self._read("plan_dataset"), self._get_model()
@@ -235,6 +240,8 @@ class DatasetQueries(QObject):
     def _on_value_changed(self, step: str, field: str) -> None:
         if step == _STEP or (step, field) == ("training", "seed"):
             self._plan_again()
+        if (step, field) == ("training", "seed"):
+            self._queries["lint_dataset"].schedule()
         if step != _STEP:
             return
         if field in _ROWS:

@@ -11,7 +11,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lora_studio.core.lora import starting_adapter
@@ -19,6 +19,7 @@ from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size
 from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -28,6 +29,8 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.label_probabilities import measure_merged
 from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Classification, create_objective
@@ -37,7 +40,7 @@ from lora_studio.engine.training.recipe.score_head import (
 )
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
-from tests.helpers.runs.jobs import handle, make_job, train, write_rows
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, train, write_rows
 from tests.helpers.runs.resumed_runs import expect_same_adapter_after_pause
 
 __all__ = ["start"]
@@ -171,6 +174,21 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     expect_merged_classifier(unbroken)
 
 
+def expect_failure_of_a_wrong_merge(run: RunFolder) -> None:
+    """Check the self-test of a merged model whose head predicts the opposite."""
+    (file,) = run.merged.glob("*.safetensors")
+    weights = load_file(file)
+    weights["score.weight"] *= -1
+    save_file(weights, file, metadata={"format": "pt"})
+    channel = RecordingChannel()
+    equal = StageComparison(compared=text("equal"))
+    tested = measure_merged(run, run.load_project(), equal, make_job(channel))
+    assert (tested.passed, tested.verdict) == (False, "failed")
+    problem = channel.last(events.Warned).problem
+    assert problem.code == "selftest.failed"
+    assert "gives other label probabilities" in str(problem.what)
+
+
 def expect_merged_classifier(run: RunFolder) -> None:
     """Merge, load the result with transformers alone, and compare it with base and adapter in PEFT."""
     tested = handle(commands.Merge(run=str(run.path))).last(events.SelfTested)
@@ -196,6 +214,7 @@ def expect_merged_classifier(run: RunFolder) -> None:
     torch.testing.assert_close(probabilities, expected.softmax(1), rtol=1e-3, atol=1e-4)
     failed = handle(commands.Export(run=str(run.path))).last(events.Failed)
     assert failed.problem.code == "export.classifier"
+    expect_failure_of_a_wrong_merge(run)
     with pytest.raises(ProblemError, match="can't write them"):
         starting_adapter.read_config(run.adapter)
     own = WeightedAdapter(folder=str(run.adapter))

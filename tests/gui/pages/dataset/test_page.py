@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.dataset.repairs import REASONS
@@ -31,6 +31,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets import tab_order
 from tests.helpers.models import model_facts
+from tests.helpers.window import classifier_shots
 from tests.helpers.window.drag_and_drop import FileDrop
 
 
@@ -450,6 +451,26 @@ def test_label_is_shown_as_good_or_bad(played: Played) -> None:
     played.qtbot.keyClick(browser.table, Qt.Key.Key_Down)
     assert browser.detail.chat.verdict.text() == "This answer is labeled bad."
     assert browser.table.rows.data(browser.table.rows.index(1, 3)).startswith("✗ ")
+
+
+def test_labels_are_listed_with_their_share_of_the_rows(played: Played) -> None:
+    page = played.page
+    played.read(task="classification")
+    question = played.wait_for(LintDataset)
+    assert isinstance(question, LintDataset)
+    assert question.seed == played.state.get("training", "seed")
+    tab = page.tabs.indexOf(page.labels)
+    assert not page.tabs.isTabVisible(tab)
+    played.state.set_answer(classifier_shots.linted())
+    assert page.tabs.isTabVisible(tab)
+    table = page.labels.table
+    assert [table.item(1, column).text() for column in (0, 2, 3, 4, 5)] == [
+        "shipping", "27.8 %", "610", "580", "30",
+    ]  # fmt: skip
+    played.state.set_answer(classifier_shots.pairs_linted())
+    assert not page.tabs.isTabVisible(tab)
+    headings = [each.text() for each in page.findings.findChildren(QLabel)]
+    assert any("1,240 pairs, 310 with a hard negative" in each for each in headings)
 
 
 # --- lengths ----------------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""A table of names with a bar each, such as labels with their share of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QRectF, Qt
+from PySide6.QtGui import QPainter, QPainterPath
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Spacing, color
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.tooltips import plain_tip
+
+_BAR = 1
+_BAR_HEIGHT = 6
+#: Widest name, in pixels at 100 %; longer ones are elided.
+_NAME_WIDTH = 280
+_SHARE = Qt.ItemDataRole.UserRole
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+@dataclass(frozen=True)
+class BarRow:
+    """A name, the length of its bar from 0 to 1, and values as text."""
+
+    name: str
+    share: float
+    values: tuple[str, ...]
+
+
+class BarTable(QTableWidget):
+    """Shows a name, a bar, and values in each row. The columns after the bar are those of `set_titles`."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """Create an empty table; `name` is for screen readers."""
+        super().__init__(parent)
+        plain_table.set_up_table(self)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setAccessibleName(name)
+        self.setItemDelegateForColumn(_BAR, _BarDelegate(self))
+
+    def set_titles(self, name: str, bar: str, values: Sequence[str]) -> None:
+        """Set the titles of the columns."""
+        titles = [name, bar, *values]
+        self.setColumnCount(len(titles))
+        for column, title in enumerate(titles):
+            item = QTableWidgetItem(title)
+            item.setTextAlignment(_LEFT if column <= _BAR else _RIGHT)
+            self.setHorizontalHeaderItem(column, item)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        header.setSectionResizeMode(_BAR, QHeaderView.ResizeMode.Stretch)
+
+    def show_rows(self, rows: Sequence[BarRow]) -> None:
+        """Show these rows instead of the current ones."""
+        self.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            name = QTableWidgetItem(" ".join(row.name.split()))
+            name.setToolTip(plain_tip(row.name))
+            self.setItem(number, 0, name)
+            bar = QTableWidgetItem()
+            bar.setData(_SHARE, row.share)
+            self.setItem(number, _BAR, bar)
+            for column, words in enumerate(row.values, _BAR + 1):
+                value = QTableWidgetItem(words)
+                value.setTextAlignment(_RIGHT)
+                self.setItem(number, column, value)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Adapt to the text size."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _fit(self) -> None:
+        self.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
+        if self.columnCount():
+            wanted = self.sizeHintForColumn(0) + Spacing.M
+            self.setColumnWidth(0, min(wanted, Size.scaled(_NAME_WIDTH)))
+
+
+class _BarDelegate(QStyledItemDelegate):
+    """Paints the share of an item as a bar."""
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        super().paint(painter, option, index)  # the background
+        rect: QRect = option.rect
+        height = Size.scaled(_BAR_HEIGHT)
+        top = rect.center().y() - height / 2
+        track = QRectF(rect.left() + Spacing.S, top, rect.width() - 2 * Spacing.S, height)
+        path = QPainterPath()
+        path.addRoundedRect(track, height / 2, height / 2)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillPath(path, color("line"))
+        track.setWidth(track.width() * min(1.0, max(0.0, index.data(_SHARE) or 0.0)))
+        painter.setClipPath(path)
+        painter.fillRect(track, color("accent"))
+        painter.restore()
