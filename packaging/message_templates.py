@@ -8,9 +8,10 @@ a field, a variable or a result that is annotated `Text` or `Template`, and as a
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +65,15 @@ class _Declarations:
 
 def collect(files: Iterable[Path]) -> Templates:
     """Return the templates in these Python files."""
-    trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
+    gc.disable()  # collections would take half of the time
+    try:
+        trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
+        return _collect(trees)
+    finally:
+        gc.enable()
+
+
+def _collect(trees: Mapping[Path, ast.Module]) -> Templates:
     public = _Declarations()
     private = {file: _Declarations() for file in trees}
     for file, tree in trees.items():

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.system import damaged_files
+from tests.helpers.faults.preloaded import get_shared, share
 
 #: Default timeout of pytest-qt's waits, in milliseconds; its default of 5 s is too short on a busy machine.
 PATIENCE = 120_000
@@ -79,6 +80,20 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("LORA_STUDIO_CONFIG", str(tmp_path_factory.mktemp("config")))
         patch.setenv("LORA_STUDIO_LOGS", str(tmp_path_factory.mktemp("logs")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let tests of this process share a Python with the imports of workers."""
+    with share(tmp_path_factory.mktemp("shared")):
+        yield
+
+
+@pytest.fixture
+def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers in forks of a process that has imported what they need."""
+    for name, value in get_shared().engine_variable().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)

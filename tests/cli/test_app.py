@@ -27,27 +27,20 @@ from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.system import locks
+from tests.helpers.command_line import run_studio
 from tests.helpers.window import fake_engine
-
-
-def studio(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lora_studio", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.mark.slow
 def test_version_option_prints_the_version() -> None:
-    assert studio("--version").stdout.strip() == __version__
+    command = [sys.executable, "-m", "lora_studio", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    assert ended.stdout.strip() == __version__
 
 
 @pytest.mark.slow
 def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
-    result = studio("run", str(tmp_path / "nothing"))
+    result = run_studio("run", str(tmp_path / "nothing"))
     assert result.returncode == 2
     assert "No project was found at" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
@@ -56,7 +49,7 @@ def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
     project.create(tmp_path, "x", {"lora": {"rank": "many"}, "training": {"epochs": -1}})
-    result = studio("run", str(tmp_path))
+    result = run_studio("run", str(tmp_path))
     assert result.returncode == 2
     for text in ("Rank", "Epochs", "No model selected", "No dataset selected"):
         assert text in result.stdout
@@ -65,7 +58,7 @@ def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
     project.create(tmp_path, "x")
-    result = studio("run", "--json", str(tmp_path))
+    result = run_studio("run", "--json", str(tmp_path))
     assert result.returncode == 2
     codes = {item["code"] for item in json.loads(result.stdout)["problems"]}
     assert codes == {"model.none", "dataset.none"}
@@ -74,7 +67,7 @@ def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume", "pause", "metrics"])
 def test_folder_that_is_not_a_run_is_refused(verb: str, tmp_path: Path) -> None:
-    result = studio(verb, str(tmp_path))
+    result = run_studio(verb, str(tmp_path))
     assert result.returncode in (1, 2)
     assert "run" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
@@ -144,7 +137,7 @@ def test_every_command_is_found_by_its_name() -> None:
 @pytest.mark.slow
 def test_demo_in_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = studio("demo", "--folder", str(tmp_path / "file" / "x"))
+    result = run_studio("demo", "--folder", str(tmp_path / "file" / "x"))
     assert result.returncode == 2
     assert "couldn't be created" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
@@ -158,18 +151,18 @@ def test_background_training_is_paused_and_metrics_are_csv(
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert "No training is in progress" in studio("pause", str(run.path)).stdout
+    assert "No training is in progress" in run_studio("pause", str(run.path)).stdout
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     stream = worker.iter_events()
     next(event for event in stream if isinstance(event, events.StepDone))
     worker.detach()
-    result = studio("pause", str(run.path))
+    result = run_studio("pause", str(run.path))
     assert result.returncode == 0
     assert "`lora-studio resume" in result.stdout
     assert run.read_state() == "paused"
     assert not any(isinstance(event, events.Ending) for event in stream)
-    lines = studio("metrics", str(run.path)).stdout.splitlines()
+    lines = run_studio("metrics", str(run.path)).stdout.splitlines()
     assert lines[0].startswith("step,epoch,loss")
     assert len(lines) == 1 + run.list_checkpoint_steps()[-1]
 
@@ -192,7 +185,7 @@ def test_system_stays_awake_only_while_a_job_runs(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert studio("resume", str(run.path)).returncode == 0
+    assert run_studio("resume", str(run.path)).returncode == 0
     *arguments, pid = record.read_text().split()
     assert "--what=sleep:idle" in arguments
     assert not psutil.pid_exists(int(pid))
@@ -222,7 +215,7 @@ def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
     lock = locks.FileLock(run.lock_file)
     assert lock.acquire({"pid": os.getpid()})
-    result = studio("pause", str(run.path))
+    result = run_studio("pause", str(run.path))
     lock.release()
     assert result.returncode == headless.REFUSED
     assert "No training is in progress" in result.stdout
@@ -272,7 +265,7 @@ def test_training_survives_a_closed_terminal_with_a_guard(
     while not run.is_guarded():
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert studio("pause", str(run.path)).returncode == 0
+    assert run_studio("pause", str(run.path)).returncode == 0
     assert run.read_state() == "paused"
     while run.is_guarded():
         assert time.monotonic() < until + 600

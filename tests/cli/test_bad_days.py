@@ -119,7 +119,9 @@ def test_runs_are_listed_without_a_usable_home(
 @pytest.mark.parametrize(
     ("command", "home"),
     [
-        pytest.param("estimate", "/etc/passwd", id="estimate, home is a file"),
+        pytest.param(
+            "estimate", "/etc/passwd", id="estimate, home is a file", marks=pytest.mark.thorough
+        ),
         pytest.param("train", "/proc/home", id="train, home can't be written"),
     ],
 )

@@ -6,12 +6,12 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.command_line import run_studio
 from tests.helpers.runs.jobs import write_rows
 
 KEYS = {
@@ -30,15 +30,8 @@ def _isolated_cache(
 
 
 def data(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lora_studio", "data", "inspect", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=600,
-        check=False,
-        cwd=folder,
-        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
+    return run_studio(
+        "data", "inspect", *arguments, folder=folder, environment=os.environ | {"COLUMNS": "100"}
     )
 
 

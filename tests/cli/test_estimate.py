@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from lora_studio.core.project import project
 from lora_studio.core.protocol.training import COMPONENTS
+from tests.helpers.command_line import run_studio
 from tests.helpers.models import model_facts, plans
 from tests.helpers.runs.jobs import write_rows
 from tests.helpers.runs.scenarios import emit
@@ -22,14 +22,7 @@ Play = Callable[..., None]
 
 
 def estimate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lora_studio", "estimate", str(folder), *options],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=900,
-        check=False,
-    )
+    return run_studio("estimate", folder, *options)
 
 
 @pytest.fixture

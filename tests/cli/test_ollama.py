@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.command_line import run_studio
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
@@ -28,14 +28,8 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 def studio(*arguments: str, host: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
     environment = {name: text for name, text in os.environ.items() if name != "OLLAMA_HOST"}
-    return subprocess.run(
-        [sys.executable, "-m", "lora_studio", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        input=stdin,
-        env=environment | ({"OLLAMA_HOST": host} if host else {}),
+    return run_studio(
+        *arguments, typed=stdin, environment=environment | ({"OLLAMA_HOST": host} if host else {})
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.command_line import run_studio
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import write_rows
 
@@ -26,13 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def render(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lora_studio", "data", "render", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "LORA_STUDIO_CACHE": str(cache)},
-    )
+    environment = os.environ | {"LORA_STUDIO_CACHE": str(cache)}
+    return run_studio("data", "render", *arguments, environment=environment)
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors.torch import load_file
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.engine.model import safetensors_files
+from tests.helpers.command_line import run_studio
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -22,13 +21,7 @@ pytestmark = pytest.mark.end2end
 
 
 def studio(*arguments: object, status: int = 0) -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", "lora_studio", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    result = run_studio(*arguments)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     return result.stdout

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lora_studio.core.project import project
+from tests.helpers.command_line import run_studio
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.tiny_run import tiny_run
 
@@ -17,14 +16,7 @@ pytestmark = pytest.mark.end2end
 
 
 def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", "lora_studio", "chat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=typed,
-        timeout=900,
-        check=False,
-    )
+    result = run_studio("chat", *arguments, typed=typed)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     return result.stdout

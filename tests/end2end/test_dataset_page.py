@@ -20,7 +20,7 @@ from lora_studio.gui.window.wiring import make_window
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.window.drag_and_drop import FileDrop
 
-pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 
 #: Longest wait for a worker on a busy machine, in milliseconds.
 WAIT = 120_000

@@ -21,7 +21,7 @@ from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import write_rows
 from tests.helpers.runs.tiny_run import heldout_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 
 WAIT = 180_000
 

@@ -20,7 +20,7 @@ from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 
 WAIT = 180_000
 

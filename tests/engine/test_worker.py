@@ -89,6 +89,7 @@ def _last_step(run: RunFolder) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_question_is_answered_between_started_and_done() -> None:
     command = commands.InspectDevices()
     sent = _ask(command)
@@ -97,6 +98,7 @@ def test_question_is_answered_between_started_and_done() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_failed_question_does_not_block_the_next(tmp_path: Path) -> None:
     worker = Worker.start()
     bad = commands.InspectModel(model=ModelSpec(source=str(tmp_path / "nowhere")))
@@ -194,6 +196,7 @@ def test_run_outlives_its_parent_and_can_be_watched_and_stopped(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_run_never_gets_two_workers(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
@@ -207,6 +210,7 @@ def test_run_never_gets_two_workers(long_run: RunFolder) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_cancel_is_obeyed_and_keeps_checkpoints(
     long_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +227,7 @@ def test_cancel_is_obeyed_and_keeps_checkpoints(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_pipe_and_file_hold_the_same_events(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []

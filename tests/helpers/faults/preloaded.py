@@ -1,29 +1,46 @@
 """Python processes that start quickly: forks of one that has already imported torch and transformers.
 
 llama.cpp's converter needs eight seconds of processor time to import both for each tiny model, and
-half a second to convert it. `PreloadedPython.command` gives a command that behaves as
-`python -m lora_studio.engine.runtime.child_process …` does: same program, arguments, working
-folder, environment, standard streams, and exit status; if it is killed, so is the program.
+half a second to convert it; a worker needs six for its imports, and often less for its work.
+`PreloadedPython.command` gives a command that behaves as
+`python -m lora_studio.engine.runtime.child_process …` does, `module_command` one that behaves as
+`python -m …`, and `code_command` as `python -c …`: same program, arguments, working folder, environment,
+standard streams, and exit status; if it is killed, so is the program. Not for what Python or a
+library reads from the environment when it is imported, such as the address of the Hub.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import gc
+import importlib
 import io
 import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lora_studio.engine.runtime import child_process
+
+#: What the server that tests share imports as well.
+_MODULES = (
+    "lora_studio.cli.app",
+    "lora_studio.engine.worker",
+    "lora_studio.engine.training.train_run",
+)
+
+#: First arguments of programs that are run as `python -m` and `python -c` do, not as a watched child.
+_MODULE, _CODE = "--module", "--code"
 
 #: The client of the server below: it hands over its streams and waits for the exit status.
 _CLIENT = """
@@ -44,9 +61,9 @@ os._exit(status)
 class PreloadedPython:
     """A server process that forks; it starts with the first command, and ends with `close` or with this process."""
 
-    def __init__(self, folder: Path) -> None:
-        """Create it; the server's socket is created in `folder`."""
-        self._address = str(folder / "preloaded")
+    def __init__(self, folder: Path, modules: Sequence[str] = ()) -> None:
+        """Create it; the server's socket is created in `folder`, and it imports more `modules`."""
+        self._address, self._modules = str(folder / "preloaded"), modules
         self._server: subprocess.Popen[bytes] | None = None
 
     def command(self, program: str, *arguments: str) -> list[str]:
@@ -54,6 +71,18 @@ class PreloadedPython:
         if self._server is None:
             self.start()
         return [sys.executable, "-I", "-S", "-c", _CLIENT, self._address, program, *arguments]
+
+    def module_command(self, module: str, *arguments: str) -> list[str]:
+        """Return the command that does what `python -m module …` does, in a fork of the server."""
+        return self.command(_MODULE, module, *arguments)
+
+    def code_command(self, code: str, *arguments: str) -> list[str]:
+        """Return the command that does what `python -c code …` does, in a fork of the server."""
+        return self.command(_CODE, code, *arguments)
+
+    def engine_variable(self) -> dict[str, str]:
+        """Return the environment variable with which workers start in forks of the server."""
+        return {"LORA_STUDIO_ENGINE": shlex.join(self.module_command("lora_studio.engine"))}
 
     def run_converters(self, set_attribute: Callable[[object, str, object], None]) -> None:
         """Let llama.cpp's converter run here: replaces a function of the program with `set_attribute`."""
@@ -68,7 +97,7 @@ class PreloadedPython:
     def start(self) -> None:
         """Start the server now, so that forks of this process share it."""
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.faults.preloaded", self._address],
+            [sys.executable, "-m", "tests.helpers.faults.preloaded", self._address, *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -86,7 +115,30 @@ class PreloadedPython:
         self._server.wait()
 
 
-def main(address: str) -> None:
+_shared: PreloadedPython | None = None
+
+
+@contextlib.contextmanager
+def share(folder: Path) -> Iterator[PreloadedPython]:
+    """Yield the server that `get_shared` returns inside the block; it starts with its first command.
+
+    It has the imports of the command line and of workers.
+    """
+    global _shared
+    _shared = PreloadedPython(folder, _MODULES)
+    try:
+        yield _shared
+    finally:
+        _shared.close()
+
+
+def get_shared() -> PreloadedPython:
+    """Return the server that the tests of this process share."""
+    assert _shared is not None
+    return _shared
+
+
+def main(address: str, *modules: str) -> None:
     """Serve until stdin closes."""
     import torch
     import transformers
@@ -95,7 +147,10 @@ def main(address: str) -> None:
     from lora_studio.engine.export.gguf import converter_program
 
     assert all((transformers, AutoConfig, AutoTokenizer, converter_program))
+    for module in modules:
+        importlib.import_module(module)
     torch.set_num_threads(1)
+    gc.freeze()  # a collection in a fork would copy the pages of all these objects
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
@@ -156,11 +211,20 @@ def _run(arguments: list[str]) -> None:
         io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", write_through=True)
         for number in (1, 2)
     )
-    for name in (child_process.__name__, arguments[0]):  # both run as __main__, as in a new process
-        sys.modules.pop(name, None)
-    sys.argv = [child_process.__file__, *arguments]
+    kind = arguments[0]
+    program, *rest = (
+        arguments[1:] if kind in (_MODULE, _CODE) else [child_process.__name__, *arguments]
+    )
+    if program == child_process.__name__:
+        for name in (program, rest[0]):  # both run as __main__, as in a new process
+            sys.modules.pop(name, None)
+    sys.argv = ["-c" if kind == _CODE else program, *rest]
     try:
-        runpy.run_module(child_process.__name__, run_name="__main__", alter_sys=True)
+        if kind == _CODE:
+            main_module = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(program, main_module.__dict__)
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as exit_:
         status = exit_.code
     except BaseException:

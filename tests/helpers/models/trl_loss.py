@@ -34,7 +34,7 @@ def trl_steps(
 ) -> list[dict[str, Any]]:
     """Return the same as `trl_step` for several trainers: their method, and settings of TRL.
 
-    The gradients of variant n are in `folder`/out/n.safetensors, by parameter.
+    "model" and "rows" of a variant take precedence. The gradients of variant n are in `folder`/out/n.safetensors, by parameter.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / "variants.json", folder / "rows.json"
@@ -115,7 +115,8 @@ def _main(variants: str, model: str, rows: str, output: str, base: str = "") -> 
     results = []
     for number, variant in enumerate(json.loads(Path(variants).read_text("utf-8"))):
         content = json.loads(Path(rows).read_text("utf-8"))
-        results.append(_train(variant, model, content, Path(output) / f"{number}.safetensors", base))  # fmt: skip
+        own_model, content = variant.pop("model", model), variant.pop("rows", content)
+        results.append(_train(variant, own_model, content, Path(output) / f"{number}.safetensors", base))  # fmt: skip
     print(json.dumps(results))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from lora_studio.engine.dataset.splitting import split
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
+from tests.helpers.command_line import run_studio
 from tests.helpers.runs.jobs import handle, make_job, write_rows
 
 #: Scans and splits of other tests must not be found in the cache.
@@ -374,8 +374,7 @@ def test_command_line_prints_the_same_findings(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows)
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lora_studio", "data", "lint", str(file), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        return run_studio("data", "lint", file, *options)
 
     machine = run("--json", "--strict")
     reported = json.loads(machine.stdout)

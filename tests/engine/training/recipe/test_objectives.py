@@ -47,6 +47,9 @@ def sft(scores: torch.Tensor) -> torch.Tensor:
 
 Wrapped = Callable[..., peft.PeftModel]
 
+#: What TRL reports for one step of each variant, and the folder with its gradients.
+ByTrl = tuple[list[dict[str, Any]], Path]
+
 
 def rows_of() -> list[Encoded]:
     """Return random rows: one with two trained spans, one with one, and one trained from the start."""
@@ -58,7 +61,7 @@ def rows_of() -> list[Encoded]:
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wrapped(tiny: TinyModel) -> Wrapped:
     """Create tiny 32-bit models with adapters whose B matrices aren't zero."""
 
@@ -184,10 +187,8 @@ def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int)
 
 
 @pytest.mark.slow
-def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, tmp_path: Path) -> None:
-    rows = rows_of()
-    plain = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows]
-    actual = trl_step("sft", tiny("llama3"), plain, tmp_path)
+def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None:
+    rows, actual = rows_of(), by_trl[0][-1]
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scores = Scorer(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
@@ -374,12 +375,21 @@ PAIRS = [
 ]
 
 
-@pytest.fixture
-def merged(tiny: TinyModel, wrapped: Wrapped, tmp_path: Path) -> Path:
+#: The same as single answers with labels.
+LABELED = [
+    {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+    for pair in PAIRS
+    for side in ("chosen", "rejected")
+]
+
+
+@pytest.fixture(scope="module")
+def merged(tiny: TinyModel, wrapped: Wrapped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `wrapped("llama3", SEED)` with its adapter merged in 32-bit."""
-    wrapped("llama3", SEED).merge_and_unload().save_pretrained(tmp_path / "merged")
-    load_tokenizer(tiny("llama3")).save_pretrained(tmp_path / "merged")
-    return tmp_path / "merged"
+    folder = tmp_path_factory.mktemp("trl") / "merged"
+    wrapped("llama3", SEED).merge_and_unload().save_pretrained(folder)
+    load_tokenizer(tiny("llama3")).save_pretrained(folder)
+    return folder
 
 
 def answer(prompt: list[int], completion: list[int]) -> Encoded:
@@ -407,6 +417,19 @@ VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo | Simpo]]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def by_trl(tiny: TinyModel, merged: Path) -> ByTrl:
+    """One step of `VARIANTS`, KTO, and fine-tuning by TRL, in one process; its imports take longer."""
+    rows = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows_of()]
+    variants = [
+        *(settings for settings, _ in VARIANTS),
+        {"method": "kto", "rows": LABELED},
+        {"method": "sft", "rows": rows, "model": str(tiny("llama3"))},
+    ]
+    folder = merged.parent
+    return trl_steps(variants, merged, PAIRS, folder, base=tiny("llama3")), folder / "out"
+
+
 def expect_gradients(model: peft.PeftModel, file: Path) -> dict[str, torch.Tensor]:
     """Return the gradients of A and B of each layer from those of the merged weights, W + s B A."""
     merged, expected = load_file(file), {}
@@ -421,11 +444,9 @@ def expect_gradients(model: peft.PeftModel, file: Path) -> dict[str, torch.Tenso
 
 
 @pytest.mark.slow
-def test_preference_losses_and_gradients_equal_trl(
-    tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
-) -> None:
-    steps = trl_steps([settings for settings, _ in VARIANTS], merged, PAIRS, tmp_path, base=tiny("llama3"))  # fmt: skip
-    for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=True)):
+def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
+    steps, out = by_trl
+    for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=False)):
         model = wrapped("llama3", SEED)
         own = create(Scorer(model)).compute_loss([encoded(row) for row in actual["rows"]])
         assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4), settings  # fmt: skip
@@ -433,21 +454,14 @@ def test_preference_losses_and_gradients_equal_trl(
         assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
         (own.total / 3).backward()
         values = dict(model.named_parameters())
-        for name, gradient in expect_gradients(model, tmp_path / "out" / f"{number}.safetensors").items():  # fmt: skip
+        for name, gradient in expect_gradients(model, out / f"{number}.safetensors").items():  # fmt: skip
             assert values[name].grad is not None
             torch.testing.assert_close(values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{settings} {name}")  # fmt: skip
 
 
 @pytest.mark.slow
-def test_kto_loss_equals_trl(
-    tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
-) -> None:
-    rows = [
-        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
-        for pair in PAIRS
-        for side in ("chosen", "rejected")
-    ]
-    actual = trl_step("kto", merged, rows, tmp_path, base=tiny("llama3"))
+def test_kto_loss_equals_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
+    actual = by_trl[0][len(VARIANTS)]
     assert actual["log"]["kl"] > 0.05
     kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
     own = pair_up(
