@@ -304,7 +304,7 @@ def limit(work: Path) -> dict[str, Any]:
     key = config.num_key_value_heads * config.head_dim
     shapes = Counter([(query, hidden), (key, hidden), (key, hidden), (hidden, query), (inner, hidden), (inner, hidden), (hidden, inner)])  # fmt: skip
     wall, used = 0.0, 0.0
-    for tokens, trained in _micro_batches(work):
+    for tokens, trained in _count_tokens(work):
         parts = [(n, tokens, *shape, config.num_hidden_layers, RANK) for shape, n in shapes.items()]
         for count, *about in [*parts, (1, trained, config.vocab_size, hidden, 1, 0)]:
             times = _products(device, *about)
@@ -332,21 +332,16 @@ def _computed_with(device: Any) -> str:
     )
 
 
-def _micro_batches(work: Path) -> list[tuple[int, int]]:
-    """Return tokens and trained tokens of each micro-batch after the first step in our loop."""
-    recipe = load_recipe(work)
-    micro_batches = []
-    for step in json.loads((work / "steps.json").read_text())[1:]:
-        rows = sorted(step, key=lambda row: -len(row["input_ids"]))
-        for begin in range(0, len(rows), recipe.micro_batch):
-            part = rows[begin : begin + recipe.micro_batch]
-            micro_batches.append(
-                (
-                    sum(len(row["input_ids"]) for row in part),
-                    sum(label != -100 for row in part for label in row["labels"][1:]),
-                )
-            )
-    return micro_batches
+def _count_tokens(work: Path) -> list[tuple[int, int]]:
+    """Return tokens and trained tokens of each step after the first; its rows may share one micro-batch."""
+    steps = json.loads((work / "steps.json").read_text())[1:]
+    return [
+        (
+            sum(len(row["input_ids"]) for row in step),
+            sum(label != -100 for row in step for label in row["labels"][1:]),
+        )
+        for step in steps
+    ]
 
 
 def _products(

@@ -1,7 +1,7 @@
-"""How many tokens to compute at once on a GPU: more than the largest micro-batch has, where memory allows it.
+"""How many tokens to compute at once: more than the largest micro-batch has, where memory allows it.
 
-Each micro-batch reads all weights, and dequantizes 4-bit ones, whatever the number of its tokens. The rows
-of a step can share fewer micro-batches without changing the result.
+Each micro-batch reads all weights, dequantizes 4-bit ones, and starts every operation, whatever the number
+of its tokens. The rows of a step can share fewer micro-batches without changing the result.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import replace
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 
-#: Tokens from which reading the weights takes less than a few percent of the time.
-_ENOUGH = 8192
+#: Kind of device -> tokens from which a larger micro-batch is at most a few percent faster. On a Xeon with AMX,
+#: 8 rows of about 80 tokens at once take two thirds of the time of two halves (SmolLM2-135M in 16 bits); in 32 bits
+#: or without AMX, about the same time.
+_ENOUGH = {"cuda": 8192, "cpu": 1024}
 
 #: Share of the free memory that a larger micro-batch may use: estimates are off by up to 15 %.
 _USABLE = 0.8
@@ -24,12 +26,13 @@ _GRAIN = 256
 def fill_micro_batches(plan: MemoryPlan) -> MemoryPlan:
     """Return the plan with the tokens up to which short rows fill micro-batches.
 
-    On GPUs, where rows of supervised training are packed; elsewhere, or if memory is short, the plan stays
-    as it is.
+    On GPUs with CUDA and CPUs, where rows of supervised training are packed; elsewhere, or if memory is short,
+    the plan stays as it is.
     """
     if not can_fill(plan):
         return plan
-    sizes = range(plan.tokens + _GRAIN, min(_ENOUGH, plan.step_tokens) + _GRAIN, _GRAIN)
+    most = min(_ENOUGH[plan.kind], plan.step_tokens)
+    sizes = [*range(plan.tokens + _GRAIN, most, _GRAIN), most] if most > plan.tokens else []
     count = bisect.bisect_left(sizes, 1, key=lambda tokens: int(not _has_room(plan, tokens)))
     return replace(plan, least_tokens=sizes[count - 1]) if count else plan
 
@@ -38,7 +41,7 @@ def can_fill(plan: MemoryPlan) -> bool:
     """Return whether the rows of a step can share micro-batches on this device."""
     trains_head = any("head" in name for name in plan.lora.modules_to_save)
     is_supervised = plan.rows.task in ("sft", "text")
-    return plan.kind == "cuda" and plan.training.packing and is_supervised and not trains_head
+    return plan.kind in _ENOUGH and plan.training.packing and is_supervised and not trains_head
 
 
 def _has_room(plan: MemoryPlan, tokens: int) -> bool:

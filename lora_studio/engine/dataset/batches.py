@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -105,47 +106,56 @@ class BatchPlan:
         """
         epoch, position = divmod(index, self.steps_per_epoch)
         rows = self._order_epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
-        parts = batch_by_length(rows, self._lengths, self.micro_batch)
+        return self.split_rows(rows, self._lengths)
+
+    def split_rows(
+        self, rows: Iterable[int], lengths: Sequence[int] | np.ndarray
+    ) -> list[list[int]]:
+        """Return rows as micro-batches, the longest first; row i has `lengths[i]` tokens."""
+        rows, lengths = list(rows), np.asarray(lengths)
+        parts = batch_by_length(rows, lengths, self.micro_batch)
         if not self.room:
             return parts
-        packed = self._pack_rows(rows)
+        packed = self._pack_rows(rows, lengths)
         if self.ranks > 1:
-            packed = self._balance(packed)
-        return min(parts, packed, key=self._compute_cost)
+            packed = self._balance(packed, lengths)
+        return min(parts, packed, key=partial(self._compute_cost, lengths=lengths))
 
-    def _compute_cost(self, micro_batches: Sequence[Sequence[int]]) -> tuple[int, int]:
+    def _compute_cost(
+        self, micro_batches: Sequence[Sequence[int]], lengths: np.ndarray
+    ) -> tuple[int, int]:
         """Return the micro-batches and, of several ranks, the tokens of the one with the most work."""
         rounds = math.ceil(len(micro_batches) / self.ranks)
         if self.ranks == 1:
             return rounds, 0
-        tokens = [int(self._lengths[rows].sum()) for rows in micro_batches]
+        tokens = [int(lengths[rows].sum()) for rows in micro_batches]
         return rounds, max(sum(tokens[rank :: self.ranks]) for rank in range(self.ranks))
 
-    def _balance(self, packed: list[list[int]]) -> list[list[int]]:
+    def _balance(self, packed: list[list[int]], lengths: np.ndarray) -> list[list[int]]:
         """Share packed rows among a multiple of `ranks` micro-batches of about as many tokens each.
 
         The longest rows first, each to the micro-batch with the fewest tokens (Graham 1969). If one gets
         more than its room, rows stay as they were packed.
         """
-        rows = [row for (row,) in batch_by_length(chain(*packed), self._lengths, 1)]
+        rows = [row for (row,) in batch_by_length(chain(*packed), lengths, 1)]
         count = min(len(rows), math.ceil(len(packed) / self.ranks) * self.ranks)
         shared: list[list[int]] = [[] for _ in range(count)]
         tokens = [0] * count
         for row in rows:
             target = tokens.index(min(tokens))
             shared[target].append(row)
-            tokens[target] += int(self._lengths[row])
+            tokens[target] += int(lengths[row])
         if max(tokens) > self.room:
             return packed
         order = sorted(range(count), key=lambda number: -tokens[number])
         return [shared[number] for number in order]
 
-    def _pack_rows(self, rows: Iterable[int]) -> list[list[int]]:
+    def _pack_rows(self, rows: Iterable[int], lengths: np.ndarray) -> list[list[int]]:
         """Put each row, the longest first, into the first micro-batch that has room for it."""
         micro_batches: list[list[int]] = []
         free: list[int] = []  # tokens
-        for (row,) in batch_by_length(rows, self._lengths, 1):
-            length = int(self._lengths[row])
+        for (row,) in batch_by_length(rows, lengths, 1):
+            length = int(lengths[row])
             fitting = (number for number, tokens in enumerate(free) if tokens >= length)
             if (target := next(fitting, len(free))) == len(free):
                 micro_batches.append([])
@@ -174,15 +184,20 @@ class BatchPlan:
         return self.get_step(longest_step)[0]
 
     def find_fullest(self, steps: int) -> list[int]:
-        """Return the micro-batch with the most tokens in the step, of the first `steps`, that has the most."""
-        most_tokens, fullest_step = -1, 0
+        """Return the micro-batch with the most tokens in the heaviest of the first `steps` steps."""
+        step, _ = self.find_heaviest_step(steps)
+        return max(self.get_step(step), key=lambda rows: self._lengths[rows].sum())
+
+    def find_heaviest_step(self, steps: int) -> tuple[int, int]:
+        """Return the number and the tokens of the one of the first `steps` steps that has the most tokens."""
+        most_tokens, heaviest = -1, 0
         for epoch in range(math.ceil(steps / self.steps_per_epoch)):
             first = epoch * self.steps_per_epoch
             rows = self._order_epoch(epoch)[: (steps - first) * self.per_step]
             tokens = np.add.reduceat(self._lengths[rows], np.arange(0, len(rows), self.per_step))
             if tokens.max() > most_tokens:
-                most_tokens, fullest_step = tokens.max(), first + int(tokens.argmax())
-        return max(self.get_step(fullest_step), key=lambda rows: self._lengths[rows].sum())
+                most_tokens, heaviest = int(tokens.max()), first + int(tokens.argmax())
+        return heaviest, most_tokens
 
     def _order_epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:

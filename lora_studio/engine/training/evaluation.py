@@ -76,7 +76,7 @@ class Evaluator:
             for group in groups:
                 self._ranks.synchronize_requests()
                 self._job.report_progress(text("evaluating"), done, len(rows), "rows")
-                parts = batch_by_length(group, rows.lengths, self._plan.micro_batch)
+                parts = self._plan.split_rows(group, rows.lengths)
                 batches = [[rows[row] for row in part] for part in parts]
                 objective.prepare_step(batches)
                 weight += sum(objective.count_items(batch) for batch in batches)

@@ -62,6 +62,11 @@ class StepBatches:
             self.plan.room = self._least_tokens
             self._longest = self.plan.find_fullest(self.total_steps)
 
+    @property
+    def most_step_tokens(self) -> int:
+        """Return the tokens of the step that has the most."""
+        return self.plan.find_heaviest_step(self.total_steps)[1]
+
     def fill_up_to(self, tokens: int) -> None:
         """Let short rows fill micro-batches up to more tokens than the longest has; 0: no more than that."""
         self._least_tokens = tokens

@@ -433,7 +433,7 @@ class Trainer:
         A resumed training keeps what it started with.
         """
         if self.state.least_tokens is None:
-            tokens = tokens if self.batches.can_fill else 0
+            tokens = min(tokens, self.batches.most_step_tokens) if self.batches.can_fill else 0
             self.state.least_tokens = min(self.ranks.all_gather(tokens))
         self.batches.fill_up_to(self.state.least_tokens)
         return self.state.least_tokens

@@ -1,4 +1,4 @@
-"""Larger micro-batches on GPUs with memory to spare: as many tokens as the estimate allows."""
+"""Larger micro-batches where memory is to spare: as many tokens as the estimate allows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from lora_studio.core.memory.filling import fill_micro_batches
 from tests.core.memory.test_estimate import plan, with_lora, with_model
 
 
-def test_gpu_with_room_computes_many_tokens_at_once() -> None:
-    before = plan(micro_batch=1, gradient_accumulation=16)
+@pytest.mark.parametrize("name", ["cuda:0", "cpu"])
+def test_memory_to_spare_takes_more_tokens_at_once(name: str) -> None:
+    before = plan(name=name, micro_batch=1, gradient_accumulation=16)
     after = fill_micro_batches(before)
     assert before.tokens < after.tokens <= before.step_tokens + 256
     needed = estimate(after)
@@ -32,13 +33,13 @@ def test_less_memory_gives_fewer_tokens() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        plan(name="cpu", micro_batch=1),
+        plan(name="mps", micro_batch=1),
         plan(packing=False, micro_batch=1),
         with_lora(plan(micro_batch=1), modules_to_save=("lm_head",)),
         replace(plan(micro_batch=1), rows=replace(plan().rows, task="preference")),
         plan(free=2.4, micro_batch=1),
     ],
-    ids=["CPU", "padded", "trained head", "pairs", "no room"],
+    ids=["Apple GPU", "padded", "trained head", "pairs", "no room"],
 )
 def test_other_trainings_stay_as_they_are(other: object) -> None:
     assert fill_micro_batches(other) == other  # type: ignore[arg-type]  # a MemoryPlan

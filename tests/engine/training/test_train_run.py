@@ -27,6 +27,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.kernels.record import KernelRecord
+from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
@@ -162,7 +163,12 @@ def test_splitting_a_step_does_not_change_it(start: Start, micro_batch: int) -> 
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5)
 
 
-def test_short_rows_are_packed_up_to_the_longest_row(start: Start, tmp_path: Path) -> None:
+def test_short_rows_are_packed_up_to_the_longest_row(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        forecast, "fill_micro_batches", lambda plan: plan
+    )  # as if memory were short
     rows = [{"instruction": "Count.", "output": "one two three four " * n} for n in (16, 1, 1, 1)]
     settings = {"micro_batch": 1, "gradient_accumulation": 4, "max_steps": 1}
     run = start(rows=write_rows(tmp_path / "some.jsonl", rows), training=settings)
@@ -454,7 +460,7 @@ def test_partial_checkpoint_of_killed_worker_is_deleted(start: Start) -> None:
 def test_resume_without_checkpoint_starts_from_the_beginning(start: Start) -> None:
     channel = train(start(training={"max_steps": 1}), resume=True)
     assert channel.last(events.TrainingStarted).step == 0
-    assert "from the beginning" in str(channel.last(events.Log).text)
+    assert any("from the beginning" in str(log.text) for log in channel.of(events.Log))
 
 
 def test_resuming_a_finished_training_changes_nothing(start: Start) -> None:
@@ -587,7 +593,8 @@ def test_cancel_is_obeyed_before_the_next_micro_batch(
 
     cancel: list[Any] = []
     monkeypatch.setattr(objectives.Sft, "compute_loss", counted)
-    run = start(training={"gradient_accumulation": 4, "micro_batch": 1})
+    settings = {"gradient_accumulation": 4, "micro_batch": 1, "packing": False}
+    run = start(training=settings)
     channel = train(run, lambda event, flags: cancel.append(flags.cancel))
     assert channel.of(events.Cancelled)
     assert len(computed) == 7
@@ -604,7 +611,8 @@ def test_nan_loss_ends_training_before_the_adapter_is_damaged(
 
     def diverging(*about: Any) -> Loss:
         calls.append(1)
-        return Loss(own(*about).total * (float("nan") if len(calls) > 7 else 1.0))
+        # The probe of memory and three steps are finite.
+        return Loss(own(*about).total * (float("nan") if len(calls) > 4 else 1.0))
 
     monkeypatch.setattr(objectives.Sft, "compute_loss", diverging)
     run = start(training={"save_every": 1})

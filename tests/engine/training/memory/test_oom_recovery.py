@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoint_files, training_setup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.loss_scaling import LossScaling
-from lora_studio.engine.training.memory import ladder
+from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
@@ -82,6 +82,12 @@ class Limit:
             return result
 
         return score
+
+
+@pytest.fixture(autouse=True)
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each micro-batch as many rows as the settings say, as where no memory is to spare."""
+    monkeypatch.setattr(forecast, "fill_micro_batches", lambda plan: plan)
 
 
 @pytest.fixture
