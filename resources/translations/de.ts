@@ -11390,10 +11390,6 @@
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
         </message>
         <message>
-            <source>There is no train.py for this kind of training. To repeat it, train with the same project again.</source>
-            <translation>Für diese Art von Training gibt es keine train.py. Um es zu wiederholen, trainieren Sie noch einmal mit demselben Projekt.</translation>
-        </message>
-        <message>
             <source>There is no trained adapter in {folder}.</source>
             <translation>In {folder} gibt es keinen trainierten Adapter.</translation>
         </message>

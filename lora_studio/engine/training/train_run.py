@@ -43,10 +43,6 @@ from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 
-_NO_SCRIPT = text(
-    "There is no train.py for this kind of training. To repeat it, train with the same project again."
-)
-
 
 def train(
     run: RunFolder,
@@ -133,7 +129,7 @@ def _train_rank(
     if resume:
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
-    writes = ranks.is_first and _needs_script(trainer, job, resume=resume)
+    writes = ranks.is_first and not (resume and script.is_complete(trainer.run))
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
 
 
@@ -162,14 +158,6 @@ def _prepare_task(
 def _without_pause(job: JobContext, ranks: ProcessGroup) -> JobContext:
     """Return the job for work of rank 0 that other ranks wait for: a pause takes effect after it."""
     return job if ranks.world_size == 1 else replace(job, flags=Flags(cancel=job.flags.cancel))
-
-
-def _needs_script(trainer: Trainer, job: JobContext, *, resume: bool) -> bool:
-    """Return whether the script that repeats the training has to be written; log why there is none."""
-    if trainer.data.task in ("embedding", "classification"):
-        job.emit(events.Log(text=_NO_SCRIPT))
-        return False
-    return not (resume and script.is_complete(trainer.run))
 
 
 def _prepare(
@@ -281,6 +269,7 @@ def _collect_reproduction_facts(
         has_validation=bool(trainer.data.validation),
         world_size=trainer.ranks.world_size,
         step=trainer.step,
+        label_counts=dict(trainer.data.ready.labels),
     )
 
 

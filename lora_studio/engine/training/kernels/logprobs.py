@@ -88,6 +88,7 @@ class Scorer:
         self.device = next(model.parameters()).device
         self._decoder = find_decoder(self.base)
         self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
+        self.will_repeat = False  # whether the current rows are computed again, with gradients
         self.packed = self.chunked = self.shared = self.writes_directly = False
         self._head: OutputHead | None = None
         self.tries_liger = False  # whether Liger's kernels were tried at all

@@ -12,13 +12,14 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
 def add_embedding_noise(scorer: Scorer, alpha: float) -> None:
-    """Add noise drawn uniformly from ±alpha / √(L · d) in every pass with gradients from now on.
+    """Add noise drawn uniformly from ±alpha / √(L · d) in every pass with gradients from now on, and in every
+    pass that one with gradients repeats.
 
     L is the length of the row that a token belongs to, d the size of an embedding.
     """
 
     def add_noise(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
-        if not (layer.training and torch.is_grad_enabled()):
+        if not layer.training or not (torch.is_grad_enabled() or scorer.will_repeat):
             return output
         # Computed in main memory: a GPU would have to report how many tokens there are.
         lengths = torch.tensor(scorer.lengths)

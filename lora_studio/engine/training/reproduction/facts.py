@@ -19,7 +19,7 @@ class ReproductionFacts:
 
     `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
     round number of tokens (`Scorer.fills`), `uses_tf32` whether products in 32-bit use TF32, and `step` how
-    many steps are done already.
+    many steps are done already. `label_counts` are the training rows of each label of a classifier.
     """
 
     project: Project
@@ -35,3 +35,4 @@ class ReproductionFacts:
     has_validation: bool
     world_size: int
     step: int
+    label_counts: dict[str, int]

@@ -63,6 +63,17 @@ _OBJECTIVES = {
     "reward": "It trains a score of answers, higher for the better of two (reward model).",
     "kto": "It trains on which answers are good, relative to the base model (KTO).",
     "grpo": "It trains on rewards of answers that the model writes itself (GRPO).",
+    "embedding": "It trains vectors of texts: queries find their own text among all of a step.",
+    "classification": "It trains which label a text has (sequence classification).",
+}
+
+
+#: What the loss of a step is the mean over.
+_UNITS = {
+    "preference": "pairs",
+    "kto": "answers",
+    "embedding": "queries",
+    "classification": "texts",
 }
 
 
@@ -202,7 +213,8 @@ def _get_environment() -> jinja2.Environment:
 def _format_model_imports(values: dict[str, Any]) -> str:
     """Return the statement that imports from model.py what train.py uses, constants first."""
     used = {
-        "DEVICE": True, "DTYPE": values["is_16_bit"], "LEARNING_RATE": values["plateau"],
+        "DEVICE": True, "DTYPE": values["is_16_bit"], "LABELS": values["task"] == "classification",
+        "LEARNING_RATE": values["plateau"],
         "SEED": True, "model": True, "optimizer": True, "reference_model": values["reference"],
         "row_lengths": values["neftune"], "teacher": values["teacher"],
     }  # fmt: skip
@@ -269,7 +281,12 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
     groups = facts.optimizer.param_groups
     return {
         "task": "sft" if task == "text" else task,
-        "unit": {"preference": "pairs", "kto": "answers"}.get(facts.task, "tokens"),
+        "unit": _UNITS.get(facts.task, "tokens"),
+        "pools": task in ("embedding", "classification"),
+        "mask": "pooled" if task in ("embedding", "classification") else "trained",
+        "pooling": spec.pooling if task == "embedding" else None,
+        "similarity_scale": spec.similarity_scale,
+        "random": "torch.cuda" if facts.tuned.base.device.type == "cuda" else "torch",
         "beta": _get_beta(spec, task),
         "gamma": spec.simpo_gamma,
         "loss_type": spec.dpo_loss if task == "dpo" else None,

@@ -16,6 +16,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
+from lora_studio.engine.lora import feature_extraction
 from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
@@ -50,6 +51,12 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
     arguments.append('device_map="auto"' if is_spread else 'device_map={"": DEVICE}')
     if facts.project.model.trust_remote_code:
         arguments.append("trust_remote_code=True")
+    if facts.task == "classification":
+        arguments += [
+            "id2label=dict(enumerate(LABELS))",
+            "label2id={label: number for number, label in enumerate(LABELS)}",
+            f"pad_token_id={facts.tuned.base.tokenizer.pad_token_id}",
+        ]
     quantization = _get_quantization(facts)
     if quantization:
         arguments.append("quantization_config=quantization")
@@ -60,8 +67,18 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
         "revision": format_assignment("REVISION", commit) if commit else None,
         "quantization": quantization
         and format_call("quantization = transformers.BitsAndBytesConfig", quantization),
-        "load": format_call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
+        "load": format_call(f"model = transformers.{_get_class(facts)}.from_pretrained", arguments),
     }
+
+
+def _get_class(facts: ReproductionFacts) -> str:
+    """Return the class of transformers that loads the base for a task."""
+    match facts.task:
+        case "classification":
+            return "AutoModelForSequenceClassification"
+        case "embedding":
+            return "AutoModel"
+    return "AutoModelForCausalLM"
 
 
 def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
@@ -177,12 +194,17 @@ def _get_bits(spec: ModelSpec) -> list[str]:
 def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     """Return the entries of PEFT's configuration that differ from its defaults."""
     config = tuned.model.peft_config["default"]
-    if config.task_type == TaskType.SEQ_CLS:  # the script adds the head itself
+    if config.task_type == TaskType.SEQ_CLS:
         others = [name for name in config.modules_to_save or () if name != score_head.NAME]
-        config = dataclasses.replace(config, task_type="CAUSAL_LM", modules_to_save=others or None)
+        # PEFT adds the head of a classifier, the script adds that of a reward model.
+        task = config.task_type if tuned.labels else "CAUSAL_LM"
+        config = dataclasses.replace(config, task_type=task, modules_to_save=others or None)
     defaults = type(config)()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
     values = {name: getattr(config, name) for name in names}
+    if feature_extraction.is_feature_extraction(tuned.model):
+        plain = {name: _to_plain(value) for name, value in values.items()}
+        values |= feature_extraction.shorten_names(plain, tuned.model)
     return {
         name: _to_plain(value)
         for name, value in values.items()

@@ -26,7 +26,10 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.in_batch_negatives import (
     InBatchNegatives,
     find_false_negatives,
+    list_ids,
+    rank_texts,
 )
+from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from lora_studio.engine.training.recipe.pooling import embed
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
@@ -43,11 +46,11 @@ ROWS = [
 ]  # fmt: skip
 
 
-def make_model(folder: Path, dropout: float = 0.0) -> peft.PeftModel:
+def make_model(folder: Path, **lora: Any) -> peft.PeftModel:
     """Return a tiny 32-bit model whose B matrices aren't zero."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(3)
-    model = attach.attach_adapter(base, LoraSpec(rank=4, dropout=dropout), make_job())
+    model = attach.attach_adapter(base, LoraSpec(rank=4, **lora), make_job())
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -104,6 +107,34 @@ def test_loss_and_gradients_equal_the_formula(tiny: TinyModel, pooling: Any) -> 
             torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
 
 
+def test_second_pass_has_the_noise_and_dropout_of_the_first(tiny: TinyModel) -> None:
+    model, rows = make_model(tiny("llama3"), dropout=0.2).train(), make_pairs(6)
+    scorer, parts = Scorer(model), [rows[:3], rows[3:]]
+    add_embedding_noise(scorer, 50.0)
+    torch.manual_seed(4)
+    vectors = [embed(scorer, list_ids(part), "mean") for part in parts]
+    expected_loss = rank_texts(parts, vectors, 20.0).losses.sum()
+    expected_loss.backward()
+    expected = take_gradients(model)
+    objective = InBatchNegatives(scorer, 20.0, "mean")
+    torch.manual_seed(4)
+    objective.prepare_step(parts)
+    loss = torch.stack([objective.compute_loss(part).total for part in parts]).sum()
+    loss.backward()
+    torch.testing.assert_close(loss, expected_loss)
+    for name, gradient in take_gradients(model).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_similarities_are_computed_in_32_bit() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(9, 8), dim=1)
+    rows = make_pairs(3)
+    vectors = vectors[: len(list_ids(rows))]
+    expected = rank_texts([rows], [vectors], 20.0).losses
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rank_texts([rows], [vectors], 20.0).losses, expected)
+
+
 def test_equal_texts_are_no_negatives() -> None:
     a, b, c, d = (np.array([n, n + 1], np.int32) for n in range(4))
     rows = [EncodedSearchPair(a, b, c), EncodedSearchPair(d, b), EncodedSearchPair(a, c, a)]
@@ -137,8 +168,12 @@ def test_end_token_is_appended_once(tiny: TinyModel) -> None:
         assert tokenizer("Who is it?").input_ids == [*before, tokenizer.eos_token_id]
 
 
-def test_peft_loads_the_adapter_without_the_output_layer(tiny: TinyModel, tmp_path: Path) -> None:
-    model, tokenizer = make_model(tiny("llama3")).eval(), load_tokenizer(tiny("llama3"))
+@pytest.mark.parametrize("blocks", ["", "1"])
+def test_peft_loads_the_adapter_without_the_output_layer(
+    tiny: TinyModel, tmp_path: Path, blocks: str
+) -> None:
+    model = make_model(tiny("llama3"), blocks=blocks).eval()
+    tokenizer = load_tokenizer(tiny("llama3"))
     append_end_token(tokenizer)
     model.peft_config["default"].task_type = peft.TaskType.FEATURE_EXTRACTION
     (tmp_path / "adapter").mkdir()

@@ -39,6 +39,21 @@ LABELS: list[Any] = [
     {"prompt": f"What is {n}?", "completion": f"It is {n}, said Pim.", "label": bool(n % 2)}
     for n in range(13)
 ]
+SEARCHES: list[Any] = [
+    {
+        "query": f"What is {n % 9}?",
+        "positive": f"It is {n % 11}, said Pim.",
+        "negative": "No." * (n % 2),
+    }
+    for n in range(13)
+]
+LABELED: list[Any] = [
+    {
+        "text": f"Pim writes {n} {'ships' if n % 3 else 'lamps'}." * (1 + n % 2),
+        "label": "ab"[n % 3 > 0],
+    }
+    for n in range(13)
+]
 TEXTS: list[Any] = [{"text": f"The harbour master writes {n} ships. " * (n % 6 + 1)} for n in range(9)]  # fmt: skip
 
 #: Accumulation, warm-up, cosine, clipping that clips, several epochs, an incomplete last step.
@@ -111,6 +126,39 @@ CASES = {
         },
     ),
     "KTO": Case("qwen3", LABELS),
+    "embeddings": Case(
+        rows=SEARCHES,
+        settings={
+            "lora": {"blocks": "1", "own_ranks": ["q_proj=2"]},
+            "training": {"learning_rate": 1e-3},
+        },
+    ),
+    "embeddings by mean, dropout and noise": Case(
+        "qwen3",
+        SEARCHES,
+        settings={
+            "lora": {"dropout": 0.1},
+            "training": {"pooling": "mean", "neftune_alpha": 5.0, "packing": False},
+        },
+    ),
+    "embeddings in bfloat16": Case(
+        "qwen3",
+        SEARCHES,
+        within=5e-2,  # a similarity counts 20 times
+        settings={
+            "model": {"precision": "bf16"},
+            "training": {"pooling": "mean", "learning_rate": 1e-3},
+        },
+    ),
+    "classifier": Case("qwen3", LABELED, settings={"lora": {"dropout": 0.1}}),
+    "classifier in bfloat16": Case(
+        rows=LABELED,
+        within=1e-2,
+        settings={
+            "model": {"precision": "bf16"},
+            "training": {"class_weights": "balanced", "packing": False, "learning_rate": 1e-3},
+        },
+    ),
     "dropout and noise": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}
     ),
