@@ -3430,6 +3430,10 @@
             <translation>Embedding-Training braucht mindestens zwei Zeilen in jedem Optimierungsschritt.</translation>
         </message>
         <message>
+            <source>Embeddings: can be merged and exported, but not chat</source>
+            <translation>Embeddings: kann zusammengeführt und exportiert werden, aber nicht chatten</translation>
+        </message>
+        <message>
             <source>Empty cache</source>
             <translation>Cache leeren</translation>
         </message>
@@ -8812,6 +8816,10 @@
             <translation>Werte</translation>
         </message>
         <message>
+            <source>Scores or labels of texts: can't chat</source>
+            <translation>Bewertungen oder Labels von Texten: kann nicht chatten</translation>
+        </message>
+        <message>
             <source>Search</source>
             <translation>Suchen</translation>
         </message>
@@ -12446,6 +12454,10 @@
         <message>
             <source>Urdu</source>
             <translation>Urdu</translation>
+        </message>
+        <message>
+            <source>Use</source>
+            <translation>Verwendung</translation>
         </message>
         <message>
             <source>Use 16-bit precision, or replicate the weights.</source>

@@ -30,6 +30,19 @@ CLASSIFIES = "SEQ_CLS"
 #: PEFT's task of adapters that turn texts into vectors.
 EMBEDS = "FEATURE_EXTRACTION"
 
+#: What the model of an adapter does with a text: continue it, give it a vector, or scores or a label.
+AdapterUse = Literal["generation", "embedding", "classification"]
+
+
+def get_use(config: Mapping[str, Any]) -> AdapterUse:
+    """Return what PEFT's settings of an adapter say that its model does."""
+    match config.get("task_type"):
+        case "FEATURE_EXTRACTION":
+            return "embedding"
+        case "SEQ_CLS":
+            return "classification"
+    return "generation"
+
 
 def require_mergeable(config: Mapping[str, Any], *, has_labels: bool = False) -> None:
     """Raise ProblemError if the settings of an adapter say that it scores text.
@@ -105,6 +118,7 @@ class AdapterFacts(_Facts):
     folder: str
     run: str | None = None
     kind: str = "LoRA"  # LoRA, rsLoRA, DoRA, or PEFT's name for the type
+    use: AdapterUse = "generation"
     base: str = ""
     rank: int = 0
     ranks: tuple[int, int] = (0, 0)

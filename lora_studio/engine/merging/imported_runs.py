@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from lora_studio.core.lora.adapters import AdapterFit, require_mergeable
+from lora_studio.core.lora.adapters import AdapterFit, get_use, require_mergeable
 from lora_studio.core.messages import text
+from lora_studio.core.model.pooling import read_pooling
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
@@ -35,7 +37,8 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     An adapter without a tokenizer gets the model's, as in training.
     """
     spec = run.load_project().model
-    require_mergeable(adapter_files.read_intact(source).config)
+    config = adapter_files.read_intact(source).config
+    require_mergeable(config)
     fit = library.fit(source, spec, job)
     if not fit.fits:
         raise _does_not_fit(source, fit)
@@ -49,6 +52,10 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
                 copy_file(require_inside(file), folder / file.name, lambda _: job.check())
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
+        if is_embedding := get_use(config) == "embedding":
+            output = _write_output(source, run, folder, job)
+    if is_embedding:
+        run.update_manifest(dataset={"task": "embedding"}, embedding=output)
     checksums.record_checksums(run, run.adapter)
     weights_file = run.adapter / adapter_files.WEIGHTS
     with open_regular(weights_file) as opened:
@@ -65,6 +72,28 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     job.emit(
         events.AdapterSaved(step=0, folder=str(run.adapter), bytes=weights_file.stat().st_size)
     )
+
+
+def _write_output(
+    source: Path, run: RunFolder, folder: Path, job: JobContext
+) -> dict[str, str | int]:
+    """Write and return how the model of an imported adapter makes vectors.
+
+    The files of sentence-transformers beside the adapter say it, else those beside the base model; without
+    any, the last token is pooled. Raises ProblemError for another pooling than the last token or the mean.
+    """
+    from lora_studio.engine.backends.backend import EmbeddingOutput  # imports PyTorch
+    from lora_studio.engine.model import loading
+    from lora_studio.engine.training.recipe import pooling
+
+    project = run.load_project()
+    base = sources.resolve(project.model, job)
+    described = source if read_pooling(source) is not None else base
+    width = loading.read_config(base, project.model).get_text_config().hidden_size
+    chosen = pooling.resolve_pooling("auto", described)
+    output = EmbeddingOutput(chosen, width, project.dataset.max_length)
+    pooling.write_modules(folder, output)
+    return asdict(output)
 
 
 def import_model(run: RunFolder, job: JobContext) -> None:

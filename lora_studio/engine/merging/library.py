@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts, get_use
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, error
@@ -109,6 +109,7 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
         folder=str(folder),
         run=run,
         kind=_get_kind(config),
+        use=get_use(config),
         base=str(config.get("base_model_name_or_path") or ""),
         rank=int(config.get("r", 0)),
         ranks=(min(ranks), max(ranks)),

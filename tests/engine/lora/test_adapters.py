@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -22,10 +23,14 @@ from lora_studio.core.lora.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model.pooling import list_pooling_modes, read_pooling
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.facts import measure_sizes
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
+from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import (
     combining,
@@ -36,6 +41,7 @@ from lora_studio.engine.merging import (
     merge as merging_merge,
 )
 from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.training.recipe.pooling import write_modules
 from tests.helpers.models.adapters import ATTENTION, random_adapter
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import handle, new_run
@@ -448,6 +454,29 @@ def test_adapter_of_other_model_is_not_imported(
         problem(lambda: imported_runs.import_adapter(run, pair[0], job)) == "adapters.does_not_fit"
     )
     assert not run.adapter.exists()
+
+
+@pytest.mark.parametrize("described", ["mean", "nothing"])
+def test_imported_embedding_adapter_is_known_as_one(
+    base: Path, pair: list[Path], tmp_path: Path, described: str
+) -> None:
+    source = Path(shutil.copytree(pair[0], tmp_path / "source"))
+    config = source / "adapter_config.json"
+    changed = json.loads(config.read_text()) | {"task_type": "FEATURE_EXTRACTION"}
+    config.write_text(json.dumps(changed))
+    if described == "mean":
+        write_modules(source, EmbeddingOutput("mean", 8, 64))
+    run = new_run(tmp_path, model={"source": str(base)})
+    channel = handle(commands.ImportAdapter(run=str(run.path), adapter=str(source)))
+    assert channel.of(events.AdapterSaved)
+    manifest = run.read_manifest()
+    pooling = "mean" if described == "mean" else "last"
+    assert (get_task(manifest), manifest["embedding"]["pooling"]) == ("embedding", pooling)
+    mode = {"mean": "mean_tokens", "last": "lasttoken"}[pooling]
+    assert list_pooling_modes(read_pooling(run.adapter) or {}) == [mode]
+    (facts,) = library.find_adapters([source], recorded_job()[0])
+    assert facts.use == "embedding"
+    assert not measure_sizes(run).writes_text
 
 
 def test_run_can_start_from_an_imported_model(base: Path, tmp_path: Path) -> None:

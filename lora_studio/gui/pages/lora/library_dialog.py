@@ -23,7 +23,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
-from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.lora.combine_panel import CombinePanel
 from lora_studio.gui.pages.lora.norm_bars import NormBars
@@ -43,6 +43,13 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
 #: Width in pixels that the list needs for all its columns.
 _ROOM_FOR_ALL = 480
+
+
+#: What an adapter is for, if it can't chat.
+_USES = {
+    "embedding": mark("Embeddings: can be merged and exported, but not chat"),
+    "classification": mark("Scores or labels of texts: can't chat"),
+}
 
 
 class AdapterLibraryDialog(Dialog):
@@ -216,7 +223,13 @@ class AdapterLibraryDialog(Dialog):
         count = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
         self.status.set_status(count if adapters else none)
-        self.adapters_listed.emit(tuple(each.folder for each in adapters if each.problem is None))
+        self.adapters_listed.emit(
+            tuple(
+                each.folder
+                for each in adapters
+                if each.problem is None and each.use == "generation"
+            )
+        )
         places = [line for line, each in enumerate(adapters) if each.folder == folder]
         if adapters:
             self.table.setCurrentCell(places[0] if places else 0, _NAME)
@@ -237,9 +250,7 @@ class AdapterLibraryDialog(Dialog):
         self.link.send(command)
 
     def _show(self, facts: AdapterFacts | None) -> None:
-        usable = facts is not None and facts.problem is None
-        for part in (self.chat, self.start, self.merge):
-            part.setEnabled(usable and self._state.draft.path is not None)
+        self._offer_actions(facts if facts is not None and facts.problem is None else None)
         self.show_folder.setEnabled(facts is not None)
         self.norms.show_layers(())
         self.strength.setText("")
@@ -250,14 +261,20 @@ class AdapterLibraryDialog(Dialog):
             self.fit.set_status(localize_problem(facts.problem), "error")
             self.fit.show()
 
+    def _offer_actions(self, facts: AdapterFacts | None) -> None:
+        """Enable what can be done with an adapter: chat and further training if its model writes text."""
+        use = facts.use if facts is not None and self._state.draft.path is not None else None
+        self.chat.setEnabled(use == "generation")
+        self.start.setEnabled(use == "generation")
+        self.merge.setEnabled(use in ("generation", "embedding"))
+
     def _show_layers(self, event: events.AdapterShown) -> None:
         self.norms.show_layers(event.adapter.layers)
         self.strength.setText(self.norms.summarize())
         fit = event.fit
         if fit is None:
             return
-        for part in (self.chat, self.start, self.merge):
-            part.setEnabled(fit.fits and self._state.draft.path is not None)
+        self._offer_actions(event.adapter if fit.fits else None)
         if not fit.fits:
             self.fit.set_status(tr("Not compatible with the project's model. {reason}").format(reason=localize(fit.reason)), "error")  # fmt: skip
         elif fit.warning:
@@ -371,6 +388,7 @@ def _list_facts(facts: AdapterFacts) -> list[tuple[str, str]]:
     return [
         (tr("Folder"), facts.folder),
         (tr("Type"), facts.kind if facts.problem is None else ""),
+        (tr("Use"), tr(_USES[facts.use]) if facts.use in _USES else ""),
         (tr("Rank"), scale),
         (tr("Target modules"), ", ".join(facts.modules)),
         (tr("Trained in full"), ", ".join(facts.trained_whole)),

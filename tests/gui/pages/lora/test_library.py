@@ -48,7 +48,11 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
     """Set up a project with two usable adapters and a broken one; return its folder."""
     broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
     style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
-    adapters = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
+    adapters = (
+        facts(style),
+        facts(facts_, 32, use="embedding"),
+        AdapterFacts(folder=str(torn), problem=broken),
+    )
     fit = AdapterFit(model="m", fits=True)
     shown = events.AdapterShown(adapter=facts(style, layers=layers()), fit=fit)
     combined = events.AdapterCombined(
@@ -94,7 +98,11 @@ def test_adapters_are_listed_inspected_and_combined(
     library.table.setCurrentCell(2, 0)
     assert library.fit.text() == "It has no weights. Train it again."
     assert not library.chat.isEnabled()
-    assert usable[-1] == tuple(each.folder for each in library.adapters[:2])
+    assert usable[-1] == (library.adapters[0].folder,)  # the other one can't chat
+    library.table.setCurrentCell(1, 0)
+    assert (library.chat.isEnabled(), library.start.isEnabled()) == (False, False)
+    assert library.merge.isEnabled()
+    library.table.setCurrentCell(2, 0)
     _combine(library, plays, qtbot)
     library.add_folder(str(tmp_path / "elsewhere"))  # saved in the preferences
     assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
