@@ -48,7 +48,7 @@ _GERMAN_KINDS: dict[str, Callable[[QWidget], list[str]]] = {
 _LOOKS_AT_MOST = 25
 
 LOOKS = [
-    pytest.param(("en", 100), id="English"),
+    pytest.param(("en", 100), id="English", marks=pytest.mark.thorough),
     pytest.param(("en", 150), id="English-150", marks=pytest.mark.thorough),
     pytest.param(("de", 100), id="German", marks=pytest.mark.thorough),
     pytest.param(("de", 150), id="German-150"),
