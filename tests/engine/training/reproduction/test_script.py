@@ -270,6 +270,24 @@ CASES = {
     "8-bit optimizer": Case(settings={"training": {"optimizer": "adamw_8bit"}}),
 }
 
+#: Cases whose features others have one by one.
+_COMBINED = {
+    "robust DPO",
+    "reward model in bfloat16",
+    "dropout without packing",
+    "DPO from PiSSA, with DoRA",
+    "norms, DoRA and LoRA+",
+    "labeled answers from OLoRA",
+    "labeled answers, four bits, noise, two scripts",
+    "pairs from PiSSA, two scripts",
+    "noise in bfloat16",
+    "fully trained module in bfloat16",
+    "MiSS on four bits",
+}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.thorough) if name in _COMBINED else name for name in CASES
+]
+
 
 def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, RecordingChannel]:
     """Train a case; return the run and all events."""
@@ -296,12 +314,12 @@ def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, Reco
 
 @pytest.fixture(scope="module")
 def repeated(
-    tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel
+    tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel, request: pytest.FixtureRequest
 ) -> dict[str, tuple[RunFolder, RecordingChannel]]:
-    """All cases, trained, with their scripts run by a new interpreter."""
-    runs = {
-        name: make_run(tmp_path_factory.mktemp("case"), tiny, case) for name, case in CASES.items()
-    }
+    """The selected cases, trained, with their scripts run by a new interpreter."""
+    marked = [item for item in request.session.items if "repeated" in item.fixturenames]
+    names = dict.fromkeys(item.callspec.params["name"] for item in marked)
+    runs = {name: make_run(tmp_path_factory.mktemp("case"), tiny, CASES[name]) for name in names}
     each = (
         "import os, runpy, sys, torch; torch.set_num_threads(1)\n"
         "for file in sys.argv[1:]:\n"
@@ -322,7 +340,7 @@ def reproduced(run: RunFolder, column: str) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_script_reproduces_every_loss_of_the_run(repeated: Any, name: str) -> None:
     run, channel = repeated[name]
     steps = channel.of(events.StepDone)
@@ -346,7 +364,7 @@ def test_script_writes_the_same_adapter_in_peft_layout(repeated: Any, name: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_script_is_short_formatted_code(repeated: Any, name: str) -> None:
     run, _ = repeated[name]
     check_code(run.train_script)
