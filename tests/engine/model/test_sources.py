@@ -26,6 +26,7 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
+from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.tiny_models import write_config
 from tests.helpers.runs.jobs import RecordingChannel, make_job
 from tests.helpers.servers.hub_server import COMMIT, TOKEN, Hub, hub_server
@@ -180,9 +181,8 @@ def to_gguf(folder: Path, file: Path, split: str | None = None) -> Path:
         f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {split!r}\n"
         "import runpy; runpy.run_path(str(home / 'convert_hf_to_gguf.py'), run_name='__main__')"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, folder, file], capture_output=True, text=True
-    )
+    command = get_shared().code_command(code, str(folder), str(file))
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return file
 

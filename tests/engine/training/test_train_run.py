@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from lora_studio.engine.training.kernels.record import KernelRecord
 from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
+from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.tiny_models import FAMILIES
 from tests.helpers.runs.jobs import RecordingChannel, new_run, train, write_rows
 
@@ -533,7 +533,7 @@ def test_killed_worker_resumes_from_its_last_checkpoint(start: Start) -> None:
     unbroken, killed = start(**recipe), start(**recipe)
     train(unbroken)
     worker = subprocess.Popen(
-        [sys.executable, "-c", _KILLED],
+        get_shared().code_command(_KILLED),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -643,7 +643,7 @@ for event in channel.events[-2:]:
 def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(start: Start) -> None:
     run = start(training={"save_every": 2})
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _LIMITED, str(run.path)],
+        get_shared().code_command(_LIMITED, str(run.path)),
         capture_output=True,
         text=True,
     )

@@ -33,6 +33,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.failures import CancelledError
+from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import FAMILIES, tiny_model, write_config
 from tests.helpers.runs.recorded_job import recorded_job
@@ -374,7 +375,8 @@ def test_files_of_killed_export_are_deleted_by_next_job(tmp_path: Path) -> None:
         "os.kill(os.getpid(), 9) if 'Quantizing' in str(getattr(event, 'stage', '')) else None\n"
         "jobs.run_command(commands.Export(run=sys.argv[1]), job)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", program, str(run.path)], capture_output=True)
+    command = get_shared().code_command(program, str(run.path))
+    killed = subprocess.run(command, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     assert list(run.temporary.rglob("*.gguf"))
     leftovers.sweep(run)
