@@ -236,7 +236,7 @@ class Display:
         )
         if self.console.is_terminal:
             self._update_stage("Training", event.step, event.steps, detail)
-        elif event.time - self._last_plain >= PLAIN_INTERVAL or event.step == event.steps:
+        elif abs(event.time - self._last_plain) >= PLAIN_INTERVAL or event.step == event.steps:
             self._last_plain = event.time
             self.print_line(detail)
 

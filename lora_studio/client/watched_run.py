@@ -9,7 +9,7 @@ from lora_studio.client.endings import crash_problem, out_of_memory_problem
 from lora_studio.client.link import Command, call_later, parse_events
 from lora_studio.core import limits
 from lora_studio.core.messages import text
-from lora_studio.core.problems import Problem, Where, error, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
@@ -57,13 +57,17 @@ class WatchedRun:
         """
         open_command: str | None = None
         lost = LostSteps()
-        for event in self._tail():
-            lost.on_event(event)
-            if isinstance(event, events.Started):
-                open_command = event.id
-            elif isinstance(event, events.Ending):
-                open_command = None
-            yield event
+        try:
+            for event in self._tail():
+                lost.on_event(event)
+                if isinstance(event, events.Started):
+                    open_command = event.id
+                elif isinstance(event, events.Ending):
+                    open_command = None
+                yield event
+        except ProblemError as error:
+            yield events.Failed(id=open_command or "", problem=error.problems[0])
+            return
         if self._detached.is_set():
             return
         if not self._run.path.is_dir():
@@ -105,7 +109,7 @@ class WatchedRun:
         while True:
             # Checked before reading, so that the last events of a worker that ends now are read.
             running = self._run.is_running() or self._run.is_guarded()
-            if self._run.events_file.exists():
+            try:
                 with open_regular(self._run.events_file) as file:
                     file.seek(position)
                     for line, size in iter_lines(file):
@@ -113,8 +117,23 @@ class WatchedRun:
                             return
                         position += size
                         yield from parse_events([line])
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise _unreadable_error(self._run, error) from error
             if not running or self._detached.wait(WATCH_INTERVAL):
                 return
+
+
+def _unreadable_error(run: RunFolder, reason: OSError) -> ProblemError:
+    return fail(
+        "run.events_unreadable",
+        "The metrics of {run} can't be read: {reason}.",
+        "Check the file named here. A job of this run that is still running continues.",
+        run=run.path.name,
+        reason=describe_os_error(reason),
+        where=Where(file=str(run.events_file)),
+    )
 
 
 def _moved_problem(run: RunFolder) -> Problem:

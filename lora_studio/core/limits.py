@@ -105,6 +105,15 @@ COLUMNS = _limit(
     _DATA, "Columns of one source", 10_000, "items",
     "Tables of texts have up to a hundred.",
 )  # fmt: skip
+TABLE_FOOTER = _limit(
+    _DATA, "The footer of a Parquet or Arrow file", 12_000_000, "bytes",
+    "It is parsed at once, and takes up to 220 times its size of memory. A million rows of ten columns in "
+    "groups of a thousand have 2 MB.",
+)  # fmt: skip
+TABLE_PARTS = _limit(
+    _DATA, "Row groups, or columns inside columns, of a Parquet file", 100_000, "items",
+    "A file with a million rows has up to a thousand groups.",
+)  # fmt: skip
 LITERAL = _limit(
     _DATA, "A list or object that a table's cell spells out as text", 1_000_000, "characters",
     "Parsing a Python literal takes a hundred times its size of memory.",
@@ -161,8 +170,21 @@ COMPARED_CHARACTERS = _limit(
 # --- models and adapters --------------------------------------------------------------------------
 
 WEIGHTS_HEADER = _limit(
-    _MODELS, "The header of a safetensors file", 100_000_000, "bytes",
-    "The limit of the format's own library. A file with 100,000 tensors has 12 MB.",
+    _MODELS, "The header of a safetensors file", 16_000_000, "bytes",
+    "It is parsed at once. An adapter for each expert of a model with 670 billion weights has 15 MB.",
+)  # fmt: skip
+WEIGHTS_INDEX = _limit(
+    _MODELS, "The index of a model in several safetensors files", 64_000_000, "bytes",
+    "The largest known models have 20 MB.",
+)  # fmt: skip
+WEIGHTS_VALUES = _limit(
+    _MODELS, "Values in the header of a safetensors file, or in the index of several", 1_500_000, "items",
+    "A header has eight for each tensor, an index one. The largest known models have 210,000 tensors in "
+    "more than 60 files.",
+)  # fmt: skip
+TENSOR_DIMENSIONS = _limit(
+    _MODELS, "Dimensions of a tensor in a safetensors file", 64, "items",
+    "The limit of PyTorch. The product of many large lengths takes minutes.",
 )  # fmt: skip
 GGUF_TEXT = _limit(
     _MODELS, "One text in the header of a GGUF file", 16_000_000, "bytes",

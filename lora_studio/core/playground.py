@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -216,7 +218,13 @@ class Playground:
 
     def save(self, conversation: Conversation) -> None:
         """Write a conversation; raises ProblemError."""
-        self._write(self.get_file(conversation), conversation.model_dump_json(indent=1) + "\n")
+        file = self.get_file(conversation)
+        self._write(file, conversation.model_dump_json(indent=1) + "\n")
+        with contextlib.suppress(OSError):
+            others = self.folder.glob("conversation-*.json")
+            newest = max((other.stat().st_mtime_ns for other in others if other != file), default=0)
+            if file.stat().st_mtime_ns <= newest:  # the clock was set back
+                os.utime(file, ns=(newest + 1_000_000, newest + 1_000_000))
 
     @classmethod
     def of_run(cls, run: Path) -> Playground:

@@ -179,8 +179,24 @@ def list_engines(at: EngineRoot | None = None) -> list[Engine]:
     at = at or get_root()
     with contextlib.suppress(OSError):
         candidates = [find_engine(folder.name, at) for folder in at.engines.iterdir()]
-        return sorted((one for one in candidates if one), key=lambda one: one.created, reverse=True)
+        return sorted(
+            (one for one in candidates if one),
+            key=lambda one: (_parse_creation_time(one), one.created),
+            reverse=True,
+        )
     return []
+
+
+def create_timestamp(at: EngineRoot) -> str:
+    """Return the time of creation of a new engine, later than that of all others: the clock may be set back."""
+    newest = max(map(_parse_creation_time, list_engines(at)), default=0.0)
+    return datetime.fromtimestamp(max(time.time(), newest + 1)).astimezone().isoformat()
+
+
+def _parse_creation_time(engine: Engine) -> float:
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(engine.created).timestamp()
+    return 0.0
 
 
 def get_engine(name: str, at: EngineRoot | None = None) -> Engine:

@@ -235,7 +235,11 @@ def get_retry_after(error: Exception) -> float:
     with suppress(ValueError):
         at = parsedate_to_datetime(header)
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+        # The server's own time, if it says it: the clock of this computer may be wrong.
+        now = datetime.now(UTC)
+        with suppress(ValueError):
+            now = parsedate_to_datetime(error.response.headers.get("Date", ""))
+        return max(0.0, (at - now).total_seconds())
     return 0.0
 
 

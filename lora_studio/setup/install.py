@@ -9,7 +9,6 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -129,7 +128,7 @@ def _create_engine(plan: SetupPlan) -> Engine:
     torch = packages["torch"].version if "torch" in packages else ""
     return Engine(
         name=name, variant=plan.variant, app_version=__version__, torch=torch,
-        python_version=plan.python.version, created=datetime.now().astimezone().isoformat(),
+        python_version=plan.python.version, created=engines.create_timestamp(plan.root),
         packages=packages, folder=plan.root.engines / name,
     )  # fmt: skip
 
@@ -160,7 +159,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
     name = engines.create_name("own", root)
     engine = Engine(
         name=name, variant="cpu", app_version=__version__, python_version=python.version,
-        created=datetime.now().astimezone().isoformat(), interpreter=str(python.path),
+        created=engines.create_timestamp(root), interpreter=str(python.path),
         folder=root.engines / name,
     )  # fmt: skip
     try:

@@ -1536,6 +1536,10 @@
             <translation>Prüfen Sie den Datenträger: Auch einen fehlerhaften schützt Linux vor dem Schreiben. Starten Sie dann diesen Schritt erneut, oder verschieben Sie das Projekt auf einen anderen Datenträger. Vollständige Dateien sind unverändert.</translation>
         </message>
         <message>
+            <source>Check the file named here. A job of this run that is still running continues.</source>
+            <translation>Prüfen Sie die genannte Datei. Ein Auftrag dieses Laufs, der noch arbeitet, wird fortgesetzt.</translation>
+        </message>
+        <message>
             <source>Check the network and try again, or choose another model. HTTPS_PROXY sets a proxy, PIP_INDEX_URL another registry.</source>
             <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut oder wählen Sie ein anderes Modell. HTTPS_PROXY legt einen Proxy fest, PIP_INDEX_URL eine andere Paketquelle.</translation>
         </message>
@@ -10667,6 +10671,10 @@
             </translation>
         </message>
         <message>
+            <source>The metrics of {run} can't be read: {reason}.</source>
+            <translation>Die Messwerte von {run} können nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The model</source>
             <translation>Das Modell</translation>
         </message>
@@ -14182,6 +14190,10 @@
         <message>
             <source>its end is missing</source>
             <translation>ihr Ende fehlt</translation>
+        </message>
+        <message>
+            <source>its footer is longer than {most:size}</source>
+            <translation>sein Verzeichnis am Ende ist länger als {most:size}</translation>
         </message>
         <message>
             <source>its head has rows of its own, and shares the model's</source>

@@ -53,6 +53,18 @@ def test_step_shows_its_loss_or_its_mean_reward(figures: dict[str, float], shown
     assert shown in out.getvalue()
 
 
+def test_steps_are_shown_after_the_clock_is_set_back() -> None:
+    out = io.StringIO()
+    display = Display()
+    display.console = Console(file=out, width=120)
+    for number, time in enumerate((1e9, 1e9 + 1, 1e8, 1e8 + 1)):
+        display.show(events.StepDone(
+            id="a", time=time, step=number, steps=9, epoch=1.0, loss=1.25, learning_rate=1e-4, grad_norm=1.0,
+            tokens=10, tokens_per_s=5.0, memory_bytes=1 << 30,
+        ))  # fmt: skip
+    assert out.getvalue().count("loss") == 2
+
+
 @pytest.mark.slow
 def test_training_names_a_rate_that_is_high_for_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -192,6 +192,12 @@ def test_watched_run_reports_crash_when_worker_vanished(run: RunFolder) -> None:
     assert _problem_code(list(WatchedRun(run).iter_events())) == "worker.crashed"
 
 
+def test_watched_run_names_events_that_cannot_be_read(run: RunFolder) -> None:
+    run.events_file.unlink(missing_ok=True)
+    run.events_file.mkdir()
+    assert _problem_code(list(WatchedRun(run).iter_events())) == "run.events_unreadable"
+
+
 def test_crash_remedy_mentions_checkpoint_only_if_resumable(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
     assert "checkpoint" not in str(crash_problem(text("The worker ended."), run).remedy)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,17 @@ def test_branch_keeps_the_original_conversation(tmp_path: Path) -> None:
         before.id: 2,
         branch.id: 1,
     }
+
+
+def test_saved_conversation_is_first_after_the_clock_is_set_back(tmp_path: Path) -> None:
+    playground = Playground(tmp_path)
+    before, after = Conversation(draft="before"), Conversation(draft="after")
+    playground.save(before)
+    os.utime(playground.get_file(before), (time.time() + 86_400,) * 2)
+    playground.save(after)
+    assert playground.load_conversations() == [after, before]
+    playground.save(before)
+    assert playground.load_conversations() == [before, after]
 
 
 def test_conversations_load_with_speakers_and_skip_torn_files(

@@ -136,8 +136,8 @@ def test_busy_server_is_retried_after_its_delay(index: Index, tmp_path: Path, st
 
 
 def test_retry_after_accepts_dates_and_seconds() -> None:
-    def get_delay(header: str) -> float:
-        answer = httpx.Response(503, headers={"Retry-After": header})
+    def get_delay(header: str, **others: str) -> float:
+        answer = httpx.Response(503, headers={"Retry-After": header} | others)
         request = httpx.Request("GET", "http://server/file")
         return http_client.get_retry_after(
             httpx.HTTPStatusError("busy", request=request, response=answer)
@@ -148,6 +148,9 @@ def test_retry_after_accepts_dates_and_seconds() -> None:
     assert get_delay(format_datetime(at - timedelta(hours=1), usegmt=True)) == 0
     assert get_delay("17") == 17
     assert get_delay("soon") == get_delay("") == get_delay("-3") == 0
+    # The server's time counts: the clock of this computer may be wrong.
+    server = format_datetime(at + timedelta(days=1000, seconds=-20), usegmt=True)
+    assert get_delay(format_datetime(at + timedelta(days=1000), usegmt=True), Date=server) == 20
 
 
 def test_long_retry_delay_fails_and_is_reported(index: Index, tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def make(root: EngineRoot, name: str, **facts: str) -> Engine:
     return engine
 
 
+def test_new_engine_is_the_newest_after_the_clock_is_set_back(root: EngineRoot) -> None:
+    make(root, "a", created="2099-01-01T12:00:00+02:00")
+    make(root, "b", created=engines.create_timestamp(root))
+    assert [engine.name for engine in engines.list_engines(root)] == ["b", "a"]
+
+
 def test_without_an_engine_workers_run_in_this_interpreter(root: EngineRoot) -> None:
     assert engines.get_python() is None
     assert worker.get_engine_command()[0] == sys.executable

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -97,9 +98,11 @@ def collect_entries(doctor: Mapping[str, Any], path: Path | None = None) -> list
 def write_archive(entries: Iterable[ArchiveEntry], file: Path) -> None:
     """Write the archive as a ZIP file atomically; raises OSError."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
+        now = max(time.localtime()[:6], (1980, 1, 1, 0, 0, 0))  # a ZIP file has no earlier times
         for entry in entries:
-            archive.writestr(entry.name, entry.text)
+            info = zipfile.ZipInfo(entry.name, now)
+            archive.writestr(info, entry.text, zipfile.ZIP_DEFLATED)
     write_atomic(file, buffer.getvalue())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError
@@ -15,13 +16,18 @@ INDEX = "model.safetensors.index.json"
 _PLAIN_NAME = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
+def read_index(folder: Path) -> Any:
+    """Return the JSON content of a model's index; raises OSError and ValueError."""
+    return read_json(folder / INDEX, limits.WEIGHTS_INDEX, limits.WEIGHTS_VALUES)
+
+
 def list_weight_files(folder: Path) -> list[str]:
     """Return the files that the index of a model folder lists, each once.
 
     Raises OSError, and InvalidContentError if one isn't a safetensors file of the folder itself: an
     index from elsewhere may name a pickle or a file outside.
     """
-    content = read_json(folder / INDEX, limits.LARGE_FILE)
+    content = read_index(folder)
     try:
         names = list(dict.fromkeys(content["weight_map"].values()))
     except (KeyError, AttributeError, TypeError):

@@ -86,7 +86,7 @@ class ContactTable:
                 self._forget_written()
             self.is_changed = False
             if not self._written:
-                record.prune_records()
+                record.prune_records(session)
             record.write_record(
                 record.ContactRecord(
                     session=session,

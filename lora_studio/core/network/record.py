@@ -5,6 +5,7 @@ It holds host names, ports, purposes, counts and times: no addresses of pages, n
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -98,7 +99,7 @@ def write_record(record: ContactRecord) -> None:
 def read_records(session: str = "", now: float | None = None) -> list[ContactRecord]:
     """Return the kept records, of one session if given, oldest first; unreadable ones are left out."""
     records = []
-    for file in _list_files(now)[0]:
+    for file in _list_files(session, now)[0]:
         if session and not file.name.startswith(f"{session}-"):
             continue
         with suppress(OSError, ValidationError):
@@ -108,9 +109,9 @@ def read_records(session: str = "", now: float | None = None) -> list[ContactRec
     return sorted(records, key=lambda record: record.started)
 
 
-def prune_records(now: float | None = None) -> None:
-    """Remove records that are too old or too many."""
-    for file in _list_files(now)[1]:
+def prune_records(session: str = "", now: float | None = None) -> None:
+    """Remove records that are too old or too many, except those of a session that still runs."""
+    for file in _list_files(session, now)[1]:
         with suppress(OSError):
             file.unlink()
 
@@ -121,14 +122,18 @@ def clear_records() -> None:
         file.unlink(missing_ok=True)
 
 
-def _list_files(now: float | None) -> tuple[list[Path], list[Path]]:
-    """Return the files to keep and those to remove, newest first."""
+def _list_files(session: str, now: float | None) -> tuple[list[Path], list[Path]]:
+    """Return the files to keep and those to remove, newest first.
+
+    Those of a running session count as newest: the clock may have been set since they were written.
+    """
     oldest = (time.time() if now is None else now) - KEPT_SECONDS
     dated: list[tuple[float, Path]] = []
     with suppress(OSError):
         for file in get_record_folder().glob("*.json"):
             with suppress(OSError):
-                dated.append((file.stat().st_mtime, file))
+                is_own = bool(session) and file.name.startswith(f"{session}-")
+                dated.append((math.inf if is_own else file.stat().st_mtime, file))
     dated.sort(key=lambda entry: entry[0], reverse=True)
     kept = [file for at, file in dated[:MAX_RECORDS] if at >= oldest]
     return kept, [file for _, file in dated[len(kept) :]]

@@ -37,6 +37,7 @@ def continue_training(run: RunFolder) -> RunFolder:
             run=run.path.name,
             where=Where(file=str(run.path)),
         )
+    run.require_no_links()
     checksums.require_intact(run, run.adapter)
     frozen = run.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})

@@ -37,6 +37,8 @@ _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 
 #: The most seconds by which the clocks of a computer and a network drive may differ.
 _CLOCKS = 3600.0
+#: Files that a worker creates when it starts on a run, and writes to while it works.
+_TOUCHED = ("run.lock", "events.jsonl")
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
@@ -405,7 +407,8 @@ def _iter_running(runs: Path, names: list[str]) -> Iterator[RunFolder]:
     since = psutil.boot_time() - _CLOCKS  # locks don't survive a restart of the computer
     for name in names:
         with contextlib.suppress(OSError):
-            if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - of thousands
+            # If the clock was set forward, the restart seems later than the lock.
+            if any(os.stat(f"{runs}/{name}/{file}").st_mtime > since for file in _TOUCHED):  # noqa: PTH116 - of thousands
                 run = RunFolder(runs / name)
                 if run.project_file.is_file() and run.is_running():
                     yield run

@@ -143,9 +143,9 @@ def read_text(path: Path, limit: int = limits.SMALL_FILE, errors: str = "strict"
     return read_bytes(path, limit).decode("utf-8", errors)
 
 
-def read_json(path: Path, limit: int = limits.SMALL_FILE) -> Any:
+def read_json(path: Path, limit: int = limits.SMALL_FILE, values: int = limits.JSON_VALUES) -> Any:
     """Return the JSON content of a file; raises OSError and ValueError."""
-    return parse_json(read_bytes(path, limit))
+    return parse_json(read_bytes(path, limit), values)
 
 
 def is_unicode(path: Path) -> bool:
@@ -161,9 +161,9 @@ def make_unicode(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def parse_json(content: str | bytes) -> Any:
-    """Return the value of a JSON text; raises ValueError, also for too many values or levels."""
-    if len(content) > limits.JSON_VALUES and _count_values(content) > limits.JSON_VALUES:
+def parse_json(content: str | bytes, values: int = limits.JSON_VALUES) -> Any:
+    """Return the value of a JSON text; raises ValueError for more than `values` values, or many levels."""
+    if len(content) > values and _count_values(content) > values:
         raise InvalidContentError("it has too many values")
     try:
         return json.loads(content)

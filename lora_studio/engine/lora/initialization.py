@@ -102,7 +102,7 @@ def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> No
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    stored = safetensors_files.read_index(folder)
+    stored = safetensors_files.read_index(folder, job.check)
     layers = [
         pair for pair in iter_lora_layers(model) if isinstance(pair[1].get_base_layer(), Linear4bit)
     ]

@@ -103,7 +103,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     """
     spec = run.load_project().model
     source = sources.resolve_intact(spec, job)
-    tensors = safetensors_files.read_index(source)  # raises unless it is a safetensors model
+    tensors = safetensors_files.read_index(source, job.check)  # raises if it has none
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _is_model_file(file)]
     linked = _can_link(files, run.path)
     copy = partial(copy_file, on_copied=lambda _: job.check())

@@ -132,7 +132,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     base = sources.resolve(spec, job)
     adapter = adapter_files.read(folder)
     try:
-        tensors = prequantized.unpack_tensors(base, safetensors_files.read_index(base))
+        tensors = prequantized.unpack_tensors(base, safetensors_files.read_index(base, job.check))
         outputs = plan.make_outputs(dict(tensors), [adapter], None, model_files.read_config(base))
     except NeedsPeftError as error:
         return _fit_in_memory(adapter, spec, base, error.reason)

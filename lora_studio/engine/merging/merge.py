@@ -9,7 +9,7 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     project = run.load_project()
     merged = _read_adapters(run, spec)
     base = resolve_base(project.model, spec, job, run)
-    plan = make_plan(base, merged, spec)
+    plan = make_plan(base, merged, spec, job.check)
     record = ShardRecord(
         get_scratch_folder(run.merged), _get_key(base, merged, plan), only_look=True
     )
@@ -247,7 +247,7 @@ def merge_folders(
 
     Shards that an earlier attempt at the same merge has finished are kept.
     """
-    plan = make_plan(base, merged, spec)
+    plan = make_plan(base, merged, spec, job.check)
     if problem := prequantized.dequantization_warning(base):
         job.emit(events.Warned(problem=problem))
     record = ShardRecord(target, _get_key(base, merged, plan))
@@ -289,11 +289,19 @@ def write_settings(
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied, labels=labels)
 
 
-def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:
-    """Return what the merge will do, from the headers of the files alone; raises ProblemError."""
+def make_plan(
+    base: Path,
+    merged: Sequence[Adapter],
+    spec: MergingSpec,
+    check: Callable[[], None] = lambda: None,
+) -> MergePlan:
+    """Return what the merge will do, from the headers of the files alone; raises ProblemError.
+
+    `check` is called before each file; it may raise.
+    """
     settings = model_files.read_config(base)
     tensors: Mapping[str, WeightSource] = prequantized.unpack_tensors(
-        base, safetensors_files.read_index(base)
+        base, safetensors_files.read_index(base, check)
     )
     dtype = _DTYPES.get(spec.dtype)
     common = dtype or _get_common_dtype(tensors.values())

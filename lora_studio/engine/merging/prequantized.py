@@ -118,10 +118,11 @@ def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
         return base
     folder = Path(config_file).parent
     try:
-        shapes = {key: value.shape for key, value in safetensors_files.read_index(folder).items()}
+        original = safetensors_files.read_index(folder, job.check)
     except ProblemError:
         return base  # only its small files are cached
-    packed = unpack_tensors(base, safetensors_files.read_index(base))
+    packed = unpack_tensors(base, safetensors_files.read_index(base, job.check))
+    shapes = {key: value.shape for key, value in original.items()}
     if _read_settings(folder) or any(
         shapes.get(key) != value.shape for key, value in packed.items()
     ):

@@ -5,6 +5,7 @@ weights.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ _VOCABULARIES = (
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-def check_folder(folder: Path) -> Path:
-    """Return the folder; raises ProblemError when it holds no model that may be loaded."""
+def check_folder(folder: Path, check: Callable[[], None] = lambda: None) -> Path:
+    """Return the folder; raises ProblemError for a model that may not be loaded, and what `check` does."""
     if not folder.is_dir():
         raise fail(
             "model.not_found",
@@ -57,7 +58,7 @@ def check_folder(folder: Path) -> Path:
         except (OSError, ValueError) as error:
             reason = text("{error}", error=describe_os_error(error))
             raise unreadable_model_error(folder, reason) from error
-    if read_safetensors_headers(folder):
+    if read_safetensors_headers(folder, check):
         return folder
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
@@ -172,13 +173,17 @@ def get_identity(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "hash": digest.hexdigest(), "bytes": size, "commit": commit}
 
 
-def read_safetensors_headers(folder: Path) -> safetensors_header.Header:
+def read_safetensors_headers(
+    folder: Path, check: Callable[[], None] = lambda: None
+) -> safetensors_header.Header:
     """Return tensor name -> {dtype, shape, data_offsets} of every weight file; reads headers only.
 
-    Raises ProblemError when a file is invalid or truncated.
+    `check` is called before each file; it may raise. Raises ProblemError when a file is invalid or
+    truncated.
     """
     headers: safetensors_header.Header = {}
     for file in sorted(folder.glob("*.safetensors")):
+        check()
         try:
             header, _ = safetensors_header.read_header(file)
         except (OSError, InvalidContentError) as error:

@@ -77,7 +77,7 @@ def _fits_on_gpu(spec: ModelSpec, job: JobContext) -> bool:
     if None in free:
         return True
     size = 4 if spec.precision == "fp32" else 2
-    needed = size * safetensors_files.count_parameters(loading.resolve(spec, job))
+    needed = size * safetensors_files.count_parameters(loading.resolve(spec, job), job.check)
     return needed <= _MAX_SHARE * sum(each for each in free if each is not None)
 
 
@@ -91,7 +91,7 @@ def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
         or devices.choose_device(spec.device).type != "cpu"
     ):
         return spec
-    needed = 4 * safetensors_files.count_parameters(loading.resolve(spec, job))
+    needed = 4 * safetensors_files.count_parameters(loading.resolve(spec, job), job.check)
     if needed > psutil.virtual_memory().available // 2:
         return spec
     return spec.model_copy(update={"precision": "fp32"})

@@ -112,13 +112,15 @@ class PlannedFile:
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
-def read_index(folder: Path) -> dict[str, StoredTensor]:
+def read_index(folder: Path, check: Callable[[], None] = lambda: None) -> dict[str, StoredTensor]:
     """Return every tensor of a Hugging Face model, in the order of its files.
 
-    Raises ProblemError when safetensors files are missing or truncated.
+    `check` is called before each file; it may raise. Raises ProblemError when safetensors files are
+    missing or truncated.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _list_files(folder):
+        check()
         tensors |= {tensor.name: tensor for tensor in read_header(file)}
     return tensors
 
@@ -144,9 +146,9 @@ def read_header(file: Path) -> list[StoredTensor]:
     ]
 
 
-def count_parameters(folder: Path) -> int:
-    """Return the number of values in all tensors of a model."""
-    return sum(math.prod(tensor.shape) for tensor in read_index(folder).values())
+def count_parameters(folder: Path, check: Callable[[], None] = lambda: None) -> int:
+    """Return the number of values in all tensors of a model; `check` is as in `read_index`."""
+    return sum(math.prod(tensor.shape) for tensor in read_index(folder, check).values())
 
 
 def get_format_name(dtype: torch.dtype) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lora_studio.core import limits
 from lora_studio.core.messages import text
@@ -47,7 +47,7 @@ def read_header(file: Path) -> tuple[Header, int]:
     raw = read_header_bytes(file)
     start = 8 + len(raw)
     try:
-        header = parse_json(raw)
+        header = parse_json(raw, limits.WEIGHTS_VALUES)
     except ValueError as error:
         reason = text("its header is invalid ({reason})", reason=describe_os_error(error))
         raise InvalidContentError(reason) from error
@@ -62,11 +62,27 @@ def read_header(file: Path) -> tuple[Header, int]:
 
 def _check_entry(name: str, entry: Any) -> int:
     """Return where a tensor's data ends; raises InvalidContentError for an invalid description."""
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
-            size = end - begin
-            is_valid = begin >= 0 and all(type(length) is int and length >= 0 for length in shape)
+    if type(entry) is dict:
+        dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+        if (
+            type(dtype) is str
+            and _has_lengths(shape)
+            and _has_lengths(offsets)
+            and len(offsets) == 2
+        ):
+            size = offsets[1] - offsets[0]
             bits = _BITS.get(dtype)  # other formats may come; only their bytes are copied
-            if is_valid and (size * 8 - math.prod(shape) * bits in range(8) if bits else size >= 0):
-                return end
+            fits = size * 8 - math.prod(shape) * bits in range(8) if bits else size >= 0
+            # PyTorch computes strides of empty tensors, too.
+            if fits and (0 not in shape or math.prod(filter(None, shape)) < 1 << 63):
+                return int(offsets[1])
     raise InvalidContentError("the description of the tensor {name} is invalid", name=name[:200])
+
+
+def _has_lengths(values: Any) -> TypeGuard[list[int]]:
+    """Return whether a value is a list of few 64-bit numbers that aren't negative."""
+    if type(values) is not list or len(values) > limits.TENSOR_DIMENSIONS:
+        return False
+    return not values or (
+        {*map(type, values)} == {int} and 0 <= min(values) <= max(values) < 1 << 63
+    )

@@ -63,9 +63,9 @@ def resolve(spec: ModelSpec, job: JobContext) -> Path:
 
             with_code = spec.trust_remote_code
             folder = models.download_model(spec.source, spec.revision, job, with_code=with_code)
-            return check_folder(folder)
+            return check_folder(folder, job.check)
     checksums.require_intact_source(local, with_weights=False)
-    return check_folder(local)
+    return check_folder(local, job.check)
 
 
 def resolve_intact(spec: ModelSpec, job: JobContext) -> Path:
@@ -98,7 +98,7 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
     if spec.kind != "hub" or Path(spec.source).is_dir():
         folder = resolve(spec, job)
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        location = ModelLocation(folder, read_safetensors_headers(folder), size)
+        location = ModelLocation(folder, read_safetensors_headers(folder, job.check), size)
         return _with_gguf(location, spec, job)
     from lora_studio.engine.hub import models
 
@@ -108,7 +108,7 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
     check_architecture(remote.folder)
     headers = remote.headers
     if headers is None:
-        headers = read_safetensors_headers(check_folder(remote.folder))
+        headers = read_safetensors_headers(check_folder(remote.folder, job.check), job.check)
     return ModelLocation(remote.folder, headers, remote.bytes, remote.missing_bytes, remote.gated)
 
 
@@ -119,7 +119,7 @@ def _with_gguf(location: ModelLocation, spec: ModelSpec, job: JobContext) -> Mod
     if spec.kind not in ("builtin", "gguf"):
         return location
     file = builtin.download_builtin(job) if spec.kind == "builtin" else Path(spec.source)
-    file_type = gguf_header.get_file_type(gguf_header.read(file))
+    file_type = gguf_header.get_file_type(gguf_header.read(file, job.check))
     return replace(location, gguf_type=file_type, gguf_bytes=file.stat().st_size)
 
 

@@ -90,7 +90,7 @@ def _open_written(
     merge: DirectMerge, scratch: Path, reason: Text, job: JobContext, *, trust: bool
 ) -> ExpectedModel:
     source = direct_gguf.write_temporary_merge(merge, scratch, reason, job, trust=trust)
-    stored = safetensors_files.read_index(source.folder).values()
+    stored = safetensors_files.read_index(source.folder, job.check).values()
     tensors = tuple(ExpectedTensor(t.name, t.dtype, t.shape, t.read) for t in stored)
     return ExpectedModel(merge, source.folder, None, tensors)
 

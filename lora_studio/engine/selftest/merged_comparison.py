@@ -126,7 +126,7 @@ def _iter_format_differences(merged: Path) -> Iterator[Text]:
     """Yield the weight files without the format in their metadata that transformers requires."""
     for file in sorted(merged.glob("*.safetensors")):
         try:
-            header = parse_json(safetensors_header.read_header_bytes(file))
+            header = parse_json(safetensors_header.read_header_bytes(file), limits.WEIGHTS_VALUES)
             stated = (header.get("__metadata__") or {}).get("format", MISSING)
         except (OSError, ValueError, AttributeError):
             continue  # reading the tensors says why
@@ -153,13 +153,10 @@ def _drop_cosmetic(content: Any) -> Any:
 def _find_tensor_faults(
     merged: Path, expected: ExpectedModel, job: JobContext
 ) -> list[TensorFault]:
-    stored = safetensors_files.read_index(merged)
+    stored = safetensors_files.read_index(merged, job.check)
+    names = {tensor.name for tensor in expected.tensors}
     faults = [*_find_repeated_tensors(stored), *_find_moved_tensors(merged, stored)]
-    faults += [
-        TensorFault(name, "additional")
-        for name in stored
-        if name not in {tensor.name for tensor in expected.tensors}
-    ]
+    faults += [TensorFault(name, "additional") for name in stored if name not in names]
     for number, tensor in enumerate(expected.tensors):
         job.report_progress(
             text("comparing the merged model"), number, len(expected.tensors), "tensors"
@@ -183,7 +180,7 @@ def _find_repeated_tensors(stored: dict[str, StoredTensor]) -> list[TensorFault]
 def _find_moved_tensors(merged: Path, stored: dict[str, StoredTensor]) -> Iterator[TensorFault]:
     """Yield the tensors that aren't in the file that the index names, where some loaders look for them."""
     file = merged / weight_index.INDEX
-    listed = read_json(file, limits.LARGE_FILE)["weight_map"] if file.is_file() else {}
+    listed = weight_index.read_index(merged)["weight_map"] if file.is_file() else {}
     for name, tensor in stored.items():
         if (wanted := listed.get(name, tensor.file.name)) != tensor.file.name:
             yield TensorFault(name, "moved", tensor.file.name, wanted)

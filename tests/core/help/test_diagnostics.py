@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -202,6 +203,17 @@ def test_archive_contains_only_the_chosen_entries(project_folder: Path, tmp_path
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == [entry.name for entry in entries[:2]]
         assert archive.read(entries[1].name).decode() == entries[1].text
+
+
+def test_archive_is_written_with_a_clock_before_1980(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    diagnostics.write_archive(
+        [diagnostics.ArchiveEntry("a.txt", "A text.", "a")], tmp_path / "out.zip"
+    )
+    assert zipfile.ZipFile(tmp_path / "out.zip").read("a.txt") == b"a"
 
 
 def test_unreadable_project_is_reported_in_the_bundle(

@@ -100,6 +100,15 @@ def test_old_and_surplus_records_are_removed(monkeypatch: pytest.MonkeyPatch) ->
     assert [file.exists() for file in files] == [True, False, True, False]
 
 
+def test_record_of_a_running_session_survives_a_set_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MAX_RECORDS", 2)
+    files = [write("own", 1, make_contact()), write("s", 2), write("s", 3)]
+    os.utime(files[0], (0, 0))
+    record.prune_records("own")
+    assert [file.exists() for file in files].count(True) == 2
+    assert record.read_records("own")
+
+
 def test_counting_starts_again_once_the_record_is_deleted() -> None:
     table = ContactTable(iter(range(1, 1000)).__next__)  # type: ignore[arg-type]
     table.add_connection("old.example", 443, Purpose.HUB_SEARCH)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -196,6 +198,18 @@ def test_new_run_is_the_newest_after_the_clock_is_set_back(tmp_path: Path, newes
     assert max(dated) == run.path.name
     second = folder.create_run(tmp_path, Project(name="p"), tmp_path)
     assert second.path.name > run.path.name
+
+
+def test_running_run_is_found_after_the_clock_is_set_forward(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 4711})
+    os.utime(run.lock_file, (0, 0))
+    monkeypatch.setattr(folder.psutil, "boot_time", lambda: time.time() - 60)
+    _write(run, events.Started(id="a", command="train"))
+    assert folder.list_running_runs(run.path.parent) == [run]
+    lock.release()
 
 
 def test_run_from_the_last_second_of_time_is_no_obstacle(tmp_path: Path) -> None:

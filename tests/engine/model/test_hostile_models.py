@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.runtime.channel import CancelledError
 from lora_studio.engine.runtime.failures import to_problem
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import make_job
@@ -66,6 +69,46 @@ def test_choices_of_real_models_are_accepted(model: Path) -> None:
         model, "config.json", _attn_implementation=implementation, num_experts=512, max_window_layers=70
     )  # fmt: skip
     assert model_folder.check_folder(model) == model
+
+
+def write_weights(file: Path, header: str) -> None:
+    file.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a":{"dtype":"F32","shape":[' + "9223372036854775807," * 60_000 + '0],"data_offsets":[0,0]}}',
+        '{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}}',
+        '{"a":[' + "0," * 1_500_000 + "0]}",
+        "{}".ljust(16_000_002),
+    ],
+    ids=["dimensions", "length", "values", "bytes"],
+)  # fmt: skip
+def test_header_that_would_take_minutes_is_refused(header: str, tmp_path: Path) -> None:
+    write_weights(tmp_path / "model.safetensors", header)
+    start = time.process_time()
+    with pytest.raises(ProblemError) as caught:
+        safetensors_files.read_index(tmp_path)
+    assert caught.value.problems[0].code == "model.unreadable"
+    assert time.process_time() - start < 2
+
+
+def test_cancel_is_heeded_between_two_headers(tmp_path: Path) -> None:
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    write_weights(
+        tmp_path / names[0], "{}"
+    )  # the second is missing, so reading it would be a problem
+    index = {"weight_map": {name: name for name in names}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    checks = iter([None, CancelledError()])
+
+    def check() -> None:
+        if (error := next(checks)) is not None:
+            raise error
+
+    with pytest.raises(CancelledError):
+        safetensors_files.read_index(tmp_path, check)
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])

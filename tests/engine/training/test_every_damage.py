@@ -15,8 +15,8 @@ import pytest
 from tests.helpers.runs import damaged_runs, run_verbs
 from tests.helpers.runs.damaged_runs import Damage, RunPair
 
-#: Processor seconds for the sample in the slow tier, and for each state of a run in the thorough tier.
-_SAMPLE_SECONDS = 4.0
+#: Processor seconds for each sample in the slow tier, and for each state of a run in the thorough tier.
+_SAMPLE_SECONDS = 2.0
 _STATE_SECONDS = float(os.environ.get("LORA_STUDIO_DAMAGE_SECONDS", "600"))
 
 #: Seconds after which a verb that waits for something is shown with its traceback.
@@ -24,8 +24,8 @@ _PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> RunPair:
-    return damaged_runs.build_interrupted(tmp_path_factory.mktemp("interrupted") / "project")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> RunPair:
+    return damaged_runs.build_interrupted_and_merged(tmp_path_factory.mktemp("pair") / "project")
 
 
 def check_damages(
@@ -67,13 +67,16 @@ def check_damages(
 
 
 @pytest.mark.slow
-def test_sample_of_damages_is_named_or_repaired(interrupted: RunPair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["interrupted", "merged"])
+def test_sample_of_damages_is_named_or_repaired(state: str, pair: RunPair, tmp_path: Path) -> None:
+    if state == "merged":
+        pair = RunPair(pair.other, pair.run)
     chance = random.Random(7)
-    damages = damaged_runs.list_damages(interrupted.run)
+    damages = damaged_runs.list_damages(pair.run)
     chance.shuffle(damages)
     verbs = list(run_verbs.LIGHT)
     faults = check_damages(
-        interrupted, damages, lambda _: chance.sample(verbs, 2), tmp_path, _SAMPLE_SECONDS
+        pair, damages, lambda _: chance.sample(verbs, 2), tmp_path, _SAMPLE_SECONDS
     )
     assert not faults, "\n".join(faults)
 

@@ -187,6 +187,12 @@ def build_interrupted(folder: Path, rates: Sequence[float] = _RATES) -> RunPair:
     return _build(folder, _interrupt, rates)
 
 
+def build_interrupted_and_merged(folder: Path) -> RunPair:
+    """Build a run whose training was killed, and another one that was trained and merged."""
+    kinds = iter((_interrupt, _merge))
+    return _build(folder, lambda run: next(kinds)(run), _RATES)
+
+
 def _build(folder: Path, train: Callable[[RunFolder], None], rates: Sequence[float]) -> RunPair:
     base = tiny_model("llama3", folder / "models" / "base")
     start = random_adapter(base, folder / "adapters" / "start", r=4, lora_alpha=8)
@@ -222,14 +228,16 @@ def _build(folder: Path, train: Callable[[RunFolder], None], rates: Sequence[flo
     return RunPair(runs[0], runs[-1])
 
 
-def _finish(run: RunFolder) -> None:
-    for command in (
-        commands.Train(run=str(run.path)),
-        commands.Merge(run=str(run.path)),
-        commands.Export(run=str(run.path)),
-    ):
+def _merge(run: RunFolder) -> None:
+    for command in (commands.Train(run=str(run.path)), commands.Merge(run=str(run.path))):
         channel = jobs.handle(command)
         assert channel.of(events.Done), channel.of(events.Failed)
+
+
+def _finish(run: RunFolder) -> None:
+    _merge(run)
+    channel = jobs.handle(commands.Export(run=str(run.path)))
+    assert channel.of(events.Done), channel.of(events.Failed)
 
 
 def _interrupt(run: RunFolder) -> None:

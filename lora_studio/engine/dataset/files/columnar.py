@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from lora_studio.core import limits
-from lora_studio.core.messages import text
-from lora_studio.core.system.foreign_files import name_file
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.system.foreign_files import name_file, open_regular
 from lora_studio.engine.dataset.files import archives, row_faults
 from lora_studio.engine.dataset.files.archives import Check
 from lora_studio.engine.dataset.files.blocks import (
@@ -70,7 +72,11 @@ def read_columnar_blocks(
         except MemoryError:  # also one of Arrow's exceptions
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
+            if "bad_alloc" in str(error):  # while Arrow parses a footer
+                raise MemoryError from error
+            reason: Text | str = str(error).splitlines()[0].rstrip(".") if str(error) else ""
+            if isinstance(error, InvalidContentError):
+                reason = error.reason
             raise file_error(
                 container.path,
                 "dataset.unreadable",
@@ -102,7 +108,9 @@ def _read_parquet(
 ) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    _require_bounded_footer(path, b"PAR1")
+    most = limits.TABLE_PARTS
+    with pq.ParquetFile(path, pre_buffer=False, thrift_container_size_limit=most) as file:
         schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
         columns = _get_columns(schema)
         require_columns(container, len(columns))
@@ -131,6 +139,17 @@ def _read_parquet(
                 yield _build_unreadable_block(lost), min(1.0, done / total)
 
 
+def _require_bounded_footer(path: Path, magic: bytes) -> None:
+    """Raise InvalidContentError if a footer, whose length is before the last bytes, is too long to parse."""
+    with open_regular(path) as file:
+        file.seek(-min(len(magic) + 4, file.seek(0, io.SEEK_END)), io.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        if file.read() == magic and length > limits.TABLE_FOOTER:
+            raise InvalidContentError(
+                "its footer is longer than {most:size}", most=limits.TABLE_FOOTER
+            )
+
+
 def _has_repeats(group: Any) -> bool:
     """Return whether columns of a row group may refer to a text many times."""
     return any(
@@ -146,6 +165,7 @@ def _read_arrow(
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
         if file.read(6) == b"ARROW1":
+            _require_bounded_footer(path, b"ARROW1")
             reader = pa.ipc.open_file(file)
             require_columns(container, len(reader.schema))
             for index in range(reader.num_record_batches):

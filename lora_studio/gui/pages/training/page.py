@@ -76,6 +76,7 @@ class TrainingPage(StepPage):
         self._focus_after_pause: QWidget | None = None
         self._adapter: events.AdapterSaved | None = None
         self.last_step: events.StepDone | None = None
+        self._latest: events.StepDone | events.Progress | None = None  # since the worker started
         self._run = state.run
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
@@ -177,9 +178,11 @@ class TrainingPage(StepPage):
             case events.Started():
                 self.recipe.trial.release()
                 self._wants_recipe = False
-                self._adapter = None
+                self._adapter = self._latest = None
+            case events.Progress():
+                self._latest = event
             case events.StepDone():
-                self.last_step = event
+                self.last_step = self._latest = event
                 self.note.set_step(event.step)
             case events.Evaluated():
                 self.tiles.show_evaluation(event)
@@ -212,7 +215,7 @@ class TrainingPage(StepPage):
                 self.tabs.removeTab(self.tabs.indexOf(view))
             self._rated = None
             self.verdict.clear()
-            self.last_step = self._adapter = None
+            self.last_step = self._latest = self._adapter = None
             self._wants_recipe = self._is_ending = self._is_pausing = False
         self.note.show_run(self._run)
         self.refresh()
@@ -370,21 +373,21 @@ class TrainingPage(StepPage):
 
     def _show_progress(self, running: bool) -> None:
         self.progress.setVisible(running)
-        progress, last = self.record.progress, self.last_step
+        last = self.last_step
         if running and (ending := self._describe_ending()):
             share = last.step / last.steps if last is not None else None
             self.progress.show_progress(ending, share)
         elif running and self.record.phase != "running":  # the worker is starting
             self.progress.show_progress(tr("Starting…"), None)
-        elif progress is not None and (last is None or progress.time > last.time):
-            share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(localize_stage(progress.stage), share, progress.eta_s)
-        elif last is not None and last.time > self.record.begun:
+        elif isinstance(latest := self._latest, events.Progress):
+            share = latest.done / latest.total if latest.total else None
+            self.progress.show_progress(localize_stage(latest.stage), share, latest.eta_s)
+        elif latest is not None:
             doing = tr("Step {step} of {steps}").format(
-                step=formatting.format_number(min(last.step + 1, last.steps)),
-                steps=formatting.format_number(last.steps),
+                step=formatting.format_number(min(latest.step + 1, latest.steps)),
+                steps=formatting.format_number(latest.steps),
             )
-            self.progress.show_progress(doing, last.step / last.steps, last.eta_s)
+            self.progress.show_progress(doing, latest.step / latest.steps, latest.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
 

@@ -60,6 +60,16 @@ def write_table(table: pa.Table) -> Callable[[Path], None]:
     return lambda file: pq.write_table(table, file)
 
 
+def write_arrow_with_long_footer(file: Path) -> None:
+    table = pa.table({"text": ["a"]}).replace_schema_metadata({"about": "x" * 70_000})
+    with pa.ipc.new_file(str(file), table.schema) as writer:
+        writer.write_table(table)
+
+
+def write_groups(file: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"] * 320}), file, row_group_size=1, write_statistics=False)
+
+
 def write_tar_with_folder(file: Path) -> None:
     with tarfile.open(file, "w") as archive:
         for kind, content in ((tarfile.REGTYPE, ROW * 2), (tarfile.DIRTYPE, b"")):
@@ -117,6 +127,10 @@ SMALL = [
                  id="Parquet dictionary"),
     pytest.param("a.parquet", write_table(pa.table({"text": pa.nulls(200_000, pa.string())})), "dataset.expands",
                  id="Parquet of nothing"),
+    pytest.param("a.parquet", write_table(pa.table({"text": ["a"]}).replace_schema_metadata({"about": "x" * 70_000})),
+                 "dataset.unreadable", id="footer of Parquet"),
+    pytest.param("a.arrow", write_arrow_with_long_footer, "dataset.unreadable", id="footer of Arrow"),
+    pytest.param("a.parquet", write_groups, "dataset.unreadable", id="groups of Parquet"),
     pytest.param("a.jsonl.gz", lambda file: file.write_bytes(gzip.compress(ROW * 20_000)), "dataset.expands", id="gzip"),
     pytest.param("a.tar", write_tar_with_folder, "", id="folder with the name of a file"),
     pytest.param("a.tar.gz", write_tar_with_long_header, "dataset.unreadable", id="header of a tar"),
@@ -129,7 +143,7 @@ SMALL = [
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ROW_BYTES": 20_000, "ROW_VALUES": 1000, "ROW_TURNS": 100, "COLUMNS": 200, "ARCHIVE_FILES": 50,
-        "EXPANSION_FREE": 100_000, "ARCHIVE_HEADER": 70_000, "ZIP_LIST": 70_000,
+        "EXPANSION_FREE": 100_000, "ARCHIVE_HEADER": 70_000, "ZIP_LIST": 70_000, "TABLE_FOOTER": 60_000, "TABLE_PARTS": 310,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, value)
 

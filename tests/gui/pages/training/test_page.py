@@ -266,6 +266,12 @@ def test_training_is_paused_and_resumed_by_click(
     state.set_run(run, "train")
     assert page.progress.doing.text() == "Starting…", "until the worker says what it does"
     assert page.pause.isEnabled()
+    # The clock was set back since the steps of the first part.
+    started = events.Started(id="u", time=1.0, command="train")
+    progress = events.Progress(id="u", time=2.0, stage="loading the model", done=1)
+    play_events(page, [started, progress])
+    page.refresh()
+    assert page.progress.doing.text() == "Loading the model"
 
 
 def test_pause_leaves_the_focus_in_the_notes(
