@@ -58,33 +58,37 @@ THEMES: tuple[theme.Mode, ...] = ("light", "dark")
 
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return what the workers find and do."""
-    return playground_shots.scenario(folder) | {
-        "inspect_devices": [emit(model_facts.devices(6 * model_facts.GIB))],
-        "inspect_model": [emit(model_facts.model())],
-        **screenshots_model.scenario(),
-        **evaluation_shots.scenario(),
-        "inspect_dataset": [emit(_dataset(folder / "Projects" / "support-bot"))],
-        "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
-        "show_row": [emit(_long_row())],
-        "measure_dataset": [emit(_lengths())],
-        "plan_dataset": [emit(_planned())],
-        "lint_dataset": [emit(model_facts.findings(_LEAKED))],
-        "estimate_sizes": [emit(model_facts.sizes())],
-        "inspect_ollama": [
-            emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
-        ],
-        "train": [
-            emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
-            emit(model_facts.adapter()),
-            {"steps": 240, "seconds": 0.03, "save_every": 80},
-            emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
-            {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
-        ],
-        "plan_merge": [emit(_MERGE_PLAN)],
-        "merge": _merge_steps(folder),
-        "export": _export_steps(folder),
-        "serve": _serve_steps(folder),
-    }
+    return (
+        playground_shots.scenario(folder)
+        | classifier_shots.scenario()
+        | {
+            "inspect_devices": [emit(model_facts.devices(6 * model_facts.GIB))],
+            "inspect_model": [emit(model_facts.model())],
+            **screenshots_model.scenario(),
+            **evaluation_shots.scenario(),
+            "inspect_dataset": [emit(_dataset(folder / "Projects" / "support-bot"))],
+            "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
+            "show_row": [emit(_long_row())],
+            "measure_dataset": [emit(_lengths())],
+            "plan_dataset": [emit(_planned())],
+            "lint_dataset": [emit(model_facts.findings(_LEAKED))],
+            "estimate_sizes": [emit(model_facts.sizes())],
+            "inspect_ollama": [
+                emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
+            ],
+            "train": [
+                emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
+                emit(model_facts.adapter()),
+                {"steps": 240, "seconds": 0.03, "save_every": 80},
+                emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
+                {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
+            ],
+            "plan_merge": [emit(_MERGE_PLAN)],
+            "merge": _merge_steps(folder),
+            "export": _export_steps(folder),
+            "serve": _serve_steps(folder),
+        }
+    )
 
 
 def _merge_steps(folder: Path) -> list[dict[str, Any]]:
@@ -222,6 +226,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.strip.set_open(False)
     yield from training_shots(window)
     yield from _merging_and_export_shots(window)
+    yield from classifier_shots.playground_shots(window)
     yield from playground_shots.shots(window)
     yield from evaluation_shots.shots(window)
     yield from runs_shots(window, wait_until)

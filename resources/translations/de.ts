@@ -2192,6 +2192,18 @@
             <translation>Wird beim Start des Trainings gewählt</translation>
         </message>
         <message>
+            <source>Classifier</source>
+            <translation>Klassifikator</translation>
+        </message>
+        <message>
+            <source>Classify</source>
+            <translation>Klassifizieren</translation>
+        </message>
+        <message>
+            <source>Classify (Ctrl+Enter)</source>
+            <translation>Klassifizieren (Strg+Eingabe)</translation>
+        </message>
+        <message>
             <source>Classify texts with `lora-studio classify`, or use the merged model with transformers, as its model card shows. To train a model that answers with the label, choose the format “Question and answer” for the data.</source>
             <translation>Klassifizieren Sie Texte mit `lora-studio classify`, oder verwenden Sie das zusammengeführte Modell mit transformers, wie es die Modellkarte zeigt. Für ein Modell, das mit dem Label antwortet, wählen Sie für die Daten das Format „Frage und Antwort“.</translation>
         </message>
@@ -2723,6 +2735,10 @@
         <message>
             <source>Correct the template, or send a conversation that it accepts.</source>
             <translation>Korrigieren Sie die Vorlage, oder geben Sie ein Gespräch an, das sie annimmt.</translation>
+        </message>
+        <message>
+            <source>Correct these rows, and classify the file again.</source>
+            <translation>Korrigieren Sie diese Zeilen und klassifizieren Sie die Datei erneut.</translation>
         </message>
         <message>
             <source>Corrects for pairs whose answers were swapped by mistake.</source>
@@ -3500,6 +3516,10 @@
         <message>
             <source>Enter a regular expression.</source>
             <translation>Geben Sie einen regulären Ausdruck ein.</translation>
+        </message>
+        <message>
+            <source>Enter a text. Several lines are classified one by one.</source>
+            <translation>Geben Sie einen Text ein. Mehrere Zeilen werden einzeln klassifiziert.</translation>
         </message>
         <message>
             <source>Enter a value above {low} and up to {high}.</source>
@@ -6283,6 +6303,10 @@
             <translation>Name des neuen Adapters</translation>
         </message>
         <message>
+            <source>Name one of its columns with --column: {columns}.</source>
+            <translation>Nennen Sie eine ihrer Spalten mit --column: {columns}.</translation>
+        </message>
+        <message>
             <source>Name or organization</source>
             <translation>Name oder Organisation</translation>
         </message>
@@ -7487,6 +7511,10 @@
         <message>
             <source>Private repository</source>
             <translation>Privates Repository</translation>
+        </message>
+        <message>
+            <source>Probability</source>
+            <translation>Wahrscheinlichkeit</translation>
         </message>
         <message>
             <source>Problem</source>
@@ -9804,8 +9832,16 @@
             <translation>In {rows} wurde Text mit der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, so zu schreiben.</translation>
         </message>
         <message>
+            <source>Texts</source>
+            <translation>Texte</translation>
+        </message>
+        <message>
             <source>Texts that become one token each, such as &lt;tool&gt; and &lt;/tool&gt;. Their rows of the embedding and the output layer are trained with the adapter. Training keeps a copy of both layers in memory.</source>
             <translation>Texte, aus denen je ein Token wird, etwa &lt;tool&gt; und &lt;/tool&gt;. Ihre Zeilen in der Einbettungs- und der Ausgabeschicht werden mit dem Adapter trainiert. Das Training hält eine Kopie beider Schichten im Speicher.</translation>
+        </message>
+        <message>
+            <source>Texts to classify</source>
+            <translation>Zu klassifizierende Texte</translation>
         </message>
         <message>
             <source>Texts with labels</source>
@@ -12824,6 +12860,10 @@
         <message>
             <source>Warnings</source>
             <translation>Warnungen</translation>
+        </message>
+        <message>
+            <source>We couldn't tell which column of {file} has the texts.</source>
+            <translation>Es ist nicht erkennbar, welche Spalte von {file} die Texte enthält.</translation>
         </message>
         <message>
             <source>We couldn't tell which columns hold the prompt and the answer. All columns are empty.</source>
@@ -16318,6 +16358,10 @@
             <translation>{file} hat keine Chat-Vorlage.</translation>
         </message>
         <message>
+            <source>{file} has no column {name}.</source>
+            <translation>{file} hat keine Spalte {name}.</translation>
+        </message>
+        <message>
             <source>{file} has pairs for search</source>
             <translation>{file} enthält Paare für die Suche</translation>
         </message>
@@ -17124,6 +17168,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} rows of {file} can't be read and aren't classified: {reasons}.</source>
+            <translation>
+                <numerusform>{n} Zeile von {file} ist nicht lesbar und wird nicht klassifiziert: {reasons}.</numerusform>
+                <numerusform>{n} Zeilen von {file} sind nicht lesbar und werden nicht klassifiziert: {reasons}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} rows of {rows} checked have other columns. They are read as {formats}.</source>
             <translation>
                 <numerusform>{n} von {rows} geprüften Zeilen hat andere Spalten. Sie wird als {formats} gelesen.</numerusform>
@@ -17289,6 +17340,13 @@
             <translation>
                 <numerusform>{n} Tensor und {keys} Schlüssel wurden Wert für Wert verglichen</numerusform>
                 <numerusform>{n} Tensoren und {keys} Schlüssel wurden Wert für Wert verglichen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} texts are longer than the max. sequence length; only their beginning was classified.</source>
+            <translation>
+                <numerusform>{n} Text ist länger als die max. Sequenzlänge; nur sein Anfang wurde klassifiziert.</numerusform>
+                <numerusform>{n} Texte sind länger als die max. Sequenzlänge; nur ihr Anfang wurde klassifiziert.</numerusform>
             </translation>
         </message>
         <message numerus="yes">

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -14,29 +14,33 @@ from rich.text import Text
 
 from lora_studio.cli import access, headless
 from lora_studio.cli.classification.label_table import print_report
-from lora_studio.cli.classification.text_files import PredictionWriter, Row, TextFile, get_kind
+from lora_studio.cli.classification.predictions import (
+    Kind,
+    PredictionWriter,
+    choose_printed_kind,
+    get_output_kind,
+)
 from lora_studio.cli.common import exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
+from lora_studio.client.link import iter_until_ended
 from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import fail
-from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_label_report
 from lora_studio.core.system.files import open_atomic
 from lora_studio.core.system.paths import expand_home
 
-#: Texts that are sent to the worker at once.
-_CHUNK = 512
 #: Labels that are shown for each text, the most probable first.
 _SHOWN = 5
 
 TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")]  # fmt: skip
 FileOption = Annotated[
-    Path | None, typer.Option("--file", help="Classify the texts of this CSV, JSON lines, or text file.")
+    Path | None, typer.Option("--file", help="Classify the rows of this CSV, JSON, Parquet, Arrow, or text file.")
 ]  # fmt: skip
-ColumnOption = Annotated[str, typer.Option("--column", help="Column of the file that has the texts.")]  # fmt: skip
+ColumnOption = Annotated[str, typer.Option("--column", help="Column of the file that has the texts, or a template such as '{title} {body}'.")]  # fmt: skip
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Write the rows with their labels to this CSV or JSON lines file.")
 ]  # fmt: skip
@@ -70,77 +74,70 @@ def classify(
         if file is not None or texts:
             access.ask_for_run(run, frozen, display)
         if file is not None:
-            _classify_file(run, _open_file(file, column, frozen), out, display)
+            _classify_file(run, expand_home(file).resolve(), column, out, display)
         elif texts:
             _classify_texts(run, texts, out, display)
         else:
             _show_report(run, display)
 
 
-def _open_file(file: Path, column: str, frozen: Project) -> TextFile:
-    """Return a file with the column of texts: the named one, or one like in training; raises ProblemError."""
-    usual = [source.mapping.get("text", "") for source in frozen.dataset.sources]
-    return TextFile.find_column(expand_home(file), column, [*usual, "text"])
-
-
-def _classify_file(run: RunFolder, source: TextFile, out: Path | None, display: Display) -> None:
-    """Classify the texts of a file, and write its rows with their labels."""
-    chunks: list[Sequence[Row]] = []
-
-    def iter_texts() -> Iterator[list[str]]:
-        remaining = source.iter_rows()
-        while rows := list(islice(remaining, _CHUNK)):
-            chunks.append(rows)
-            yield [source.get_text(row) for row in rows]
-
-    with _open_output(out, source.kind, display) as writer:
-        for predicted in _predict(run, iter_texts(), display):
-            writer.add(chunks.pop(), predicted)
+def _classify_file(
+    run: RunFolder, file: Path, column: str, out: Path | None, display: Display
+) -> None:
+    """Classify the rows of a file, and write them with their labels."""
+    source = DataSource(path=str(file))
+    command = commands.ClassifyFile(run=str(run.path), source=source, column=column)
+    with _open_output(out, file, display) as writer:
+        for predicted in _predict(command, display):
+            writer.add([json.loads(row) for row in predicted.rows], predicted)
 
 
 def _classify_texts(run: RunFolder, texts: list[str], out: Path | None, display: Display) -> None:
     """Classify texts, and print a table of them, or write them to a file."""
-    (predicted,) = _predict(run, [texts], display)
+    command = commands.Classify(run=str(run.path), texts=tuple(texts))
     if out is None and not display.as_json:
-        display.console.print(_make_table(texts, predicted))
+        for predicted in _predict(command, display):
+            display.console.print(_make_table(texts, predicted))
         return
-    with _open_output(out, "txt", display) as writer:
-        writer.add([{"text": each} for each in texts], predicted)
+    with _open_output(out, None, display) as writer:
+        for predicted in _predict(command, display):
+            writer.add([{"text": each} for each in texts], predicted)
 
 
 @contextmanager
-def _open_output(out: Path | None, kind: str, display: Display) -> Iterator[PredictionWriter]:
-    """Yield what writes rows to a file or to stdout, in the format of the output or else of the input."""
+def _open_output(
+    out: Path | None, source: Path | None, display: Display
+) -> Iterator[PredictionWriter]:
+    """Yield what writes rows to a file or to stdout, in the format of the output or else like the input."""
     if out is None:
-        yield PredictionWriter("jsonl" if display.as_json or kind == "jsonl" else "csv", write_out)
+        kind: Kind = "jsonl" if display.as_json else choose_printed_kind(source)
+        yield PredictionWriter(kind, write_out)
         return
+    kind = get_output_kind(out)
     with open_atomic(out) as sink:
-        yield PredictionWriter(get_kind(out), lambda line: sink.write(line.encode()))
+        yield PredictionWriter(kind, lambda line: sink.write(line.encode()))
     display.console.print(f"Written: {out}", soft_wrap=True, markup=False)
 
 
 def _predict(
-    run: RunFolder, chunks: Iterable[Sequence[str]], display: Display
+    command: commands.Classify | commands.ClassifyFile, display: Display
 ) -> Iterator[events.TextsClassified]:
-    """Yield the predictions for each group of texts; exits if they fail. Notes go to stderr, rows may go to stdout."""
+    """Yield the predictions as they come; exits if they fail. Notes go to stderr, rows may go to stdout."""
     notes = Display(as_json=True)
     worker = client_worker.Worker.start()
+    cut = 0
     try:
-        stream = worker.iter_events()
-        cut = 0
-        for texts in chunks:
-            command = commands.Classify(run=str(run.path), texts=tuple(texts))
-            worker.send(command)
-            for event in display.show_progress(_until_ended(stream, command)):
-                match event:
-                    case events.Warned():
-                        notes.print_problem(event.problem)
-                    case events.TextsClassified():
-                        cut += event.cut
-                        yield event
-                    case events.Failed():
-                        display.print_problems([event.problem])
-                        raise typer.Exit(headless.FAILED)
+        worker.send(command)
+        for event in display.show_progress(iter_until_ended(worker, command.id)):
+            match event:
+                case events.Warned():
+                    notes.print_problem(event.problem)
+                case events.TextsClassified():
+                    cut += event.cut
+                    yield event
+                case events.Failed():
+                    display.print_problems([event.problem])
+                    raise typer.Exit(headless.FAILED)
         if cut:
             line = f"Longer than the max. sequence length, and classified by their beginning: {formatting.format_plural(cut, 'text')}"
             notes.console.print(line, soft_wrap=True, style="dim", markup=False)
@@ -149,16 +146,6 @@ def _predict(
     finally:
         worker.kill()
         worker.close()
-
-
-def _until_ended(
-    stream: Iterator[events.Event], command: commands.Classify
-) -> Iterator[events.Event]:
-    """Yield events up to the ending of a command, and leave the stream open for further ones."""
-    for event in stream:
-        yield event
-        if isinstance(event, events.Ending) and event.id == command.id:
-            return
 
 
 def _make_table(texts: Sequence[str], predicted: events.TextsClassified) -> Table:

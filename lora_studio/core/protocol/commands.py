@@ -10,7 +10,7 @@ from pydantic import Field
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.benchmarks import ListBenchmarks
 from lora_studio.core.protocol.chat import AskChat, Generate, OpenChat, ShowPrompt, TextSource
-from lora_studio.core.protocol.classification import Classify
+from lora_studio.core.protocol.classification import Classify, ClassifyFile
 from lora_studio.core.protocol.dataset import (
     InspectDataset,
     LintDataset,
@@ -75,7 +75,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | Classify | ListBenchmarks | InspectTestSets
+    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | Classify | ClassifyFile | ListBenchmarks | InspectTestSets
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
@@ -110,6 +110,7 @@ __all__ = [
     "AskChat",
     "Cancel",
     "Classify",
+    "ClassifyFile",
     "CombineAdapters",
     "Command",
     "Control",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,7 +33,12 @@ _BATCH_TOKENS = 4096
 
 def classify(run: RunFolder, texts: Sequence[str], job: JobContext) -> events.TextsClassified:
     """Return the label probabilities of texts; raises ProblemError."""
-    return LabelPredictor.open(run, job).predict(texts, job)
+
+    def report(done: int) -> None:
+        job.report_progress(text("classifying"), done, len(texts), "texts")
+        job.check()
+
+    return LabelPredictor.open(run, job).predict(texts, report)
 
 
 @dataclass
@@ -54,22 +59,26 @@ class LabelPredictor:
     def open(cls, run: RunFolder, job: JobContext) -> LabelPredictor:
         """Return the classifier of a run, loaded unless it already is; raises ProblemError."""
         project = run.load_project()
-        _require_classifier(run)
+        require_classifier(run)
         key = (str(run.path), get_folder_state(run.adapter), project.model.model_dump_json())
         if cls._held is None or cls._held[0] != key:
             cls._held = None  # frees the memory of the former one first
             cls._held = (key, _load(run, project, job))
         return cls._held[1]
 
-    def predict(self, texts: Sequence[str], job: JobContext) -> events.TextsClassified:
-        """Return the probabilities of all labels for each text, none for a text without tokens."""
+    def predict(
+        self, texts: Sequence[str], report: Callable[[int], object]
+    ) -> events.TextsClassified:
+        """Return the probabilities of all labels for each text, none for a text without tokens.
+
+        `report` is called with the number of texts done before each batch.
+        """
         encoded = self.tokenizer(list(texts)).input_ids
         tokens = [ids[: self.max_length] if content.strip() else [] for ids, content in zip(encoded, texts, strict=True)]  # fmt: skip
         probabilities: list[tuple[float, ...]] = [()] * len(texts)
         done = 0
         for batch in _batch_by_length(tokens):
-            job.report_progress(text("classifying"), done, len(texts), "texts")
-            job.check()
+            report(done)
             for number, row in zip(batch, self._compute([tokens[at] for at in batch]), strict=True):
                 probabilities[number] = tuple(row)
             done += len(batch)
@@ -106,7 +115,7 @@ def _batch_by_length(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     return batches
 
 
-def _require_classifier(run: RunFolder) -> None:
+def require_classifier(run: RunFolder) -> None:
     """Raise ProblemError for a run without a trained classifier."""
     task = get_task(run.read_manifest())
     if task is not None and task != "classification":

@@ -24,7 +24,7 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 _BAR = 1
 _BAR_HEIGHT = 6
-#: Widest name, in pixels at 100 %; longer ones are elided.
+#: Width of a short name, in pixels at 100 %.
 _NAME_WIDTH = 280
 _SHARE = Qt.ItemDataRole.UserRole
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
@@ -43,9 +43,15 @@ class BarRow:
 class BarTable(QTableWidget):
     """Shows a name, a bar, and values in each row. The columns after the bar are those of `set_titles`."""
 
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """Create an empty table; `name` is for screen readers."""
+    def __init__(
+        self, name: str, name_width: int = _NAME_WIDTH, parent: QWidget | None = None
+    ) -> None:
+        """Create an empty table; `name` is for screen readers.
+
+        Names that are wider than `name_width`, in pixels at 100 %, are elided.
+        """
         super().__init__(parent)
+        self._name_width = name_width
         plain_table.set_up_table(self)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setAccessibleName(name)
@@ -90,7 +96,7 @@ class BarTable(QTableWidget):
         self.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
         if self.columnCount():
             wanted = self.sizeHintForColumn(0) + Spacing.M
-            self.setColumnWidth(0, min(wanted, Size.scaled(_NAME_WIDTH)))
+            self.setColumnWidth(0, min(wanted, Size.scaled(self._name_width)))
 
 
 class _BarDelegate(QStyledItemDelegate):

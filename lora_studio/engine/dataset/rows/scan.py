@@ -103,6 +103,27 @@ def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRow
     return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), True)
 
 
+def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, list[RawRow]]]:
+    """Yield the rows of a source in blocks, each with its file, without storing them; raises ProblemError.
+
+    Rows stay as their file has them: messages aren't joined to conversations.
+    """
+    files = find_files(source, job)
+    total = sum(candidate.file.stat().st_size for candidate in files.candidates)
+    number, done = 1, 0.0
+    for container in files.iter_containers(job):
+        notes = ReadNotes()
+        for block, position in _iter_blocks(container, notes, job.check):
+            notes.rows += len(block)
+            rows = _to_raw_rows(block, number, len(block))
+            number += len(rows)
+            yield container, rows
+            job.report_progress("reading rows", int(done + position), total, "bytes")
+        done += container.path.stat().st_size
+    if number == 1:
+        raise _empty_source_error(source)
+
+
 def _open_cached(key: str) -> RowStore | None:
     """Return the scan that is cached under a key, if it is complete and of this version."""
     text = scan_cache.read_facts(key)

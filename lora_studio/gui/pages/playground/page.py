@@ -19,10 +19,13 @@ from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.playground import COLUMNS
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
-from lora_studio.gui.language import tr
+from lora_studio.gui.controls.choices import SegmentsControl
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.playground.blind_vote import BlindVote
 from lora_studio.gui.pages.playground.chat_controller import ChatController
+from lora_studio.gui.pages.playground.classifier_controller import ClassifierController
+from lora_studio.gui.pages.playground.classifier_view import ClassifierView
 from lora_studio.gui.pages.playground.column import ChatColumn
 from lora_studio.gui.pages.playground.dialogs import PlaygroundDialogs
 from lora_studio.gui.pages.playground.history_menu import HistoryMenu
@@ -54,7 +57,9 @@ class PlaygroundPage(AppPage):
         self.blind_vote = BlindVote(self.controller, self)
         self.blind, self.votes = self.blind_vote.toggle, self.blind_vote.bar
         self.editing: int | None = None
+        self.classifies = False
         self.dialogs = PlaygroundDialogs(self.controller, self)
+        self.classifier = ClassifierView(ClassifierController(state, self))
         self.card = PromptCard()
         self.prompt = self.card.prompt
         self._build_header()
@@ -98,6 +103,9 @@ class PlaygroundPage(AppPage):
         self.add = button(tr("Add column"), self.controller.add_column, icon="plus")
         self.add.setToolTip(tr("Adds a model that answers the same prompts"))
         self.tally = button(tr("Vote results"), self.dialogs.show_votes)
+        self.mode = SegmentsControl({"chat": mark("Chat"), "classify": mark("Classify")})
+        self.mode.show_value("chat")
+        self.header.extra.addWidget(self.mode)
         self.library = button(tr("Adapters…"), self.library_requested.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
@@ -124,6 +132,7 @@ class PlaygroundPage(AppPage):
         self.stack = QStackedWidget()
         self.stack.addWidget(self.empty)
         self.stack.addWidget(talk)
+        self.stack.addWidget(self.classifier)
         self.body.addWidget(self.stack)
         self._arrange_columns()
         self.setFocusProxy(self.prompt)
@@ -144,6 +153,9 @@ class PlaygroundPage(AppPage):
         card.typed.connect(self.save_draft)
         card.sampling_chosen.connect(lambda sampling: controller.update(sampling=sampling))
         card.device_chosen.connect(self._on_device_chosen)
+        self.classifier.controller.found.connect(self._on_classifiers_found)
+        self.classifier.controller.failed.connect(self.state.messages.problem)
+        self.mode.edited.connect(self.set_mode)
         self.blind.toggled.connect(self._on_blind_toggled)
         self.blind_vote.reordered.connect(self._arrange_columns)
         self.blind_vote.voted.connect(self._on_voted)
@@ -159,11 +171,12 @@ class PlaygroundPage(AppPage):
     def on_shown(self) -> None:
         """Search for models that runs have created meanwhile."""
         self.controller.find_speakers()
+        self.classifier.controller.find_runs()
         self.refresh()
 
     def press_primary(self) -> None:
-        """Send the prompt."""
-        self.card.send.click()
+        """Send the prompt, or classify the texts."""
+        (self.classifier.send if self.classifies else self.card.send).click()
 
     def on_event(self, event: object) -> None:
         """Search for models when a job has saved an adapter or a model."""
@@ -171,6 +184,16 @@ class PlaygroundPage(AppPage):
             case events.CheckpointSaved() | events.AdapterSaved() | events.Merged():
                 if self.isVisible():
                     self.controller.find_speakers()
+                    self.classifier.controller.find_runs()
+
+    def set_mode(self, mode: str) -> None:
+        """Show the chat or the classifier, and release the memory of the other one."""
+        self.classifies = mode == "classify"
+        self.mode.show_value(mode)
+        other = self.controller.link if self.classifies else self.classifier.controller.link
+        other.release()
+        self.setFocusProxy(self.classifier if self.classifies else self.prompt)
+        self.refresh()
 
     def start_chat(self, speaker: AnySpeaker) -> None:
         """Start a conversation with this model next to the base model; ignored while answering."""
@@ -179,6 +202,7 @@ class PlaygroundPage(AppPage):
                 tr("Wait for the current answers or stop them before you choose another model.")
             )
             return
+        self.set_mode("chat")
         self.start_new()
         if len(self.controller.conversation.speakers) == 1:
             self.controller.add_column(speaker)
@@ -197,6 +221,7 @@ class PlaygroundPage(AppPage):
         self.save_draft()
         self.card.discard_pending()
         self.controller.leave()
+        self.classifier.controller.leave()
 
     # --- user actions -------------------------------------------------------------------------
 
@@ -272,7 +297,8 @@ class PlaygroundPage(AppPage):
             return
         controller = self.controller
         blocker = controller.find_blocker()
-        self.stack.setCurrentIndex(0 if blocker else 1)
+        self.mode.setVisible(bool(self.classifier.controller.runs))
+        self.stack.setCurrentIndex(2 if self.classifies else 0 if blocker else 1)
         self.reason.setText(blocker)
         for position, number in enumerate(self.blind_vote.order):
             self._refresh_column(position, number)
@@ -307,10 +333,10 @@ class PlaygroundPage(AppPage):
         is_voting = self.blind_vote.is_on and has_turns
         can_add = len(conversation.speakers) < COLUMNS
         self.add.setEnabled(can_add and not busy and not is_voting)
-        for part in (self.new, self.history, self.blind):
+        for part in (self.new, self.history, self.blind, self.mode):
             part.setEnabled(not busy)
         for part in (self.new, self.history, self.blind, self.tally, self.add, self.library):
-            part.setVisible(not is_blocked)
+            part.setVisible(not is_blocked and not self.classifies)
         names = [each.name for each in machine.devices] if machine is not None else []
         devices = [*dict.fromkeys([*names, "cpu"])]
         self.card.show_settings(conversation.sampling, devices, controller.device)
@@ -341,6 +367,16 @@ class PlaygroundPage(AppPage):
         self.columns[number].update_answer(start, text, tokens)
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _on_classifiers_found(self) -> None:
+        """Show the classifier if it is what the project has trained last."""
+        runs = self.classifier.controller.runs
+        if not runs:
+            self.set_mode("chat")
+        elif runs[0].is_newest and not self.controller.is_busy:
+            self.set_mode("classify")
+        else:
+            self.refresh()
 
     def _on_opened(self) -> None:
         self.editing = None

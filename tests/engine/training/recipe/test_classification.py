@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
@@ -174,6 +175,15 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     expect_merged_classifier(unbroken)
 
 
+def expect_same_labels_of_a_file(run: RunFolder, expected: events.TextsClassified) -> None:
+    """Classify the rows of a file, and compare their labels with those of the texts alone."""
+    file = write_rows(run.path.parent / "rows.jsonl", [{"text": each} for each in (*TEXTS, " ")])
+    command = commands.ClassifyFile(run=str(run.path), source=DataSource(path=str(file)))
+    predicted = handle(command).last(events.TextsClassified)
+    assert predicted.probabilities == expected.probabilities
+    assert [json.loads(row)["text"] for row in predicted.rows] == [*TEXTS, " "]
+
+
 def expect_failure_of_a_wrong_merge(run: RunFolder) -> None:
     """Check the self-test of a merged model whose head predicts the opposite."""
     (file,) = run.merged.glob("*.safetensors")
@@ -214,6 +224,7 @@ def expect_merged_classifier(run: RunFolder) -> None:
     torch.testing.assert_close(probabilities, expected.softmax(1), rtol=1e-3, atol=1e-4)
     failed = handle(commands.Export(run=str(run.path))).last(events.Failed)
     assert failed.problem.code == "export.classifier"
+    expect_same_labels_of_a_file(run, predicted)
     expect_failure_of_a_wrong_merge(run)
     with pytest.raises(ProblemError, match="can't write them"):
         starting_adapter.read_config(run.adapter)

@@ -1,0 +1,101 @@
+"""Files to classify: their readers, the column with the texts, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.chat import label_predictor, labeled_files
+from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run
+
+
+class Predictor:
+    """Predicts the label of a text by its length, like a loaded classifier."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def predict(
+        self, texts: Sequence[str], report: Callable[[int], object]
+    ) -> events.TextsClassified:
+        self.texts += texts
+        return events.TextsClassified(labels=("a",), probabilities=((1.0,),) * len(texts))
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """Return what stands for the model; `test_classification.py` classifies a file with a real one."""
+    predictor = Predictor()
+    monkeypatch.setattr(label_predictor, "require_classifier", lambda run: None)
+    monkeypatch.setattr(label_predictor.LabelPredictor, "open", lambda run, job: predictor)
+    return predictor
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return new_run(
+        tmp_path, dataset={"sources": [{"path": "a.csv", "mapping": {"text": "ticket"}}]}
+    )
+
+
+def classify(run: RunFolder, file: Path, content: bytes, column: str = "") -> RecordingChannel:
+    file.write_bytes(content)
+    channel = RecordingChannel()
+    command = commands.ClassifyFile(run=str(run.path), source=DataSource(path=str(file)), column=column)  # fmt: skip
+    labeled_files.classify_file(run, command, make_job(channel))
+    return channel
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "texts"),
+    [
+        ("a.csv", "id;ticket\n1;Größe?\n2;\n".encode("cp1252"), "", ["Größe?", ""]),
+        ("a.jsonl", b'{"ticket": "x", "text": "y"}\n', "", ["x"]),
+        ("a.jsonl", b'{"ticket": "x", "text": "y"}\n', "text", ["y"]),
+        ("a.json", b'[{"body": "x", "id": 1}, {"body": "y", "id": 2}]', "", ["x", "y"]),
+        ("a.csv", b"title,note\nA,b\nC,d\n", "{title}: {note}", ["A: b", "C: d"]),
+        ("a.txt", "Eins.\n\nZwölf.\n".encode(), "", ["Eins.", "", "Zwölf."]),
+    ],
+)
+def test_texts_of_a_file_are_found(
+    run: RunFolder, predictor: Predictor, tmp_path: Path, name: str, content: bytes, column: str, texts: list[str]
+) -> None:  # fmt: skip
+    channel = classify(run, tmp_path / name, content, column)
+    assert predictor.texts == texts
+    rows = [json.loads(row) for row in channel.last(events.TextsClassified).rows]
+    assert len(rows) == len(texts)
+    assert not channel.of(events.Warned)
+
+
+def test_unreadable_rows_are_left_out_with_a_warning(
+    run: RunFolder, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labeled_files, "_CHUNK", 2)
+    lines = ['{"text": "x"}', "{broken", *['{"text": "y"}'] * 3]
+    channel = classify(run, tmp_path / "a.jsonl", "\n".join(lines).encode())
+    assert [len(each.rows) for each in channel.of(events.TextsClassified)] == [2, 2]
+    assert predictor.texts == ["x", "y", "y", "y"]
+    assert "1 row of a.jsonl can't be read" in str(channel.last(events.Warned).problem.what)
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "words"),
+    [
+        (b"id,name\n1,Ann\n2,Bo\n", "", "couldn't tell which column"),
+        (b"id,ticket\n1,x\n", "body", "has no column body"),
+        (b"", "", "a.csv"),
+    ],
+)
+def test_file_without_texts_is_refused(
+    run: RunFolder, predictor: Predictor, tmp_path: Path, content: bytes, column: str, words: str
+) -> None:  # fmt: skip
+    with pytest.raises(ProblemError, match=words):
+        classify(run, tmp_path / "a.csv", content, column)
+    assert not predictor.texts

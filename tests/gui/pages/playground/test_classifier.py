@@ -1,0 +1,116 @@
+"""A classifier in the playground: found among the runs, one text, several texts, and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.problems import error
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.gui.pages.playground.page import PlaygroundPage
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.bar_table import BarTable
+from tests.helpers.runs.scenarios import emit
+
+WAIT = 30_000
+LABELS = ("bill", "ship")
+
+
+def predicted(*probabilities: tuple[float, ...], cut: int = 0) -> events.TextsClassified:
+    return events.TextsClassified(labels=LABELS, probabilities=probabilities, cut=cut)
+
+
+@pytest.fixture
+def run(project_folder: Path) -> RunFolder:
+    """Return a run of the project with a classifier."""
+    folder = create_run(project_folder / "runs", Project(name="tickets"), project_folder)
+    folder.adapter.mkdir()
+    (folder.adapter / "adapter_config.json").write_text('{"task_type": "SEQ_CLS"}')
+    folder.update_manifest(dataset={"task": "classification"})
+    return folder
+
+
+@pytest.fixture
+def page(
+    state: ProjectState, project_folder: Path, run: RunFolder, qtbot: QtBot,
+    scenario: Callable[..., None],
+) -> Iterator[PlaygroundPage]:  # fmt: skip
+    """Yield the page of a project whose newest run is a classifier."""
+    playground_page = PlaygroundPage(state)
+    playground_page.resize(1000, 700)
+    playground_page.show()
+    state.open(project_folder)
+    qtbot.waitUntil(lambda: playground_page.classifies, timeout=WAIT)
+    yield playground_page
+    playground_page.leave()
+    playground_page.close()
+    playground_page.deleteLater()
+
+
+def read(table: BarTable) -> list[list[str]]:
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount())]  # type: ignore[union-attr]  # all cells have items
+        for row in range(table.rowCount())
+    ]
+
+
+def classify(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
+    page.classifier.box.setPlainText(text)
+    page.press_primary()
+    qtbot.waitUntil(lambda: not page.classifier.controller.link.busy, timeout=WAIT)
+
+
+def test_one_text_shows_all_labels_with_the_likeliest_first(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(classify=[emit(predicted((0.2, 0.8), cut=1))])
+    view = page.classifier
+    assert not view.send.isEnabled()
+    assert not page.add.isVisible(), "columns are for chats"
+    classify(page, qtbot, "Where is my parcel?\n")
+    assert read(view.labels) == [["ship", "", "80 %"], ["bill", "", "20 %"]]
+    assert not view.texts.isVisible()
+    assert view.note.text().startswith("1 text is longer")
+
+
+def test_each_line_is_a_text_with_its_own_probabilities(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(classify=[emit(predicted((0.2, 0.8), (0.9, 0.1), ()))])
+    classify(page, qtbot, "Where is it?\n\nTwice!\n\u200b")
+    view = page.classifier
+    assert [row[0::2] for row in read(view.texts)] == [["Where is it?", "ship"], ["Twice!", "bill"], ["\u200b", "–"]]  # fmt: skip
+    view.texts.setCurrentCell(1, 0)
+    assert read(view.labels)[0] == ["bill", "", "90 %"]
+    view.texts.setCurrentCell(2, 0)
+    assert read(view.labels) == []
+    assert view.note.isHidden()
+
+
+def test_failure_is_shown_and_the_text_stays(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    problem = error(
+        "classify.not_trained", "This run has no trained classifier yet.", "Train first."
+    )
+    scenario(classify=[emit(events.Failed(problem=problem))])
+    with qtbot.waitSignal(page.classifier.controller.failed, timeout=WAIT) as shown:
+        classify(page, qtbot, "Where is it?")
+    assert shown.args == [problem]
+    assert page.classifier.answered.isHidden()
+    assert page.classifier.box.toPlainText() == "Where is it?"
+
+
+def test_chat_stays_one_click_away(page: PlaygroundPage, qtbot: QtBot) -> None:
+    qtbot.mouseClick(page.mode.button("chat"), Qt.MouseButton.LeftButton)
+    assert page.stack.currentIndex() != 2
+    page.set_mode("classify")
+    page.start_chat(AdapterSpeaker())
+    assert not page.classifies
