@@ -27,12 +27,13 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.table import Column
 
 _TITLES: dict[Column, str] = {
-    "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval", "reward": "Reward", "answers": "Answers",
+    "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval", "reward": "Reward",
+    "accuracy": "Accuracy", "f1": "Macro F1", "recall": "Recall@10", "mrr": "MRR", "answers": "Answers",
     "time": "Time", "size": "Size", "tags": "Tags",
 }  # fmt: skip
 #: Width in characters from which a terminal shows all columns.
 _WIDE = 110
-_NUMBERS = ("rank", "loss", "eval", "reward", "answers", "time", "size")
+_NUMBERS = ("rank", "loss", "eval", *run_table.OPTIONAL, "answers", "time", "size")
 
 
 SearchArgument = Annotated[
@@ -126,8 +127,7 @@ def _make_table(rows: list[RunSummary], width: int) -> Table:
     table = Table(box=None)
     table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
     left_out = {"data", "loss", "answers", "time", "tags"} if width <= _WIDE else set()
-    if all(run.best_reward is None for run in rows):
-        left_out.add("reward")
+    left_out |= set(run_table.list_empty_columns(rows))
     columns = {column: title for column, title in _TITLES.items() if column not in left_out}
     for column, title in columns.items():
         shortens = column in ("model", "data", "tags")

@@ -5837,6 +5837,14 @@
             <translation>Mittelwert</translation>
         </message>
         <message>
+            <source>Mean F1 of all labels, at the lowest eval loss</source>
+            <translation>Mittlerer F1 aller Labels beim niedrigsten Eval-Loss</translation>
+        </message>
+        <message>
+            <source>Mean reciprocal rank of the text to find, at the lowest eval loss</source>
+            <translation>Mittlerer Kehrwert des Rangs des gesuchten Textes beim niedrigsten Eval-Loss</translation>
+        </message>
+        <message>
             <source>Mean reward</source>
             <translation>Mittlere Belohnung</translation>
         </message>
@@ -9180,12 +9188,20 @@
             <translation>Anteil der Paare, deren Antworten vermutlich vertauscht sind. Wird nur vom robusten DPO-Verlust verwendet.</translation>
         </message>
         <message>
+            <source>Share of queries that find their text among the first 10, at the lowest eval loss</source>
+            <translation>Anteil der Suchanfragen, die ihren Text unter den ersten 10 finden, beim niedrigsten Eval-Loss</translation>
+        </message>
+        <message>
             <source>Share of rows held out to measure the eval loss. 0 turns evaluation off.</source>
             <translation>Anteil der Zeilen, die für den Eval-Loss zurückgehalten werden. 0 schaltet die Evaluation ab.</translation>
         </message>
         <message>
             <source>Share of the loss that comes from the teacher. The rest is the usual loss on your data. 1 learns from the teacher only.</source>
             <translation>Anteil des Loss, der vom Lehrer kommt. Der Rest ist der übliche Loss auf Ihren Daten. Bei 1 wird nur vom Lehrer gelernt.</translation>
+        </message>
+        <message>
+            <source>Share of validation rows whose label is predicted, at the lowest eval loss</source>
+            <translation>Anteil der Validierungszeilen, deren Label vorhergesagt wird, beim niedrigsten Eval-Loss</translation>
         </message>
         <message>
             <source>ShareGPT</source>
@@ -17087,6 +17103,7 @@
         <message numerus="yes">
             <source>{n} more</source>
             <translation>
+                <numerusform>{n} weiteres</numerusform>
                 <numerusform>{n} weitere</numerusform>
             </translation>
         </message>

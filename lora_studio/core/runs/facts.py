@@ -26,6 +26,8 @@ from lora_studio.core.runs.manifest import EVENTS_START
 from lora_studio.core.runs.state import LostSteps, StateFold
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_text
+from lora_studio.core.training.classification import ACCURACY, MACRO_F1
+from lora_studio.core.training.retrieval import MRR, RECALLS
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
@@ -41,6 +43,8 @@ _SUMMARIZED = tuple(
     )
 )
 _STEP = b'"kind":"step_done"'
+#: Scores of evaluations that summaries have; all are 0 to 1, and higher is better.
+SCORES = (ACCURACY, MACRO_F1, *RECALLS.values(), MRR)
 _STEP_NUMBER = re.compile(rb'"step":(\d{1,12}),')
 
 #: Every setting, `step.field`, with its default, in the order of the specs.
@@ -145,9 +149,9 @@ def _iter_data_names(sources: Any) -> Iterator[str]:
 class RunProgress:
     """A summary of a run's events up to byte `position` of its file.
 
-    `records` are the successive evaluations with the lowest loss so far, as (step, loss), so that
-    the best one is still known when training resumes from an earlier checkpoint. Where `has_rewards`,
-    the loss is the negative mean reward. `command` is the
+    `records` are the successive evaluations with the lowest loss so far, as (step, loss, scores), so that
+    the best one is still known when training resumes from an earlier checkpoint. The scores are those
+    of classifiers and embeddings by name. Where `has_rewards`, the loss is the negative mean reward. `command` is the
     one without an ending yet, `began` its start time; `training` says whether it is a training.
     """
 
@@ -161,7 +165,7 @@ class RunProgress:
     step: int = 0
     steps: int = 0
     loss: float | None = None
-    records: list[tuple[int, float]] = field(default_factory=list)
+    records: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
     has_rewards: bool = False
     problem: Text = NO_TEXT
     lost: LostSteps = field(default_factory=LostSteps)
@@ -174,7 +178,7 @@ class RunProgress:
         values["problem"] = Text.model_validate(values["problem"])
         ranges = [(first, last) for first, last in values["lost"]["ranges"]]
         values["lost"] = LostSteps(ranges, values["lost"]["last"])
-        values["records"] = [(step, loss) for step, loss in values["records"]]
+        values["records"] = [tuple(record) for record in values["records"]]
         return cls(**values)
 
     @property
@@ -186,6 +190,11 @@ class RunProgress:
     def best_reward(self) -> float | None:
         """The highest mean reward of an evaluation; None for other training."""
         return -self._lowest if self.has_rewards and self._lowest is not None else None
+
+    @property
+    def best_scores(self) -> dict[str, float]:
+        """How well labels are predicted, or texts found, in the evaluation with the lowest loss."""
+        return self.records[-1][2] if self.records else {}
 
     @property
     def _lowest(self) -> float | None:
@@ -217,7 +226,8 @@ class RunProgress:
                 self.has_rewards = event.has_rewards
                 is_known = not (event.has_rewards and math.isnan(event.loss))
                 if is_known and (self._lowest is None or event.loss < self._lowest):
-                    self.records.append((event.step, event.loss))
+                    scores = {name: event.figures[name] for name in SCORES if name in event.figures}
+                    self.records.append((event.step, event.loss, scores))
             case events.StepDone():
                 self.step, self.steps, self.loss = event.step, event.steps, event.loss
         self.time = event.time

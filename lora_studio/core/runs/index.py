@@ -39,7 +39,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 8 {__version__}"
+_FORMAT = f"LoRA Studio runs 9 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -57,7 +57,8 @@ class RunSummary:
     `name` is its title or, without one, that of its project; `model` and `data` are short names.
     `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
     the objective has it; `best_reward`, of reward training, is the highest mean reward of an evaluation
-    instead; `answers` is its score in the newest evaluation; `seconds` how long it trained; `bytes` its size on disk; `created` and
+    instead; `best_scores` are those of a classifier or an embedding model in the evaluation with the lowest
+    loss, by name; `answers` is its score in the newest evaluation; `seconds` how long it trained; `bytes` its size on disk; `created` and
     `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge"; `writes_text` says whether its adapter can chat. `settings` are those that are not at their defaults. `reason` is why
     it is unreadable, or what ended it; `warning` says which metrics are missing.
     """
@@ -71,6 +72,7 @@ class RunSummary:
     loss: float | None = None
     best_eval: float | None = None
     best_reward: float | None = None
+    best_scores: dict[str, float] = field(default_factory=dict)
     answers: AnswerScore | None = None
     step: int = 0
     steps: int = 0
@@ -256,6 +258,7 @@ def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
         "loss": progress.loss,
         "best_eval": progress.best_eval,
         "best_reward": progress.best_reward,
+        "best_scores": progress.best_scores,
         "answers": read_answer_score(run.evaluations, checksums.read_recorded(run)),
         "step": progress.step,
         "steps": progress.steps,

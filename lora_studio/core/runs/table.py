@@ -12,9 +12,12 @@ from lora_studio.core import formatting, timestamps
 from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.runs import facts
 from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.training.classification import ACCURACY, MACRO_F1
+from lora_studio.core.training.retrieval import MRR, RECALLS
 
 Column = Literal[
-    "name", "state", "model", "data", "rank", "loss", "eval", "reward", "answers", "step", "time", "size", "tags", "begun"
+    "name", "state", "model", "data", "rank", "loss", "eval", "reward",
+    "accuracy", "f1", "recall", "mrr", "answers", "step", "time", "size", "tags", "begun"
 ]  # fmt: skip
 
 #: The raw value of each column, for sorting and CSV; None if empty.
@@ -27,6 +30,10 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
     "loss": lambda run: run.loss,
     "eval": lambda run: run.best_eval,
     "reward": lambda run: run.best_reward,
+    "accuracy": lambda run: run.best_scores.get(ACCURACY),
+    "f1": lambda run: run.best_scores.get(MACRO_F1),
+    "recall": lambda run: run.best_scores.get(RECALLS[10]),
+    "mrr": lambda run: run.best_scores.get(MRR),
     "answers": lambda run: run.answers.score if run.answers else None,
     "step": lambda run: run.step or None,
     "time": lambda run: run.seconds or None,
@@ -35,17 +42,29 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
     "begun": lambda run: run.created,
 }
 
+#: Columns that only runs of some tasks have; tables show them if a run has a value.
+OPTIONAL: tuple[Column, ...] = ("reward", "accuracy", "f1", "recall", "mrr")
+
 #: Display format of each column.
 _SAID: dict[Column, Callable[[Any], str]] = {
     "loss": formatting.format_loss,
     "eval": formatting.format_loss,
     "reward": formatting.format_reward,
+    "accuracy": formatting.format_percent,
+    "f1": formatting.format_percent,
+    "recall": formatting.format_percent,
+    "mrr": lambda value: formatting.format_float(value, ".3f"),
     "answers": formatting.format_percent,
     "step": formatting.format_number,
     "time": formatting.format_duration,
     "size": formatting.format_size,
     "begun": timestamps.format_time,
 }
+
+
+def list_empty_columns(runs: Sequence[RunSummary]) -> list[Column]:
+    """Return the optional columns that none of the runs has a value for."""
+    return [column for column in OPTIONAL if all(VALUES[column](run) is None for run in runs)]
 
 
 def format_cell(run: RunSummary, column: Column) -> str:

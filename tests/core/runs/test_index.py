@@ -56,6 +56,27 @@ def _read(folder: Path) -> RunSummary:
     return summary
 
 
+def test_scores_are_those_of_the_lowest_eval_loss(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    scores = [{"label_accuracy": 0.5, "macro_f1": 0.4}, {"label_accuracy": 0.9, "macro_f1": 0.8}]
+    scores.append({"label_accuracy": 1.0, "macro_f1": 1.0})
+    evaluated = [
+        events.Evaluated(id="t", step=step, loss=loss, figures=figures | {"other": 2.0})
+        for step, loss, figures in zip((1, 2, 3), (0.9, 0.4, 0.6), scores, strict=True)
+    ]
+    _append(run, *_begun(), *evaluated)
+    read = _read(tmp_path)
+    assert read.best_scores == scores[1]
+    assert (table.format_cell(read, "accuracy"), table.format_cell(read, "f1")) == ("90 %", "80 %")
+    assert table.list_empty_columns([read]) == ["reward", "recall", "mrr"]
+    found = RunSummary("b", best_scores={"recall_at_10": 0.75, "mrr": 0.5})
+    assert [table.format_cell(found, column) for column in ("recall", "mrr")] == ["75 %", "0.500"]
+    ordered = table.sort_runs([found, read], "f1", descending=True)
+    assert [each.folder for each in ordered] == [read.folder, "b"]
+    (cached,) = RunIndex(tmp_path / "runs").load()
+    assert cached.best_scores == scores[1]
+
+
 def test_summary_has_the_columns_of_the_table(tmp_path: Path) -> None:
     run = _one(
         tmp_path,

@@ -20,7 +20,7 @@ from lora_studio.gui.pages.runs.grid_view import GridView
 from lora_studio.gui.pages.runs.notes import RunNotes
 from lora_studio.gui.pages.runs.queue_view import QueueView
 from lora_studio.gui.pages.runs.settings_view import RunSettings
-from lora_studio.gui.pages.runs.table_model import STATES, RunModel
+from lora_studio.gui.pages.runs.table_model import STATES, TITLES, RunModel
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, make_scroll_area
@@ -135,7 +135,7 @@ def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
             if best_eval
             else loss,
         ),
-        (tr("Best eval reward"), table.format_cell(run, "reward")),
+        *((tr(TITLES[column]), table.format_cell(run, column)) for column in table.OPTIONAL),
         (
             tr("Steps"),
             f"{formatting.format_number(run.step)} / {formatting.format_number(run.steps)}"

@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, QItemSelectionModel, QPoint, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from lora_studio.core.runs import table
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.table import Column
 from lora_studio.gui.language import tr
@@ -18,12 +19,14 @@ from lora_studio.gui.widgets import plain_table
 
 #: Widths in characters; the first column gets the remaining width.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "reward": 9, "answers": 8,
+    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "reward": 9,
+    "accuracy": 8, "f1": 8, "recall": 9, "mrr": 6, "answers": 8,
     "time": 9, "size": 8, "tags": 11,
 }  # fmt: skip
 #: Columns to hide, in this order, if not all fit.
 _HIDE_FIRST: tuple[Column, ...] = (
-    "begun", "data", "loss", "answers", "size", "tags", "time", "model", "rank", "reward", "eval",
+    "begun", "data", "loss", "answers", "size", "tags", "time", "model", "rank",
+    "accuracy", "recall", "reward", "eval",
 )  # fmt: skip
 #: Width of the name, in characters, below which other columns are hidden; and its smallest width.
 _NAME, _LEAST_NAME = 21, 17
@@ -147,12 +150,11 @@ class RunTable(QTableView):
 
     def fit(self) -> None:
         """Hide columns until the rest fits; also the start time if runs without a title show it
-        as name, and rewards if no run has any.
+        as name, and those of other tasks.
         """
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
-        if all(run.best_reward is None for run in self.rows.runs):
-            hidden.append("reward")
+        hidden += table.list_empty_columns(self.rows.runs)
         widths = {column: self._measure_width(column) for column in COLUMNS}
         room = self.viewport().width()
         for column in _HIDE_FIRST:

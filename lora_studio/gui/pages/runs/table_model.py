@@ -27,11 +27,12 @@ TITLES: dict[Column, str] = {
     "name": mark("Name"), "begun": mark("Started"), "state": mark("Status"), "model": mark("Model"),
     "data": mark("Data"), "rank": mark("Rank"), "loss": mark("Loss"), "eval": mark("Best eval loss"),
     "reward": mark("Best eval reward"),
+    "accuracy": mark("Accuracy"), "f1": mark("Macro F1"), "recall": mark("Recall@10"), "mrr": mark("MRR"),
     "answers": mark("Answer score"),
     "time": mark("Time"), "size": mark("Size"), "tags": mark("Tags"),
 }  # fmt: skip
 COLUMNS: tuple[Column, ...] = tuple(TITLES)
-NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", "reward", "answers", "time", "size")
+NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", *table.OPTIONAL, "answers", "time", "size")
 
 
 class StateStyle(NamedTuple):
@@ -267,7 +268,8 @@ class RunModel(CheckableTableModel):
             if letter := self.get_letter(run.folder):
                 return get_run_color(LETTERS.index(letter))
             return color("accent" if run.folder == self.current else "text")
-        return color("text" if column in ("loss", "eval", "reward", "answers") else "muted")
+        is_result = column in ("loss", "eval", *table.OPTIONAL, "answers")
+        return color("text" if is_result else "muted")
 
 
 def get_run_color(index: int) -> Any:
@@ -280,6 +282,12 @@ _HELP: dict[Column, str] = {
     "loss": mark("Training loss at the last step, in nats per trained token"),
     "eval": mark("Lowest eval loss, in nats per trained token"),
     "reward": mark("Highest mean reward of answers to validation prompts"),
+    "accuracy": mark("Share of validation rows whose label is predicted, at the lowest eval loss"),
+    "f1": mark("Mean F1 of all labels, at the lowest eval loss"),
+    "recall": mark(
+        "Share of queries that find their text among the first 10, at the lowest eval loss"
+    ),
+    "mrr": mark("Mean reciprocal rank of the text to find, at the lowest eval loss"),
     "answers": mark("Mean score in the newest evaluation, by its first measure"),
     "time": mark("Training time, excluding pauses"),
     "size": mark("Size of the run folder, including checkpoints"),
