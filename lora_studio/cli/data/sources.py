@@ -78,8 +78,7 @@ def inspect(
         answer = _ask_dataset(commands.InspectDataset(dataset=dataset), display)
         if isinstance(answer, events.DatasetInspected):
             report = _report(answer, file)
-            if answer.task in _CHECKED and answer.rows_used:
-                linted = ask(commands.LintDataset(dataset=dataset), events.DatasetLinted, display)
+            linted = _check_contents(answer, dataset, display)
         else:
             report = _dump_refusal(answer, file)
     if as_json:
@@ -153,6 +152,15 @@ def _ask_dataset(
         for event in reversed(collect_answers(command, display))
         if isinstance(event, (events.DatasetInspected, events.Failed))
     )
+
+
+def _check_contents(
+    answer: events.DatasetInspected, dataset: DatasetSpec, display: Display
+) -> events.DatasetLinted | None:
+    """Return what texts with labels or pairs for search consist of, None for other rows."""
+    if answer.task not in _CHECKED or not answer.rows_used:
+        return None
+    return ask(commands.LintDataset(dataset=dataset), events.DatasetLinted, display)
 
 
 def _get_exit_status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
