@@ -13,6 +13,7 @@ from gguf import GGUFReader
 
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.serving import ServedRun
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.export.gguf import embedding_header
@@ -21,13 +22,16 @@ from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.model.sources import resolve_intact
 from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.vectors import VectorComparer
 from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.recipe.pooling import write_modules
+from tests.engine.export.serving.test_server import on_path, post, serve_until
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, train, write_rows
+from tests.helpers.servers import llama_server
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 
 __all__ = ["start"]
@@ -95,9 +99,26 @@ def expect_same_vectors_in_ollama(
     assert "weren't compared: The Ollama server" in str(unasked.verdict)
 
 
+def expect_same_vectors_from_llama_server(run: RunFolder, file: Path) -> None:
+    """Compare the vectors of llama.cpp's real server, where it is on PATH, with those of the file."""
+    texts = ["Where is the oak?", "The fig is in garden 2."]
+    served: list[Any] = []
+
+    def ask(ready: events.ServerReady) -> None:
+        assert ready.embeds
+        served.extend(post(ready, "/v1/embeddings", {"model": ready.model, "input": texts})["data"])
+
+    command = commands.Serve(runs=(ServedRun(run=str(run.path)),), file=str(file))
+    serve_until(events.ServerReady, command, ask)
+    with EmbeddingLlama(file) as llama:
+        for content, answer in zip(texts, served, strict=True):
+            expected = llama.embed(llama.tokenize(content, add_special=True))
+            assert answer["embedding"] == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_files_pool_end_texts_and_give_trained_vectors(
-    start: Start, ollama: FakeOllama, tmp_path: Path
+    start: Start, ollama: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(start, tmp_path, ollama.host)
     handle(commands.Merge(run=str(run.path)))
@@ -122,6 +143,12 @@ def test_files_pool_end_texts_and_give_trained_vectors(
         copy = change_header(file, tmp_path / "changed.gguf", **changed)
         failed = comparer.measure("Q8_0", copy, StageComparison())
         assert (failed.verdict, str(failed.faults[0])) == ("failed", fault)
+
+    build = llama_server.install()
+    if isinstance(build, str):
+        pytest.skip(build)
+    on_path(build.program, monkeypatch)
+    expect_same_vectors_from_llama_server(run, file)
 
 
 @pytest.mark.thorough
