@@ -20,7 +20,7 @@ from lora_studio.gui.widgets import plain_table
 #: Widths in characters; the first column gets the remaining width.
 _WIDTHS: dict[Column, int] = {
     "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "reward": 9,
-    "accuracy": 8, "f1": 8, "recall": 9, "mrr": 6, "answers": 8,
+    "accuracy": 13, "f1": 11, "recall": 12, "mrr": 7, "answers": 8,
     "time": 9, "size": 8, "tags": 11,
 }  # fmt: skip
 #: Columns to hide, in this order, if not all fit.
