@@ -15,7 +15,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 
-from lora_studio.core.templates.limited_environment import LimitedEnvironment, limit_rendering
+from lora_studio.core.templates.limited_environment import LimitedEnvironment
+from lora_studio.core.templates.rendering_budget import limit_rendering
 
 Conversation = Sequence[Mapping[str, Any]]
 
@@ -59,7 +60,7 @@ def _compile(source: str) -> tuple[LimitedEnvironment, jinja2.Template]:
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form[:1000])
     try:
         return environment, environment.from_string(source)
     except jinja2.TemplateError:

@@ -7,103 +7,48 @@ characters. Constructs that build strings or repeat work are counted before they
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import copy
 import functools
 import json
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import BuiltinMethodType
 from typing import Any, TypeVar, cast
 
-import jinja2
 from jinja2 import nodes
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from lora_studio.core import limits
-
-#: Steps between two looks at the clock, and the length of a text that counts as so many.
-_CLOCK_STEPS, _LONG = 1024, 100_000
+from lora_studio.core.templates.call_limits import (
+    FILTERS,
+    METHODS,
+    OPERATORS,
+    SHORTENING,
+    UNCOUNTED,
+    limit_formatted,
+    limit_joined,
+    limit_searched,
+)
+from lora_studio.core.templates.rendering_budget import (
+    LONG,
+    TemplateLimitError,
+    build,
+    check_clock,
+    check_copy,
+    check_searched,
+    check_value,
+    count_rounds,
+    measure,
+    take_steps,
+)
 
 #: Texts that one expression may write without counting them first.
 _WRITTEN = 4
 _PLAIN_TEXT = {str}
 
 _NodeT = TypeVar("_NodeT", bound=nodes.Node)
-
-#: Number in a format string that is too large for a width.
-_WIDTH = re.compile(r"\d{6,}")
-
-
-class TemplateLimitError(jinja2.TemplateError):
-    """Raised by a template that would take too much time or memory."""
-
-
-class _Budget:
-    """What is left for one rendering."""
-
-    def __init__(self) -> None:
-        self._steps, self._total = 0, 0
-        self._deadline = time.monotonic() + limits.TEMPLATE_SECONDS
-
-    def take_steps(self, count: int) -> None:
-        before, self._steps = self._steps, self._steps + count
-        if before // _CLOCK_STEPS != self._steps // _CLOCK_STEPS:
-            self.check_clock()
-
-    def build(self, length: int) -> None:
-        self._total += length
-        if length > limits.TEMPLATE_LENGTH or self._total > limits.TEMPLATE_TOTAL:
-            raise TemplateLimitError("the chat template builds a text that is too long")
-        if length > _LONG:
-            self.check_clock()
-
-    def check_clock(self) -> None:
-        if self._steps > limits.TEMPLATE_STEPS or time.monotonic() > self._deadline:
-            raise TemplateLimitError("the chat template takes too long")
-
-
-_budget: contextvars.ContextVar[_Budget] = contextvars.ContextVar("budget")
-
-
-@contextlib.contextmanager
-def limit_rendering() -> Iterator[None]:
-    """Give the renderings inside one budget."""
-    token = _budget.set(_Budget())
-    try:
-        yield
-    finally:
-        _budget.reset(token)
-
-
-def _build(length: int) -> None:
-    """Count a text or list before it is built; constants are folded outside of renderings."""
-    (_budget.get(None) or _Budget()).build(length)
-
-
-def _measure(value: object) -> int:
-    return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 0
-
-
-def _count_rounds(items: Any) -> Any:
-    """Pass on the items of a loop, and take a step for each."""
-    budget = _budget.get(None)
-    if budget is None or isinstance(items, Undefined):
-        return items
-    if type(items) in (list, tuple, dict, str) and len(items) <= _CLOCK_STEPS:
-        budget.take_steps(len(items))  # ten times as fast as one by one
-        return items
-    return _step(items, budget)
-
-
-def _step(items: Iterable[Any], budget: _Budget) -> Iterator[Any]:
-    for item in items:
-        budget.take_steps(1)
-        yield item
 
 
 def _concatenate(parts: Iterable[Any]) -> str:
@@ -116,7 +61,7 @@ def _concatenate(parts: Iterable[Any]) -> str:
         length += len(text)
         if length > limits.TEMPLATE_LENGTH:
             break
-    _build(length)
+    build(length)
     return "".join(texts)
 
 
@@ -124,25 +69,25 @@ def _add(*operands: Any) -> Any:
     """Return the sum of all operands, and check its size."""
     if len(operands) <= _WRITTEN and set(map(type, operands)) == _PLAIN_TEXT:
         text = "".join(operands)
-        _build(len(text))
+        build(len(text))
         return text
     total, *others = operands
     for other in others:
-        _build(_measure(total) + _measure(other))
+        build(measure(total) + measure(other))
         total = total + other
-    return total
+    return check_value(total)
 
 
 def _modulo(left: Any, right: Any) -> Any:
     """Return a remainder, or a formatted text after checking its size."""
     if type(left) is not int:
-        _limit_formatted(left)
+        limit_formatted(left, right)
     return left % right
 
 
 def _count_output(part: Any) -> Any:
     """Count a part of a text that is collected before it is joined, as in a macro."""
-    _build(_measure(part))
+    build(measure(part))
     return part
 
 
@@ -190,6 +135,29 @@ class _Counting(NodeTransformer):
         first, *others = [self.visit(operand) for operand in (first, *reversed(operands))]
         return _filter(first, "_add", others)
 
+    def visit_List(self, node: Any) -> nodes.Expr:  # noqa: N802 - likewise
+        self.generic_visit(node)
+        is_constant = isinstance(node, nodes.List | nodes.Tuple) and all(
+            isinstance(item, nodes.Const) for item in node.items
+        )
+        is_read = getattr(node, "ctx", "load") == "load"  # else the names that a loop assigns
+        return _filter(node, "_check_value") if is_read and not is_constant else node
+
+    visit_Tuple = visit_Dict = visit_List  # noqa: N815
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802 - likewise
+        self.generic_visit(node)
+        return _filter(node, "_check_copy") if isinstance(node.arg, nodes.Slice) else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Compare:  # noqa: N802 - likewise
+        self.generic_visit(node)
+        for operand in node.ops:
+            if operand.op in ("in", "notin") and not isinstance(
+                operand.expr, nodes.List | nodes.Tuple
+            ):
+                operand.expr = _filter(operand.expr, "_check_searched")
+        return node
+
     def visit_Mod(self, node: nodes.Mod) -> nodes.Filter:  # noqa: N802 - likewise
         return _filter(self.visit(node.left), "_modulo", [self.visit(node.right)])
 
@@ -232,67 +200,12 @@ def _filter(node: nodes.Node, name: str, arguments: Sequence[nodes.Expr] = ()) -
     return nodes.Filter(expression, name, list(arguments), [], None, None, lineno=node.lineno)
 
 
-def _limit_repeated(left: Any, right: Any) -> None:
-    for value, times in ((left, right), (right, left)):
-        if isinstance(times, int):
-            _build(_measure(value) * max(0, times))
-
-
-def _limit_formatted(template: Any, *_: Any, **__: Any) -> None:
-    if isinstance(template, str):
-        if _WIDTH.search(template) or "*" in template:
-            raise TemplateLimitError("the chat template formats with a width that is too large")
-        _build(len(template))
-
-
-def _limit_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 4096:
-        raise TemplateLimitError("the chat template computes a number that is too large")
-
-
-_OPERATORS: dict[str, Callable[[Any, Any], None]] = {
-    "*": _limit_repeated, "**": _limit_power,
-}  # fmt: skip
-
-
-def _limit_replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
-    text, old, new = str(text), str(old), str(new)
-    if len(new) <= len(old) and len(text) <= _LONG:
-        return
-    times = text.count(old) if old else len(text) + 1
-    _build(len(text) + times * max(0, len(new) - len(old)))
-
-
-def _limit_joined(separator: Any, parts: Any = (), *_: Any, **__: Any) -> None:
-    if isinstance(parts, list | tuple):
-        _build(sum(_measure(part) + _measure(separator) for part in parts))
-
-
-def _limit_width(_: Any, width: Any = 0, *__: Any, **named: Any) -> None:
-    width = named.get("width", named.get("linecount", named.get("slices", width)))
-    _build(width if isinstance(width, int) else _measure(width))
-
-
-def _limit_tabs(text: Any, width: Any = 8, *_: Any, **named: Any) -> None:
-    width = named.get("tabsize", named.get("width", width))
-    breaks = str(text).count("\t") + str(text).count("\n") + 1
-    _build(_measure(text) + breaks * (width if isinstance(width, int) else _measure(width)))
-
-
-#: Methods of strings, and filters, whose result can be much longer than the string.
-_METHODS: dict[str, Callable[..., None]] = {
-    "center": _limit_width, "ljust": _limit_width, "rjust": _limit_width, "zfill": _limit_width,
-    "replace": _limit_replaced, "join": _limit_joined, "expandtabs": _limit_tabs,
-    "format": _limit_formatted, "format_map": _limit_formatted,
-}  # fmt: skip
-#: Methods of strings whose result is never longer, and that call nothing else.
-_SHORTENING = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "lower", "upper"))
 #: What jinja passes to every call inside of a loop or block.
 _JINJA_VARIABLES = {"_loop_vars", "_block_vars"}
-_FILTERS: dict[str, Callable[..., None]] = {
-    "center": _limit_width, "batch": _limit_width, "slice": _limit_width,
-    "replace": _limit_replaced, "indent": _limit_tabs, "format": _limit_formatted,
-}  # fmt: skip
+#: Filters that yield an item for each one that they get.
+_ITEM_FILTERS = (
+    "batch", "map", "reject", "rejectattr", "select", "selectattr", "slice", "unique",
+)  # fmt: skip
 
 
 def _limited(original: Callable[..., Any], limit: Callable[..., None]) -> Callable[..., Any]:
@@ -310,49 +223,113 @@ def _limited(original: Callable[..., Any], limit: Callable[..., None]) -> Callab
 def _limited_join(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def checked(context: Any, value: Iterable[Any], d: str = "", attribute: Any = None) -> Any:
-        parts = list(_count_rounds(value))
+        parts = list(count_rounds(value))
         if attribute is None:
-            _limit_joined(d, parts)
+            limit_joined(d, parts)
         return original(context, parts, d, attribute)
 
     return checked
 
 
+def _limited_list(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def checked(context: Any, value: Iterable[Any]) -> Any:
+        return check_value(original(context, count_rounds(value)))
+
+    return checked
+
+
+def _stepping(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter of items that takes a step for each."""
+
+    @functools.wraps(original)
+    def stepping(*arguments: Any, **named: Any) -> Any:
+        return count_rounds(original(*arguments, **named))
+
+    return stepping
+
+
+def _checking_copy(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter whose results are counted if they are long."""
+
+    @functools.wraps(original)
+    def checking(*arguments: Any, **named: Any) -> Any:
+        return check_copy(original(*arguments, **named))
+
+    return checking
+
+
+class _Namespace(Namespace):
+    """A namespace that doesn't write its values, which may be long."""
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
+
+
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
     """A sandbox whose templates have a budget; render inside `limit_rendering`."""
 
-    intercepted_binops = frozenset(_OPERATORS)
+    intercepted_binops = frozenset(OPERATORS)
     concat = staticmethod(_concatenate)
 
     def __init__(self, **settings: Any) -> None:
         """Create the environment with Jinja's settings."""
         super().__init__(**settings)
         del self.globals["lipsum"]
-        self.filters |= {
-            "_count_rounds": _count_rounds, "_concatenate": _concatenate, "_add": _add,
-            "_modulo": _modulo, "_count_output": _count_output,
-        }  # fmt: skip
-        self.filters |= {
-            name: _limited(self.filters[name], limit) for name, limit in _FILTERS.items()
-        }
+        self.globals["namespace"] = _Namespace
+        for name, limit in FILTERS.items():
+            self.filters[name] = _limited(self.filters[name], limit)
+        for name in _ITEM_FILTERS:
+            self.filters[name] = _stepping(self.filters[name])
+        self.filters["list"] = _limited_list(self.filters["list"])
         self.filters["join"] = _limited_join(self.filters["join"])
-        self.filters["tojson"] = to_json
+        self.filters = {name: _checking_copy(each) for name, each in self.filters.items()}
+        self.filters |= {
+            "_count_rounds": count_rounds, "_concatenate": _concatenate, "_add": _add,
+            "_modulo": _modulo, "_count_output": _count_output, "_check_value": check_value,
+            "_check_copy": check_copy, "_check_searched": check_searched, "tojson": to_json,
+        }  # fmt: skip
+        self.tests["in"] = _limited(cast(Callable[..., Any], self.tests["in"]), limit_searched)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Return whether a template may use an attribute."""
+        return attr not in UNCOUNTED and super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Return a function for a method `format` of a text that checks the size first, else None."""
+        if (original := super().wrap_str_format(value)) is None:
+            return None
+        return _limited(original, functools.partial(limit_formatted, value.__self__))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute a binary operator after checking the size of its result."""
-        _OPERATORS[operator](left, right)
+        OPERATORS[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, function: Any, /, *arguments: Any, **named: Any) -> Any:
         """Call a function after taking a step and checking the size of its result."""
-        if (budget := _budget.get(None)) is not None:
-            budget.take_steps(1)
+        take_steps(1)
         if type(function) is BuiltinMethodType and type(text := function.__self__) is str:
-            if (name := function.__name__) in _SHORTENING and named.keys() <= _JINJA_VARIABLES:
-                return function(*arguments)
-            if (limit := _METHODS.get(name)) is not None:
-                limit(text, *arguments, **named)
-        return super().call(context, function, *arguments, **named)
+            if (name := function.__name__) in SHORTENING and named.keys() <= _JINJA_VARIABLES:
+                return (
+                    check_copy(function(*arguments)) if len(text) > LONG else function(*arguments)
+                )
+            self._limit_method(text, name, arguments, named)
+        elif isinstance(text := getattr(function, "__self__", None), str):  # Markup
+            self._limit_method(text, str(function.__name__), arguments, named)
+        elif type(function) is Macro:
+            check_value([arguments, {} if named.keys() <= _JINJA_VARIABLES else named])
+        result = super().call(context, function, *arguments, **named)
+        return check_value(result) if type(result) in (dict, list) else check_copy(result)
+
+    @staticmethod
+    def _limit_method(
+        text: str, name: str, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        if len(text) > LONG:
+            check_clock()
+        if (limit := METHODS.get(name)) is not None:
+            limit(text, *arguments, **named)
 
     def _generate(self, source: nodes.Template, *others: Any, **named: Any) -> Any:
         return super()._generate(_Counting().visit(copy.deepcopy(source)), *others, **named)
@@ -366,12 +343,12 @@ def to_json(
     sort_keys: bool = False,
 ) -> str:
     """Return JSON as transformers' filter `tojson` writes it, which doesn't escape HTML."""
-    if _measure(indent) > limits.TEMPLATE_INDENT or (
+    if measure(indent) > limits.TEMPLATE_INDENT or (
         isinstance(indent, int) and indent > limits.TEMPLATE_INDENT
     ):
         raise TemplateLimitError("the chat template indents JSON too much")
     written = json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
-    _build(len(written))
+    build(len(written))
     return written

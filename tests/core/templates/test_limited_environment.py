@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.limited_environment import TemplateLimitError
+from lora_studio.core.templates.rendering_budget import TemplateLimitError
 
 TALK = [{"role": "user", "content": "Hi"}]
 
@@ -43,6 +43,27 @@ BOMBS = {
     "long output": "{% set s = 'a' * 10000000 %}{% for i in range(99999) %}{{ s }}{% endfor %}",
     "nested loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
     "recursion": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(200) }}",
+    "lists inside lists": "{% set s = namespace(v=['a']) %}{% for i in range(60) %}{% set s.v = [s.v, s.v] %}{% endfor %}{{ s.v }}",
+    "dictionaries inside dictionaries": "{% set s = namespace(v={'a': 1}) %}{% for i in range(60) %}{% set s.v = dict(a=s.v, b=s.v) %}{% endfor %}{{ s.v|tojson }}",
+    "repeated lists inside lists": "{% set s = namespace(v=['a']) %}{% for i in range(9) %}{% set s.v = [s.v] * 1000 %}{% endfor %}{{ s.v|string }}",
+    "arguments inside arguments": "{% set s = namespace(v=('a',)) %}{% macro m() %}{% set s.v = varargs %}{% endmacro %}"
+    "{% for i in range(60) %}{{ m(s.v, s.v) }}{% endfor %}{{ s.v|string }}",
+    "copies": "{% set x = 'a' * 900000 %}{% set s = namespace(v=[]) %}{% for i in range(999) %}{% set s.v = s.v + [x.upper()] %}{% endfor %}",
+    "copies by a filter": "{% set x = 'a' * 900000 %}{{ ([x] * 999)|map('upper')|list }}",
+    "slices of texts": "{% set x = 'a' * 900000 %}{% set s = namespace(v='') %}{% for i in range(999) %}{% set s.v = (s.v, x[i:]) %}{% endfor %}",
+    "long value formatted": "{{ ('%s' * 500) % (('a' * 900000,) * 500) }}",
+    "long value formatted by method": "{{ ('{0}' * 500).format('a' * 900000) }}",
+    "width from a value": "{{ '{0:{1}}'.format('a', 4000000000) }}",
+    "safe text": "{{ ('a'|safe).center(4000000000) }}",
+    "bytes": "{{ 'a'.encode().center(4000000000) }}",
+    "bytes of a number": "{{ (1).to_bytes(4000000000, 'big') }}",
+    "translated": "{{ ('a' * 1000000).translate({97: 'b' * 100000}) }}",
+    "squares": "{% set s = namespace(v=3) %}{% for i in range(40) %}{% set s.v = s.v * s.v %}{% endfor %}",
+    "rounded": "{{ 1.5|round(300000000, 'ceil') }}",
+    "sum of lists": "{{ ([[0]] * 60000)|sum(start=[]) }}",
+    "searched items": "{% set x = ['a'] * 150000 %}{{ range(90000)|select('in', x)|list }}",
+    "searched in a loop": "{% set x = ['a'] * 150000 %}{% for i in range(90000) %}{{ i in x }}{% endfor %}",
+    "wrapped words": "{{ ('a' * 900000)|wordwrap(1) }}",
     "lorem ipsum": "{{ lipsum(n=100000000) }}",
 }  # fmt: skip
 
@@ -51,7 +72,9 @@ BOMBS = {
 def test_bomb_is_stopped_before_it_takes_memory_or_time(
     bomb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "TEMPLATE_SECONDS", 0.5)
+    small = {"TEMPLATE_SECONDS": 0.5, "TEMPLATE_LENGTH": 1_000_000, "TEMPLATE_TOTAL": 32_000_000}
+    for name, value in small.items():
+        monkeypatch.setattr(limits, name, value)
     started = time.process_time()
     with pytest.raises((jinja2.TemplateError, RecursionError, OverflowError)):
         ChatTemplate(bomb).render(TALK)
@@ -73,6 +96,13 @@ def test_limit_is_reported_as_an_error_of_the_template() -> None:
         ("{{ 'ab'|center(4) }}|{{ 'a\nb'|indent(2) }}|{{ 'a'|replace('a', 'b') }}", " ab |a\n  b|b"),
         ("{{ '%s %03d' % ('a', 7) }}{{ '{}-{:>3}'.format(1, 2) }}", "a 0071-  2"),
         ("{{ messages|tojson(indent=1) }}", '[\n {\n  "role": "user",\n  "content": "Hi"\n }\n]'),
+        ("{{ messages|list|length }}{{ messages|selectattr('role', 'in', ['user'])|list|length }}", "11"),
+        ("{{ [3, 1]|sort|list }}{{ [1, 1]|unique|list }}{{ [1, 2, 3]|batch(2)|map('list')|list }}", "[1, 3][1][[1, 2], [3]]"),
+        ("{{ [1, 2]|sum }}{{ 1.25|round(1) }}{{ 'ab'|title }}{{ ('a', messages[0]['content'])|join }}", "31.2AbaHi"),
+        ("{{ 'i' in messages[0].content }}{{ 'role' in messages[0] }}{{ 2 in [1, 2] }}{{ messages[0].content[1:] }}", "TrueTrueTruei"),
+        ("{% set ns = namespace(x=[]) %}{% for i in range(3) %}{% set ns.x = ns.x + [i] %}{% endfor %}{{ ns.x }}", "[0, 1, 2]"),
+        ("{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, b=3) }}", "1(2,){'b': 3}"),
+        ("{{ '{{{}}}'.format(1) }}{{ '%s' % messages[0].content }}{{ ('a'|safe).upper() }}{{ 'A'.lower() }}", "{1}HiAa"),
         ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "Hi"),
     ],
 )  # fmt: skip
