@@ -148,6 +148,10 @@
             <translation>Ein Modelfile kann das nicht enthalten ({kind}): {value}.</translation>
         </message>
         <message>
+            <source>A and B of {module} aren't matrices</source>
+            <translation>A und B von {module} sind keine Matrizen</translation>
+        </message>
+        <message>
             <source>A base model is a folder in Hugging Face format with safetensors weights, a model on the Hub, or a GGUF file. The Model page shows its details.</source>
             <translation>Ein Basismodell ist ein Ordner im Hugging-Face-Format mit safetensors-Gewichten, ein Modell auf dem Hub oder eine GGUF-Datei. Die Seite „Modell“ zeigt die Details.</translation>
         </message>
@@ -14068,6 +14072,10 @@
             <translation>er enthält {tensor}</translation>
         </message>
         <message>
+            <source>it contains {tensor} twice</source>
+            <translation>er enthält {tensor} zweimal</translation>
+        </message>
+        <message>
             <source>it did not pass its review</source>
             <translation>sie hat ihre Prüfung nicht bestanden</translation>
         </message>
@@ -14286,6 +14294,10 @@
         <message>
             <source>its path isn't valid UTF-8; rename it</source>
             <translation>sein Pfad ist kein gültiges UTF-8; benenne es um</translation>
+        </message>
+        <message>
+            <source>its settings and the weights of {module} disagree about {setting}</source>
+            <translation>seine Einstellungen und die Gewichte von {module} widersprechen sich bei {setting}</translation>
         </message>
         <message>
             <source>its tokenizer adds more than {limit:number} tokens to its vocabulary</source>

@@ -114,7 +114,10 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
         elif match := _LORA.match(name):
             role = match["half"] or match["table"] or "magnitude"
             role += "-bias" if match["part"] == "bias" else "-table" if match["table"] else ""
-            modules.setdefault(match["module"], {})[role] = tensor
+            held = modules.setdefault(match["module"], {})
+            if role in held:  # with the prefix and without it
+                raise foreign_adapter_error(folder, text("it contains {tensor} twice", tensor=name))
+            held[role] = tensor
         elif "lora_" not in name and name != tensor.name and (match := _WHOLE.match(name)):
             parameter = f"{match['module']}.{match['part']}"
             adapter.replacements[parameter] = tensor
@@ -271,7 +274,8 @@ def _read_rows(adapter: Adapter, module: str, stored: StoredTensor) -> TrainedRo
     if isinstance(trained, dict):
         trained = next((ids for name, ids in trained.items() if _has_suffix(module, [name])), None)
     indices = tuple(trained) if isinstance(trained, list) else ()
-    is_valid = bool(indices) and all(type(index) is int and index >= 0 for index in indices)
+    are_indices = all(type(index) is int and index >= 0 for index in indices)
+    is_valid = are_indices and 0 < len(indices) == len(set(indices))
     if not is_valid or stored.shape[:1] != (len(indices),) or len(stored.shape) != 2:
         reason = text("the rows of its new tokens don't match its settings")
         raise foreign_adapter_error(adapter.folder, reason)
@@ -287,6 +291,9 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
             folder,
             text("it contains only one of the two matrices (A and B) for {module}", module=module),
         )
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        reason = text("A and B of {module} aren't matrices", module=module)
+        raise foreign_adapter_error(folder, reason)
     depth = 0
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
@@ -302,6 +309,7 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
                 expected=rank,
             ),
         )
+    _check_settings_fit(adapter, module, held, bare=bare)
     return Layer(
         module,
         a,
@@ -313,6 +321,24 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
         held.get("magnitude"),
         held.get("B-bias"),
     )
+
+
+def _check_settings_fit(
+    adapter: Adapter, module: str, held: dict[str, StoredTensor], *, bare: bool
+) -> None:
+    """Raise ProblemError if a module has weights that PEFT, by the settings, would leave out or miss.
+
+    A bias that is missing is zero; bare parameters have no magnitudes.
+    """
+    uses_dora, has_magnitude = bool(adapter.config.get("use_dora")), "magnitude" in held
+    has_extra_bias = "B-bias" in held and not adapter.config.get("lora_bias")
+    if has_extra_bias or (uses_dora != has_magnitude and not (uses_dora and bare)):
+        reason = text(
+            "its settings and the weights of {module} disagree about {setting}",
+            module=module,
+            setting="lora_bias" if has_extra_bias else "use_dora",
+        )
+        raise foreign_adapter_error(adapter.folder, reason)
 
 
 def get_parameter_layer(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
