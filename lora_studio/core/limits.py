@@ -170,8 +170,8 @@ COMPARED_CHARACTERS = _limit(
 # --- models and adapters --------------------------------------------------------------------------
 
 WEIGHTS_HEADER = _limit(
-    _MODELS, "The header of a safetensors file", 16_000_000, "bytes",
-    "It is parsed at once. An adapter for each expert of a model with 670 billion weights has 15 MB.",
+    _MODELS, "The header of a safetensors file", 32_000_000, "bytes",
+    "It is parsed at once. An adapter for each expert of a model with a trillion weights has 21 MB.",
 )  # fmt: skip
 WEIGHTS_INDEX = _limit(
     _MODELS, "The index of a model in several safetensors files", 64_000_000, "bytes",

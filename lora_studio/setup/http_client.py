@@ -232,15 +232,19 @@ def get_retry_after(error: Exception) -> float:
     header = error.response.headers.get("Retry-After", "").strip()
     if header.isdecimal():
         return float(header)
-    with suppress(ValueError):
-        at = parsedate_to_datetime(header)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        # The server's own time, if it says it: the clock of this computer may be wrong.
-        now = datetime.now(UTC)
-        with suppress(ValueError):
-            now = parsedate_to_datetime(error.response.headers.get("Date", ""))
-        return max(0.0, (at - now).total_seconds())
-    return 0.0
+    if (at := _parse_http_date(header)) is None:
+        return 0.0
+    # The server's own time, if it says it: the clock of this computer may be wrong.
+    now = _parse_http_date(error.response.headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
+def _parse_http_date(header: str) -> datetime | None:
+    """Return the time in a header, which is in UTC if it names no zone; None if it isn't one."""
+    with suppress(ValueError, OverflowError):
+        parsed = parsedate_to_datetime(header)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return None
 
 
 def _is_final(error: Exception) -> bool:

@@ -10644,6 +10644,10 @@
             <translation>Die letzte Zahl der Antwort ist innerhalb einer Toleranz die der Referenz.</translation>
         </message>
         <message>
+            <source>The list of parts at the end of {name} is longer than {most:size}.</source>
+            <translation>Das Verzeichnis der Teile am Ende von {name} ist länger als {most:size}.</translation>
+        </message>
+        <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
@@ -13134,6 +13138,10 @@
             <translation>Labels kleinschreiben, mit einfachen Leerzeichen</translation>
         </message>
         <message>
+            <source>Write the file again with larger row groups.</source>
+            <translation>Schreiben Sie die Datei neu mit größeren Zeilengruppen (Row Groups).</translation>
+        </message>
+        <message>
             <source>Write the rows to a file and choose that file.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei und wählen Sie diese aus.</translation>
         </message>
@@ -14254,10 +14262,6 @@
         <message>
             <source>its end is missing</source>
             <translation>ihr Ende fehlt</translation>
-        </message>
-        <message>
-            <source>its footer is longer than {most:size}</source>
-            <translation>sein Verzeichnis am Ende ist länger als {most:size}</translation>
         </message>
         <message>
             <source>its head has rows of its own, and shares the model's</source>

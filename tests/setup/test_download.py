@@ -151,6 +151,10 @@ def test_retry_after_accepts_dates_and_seconds() -> None:
     # The server's time counts: the clock of this computer may be wrong.
     server = format_datetime(at + timedelta(days=1000, seconds=-20), usegmt=True)
     assert get_delay(format_datetime(at + timedelta(days=1000), usegmt=True), Date=server) == 20
+    # Neither "-0000" nor an impossible zone fails: the first is UTC, without the second this computer's time counts.
+    later = format_datetime(at + timedelta(days=1000), usegmt=True)
+    assert get_delay(later, Date=server.replace("GMT", "-0000")) == 20
+    assert get_delay(later, Date=server.replace("GMT", "+9999999999999")) > 1e6
 
 
 def test_long_retry_delay_fails_and_is_reported(index: Index, tmp_path: Path) -> None:

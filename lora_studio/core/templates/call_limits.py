@@ -15,10 +15,10 @@ from lora_studio.core.templates.rendering_budget import (
     measure_deep,
 )
 
-#: Number in a format string that is too large for a width.
-_WIDTH = re.compile(r"\d{6,}")
-#: A field of a format string whose width is the value of another field.
-_NESTED = re.compile(r"\{[^{}]*:[^{}]*\{")
+#: A number that is too large for a width, or a width that is a value, in a text with fields as `%s`.
+_PERCENT_WIDTH = re.compile(r"\d{6,}|%(\([^)]*\))?[-+ #0]*\d*\.?\*")
+#: The same in a text with fields as `{}`.
+_BRACE_WIDTH = re.compile(r"\d{6,}|\{[^{}]*:[^{}]*\{")
 
 
 def _limit_repeated(left: Any, right: Any) -> None:
@@ -29,13 +29,24 @@ def _limit_repeated(left: Any, right: Any) -> None:
             build(measure_deep(value) * max(0, times) if measure(value) else 0)
 
 
-def limit_formatted(template: Any, *values: Any, **named: Any) -> None:
+def limit_percent_format(template: Any, *values: Any, **named: Any) -> None:
+    """Check the size of a text with fields as `%s`, for the operator `%` and the filter `format`."""
     if isinstance(template, str):
-        plain = template.replace("{{", "")
-        if _WIDTH.search(template) or "*" in template or _NESTED.search(plain):
-            raise TemplateLimitError("the chat template formats with a width that is too large")
-        longest = max(map(measure_deep, (*values, *named.values())), default=0)
-        build(len(template) + (template.count("%") + plain.count("{")) * longest)
+        _limit_format(_PERCENT_WIDTH, template, template.count("%"), (*values, *named.values()))
+
+
+def limit_brace_format(template: str, *values: Any, **named: Any) -> None:
+    """Check the size of a text with fields as `{}`, for the methods `format` and `format_map`."""
+    plain = template.replace("{{", "")
+    _limit_format(_BRACE_WIDTH, plain, plain.count("{"), (*values, *named.values()))
+
+
+def _limit_format(
+    width: re.Pattern[str], template: str, fields: int, values: tuple[Any, ...]
+) -> None:
+    if width.search(template):
+        raise TemplateLimitError("the chat template formats with a width that is too large")
+    build(len(template) + fields * max(map(measure_deep, values), default=0))
 
 
 def _limit_power(base: Any, exponent: Any) -> None:
@@ -43,7 +54,7 @@ def _limit_power(base: Any, exponent: Any) -> None:
         raise TemplateLimitError("the chat template computes a number that is too large")
 
 
-def _limit_rounded(_: Any, precision: Any = 0, *__: Any) -> None:
+def _limit_rounded(_: Any, precision: Any = 0, *__: Any, **___: Any) -> None:
     _limit_power(10, precision)
 
 
@@ -99,7 +110,7 @@ METHODS: dict[str, Callable[..., None]] = {
 SHORTENING = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "lower", "upper"))
 FILTERS: dict[str, Callable[..., None]] = {
     "center": _limit_width, "batch": _limit_width, "slice": _limit_width,
-    "replace": _limit_replaced, "indent": _limit_tabs, "format": limit_formatted,
+    "replace": _limit_replaced, "indent": _limit_tabs, "format": limit_percent_format,
     "round": _limit_rounded, "sum": _limit_sum,
     "pprint": _limit_slow, "striptags": _limit_slow, "title": _limit_slow, "urlencode": _limit_slow,
     "urlize": _limit_slow, "wordcount": _limit_slow, "wordwrap": _limit_slow, "xmlattr": _limit_slow,

@@ -27,8 +27,9 @@ from lora_studio.core.templates.call_limits import (
     OPERATORS,
     SHORTENING,
     UNCOUNTED,
-    limit_formatted,
+    limit_brace_format,
     limit_joined,
+    limit_percent_format,
     limit_searched,
 )
 from lora_studio.core.templates.rendering_budget import (
@@ -81,7 +82,7 @@ def _add(*operands: Any) -> Any:
 def _modulo(left: Any, right: Any) -> Any:
     """Return a remainder, or a formatted text after checking its size."""
     if type(left) is not int:
-        limit_formatted(left, right)
+        limit_percent_format(left, right)
     return left % right
 
 
@@ -299,7 +300,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         """Return a function for a method `format` of a text that checks the size first, else None."""
         if (original := super().wrap_str_format(value)) is None:
             return None
-        return _limited(original, functools.partial(limit_formatted, value.__self__))
+        return _limited(original, functools.partial(limit_brace_format, value.__self__))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute a binary operator after checking the size of its result."""
@@ -318,7 +319,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         elif isinstance(text := getattr(function, "__self__", None), str):  # Markup
             self._limit_method(text, str(function.__name__), arguments, named)
         elif type(function) is Macro:
-            check_value([arguments, {} if named.keys() <= _JINJA_VARIABLES else named])
+            check_value([*arguments, *(named[name] for name in named.keys() - _JINJA_VARIABLES)])
         result = super().call(context, function, *arguments, **named)
         return check_value(result) if type(result) in (dict, list) else check_copy(result)
 

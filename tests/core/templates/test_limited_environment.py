@@ -104,10 +104,26 @@ def test_limit_is_reported_as_an_error_of_the_template() -> None:
         ("{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, b=3) }}", "1(2,){'b': 3}"),
         ("{{ '{{{}}}'.format(1) }}{{ '%s' % messages[0].content }}{{ ('a'|safe).upper() }}{{ 'A'.lower() }}", "{1}HiAa"),
         ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "Hi"),
+        ("""{{ '{"name": "%s", "arguments": {"x": %s}}' % ('f', 1) }}""", '{"name": "f", "arguments": {"x": 1}}'),
+        ("{{ '**%s** 100 %%' % 'a' }}{{ '{a: {b: %s}}'|format(1) }}{{ 1.5|round(method='floor') }}", "**a** 100 %{a: {b: 1}}1.0"),
     ],
 )  # fmt: skip
 def test_usual_constructs_render_as_before(source: str, text: str) -> None:
     assert ChatTemplate(source).render(TALK) == text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set ns = namespace(x=[]) %}{% for m in messages %}{% set ns.x = ns.x + [m] %}{% endfor %}{{ ns.x|length }}",
+        "{% for m in messages %}{% set n = messages|list %}{% endfor %}{{ messages|length }}",
+        "{% macro m(a, b) %}{% endmacro %}{% for m_ in messages %}{{ m(messages, b=m_) }}{% endfor %}{{ messages|length }}",
+    ],
+    ids=["appended", "copied", "passed to a macro"],
+)  # fmt: skip
+def test_long_conversations_stay_within_the_limits(source: str) -> None:
+    talk = [{"role": "user", "content": "x" * 1000} for _ in range(1000)]
+    assert ChatTemplate(source).render(talk) == "1000"
 
 
 def test_each_rendering_has_a_budget_of_its_own() -> None:

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from lora_studio.core import limits
-from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.messages import text
 from lora_studio.core.system.foreign_files import name_file, open_regular
 from lora_studio.engine.dataset.files import archives, row_faults
 from lora_studio.engine.dataset.files.archives import Check
@@ -74,9 +73,7 @@ def read_columnar_blocks(
         except (pa.ArrowException, OSError, ValueError) as error:
             if "bad_alloc" in str(error):  # while Arrow parses a footer
                 raise MemoryError from error
-            reason: Text | str = str(error).splitlines()[0].rstrip(".") if str(error) else ""
-            if isinstance(error, InvalidContentError):
-                reason = error.reason
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
             raise file_error(
                 container.path,
                 "dataset.unreadable",
@@ -108,7 +105,7 @@ def _read_parquet(
 ) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
-    _require_bounded_footer(path, b"PAR1")
+    _require_bounded_footer(container, path, b"PAR1")
     most = limits.TABLE_PARTS
     with pq.ParquetFile(path, pre_buffer=False, thrift_container_size_limit=most) as file:
         schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
@@ -139,14 +136,20 @@ def _read_parquet(
                 yield _build_unreadable_block(lost), min(1.0, done / total)
 
 
-def _require_bounded_footer(path: Path, magic: bytes) -> None:
-    """Raise InvalidContentError if a footer, whose length is before the last bytes, is too long to parse."""
+def _require_bounded_footer(container: Container, path: Path, magic: bytes) -> None:
+    """Raise ProblemError if a footer, whose length is before the last bytes, is too long to parse."""
     with open_regular(path) as file:
-        file.seek(-min(len(magic) + 4, file.seek(0, io.SEEK_END)), io.SEEK_END)
+        size = file.seek(0, io.SEEK_END)
+        file.seek(-min(len(magic) + 4, size), io.SEEK_END)
         length = int.from_bytes(file.read(4), "little")
-        if file.read() == magic and length > limits.TABLE_FOOTER:
-            raise InvalidContentError(
-                "its footer is longer than {most:size}", most=limits.TABLE_FOOTER
+        if file.read() == magic and limits.TABLE_FOOTER < length <= size:
+            raise file_error(
+                container.path,
+                "dataset.long_footer",
+                "The list of parts at the end of {name} is longer than {most:size}.",
+                "Write the file again with larger row groups.",
+                name=container.name,
+                most=limits.TABLE_FOOTER,
             )
 
 
@@ -165,7 +168,7 @@ def _read_arrow(
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
         if file.read(6) == b"ARROW1":
-            _require_bounded_footer(path, b"ARROW1")
+            _require_bounded_footer(container, path, b"ARROW1")
             reader = pa.ipc.open_file(file)
             require_columns(container, len(reader.schema))
             for index in range(reader.num_record_batches):
