@@ -1892,6 +1892,10 @@
             <translation>Adapterordner wählen</translation>
         </message>
         <message>
+            <source>Choose an adapter of a model that pools the last token or the mean. PEFT can merge this one.</source>
+            <translation>Wählen Sie einen Adapter eines Modells, dessen Pooling das letzte Token oder den Mittelwert verwendet. Diesen Adapter kann PEFT zusammenführen.</translation>
+        </message>
+        <message>
             <source>Choose an archive that contains only the data, or unpack it and choose the folder.</source>
             <translation>Wählen Sie ein Archiv, das nur die Daten enthält, oder entpacken Sie es und wählen Sie den Ordner.</translation>
         </message>
@@ -3454,7 +3458,7 @@
             <translation>Embedding-Training braucht mindestens zwei Zeilen in jedem Optimierungsschritt.</translation>
         </message>
         <message>
-            <source>Embeddings: can be merged and exported, but not chat</source>
+            <source>Embeddings: can be merged and exported, but can't chat</source>
             <translation>Embeddings: kann zusammengeführt und exportiert werden, aber nicht chatten</translation>
         </message>
         <message>
@@ -6638,6 +6642,10 @@
             <translation>Es läuft kein Training.</translation>
         </message>
         <message>
+            <source>No training row has these labels: {labels} ({rows} for validation or too long). The classifier can't learn them.</source>
+            <translation>Keine Trainingszeile hat diese Labels: {labels} ({rows} zur Validierung oder zu lang). Der Klassifikator kann sie nicht lernen.</translation>
+        </message>
+        <message>
             <source>No usable rows found. {evidence}</source>
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
@@ -7076,10 +7084,6 @@
         <message>
             <source>Only one label</source>
             <translation>Nur eine Bewertung</translation>
-        </message>
-        <message>
-            <source>Only validation rows have these labels: {labels} ({rows}). The classifier can't learn them.</source>
-            <translation>Nur Validierungszeilen haben diese Labels: {labels} ({rows}). Der Klassifikator kann sie nicht lernen.</translation>
         </message>
         <message>
             <source>Only where required</source>
@@ -8057,8 +8061,8 @@
             <translation>Fast doppelte Zeilen entfernen</translation>
         </message>
         <message>
-            <source>Remove pairs whose query is the passage</source>
-            <translation>Paare entfernen, deren Suchanfrage der Text selbst ist</translation>
+            <source>Remove pairs with the same query and passage</source>
+            <translation>Paare entfernen, deren Suchanfrage und Text gleich sind</translation>
         </message>
         <message>
             <source>Remove refusals</source>
@@ -10115,6 +10119,10 @@
         <message>
             <source>The adapter was initialized with {method}, which removed a part of the base model that can't be reconstructed from the adapter alone.</source>
             <translation>Der Adapter wurde mit {method} initialisiert. Dabei wurde dem Basismodell ein Teil entnommen, der sich aus dem Adapter allein nicht wiederherstellen lässt.</translation>
+        </message>
+        <message>
+            <source>The adapter's embedding model pools in a way that isn't supported: {modes}.</source>
+            <translation>Das Embedding-Modell des Adapters verwendet ein Pooling, das nicht unterstützt wird: {modes}.</translation>
         </message>
         <message>
             <source>The adapter's type is {type}. Only LORA adapters can be merged.</source>
@@ -15547,8 +15555,8 @@
             <translation>der Prompt lässt innerhalb von {limit} Tokens keinen Platz für eine Antwort</translation>
         </message>
         <message>
-            <source>the query is the passage</source>
-            <translation>die Suchanfrage ist der Text selbst</translation>
+            <source>the query and the passage are the same</source>
+            <translation>Suchanfrage und Text sind gleich</translation>
         </message>
         <message>
             <source>the question is a list of conversations</source>

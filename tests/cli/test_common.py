@@ -19,10 +19,12 @@ from lora_studio.cli import headless
 from lora_studio.cli.app import app
 from lora_studio.cli.common import ask, collect_answers, parse_model
 from lora_studio.cli.console import Display
+from lora_studio.cli.data import sources
 from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import error
 from lora_studio.core.protocol import commands, events
+from tests.helpers.models.model_facts import dataset, source
 from tests.helpers.window import fake_engine
 
 
@@ -103,6 +105,20 @@ def test_failed_question_is_shown_and_exits(
         ask(commands.InspectDevices(), events.DevicesFound, Display())
     assert caught.value.exit_code == headless.FAILED
     assert "It is broken." in capsys.readouterr().out
+
+
+def test_failed_check_of_labels_keeps_the_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "inspect_dataset": dataset(task="classification", sources=(source(task="classification"),)),
+        "lint_dataset": events.Failed(problem=error("x.y", "Memory is full.", "Close programs.")),
+    }
+    monkeypatch.setattr(sources, "collect_answers", lambda asked, _: [answers[asked.kind]])
+    result = CliRunner().invoke(app, ["data", "inspect", "org/rows"])
+    assert result.exit_code == 0
+    assert "105 read = 100 used + 5 skipped" in result.stdout
+    assert "The rows weren't checked for problems: Memory is full." in result.stdout
+    result = CliRunner().invoke(app, ["data", "inspect", "org/rows", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["used"]) == (0, 100)
 
 
 def test_names_that_are_not_local_paths_stay_unchanged(

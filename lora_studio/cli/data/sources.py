@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, ask, collect_answers, print_json
+from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.cli.data import findings
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
 from lora_studio.core.protocol.row_counts import TASKS
@@ -77,8 +77,8 @@ def inspect(
         dataset = DatasetSpec(sources=(source,))
         answer = _ask_dataset(commands.InspectDataset(dataset=dataset), display)
         if isinstance(answer, events.DatasetInspected):
-            report = _report(answer, file)
-            linted = _check_contents(answer, dataset, display)
+            linted, problems = _check_contents(answer, dataset, display)
+            report = _report(answer, file, problems)
         else:
             report = _dump_refusal(answer, file)
     if as_json:
@@ -156,11 +156,34 @@ def _ask_dataset(
 
 def _check_contents(
     answer: events.DatasetInspected, dataset: DatasetSpec, display: Display
-) -> events.DatasetLinted | None:
-    """Return what texts with labels or pairs for search consist of, None for other rows."""
-    if answer.task not in _CHECKED or not answer.rows_used:
-        return None
-    return ask(commands.LintDataset(dataset=dataset), events.DatasetLinted, display)
+) -> tuple[events.DatasetLinted | None, list[Problem]]:
+    """Return what texts with labels or pairs for search consist of, None for other rows; and warnings.
+
+    A check that fails is a warning: the rows themselves can be used.
+    """
+    linted, problems = None, []
+    if answer.task in _CHECKED and answer.rows_used:
+        for event in collect_answers(commands.LintDataset(dataset=dataset), display):
+            match event:
+                case events.DatasetLinted():
+                    linted = event
+                case events.Warned():
+                    problems.append(event.problem)
+                case events.Failed():
+                    problems.append(_make_unchecked_warning(event.problem))
+                case events.Cancelled():
+                    raise typer.Exit(headless.INTERRUPTED)
+    return linted, problems
+
+
+def _make_unchecked_warning(problem: Problem) -> Problem:
+    return warning(
+        "dataset.not_checked",
+        "The rows weren't checked for problems: {reason}",
+        problem.remedy,
+        where=problem.where,
+        reason=problem.what,
+    )
 
 
 def _get_exit_status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
@@ -173,8 +196,13 @@ def _get_exit_status(report: dict[str, Any], answer: events.DatasetInspected | P
 # --- as JSON ----------------------------------------------------------------------------------
 
 
-def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
-    """Return the report as plain data: rows = used + skipped, `reasons` lists why rows are skipped."""
+def _report(
+    answer: events.DatasetInspected, file: str, problems: Sequence[Problem]
+) -> dict[str, Any]:
+    """Return the report as plain data: rows = used + skipped, `reasons` lists why rows are skipped.
+
+    `problems` are those of the check that follows the inspection.
+    """
     source: SourceFound = answer.sources[0]
     return {
         "file": file,
@@ -190,9 +218,7 @@ def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
         "used": answer.rows_used,
         "skipped": sum(entry.count for entry in source.skipped),
         "reasons": [entry.model_dump(mode="json", context=READABLE) for entry in source.skipped],
-        "problems": [
-            problem.model_dump(mode="json", context=READABLE) for problem in answer.problems
-        ],
+        "problems": [_dump_problem(problem) for problem in (*answer.problems, *problems)],
     }
 
 
@@ -211,8 +237,12 @@ def _dump_refusal(problem: Problem, file: str) -> dict[str, Any]:
         "used": 0,
         "skipped": 0,
         "reasons": [],
-        "problems": [problem.model_dump(mode="json", context=READABLE)],
+        "problems": [_dump_problem(problem)],
     }
+
+
+def _dump_problem(problem: Problem) -> dict[str, Any]:
+    return problem.model_dump(mode="json", context=READABLE)
 
 
 # --- as text ----------------------------------------------------------------------------------

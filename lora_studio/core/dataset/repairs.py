@@ -28,7 +28,7 @@ REASONS: dict[Repair, Text] = {
     "drop_contradictions": text("the row contradicts itself or another row"),
     "drop_minority_schema": text("the row's columns differ from those of most rows"),
     "drop_outliers": text("the row is extremely long"),
-    "drop_identical_pairs": text("the query is the passage"),
+    "drop_identical_pairs": text("the query and the passage are the same"),
 }
 
 #: Faults of a single row for which the recorded repair skips the row.

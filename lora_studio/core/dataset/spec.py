@@ -286,7 +286,7 @@ class DatasetSpec(Spec):
             "drop_minority_schema": "Remove rows with different columns",
             "drop_outliers": "Remove extremely long rows",
             "merge_labels": "Write labels in lower case, with single spaces",
-            "drop_identical_pairs": "Remove pairs whose query is the passage",
+            "drop_identical_pairs": "Remove pairs with the same query and passage",
         },
         advanced=True,
         help_topic="data",

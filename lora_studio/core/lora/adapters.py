@@ -36,12 +36,10 @@ AdapterUse = Literal["generation", "embedding", "classification"]
 
 def get_use(config: Mapping[str, Any]) -> AdapterUse:
     """Return what PEFT's settings of an adapter say that its model does."""
-    match config.get("task_type"):
-        case "FEATURE_EXTRACTION":
-            return "embedding"
-        case "SEQ_CLS":
-            return "classification"
-    return "generation"
+    task = config.get("task_type")
+    if task == EMBEDS:
+        return "embedding"
+    return "classification" if task == CLASSIFIES else "generation"
 
 
 def require_mergeable(config: Mapping[str, Any], *, has_labels: bool = False) -> None:

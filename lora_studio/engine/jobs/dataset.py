@@ -50,6 +50,6 @@ def plan_dataset(command: commands.PlanDataset, job: JobContext) -> None:
 @handles(commands.LintDataset)
 def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
     """Report faults in the data; with a model, also faults that only show in tokens."""
-    from lora_studio.engine.dataset import checking
+    from lora_studio.engine.dataset import dataset_check
 
-    checking.check(command, job)
+    dataset_check.check(command, job)

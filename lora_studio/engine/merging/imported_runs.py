@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_studio.core.lora.adapters import AdapterFit, get_use, require_mergeable
 from lora_studio.core.messages import text
-from lora_studio.core.model.pooling import read_pooling
+from lora_studio.core.model.pooling import list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
@@ -30,6 +31,9 @@ from lora_studio.engine.model.folder import require_inside
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
+if TYPE_CHECKING:  # imports PyTorch
+    from lora_studio.engine.backends.backend import EmbeddingOutput
+
 
 def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     """Copy an adapter into a run after checking that it fits the run's model; raises ProblemError.
@@ -44,18 +48,17 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         raise _does_not_fit(source, fit)
     if fit.warning:
         job.emit(events.Log(text=fit.warning))
+    output = _read_output(source, run, job) if get_use(config) == "embedding" else None
     size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
     disk.require_free_space(run.path, size, "The adapter")
     with create_folder_atomic(run.adapter) as folder:
-        for file in sorted(source.iterdir()):
-            if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
-                copy_file(require_inside(file), folder / file.name, lambda _: job.check())
+        _copy_adapter(source, folder, job)
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
-        if is_embedding := get_use(config) == "embedding":
-            output = _write_output(source, run, folder, job)
-    if is_embedding:
-        run.update_manifest(dataset={"task": "embedding"}, embedding=output)
+        if output is not None:
+            _write_modules(folder, output)
+    if output is not None:
+        run.update_manifest(dataset={"task": "embedding"}, embedding=asdict(output))
     checksums.record_checksums(run, run.adapter)
     weights_file = run.adapter / adapter_files.WEIGHTS
     with open_regular(weights_file) as opened:
@@ -74,26 +77,39 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     )
 
 
-def _write_output(
-    source: Path, run: RunFolder, folder: Path, job: JobContext
-) -> dict[str, str | int]:
-    """Write and return how the model of an imported adapter makes vectors.
+def _copy_adapter(source: Path, folder: Path, job: JobContext) -> None:
+    """Copy the files of an adapter except those that only its training needs."""
+    for file in sorted(source.iterdir()):
+        if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
+            copy_file(require_inside(file), folder / file.name, lambda _: job.check())
+
+
+def _write_modules(folder: Path, output: EmbeddingOutput) -> None:
+    from lora_studio.engine.training.recipe import pooling  # imports PyTorch
+
+    pooling.write_modules(folder, output)
+
+
+def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutput:
+    """Return how the model of an adapter to import makes vectors.
 
     The files of sentence-transformers beside the adapter say it, else those beside the base model; without
     any, the last token is pooled. Raises ProblemError for another pooling than the last token or the mean.
     """
     from lora_studio.engine.backends.backend import EmbeddingOutput  # imports PyTorch
     from lora_studio.engine.model import loading
-    from lora_studio.engine.training.recipe import pooling
+    from lora_studio.engine.training.recipe.pooling import parse_pooling
 
     project = run.load_project()
     base = sources.resolve(project.model, job)
-    described = source if read_pooling(source) is not None else base
+    if (settings := read_pooling(source)) is None:
+        settings = read_pooling(base)
+    modes = ["lasttoken"] if settings is None else list_pooling_modes(settings)
+    pooling = parse_pooling(modes)
+    if pooling is None:
+        raise _unsupported_pooling(source, modes)
     width = loading.read_config(base, project.model).get_text_config().hidden_size
-    chosen = pooling.resolve_pooling("auto", described)
-    output = EmbeddingOutput(chosen, width, project.dataset.max_length)
-    pooling.write_modules(folder, output)
-    return asdict(output)
+    return EmbeddingOutput(pooling, width, project.dataset.max_length)
 
 
 def import_model(run: RunFolder, job: JobContext) -> None:
@@ -162,6 +178,16 @@ def _can_link(files: list[Path], target: Path) -> bool:
         return False
     probe.unlink()
     return True
+
+
+def _unsupported_pooling(source: Path, modes: list[str]) -> Exception:
+    return fail(
+        "adapters.unsupported_pooling",
+        "The adapter's embedding model pools in a way that isn't supported: {modes}.",
+        "Choose an adapter of a model that pools the last token or the mean. PEFT can merge this one.",
+        where=Where(step="model", field="source", file=str(source)),
+        modes=", ".join(modes) or "?",
+    )
 
 
 def _does_not_fit(source: Path, fit: AdapterFit) -> Exception:

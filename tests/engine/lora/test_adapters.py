@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import (
+    EMBEDS,
     METHODS,
     AdapterMix,
     Method,
@@ -454,6 +455,28 @@ def test_adapter_of_other_model_is_not_imported(
         problem(lambda: imported_runs.import_adapter(run, pair[0], job)) == "adapters.does_not_fit"
     )
     assert not run.adapter.exists()
+
+
+def test_adapter_with_other_pooling_is_refused_before_copying(
+    base: Path, pair: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(shutil.copytree(pair[0], tmp_path / "source"))
+    config = source / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"task_type": EMBEDS}))
+    write_modules(source, EmbeddingOutput("mean", 8, 64))
+    module = source / "1_Pooling" / "config.json"
+    module.write_text(json.dumps({"pooling_mode_cls_token": True}))
+    run = new_run(tmp_path, model={"source": str(base)})
+    before = sorted(run.path.rglob("*"))
+    copied: list[object] = []
+    monkeypatch.setattr(imported_runs, "copy_file", lambda *args: copied.append(args))
+    job, _ = recorded_job()
+    assert (
+        problem(lambda: imported_runs.import_adapter(run, source, job))
+        == "adapters.unsupported_pooling"
+    )
+    assert not copied
+    assert sorted(run.path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("described", ["mean", "nothing"])

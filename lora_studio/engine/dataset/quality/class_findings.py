@@ -44,23 +44,29 @@ class _Classes:
         return _list_first([text("“{name}”", name=name) for name in names])
 
 
-def add(
-    report: LintReport, compared: ComparisonResult, present: Mask, held_out: Mask
+def add_class_findings(
+    report: LintReport,
+    compared: ComparisonResult,
+    present: Mask,
+    training: Mask,
+    held_out: Mask,
 ) -> dict[str, Any]:
     """Report what is wrong with labels, and return their counts as fields of the answer.
 
-    `present` are the rows of training and validation, `held_out` those of validation, both [rows].
+    `present` are the rows that repairs leave, `training` and `held_out` those of training and of validation,
+    all [rows]. A row that is too long is only in `present`, but its label is one of the classifier's.
     """
     facts = compared.facts
+    used = training | held_out
     _add_spellings(report, facts)
-    conflicting = find_conflicting_answers(compared, present & ~held_out)
+    conflicting = find_conflicting_answers(compared, training)
     report.add("lint.class_conflicts", count_marked(facts, conflicting))
-    classes = _count_classes(facts, present, held_out)
+    classes = _count_classes(facts, present, training, held_out)
     count = len(classes.keys)
     if count > limits.LABELS:  # they are not classes, and their names aren't known
         return {"label_count": count}
-    _add_balance(report, facts, classes, present)
-    _add_sides(report, facts, classes, present)
+    _add_balance(report, facts, classes, used)
+    _add_sides(report, facts, classes, present | used, training)
     labels = tuple(
         LabelCount(label=name, training=int(training), validation=int(validation))
         for name, training, validation in zip(
@@ -70,13 +76,14 @@ def add(
     return {"labels": labels, "label_count": count}
 
 
-def _count_classes(facts: RowFacts, present: Mask, held_out: Mask) -> _Classes:
-    keys, numbers = np.unique(facts["answer"][present], return_inverse=True)
-    validation = np.bincount(numbers[held_out[present]], minlength=len(keys))
-    training = np.bincount(numbers, minlength=len(keys)) - validation
-    order = np.argsort(-(training + validation), kind="stable")
+def _count_classes(facts: RowFacts, present: Mask, training: Mask, held_out: Mask) -> _Classes:
+    known = present | training | held_out
+    keys, numbers = np.unique(facts["answer"][known], return_inverse=True)
+    trained = np.bincount(numbers[training[known]], minlength=len(keys))
+    validated = np.bincount(numbers[held_out[known]], minlength=len(keys))
+    order = np.argsort(-(trained + validated), kind="stable")
     names = [facts.labels.get(int(key), "") for key in keys[order]]
-    return _Classes(keys[order], names, training[order], validation[order])
+    return _Classes(keys[order], names, trained[order], validated[order])
 
 
 def _add_spellings(report: LintReport, facts: RowFacts) -> None:
@@ -95,19 +102,19 @@ def _add_spellings(report: LintReport, facts: RowFacts) -> None:
     report.add("lint.class_spellings", tally, spellings=_list_first(spellings))
 
 
-def _add_balance(report: LintReport, facts: RowFacts, classes: _Classes, present: Mask) -> None:
+def _add_balance(report: LintReport, facts: RowFacts, classes: _Classes, used: Mask) -> None:
     rows = classes.training + classes.validation
     if len(rows) < 2:
         if len(rows):
-            report.add("lint.single_class", count_marked(facts, present), label=classes.names[0])
+            report.add("lint.single_class", count_marked(facts, used), label=classes.names[0])
         return
-    few = rows < _FEW
-    tally = _count_rows_of(facts, classes, few, present)
+    few = (rows > 0) & (rows < _FEW)
+    tally = _count_rows_of(facts, classes, few, used)
     report.add("lint.few_rows", tally, limit=_FEW, labels=classes.quote(few))
-    rare = rows * _TIMES <= rows[0]
+    rare = (rows > 0) & (rows * _TIMES <= rows[0])
     report.add(
         "lint.unbalanced_classes",
-        _count_rows_of(facts, classes, rare, present),
+        _count_rows_of(facts, classes, rare, used),
         common=classes.names[0],
         most=int(rows[0]),
         total=count_rows(int(rows.sum())),
@@ -115,22 +122,23 @@ def _add_balance(report: LintReport, facts: RowFacts, classes: _Classes, present
     )
 
 
-def _add_sides(report: LintReport, facts: RowFacts, classes: _Classes, present: Mask) -> None:
-    """Report labels that only training or only validation has."""
+def _add_sides(
+    report: LintReport, facts: RowFacts, classes: _Classes, known: Mask, training: Mask
+) -> None:
+    """Report labels without rows for training, and those that only training has."""
+    untrained = classes.training == 0
+    tally = _count_rows_of(facts, classes, untrained, known)
+    report.add("lint.class_not_trained", tally, labels=classes.quote(untrained))
     if not classes.validation.any():
         return
-    for code, counts in (
-        ("lint.class_not_trained", classes.training),
-        ("lint.class_not_validated", classes.validation),
-    ):
-        missing = counts == 0
-        tally = _count_rows_of(facts, classes, missing, present)
-        report.add(code, tally, labels=classes.quote(missing))
+    missing = (classes.validation == 0) & ~untrained
+    tally = _count_rows_of(facts, classes, missing, training)
+    report.add("lint.class_not_validated", tally, labels=classes.quote(missing))
 
 
-def _count_rows_of(facts: RowFacts, classes: _Classes, marked: Mask, present: Mask) -> FactCounts:
-    """Return the rows with the marked labels."""
-    return count_marked(facts, present & np.isin(facts["answer"], classes.keys[marked]))
+def _count_rows_of(facts: RowFacts, classes: _Classes, marked: Mask, rows: Mask) -> FactCounts:
+    """Return which of some rows have the marked labels."""
+    return count_marked(facts, rows & np.isin(facts["answer"], classes.keys[marked]))
 
 
 def _list_first(parts: Sequence[Text]) -> Text:

@@ -13,7 +13,8 @@ from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.core.protocol.events import DatasetLinted
-from lora_studio.engine.dataset.quality import class_findings, dataset_comparison, pair_findings
+from lora_studio.engine.dataset.quality import dataset_comparison
+from lora_studio.engine.dataset.quality.class_findings import add_class_findings
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.lint_report import (
     NAMED,
@@ -23,6 +24,7 @@ from lora_studio.engine.dataset.quality.lint_report import (
     mark_rows,
 )
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, RULES
+from lora_studio.engine.dataset.quality.pair_findings import add_pair_findings
 from lora_studio.engine.dataset.quality.row_facts import FactCounts, RowFacts
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.chains import EXPECTED
@@ -39,20 +41,20 @@ _RARE_LABEL = 0.1
 _LONGER = 4
 
 
-#: Returns the rows that a training holds out, as (source, position) pairs, [rows, 2].
-FindHeldOut = Callable[[MixedRows], NDArray[np.int64]]
+#: Returns the rows for training and those for validation, as (source, position) pairs, [rows, 2].
+SplitRows = Callable[[MixedRows], tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 def lint(
     spec: DatasetSpec,
     job: JobContext,
     tables: Sequence[TokenTable] = (),
-    find_held_out: FindHeldOut | None = None,
+    split_rows: SplitRows | None = None,
 ) -> DatasetLinted:
     """Return all findings; raises ProblemError or CancelledError.
 
     A finding whose repair is recorded is `fixed`, and the rows that the repair leaves out are not
-    checked further. `tables` are the tokenized rows, if a model is known. Without `find_held_out`, only the
+    checked further. `tables` are the tokenized rows, if a model is known. Without `split_rows`, only the
     rows of a validation file are held out.
     """
     rows = mixture.open_dataset(spec, job)
@@ -64,12 +66,12 @@ def lint(
     job.check()
     counts: dict[str, Any] = {}
     if rows.task == "classification":
-        held_out = compared.held_out
-        if find_held_out is not None:
-            held_out = mark_rows(facts, find_held_out(rows))
-        counts = class_findings.add(report, compared, present | held_out, held_out)
+        training, held_out = present, compared.held_out
+        if split_rows is not None:
+            training, held_out = (mark_rows(facts, side) for side in split_rows(rows))
+        counts = add_class_findings(report, compared, present, training, held_out)
     elif rows.task == "embedding":
-        counts = {"pairs": pair_findings.add(report, facts, present)}
+        counts = {"pairs": add_pair_findings(report, facts, present)}
     else:
         _add_answers(report, compared, present)
         _add_labels(report, facts, present)

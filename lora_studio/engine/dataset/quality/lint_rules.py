@@ -172,7 +172,8 @@ RULES: dict[str, LintRule] = {
     ),
     "lint.class_not_trained": LintRule(
         "Labels without training rows",
-        "Only validation rows have these labels: {labels} ({rows}). The classifier can't learn them.",
+        "No training row has these labels: {labels} ({rows} for validation or too long). The classifier can't "
+        "learn them.",
     ),
     "lint.class_not_validated": LintRule(
         "Labels without validation rows",

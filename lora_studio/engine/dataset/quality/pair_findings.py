@@ -10,7 +10,7 @@ from lora_studio.engine.dataset.quality.lint_report import LintReport, count_mar
 from lora_studio.engine.dataset.quality.row_facts import RowFacts
 
 
-def add(report: LintReport, facts: RowFacts, present: Mask) -> SearchPairCounts:
+def add_pair_findings(report: LintReport, facts: RowFacts, present: Mask) -> SearchPairCounts:
     """Report passages of several queries, and return what the pairs consist of."""
     shared = find_shared_answers(facts, present)
     passages = len(np.unique(facts["answer"][shared]))

@@ -37,11 +37,8 @@ def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
     if described is None:
         return "last"
     modes = list_pooling_modes(described)
-    match modes:
-        case ["lasttoken"]:
-            return "last"
-        case ["mean_tokens"]:
-            return "mean"
+    if (pooling := parse_pooling(modes)) is not None:
+        return pooling
     raise fail(
         "training.unknown_pooling",
         "The embedding model pools in a way that can't be trained here: {modes}.",
@@ -49,6 +46,16 @@ def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
         where=Where(step="training", field="pooling"),
         modes=", ".join(modes) or "?",
     )
+
+
+def parse_pooling(modes: Sequence[str]) -> Pooling | None:
+    """Return the pooling that a model's modes combine to, None for one that can't be trained here."""
+    match modes:
+        case ["lasttoken"]:
+            return "last"
+        case ["mean_tokens"]:
+            return "mean"
+    return None
 
 
 def describe_pooling(pooling: Pooling, width: int) -> dict[str, object]:

@@ -23,6 +23,7 @@ class LabelsView(QWidget):
         self.table.set_titles(
             tr("Label"), tr("Share"), ["", tr("Rows"), tr("Training"), tr("Validation")]
         )
+        self._linted: events.DatasetLinted | None = None
         layout = column(self.summary, self.table, spacing=Spacing.S)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         self.setLayout(layout)
@@ -31,6 +32,9 @@ class LabelsView(QWidget):
         """Show the labels that a check has counted; return whether there are any."""
         if linted is None or not linted.label_count:
             return False
+        if linted is self._linted:
+            return True
+        self._linted = linted
         self.table.setVisible(bool(linted.labels))
         total = sum(each.rows for each in linted.labels)
         words = tr_n("{n} label", "{n} labels", linted.label_count)

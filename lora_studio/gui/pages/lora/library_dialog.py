@@ -47,7 +47,7 @@ _ROOM_FOR_ALL = 480
 
 #: What an adapter is for, if it can't chat.
 _USES = {
-    "embedding": mark("Embeddings: can be merged and exported, but not chat"),
+    "embedding": mark("Embeddings: can be merged and exported, but can't chat"),
     "classification": mark("Scores or labels of texts: can't chat"),
 }
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.dataset import DatasetLinted, LabelCount, SearchPairCounts
 from tests.benchmarks.near_duplicates import Writer
+from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, write_rows
 
 #: Scans and splits of other tests must not be found in the cache.
@@ -26,10 +28,12 @@ def label_rows(**counts: int) -> list[Row]:
     return [{"text": writer.text(9, 20), "label": name} for name, n in counts.items() for _ in range(n)]  # fmt: skip
 
 
-def check(folder: Path, rows: Sequence[Row], **settings: Any) -> DatasetLinted:
+def check(
+    folder: Path, rows: Sequence[Row], model: ModelSpec | None = None, **settings: Any
+) -> DatasetLinted:
     file = write_rows(folder / "rows.jsonl", [*rows])
     spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
-    return handle(commands.LintDataset(dataset=spec)).last(DatasetLinted)
+    return handle(commands.LintDataset(dataset=spec, model=model)).last(DatasetLinted)
 
 
 def rows_by_code(linted: DatasetLinted) -> dict[str, list[int]]:
@@ -92,6 +96,21 @@ def test_split_of_the_seed_decides_which_labels_are_held_out(tmp_path: Path) -> 
     missing = {each.label for each in linted.labels if not each.validation}
     reported = what(linted, "lint.class_not_validated") if missing else ""
     assert missing == {name for name in ("bill", "ship", "lost") if f"“{name}”" in reported}
+
+
+def test_label_whose_rows_are_too_long_is_not_trained(tmp_path: Path, tiny: TinyModel) -> None:
+    rows = label_rows(bill=12, ship=12, lost=6)
+    for row in rows[-6:]:
+        row["text"] *= 40
+    model = ModelSpec(source=str(tiny("llama3")))
+    linted = check(tmp_path, rows, model, too_long="skip", max_length=256, validation_share=0.0)
+    assert linted.labels == (
+        LabelCount(label="bill", training=12),
+        LabelCount(label="ship", training=12),
+        LabelCount(label="lost", training=0),
+    )
+    assert rows_by_code(linted) == {"lint.class_not_trained": [*range(24, 30)]}
+    assert "“lost” (6 rows for" in what(linted, "lint.class_not_trained")
 
 
 def test_same_text_with_two_labels_is_reported(tmp_path: Path) -> None:

@@ -23,16 +23,19 @@ def check(command: commands.LintDataset, job: JobContext) -> None:
 
         tables = lengths.tokenize_dataset(command.dataset, command.model, job, command.new_tokens)
 
-    def find_held_out(rows: MixedRows) -> NDArray[np.int64]:
-        return _find_held_out(rows, tables, command.seed, job)
+    def split_rows(rows: MixedRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return _split_rows(rows, tables, command.seed, job)
 
-    job.emit(lint.lint(command.dataset, job, tables, find_held_out))
+    job.emit(lint.lint(command.dataset, job, tables, split_rows))
 
 
-def _find_held_out(
+def _split_rows(
     rows: MixedRows, tables: Sequence[TokenTable], seed: int, job: JobContext
-) -> NDArray[np.int64]:
-    """Return the rows that a training holds out, as (source, position) pairs; all of them without tokens."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows for training and those for validation, as (source, position) pairs, [rows, 2].
+
+    With tokens, rows that the length limit skips are in neither.
+    """
     usable = None
     if tables:
         from lora_studio.engine.dataset import prepare
@@ -40,4 +43,5 @@ def _find_held_out(
 
         fits = fit_to_limit(tables, rows.task, rows.spec)
         usable = prepare.list_tokenized_rows(tables, fits)
-    return splitting.split(rows, seed, job, usable).validation.to_array()
+    divided = splitting.split(rows, seed, job, usable)
+    return divided.training.to_array(), divided.validation.to_array()
