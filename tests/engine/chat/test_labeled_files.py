@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat import label_predictor, labeled_files
+from lora_studio.engine.dataset.files import readers
 from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run
 
 
@@ -56,12 +58,15 @@ def classify(run: RunFolder, file: Path, content: bytes, column: str = "") -> Re
 @pytest.mark.parametrize(
     ("name", "content", "column", "texts"),
     [
-        ("a.csv", "id;ticket\n1;Größe?\n2;\n".encode("cp1252"), "", ["Größe?", ""]),
+        ("a.csv", "id;ticket\n1;Größe?\n2;\n".encode(), "", ["Größe?", ""]),
         ("a.jsonl", b'{"ticket": "x", "text": "y"}\n', "", ["x"]),
         ("a.jsonl", b'{"ticket": "x", "text": "y"}\n', "text", ["y"]),
         ("a.json", b'[{"body": "x", "id": 1}, {"body": "y", "id": 2}]', "", ["x", "y"]),
         ("a.csv", b"title,note\nA,b\nC,d\n", "{title}: {note}", ["A: b", "C: d"]),
         ("a.txt", "Eins.\n\nZwölf.\n".encode(), "", ["Eins.", "", "Zwölf."]),
+        ("a.txt", "a\u2028b\x0bc\r\n\rd\x85e".encode(), "", ["a\u2028b\x0bc", "", "d\x85e"]),
+        ("a.jsonl", b'{"data": {"body": "x"}, "text": "y"}\n', "data.body", ["x"]),
+        ("a.jsonl", b'{"data": {"body": "x"}}\n', "{data.body}!", ["x!"]),
     ],
 )
 def test_texts_of_a_file_are_found(
@@ -72,6 +77,48 @@ def test_texts_of_a_file_are_found(
     rows = [json.loads(row) for row in channel.last(events.TextsClassified).rows]
     assert len(rows) == len(texts)
     assert not channel.of(events.Warned)
+
+
+@pytest.mark.parametrize("column", ["", "ticket"])
+def test_column_may_first_appear_in_a_later_part(
+    run: RunFolder, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:  # fmt: skip
+    monkeypatch.setattr(labeled_files, "_CHUNK", 1)
+    rows = b'{"text": "x"}\n{"text": "y"}\n{"text": "z", "ticket": "t"}\n'
+    channel = classify(run, tmp_path / "a.jsonl", rows, column)
+    assert predictor.texts == ["", "", "t"]
+    assert len(channel.of(events.TextsClassified)) == 3
+
+
+def test_line_over_several_parts_is_one_text(
+    run: RunFolder, predictor: Predictor, tmp_path: Path
+) -> None:
+    # The long line has no blanks, so its parts end in the middle, the first one between CR and LF.
+    start = "x" * (readers.TEXT_ROW - 1)
+    long = "y" * (2 * readers.TEXT_ROW)
+    classify(run, tmp_path / "a.txt", f"{start}\r\n{long}\r\nend\r\n".encode())
+    assert predictor.texts == [start, long, "end"]
+
+
+def test_part_ends_after_a_few_megabytes(
+    run: RunFolder, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labeled_files, "_CHUNK_BYTES", 40)
+    channel = classify(run, tmp_path / "a.jsonl", b'{"text": "0123456789"}\n' * 5)
+    assert [len(each.rows) for each in channel.of(events.TextsClassified)] == [2, 2, 1]
+
+
+def test_what_is_unusual_about_a_file_is_a_warning(
+    run: RunFolder, predictor: Predictor, tmp_path: Path
+) -> None:
+    channel = classify(run, tmp_path / "a.csv", "id;ticket\n1;Größe?\n".encode("cp1252"))
+    assert predictor.texts == ["Größe?"]
+    assert channel.last(events.Warned).problem.code == "dataset.encoding_guessed"
+    packed = gzip.compress(b"".join(b'{"ticket": "%d"}\n' % number for number in range(2000)))
+    channel = classify(run, tmp_path / "b.jsonl.gz", packed[: len(packed) // 2])
+    codes = [warned.problem.code for warned in channel.of(events.Warned)]
+    assert codes == ["dataset.broken_off", "classify.skipped_rows"]
+    assert 1 < len(predictor.texts) < 2000
 
 
 def test_unreadable_rows_are_left_out_with_a_warning(

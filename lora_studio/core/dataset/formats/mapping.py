@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from lora_studio.core.dataset.formats.values import is_blank, is_missing, to_text
@@ -66,9 +66,7 @@ def check_mapping(
                 )
             )
             continue
-        missing = [
-            name for name in find_column_names(source, names) if not _has_column(name, names)
-        ]
+        missing = [name for name in find_column_names(source, names) if not has_column(name, names)]
         if missing:
             problems.append(
                 dataset_error(
@@ -99,7 +97,8 @@ def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
     return _PLACE.findall(source) or [source]
 
 
-def _has_column(name: str, columns: list[str]) -> bool:
+def has_column(name: str, columns: Container[str]) -> bool:
+    """Return whether a name is a column, or with a dot a field of one."""
     return name in columns or ("." in name and name.split(".", 1)[0] in columns)
 
 

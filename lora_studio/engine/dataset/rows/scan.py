@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
+from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.files.archives import Allowance, Check
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
@@ -106,22 +108,34 @@ def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRow
 def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, list[RawRow]]]:
     """Yield the rows of a source in blocks, each with its file, without storing them; raises ProblemError.
 
-    Rows stay as their file has them: messages aren't joined to conversations.
+    Rows stay as their file has them: messages aren't joined to conversations. What is unusual about a
+    file, and that its end is missing, is emitted as a warning.
     """
-    files = find_files(source, job)
-    total = sum(candidate.file.stat().st_size for candidate in files.candidates)
-    number, done = 1, 0.0
+    files, notes = find_files(source, job), ReadNotes()
+    sizes = {candidate.file: candidate.file.stat().st_size for candidate in files.candidates}
+    total, done = sum(sizes.values()), 0.0
+    allowances = {file: Allowance(file) for file in sizes}
+    members = Counter(candidate.file for candidate in files.candidates)  # share an archive's size
     for container in files.iter_containers(job):
-        notes = ReadNotes()
-        for block, position in _iter_blocks(container, notes, job.check):
+        end = _End()
+        _emit_warnings(_iter_known_problems(container, is_training=False), job)
+        for block, position in _iter_blocks(container, notes, job.check, end):
+            allowances[container.path].add(_compute_content(block))
+            rows = _to_raw_rows(block, notes.rows + 1, len(block))
             notes.rows += len(block)
-            rows = _to_raw_rows(block, number, len(block))
-            number += len(rows)
             yield container, rows
             job.report_progress("reading rows", int(done + position), total, "bytes")
-        done += container.path.stat().st_size
-    if number == 1:
+        if end.broken:
+            _emit_warnings([_truncated_file_problem(container, end.broken)], job)
+        done += sizes[container.path] / members[container.path]
+    if not notes.rows:
         raise _empty_source_error(source)
+    _emit_warnings([*_iter_oddities(notes, source), *files.get_problems()], job)
+
+
+def _emit_warnings(problems: Iterable[Problem], job: JobContext) -> None:
+    for problem in problems:
+        job.emit(events.Warned(problem=problem))
 
 
 def _open_cached(key: str) -> RowStore | None:
@@ -190,8 +204,7 @@ class _Scan:
                 self._job.report_progress(
                     "reading rows", self._done + position, self._total, "bytes"
                 )
-                content = sum(map(len, block.raws)) + limits.ROW_COST * len(block)
-                self._allowances[container.path].add(content)
+                self._allowances[container.path].add(_compute_content(block))
                 if len(block):
                     writer.write(block)
                     self._notes.rows += len(block)
@@ -262,6 +275,11 @@ def _iter_all_blocks(
             end.sha256, end.broken = stream.compute_sha256(), stream.broken
 
 
+def _compute_content(block: RowBlock) -> int:
+    """Return what a block counts toward the content of its file, in bytes."""
+    return sum(map(len, block.raws)) + limits.ROW_COST * len(block)
+
+
 def _is_refused(error: ProblemError) -> bool:
     return error.problems[0].code in _REFUSED
 
@@ -299,7 +317,7 @@ def _warning(
     return warning(code, what, remedy, where=where, name=container.name, **values)
 
 
-def _iter_known_problems(container: Container) -> Iterator[Problem]:
+def _iter_known_problems(container: Container, *, is_training: bool = True) -> Iterator[Problem]:
     """Yield what is unusual about a file as a whole."""
     if container.encoding.is_guessed:
         yield _warning(
@@ -316,7 +334,7 @@ def _iter_known_problems(container: Container) -> Iterator[Problem]:
             "The first line of {name} doesn't look like column names, so it is read as a row.",
             "Add a first line with the names of the columns, or map the columns by number.",
         )
-    if container.is_chat_log:
+    if container.is_chat_log and is_training:
         yield _warning(
             container,
             "dataset.chat_log",
