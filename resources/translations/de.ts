@@ -7086,6 +7086,10 @@
             <translation>Nur eine Bewertung</translation>
         </message>
         <message>
+            <source>Only the first {count} texts were classified. To classify a whole file, run {command}.</source>
+            <translation>Nur die ersten {count} Texte wurden klassifiziert. Um eine ganze Datei zu klassifizieren, führen Sie {command} aus.</translation>
+        </message>
+        <message>
             <source>Only where required</source>
             <translation>Nur wo nötig</translation>
         </message>

@@ -67,7 +67,7 @@ def playground_shots(window: Any) -> Iterator[tuple[str, QWidget]]:
     window.show_page("playground")
     page = window.playground
     view = page.classifier
-    wait_until(lambda: not view.controller.is_searching)
+    wait_until(lambda: not view.controller._tasks.busy)
     view.controller.runs = (ClassifierRun("/runs/a", "24 Nov, 14:05 · tickets", is_newest=True),)
     view.controller.found.emit()
     view.box.setPlainText("\n".join(TEXTS))

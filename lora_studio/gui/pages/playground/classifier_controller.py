@@ -56,13 +56,8 @@ class ClassifierController(QObject):
         self._tasks = TaskRunner(self.failed.emit, self)
         self._asked: commands.Classify | None = None
         self.link.event_received.connect(self._on_event)
-        self.link.busy_changed.connect(self.busy_changed)
+        self.link.busy_changed.connect(self._on_busy_changed)
         state.opened.connect(self._on_opened)
-
-    @property
-    def is_searching(self) -> bool:
-        """Whether classifiers are being searched for."""
-        return self._tasks.busy
 
     def find_runs(self) -> None:
         """Search for classifiers that runs have trained meanwhile."""
@@ -110,8 +105,12 @@ class ClassifierController(QObject):
                 self.classified.emit(self._asked.texts, event)
             case events.Failed():
                 self.failed.emit(event.problem)
-        if isinstance(event, events.Ending):
+
+    def _on_busy_changed(self, busy: bool) -> None:
+        """Clear the status at the end, also of a worker that was released before its answer."""
+        if not busy:
             self.status_changed.emit("")
+        self.busy_changed.emit(busy)
 
 
 def _list_classifiers(runs: Path, thread: BackgroundReader) -> tuple[ClassifierRun, ...]:

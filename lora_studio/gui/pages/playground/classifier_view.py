@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
@@ -20,22 +20,19 @@ from lora_studio.gui.widgets.bar_table import BarRow, BarTable
 from lora_studio.gui.widgets.basics import Card, button, label, row
 
 _BOX_HEIGHT, _TEXT_WIDTH = 110, 520
+#: The most texts that are classified at once; each is a row of the table.
+_MAX_TEXTS = 1000
 
 
 class ClassifierView(QWidget):
-    """A text box and, below it, the predicted labels; several lines are several texts.
-
-    Signals:
-        run_chosen: another classifier was chosen.
-    """
-
-    run_chosen = Signal()
+    """A text box and, below it, the predicted labels; several lines are several texts."""
 
     def __init__(self, controller: ClassifierController, parent: QWidget | None = None) -> None:
         """Start without a classifier."""
         super().__init__(parent)
         self.controller = controller
         self._predicted: events.TextsClassified | None = None
+        self._has_more = False  # lines than are classified
         self.runs = QComboBox()
         self.runs.setAccessibleName(tr("Classifier"))
         self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -82,7 +79,7 @@ class ClassifierView(QWidget):
         controller.busy_changed.connect(self._show_busy)
         self.box.textChanged.connect(lambda: self._show_busy(controller.link.busy))
         self.texts.itemSelectionChanged.connect(self._show_selected)
-        self.runs.activated.connect(self._on_run_chosen)
+        self.runs.activated.connect(lambda _: self._show_result((), None))
 
     def show_runs(self) -> None:
         """List the classifiers, and keep the chosen one."""
@@ -97,28 +94,19 @@ class ClassifierView(QWidget):
             self._show_result((), None)
         self._show_busy(self.controller.link.busy)
 
-    def choose_run(self, folder: str) -> None:
-        """Choose the classifier of a run."""
-        for index in range(self.runs.count()):
-            if self.runs.itemData(index).folder == folder:
-                self.runs.setCurrentIndex(index)
-                self._show_result((), None)
-
     def classify(self) -> None:
-        """Classify each line that isn't empty."""
-        lines = [line for line in self.box.toPlainText().splitlines() if line.strip()]
+        """Classify each line that isn't empty, up to a number."""
+        lines = (line for line in self.box.toPlainText().split("\n") if line.strip())
+        texts = list(itertools.islice(lines, _MAX_TEXTS + 1))
         run = self.runs.currentData()
-        if isinstance(run, ClassifierRun):
-            self.controller.classify(run.folder, lines)
-
-    def _on_run_chosen(self) -> None:
-        self._show_result((), None)
-        self.run_chosen.emit()
+        if isinstance(run, ClassifierRun) and not self.controller.link.busy:
+            self._has_more = len(texts) > _MAX_TEXTS
+            self.controller.classify(run.folder, texts[:_MAX_TEXTS])
 
     def _show_busy(self, busy: bool) -> None:
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
-        self.send.setEnabled(bool(self.box.toPlainText().strip()) and self.runs.count() > 0)
+        self.send.setEnabled(not self.box.document().isEmpty() and self.runs.count() > 0)
         self.runs.setEnabled(not busy)
 
     def _show_result(self, texts: Sequence[str], predicted: events.TextsClassified | None) -> None:
@@ -126,14 +114,9 @@ class ClassifierView(QWidget):
         self.answered.setVisible(predicted is not None)
         if predicted is None:
             return
-        self.note.setText(
-            tr_n(
-                "{n} text is longer than the max. sequence length; only its beginning was classified.",
-                "{n} texts are longer than the max. sequence length; only their beginning was classified.",
-                max(1, predicted.cut),
-            )
-        )
-        self.note.setVisible(predicted.cut > 0)
+        notes = self._describe_limits(predicted.cut)
+        self.note.setText("\n".join(notes))
+        self.note.setVisible(bool(notes))
         self.texts.setVisible(len(texts) > 1)
         self.texts.show_rows(
             [
@@ -143,6 +126,28 @@ class ClassifierView(QWidget):
         )
         self.texts.setCurrentCell(0, 0)
         self._show_selected()
+
+    def _describe_limits(self, cut: int) -> list[str]:
+        """Return notes about texts and parts of them that weren't classified."""
+        notes = []
+        if self._has_more:
+            notes.append(
+                tr(
+                    "Only the first {count} texts were classified. To classify a whole file, run {command}."
+                ).format(
+                    count=formatting.format_number(_MAX_TEXTS),
+                    command="lora-studio classify --file",
+                )
+            )
+        if cut:
+            notes.append(
+                tr_n(
+                    "{n} text is longer than the max. sequence length; only its beginning was classified.",
+                    "{n} texts are longer than the max. sequence length; only their beginning was classified.",
+                    cut,
+                )
+            )
+        return notes
 
     def _show_selected(self) -> None:
         """Show the probability of each label for the selected text."""

@@ -57,7 +57,7 @@ class PlaygroundPage(AppPage):
         self.blind_vote = BlindVote(self.controller, self)
         self.blind, self.votes = self.blind_vote.toggle, self.blind_vote.bar
         self.editing: int | None = None
-        self.classifies = False
+        self.classifies, self._last_classifier = False, ""
         self.dialogs = PlaygroundDialogs(self.controller, self)
         self.classifier = ClassifierView(ClassifierController(state, self))
         self.card = PromptCard()
@@ -369,11 +369,15 @@ class PlaygroundPage(AppPage):
     # --- helpers ------------------------------------------------------------------------------
 
     def _on_classifiers_found(self) -> None:
-        """Show the classifier if it is what the project has trained last."""
+        """Show the classifier if it is what the project has trained last, once for each run."""
         runs = self.classifier.controller.runs
+        newest = runs[0].folder if runs and runs[0].is_newest else ""
+        is_new = newest not in ("", self._last_classifier)
+        if is_new or not runs:
+            self._last_classifier = newest
         if not runs:
             self.set_mode("chat")
-        elif runs[0].is_newest and not self.controller.is_busy:
+        elif is_new and not self.controller.is_busy:
             self.set_mode("classify")
         else:
             self.refresh()

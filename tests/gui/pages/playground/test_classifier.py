@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.gui.pages.playground import classifier_view
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.bar_table import BarTable
@@ -114,3 +117,46 @@ def test_chat_stays_one_click_away(page: PlaygroundPage, qtbot: QtBot) -> None:
     page.set_mode("classify")
     page.start_chat(AdapterSpeaker())
     assert not page.classifies
+
+
+def test_renamed_run_does_not_end_the_chat(
+    page: PlaygroundPage, run: RunFolder, qtbot: QtBot, state: ProjectState, project_folder: Path
+) -> None:
+    page.set_mode("chat")
+    controller = page.classifier.controller
+    before = controller.runs[0]
+    controller.runs = (dataclasses.replace(before, name="renamed"),)
+    controller.found.emit()
+    assert not page.classifies
+    controller.runs = (dataclasses.replace(before, folder="/runs/newer"), before)
+    controller.found.emit()
+    assert page.classifies, "a classifier that was trained meanwhile is shown"
+    page.set_mode("chat")
+    state.open(project_folder)
+    qtbot.waitUntil(lambda: page.classifies, timeout=WAIT)
+
+
+def test_status_is_cleared_when_the_worker_is_released(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    progress = events.Progress(stage=Text(template="classifying"), done=0)
+    scenario(classify=[emit(progress), {"sleep": 30}])
+    view = page.classifier
+    view.box.setPlainText("Where is it?")
+    page.press_primary()
+    qtbot.waitUntil(lambda: bool(view.status.text()), timeout=WAIT)
+    page.set_mode("chat")
+    assert view.status.text() == ""
+
+
+def test_first_thousand_lines_are_classified(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(classifier_view, "_MAX_TEXTS", 2)
+    scenario(classify=[emit(predicted((0.2, 0.8), (0.9, 0.1)))])
+    classify(page, qtbot, "a\n\nb\nc\nd")
+    view = page.classifier
+    assert [row[0] for row in read(view.texts)] == ["a", "b"]
+    assert view.note.text().startswith("Only the first 2 texts")
+    assert "lora-studio classify --file" in view.note.text()
+    assert not view.note.isHidden()
