@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QRectF, Qt
-from PySide6.QtGui import QPainter, QPainterPath
+from PySide6.QtGui import QPainter, QPainterPath, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -92,11 +92,23 @@ class BarTable(QTableWidget):
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leave room for the title of the bars."""
+        super().resizeEvent(event)
+        self._fit()
+
     def _fit(self) -> None:
         self.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
-        if self.columnCount():
-            wanted = self.sizeHintForColumn(0) + Spacing.M
-            self.setColumnWidth(0, min(wanted, Size.scaled(self._name_width)))
+        if not self.columnCount():
+            return
+        header = self.horizontalHeader()
+        others = sum(
+            max(self.sizeHintForColumn(column), header.sectionSizeHint(column))
+            for column in range(_BAR + 1, self.columnCount())
+        )
+        room = self.viewport().width() - others - header.sectionSizeHint(_BAR)
+        wanted = min(self.sizeHintForColumn(0) + Spacing.M, Size.scaled(self._name_width), room)
+        self.setColumnWidth(0, max(wanted, header.sectionSizeHint(0)))
 
 
 class _BarDelegate(QStyledItemDelegate):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from lora_studio.core import limits
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.generation import turn_boundaries
@@ -81,7 +82,7 @@ def write_weights(file: Path, header: str) -> None:
         '{"a":{"dtype":"F32","shape":[' + "9223372036854775807," * 60_000 + '0],"data_offsets":[0,0]}}',
         '{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}}',
         '{"a":[' + "0," * 1_500_000 + "0]}",
-        "{}".ljust(16_000_002),
+        "{}".ljust(limits.WEIGHTS_HEADER + 1),
     ],
     ids=["dimensions", "length", "values", "bytes"],
 )  # fmt: skip

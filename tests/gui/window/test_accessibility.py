@@ -26,7 +26,7 @@ from lora_studio.gui.window.wiring import make_window
 from tests import screenshots, screenshots_model
 from tests.helpers.runs import planted_evaluation
 from tests.helpers.set_up_script import NO_NETWORK
-from tests.helpers.window import fake_engine, seen, seen_texts
+from tests.helpers.window import classifier_shots, fake_engine, seen, seen_texts
 
 #: Kind of fault -> function that finds it.
 _KINDS: dict[str, Callable[[QWidget], list[str]]] = {
@@ -126,6 +126,7 @@ def _read_others() -> str:
     said = [str(part) for problem in problems for part in (problem.what, problem.remedy)]
     said += map(planted_evaluation.ask, range(200))
     said += [screenshots_model.GATED, "ShareGPT (conversations: from, value)"]
+    said += [*classifier_shots.COUNTS, *classifier_shots.TEXTS]
     return "\n".join([json.dumps(json.loads(file.read_text()), ensure_ascii=False), *said])
 
 
