@@ -32,6 +32,8 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NOTHING = "–"
+#: The least width of a column, in pixels at 100 %; with many rewards, the table scrolls.
+_LEAST_WIDTH = 150
 
 
 class RewardTrial(QWidget):
@@ -164,6 +166,7 @@ class RewardTrial(QWidget):
             [tr("Prompt"), tr("Answer"), *map(format_reward_name, names), tr("Total")]
         )
         header = self.table.horizontalHeader()
+        header.setMinimumSectionSize(Size.scaled(_LEAST_WIDTH))
         for position in range(self.table.columnCount()):
             mode = header.ResizeMode.Stretch if position < 2 else header.ResizeMode.ResizeToContents
             header.setSectionResizeMode(position, mode)
@@ -174,14 +177,14 @@ class RewardTrial(QWidget):
                 self.table.setItem(line, position, _make_number(value))
         self.table.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
         height = self.table.verticalHeader().defaultSectionSize() * len(answers)
-        self.table.setFixedHeight(height + header.sizeHint().height() + 2 * Spacing.S)
+        bar = self.table.horizontalScrollBar().sizeHint().height()
+        self.table.setFixedHeight(height + header.sizeHint().height() + bar + 2 * Spacing.S)
 
 
 def _make_table() -> QTableWidget:
     table = QTableWidget()
     plain_table.set_up_table(table)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.horizontalHeader().setDefaultAlignment(
         Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter

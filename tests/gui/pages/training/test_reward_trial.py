@@ -53,6 +53,9 @@ def test_answers_rewards_and_problems_are_shown(trial: RewardTrial) -> None:
         ["1 + 2?", "(empty)", "0", "0.50", "0.50"],
     ]
     assert "<b>" not in table.item(0, 1).toolTip()
+    trial.resize(300, 400)
+    assert min(table.columnWidth(at) for at in range(5)) >= 100
+    assert table.horizontalScrollBar().maximum() > 0
     assert trial.problems.text() == "⚠ The reward is constant. Change it."
     trial._on_event(events.RewardsTried(id="older", answers=()))
     assert table.rowCount() == 2
