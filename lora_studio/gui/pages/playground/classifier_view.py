@@ -77,7 +77,7 @@ class ClassifierView(QWidget):
         controller.classified.connect(self._show_result)
         controller.status_changed.connect(self.status.setText)
         controller.busy_changed.connect(self._show_busy)
-        self.box.textChanged.connect(lambda: self._show_busy(controller.link.busy))
+        self.box.textChanged.connect(self._on_edited)
         self.texts.itemSelectionChanged.connect(self._show_selected)
         self.runs.activated.connect(lambda _: self._show_result((), None))
 
@@ -103,7 +103,13 @@ class ClassifierView(QWidget):
             self._has_more = len(texts) > _MAX_TEXTS
             self.controller.classify(run.folder, texts[:_MAX_TEXTS])
 
+    def _on_edited(self) -> None:
+        """Hide the labels, which are those of the texts before."""
+        self._show_result((), None)
+        self._show_busy(self.controller.link.busy)
+
     def _show_busy(self, busy: bool) -> None:
+        self.box.setReadOnly(busy)  # so that the labels are those of the texts in it
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
         self.send.setEnabled(not self.box.document().isEmpty() and self.runs.count() > 0)

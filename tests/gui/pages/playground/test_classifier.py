@@ -81,6 +81,8 @@ def test_one_text_shows_all_labels_with_the_likeliest_first(
     assert read(view.labels) == [["ship", "", "80 %"], ["bill", "", "20 %"]]
     assert not view.texts.isVisible()
     assert view.note.text().startswith("1 text is longer")
+    view.box.setPlainText("Another text")
+    assert page.classifier.answered.isHidden()
 
 
 def test_each_line_is_a_text_with_its_own_probabilities(
