@@ -683,8 +683,8 @@
             <translation>Nach {time}.</translation>
         </message>
         <message>
-            <source>Aims at a fixed margin per token, which reduces overfitting to clear pairs.</source>
-            <translation>Strebt einen festen Abstand pro Token an; das verringert die Überanpassung an eindeutige Paare.</translation>
+            <source>Aims at a fixed margin per token, which reduces overfitting to clear pairs (Azar et al. 2024).</source>
+            <translation>Strebt einen festen Abstand pro Token an; das verringert die Überanpassung an eindeutige Paare (Azar et al. 2024).</translation>
         </message>
         <message>
             <source>All</source>
@@ -790,8 +790,8 @@
             <translation>Auch den Adapter als GGUF exportieren</translation>
         </message>
         <message>
-            <source>Also learns to write the chosen answer, and needs no reference model.</source>
-            <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell.</translation>
+            <source>Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024).</source>
+            <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell (Hong et al. 2024).</translation>
         </message>
         <message>
             <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you run wandb login. Each tracker needs its package.</source>
@@ -2399,12 +2399,12 @@
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei auf zurückgehaltenen Zeilen: Token für Token, oder die Vektoren von Embedding-Modellen.</translation>
         </message>
         <message>
-            <source>Compares each answer with the others to its prompt. The usual choice.</source>
-            <translation>Vergleicht jede Antwort mit den anderen zu ihrem Prompt. Die übliche Wahl.</translation>
+            <source>Compares each answer with the others to its prompt. The usual choice (Shao et al. 2024).</source>
+            <translation>Vergleicht jede Antwort mit den anderen zu ihrem Prompt. Die übliche Wahl (Shao et al. 2024).</translation>
         </message>
         <message>
-            <source>Compares whole answers instead of tokens, which is steadier for mixtures of experts and long answers.</source>
-            <translation>Vergleicht ganze Antworten statt einzelner Token. Das ist stabiler bei Mixture-of-Experts-Modellen und langen Antworten.</translation>
+            <source>Compares whole answers instead of tokens, which is steadier for mixtures of experts and long answers (Zheng et al. 2025).</source>
+            <translation>Vergleicht ganze Antworten statt einzelner Token. Das ist stabiler bei Mixture-of-Experts-Modellen und langen Antworten (Zheng et al. 2025).</translation>
         </message>
         <message>
             <source>Compatible with the project's model.</source>
@@ -2749,8 +2749,8 @@
             <translation>Korrigieren Sie diese Zeilen und klassifizieren Sie die Datei erneut.</translation>
         </message>
         <message>
-            <source>Corrects for pairs whose answers were swapped by mistake.</source>
-            <translation>Gleicht Paare aus, deren Antworten versehentlich vertauscht sind.</translation>
+            <source>Corrects for pairs whose answers were swapped by mistake (Ray Chowdhury et al. 2024).</source>
+            <translation>Gleicht Paare aus, deren Antworten versehentlich vertauscht sind (Ray Chowdhury et al. 2024).</translation>
         </message>
         <message>
             <source>Cosine</source>
@@ -4194,8 +4194,8 @@
             <translation>Zum Beispiel http://127.0.0.1:11434. Leer lassen für OLLAMA_HOST oder, wenn das nicht gesetzt ist, diesen Computer.</translation>
         </message>
         <message>
-            <source>For preference training: how strongly DPO and KTO keep the model close to the reference model, and the weight of the preference term in ORPO. 0.1 is common.</source>
-            <translation>Beim Präferenztraining: wie stark DPO und KTO das Modell in der Nähe des Referenzmodells halten, und das Gewicht des Präferenzterms bei ORPO. 0,1 ist üblich.</translation>
+            <source>For preference training: how strongly DPO and KTO (Ethayarajh et al. 2024) keep the model close to the reference model, and the weight of the preference term in ORPO. 0.1 is common.</source>
+            <translation>Beim Präferenztraining: wie stark DPO und KTO (Ethayarajh et al. 2024) das Modell in der Nähe des Referenzmodells halten, und das Gewicht des Präferenzterms bei ORPO. 0,1 ist üblich.</translation>
         </message>
         <message>
             <source>For the next run:</source>
@@ -4396,6 +4396,10 @@
         <message>
             <source>German</source>
             <translation>Deutsch</translation>
+        </message>
+        <message>
+            <source>Give one of them another name.</source>
+            <translation>Geben Sie einer von ihnen einen anderen Namen.</translation>
         </message>
         <message>
             <source>Give the program, or the folder of a llama.cpp build or release.</source>
@@ -4734,8 +4738,8 @@
             <translation>Ignoriert: {ignored}. Um diese Einstellungen zu verwenden, leeren Sie „Mit Adapter beginnen“.</translation>
         </message>
         <message>
-            <source>Ignores pairs once their margin is large enough.</source>
-            <translation>Beachtet Paare nicht mehr, sobald ihr Abstand groß genug ist.</translation>
+            <source>Ignores pairs once their margin is large enough (Liu et al. 2024).</source>
+            <translation>Beachtet Paare nicht mehr, sobald ihr Abstand groß genug ist (Liu et al. 2024).</translation>
         </message>
         <message>
             <source>Images (*.png)</source>
@@ -5063,6 +5067,10 @@
         <message>
             <source>Its linear layers are: {names}.</source>
             <translation>Seine linearen Schichten sind: {names}.</translation>
+        </message>
+        <message>
+            <source>Its name can't have a slash or a line break.</source>
+            <translation>Ihr Name darf keinen Schrägstrich und keinen Zeilenumbruch enthalten.</translation>
         </message>
         <message>
             <source>Its process was killed, for example because the computer ran out of memory.</source>
@@ -5749,8 +5757,8 @@
             <translation>Prüfen Sie, ob Sie den Ordner lesen dürfen und ob der Datenträger angeschlossen ist, und setzen Sie das Training dann fort.</translation>
         </message>
         <message>
-            <source>Makes the chosen answer more likely per token, whatever its length, and needs no reference model.</source>
-            <translation>Macht die bevorzugte Antwort je Token wahrscheinlicher, unabhängig von ihrer Länge, und braucht kein Referenzmodell.</translation>
+            <source>Makes the chosen answer more likely per token, whatever its length, and needs no reference model (Meng et al. 2024).</source>
+            <translation>Macht die bevorzugte Antwort je Token wahrscheinlicher, unabhängig von ihrer Länge, und braucht kein Referenzmodell (Meng et al. 2024).</translation>
         </message>
         <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
@@ -7501,8 +7509,8 @@
             <translation>Bevorzugt in {share} von {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</translation>
         </message>
         <message>
-            <source>Prefers the chosen answer, and stays close to the base model. The usual choice.</source>
-            <translation>Zieht die bevorzugte Antwort vor und bleibt nah am Basismodell. Die übliche Wahl.</translation>
+            <source>Prefers the chosen answer, and stays close to the base model. The usual choice (Rafailov et al. 2023).</source>
+            <translation>Zieht die bevorzugte Antwort vor und bleibt nah am Basismodell. Die übliche Wahl (Rafailov et al. 2023).</translation>
         </message>
         <message>
             <source>Preparing the pages…</source>
@@ -8165,8 +8173,8 @@
             <translation>{text} aus dem Datensatz entfernen (die Datei bleibt erhalten)</translation>
         </message>
         <message>
-            <source>Removes GRPO's preference for long wrong answers and for prompts with similar rewards.</source>
-            <translation>Beseitigt die Bevorzugung langer falscher Antworten und von Prompts mit ähnlichen Belohnungen in GRPO.</translation>
+            <source>Removes GRPO's preference for long wrong answers and for prompts with similar rewards (Liu et al. 2025).</source>
+            <translation>Beseitigt die Bevorzugung langer falscher Antworten und von Prompts mit ähnlichen Belohnungen in GRPO (Liu et al. 2025).</translation>
         </message>
         <message>
             <source>Remove…</source>
@@ -9328,6 +9336,10 @@
                 <numerusform>{n} weiteres Token anzeigen</numerusform>
                 <numerusform>{n} weitere Tokens anzeigen</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Shown in lists and curves. Empty for the name of its kind.</source>
+            <translation>Erscheint in Listen und Kurven. Leer für den Namen ihrer Art.</translation>
         </message>
         <message>
             <source>Shown with the first prompt of the test sets; answers take the place of the parentheses.</source>
@@ -10680,8 +10692,8 @@
             <translation>Der Loss steigt: von {lowest:loss} auf {current:loss}.</translation>
         </message>
         <message>
-            <source>The loss of the DPO paper. Suits most data.</source>
-            <translation>Der Verlust aus dem DPO-Artikel. Passt für die meisten Daten.</translation>
+            <source>The loss of the DPO paper. Suits most data (Rafailov et al. 2023).</source>
+            <translation>Der Verlust aus dem DPO-Artikel. Passt für die meisten Daten (Rafailov et al. 2023).</translation>
         </message>
         <message>
             <source>The loss rose from {first:loss} to {last:loss}.</source>
@@ -12164,8 +12176,8 @@
             <translation>{steps:d} Schritte werden trainiert, beginnend bei Schritt {step:d}.</translation>
         </message>
         <message>
-            <source>Trains a model that scores answers instead of writing them.</source>
-            <translation>Trainiert ein Modell, das Antworten bewertet, statt sie zu schreiben.</translation>
+            <source>Trains a model that scores answers instead of writing them (Ouyang et al. 2022).</source>
+            <translation>Trainiert ein Modell, das Antworten bewertet, statt sie zu schreiben (Ouyang et al. 2022).</translation>
         </message>
         <message>
             <source>Triton needs Python's header files to build GPU kernels, but they aren't installed.</source>
@@ -12274,6 +12286,10 @@
         <message>
             <source>Two of the adapters trained {tensor} in full, and a model can have only one.</source>
             <translation>Zwei der Adapter haben {tensor} vollständig trainiert, und ein Modell kann nur einen davon haben.</translation>
+        </message>
+        <message>
+            <source>Two rewards have the name {name}.</source>
+            <translation>Zwei Belohnungen heißen {name}.</translation>
         </message>
         <message>
             <source>Type</source>
@@ -12946,8 +12962,8 @@
             <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
-            <source>Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that were cut at the token limit.</source>
-            <translation>Gewichtet alle Token gleich, lässt unwahrscheinliche Token schneller wachsen und ignoriert Antworten, die am Tokenlimit abgeschnitten wurden.</translation>
+            <source>Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that were cut at the token limit (Yu et al. 2025).</source>
+            <translation>Gewichtet alle Token gleich, lässt unwahrscheinliche Token schneller wachsen und ignoriert Antworten, die am Tokenlimit abgeschnitten wurden (Yu et al. 2025).</translation>
         </message>
         <message>
             <source>Weights sharded across the GPUs</source>

@@ -17,6 +17,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.rewards import TRIED_ROWS
+from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 
 #: Width of a number, and the least width of a text, in characters.
@@ -60,7 +61,9 @@ def rewards(
 
 def _make_table(tried: events.RewardsTried, width: int) -> Table:
     """Return one line per answer; texts are on one line, and shortened to the terminal."""
-    names = list(tried.answers[0].values) if tried.answers else []
+    names = (
+        [str(describe_reward(name)) for name in tried.answers[0].values] if tried.answers else []
+    )
     numbers = {title: max(len(title), _NUMBER) for title in (*names, "total")}
     remaining = width - sum(numbers.values()) - 2 * (2 + len(numbers))
     table = Table(box=None)

@@ -63,7 +63,7 @@ LANGUAGES: dict[str, str] = {
 }  # fmt: skip
 
 #: Fields that every kind has.
-_COMMON = ("weight", "scale", "lowest", "highest")
+_COMMON = ("name", "weight", "scale", "lowest", "highest")
 #: Fields of kinds that compare an answer with a text of the row.
 _COMPARED = ("column", "answer_tag")
 
@@ -92,6 +92,12 @@ class RewardSpec(Spec):
     kind: RewardKind = setting(
         "exact", "Reward", "What is rated.", choices=TITLES, choice_details=DETAILS  # type: ignore[arg-type]  # their keys are strings
     )  # fmt: skip
+    name: str = setting(
+        "",
+        "Name",
+        "Shown in lists and curves. Empty for the name of its kind.",
+        max_length=60,
+    )
     weight: float = setting(
         1.0,
         "Weight",
@@ -240,6 +246,8 @@ def find_fault(spec: RewardSpec) -> Text | None:
     """Return what is wrong with the settings of a reward as a sentence, None if nothing is."""
     if spec.lowest is not None and spec.highest is not None and spec.lowest > spec.highest:
         return text("The lowest value is above the highest one.")
+    if "/" in spec.name or not spec.name.isprintable():
+        return text("Its name can't have a slash or a line break.")
     match spec.kind:
         case "regex":
             return _find_pattern_fault(spec.pattern)
@@ -288,17 +296,31 @@ def _find_judge_fault(spec: RewardSpec) -> Text | None:
 
 
 def name_rewards(specs: Sequence[RewardSpec]) -> list[str]:
-    """Return a unique name for each reward: its kind, with a number from the second of a kind on."""
+    """Return a unique name for each reward: its own or its kind, with a number from the second on."""
     counts: Counter[str] = Counter()
-    names = []
+    names: list[str] = []
     for spec in specs:
-        counts[spec.kind] += 1
-        names.append(spec.kind if counts[spec.kind] == 1 else f"{spec.kind}_{counts[spec.kind]}")
+        own = spec.name.strip() or spec.kind
+        counts[own] += 1
+        name = own if counts[own] == 1 else f"{own}_{counts[own]}"
+        while name in names:
+            counts[own] += 1
+            name = f"{own}_{counts[own]}"
+        names.append(name)
     return names
 
 
+def find_equal_title(specs: Sequence[RewardSpec]) -> Text | None:
+    """Return a title that two rewards share, None if all differ."""
+    titles = Counter(
+        spec.name.strip() or str(describe_reward(name))
+        for spec, name in zip(specs, name_rewards(specs), strict=True)
+    )
+    return next((text("{name}", name=title) for title, n in titles.items() if n > 1), None)
+
+
 def describe_reward(name: str) -> Text:
-    """Return the title of a reward by its name in a recipe, such as `exact` or `exact_2`."""
+    """Return the title of a reward by its name in a recipe: its own, or that of `exact` or `exact_2`."""
     for kind, title in TITLES.items():
         number = name.removeprefix(f"{kind}_")
         if name == kind:

@@ -41,12 +41,13 @@ class GrpoSettings(Spec):
         "How to learn from the rewards of several answers to one prompt. Only used with prompts.",
         choices={"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "dapo": "DAPO", "gspo": "GSPO"},
         choice_details={
-            "grpo": "Compares each answer with the others to its prompt. The usual choice.",
-            "dr_grpo": "Removes GRPO's preference for long wrong answers and for prompts with similar rewards.",
+            "grpo": "Compares each answer with the others to its prompt. The usual choice (Shao et al. 2024).",
+            "dr_grpo": "Removes GRPO's preference for long wrong answers and for prompts with similar rewards "
+            "(Liu et al. 2025).",
             "dapo": "Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that "
-            "were cut at the token limit.",
+            "were cut at the token limit (Yu et al. 2025).",
             "gspo": "Compares whole answers instead of tokens, which is steadier for mixtures of experts and "
-            "long answers.",
+            "long answers (Zheng et al. 2025).",
         },
         advanced=True,
         help_topic="reward-training",

@@ -49,11 +49,12 @@ class PreferenceSettings(Spec):
         "How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.",
         choices={"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO", "reward": "Reward model"},
         choice_details={
-            "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice.",
-            "orpo": "Also learns to write the chosen answer, and needs no reference model.",
+            "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice (Rafailov et al. "
+            "2023).",
+            "orpo": "Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024).",
             "simpo": "Makes the chosen answer more likely per token, whatever its length, and needs no "
-            "reference model.",
-            "reward": "Trains a model that scores answers instead of writing them.",
+            "reference model (Meng et al. 2024).",
+            "reward": "Trains a model that scores answers instead of writing them (Ouyang et al. 2022).",
         },
         advanced=True,
         help_topic="preference-losses",
@@ -64,10 +65,10 @@ class PreferenceSettings(Spec):
         "How DPO turns the margin between both answers into a loss.",
         choices={"sigmoid": "Sigmoid", "hinge": "Hinge", "ipo": "IPO", "robust": "Robust"},
         choice_details={
-            "sigmoid": "The loss of the DPO paper. Suits most data.",
-            "hinge": "Ignores pairs once their margin is large enough.",
-            "ipo": "Aims at a fixed margin per token, which reduces overfitting to clear pairs.",
-            "robust": "Corrects for pairs whose answers were swapped by mistake.",
+            "sigmoid": "The loss of the DPO paper. Suits most data (Rafailov et al. 2023).",
+            "hinge": "Ignores pairs once their margin is large enough (Liu et al. 2024).",
+            "ipo": "Aims at a fixed margin per token, which reduces overfitting to clear pairs (Azar et al. 2024).",
+            "robust": "Corrects for pairs whose answers were swapped by mistake (Ray Chowdhury et al. 2024).",
         },
         advanced=True,
         help_topic="preference-losses",
@@ -75,8 +76,8 @@ class PreferenceSettings(Spec):
     beta: float = setting(
         0.1,
         "Beta",
-        "For preference training: how strongly DPO and KTO keep the model close to the "
-        "reference model, and the weight of the preference term in ORPO. 0.1 is common.",
+        "For preference training: how strongly DPO and KTO (Ethayarajh et al. 2024) keep the model close to "
+        "the reference model, and the weight of the preference term in ORPO. 0.1 is common.",
         gt=0.0,
         le=100.0,
         step=0.05,

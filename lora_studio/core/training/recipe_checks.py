@@ -8,7 +8,12 @@ from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, error, warning
-from lora_studio.core.rewards.spec import TITLES, find_fault
+from lora_studio.core.rewards.spec import (
+    describe_reward,
+    find_equal_title,
+    find_fault,
+    name_rewards,
+)
 from lora_studio.core.system.build_tools import BuildTool
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.preference import USUAL_RATES, UsualRate
@@ -173,19 +178,29 @@ def no_classifier_error(architecture: str) -> Problem:
 
 def _check_rewards(spec: TrainingSpec) -> list[Problem]:
     """Return an error for each reward with incomplete settings, or for a recipe without rewards."""
-    faults = [(reward, find_fault(reward)) for reward in spec.rewards]
+    faults = zip(name_rewards(spec.rewards), map(find_fault, spec.rewards), strict=True)
     problems = [
         error(
             "training.reward_incomplete",
             "Reward “{reward}”: {fault}",
             "Complete its settings, or remove it.",
             where=Where(step="training", field="rewards"),
-            reward=text(TITLES[reward.kind]),
+            reward=describe_reward(name),
             fault=fault,
         )
-        for reward, fault in faults
+        for name, fault in faults
         if fault is not None
     ]
+    if (title := find_equal_title(spec.rewards)) is not None:
+        problems.append(
+            error(
+                "training.reward_names_equal",
+                "Two rewards have the name {name}.",
+                "Give one of them another name.",
+                where=Where(step="training", field="rewards"),
+                name=title,
+            )
+        )
     return problems if spec.rewards else [no_rewards_error()]
 
 

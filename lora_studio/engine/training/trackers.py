@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import queue
+import re
 import shutil
 import threading
 import time
@@ -370,7 +371,7 @@ class _Mlflow(AppendOnlySink):
 
         now = int(1000 * time.time())
         self._client.log_batch(
-            self._id, [Metric(name, value, now, step) for name, value in values.items()]
+            self._id, [Metric(_clean(name), value, now, step) for name, value in values.items()]
         )
 
     def close(self, outcome: Outcome) -> None:
@@ -379,6 +380,11 @@ class _Mlflow(AppendOnlySink):
         else:
             status = {"failed": "FAILED", "cancelled": "KILLED"}.get(outcome, "FINISHED")
             self._client.set_terminated(self._id, status)
+
+
+def _clean(name: str) -> str:
+    """Return the name of a metric without the characters that MLflow refuses, which rewards may have."""
+    return re.sub(r"[^\w/.: -]", "_", name)
 
 
 SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {

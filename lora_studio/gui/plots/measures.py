@@ -95,7 +95,7 @@ def get_measure(name: str) -> Measure:
 
 
 def format_reward_name(name: str) -> str:
-    """Return the title of a reward of a recipe, `exact` or `exact_2`, in the language of the window."""
+    """Return the title of a reward of a recipe by its name, such as `exact_2`, in the language of the window."""
     return localize(describe_reward(name))
 
 

@@ -14,9 +14,12 @@ from lora_studio.core.rewards.spec import (
     TITLES,
     USED_FIELDS,
     RewardSpec,
+    describe_reward,
+    find_equal_title,
     find_fault,
     name_rewards,
 )
+from lora_studio.core.training.recipe_checks import check_for
 from lora_studio.core.training.spec import TrainingSpec
 
 
@@ -38,6 +41,8 @@ from lora_studio.core.training.spec import TrainingSpec
         ({"kind": "python"}, "Choose the Python file"),
         ({"kind": "python", "code_file": "a.py", "function": "a b"}, "name of a function"),
         ({"kind": "exact", "lowest": 1.0, "highest": 0.0}, "above the highest"),
+        ({"kind": "exact", "name": "loss/token"}, "can't have a slash"),
+        ({"kind": "exact", "name": "Two\nlines"}, "line break"),
     ],
 )
 def test_incomplete_rewards_have_a_fault(settings: dict[str, Any], fault: str) -> None:
@@ -60,6 +65,32 @@ def test_each_field_belongs_to_a_kind() -> None:
 def test_names_are_unique() -> None:
     specs = [RewardSpec(kind="exact"), RewardSpec(kind="length"), RewardSpec(kind="exact")]
     assert name_rewards(specs) == ["exact", "length", "exact_2"]
+
+
+def test_a_reward_has_its_own_name_or_that_of_its_kind() -> None:
+    own = ("Right form", "", "exact_2", "", " Right form ", "exact")
+    specs = [RewardSpec(kind="exact", name=name) for name in own]
+    names = name_rewards(specs)
+    assert names == ["Right form", "exact", "exact_2", "exact_3", "Right form_2", "exact_4"]
+    titles = [str(describe_reward(name)) for name in names]
+    assert titles[:4] == ["Right form", "Exact match", "Exact match 2", "Exact match 3"]
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (("", "", "Form"), ""),
+        (("Form", "Form "), "Form"),
+        (("", "Exact match"), "Exact match"),
+        (("", "", "Exact match 2"), "Exact match 2"),
+    ],
+)
+def test_two_rewards_with_one_title_are_refused(names: tuple[str, ...], title: str) -> None:
+    rewards = tuple(RewardSpec(kind="exact", name=name) for name in names)
+    assert str(find_equal_title(rewards) or "") == title
+    problems = check_for("grpo", TrainingSpec(rewards=rewards))
+    found = [each for each in problems if each.code == "training.reward_names_equal"]
+    assert [title in str(each.what) for each in found] == [True] * bool(title)
 
 
 def test_project_file_keeps_rewards_without_defaults(tmp_path: Path) -> None:

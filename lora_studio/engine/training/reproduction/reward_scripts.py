@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,8 @@ def build_reward_values(specs: Iterable[RewardSpec], folder: Path) -> dict[str, 
         "judge_prompt": judge_prompt.TEMPLATE,
         "judge_options": format_literal(_get_judge_options(), indent=4),
         "rewards": [
-            _build_reward(spec, name, folder)
-            for spec, name in zip(specs, name_rewards(specs), strict=True)
+            _build_reward(spec, name, file, folder)
+            for spec, name, file in zip(specs, name_rewards(specs), _name_files(specs), strict=True)
         ],
         "weights": format_literal(
             {name: spec.weight for spec, name in zip(specs, name_rewards(specs), strict=True)}
@@ -175,12 +175,18 @@ def _get_judge_options() -> dict[str, Any]:
     return {name: getattr(judge.SAMPLING, name) for name in names}
 
 
-def _build_reward(spec: RewardSpec, name: str, folder: Path) -> dict[str, Any]:
-    function, settings = _get_call(spec, name, folder)
+def _name_files(specs: Sequence[RewardSpec]) -> list[str]:
+    """Return a unique name for the file of each reward, whatever the user has named it."""
+    return name_rewards([spec.model_copy(update={"name": ""}) for spec in specs])
+
+
+def _build_reward(spec: RewardSpec, name: str, file: str, folder: Path) -> dict[str, Any]:
+    function, settings = _get_call(spec, file, folder)
+    key = format_literal(name)
     arguments = [function, *(f"{key}={value}" for key, value in settings.items())]
     return {
-        "name": name,
-        "call": format_call(f'    "{name}": partial', arguments, indent=4, end=1),
+        "key": key,
+        "call": format_call(f"    {key}: partial", arguments, indent=4, end=1),
         "scale": spec.scale,
         "lowest": _format_bound(spec.lowest, "-math.inf"),
         "highest": _format_bound(spec.highest, "math.inf"),
@@ -191,7 +197,7 @@ def _format_bound(value: float | None, otherwise: str) -> str:
     return otherwise if value is None or not math.isfinite(value) else repr(value)
 
 
-def _get_call(spec: RewardSpec, name: str, folder: Path) -> tuple[str, dict[str, str]]:
+def _get_call(spec: RewardSpec, file: str, folder: Path) -> tuple[str, dict[str, str]]:
     """Return the function of rewards.py for a reward, and its settings as Python source."""
     literal = format_literal
     compared = {"column": literal(spec.column), "tag": literal(spec.answer_tag)}
@@ -208,15 +214,15 @@ def _get_call(spec: RewardSpec, name: str, folder: Path) -> tuple[str, dict[str,
         case "regex":
             return "match", {"pattern": literal(spec.pattern)} | tag
         case "json_schema":
-            return "json_schema", {"schema": _copy_schema(spec, name, folder)} | tag
+            return "json_schema", {"schema": _copy_schema(spec, file, folder)} | tag
         case "language":
             return "language", {"wanted": literal(spec.language)} | tag
         case "similarity":
             return spec.similarity, compared
-    return _get_plain_call(spec, name, folder)
+    return _get_plain_call(spec, file, folder)
 
 
-def _get_plain_call(spec: RewardSpec, name: str, folder: Path) -> tuple[str, dict[str, str]]:
+def _get_plain_call(spec: RewardSpec, file: str, folder: Path) -> tuple[str, dict[str, str]]:
     """Return function and settings of a reward that rates the answer as a whole."""
     literal = format_literal
     match spec.kind:
@@ -238,14 +244,14 @@ def _get_plain_call(spec: RewardSpec, name: str, folder: Path) -> tuple[str, dic
                 "criteria": literal(criteria),
                 "seconds": literal(spec.seconds),
             }
-    write_file(folder / f"{name}.py", user_code.read_trusted_source(Path(spec.code_file)))
-    function = f'load_function(DATA / "{name}.py", {literal(spec.function)})'
+    write_file(folder / f"{file}.py", user_code.read_trusted_source(Path(spec.code_file)))
+    function = f'load_function(DATA / "{file}.py", {literal(spec.function)})'
     return "python", {"function": function}
 
 
-def _copy_schema(spec: RewardSpec, name: str, folder: Path) -> str:
+def _copy_schema(spec: RewardSpec, file: str, folder: Path) -> str:
     """Copy the schema of a reward, and return the expression that reads it."""
     if not spec.schema_file:
         return "None"
-    write_file(folder / f"{name}.json", read_text(Path(spec.schema_file)))
-    return f'read_schema(DATA / "{name}.json")'
+    write_file(folder / f"{file}.json", read_text(Path(spec.schema_file)))
+    return f'read_schema(DATA / "{file}.json")'

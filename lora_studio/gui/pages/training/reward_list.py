@@ -8,16 +8,18 @@ from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QMenu, QVBoxLayout, QWidget
 
-from lora_studio.core.rewards.spec import DETAILS, TITLES, USED_FIELDS, RewardSpec
+from lora_studio.core.rewards.spec import DETAILS, TITLES, USED_FIELDS, RewardSpec, name_rewards
 from lora_studio.gui.controls.controls import Control, name_control
 from lora_studio.gui.controls.field_editor import make_control
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
+from lora_studio.gui.plots.measures import format_reward_name
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     CollapsibleSection,
     button,
     column,
+    insert_breaks,
     label,
     row,
     separator,
@@ -94,10 +96,21 @@ class RewardList(Control):
             editor.remove.clicked.connect(lambda _=False, at=index: self.remove_reward(at))
             self.rewards.append(editor)
             self._rows.addWidget(editor)
+        self._show_titles()
 
     def _change(self, index: int, value: dict[str, Any]) -> None:
         self._value = [*self._value[:index], value, *self._value[index + 1 :]]
+        self._show_titles()
         self._report()
+
+    def _show_titles(self) -> None:
+        """Name each reward as its curve will be."""
+        known: list[dict[str, Any]] = [
+            {"kind": editor.kind, "name": editor.name} for editor in self.rewards
+        ]
+        specs = [RewardSpec.model_construct(**each) for each in known]
+        for editor, name in zip(self.rewards, name_rewards(specs), strict=True):
+            editor.set_title(format_reward_name(name))
 
     def _set(self, value: list[Any]) -> None:
         self._value = value
@@ -117,15 +130,17 @@ class RewardEditor(Control):
         super().__init__(parent)
         self._value = dict(value)
         self.kind = str(value.get("kind", "exact"))
-        title = tr(_TITLES[self.kind])
-        self.remove = tool_button("close", tr("Remove {name}").format(name=title), self._ignore)
+        self.title = label("", "section", wrap=True)
+        self.remove = tool_button("close", "", self._ignore)
         self.controls: dict[str, Control] = {}
         self._advanced = CollapsibleSection()
         self._advanced.add(self._make_grid(_ADVANCED))
         main = [name for name in _USED[self.kind] if name not in _ADVANCED]
         self.setFocusProxy(self.remove)
+        head = row(self.title, self.remove)
+        head.setStretch(0, 1)
         layout: QVBoxLayout = column(
-            row(label(title, "section"), None, self.remove),
+            head,
             label(tr(_DETAILS[self.kind]), "caption", wrap=True),
             self._make_grid(main),
             self._advanced,
@@ -134,6 +149,18 @@ class RewardEditor(Control):
         )
         layout.setContentsMargins(0, 0, 0, 0)
         self.setLayout(layout)
+        self.set_title(tr(_TITLES[self.kind]))
+
+    @property
+    def name(self) -> str:
+        """The name that the user has given to the reward, "" without one."""
+        return str(self._get("name"))
+
+    def set_title(self, title: str) -> None:
+        """Show the name of the reward."""
+        self.title.setText(insert_breaks(title))
+        self.remove.setToolTip(plain_tip(tr("Remove {name}").format(name=title)))
+        self.remove.setAccessibleName(tr("Remove {name}").format(name=title))
 
     def show_value(self, value: Any) -> None:
         """Show the settings of a reward of the same kind."""

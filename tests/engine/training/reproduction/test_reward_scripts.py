@@ -69,6 +69,7 @@ def _make_specs(folder: Path) -> list[RewardSpec]:
         {"kind": "similarity", "similarity": "rouge_l"},
         {"kind": "similarity", "similarity": "token_f1"},
         {"kind": "python", "code_file": str(code), "function": "lamps", "lowest": 1.0},
+        {"kind": "python", "name": '..\\"Lamps"', "code_file": str(code), "function": "lamps"},
     ]
     return [RewardSpec(**kind) for kind in kinds]
 
@@ -103,6 +104,10 @@ def test_rewards_of_the_script_rate_as_the_run_does(tmp_path: Path) -> None:
     for name, values in expected.values.items():
         given = written["rate"](name, [each.answer for each in rated], rows)
         assert given == pytest.approx(values), name
+    assert sorted(file.name for file in (tmp_path / "data").glob("*.py")) == [
+        "python.py",
+        "python_2.py",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["all", "length", "judge", "exact", "similarity"])

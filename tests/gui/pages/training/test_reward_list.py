@@ -49,6 +49,20 @@ def test_settings_at_their_default_are_not_stored(rewards: RewardList) -> None:
     assert edits[-1] == [{"kind": "exact", "weight": 2.0}, {"kind": "number"}]
 
 
+def test_a_reward_is_titled_as_its_curve(rewards: RewardList) -> None:
+    rewards.show_value([{"kind": "regex"}, {"kind": "regex"}, {"kind": "exact", "name": "<b>Form"}])
+    edits = collect(rewards)
+
+    def titles() -> list[str]:
+        return [editor.title.text() for editor in rewards.rewards]
+
+    assert titles() == ["Regular expression", "Regular expression 2", "<b>Form"]
+    rewards.rewards[0].controls["name"].edited.emit("Equation")
+    assert edits[-1][0] == {"kind": "regex", "name": "Equation"}
+    assert titles() == ["Equation", "Regular expression", "<b>Form"]
+    assert rewards.rewards[0].remove.accessibleName() == "Remove Equation"
+
+
 def test_a_reward_is_removed(rewards: RewardList) -> None:
     rewards.show_value([{"kind": "exact"}, "nonsense", {"kind": "length"}])
     edits = collect(rewards)
