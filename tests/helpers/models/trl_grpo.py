@@ -17,9 +17,10 @@ from typing import Any
 
 
 def run_trl_grpo(case: dict[str, Any], model: Path, folder: Path) -> list[dict[str, Any]]:
-    """Return `advantages` and `loss` for each of the case's `variants`, which are settings of TRL.
+    """Return `advantages` and `loss` for each of the case's `variants`, which are settings of TRL and,
+    in `rewards`, one number for each answer.
 
-    `prompts` and `answers` are token ids, one prompt per answer; `rewards` one number each; `old` and
+    `prompts` and `answers` are token ids, one prompt per answer; `old` and
     `reference` the log-probabilities of the answers' tokens. The gradients of variant n are in
     `folder`/n.safetensors, by parameter.
     """
@@ -47,7 +48,7 @@ def _run(variant: dict[str, Any], case: dict[str, Any], model: str, file: Path) 
         logprobs = [[0.0] * len(answer) for answer in case["answers"]]
         return {"prompt_ids": case["prompts"], "completion_ids": case["answers"], "logprobs": logprobs}  # fmt: skip
 
-    rows, group = len(case["answers"]), case["group"]
+    rows, group, rewards = len(case["answers"]), case["group"], variant.pop("rewards")
     config = trl.GRPOConfig(
         output_dir=str(file.with_suffix("")), per_device_train_batch_size=rows, num_generations=group,
         report_to="none", use_cpu=True, bf16=False, gradient_checkpointing=False, **variant,
@@ -57,7 +58,7 @@ def _run(variant: dict[str, Any], case: dict[str, Any], model: str, file: Path) 
     prompts = [f"prompt {number}" for number in range(rows // group)]
     trainer = trl.GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
-        reward_funcs=lambda **_: case["rewards"],
+        reward_funcs=lambda **_: rewards,
         args=config,
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
         processing_class=tokenizer,

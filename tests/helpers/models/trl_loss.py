@@ -16,15 +16,6 @@ from pathlib import Path
 from typing import Any
 
 
-def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path | None = None) -> dict[str, Any]:  # fmt: skip
-    """Return what the trainer logs for one step over all rows, and its token ids of them.
-
-    For "sft", rows hold input_ids and labels and are one micro-batch each; for the others they are
-    text and one micro-batch. `base` is the reference model, if there is one.
-    """
-    return trl_steps([{"method": method}], model, rows, folder, base)[0]
-
-
 def trl_steps(
     variants: list[dict[str, Any]],
     model: Path,
@@ -32,9 +23,12 @@ def trl_steps(
     folder: Path,
     base: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the same as `trl_step` for several trainers: their method, and settings of TRL.
+    """Return what each of several trainers logs for one step over all rows, and its token ids of them.
 
-    "model" and "rows" of a variant take precedence. The gradients of variant n are in `folder`/out/n.safetensors, by parameter.
+    A variant has the method of its trainer, and settings of TRL. For "sft", rows hold input_ids and labels
+    and are one micro-batch each; for the others they are text and one micro-batch. `base` is the reference
+    model, if there is one. "model" and "rows" of a variant take precedence. The gradients of variant n are in
+    `folder`/out/n.safetensors, by parameter.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / "variants.json", folder / "rows.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,78 @@ def test_clip_range_is_the_authors_unless_set() -> None:
     assert spec.model_copy(update={"clip_high": 0.5}).clip_range == ClipRange(0.2, 0.5)
 
 
+def test_later_updates_compare_with_the_first(adapted: Callable[[], peft.PeftModel]) -> None:
+    answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
+    model = adapted()
+    objective = Grpo(Scorer(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
+    objective.scorer.load_reference()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    objective.compute_loss(answers).total.backward()
+    known = [(answer.old, answer.reference) for answer in answers]
+    optimizer.step()
+    later = objective.compute_loss(answers[::-1])
+    assert float(later.metrics["clip_share"]) > 0
+    for answer, (old, reference) in zip(answers, known, strict=True):
+        assert answer.old is old
+        assert answer.reference is reference
+
+
 #: The same variants in TRL's words.
 _TRL_SETTINGS: dict[GrpoVariant, dict[str, Any]] = {
     "grpo": {"loss_type": "grpo"},
     "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
-    "dapo": {"loss_type": "dapo"},
+    "dapo": {"loss_type": "dapo", "mask_truncated_completions": True},
     "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
 }
+#: Rewards of six answers: all different, and the same for all answers to the first prompt.
+_REWARDS, _EQUAL = (0.0, 1.0, 0.3, 0.7, 0.2, 0.9), (0.1, 0.1, 0.1, 0.7, -2.0, 0.9)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A variant with its settings, and the rewards of all answers."""
+
+    variant: GrpoVariant
+    beta: float = 0.0
+    rewards: tuple[float, ...] = _REWARDS
+    temperature: float = 1.0
+    high: float | None = None
+
+    @property
+    def clip(self) -> ClipRange:
+        """Return the clip range: the variant's own, or another upper end."""
+        own = CLIP_RANGES[self.variant]
+        return own if self.high is None else ClipRange(own.low, self.high)
+
+    def compute_advantages(self) -> list[float]:
+        """Return the advantage of each answer; three answer the same prompt."""
+        groups = [compute_advantages(self.rewards[n : n + 3], self.variant) for n in (0, 3)]
+        return [value for group in groups for value in group if value is not None]
+
+    def to_trl(self) -> dict[str, Any]:
+        """Return the same settings in TRL's words."""
+        return _TRL_SETTINGS[self.variant] | {
+            "beta": self.beta, "use_bias_correction_kl": False, "max_completion_length": _LONGEST,
+            "epsilon": self.clip.low, "epsilon_high": self.clip.high, "rewards": self.rewards,
+            "temperature": self.temperature,
+        }  # fmt: skip
+
+
+_CASES = [
+    *(_Case(variant, beta) for variant in _VARIANTS for beta in (0.0, 0.2)),
+    *(_Case(variant, 0.04, _EQUAL) for variant in _VARIANTS),
+    *(_Case(variant, 0.04, temperature=0.7) for variant in _VARIANTS),
+    *(_Case(variant, high=0.05) for variant in _VARIANTS),
+]
+
+
+def _compare(case: _Case, answers: list[SampledAnswer], eos: int) -> list[SampledAnswer]:
+    """Return the answers that train, with their advantages: for DAPO, those that weren't cut."""
+    return [
+        SampledAnswer(answer.sequence, advantage, answer.old, answer.reference)
+        for answer, advantage in zip(answers, case.compute_advantages(), strict=True)
+        if case.variant != "dapo" or answer.sequence.ids[-1] == eos
+    ]
 
 
 @pytest.mark.slow
@@ -142,41 +208,35 @@ def test_grpo_losses_and_gradients_equal_trl(
     tiny: TinyModel, adapted: Callable[[], peft.PeftModel], tmp_path: Path
 ) -> None:
     adapted().merge_and_unload().save_pretrained(tmp_path / "merged")
-    load_tokenizer(tiny("llama3")).save_pretrained(tmp_path / "merged")
-    answers, rewards = create_answers(), [0.0, 1.0, 0.3, 0.7, 0.2, 0.9]
-    variants = [(variant, beta) for variant in _VARIANTS for beta in (0.0, 0.2)]
-    case: dict[str, Any] = {
-        "variants": [
-            _TRL_SETTINGS[variant] | {
-                "beta": beta, "use_bias_correction_kl": False, "max_completion_length": _LONGEST,
-                "epsilon": CLIP_RANGES[variant].low, "epsilon_high": CLIP_RANGES[variant].high,
-            }
-            for variant, beta in variants
-        ],
+    tokenizer = load_tokenizer(tiny("llama3"))
+    tokenizer.save_pretrained(tmp_path / "merged")
+    answers, eos = create_answers(), tokenizer.eos_token_id
+    for answer in answers:
+        if len(answer.sequence.ids) < 4 + _LONGEST:
+            answer.sequence.ids[-1] = eos
+    content: dict[str, Any] = {
+        "variants": [case.to_trl() for case in _CASES],
         "group": 3,
         "prompts": [answer.sequence.ids[:4].tolist() for answer in answers],
         "answers": [answer.sequence.ids[4:].tolist() for answer in answers],
-        "rewards": rewards,
         "old": [answer.old.tolist() for answer in answers if answer.old is not None],
         "reference": [answer.reference.tolist() for answer in answers if answer.reference is not None],
     }  # fmt: skip
-    expected = run_trl_grpo(case, tmp_path / "merged", tmp_path / "out")
-    for number, ((variant, beta), trl) in enumerate(zip(variants, expected, strict=True)):
-        groups = [compute_advantages(rewards[n : n + 3], variant) for n in (0, 3)]
-        advantages = [value for group in groups for value in group if value is not None]
-        assert advantages == pytest.approx(trl["advantages"], abs=1e-5), variant
-        for answer, advantage in zip(answers, advantages, strict=True):
-            answer.advantage = advantage
+    expected = run_trl_grpo(content, tmp_path / "merged", tmp_path / "out")
+    for number, (case, trl) in enumerate(zip(_CASES, expected, strict=True)):
+        rows = _compare(case, answers, eos)
+        assert case.compute_advantages() == pytest.approx(trl["advantages"], abs=1e-5), case
         model = adapted()
         scorer = Scorer(model, sharing=True)
+        scorer.temperature = case.temperature
         assert scorer.shared
-        own = Grpo(scorer, variant, CLIP_RANGES[variant], kl_beta=beta, longest=_LONGEST)
-        loss = sum_loss(own, [answers[:2], answers[2:]])
-        assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), variant
+        own = Grpo(scorer, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)
+        loss = sum_loss(own, [rows[:2], rows[2:]])
+        assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), case
         loss.backward()
         values = dict(model.named_parameters())
         file = tmp_path / "out" / f"{number}.safetensors"
         for name, gradient in expect_gradients(model, file).items():
             torch.testing.assert_close(
-                values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{variant} {beta} {name}"
+                values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{case} {name}"
             )

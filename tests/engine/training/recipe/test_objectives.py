@@ -36,7 +36,7 @@ from lora_studio.engine.training.recipe.objectives import (
 )
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
-from tests.helpers.models.trl_loss import trl_step, trl_steps
+from tests.helpers.models.trl_loss import trl_steps
 from tests.helpers.runs.jobs import make_job
 
 
@@ -419,11 +419,12 @@ VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo | Simpo]]] = [
 
 @pytest.fixture(scope="module")
 def by_trl(tiny: TinyModel, merged: Path) -> ByTrl:
-    """One step of `VARIANTS`, KTO, and fine-tuning by TRL, in one process; its imports take longer."""
+    """One step of `VARIANTS`, KTO, ORPO, and fine-tuning by TRL, in one process; its imports take longer."""
     rows = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows_of()]
     variants = [
         *(settings for settings, _ in VARIANTS),
         {"method": "kto", "rows": LABELED},
+        {"method": "orpo"},
         {"method": "sft", "rows": rows, "model": str(tiny("llama3"))},
     ]
     folder = merged.parent
@@ -443,6 +444,13 @@ def expect_gradients(model: peft.PeftModel, file: Path) -> dict[str, torch.Tenso
     return expected
 
 
+def expect_trl_gradients(model: peft.PeftModel, file: Path, msg: str) -> None:
+    """Fail unless the adapter has the gradients that TRL has saved for the merged weights."""
+    values = dict(model.named_parameters())
+    for name, gradient in expect_gradients(model, file).items():
+        torch.testing.assert_close(values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{msg} {name}")  # fmt: skip
+
+
 @pytest.mark.slow
 def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
     steps, out = by_trl
@@ -453,17 +461,15 @@ def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByT
         assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
         assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
         (own.total / 3).backward()
-        values = dict(model.named_parameters())
-        for name, gradient in expect_gradients(model, out / f"{number}.safetensors").items():  # fmt: skip
-            assert values[name].grad is not None
-            torch.testing.assert_close(values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{settings} {name}")  # fmt: skip
+        expect_trl_gradients(model, out / f"{number}.safetensors", str(settings))
 
 
 @pytest.mark.slow
-def test_kto_loss_equals_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
-    actual = by_trl[0][len(VARIANTS)]
+def test_kto_loss_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
+    actual, file = by_trl[0][len(VARIANTS)], by_trl[1] / f"{len(VARIANTS)}.safetensors"
     assert actual["log"]["kl"] > 0.05
-    kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
+    model = wrapped("llama3", SEED)
+    kto = Kto(Scorer(model), 0.1)
     own = pair_up(
         [
             EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
@@ -474,23 +480,32 @@ def test_kto_loss_equals_trl(wrapped: Wrapped, by_trl: ByTrl) -> None:
     cached = [replace(row, reference=tuple(v)) for row, v in zip(own, known, strict=True)]
     for rows in own, cached:
         kto.prepare_step([rows[:4], rows[4:]])
-        total = sum(float(kto.compute_loss(part).total.detach()) for part in (rows[:4], rows[4:]))
-        assert total / 6 == pytest.approx(actual["log"]["loss"], rel=1e-4)
+        losses = [kto.compute_loss(part).total for part in (rows[:4], rows[4:])]
+        total = torch.stack(losses).sum() / 6
+        assert float(total.detach()) == pytest.approx(actual["log"]["loss"], rel=1e-4)
         assert kto._shift == pytest.approx(actual["log"]["kl"], rel=1e-3)
+        model.zero_grad()
+        total.backward()
+        expect_trl_gradients(model, file, "kto")
 
 
-@pytest.mark.thorough
 @pytest.mark.slow
-def test_orpo_loss_equals_trl_except_for_prompt_likelihood(
-    wrapped: Wrapped, merged: Path, tmp_path: Path
-) -> None:
-    actual = trl_step("orpo", merged, PAIRS, tmp_path)
-    scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in actual["rows"]]
+def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: ByTrl) -> None:
+    number = len(VARIANTS) + 1
+    actual, file = by_trl[0][number], by_trl[1] / f"{number}.safetensors"
+    model = wrapped("llama3", SEED)
+    scorer, rows = Scorer(model), [encoded(row) for row in actual["rows"]]
     own = Orpo(scorer, 0.1).compute_loss(rows)
-    answers = float((own.total - own.metrics["nll"]).detach()) / 3
-    assert answers == pytest.approx(-0.1 * actual["log"]["log_odds_ratio"], rel=1e-4)
+    means = [scorer(collate([row.chosen])).mean() for row in rows]
+    answers = (own.total + torch.stack(means).sum()) / 3
+    assert float(answers.detach()) == pytest.approx(
+        -0.1 * actual["log"]["log_odds_ratio"], rel=1e-4
+    )
     # TRL's likelihood is the mean over all tokens of the batch, prompts included.
     whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])
-    likelihood = -float(scorer(whole).mean().detach())
-    assert likelihood == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
-    assert likelihood + answers == pytest.approx(actual["log"]["loss"], rel=1e-4)
+    likelihood = -scorer(whole).mean()
+    assert float(likelihood.detach()) == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
+    loss = likelihood + answers
+    assert float(loss.detach()) == pytest.approx(actual["log"]["loss"], rel=1e-4)
+    loss.backward()
+    expect_trl_gradients(model, file, "orpo")
