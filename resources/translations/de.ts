@@ -4746,6 +4746,10 @@
             <translation>Bilder (*.png)</translation>
         </message>
         <message>
+            <source>Import a classifier with “Import adapter…” on Merge or `lora-studio import --adapter`, then classify texts or merge it. Load a reward model with PEFT as a sequence classification model. Neither can be exported as GGUF, run in Ollama, used in a chat, combined with others, or trained further.</source>
+            <translation>Importieren Sie einen Klassifikator mit „Adapter importieren…“ unter Zusammenführen oder mit `lora-studio import --adapter`; danach können Sie Texte klassifizieren oder ihn zusammenführen. Laden Sie ein Belohnungsmodell mit PEFT als Sequenzklassifikationsmodell. Beide lassen sich nicht als GGUF exportieren, in Ollama ausführen, im Chat verwenden, mit anderen kombinieren oder weitertrainieren.</translation>
+        </message>
+        <message>
             <source>Import adapter…</source>
             <translation>Adapter importieren…</translation>
         </message>
@@ -5255,6 +5259,10 @@
         <message>
             <source>Labels</source>
             <translation>Labels</translation>
+        </message>
+        <message>
+            <source>Labels from {source}: {labels}.</source>
+            <translation>Labels aus {source}: {labels}.</translation>
         </message>
         <message>
             <source>Labels that differ only in case or spaces</source>
@@ -6353,6 +6361,10 @@
         <message>
             <source>Needs about {total}.</source>
             <translation>Benötigt etwa {total}.</translation>
+        </message>
+        <message>
+            <source>Neither the adapter nor its base model says what its labels are called. They are named {first} to {last}.</source>
+            <translation>Weder der Adapter noch sein Basismodell gibt an, wie die Labels heißen. Sie heißen jetzt {first} bis {last}.</translation>
         </message>
         <message>
             <source>Network</source>
@@ -8764,6 +8776,10 @@
             <translation>Speichern Sie ihn in PEFT erneut mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
         </message>
         <message>
+            <source>Save it again in PEFT with the head among modules_to_save.</source>
+            <translation>Speichern Sie ihn in PEFT erneut, mit dem Kopf unter modules_to_save.</translation>
+        </message>
+        <message>
             <source>Save it as CSV (UTF-8) or as plain text.</source>
             <translation>Speichern Sie sie als CSV (UTF-8) oder als reinen Text.</translation>
         </message>
@@ -10057,6 +10073,10 @@
             <translation>Der Adapter</translation>
         </message>
         <message>
+            <source>The adapter belongs to a classifier, but its file has no head “{name}”, which predicts the labels.</source>
+            <translation>Der Adapter gehört zu einem Klassifikator, aber seine Datei enthält keinen Kopf „{name}“, der die Labels vorhersagt.</translation>
+        </message>
+        <message>
             <source>The adapter determines these settings: {settings}.</source>
             <translation>Der Adapter legt diese Einstellungen fest: {settings}.</translation>
         </message>
@@ -10602,6 +10622,10 @@
         <message>
             <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
             <translation>Der Gradient ist null: Die trainierbaren Parameter haben keinen Einfluss auf den Loss.</translation>
+        </message>
+        <message>
+            <source>The head of the adapter doesn't fit {model}: their widths differ.</source>
+            <translation>Der Kopf des Adapters passt nicht zu {model}: Ihre Breiten sind verschieden.</translation>
         </message>
         <message>
             <source>The header shows your device and the running job. Ctrl+K searches settings and commands, Ctrl+/ lists all shortcuts, and Help starts this tour again.</source>
@@ -11793,6 +11817,10 @@
             <translation>Um nur aus den bewerteten Antworten zu lernen, guten wie schlechten, wählen Sie das Format „{kto}“. Um nur gute nachzuahmen, entfernen Sie die Zeilen mit schlechten.</translation>
         </message>
         <message>
+            <source>To name them, put the config.json of the classifier, with id2label, beside the adapter, and import it again.</source>
+            <translation>Legen Sie die config.json des Klassifikators mit id2label neben den Adapter und importieren Sie ihn erneut, um sie zu benennen.</translation>
+        </message>
+        <message>
             <source>To read one of them instead, choose it as the split.</source>
             <translation>Um stattdessen eine davon zu lesen, wählen Sie sie als Split.</translation>
         </message>
@@ -11823,10 +11851,6 @@
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
             <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
-        </message>
-        <message>
-            <source>To use a classifier, run `lora-studio classify`, or merge it: that needs the config.json with labels beside its adapter. A reward model can be loaded with PEFT as a sequence classification model. Neither can be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or trained further.</source>
-            <translation>Einen Klassifikator verwenden Sie mit `lora-studio classify`, oder Sie führen ihn zusammen: Dafür muss die config.json mit den Labels neben seinem Adapter liegen. Ein Belohnungsmodell lässt sich mit PEFT als Modell zur Sequenzklassifikation laden. Beide lassen sich nicht als GGUF exportieren, in Ollama ausführen, im Chat verwenden, importieren, mit anderen kombinieren oder weitertrainieren.</translation>
         </message>
         <message>
             <source>Token F1</source>
@@ -13769,6 +13793,10 @@
             <translation>Wahrscheinlichkeiten des Lehrers werden berechnet</translation>
         </message>
         <message>
+            <source>config.json beside the adapter</source>
+            <translation>config.json neben dem Adapter</translation>
+        </message>
+        <message>
             <source>config.json can't be read ({reason})</source>
             <translation>config.json lässt sich nicht lesen ({reason})</translation>
         </message>
@@ -13779,6 +13807,10 @@
         <message>
             <source>config.json is not a JSON object</source>
             <translation>config.json ist kein JSON-Objekt</translation>
+        </message>
+        <message>
+            <source>config.json of the base model</source>
+            <translation>config.json des Basismodells</translation>
         </message>
         <message>
             <source>config.json states {method} weights, but they aren't quantized</source>

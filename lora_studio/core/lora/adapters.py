@@ -45,16 +45,15 @@ def get_use(config: Mapping[str, Any]) -> AdapterUse:
 def require_mergeable(config: Mapping[str, Any], *, has_labels: bool = False) -> None:
     """Raise ProblemError if the settings of an adapter say that it scores text.
 
-    The adapter of a classifier can be merged if its folder says which labels it has.
+    The adapter of a classifier can be merged if its folder says which labels it has, as an import writes it.
     """
     if config.get("task_type") == CLASSIFIES and not has_labels:
         raise fail(
             "lora.only_scores",
             "This adapter scores answers and can't write them: it belongs to a reward model or a classifier.",
-            "To use a classifier, run `lora-studio classify`, or merge it: that needs the config.json with labels "
-            "beside its adapter. A reward model can be loaded with PEFT as a sequence classification model. "
-            "Neither can be exported as GGUF, run in Ollama, used in a chat, imported, combined with others, or "
-            "trained further.",
+            "Import a classifier with “Import adapter…” on Merge or `lora-studio import --adapter`, then classify "
+            "texts or merge it. Load a reward model with PEFT as a sequence classification model. Neither can be "
+            "exported as GGUF, run in Ollama, used in a chat, combined with others, or trained further.",
             where=Where(step="lora"),
         )
 

@@ -99,12 +99,13 @@ class Adapter:
         return bool(self.config.get("fan_in_fan_out"))
 
 
-def read(folder: Path, weight: float = 1.0) -> Adapter:
+def read(folder: Path, weight: float = 1.0, *, needs_labels: bool = True) -> Adapter:
     """Return the adapter in a folder.
 
-    Raises ProblemError when there is none or its weights don't fit its settings.
+    Raises ProblemError when there is none or its weights don't fit its settings; with `needs_labels`, also
+    for a classifier whose folder has no settings with its labels.
     """
-    config = read_config(folder)
+    config = read_config(folder, needs_labels=needs_labels)
     adapter = Adapter(folder, config, weight, complication=_get_complication(folder, config))
     modules: dict[str, dict[str, StoredTensor]] = {}
     for tensor in safetensors_files.read_header(_find_weights_file(folder)):
@@ -141,14 +142,17 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     return adapter
 
 
-def read_intact(folder: Path, weight: float = 1.0) -> Adapter:
+def read_intact(folder: Path, weight: float = 1.0, *, needs_labels: bool = True) -> Adapter:
     """Return the adapter in a folder, as `read`, after comparing the files of a run with its checksums."""
     checksums.require_intact_source(folder)
-    return read(folder, weight)
+    return read(folder, weight, needs_labels=needs_labels)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the settings of an adapter; raises ProblemError unless the folder holds a LoRA adapter."""
+def read_config(folder: Path, *, needs_labels: bool = True) -> dict[str, Any]:
+    """Return the settings of an adapter; raises ProblemError unless the folder holds a LoRA adapter.
+
+    With `needs_labels`, also raises it for a classifier whose folder has no settings with its labels.
+    """
     try:
         config: dict[str, Any] = read_json(folder / CONFIG)
     except (OSError, ValueError):
@@ -168,7 +172,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=Where(step="merging", file=str(folder)),
             type=str(kind),
         )
-    require_mergeable(config, has_labels=(folder / "config.json").is_file())
+    require_mergeable(config, has_labels=not needs_labels or (folder / "config.json").is_file())
     try:
         check_settings(config)
         _check_numbers(config)

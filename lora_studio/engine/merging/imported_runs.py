@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_studio.core.lora.adapters import AdapterFit, get_use, require_mergeable
+from lora_studio.core.lora.adapters import AdapterFit, get_use
 from lora_studio.core.messages import text
 from lora_studio.core.model.pooling import list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
@@ -25,7 +25,7 @@ from lora_studio.core.system.files import (
 )
 from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import library, model_files
+from lora_studio.engine.merging import imported_classifier, library, model_files
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.model.folder import require_inside
 from lora_studio.engine.runtime import disk
@@ -38,25 +38,31 @@ if TYPE_CHECKING:  # imports PyTorch
 def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     """Copy an adapter into a run after checking that it fits the run's model; raises ProblemError.
 
-    An adapter without a tokenizer gets the model's, as in training.
+    An adapter without a tokenizer gets the model's, as in training, and a classifier the names of its labels.
     """
     spec = run.load_project().model
-    config = adapter_files.read_intact(source).config
-    require_mergeable(config)
+    adapter = adapter_files.read_intact(source, needs_labels=False)
+    imported_classifier.require_head(adapter)
     fit = library.fit(source, spec, job)
     if not fit.fits:
         raise _does_not_fit(source, fit)
     if fit.warning:
         job.emit(events.Log(text=fit.warning))
-    output = _read_output(source, run, job) if get_use(config) == "embedding" else None
+    base = sources.resolve(spec, job)
+    classifier = imported_classifier.read_classifier(adapter, base, spec, job)
+    output = _read_output(source, run, job) if get_use(adapter.config) == "embedding" else None
     size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
     disk.require_free_space(run.path, size, "The adapter")
     with create_folder_atomic(run.adapter) as folder:
         _copy_adapter(source, folder, job)
         if not (folder / "tokenizer_config.json").is_file():
-            model_files.copy_tokenizer(sources.resolve(spec, job), folder)
+            model_files.copy_tokenizer(base, folder)
         if output is not None:
             _write_modules(folder, output)
+        if classifier is not None:
+            classifier.write_config(folder, trust=spec.trust_remote_code)
+    if classifier is not None:
+        run.update_manifest(dataset={"task": "classification"})
     if output is not None:
         run.update_manifest(dataset={"task": "embedding"}, embedding=asdict(output))
     checksums.record_checksums(run, run.adapter)
@@ -69,7 +75,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
             "from": str(source.resolve()),
             "sha256": digest,
             "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "base_it_names": adapter_files.read_config(source).get("base_model_name_or_path"),
+            "base_it_names": adapter.config.get("base_model_name_or_path"),
         }
     )
     job.emit(

@@ -130,7 +130,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     Raises ProblemError when the folder contains no readable adapter.
     """
     base = sources.resolve(spec, job)
-    adapter = adapter_files.read(folder)
+    adapter = adapter_files.read(folder, needs_labels=False)
     try:
         tensors = prequantized.unpack_tensors(base, safetensors_files.read_index(base, job.check))
         outputs = plan.make_outputs(dict(tensors), [adapter], None, model_files.read_config(base))

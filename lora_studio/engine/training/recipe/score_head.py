@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from peft import TaskType
 from peft.utils import ModulesToSaveWrapper
-from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedConfig
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import name_newest_file
@@ -56,14 +56,22 @@ def write_classifier_config(tuned: AdaptedModel, folder: Path) -> None:
 
     PEFT doesn't save it, and the labels are nowhere else in an adapter.
     """
-    config = copy.deepcopy(tuned.base.model.config)
+    base = tuned.base
+    write_config(base.model.config, tuned.labels, base.tokenizer.pad_token_id, folder)
+
+
+def write_config(
+    base_config: PreTrainedConfig, labels: Sequence[str], pad_token_id: int | None, folder: Path
+) -> None:
+    """Write transformers' configuration of a classifier on a base model."""
+    config = copy.deepcopy(base_config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    config.id2label = dict(enumerate(tuned.labels))
-    config.label2id = {label: number for number, label in enumerate(tuned.labels)}
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
     config.architectures = [MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].__name__]
     # The label of a text is read at its last token that isn't padding.
-    config.pad_token_id = tuned.base.tokenizer.pad_token_id
+    config.pad_token_id = pad_token_id
     with name_newest_file(folder):
         config.save_pretrained(folder)
 
@@ -99,8 +107,7 @@ def _require_suitable(tuned: AdaptedModel, *, is_reward_model: bool) -> None:
     """Raise ProblemError for a model or an adapter that can't have a head."""
     base = tuned.base.model
     require_plain_base(tuned)
-    is_unknown = find_decoder(base) is None or hasattr(base, NAME)
-    if is_reward_model and is_unknown:
+    if is_reward_model and _is_unknown(base):
         raise fail(
             "training.reward_unsupported",
             "{architecture} can't be trained as a reward model.",
@@ -108,8 +115,17 @@ def _require_suitable(tuned: AdaptedModel, *, is_reward_model: bool) -> None:
             where=Where(step="training", field="preference"),
             architecture=type(base).__name__,
         )
-    if not is_reward_model and (is_unknown or not _has_classifier(base)):
+    if not is_reward_model and not can_classify(base):
         raise ProblemError(no_classifier_error(type(base).__name__))
+
+
+def can_classify(base: torch.nn.Module) -> bool:
+    """Return whether a model that writes text can be a classifier, and transformers can load it as one."""
+    return not _is_unknown(base) and _has_classifier(base)
+
+
+def _is_unknown(base: torch.nn.Module) -> bool:
+    return find_decoder(base) is None or hasattr(base, NAME)
 
 
 def _has_classifier(base: Any) -> bool:
