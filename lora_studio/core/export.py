@@ -122,7 +122,7 @@ class ExportSpec(Spec):
         "through float16, which preserves small updates, unless you set a merge precision or "
         "want a BF16 file.",
         choices={
-            "auto": "Merged model if there is one, else base model + adapter",
+            "auto": "Merged model if rounding hasn't changed it, else base model + adapter",
             "adapter": "Base model + adapter",
             "merged": "Merged model",
         },
@@ -258,9 +258,14 @@ class ExportSpec(Spec):
         return value
 
 
-def is_direct_export(spec: ExportSpec, *, has_merged: bool) -> bool:
-    """Return whether the files are converted from base and adapter, without a merged model on disk."""
-    return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not has_merged)
+def is_direct_export(spec: ExportSpec, *, has_merged: bool, is_rounded: bool = False) -> bool:
+    """Return whether the files are converted from base and adapter, not from a merged model on disk.
+
+    `is_rounded`: storing the merged model in bfloat16 has changed noticeably what was trained. A BF16 file would lose as
+    much.
+    """
+    is_exact = has_merged and not (is_rounded and "BF16" not in spec.quantizations)
+    return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not is_exact)
 
 
 def should_use_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:

@@ -3994,6 +3994,10 @@
             <translation>Die Dateien entstehen direkt aus Basismodell und Adapter, ohne zusammengeführte Kopie. Wenn Sie ein zusammengeführtes Modell behalten oder hochladen möchten, führen Sie zuerst zusammen.</translation>
         </message>
         <message>
+            <source>Files are created from the base model and the adapter, since rounding changed the merged model.</source>
+            <translation>Die Dateien entstehen aus Basismodell und Adapter, weil das Runden das zusammengeführte Modell verändert hat.</translation>
+        </message>
+        <message>
             <source>Files left out ({reason}): {names} and {more} more.</source>
             <translation>Ausgelassene Dateien ({reason}): {names} und {more} weitere.</translation>
         </message>
@@ -4176,6 +4180,10 @@
         <message>
             <source>Folder…</source>
             <translation>Ordner…</translation>
+        </message>
+        <message>
+            <source>Follow the advice of that test, then export again. The files and the Modelfile are complete.</source>
+            <translation>Folgen Sie dem Rat dieses Tests und exportieren Sie dann erneut. Die Dateien und das Modelfile sind vollständig.</translation>
         </message>
         <message>
             <source>For a better merged model, choose the original 16-bit model as the base.</source>
@@ -6033,8 +6041,8 @@
             <translation>Zusammengeführtes Modell</translation>
         </message>
         <message>
-            <source>Merged model if there is one, else base model + adapter</source>
-            <translation>Zusammengeführtes Modell, falls vorhanden, sonst Basismodell + Adapter</translation>
+            <source>Merged model if rounding hasn't changed it, else base model + adapter</source>
+            <translation>Zusammengeführtes Modell, wenn das Runden es nicht verändert hat, sonst Basismodell + Adapter</translation>
         </message>
         <message>
             <source>Merges the adapter weights into the base model. The result is a standalone Hugging Face model with its tokenizer and chat template.</source>
@@ -9931,6 +9939,10 @@
             <translation>Die GGUF-Datei vor der Quantisierung</translation>
         </message>
         <message>
+            <source>The GGUF file before quantization failed the self-test, so no Ollama model was created.</source>
+            <translation>Die GGUF-Datei vor der Quantisierung hat den Selbsttest nicht bestanden, daher wurde kein Ollama-Modell erstellt.</translation>
+        </message>
+        <message>
             <source>The GGUF file gives other tokens than the model's tokenizer, so no model was created.</source>
             <translation>Die GGUF-Datei liefert andere Token als der Tokenizer des Modells, deshalb wurde kein Modell angelegt.</translation>
         </message>
@@ -10568,6 +10580,10 @@
             <translation>Die Datei {path} existiert nicht.</translation>
         </message>
         <message>
+            <source>The files are created from base model and adapter, since rounding changed the merged model.</source>
+            <translation>Die Dateien entstehen aus Basismodell und Adapter, weil das Runden das zusammengeführte Modell verändert hat.</translation>
+        </message>
+        <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
         </message>
@@ -10746,6 +10762,10 @@
         <message>
             <source>The merged model differs slightly from what was trained: {cause}. The top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats.</source>
             <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats.</translation>
+        </message>
+        <message>
+            <source>The merged model failed the self-test, so no Ollama model was created.</source>
+            <translation>Das zusammengeführte Modell hat den Selbsttest nicht bestanden, daher wurde kein Ollama-Modell erstellt.</translation>
         </message>
         <message>
             <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder on the Export page.</source>

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from lora_studio.core import limits
+from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
@@ -54,6 +55,27 @@ def reduce_to_merged(report: dict[str, Any]) -> dict[str, Any]:
     answers = [{name: row[name] for name in columns if name in row} for row in report["answers"]]
     passed = all(stage["passed"] for stage in stages)
     return report | {"stages": stages, "answers": answers, "passed": passed}
+
+
+def is_merged_rounded(run: RunFolder) -> bool:
+    """Return whether storing the merged model has changed noticeably what was trained, by default and not by choice.
+
+    That is what the verdict "lossy" says of a merged model: its values are right, but their precision is too low.
+    """
+    if not (run.has_merged and run.has_adapter):
+        return False
+    try:
+        if run.load_project().merging.dtype != "auto":
+            return False
+        stages = reduce_to_merged(read(run))["stages"]
+        return any(stage["verdict"] == "lossy" for stage in stages)
+    except (ProblemError, KeyError, TypeError):
+        return False
+
+
+def is_exported_directly(run: RunFolder, spec: ExportSpec) -> bool:
+    """Return whether the files of a run are converted from base and adapter, not from its merged model."""
+    return is_direct_export(spec, has_merged=run.has_merged, is_rounded=is_merged_rounded(run))
 
 
 def forget_files(run: RunFolder) -> None:

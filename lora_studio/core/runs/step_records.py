@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from lora_studio.core.export import ExportSpec, is_direct_export
+from lora_studio.core.export import ExportSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
 from lora_studio.core.project import run_consent
 from lora_studio.core.project.presets import SettingDifference
 from lora_studio.core.project.project import Project
+from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import not_written_error
 from lora_studio.core.spec import Spec
@@ -53,7 +54,7 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
     """
     before = run.load_project()
     is_allowed = run_consent.is_allowed(run.path, before)
-    is_direct = is_direct_export(project.export, has_merged=run.has_merged)
+    is_direct = selftest_report.is_exported_directly(run, project.export)
     uses_merging = step == "merge" or (step == "export" and is_direct)
     names = {
         "merge": ("self_test",),

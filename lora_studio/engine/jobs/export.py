@@ -51,8 +51,8 @@ def export(command: commands.Export, job: JobContext) -> None:
     if project.export.lm_studio:
         _add_to_lm_studio(run, project, converted.files.values(), derived, job)
     if project.export.ollama_create and (embeds or derived is not None):
-        if failed & {"merged", "converted", first}:
-            job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
+        if stage := next((name for name in ("merged", "converted", first) if name in failed), ""):
+            job.emit(events.Warned(problem=ollama_model.not_created_warning(stage)))
         else:
             ollama_model.create(run, project, file, derived, job)
 

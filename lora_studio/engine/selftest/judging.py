@@ -47,7 +47,7 @@ class Stage:
     `read` returns a case's logits, float32 [positions, vocabulary]; `token_fault` says where its
     tokens differ from those trained on, `faults` what else is wrong. `comparison` says how far its
     values are known to be right. `find_rounding` returns rounding as a cause where it explains a
-    failure. `inherited` is the divergence in nats of the model that it was made from.
+    failure. `inherited` is the loss of the model that it was made from.
     `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
     """
 
@@ -57,7 +57,7 @@ class Stage:
     faults: tuple[Text, ...]
     comparison: StageComparison
     find_rounding: Callable[[], Cause] = Cause
-    inherited: float = 0.0
+    inherited: limits.Inherited = limits.Inherited()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
 
 

@@ -123,8 +123,20 @@ def _create_unjudged(why: Text) -> Limit:
 _Z = 2.33
 
 
+@dataclass(frozen=True)
+class Inherited:
+    """What the merged model has lost to rounding: a share of equal top-1 tokens, and nats."""
+
+    top1: float = 1.0
+    kl: float = 0.0
+
+
 def get_limit(
-    stage: str, computed_in: str, positions: int, parameters: float, inherited: float = 0.0
+    stage: str,
+    computed_in: str,
+    positions: int,
+    parameters: float,
+    inherited: Inherited = Inherited(),
 ) -> Limit:
     """Return the limit of a stage for this number of compared positions.
 
@@ -137,9 +149,10 @@ def get_limit(
         base = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
     else:
         base = get_quantization_limit(known[stage], parameters)
-    scatter = math.sqrt(base.top1 * (1 - base.top1) / max(positions, 1))
-    least = max(0.0, base.top1 - _Z * scatter)
-    return Limit(least, base.kl + inherited, base.source, base.unjudged, inherited)
+    top1 = base.top1 * inherited.top1
+    scatter = math.sqrt(top1 * (1 - top1) / max(positions, 1))
+    least = max(0.0, top1 - _Z * scatter)
+    return Limit(least, base.kl + inherited.kl, base.source, base.unjudged, inherited.kl)
 
 
 _EXACT_STAGES = frozenset(

@@ -81,6 +81,10 @@ class RunComparer:
             comparisons |= comparer.compare(group_files)
         return comparisons
 
+    def is_from_merged(self, stage: str) -> bool:
+        """Return whether a file was converted from the merged model, rather than from base and adapter."""
+        return (self._get_entry(stage).get("from") or self._guess_source()) == MERGED_SOURCE
+
     def _get_entry(self, stage: str) -> dict[str, Any]:
         """Return how a file was written, from the record of its export."""
         entry = (self._record.get("files") or {}).get(stage)

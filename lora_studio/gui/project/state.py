@@ -283,10 +283,16 @@ class ProjectState(QObject):
         """
         return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
 
-    def exports_without_merge(self, *, has_merged: bool = False) -> bool:
-        """Return whether Export creates files directly from the base model and the adapter."""
+    def exports_without_merge(self, *, has_merged: bool = False, is_rounded: bool = False) -> bool:
+        """Return whether Export creates files directly from the base model and the adapter.
+
+        `is_rounded`: rounding has changed the merged model noticeably.
+        """
         export = self.get_spec("export")
-        return isinstance(export, ExportSpec) and is_direct_export(export, has_merged=has_merged)
+        is_rounded = is_rounded and self.get("merging", "dtype") == "auto"
+        return isinstance(export, ExportSpec) and is_direct_export(
+            export, has_merged=has_merged, is_rounded=is_rounded
+        )
 
     def is_missing_unchosen_ollama(self, problem: Problem) -> bool:
         """Return whether a problem only says that no Ollama server runs, and the user hasn't chosen an address.

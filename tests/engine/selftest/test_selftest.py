@@ -425,6 +425,42 @@ def test_rounded_away_updates_are_lossy_with_a_fix(
     assert warning.problem.fix.changes == (("merging", "dtype", "fp16"),)
 
 
+def export_with_test(run: RunFolder, **settings: Any) -> tuple[dict[str, Any], Recorder]:
+    """Export as a job does, and return the results of the self-test by stage."""
+    project = run.load_project()
+    export = project.export.model_copy(update=settings)
+    job, recorder = recorded_job()
+    with conversion.convert_run(run, project.model_copy(update={"export": export}), job) as made:
+        results = selftest.run(run, project, made.get_stages(), job)
+    return {result.stage: result for result in results}, recorder
+
+
+@pytest.mark.slow
+def test_files_of_a_rounded_model_come_from_the_adapter(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_no_loss(monkeypatch)
+    merge_small_updates(run)
+    merged, _ = check(run)
+    results, recorder = export_with_test(run, quantizations=("Q8_0",))
+    assert results["converted"].kl < merged["merged"].kl / 10
+    assert run.read_manifest()["gguf"]["from"] == conversion.DIRECT_SOURCE
+    assert any("since rounding changed" in str(log.text) for log in recorder.of(events.Log))
+
+
+@pytest.mark.slow
+def test_rounding_of_the_merged_model_is_not_a_converter_fault(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 0.001))
+    merge_small_updates(run)
+    merged, _ = check(run)
+    assert merged["merged"].verdict == "lossy"
+    results, _ = export_with_test(run, quantizations=("Q8_0",), convert_from="merged")
+    assert run.read_manifest()["gguf"]["from"] == conversion.MERGED_SOURCE
+    assert results["converted"].verdict != "failed", results["converted"].faults
+
+
 @pytest.mark.slow
 def test_float16_keeps_updates_that_bfloat16_rounds_away(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
@@ -452,8 +488,12 @@ def test_wrong_merge_of_small_updates_is_not_called_rounding(
 
 def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
     alone = limits.get_limit("converted", "float32", MANY, SMALL)
-    made_of_it = limits.get_limit("converted", "float32", MANY, SMALL, inherited=0.003)
+    lost = limits.Inherited(top1=0.9, kl=0.003)
+    made_of_it = limits.get_limit("converted", "float32", MANY, SMALL, lost)
     assert not alone.is_met(1.0, 0.0031)
+    assert not alone.is_met(0.9, 0.0005)
+    assert limits.judge("converted", made_of_it, 0.9, 0.0031, faults=False) == "lossy"
+    assert limits.judge("converted", made_of_it, 0.8, 0.0031, faults=False) == "failed"
     assert limits.judge("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
     assert limits.judge("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
     assert limits.judge("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"

@@ -17,7 +17,6 @@ from lora_studio.core.export import (
     QUANTIZATIONS,
     ExportSpec,
     Quantization,
-    is_direct_export,
     should_use_imatrix,
 )
 from lora_studio.core.messages import Text, text
@@ -47,6 +46,11 @@ from lora_studio.engine.tokens.chat_format import ChatFormat
 
 #: What a GGUF file was made from, in the record of an export.
 MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
+
+#: Why a merged model isn't converted.
+_ROUNDED = text(
+    "The files are created from base model and adapter, since rounding changed the merged model."
+)
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
@@ -152,7 +156,7 @@ def choose_sources(
 ]:
     """Return the merged model of a run, or its base and adapter instead; raises ProblemError."""
     trust = project.model.trust_remote_code
-    if not is_direct_export(project.export, has_merged=run.has_merged):
+    if not selftest_report.is_exported_directly(run, project.export):
         if not run.has_merged:
             raise _not_merged_error(run)
         checksums.require_intact(run, run.merged, on_block=job.check)
@@ -166,6 +170,8 @@ def choose_sources(
             "Train first, or import an adapter or a model.",
             where=Where(step="training", file=str(run.adapter)),
         )
+    if run.has_merged and project.export.convert_from == "auto":
+        job.emit(events.Log(text=_ROUNDED))
     recipe = direct_gguf.plan_direct_merge(run, project, job)
     if problem := prequantized.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lora_studio.core.export import QUANTIZATIONS, ExportSpec, is_direct_export, should_use_imatrix
+from lora_studio.core.export import QUANTIZATIONS, ExportSpec, should_use_imatrix
 from lora_studio.core.llama_cpp import is_allowed
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import direct_gguf, quantizer
 from lora_studio.engine.export.gguf.conversion import choose_first_pass
@@ -41,7 +42,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
 @contextmanager
 def _open_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
     """Yield what a run would export: its merged model, or its adapter on its base."""
-    if not (is_direct_export(spec, has_merged=run.has_merged) and run.has_adapter):
+    if not (selftest_report.is_exported_directly(run, spec) and run.has_adapter):
         # If not merged yet, use the base: the shapes are nearly always the same.
         base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
         yield direct_gguf.open_source(base)

@@ -86,15 +86,24 @@ def _apply_command(project: Project, command: commands.CreateOllama) -> Project:
     return project.model_copy(update={"export": project.export.model_copy(update=changed)})
 
 
-def not_created_warning(quantization: str) -> Problem:
-    """Return the warning that a model was not created because its self-test failed."""
+def not_created_warning(stage: str) -> Problem:
+    """Return the warning that a model was not created because a stage of its self-test failed."""
+    if stage in ("merged", "converted"):
+        return warning(
+            "export.not_created",
+            "The merged model failed the self-test, so no Ollama model was created."
+            if stage == "merged"
+            else "The GGUF file before quantization failed the self-test, so no Ollama model was created.",
+            "Follow the advice of that test, then export again. The files and the Modelfile are complete.",
+            where=Where(step="export"),
+        )
     return warning(
         "export.not_created",
         "The {quantization} file failed the self-test, so no Ollama model was created.",
         "Choose a quantization with more bits and export again. The files and the Modelfile are "
         "complete; if only precision was lost, you can still create the model from them.",
         where=Where(step="export", field="quantizations"),
-        quantization=quantization,
+        quantization=stage,
     )
 
 

@@ -68,6 +68,10 @@ def format_llama_command(written: Sequence[events.GgufWritten], *, embeds: bool)
 
 def describe_readiness(*, is_direct: bool, has_merged: bool, blocker: str) -> tuple[str, str]:
     """Return status and advice before an export; both "" if there is nothing to say."""
+    if is_direct and has_merged:
+        return tr("Ready to export"), tr(
+            "Files are created from the base model and the adapter, since rounding changed the merged model."
+        )
     if is_direct:
         return tr("Ready to export"), tr(
             "Files are created directly from the base model and the adapter, without a merged"

@@ -40,6 +40,7 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "export"
+_RESULTS = events.GgufWritten | events.TemplateDerived | events.SelfTested | events.OllamaCreated
 #: Settings that an embedding model doesn't use.
 _GENERATIVE = ("adapter_gguf", "system_prompt", "temperature", "top_p")
 
@@ -77,6 +78,7 @@ class ExportPage(StepPage):
         self.again = button(tr("Export again"), self._on_secondary)
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
+        self._is_rounded = False  # whether rounding has changed the merged model noticeably
         self.sizes: events.SizesEstimated | None = None
         self.outdated = OutdatedResults(state)
         self._task = RunTask(state)
@@ -180,19 +182,16 @@ class ExportPage(StepPage):
                 # Training an embedding in full may have untied it from the head, which changes the sizes.
                 self.queries.sizes.forget()
             case events.Merged():
-                self.merged = event
+                self.merged, self._is_rounded = event, False
                 self.queries.sizes.forget()
+            case events.SelfTested(stage="merged") if not mine:
+                self._is_rounded = event.verdict == "lossy"
             case events.SizesEstimated():
                 self.sizes = event
                 self.table.set_sizes(event.bytes)
             case events.Started(command="export") if mine:
                 self.result.clear()
-            case (
-                events.GgufWritten()
-                | events.TemplateDerived()
-                | events.SelfTested()
-                | events.OllamaCreated()
-            ) if mine:
+            case _ if mine and isinstance(event, _RESULTS):
                 self.result.add_event(event)
             case events.Failed() if mine and event.problem.code == "ollama.lossy":
                 self._offer_anyway(event)
@@ -342,7 +341,8 @@ class ExportPage(StepPage):
 
     def _is_direct(self) -> bool:
         """Return whether files are created directly from base model and adapter."""
-        return self.state.exports_without_merge(has_merged=self.merged is not None)
+        has_merged, is_rounded = self.merged is not None, self._is_rounded
+        return self.state.exports_without_merge(has_merged=has_merged, is_rounded=is_rounded)
 
     def is_done(self) -> bool:
         """Return whether the export is complete."""

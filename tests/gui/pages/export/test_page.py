@@ -145,6 +145,20 @@ def test_export_needs_an_adapter_and_shows_every_result(
     assert signal.args == ["export"]
 
 
+def test_rounded_merged_model_is_not_exported_by_default(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    assert page.advice.text() == ""
+    rounded = events.SelfTested(id="m", stage="merged", passed=True, verdict="lossy")
+    page.on_event(rounded)
+    assert "since rounding changed the merged model" in page.advice.text()
+    state.set("merging", "dtype", "fp16")
+    assert "since rounding" not in page.advice.text()
+
+
 def test_results_of_an_export_without_merging_survive_a_merge(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
