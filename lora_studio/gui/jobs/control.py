@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -77,6 +78,8 @@ class JobControl(QObject):
         self.has_steps = False
         self._id = ""
         self._live = False
+        #: When this window began to follow a run, in seconds since 1970: earlier endings are history.
+        self._attached = 0.0
         self._thread: WorkerThread | None = None
         self._before: WorkerThread | None = (
             None  # worker whose job has ended but whose process is still exiting
@@ -100,6 +103,7 @@ class JobControl(QObject):
         previous, self._thread = self._thread, None
         thread = WorkerThread.create(run)
         thread.send(command)
+        self._attached = 0.0
         self._follow(thread, run, live=True)
         if previous is not None:
             previous.event_received.disconnect(self._on_event)
@@ -114,6 +118,7 @@ class JobControl(QObject):
     def attach(self, run: RunFolder) -> None:
         """Read a run from its beginning, and follow its worker if it is running."""
         self._leave_thread()
+        self._attached = time.time()
         self._follow(WorkerThread.watch(run), run, live=run.is_running())
         self._start_thread()
         self.changed.emit()
@@ -223,14 +228,16 @@ class JobControl(QObject):
         self.has_steps = self.has_steps or isinstance(event, events.StepDone)
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:
-            self._end(event)
+            self._end(event, is_past=event.time < self._attached)
 
     def _set_progress(self, progress: JobProgress) -> None:
         self.progress = progress
         if not self._changed_timer.isActive():
             self._changed_timer.start()
 
-    def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
+    def _end(
+        self, ending: events.Done | events.Failed | events.Cancelled, *, is_past: bool = False
+    ) -> None:
         self._changed_timer.stop()
         kind, self.kind, self._id = self.kind, "", ""
         self.progress = JobProgress()
@@ -238,4 +245,5 @@ class JobControl(QObject):
         if self._thread is not None:
             self._thread.close()
         self.changed.emit()
-        self.ended.emit(kind, ending)
+        if not is_past:
+            self.ended.emit(kind, ending)
