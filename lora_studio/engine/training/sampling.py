@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Sampler:
         self._inference_context, self._ranks = inference_context, ranks
         self._prompts: list[SamplePrompt] | None = None
         self._is_base_emitted = False
+        self._base_seconds = 0.0
 
     def record_base_answers(self, step: int) -> None:
         """Generate the base model's answers while the model is still identical to it.
@@ -76,10 +78,15 @@ class Sampler:
         if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
             self._run_within_memory(lambda: self._get_base_answers(is_base=True))
 
-    def emit_answers(self, step: int) -> None:
-        """Emit an answer of each model to each prompt; without enough memory, a warning instead."""
+    def emit_answers(self, step: int) -> float:
+        """Emit an answer of each model to each prompt; without enough memory, a warning instead.
+
+        Return the seconds that the base model's answers took, which aren't generated again.
+        """
+        self._base_seconds = 0.0
         if self._is_participant() and self.prepare_prompts():
             self._run_within_memory(lambda: self._emit_answers(step))
+        return self._base_seconds
 
     def _is_participant(self) -> bool:
         """Return whether this rank generates: rank 0, and all ranks where weights are sharded.
@@ -92,9 +99,11 @@ class Sampler:
 
     def _emit_answers(self, step: int) -> None:
         if not self._is_base_emitted:
+            started = time.monotonic()
             for index, (shown, answer) in enumerate(self._get_base_answers(is_base=False)):
                 self._emit(0, index, shown, "base", answer)
             self._is_base_emitted = True
+            self._base_seconds = time.monotonic() - started
         answers = self._generate(self.prepare_prompts())
         for index, (prompt, answer) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", answer)

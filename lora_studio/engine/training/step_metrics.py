@@ -11,6 +11,7 @@ import torch
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol import events
+from lora_studio.core.training.evaluation_schedule import EvaluationSchedule
 from lora_studio.engine.devices.devices import get_widest_float
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -27,10 +28,14 @@ class StepMetrics:
     resumed run.
     """
 
-    def __init__(self, job: JobContext, total_steps: int) -> None:
-        """Take the number of steps of the whole training."""
+    def __init__(
+        self, job: JobContext, total_steps: int, evaluations: EvaluationSchedule | None = None
+    ) -> None:
+        """Take the number of steps of the whole training, and when it is evaluated."""
         self._job = job
         self._total_steps = total_steps
+        self._evaluations = evaluations or EvaluationSchedule(total_steps, 0)
+        self._evaluation_seconds = 0.0  # of the latest one, with its sample answers
         self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         self._step = self._micro_batches = 0  # of the running step
         self._stage: Text = NO_TEXT
@@ -52,11 +57,17 @@ class StepMetrics:
         steps, self._shown = self._total_steps, time.monotonic()
         done = self._step - 1 + micro_batches / max(1, self._micro_batches)
         self._stage = text("step {step} of {steps}", step=self._step, steps=steps)
-        eta = None
-        if self._recent:
-            seconds = sum(seconds for seconds, _ in self._recent)
-            eta = seconds / len(self._recent) * (steps - done)
+        eta = self._estimate_seconds(steps - done, self._step) if self._recent else None
         self._job.show_stage(self._stage, done, steps, "steps", eta)
+
+    def record_evaluation(self, seconds: float) -> None:
+        """Take the duration of an evaluation, which the next ones are expected to have."""
+        self._evaluation_seconds = max(0.0, seconds)
+
+    def _estimate_seconds(self, steps: float, next_evaluation: int) -> float:
+        """Return how long so many steps take, with the evaluations after the step `next_evaluation` and later ones."""
+        seconds = sum(seconds for seconds, _ in self._recent) / len(self._recent) * steps
+        return seconds + self._evaluation_seconds * self._evaluations.count_from(next_evaluation)
 
     def emit_step(self, *, seconds: float, step: int, tokens: int, **metrics: Any) -> None:
         """Emit the metrics of one step; `metrics` are further fields of StepDone."""
@@ -70,7 +81,7 @@ class StepMetrics:
                 steps=self._total_steps,
                 tokens=tokens,
                 tokens_per_s=total_tokens / total_seconds if total_seconds else 0.0,
-                eta_s=total_seconds / len(self._recent) * (self._total_steps - step),
+                eta_s=self._estimate_seconds(self._total_steps - step, step),
                 **metrics,
             )
         )

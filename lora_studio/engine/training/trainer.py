@@ -14,6 +14,7 @@ import torch
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
@@ -87,7 +88,10 @@ class Trainer:
         )
         self.adapters = AdapterSaver(run, spec, tuned, self.optimizer, self.job)
         self._set_up_evaluation(tuned)
-        self.metrics = StepMetrics(job, self.total_steps)
+        self.schedule = schedule_evaluations(
+            spec, self.total_steps, self.batches.steps_per_epoch, has_rows=bool(data.validation)
+        )
+        self.metrics = StepMetrics(job, self.total_steps, self.schedule)
         self.device_load = DeviceLoad(self.device)
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
 
@@ -139,7 +143,7 @@ class Trainer:
                 continue
             self.state.seconds = time.monotonic() - started
             stopped = self.job.flags.stop.is_set()
-            self.state.evaluation_due = self._is_evaluation_due()
+            self.state.evaluation_due = self.schedule.is_due(self.state.step)
             if self.state.evaluation_due and not stopped:
                 self.evaluate()
             if self._is_checkpoint_due() or stopped:
@@ -343,6 +347,7 @@ class Trainer:
     def evaluate(self) -> None:
         """Compute validation loss and sample answers; interrupted by a pause, it runs again on resume."""
         self.state.evaluation_due = self.job.pausable = True
+        started = time.monotonic()
         try:
             with preserve_random_state():
                 if self.data.validation:
@@ -354,7 +359,8 @@ class Trainer:
         finally:
             self.job.pausable = False
         self.state.evaluation_due = False
-        self.sampler.emit_answers(self.state.step)
+        once = self.sampler.emit_answers(self.state.step)
+        self.metrics.record_evaluation(time.monotonic() - started - once)
 
     def _evaluate(self) -> None:
         if self.rollouts is None:
@@ -373,12 +379,6 @@ class Trainer:
         """Compute as the saved adapter does: under autocast, with the weights that are saved."""
         with self._autocast(), optimizers.use_inference_weights(self.optimizer):
             yield
-
-    def _is_evaluation_due(self) -> bool:
-        per_epoch = self.batches.steps_per_epoch
-        every = self.spec.count_steps_between(self.spec.eval_every, per_epoch) or per_epoch
-        has_work = bool(self.data.validation) or bool(self.spec.sample_prompts)
-        return has_work and (self.state.step % every == 0 or self.state.step == self.total_steps)
 
     def _should_stop_early(self) -> bool:
         step, evaluations = self.step, self.state.evaluations

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lora_studio.core.protocol import events
+from lora_studio.core.training.evaluation_schedule import EvaluationSchedule
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.step_metrics import StepMetrics
 from tests.helpers.runs.jobs import RecordingChannel, make_job
@@ -85,3 +86,31 @@ def test_micro_batches_outside_a_step_are_not_shown(
     clock.seconds += 60
     metrics.show_micro_batch(0)  # the probe of memory before the first step
     assert list_shown(channel) == []
+
+
+def test_time_left_includes_the_evaluations_to_come(
+    channel: RecordingChannel, job: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    metrics = StepMetrics(job, 10, EvaluationSchedule(10, 4))
+    for step in range(1, 11):
+        run_step(metrics, clock, step, 3.0)
+        if step == 4:
+            metrics.record_evaluation(60.0)
+    left = {event.step: event.eta_s for event in channel.of(events.StepDone)}
+    assert left[4] == pytest.approx(6 * 3), "no evaluation has been measured yet"
+    assert left[5] == pytest.approx(5 * 3 + 2 * 60), "after steps 8 and 10"
+    assert left[8] == pytest.approx(2 * 3 + 2 * 60), "the evaluation after step 8 comes next"
+    assert left[9] == pytest.approx(3 + 60)
+    assert left[10] == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("total", "every", "due"), [(10, 4, [4, 8, 10]), (8, 4, [4, 8]), (5, 0, []), (5, 2.5, [5])]
+)
+def test_evaluations_come_every_so_many_steps_and_last(
+    total: int, every: float, due: list[int]
+) -> None:
+    schedule = EvaluationSchedule(total, every)
+    assert [step for step in range(1, total + 1) if schedule.is_due(step)] == due
+    assert [schedule.count_from(step) for step in (1, total + 1)] == [len(due), 0]
