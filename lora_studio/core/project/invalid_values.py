@@ -41,7 +41,7 @@ def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
         )
         return text(template, title=title)
     is_quoted = isinstance(value, str | list | tuple)
-    quoted = text("“{name}”", name=_mask_value(value)) if is_quoted else repr(value)
+    quoted = text("“{name}”", name=_mask_value(value)) if is_quoted else _print_value(value)
     if kind == "int_from_float" or (kind.startswith("int") and about.kind == "integer"):
         template = "{title}: {value} isn't a whole number."
     elif kind == "string_type":
@@ -74,6 +74,11 @@ def get_reset_label(about: FieldFacts) -> Text:
     """Return the label of the button that resets the field to its default."""
     default = _mask_value(about.default)
     return text("Use the default ({value})", value=default) if default else text("Leave it empty")
+
+
+def _print_value(value: object) -> str:
+    """Return a value as people type it: a fraction without the decimals of a whole number, as in -1."""
+    return f"{value:.12g}" if isinstance(value, float) else repr(value)
 
 
 def _mask_value(value: object) -> str:

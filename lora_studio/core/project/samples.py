@@ -50,5 +50,7 @@ def copy_sample(name: SampleName, folder: Path | None = None) -> Path:
     sample = SAMPLES[name]
     target = (folder or paths.get_data_folder() / sample.folder).resolve()
     if not any(target.glob(f"*{SUFFIX}")):
-        shutil.copytree(paths.get_resources_folder() / sample.resource, target, dirs_exist_ok=True)
+        source = paths.get_resources_folder() / sample.resource
+        # Without the times of the program's files: the copy is new, and Home shows how old a project is.
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import State
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.threads import DetachedThread
 
@@ -30,6 +32,10 @@ RUN_STATE_TITLES: dict[State, str] = {
 }
 
 
+#: Characters of a project's name that are shown.
+_LONGEST_TITLE = 80
+
+
 @dataclass(frozen=True)
 class ProjectSummary:
     """A recent project: its file, its latest run and the state of that run."""
@@ -44,11 +50,12 @@ class ProjectSummary:
     reason: Text = NO_TEXT  # why it was interrupted
     training: bool = False  # whether the unfinished run is a training run
     is_missing: bool = False  # its file no longer exists
+    title: str = ""  # as the file says
 
     @property
     def name(self) -> str:
-        """Return the project's name, from its file name."""
-        return self.file.stem
+        """Return the project's name; until its file has been read, that of the file."""
+        return self.title or self.file.stem
 
     @property
     def is_unfinished(self) -> bool:
@@ -87,9 +94,10 @@ def summarize_project(file: Path) -> ProjectSummary:
     """Return the summary of one project; a running run takes precedence over a later one."""
     run = folder.find_latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
+    title = _read_title(file)
     if run is None:
-        return ProjectSummary(file, changed)
-    summary = ProjectSummary(file, changed, run, run.read_state())
+        return ProjectSummary(file, changed, title=title)
+    summary = ProjectSummary(file, changed, run, run.read_state(), title=title)
     if not summary.is_unfinished:
         return summary
     progress = facts.follow_events(run, RunProgress())
@@ -97,6 +105,15 @@ def summarize_project(file: Path) -> ProjectSummary:
     return replace(
         summary, step=progress.step, steps=progress.steps, reason=reason, training=progress.training
     )
+
+
+def _read_title(file: Path) -> str:
+    """Return the name in a project file, "" if it can't be read or has none."""
+    try:
+        title = tomllib.loads(read_bytes(file).decode("utf-8-sig")).get("name", "")
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return title[:_LONGEST_TITLE] if isinstance(title, str) else ""
 
 
 class ProjectScan(DetachedThread):
