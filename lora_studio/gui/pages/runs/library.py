@@ -33,6 +33,7 @@ class RunLibrary(QObject):
         self._index: RunIndex | None = None
         self._scan: _Scan | None = None
         self._needs_rescan = False
+        self.is_loaded = True  # False until a project's runs have been scanned
         self._started_at = 0.0
         self.scan_seconds = 0.0  # duration of the latest scan
 
@@ -40,7 +41,7 @@ class RunLibrary(QObject):
         """Switch to another project's runs; call `refresh` to scan them."""
         self.leave()
         self.folder, self.runs = folder, []
-        self._index = None
+        self._index, self.is_loaded = None, folder is None
         self.changed.emit()
 
     def refresh(self) -> None:
@@ -92,6 +93,9 @@ class RunLibrary(QObject):
             return
         self._scan = None
         self.scan_seconds = time.monotonic() - self._started_at
+        if not self.is_loaded:
+            self.is_loaded = True
+            self.changed.emit()
         self.ready.emit()
         if self._needs_rescan:
             self.refresh()

@@ -39,6 +39,9 @@ _SCAN_EVERY, _SEARCH_DELAY = 2000, 150
 #: Default share of the table above the plot, and of both next to the side panel, in percent.
 _SHARES = (55.0, 70.0)
 
+#: What the page shows: that there are no runs, the runs, or that they are being read.
+_EMPTY, _RUNS, _LOADING = range(3)
+
 
 class RunsPage(AppPage):
     """A table above a plot of the checked runs, with details of the selected runs next to them.
@@ -135,7 +138,9 @@ class RunsPage(AppPage):
         self.table.rows.set_runs(self.library.runs)
         self._fill_filter()
         self._apply_filter()
-        self.content.setCurrentIndex(1 if self.library.runs else 0)
+        self.content.setCurrentIndex(
+            _RUNS if self.library.runs else _EMPTY if self.library.is_loaded else _LOADING
+        )
         self.side.show_grids(self.library.runs)
         self.table.fit()
         self._read_curves()
@@ -284,6 +289,9 @@ class RunsPage(AppPage):
         page.setLayout(column(tools, self.splitter, spacing=Spacing.M))
         self.content.addWidget(self._make_empty_state())
         self.content.addWidget(page)
+        loading = label(tr("Loading runs…"), "muted")
+        loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.content.addWidget(loading)
         self.body.addWidget(self.content, 1)
         self.run_actions.add_shortcuts(self.table)
 

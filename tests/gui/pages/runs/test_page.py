@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.formatting import format_size
@@ -57,8 +57,12 @@ def _choose(page: RunsPage, *indexes: int) -> list[str]:
     return names
 
 
-def test_project_without_runs_shows_a_hint(parts: Parts, qtbot: QtBot) -> None:
-    parts.page.on_shown()
+def test_project_without_runs_shows_a_hint(
+    parts: Parts, project_folder: Path, qtbot: QtBot
+) -> None:
+    parts.state.open(project_folder)
+    shown = [item.text() for item in parts.page.content.currentWidget().findChildren(QLabel)]
+    assert "No runs yet" not in shown, "they haven't been read"
     qtbot.waitUntil(lambda: not parts.page.library.is_scanning, timeout=WAIT)
     assert parts.page.content.currentIndex() == 0
 
