@@ -33,6 +33,7 @@ from lora_studio.core.system.mounts import create_folder
 #: The commands and groups of other modules: module and attribute. A module is imported when its command
 #: runs or is described: importing all takes as long as inspecting a small file.
 _LAZY = {
+    "new": ("new", "new"),
     "estimate": ("estimate", "estimate_"),
     "rewards": ("data.rewards", "rewards"),
     "chat": ("chat", "chat"),

@@ -102,7 +102,6 @@ class RunsPage(AppPage):
         """Stop background work and save the layout."""
         self.side.notes.commit()
         self.preferences.runs_table = self.table.get_layout()
-        self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
         self._scan_timer.stop()
         self._search_timer.stop()
         for part in (self.library, self.curves, self.answers, self.labels, self.run_actions):
@@ -285,6 +284,8 @@ class RunsPage(AppPage):
         self._above = make_splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
         self.splitter = make_splitter(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
         self._restore_layout()
+        for split in (self._above, self.splitter):
+            split.splitterMoved.connect(lambda *_: self._remember_shares())
         page = QWidget()
         page.setLayout(column(tools, self.splitter, spacing=Spacing.M))
         self.content.addWidget(self._make_empty_state())
@@ -301,6 +302,10 @@ class RunsPage(AppPage):
         for split, share in zip(splits, shares if len(shares) == 2 else _SHARES, strict=True):
             if 0 < share < 100:
                 split.setSizes([round(100 * share), round(100 * (100 - share))])
+
+    def _remember_shares(self) -> None:
+        """Remember what the user has dragged; a page that was never shown has sizes of no meaning."""
+        self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
 
     def _make_empty_state(self) -> EmptyState:
         return EmptyState(

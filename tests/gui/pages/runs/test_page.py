@@ -525,9 +525,9 @@ def test_table_layout_and_splitter_are_restored(
     header.resizeSection(model, 240)
     header.moveSection(header.visualIndex(COLUMNS.index("tags")), 1)
     page.table.sortByColumn(COLUMNS.index("loss"), Qt.SortOrder.AscendingOrder)
-    page.splitter.setSizes([650, 350])
     preferences = Preferences()
     page.preferences = preferences
+    page.splitter.moveSplitter(round(0.65 * sum(page.splitter.sizes())), 1)  # as a drag does
     page.leave()
 
     state = ProjectState()
@@ -544,6 +544,13 @@ def test_table_layout_and_splitter_are_restored(
     first, second = again.page.splitter.sizes()
     assert first / (first + second) == pytest.approx(0.65, abs=0.03)
     again.leave()
+
+
+def test_splitter_that_nobody_moved_keeps_its_place(page: RunsPage) -> None:
+    page.preferences = Preferences(runs_shares=[40.0, 80.0])
+    page.resize(640, 480)  # such as a page that isn't shown in a session
+    page.leave()
+    assert page.preferences.runs_shares == [40.0, 80.0]
 
 
 def test_spare_width_goes_to_columns_with_cut_text(page: RunsPage) -> None:
