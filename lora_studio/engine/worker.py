@@ -139,18 +139,13 @@ def _carry_out(
 ) -> events.Ending:
     """Run a command under its limit of memory in bytes, and return its ending."""
 
-    def end_process() -> None:
-        """End this process because its memory exceeds the limit; called from another thread."""
-        problem = memory_guard.exceeded_problem(job.file, allowance or 0)
-        job.emit(events.Failed(problem=problem))
-        job.channel.drain()
-        os._exit(1)
-
     job.emit(events.Started(command=command.kind))
     job.check()
     for problem in warnings:
         job.emit(events.Warned(problem=problem))
-    with memory_guard.limit_memory(allowance, end_process):
+    with memory_guard.limit_memory(
+        allowance, lambda: memory_guard.end_process(job, allowance or 0)
+    ):
         ending = run_command(command, job)
     for problem in damaged_files.collect_notices():
         job.emit(events.Warned(problem=problem))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,21 +15,33 @@ import pytest
 from lora_studio.client.worker import Worker
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset.rows import scan
 from lora_studio.engine.runtime import child_process, memory_guard
+from tests.helpers.runs.jobs import make_job
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.window import fake_engine
 
 MEGABYTE = 1_000_000
 
 
-@pytest.fixture
-def bomb(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def bomb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a Parquet file of a few kilobytes with one page of 200 MB."""
-    file = tmp_path / "bomb.parquet"
+    file = tmp_path_factory.mktemp("bomb") / "bomb.parquet"
     table = pa.table({"question": ["q"], "answer": ["x" * (200 * MEGABYTE)]})
     pq.write_table(table, file, compression="zstd", use_dictionary=False)
     return file
+
+
+@pytest.fixture
+def system_allocator() -> Iterator[None]:
+    """Let Arrow allocate as it does in workers: its own allocator reserves a gigabyte."""
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    yield
+    pa.set_memory_pool(usual)
 
 
 def inspect(file: Path) -> commands.InspectDataset:
@@ -60,6 +73,33 @@ def test_bomb_ends_its_worker_and_next_worker_answers(bomb: Path, tmp_path: Path
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"instruction": "Q", "output": "A"}) + "\n", "utf-8")
     assert isinstance(run(inspect(rows), {memory_guard.VARIABLE: "100e6"}), events.Done)
+
+
+@pytest.mark.usefixtures("cache", "system_allocator")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda source: scan.open_store(source, make_job()),
+        lambda source: scan.read_first_rows(source, 1, make_job()),
+        lambda source: list(scan.iter_rows(source, make_job())),
+    ],
+    ids=["all rows", "first rows", "rows one by one"],
+)
+def test_data_of_any_job_is_read_under_a_limit(
+    read: Callable[[DataSource], object],
+    bomb: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(memory_guard.VARIABLE, "100e6")
+    with pytest.raises(ProblemError) as refused:
+        read(DataSource(path=str(bomb)))
+    [problem] = refused.value.problems
+    assert (problem.code, problem.where.file) == ("worker.memory_limit", str(bomb))
+    small = tmp_path / "small.jsonl"
+    small.write_text(json.dumps({"text": "A"}) + "\n", "utf-8")
+    assert read(DataSource(path=str(small)))
 
 
 def test_worker_that_dies_while_reading_names_the_file(

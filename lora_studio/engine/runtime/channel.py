@@ -243,8 +243,9 @@ class JobContext:
     flags: Flags
     #: Whether a pause may end the work right here: not in the middle of an optimizer step.
     pausable: bool = False
-    #: Whether to report to the parent which files are read, and the last of them.
+    #: Whether to report to the parent which files are read, because the command only reads them.
     reports_files: bool = False
+    #: The last of the files that somebody else may have prepared.
     file: str = ""
     #: Called with each event after it was sent.
     listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
@@ -299,9 +300,10 @@ class JobContext:
         does.
         """
         self.check()
-        if self.reports_files and str(path) != self.file:
+        if str(path) != self.file:
             self.file = str(path)
-            self.emit(events.FileOpened(file=self.file))
+            if self.reports_files:
+                self.emit(events.FileOpened(file=self.file))
 
     def report_progress(
         self, stage: Template | Text, done: float, total: float | None, unit: str = ""

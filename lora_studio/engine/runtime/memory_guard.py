@@ -14,12 +14,15 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lora_studio.core import limits
-from lora_studio.core.problems import Problem, Where, error
-from lora_studio.core.protocol import commands
+from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.problems import Problem, ProblemError, Where, error
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_out_of_memory
 
 VARIABLE = "LORA_STUDIO_READER_MEMORY"
 
@@ -38,17 +41,24 @@ def get_allowance(command: commands.Job | commands.Question) -> int | None:
     """Return the bytes that a command may add to the memory of its worker, None without a limit."""
     if not command.reads_foreign_files:
         return None
+    return _get_reading_allowance(
+        command.dataset.sources if isinstance(command, _SCANNING) else None
+    )
+
+
+def _get_reading_allowance(sources: Sequence[DataSource] | None) -> int:
+    """Return the bytes that reading may take, less if it is only a scan of sources."""
     if chosen := os.environ.get(VARIABLE, ""):
         with contextlib.suppress(ValueError):
             return int(float(chosen))
     import psutil
 
     most = min(limits.READER_MEMORY, psutil.virtual_memory().total // 2)
-    if isinstance(command, _SCANNING):
-        sizes = [_get_size(Path(source.path)) for source in command.dataset.sources]
-        if None not in sizes:  # a scan needs a few blocks, and an index of the rows
-            return min(most, limits.SCAN_MEMORY + sum(size or 0 for size in sizes))
-    return most
+    sizes = [None] if sources is None else [_get_size(Path(source.path)) for source in sources]
+    if None in sizes:
+        return most
+    # a scan needs a few blocks, and an index of the rows
+    return min(most, limits.SCAN_MEMORY + sum(size or 0 for size in sizes))
 
 
 def _get_size(path: Path) -> int | None:
@@ -72,6 +82,32 @@ def exceeded_problem(file: str, allowance: int) -> Problem:
         file=Path(file).name,
         limit=allowance,
     )
+
+
+@contextlib.contextmanager
+def limit_reading(source: DataSource, job: JobContext) -> Iterator[None]:
+    """Let the block, which reads data for a training or another job, add as much memory as a scan may.
+
+    Raises ProblemError beyond that. A command that only reads foreign files has its limit already.
+    """
+    if job.reports_files:
+        yield
+        return
+    allowance = _get_reading_allowance([source])
+    try:
+        with limit_memory(allowance, lambda: end_process(job, allowance)):
+            yield
+    except Exception as exception:
+        if is_out_of_memory(exception):
+            raise ProblemError(exceeded_problem(job.file, allowance)) from exception
+        raise
+
+
+def end_process(job: JobContext, allowance: int) -> None:
+    """End this process because a job needs more memory than it may use; called from another thread."""
+    job.emit(events.Failed(problem=exceeded_problem(job.file, allowance)))
+    job.channel.drain()
+    os._exit(1)
 
 
 @contextlib.contextmanager

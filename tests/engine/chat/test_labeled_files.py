@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,8 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat import label_predictor, labeled_files
-from lora_studio.engine.dataset.files import readers
+from lora_studio.engine.dataset.files import blocks, readers
+from lora_studio.engine.dataset.rows import scan
 from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run
 
 
@@ -146,3 +150,32 @@ def test_file_without_texts_is_refused(
     with pytest.raises(ProblemError, match=words):
         classify(run, tmp_path / "a.csv", content, column)
     assert not predictor.texts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_memory_is_limited_only_while_rows_are_read(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: dict[str, int] = {}
+
+    def note(name: str) -> None:
+        limits[name] = resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+    class Recording(Predictor):
+        def predict(
+            self, texts: Sequence[str], report: Callable[[int], object]
+        ) -> events.TextsClassified:
+            note("predicting")
+            return super().predict(texts, report)
+
+    def parse(raw: bytes) -> Any:
+        note("reading")
+        return blocks.parse_values(raw)
+
+    monkeypatch.setattr(scan, "parse_values", parse)
+    monkeypatch.setattr(label_predictor, "require_classifier", lambda run: None)
+    monkeypatch.setattr(label_predictor.LabelPredictor, "open", lambda run, job: Recording())
+    classify(run, tmp_path / "a.jsonl", b'{"ticket": "x"}\n')
+    note("afterwards")
+    assert limits["predicting"] == limits["afterwards"] == resource.RLIM_INFINITY
+    assert 0 < limits["reading"] < 64 << 30

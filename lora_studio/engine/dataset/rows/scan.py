@@ -43,6 +43,7 @@ from lora_studio.engine.dataset.rows.store import (
     join_titles,
 )
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.memory_guard import limit_reading
 
 #: Increase this whenever a scan of the same file would give a different result.
 VERSION = 19
@@ -63,6 +64,11 @@ class FirstRows:
 
 def open_store(source: DataSource, job: JobContext) -> RowStore:
     """Return the scanned rows of a source, cached if possible; raises ProblemError."""
+    with limit_reading(source, job):
+        return _open_store(source, job)
+
+
+def _open_store(source: DataSource, job: JobContext) -> RowStore:
     files = find_files(source, job)
     key = _get_key(files)
     if (store := _open_cached(key)) is not None:
@@ -78,6 +84,11 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
 
 def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
     """Return the beginning of a source, read without a scan; raises ProblemError."""
+    with limit_reading(source, job):
+        return _read_first_rows(source, count, job)
+
+
+def _read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
     files = find_files(source, job)
     if (store := _open_cached(_get_key(files))) is not None:
         first = tuple(store.read_raw(position) for position in range(min(count, len(store))))
@@ -111,6 +122,16 @@ def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, 
     Rows stay as their file has them: messages aren't joined to conversations. What is unusual about a
     file, and that its end is missing, is emitted as a warning.
     """
+    blocks = _iter_rows(source, job)
+    while True:
+        with limit_reading(source, job):  # not while a model works on the rows
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, list[RawRow]]]:
     files, notes = find_files(source, job), ReadNotes()
     sizes = {candidate.file: candidate.file.stat().st_size for candidate in files.candidates}
     total, done = sum(sizes.values()), 0.0
