@@ -87,6 +87,17 @@ def script_not_written_warning(file: Path, reason: Text | str) -> Problem:
     )
 
 
+def script_changed_warning(file: Path) -> Problem:
+    """Return the warning for a file of the reproduction script that stays because it was changed."""
+    return warning(
+        "training.script_changed",
+        "{file} has changed since the training wrote it. It is kept as it is.",
+        "If you didn't change it, it is damaged: delete it and resume the training, which writes it again.",
+        where=Where(step="training", file=str(file)),
+        file=file.name,
+    )
+
+
 def sharded_tokens_error() -> ProblemError:
     """Return the error for new tokens with weights that had to be sharded."""
     return fail(

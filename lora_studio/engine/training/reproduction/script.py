@@ -7,7 +7,6 @@ training uses TRL's GRPOTrainer there, and has its rewards in a module of their 
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import json
@@ -28,20 +27,25 @@ from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import (
     create_folder_atomic,
     describe_os_error,
-    write_atomic,
     write_file,
 )
-from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.problems import script_not_written_warning
+from lora_studio.engine.training.problems import (
+    script_changed_warning,
+    script_not_written_warning,
+)
 from lora_studio.engine.training.recipe import schedules, score_head
-from lora_studio.engine.training.reproduction import requirements, reward_scripts, statements
+from lora_studio.engine.training.reproduction import (
+    requirements,
+    reward_scripts,
+    script_files,
+    statements,
+)
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (
     WIDTH,
@@ -91,21 +95,20 @@ class ReproductionScripts:
 def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
     """Write `train.py`, its rows and its requirements into the run folder.
 
-    A failure emits Warned and doesn't end the training.
+    Files that the user has edited stay, with a warning. A failure emits Warned and doesn't end the
+    training.
     """
     try:
         with create_folder_atomic(run.data) as folder:
             write_rows(facts, folder, job)
             scripts = render_scripts(run, facts, folder)
-        write_atomic(run.lock_list, requirements.list_locked_requirements(*_list_packages(facts)))
-        files = (*run.script_modules, run.train_script)
-        sources = (scripts.model, scripts.rewards, scripts.train)
-        for file, source in zip(files, sources, strict=True):
-            if source is None:
-                file.unlink(missing_ok=True)
-            else:
-                write_atomic(file, source)
         checksums.record_checksums(run, run.data)
+        files = (run.lock_list, *run.script_modules, run.train_script)
+        needed = requirements.list_locked_requirements(*_list_packages(facts))
+        sources = (needed, scripts.model, scripts.rewards, scripts.train)
+        edited = script_files.write_files(run, dict(zip(files, sources, strict=True)))
+        for file in edited:
+            job.emit(events.Warned(problem=script_changed_warning(file)))
     except ProblemError as error:
         _warn(run, error.problems[0].what, job)
     except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
@@ -127,42 +130,6 @@ def _list_packages(facts: ReproductionFacts) -> tuple[set[str], dict[str, str]]:
         return modules, {}
     modules |= {"datasets", *reward_scripts.list_packages(facts.project.training.rewards)}
     return modules, {"trl": reward_scripts.TRL_VERSION}
-
-
-def is_complete(run: RunFolder) -> bool:
-    """Return whether a run folder has the script, its rows and its requirements, all undamaged.
-
-    A script that the user has edited stays. Raises OSError if a file can't be read at the moment.
-    """
-    scripts = [run.train_script, *(file for file in run.script_modules if file.exists())]
-    if not all(map(_is_python, scripts)) or not _is_text(run.lock_list):
-        return False
-    is_intact = checksums.find_damage(run, run.data) is None
-    return (run.data / "order.npy").is_file() and is_intact
-
-
-def _is_python(file: Path) -> bool:
-    try:
-        return bool(ast.parse(read_text(file)).body)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise_unless_damaged(error)
-        return False
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return False
-
-
-def _is_text(file: Path) -> bool:
-    try:
-        return read_text(file).endswith("\n")
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise_unless_damaged(error)
-        return False
-    except ValueError:
-        return False
 
 
 def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:

@@ -17,9 +17,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.reproduction import requirements, script
 from tests.engine.conftest import TinyModel
@@ -432,7 +431,6 @@ def test_lock_list_pins_required_packages_without_hosts() -> None:
 def test_training_continues_if_its_script_cannot_be_written(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine.training.reproduction import script
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -444,14 +442,3 @@ def test_training_continues_if_its_script_cannot_be_written(
     assert "No space left" in str(warned[0].problem.what)
     assert (run.adapter / "adapter_model.safetensors").is_file()
     assert not run.train_script.exists()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
-@pytest.mark.parametrize("name", ["train.py", "requirements.lock.txt"])
-def test_file_on_a_failing_disk_is_not_written_again(name: str, tmp_path: Path) -> None:
-    run = create_run(tmp_path / "runs", Project(name="Pim"), tmp_path)
-    run.train_script.write_text("print('edited')\n")
-    (run.path / name).unlink(missing_ok=True)
-    (run.path / name).symlink_to("/proc/self/mem")
-    with pytest.raises(OSError, match="Input/output error"):
-        script.is_complete(run)
