@@ -10,10 +10,11 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.network.purposes import Purpose
+from tests.helpers.source_calls import find_calls, find_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 
-#: Function, as it is called -> the only modules that may call it.
+#: Function, by the end of its full name (`*` at the end: all that begin so) -> the only modules that may call it.
 PLACES: dict[str, set[str]] = {
     "subprocess.Popen": {
         "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
@@ -22,20 +23,69 @@ PLACES: dict[str, set[str]] = {
         "setup/install_pipeline.py", "setup/selfcheck.py", "setup/tools.py",
     },
     "subprocess.run": {"setup/detect.py"},
+    "subprocess.call": set(),
+    "subprocess.check_*": set(),
+    "subprocess.get*": set(),
     "os.system": set(),
     "os.popen": set(),
+    "os.exec*": set(),
+    "os.spawn*": set(),
+    "os.posix_spawn*": set(),
+    "os.startfile": set(),
+    "pty.*": set(),
+    "asyncio.create_subprocess*": set(),
+    "QProcess.*": {"gui/desktop/notifications.py"},
+    "multiprocessing.*": {"engine/runtime/process_pool.py"},
+    "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
+    "importlib.util.spec_from*": set(),
+    "SourceFileLoader": {"engine/bytecode.py"},  # the program itself
+    "ctypes.CDLL": {
+        "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
+        "engine/training/memory/capture.py", "engine/worker_rank.py",
+    },
     "eval": set(),
     "exec": {"engine/rewards/function_program.py"},  # with consent, in a process with limits
-    "pickle.load": set(),
-    "pickle.loads": set(),
+    "pickle.*": set(),
+    "marshal.*": set(),
+    "shelve.*": set(),
+    "numpy.load": set(),
+    "numpy.loadtxt": set(),
+    "numpy.fromfile": {"engine/dataset/rows/store.py", "engine/export/gguf/tensor_comparison.py"},
+    "numpy.memmap": {"engine/export/gguf/direct_gguf.py", "engine/export/gguf/tensor_comparison.py",
+                     "engine/runtime/disk.py"},
+    "mmap.mmap": set(),
+    "os.open": {"__main__.py", "cli/app.py", "core/system/descriptor_locks.py", "core/system/foreign_files.py",
+                "engine/runtime/pinned_folder.py"},
+    "linecache.*": set(),
     "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
+    "jinja2.Template": set(),
+    "SandboxedEnvironment": set(),
+    "apply_chat_template": {"engine/export/ollama/checks.py"},  # of this program's own tokenizer
+    # what is parsed at once
+    "read_blocks": {"engine/dataset/rows/scan.py"},
+    "read_columnar_blocks": {"engine/dataset/rows/scan.py"},
+    "AutoTokenizer.from_pretrained": {"engine/model/tokenizer.py"},
+    "Tokenizer.from_file": set(),
+    "Tokenizer.from_pretrained": set(),
+    "Tokenizer.from_str": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
+    "Tokenizer.from_buffer": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
+    "safetensors.safe_open": set(),
+    "pyarrow.parquet.read_table": set(),
+    "pyarrow.csv.read_csv": set(),
+    "pyarrow.json.read_json": set(),
     "ImmutableSandboxedEnvironment": set(),
     "yaml.load": {"engine/hub/front_matter.py"},
     "yaml.safe_load": set(),
     "shutil.which": {"core/llama_cpp.py", "setup/tools.py", "setup/pythons.py", "setup/detect.py",
                      "client/sleep_inhibitor.py", "engine/model/builtin.py", "gui/desktop/notifications.py"},
+    "tarfile.open": {"engine/dataset/files/archives.py"},
+    "gzip.*": {"engine/dataset/files/archives.py", "engine/dataset/files/byte_streams.py"},
+    "bz2.*": {"engine/dataset/files/byte_streams.py"},
+    "lzma.*": {"engine/dataset/files/byte_streams.py"},
+    "unpack_archive": set(),
     "extractall": {"setup/install.py"},  # its own wheel
-    "webbrowser.open": set(),
+    "webbrowser.*": set(),
+    "QDesktopServices.openUrl": {"gui/widgets/external_open.py"},
     "zipfile.ZipFile": {
         "core/help/diagnostics.py",  # writes one
         "engine/runtime/zip_files.py",
@@ -57,7 +107,9 @@ PLACES: dict[str, set[str]] = {
               "engine/hub/models.py", "engine/hub/search.py"},
     "init_process_group": {"engine/training/distributed/launch.py"},
     "socket.socket": {"engine/export/gguf/llama_server.py"},  # to find a free port
-    "socket.create_connection": set(),
+    "socket.create_*": set(),
+    "asyncio.open_connection": set(),
+    "torch.hub.*": set(),
     "urlopen": set(),
     "HTTPConnection": set(),
     "HTTPSConnection": set(),
@@ -77,6 +129,14 @@ IMPORTERS: dict[str, set[str]] = {
     "requests": set(),
     "aiohttp": set(),
     "urllib3": set(),
+    "urllib.request": {"client/network_report.py", "setup/http_client.py", "setup/download.py"},  # no contact
+    "websockets": set(),
+    "xmlrpc": set(),
+    "imaplib": set(),
+    "telnetlib": set(),
+    "cloudpickle": set(),
+    "dill": set(),
+    "joblib": set(),
     "http": set(),
     "ftplib": set(),
     "smtplib": set(),
@@ -84,6 +144,7 @@ IMPORTERS: dict[str, set[str]] = {
     "mlflow": {"engine/training/trackers.py"},
     "PySide6.QtNetwork": set(),
     "PySide6.QtWebEngineWidgets": set(),
+    "PySide6.QtWebSockets": set(),
 }  # fmt: skip
 
 #: The functions that declare why a host is contacted.
@@ -104,40 +165,34 @@ def trees() -> dict[str, ast.Module]:
 
 
 @pytest.fixture(scope="module")
-def nodes(trees: dict[str, ast.Module]) -> list[tuple[str, ast.AST]]:
-    """Every node with its module."""
-    return [(module, node) for module, tree in trees.items() for node in ast.walk(tree)]
+def calls(trees: dict[str, ast.Module]) -> list[tuple[str, ast.Call, str]]:
+    """Module, call, and the full name of the function."""
+    return [(module, *call) for module, tree in trees.items() for call in find_calls(tree)]
 
 
 @pytest.fixture(scope="module")
-def calls(nodes: list[tuple[str, ast.AST]]) -> list[tuple[str, ast.Call, str]]:
-    """Module, call, and the function's name as it is written."""
-    return [
-        (module, node, ast.unparse(node.func))
-        for module, node in nodes
-        if isinstance(node, ast.Call)
-    ]
-
-
-@pytest.fixture(scope="module")
-def imports(nodes: list[tuple[str, ast.AST]]) -> list[tuple[str, str]]:
+def imports(trees: dict[str, ast.Module]) -> list[tuple[str, str]]:
     """Module and the full name of each import."""
-    names = []
-    for module, node in nodes:
-        if isinstance(node, ast.Import):
-            names += [(module, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append((module, node.module))
-    return names
+    return [(module, name) for module, tree in trees.items() for name in find_imports(tree)]
+
+
+def is_import_of(library: str, name: str) -> bool:
+    """Return whether the full name of an import belongs to a library that `IMPORTERS` names."""
+    return name == library or name.startswith(f"{library}.")
+
+
+def is_refused_import(name: str, module: str) -> bool:
+    """Return whether a module may not have an import."""
+    return any(
+        is_import_of(library, name) and module not in IMPORTERS[library] for library in IMPORTERS
+    )
 
 
 @pytest.mark.parametrize("library", IMPORTERS)
 def test_network_library_is_imported_only_in_its_place(
     library: str, imports: list[tuple[str, str]]
 ) -> None:
-    importers = {
-        module for module, name in imports if name == library or name.startswith(f"{library}.")
-    }
+    importers = {module for module, name in imports if is_import_of(library, name)}
     assert importers <= IMPORTERS[library]
 
 
@@ -157,16 +212,20 @@ def test_each_purpose_is_declared_where_a_host_is_contacted(
     assert declared | by_value == everything - {"Purpose.UNKNOWN"}
 
 
+def is_call_of(name: str, function: str) -> bool:
+    """Return whether the full name of a function is one that `PLACES` names."""
+    if name in ("eval", "exec"):
+        return function in (name, f"builtins.{name}")
+    if name.endswith("*"):
+        return f".{name[:-1]}" in f".{function}"
+    return function == name or function.endswith(f".{name}")
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_function_is_called_only_in_its_place(
     name: str, calls: list[tuple[str, ast.Call, str]]
 ) -> None:
-    is_builtin = name in ("eval", "exec")
-    callers = {
-        module
-        for module, _, function in calls
-        if function == name or (not is_builtin and function.endswith(f".{name}"))
-    }
+    callers = {module for module, _, function in calls if is_call_of(name, function)}
     assert callers <= PLACES[name]
 
 
@@ -210,22 +269,35 @@ OPENERS = {
     "engine/model/base_templates.py",  # resources
     "engine/model/builtin.py",  # the download of the built-in model
     "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
+    "engine/runtime/memory_guard.py",  # /proc
     "engine/runtime/source_digest.py",  # the program itself
+    "gui/frame/device_gauges.py",  # the driver of the GPU
     "gui/theme.py",  # resources
     "gui/widgets/docs_viewer.py",  # the documentation
 }
+
+
+#: What `Path.open` is called with, unlike other methods of that name.
+_OPEN_OPTIONS = {"mode", "encoding", "errors", "newline", "buffering"}
 
 
 def is_reading(call: ast.Call, function: str) -> bool:
     """Return whether a call opens a file to read it: `open`, `Path.open`, `Path.read_text` …"""
     name = function.rpartition(".")[2]
     if name in ("read_text", "read_bytes"):
-        return ("." in function and not call.args[:1]) or ast.unparse(call).endswith("('utf-8')")
-    if name != "open":
+        first = call.args[0] if call.args else None
+        return "." in function and (first is None or isinstance(first, ast.Constant))
+    if name != "open" or function == "tarfile.open":
         return False
-    arguments = call.args[0:1] if "." in function else call.args[1:2]
-    modes = [node.value for node in arguments if isinstance(node, ast.Constant)]
-    return modes[:1] in (["r"], ["rb"]) or (function == "open" and not modes)
+    is_builtin = function in ("open", "io.open", "codecs.open")
+    arguments = call.args[1:2] if is_builtin else call.args[0:1]
+    arguments += [keyword.value for keyword in call.keywords if keyword.arg == "mode"]
+    if arguments:
+        mode = arguments[0].value if isinstance(arguments[0], ast.Constant) else ""
+        return str(mode).startswith("r")
+    options = {str(keyword.arg) for keyword in call.keywords}
+    # `dialog.open()` has no options; a path is opened with an encoding, or to read bytes
+    return is_builtin or bool(options & _OPEN_OPTIONS)
 
 
 def test_foreign_files_are_opened_in_one_place(calls: list[tuple[str, ast.Call, str]]) -> None:
@@ -280,3 +352,68 @@ def test_each_limit_is_used(trees: dict[str, ast.Module]) -> None:
         if name.id.isupper() and not name.id.startswith("_") and f"limits.{name.id}" not in source
     ]
     assert unused == []
+
+
+#: Code that goes around the one place of a crossing, as somebody might write it.
+VIOLATIONS = [
+    "from subprocess import Popen as start\nstart(['ls'])",
+    "import subprocess as sp\nsp.check_output('ls', shell=True)",
+    "import subprocess\nsubprocess.getoutput('ls')",
+    "import os\nos.execv('/bin/ls', [])",
+    "from os import system\nsystem('ls')",
+    "from PySide6.QtCore import QProcess\nQProcess.startDetached('ls')",
+    "from multiprocessing import Process\nProcess(target=print)",
+    "import runpy\nrunpy.run_path('tools/convert.py')",
+    "from importlib.util import spec_from_file_location\nspec_from_file_location('a', 'a.py')",
+    "eval('1')",
+    "import builtins\nbuiltins.exec('1')",
+    "open('rows.txt')",
+    "open('rows.txt', mode='rb')",
+    "import io\nio.open('rows.txt')",
+    "from pathlib import Path\nPath('a').open('rb')",
+    "from pathlib import Path\nPath('a').open(encoding='utf-8')",
+    "from pathlib import Path\nPath('a').read_text('utf-8', 'replace')",
+    "from pathlib import Path\nPath('a').read_bytes()",
+    "import os\nos.open('a', os.O_RDONLY)",
+    "import numpy as np\nnp.load('ids.npy', allow_pickle=True)",
+    "from pickle import loads as parse\nparse(b'')",
+    "import joblib\njoblib.load('a')",
+    "from yaml import safe_load\nsafe_load('a')",
+    "import tarfile\ntarfile.open('a.tar')",
+    "from zipfile import ZipFile\nZipFile('a.zip')",
+    "import gzip\ngzip.open('a.gz')",
+    "import shutil\nshutil.unpack_archive('a.zip')",
+    "from safetensors import safe_open\nsafe_open('a', 'pt')",
+    "from tokenizers import Tokenizer\nTokenizer.from_file('tokenizer.json')",
+    "from transformers import AutoTokenizer\nAutoTokenizer.from_pretrained('a')",
+    "from jinja2 import Environment\nEnvironment()",
+    "from jinja2.sandbox import SandboxedEnvironment\nSandboxedEnvironment()",
+    "tokenizer.apply_chat_template([])",
+    "import csv\ncsv.DictWriter(file, names)",
+    "import httpx\nhttpx.get('https://a')",
+    "from urllib import request\nrequest.urlopen('https://a')",
+    "import urllib.request",
+    "import socket\nsocket.create_connection(('a', 1))",
+    "from huggingface_hub import snapshot_download\nsnapshot_download('a')",
+    "import torch\ntorch.hub.load('a', 'b')",
+    "from PySide6.QtNetwork import QNetworkAccessManager",
+    "import webbrowser\nwebbrowser.open('https://a')",
+    "from lora_studio.engine.dataset.files.readers import read_blocks\nread_blocks(a, b, c)",
+]
+
+
+@pytest.mark.parametrize("code", VIOLATIONS)
+def test_code_around_a_crossing_is_refused(code: str) -> None:
+    tree, module = ast.parse(code), "engine/anywhere.py"
+    refused = [name for name in find_imports(tree) if is_refused_import(name, module)]
+    for call, function in find_calls(tree):
+        refused += [name for name in PLACES if is_call_of(name, function)]
+        refused += [function] * is_reading(call, function)
+    assert refused
+
+
+def test_answers_of_every_server_have_limits(calls: list[tuple[str, ast.Call, str]]) -> None:
+    contacting = {module for module, _, function in calls if is_call_of("httpx.Client", function)}
+    bounded = {module for module, _, function in calls if function.endswith("bound_answers")}
+    # llama-server is a program on this computer that this process has started
+    assert contacting - bounded == {"engine/export/gguf/llama_server.py"}
