@@ -4710,6 +4710,10 @@
             <translation>Wenn Sie einverstanden sind, starten Sie ihn dort mit `./train.sh {options}`. Das steht auch in README.md im Ordner.</translation>
         </message>
         <message>
+            <source>If you didn't change it, it is damaged: delete it and resume the training, which writes it again.</source>
+            <translation>Falls Sie sie nicht geändert haben, ist sie beschädigt: Löschen Sie sie und setzen Sie das Training fort; es schreibt sie neu.</translation>
+        </message>
+        <message>
             <source>If you don't save, the changes since you opened the project are lost.</source>
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
         </message>
@@ -4728,6 +4732,14 @@
         <message>
             <source>If you moved it, start the step again at its new location: everything that was saved moved with it.</source>
             <translation>Wenn Sie ihn verschoben haben, starten Sie den Schritt am neuen Ort erneut: Alles Gespeicherte wurde mit verschoben.</translation>
+        </message>
+        <message>
+            <source>If you need it, export the run again with {quantization}.</source>
+            <translation>Falls Sie sie brauchen, exportieren Sie den Lauf noch einmal mit {quantization}.</translation>
+        </message>
+        <message>
+            <source>If you need it, merge the run again.</source>
+            <translation>Falls Sie es brauchen, führen Sie den Lauf noch einmal zusammen.</translation>
         </message>
         <message>
             <source>If you trust its author, turn on “Trust remote code”. Otherwise choose another model.</source>
@@ -10780,6 +10792,10 @@
             <translation>Das zusammengeführte Modell ist beschädigt: {reason}.</translation>
         </message>
         <message>
+            <source>The merged model is missing, so it isn't tested.</source>
+            <translation>Das zusammengeführte Modell fehlt und wird deshalb nicht geprüft.</translation>
+        </message>
+        <message>
             <source>The merged model was tested before and is unchanged.</source>
             <translation>Das zusammengeführte Modell wurde schon getestet und ist unverändert.</translation>
         </message>
@@ -16458,6 +16474,10 @@
             <translation>{file} hat sich seit dem Schreiben geändert</translation>
         </message>
         <message>
+            <source>{file} has changed since the training wrote it. It is kept as it is.</source>
+            <translation>{file} wurde geändert, seit das Training sie geschrieben hat. Die Datei bleibt, wie sie ist.</translation>
+        </message>
+        <message>
             <source>{file} has conversations</source>
             <translation>{file} enthält Gespräche</translation>
         </message>
@@ -16540,6 +16560,10 @@
         <message>
             <source>{file} is missing</source>
             <translation>{file} fehlt</translation>
+        </message>
+        <message>
+            <source>{file} is missing, so it isn't tested.</source>
+            <translation>{file} fehlt und wird deshalb nicht geprüft.</translation>
         </message>
         <message>
             <source>{file} is not part of the trained model</source>

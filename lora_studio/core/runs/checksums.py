@@ -100,6 +100,11 @@ def require_intact(
         raise _damaged_error(run, folder, damage)
 
 
+def require_small_files(run: RunFolder, folder: Path) -> None:
+    """Raise ProblemError if a recorded folder is missing, or a file in it that holds no weights is damaged."""
+    require_intact(run, folder, _list_small_files(run, folder) or [""])
+
+
 def require_intact_source(
     path: Path, on_block: OnBlock = lambda: None, *, with_weights: bool = True
 ) -> None:

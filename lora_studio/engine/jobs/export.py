@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.engine.jobs.registry import handles
@@ -99,7 +100,7 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
     from lora_studio.core.export import QUANTIZATIONS
     from lora_studio.core.problems import Where, fail
     from lora_studio.engine.devices import lock
-    from lora_studio.engine.selftest import selftest
+    from lora_studio.engine.selftest import problems, selftest
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
@@ -112,8 +113,18 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
+    if checksums.is_recorded(run, run.merged) and not run.merged.is_dir():
+        job.emit(events.Warned(problem=problems.missing_model_problem(run.merged)))
+    for name in _list_missing_files(run, files):
+        job.emit(events.Warned(problem=problems.missing_file_problem(files[name], name)))
     with lock.hold_devices(project.model, run, "self-test", job):
         selftest.run(run, project, existing, job, fresh=True)
+
+
+def _list_missing_files(run: RunFolder, files: Mapping[str, Path]) -> list[str]:
+    """Return the quantizations that were exported and whose file is missing."""
+    exported = checksums.read_recorded(run).get(run.gguf.name, {})
+    return [name for name, file in files.items() if file.name in exported and not file.is_file()]
 
 
 @handles(commands.Push)

@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.lora.adapters import AdapterMix
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, warning
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, heldout, selftest_report
@@ -42,7 +42,7 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import label_probabilities, limits, reading, vectors
+from lora_studio.engine.selftest import label_probabilities, limits, problems, reading, vectors
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import measure_rounding
 from lora_studio.engine.selftest.judging import (
@@ -78,17 +78,17 @@ def run(
     """
     earlier = None if fresh else _read_earlier(folder)
     selftest_report.delete(folder)
-    if not folder.adapter.is_dir():
-        job.emit(events.Warned(problem=_nothing_held_out_problem()))
-        return []
     checksums.require_intact(folder, folder.adapter, on_block=job.check)
+    if not folder.adapter.is_dir():  # of a model that wasn't trained
+        job.emit(events.Warned(problem=problems.no_conversations_problem()))
+        return []
     cases: list[SelfTestCase] = []
     writes_text = _writes_text(folder)
     if heldout.is_expected(folder) and writes_text:
         tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
         cases = reading.read_cases(folder, project, tokenizer)
     if not cases and writes_text:
-        job.emit(events.Warned(problem=_nothing_held_out_problem()))
+        job.emit(events.Warned(problem=problems.no_conversations_problem()))
     elif cases:
         _log_coverage(cases, job)
     if earlier is not None and not files:
@@ -133,6 +133,9 @@ class _Test:
             comparison = self._comparer.compare_merged()
             measure = self._choose(partial(self._measure_merged, comparison), "merged", comparison)
             self._test_stage("merged", comparison, measure)
+        elif damage := self._find_merged_damage():
+            missing = StageComparison((damage,))
+            self._results.append(report_faults("merged", missing, self._job))
         comparisons = self._comparer.compare_files(files)
         for stage, file in files.items():
             release_gpu()
@@ -162,6 +165,11 @@ class _Test:
                     raise
                 unusable = StageComparison((error.problems[0].what,), compared=comparison.compared)
                 self._results.append(report_faults(stage, unusable, self._job))
+
+    def _find_merged_damage(self) -> Text | None:
+        """Return what is missing from a merged model without settings; None if there is no merged model."""
+        folder = self._folder.merged
+        return checksums.find_damage(self._folder, folder) if folder.is_dir() else None
 
     def _get_reference(self) -> Reference:
         """Return base + adapter's predictions, computed when the first stage needs them."""
@@ -410,15 +418,6 @@ def _read_reference(
 def _without_quantization(spec: ModelSpec) -> ModelSpec:
     """Return the spec without 4-bit or 8-bit loading: the 16-bit original is merged."""
     return spec.model_copy(update={"precision": "auto"} if "bit" in spec.precision else {})
-
-
-def _nothing_held_out_problem() -> Problem:
-    return warning(
-        "selftest.no_conversations",
-        "No conversations were held out of training, so there is nothing to test on.",
-        "Set a validation share on the Dataset page and train again.",
-        where=Where(step="dataset", field="validation_share"),
-    )
 
 
 def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:

@@ -290,6 +290,47 @@ def test_missing_heldout_rows_give_a_warning_and_no_result(run: RunFolder) -> No
     assert not run.selftest_file.exists()
 
 
+def test_deleted_adapter_is_damage_not_a_lack_of_conversations(run: RunFolder) -> None:
+    checksums.record_checksums(run, run.adapter)
+    shutil.rmtree(run.adapter)
+    with pytest.raises(ProblemError) as refused:
+        check(run)
+    assert refused.value.problems[0].code == "run.damaged_adapter"
+
+
+def test_export_refuses_a_damaged_tokenizer_or_merged_model(run: RunFolder) -> None:
+    checksums.record_checksums(run, run.adapter)
+    (run.adapter / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(ProblemError) as refused:
+        conversion.may_add_bos(run, run.load_project())
+    assert refused.value.problems[0].code == "run.damaged_adapter"
+    (run.merged / "config.json").unlink()
+    with pytest.raises(ProblemError) as refused:
+        conversion.write(run, run.load_project(), recorded_job()[0])
+    assert refused.value.problems[0].code == "run.damaged_merged"
+
+
+def test_merged_model_without_its_settings_fails(run: RunFolder) -> None:
+    (run.merged / "config.json").unlink()
+    results, recorder = check(run)
+    assert not results["merged"].passed
+    assert "config.json is missing" in fault(recorder)
+
+
+@pytest.mark.slow
+def test_missing_exported_file_is_named(run: RunFolder) -> None:
+    file = run.get_gguf_file(run.load_project().name, "Q8_0")
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF")
+    checksums.record_checksums(run, run.gguf, [file.name])
+    file.unlink()
+    job, recorder = recorded_job()
+    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
+    (warned,) = recorder.of(events.Warned)
+    assert warned.problem.code == "selftest.file_missing"
+    assert recorder.of(events.SelfTested)
+
+
 @pytest.mark.slow
 def test_cancel_stops_the_test_and_leaves_no_files(run: RunFolder) -> None:
     job, recorder = recorded_job()

@@ -106,6 +106,8 @@ def write(run: RunFolder, project: Project, job: JobContext) -> dict[Quantizatio
 @contextmanager
 def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufFiles]:
     """Write every chosen GGUF file of a run; the converted file exists until the block ends."""
+    if run.merged.is_dir() and not run.has_merged:  # else it would be taken for a run without one
+        checksums.require_intact(run, run.merged)
     model, whole = choose_sources(run, project, job)
     plan = ConversionPlan(
         model=model,
@@ -133,7 +135,9 @@ def may_add_bos(run: RunFolder, project: Project) -> bool:
     """Return False if the prompts that a run was trained on start without the tokenizer's BOS.
 
     Documents and texts of an embedding model, which no chat template renders, start with it if the tokenizer says so.
+    Raises ProblemError if the tokenizer is damaged.
     """
+    checksums.require_small_files(run, run.adapter)
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
     dataset = run.read_manifest().get("dataset")
     is_plain = isinstance(dataset, dict) and dataset.get("task") in ("text", "embedding")

@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 import torch
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.rewards.spec import RewardSpec
@@ -114,7 +114,11 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
     except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
         if not isinstance(error, OSError):
             traceback.print_exc()
-        _warn(run, describe_os_error(error), job)
+        named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        reason = describe_os_error(error)
+        if named:
+            reason = text("{file}: {reason}", file=Path(named).name, reason=reason)
+        _warn(run, reason, job)
 
 
 def _warn(run: RunFolder, reason: Text | str, job: JobContext) -> None:
