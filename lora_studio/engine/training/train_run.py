@@ -23,6 +23,7 @@ from lora_studio.engine.lora import attach, continue_from_adapter
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
+from lora_studio.engine.runtime.cpu_allocator import keep_freed_memory
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import (
     checkpoint_files,
@@ -107,7 +108,7 @@ def _train_rank(
     lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
-    """Train as one rank; what rates answers stays open as long as `stack`."""
+    """Train as one rank; what rates answers stays open, and freed memory is kept, as long as `stack`."""
     job.pausable = True
     try:
         project = _with_device(project, ranks, job)
@@ -124,6 +125,8 @@ def _train_rank(
     if project.model.sharding == "shard":
         ranks.is_sharded = True
         sharding.shard_weights(tuned)
+    if tuned.base.device.type == "cpu":
+        stack.enter_context(keep_freed_memory())
     job.show_stage(text("preparing the optimizer"))
     trainer = Trainer(run, project.training, tuned, data, job, ranks, scratch)
     if resume:

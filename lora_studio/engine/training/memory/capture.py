@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.engine.runtime import failures
+from lora_studio.engine.runtime import cpu_allocator, failures
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 T = TypeVar("T")
@@ -90,9 +87,7 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # otherwise glibc keeps freed blocks
+    cpu_allocator.trim_freed_memory()
 
 
 def _get_device_note() -> Text:
