@@ -11,8 +11,10 @@ import pytest
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.rewards import user_code
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import consent
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.rewards.failures import RewardFailure
@@ -134,6 +136,67 @@ def test_step_whose_answers_are_all_cut_trains_nothing(start: Start) -> None:
     assert channel.events[-1] == channel.last(events.Done)
     assert channel.last(events.StepDone).figures["cut_share"] == 1
     assert "training.answers_cut" in [event.problem.code for event in channel.of(events.Warned)]
+
+
+_BAD_CODE = """
+import time
+
+def fail(answer):
+    raise ValueError("what a word")
+
+def nan(answer):
+    return float("nan")
+
+def hang(answer):
+    time.sleep(60)
+"""
+
+#: Rewards that have no value for any answer, and the reason that is reported.
+_BAD = [
+    ({"kind": "python", "function": "fail"}, "ValueError: what a word"),
+    ({"kind": "python", "function": "nan"}, "isn't a finite number"),
+    ({"kind": "python", "function": "hang", "seconds": 0.5}, "longer than 0.5"),
+    ({"kind": "judge", "server": "openai", "address": "http://127.0.0.1:9/v1", "model": "m"}, "127.0.0.1"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bad", "reason"), _BAD, ids=["raises", "NaN", "hangs", "judge is away"])
+def test_reward_without_values_ends_no_training(
+    start: Start, tmp_path: Path, bad: dict[str, Any], reason: str
+) -> None:
+    if bad["kind"] == "python":
+        code = tmp_path / "rate.py"
+        code.write_text(_BAD_CODE)
+        consent.trust(user_code.find_code(code))
+        bad = bad | {"code_file": str(code)}
+    run = start([_SHORT, bad | {"name": "Broken"}], group_size=2, max_steps=2)
+    channel = train(run)
+    assert channel.events[-1] == channel.last(events.Done)
+    steps = channel.of(events.StepDone)
+    assert [step.figures["failed_share"] for step in steps] == [1.0, 1.0]
+    assert all("reward/length" in step.figures for step in steps), "the other one has its curve"
+    problems = {event.problem.code: str(event.problem.what) for event in channel.of(events.Warned)}
+    assert "Broken" in problems["training.reward_failed"]
+    assert reason in problems["training.reward_failed"]
+    assert "training.rewards_missing" in problems
+    assert run.has_adapter
+
+
+@pytest.mark.slow
+def test_prompt_without_room_is_left_out_of_a_training(start: Start, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "What is 1 and 1?"},
+        {"prompt": "Say it. " * 400},
+        {"prompt": "Who are you?"},
+    ]
+    write_rows(tmp_path / "prompts.jsonl", rows)
+    channel = train(start(max_steps=2))
+    assert channel.events[-1] == channel.last(events.Done)
+    ready = channel.last(events.DatasetReady)
+    assert ready.rows_train == 2
+    prompts = {event.best.prompt for event in channel.of(events.AnswersRated)}
+    assert prompts <= {"What is 1 and 1?", "Who are you?"}
 
 
 def test_steps_without_any_reward_are_reported_as_such() -> None:
