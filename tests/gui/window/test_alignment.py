@@ -16,6 +16,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.frame.rail import Rail
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.merging import MergingPage
+from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
@@ -147,3 +148,18 @@ def test_cards_are_centered_beside_a_scroll_bar(qtbot: QtBot) -> None:
     card = page.body.itemAt(0).widget()
     left = card.mapTo(page, card.rect().topLeft()).x()
     assert left == page.width() - left - card.width()
+
+
+@pytest.mark.usefixtures("_reset_text_size")
+@pytest.mark.parametrize("size", [100, 150])
+def test_models_keep_their_names_at_every_text_size(
+    qtbot: QtBot, state: ProjectState, size: int
+) -> None:
+    theme.get_theme().set_text_size(size)
+    page = ModelPage(state, Preferences())
+    qtbot.addWidget(page)
+    page.resize(1000, 700)  # of a window of 1280 pixels, beside its navigation
+    page.show()
+    qtbot.waitExposed(page)
+    assert page.browser.list.width() >= 260 * size / 100
+    assert page.facts.width() <= 1000

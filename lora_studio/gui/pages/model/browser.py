@@ -70,6 +70,9 @@ BUILTIN = ModelEntry(
     why=text("For a first try; trains in minutes without a GPU. English."),
 )
 
+#: Width of the list of models in pixels at 100 %, below which the details move under it.
+_MODELS_WIDTH = 260
+
 
 class ModelBrowser(QWidget):
     """The sources on the left, the models of the selected source on the right.
@@ -104,13 +107,13 @@ class ModelBrowser(QWidget):
             item = QListWidgetItem(tr(title))
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.sources.addItem(item)
-        self._fit_sources()
         self.filters = HubFilters()
         self.folders = QWidget()
         self._folders = FlowLayout(self.folders)
         self.add_button = button(tr("Add folder…"), self._pick, icon="plus")
         self.list = ModelList()
         self.list.setMinimumHeight(250)
+        self._fit_sources()
         self.status = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
@@ -141,7 +144,10 @@ class ModelBrowser(QWidget):
         self.setLayout(layout)
 
     def _fit_sources(self) -> None:
-        """Make the list as wide as its longest entry in this language and text size."""
+        """Make the list as wide as its longest entry in this language and text size, and that of models no narrower
+        than a name and its verdict.
+        """
+        self.list.setMinimumWidth(Size.scaled(_MODELS_WIDTH))
         needed = self.sources.sizeHintForColumn(0) + 2 * self.sources.frameWidth() + Spacing.S
         self.sources.setFixedWidth(max(Size.scaled(156), needed))
 

@@ -103,8 +103,7 @@ class ModelPage(StepPage):
         facts.add(self.note, self.facts, self.download)
         facts.body.addStretch(1)
         middle = column(self._make_source_card(), self.browser, spacing=Spacing.L)
-        wide = Size.scaled(_FACTS_WIDTH)
-        self.body.addWidget(ResponsiveColumns(middle, facts, (1, 0), right_width=wide))
+        self.body.addWidget(ResponsiveColumns(middle, facts, (1, 0), right_width=_FACTS_WIDTH))
         self.body.addWidget(self._make_precision_card())
         self.body.addStretch(1)
 
