@@ -10772,8 +10772,8 @@
             <translation>Das zusammengeführte Modell</translation>
         </message>
         <message>
-            <source>The merged model differs slightly from what was trained: {cause}. The top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats.</source>
-            <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats.</translation>
+            <source>The merged model differs slightly from what was trained: {cause}. The top-1 agreement is {top1:percent}, the KL divergence {kl:.2g} nats.</source>
+            <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:percent}, die KL-Divergenz {kl:.2g} Nats.</translation>
         </message>
         <message>
             <source>The merged model failed the self-test, so no Ollama model was created.</source>
@@ -14428,8 +14428,8 @@
             <translation>die Tokens weichen in Gespräch {conversation} ab Token {token} ab</translation>
         </message>
         <message>
-            <source>its top-1 agreement is {top1:.1%} (minimum {limit:.0%})</source>
-            <translation>die Top-1-Übereinstimmung beträgt {top1:.1%} (mindestens {limit:.0%})</translation>
+            <source>its top-1 agreement is {top1:percent} (minimum {limit:percent})</source>
+            <translation>die Top-1-Übereinstimmung beträgt {top1:percent} (mindestens {limit:percent})</translation>
         </message>
         <message>
             <source>its {file} is damaged ({reason})</source>
@@ -17658,8 +17658,8 @@
             <translation>{quantization} verliert viel von der Genauigkeit dieses Modells: Die Kosinusähnlichkeit seiner Vektoren zu den trainierten beträgt mindestens {least:.2f} und im Durchschnitt {mean:.2f}. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
         </message>
         <message>
-            <source>{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.</source>
-            <translation>Mit {quantization} verliert dieses Modell viel Genauigkeit: Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
+            <source>{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:percent}, the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.</source>
+            <translation>Mit {quantization} verliert dieses Modell viel Genauigkeit: Die Top-1-Übereinstimmung beträgt {top1:percent}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
         </message>
         <message>
             <source>{quantization} loses so much precision that its self-test failed. Nothing else is wrong.</source>

@@ -211,7 +211,7 @@ def _find_measured_faults(limit: limits.Limit, top1: float, kl: float) -> list[T
     if top1 < limit.top1:
         faults.append(
             text(
-                "its top-1 agreement is {top1:.1%} (minimum {limit:.0%})",
+                "its top-1 agreement is {top1:percent} (minimum {limit:percent})",
                 top1=top1,
                 limit=limit.top1,
             )
@@ -228,7 +228,7 @@ def _rounding_problem(result: events.SelfTested, cause: Cause) -> Problem:
     return warning(
         "selftest.rounded",
         "The merged model differs slightly from what was trained: {cause}. The top-1 agreement is "
-        "{top1:.1%}, the KL divergence {kl:.2g} nats.",
+        "{top1:percent}, the KL divergence {kl:.2g} nats.",
         "Merge again with {dtype} as the precision of the merged model, then export again.",
         where=Where(step="merging", field="dtype"),
         fix=Fix(
@@ -275,7 +275,7 @@ def _lossy_quantization_problem(result: events.SelfTested) -> Problem:
         )
     return warning(
         "selftest.lossy",
-        "{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, "
+        "{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:percent}, "
         "the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.",
         "A quantization with more bits, such as Q8_0, stays closer to the trained model. An "
         "importance matrix also helps.",

@@ -29,7 +29,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.selftest import limits, reading, selftest
+from lora_studio.engine.selftest import judging, limits, reading, selftest
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import FAMILIES, write_config
@@ -525,6 +525,12 @@ def test_wrong_merge_of_small_updates_is_not_called_rounding(
     results, recorder = check(run)
     assert results["merged"].verdict == "failed"
     assert "times their scale" in fault(recorder)
+
+
+def test_shares_are_written_alike_in_every_message() -> None:
+    limit = limits.Limit(0.918, 0.067)
+    (fault_text,) = judging._find_measured_faults(limit, 0.898, 0.0657)
+    assert str(fault_text) == "its top-1 agreement is 89.8 % (minimum 91.8 %)"
 
 
 def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
