@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from lora_studio.cli.console import Display
+from lora_studio.cli.data import rewards
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.rewards import TriedAnswer
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.engine import cluster
 from lora_studio.gui.pages.training.log_view import _format_line
@@ -63,3 +65,13 @@ def test_every_event_is_shown_without_optional_figures(figures: dict[str, float]
     assert ("loss -0.5" in shown) == (not {"reward", "failed_share"} & set(figures))  # fmt: skip
     assert "from step 3 with the highest mean reward, 0.0000" in shown
     assert "the mean reward didn't improve in 2 evaluations" in shown
+
+
+def test_tried_rewards_have_their_names_as_titles() -> None:
+    values = {"Right [form]": 1.0, "regex_2": None}
+    answer = TriedAnswer(prompt="1 + 1?", text="2", values=values, reward=None)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(rewards._make_table(events.RewardsTried(id="t", answers=(answer,)), 120))
+    head, row = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # a StringIO
+    assert " ".join(head.split()) == "Prompt Answer Right [form] Regular expression 2 total"
+    assert " ".join(row.split()) == "1 + 1? 2 1.00 – –"

@@ -72,7 +72,7 @@ def _make_table(tried: events.RewardsTried, width: int) -> Table:
             title, no_wrap=True, overflow="ellipsis", width=max(_LEAST_TEXT, remaining // 2)
         )
     for title, wide in numbers.items():
-        table.add_column(title, no_wrap=True, justify="right", min_width=wide)
+        table.add_column(Text(title), no_wrap=True, justify="right", min_width=wide)
     for answer in tried.answers:
         values = (*answer.values.values(), answer.reward)
         cells = ("–" if value is None else formatting.format_reward(value) for value in values)

@@ -371,7 +371,8 @@ class _Mlflow(AppendOnlySink):
 
         now = int(1000 * time.time())
         self._client.log_batch(
-            self._id, [Metric(_clean(name), value, now, step) for name, value in values.items()]
+            self._id,
+            [Metric(clean_metric_name(name), value, now, step) for name, value in values.items()],
         )
 
     def close(self, outcome: Outcome) -> None:
@@ -382,7 +383,7 @@ class _Mlflow(AppendOnlySink):
             self._client.set_terminated(self._id, status)
 
 
-def _clean(name: str) -> str:
+def clean_metric_name(name: str) -> str:
     """Return the name of a metric without the characters that MLflow refuses, which rewards may have."""
     return re.sub(r"[^\w/.: -]", "_", name)
 

@@ -112,6 +112,23 @@ def test_mlflow_has_each_step_once_after_a_resume(
 
 @pytest.mark.slow
 @needs("mlflow")
+def test_mlflow_takes_any_name_of_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    from mlflow import MlflowClient
+
+    client = MlflowClient((tmp_path / "mlflow").resolve().as_uri())
+    created = client.create_run(client.create_experiment("test"))
+    names = [
+        trackers.clean_metric_name(f"train/reward/{name}") for name in ("Right (form), ü", "a=b?")
+    ]
+    for name in names:
+        client.log_metric(created.info.run_id, name, 0.5)
+    assert set(client.get_run(created.info.run_id).data.metrics) == set(names)
+    assert names == ["train/reward/Right _form__ ü", "train/reward/a_b_"]
+
+
+@pytest.mark.slow
+@needs("mlflow")
 def test_mlflow_shows_paused_canceled_and_finished_runs(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
