@@ -14424,6 +14424,10 @@
             <translation>der Tokenizer braucht mehr als {memory:memory} Arbeitsspeicher</translation>
         </message>
         <message>
+            <source>its tokenizer splits the same text differently each time (dropout)</source>
+            <translation>sein Tokenizer zerlegt denselben Text jedes Mal anders (Dropout)</translation>
+        </message>
+        <message>
             <source>its tokens differ in conversation {conversation}, from token {token}</source>
             <translation>die Tokens weichen in Gespräch {conversation} ab Token {token} ab</translation>
         </message>

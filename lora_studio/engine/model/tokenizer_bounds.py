@@ -1,7 +1,8 @@
 """Check the rules of a loaded tokenizer, before the first text is encoded.
 
 A few rules that replace one character by a thousand multiply; tokenizers then allocates memory until
-the process ends. It doesn't check the offsets in a map of characters either.
+the process ends. It doesn't check the offsets in a map of characters either. With dropout, a training could
+neither be repeated nor compared with what llama.cpp runs, which has none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def require_bounded(backend: Any) -> None:
     """
     if backend is None:
         return
+    if getattr(backend.model, "dropout", None):
+        raise InvalidContentError(
+            "its tokenizer splits the same text differently each time (dropout)"
+        )
     normalizer = _read_part(backend.normalizer)
     for content in _iter_character_maps(normalizer):
         _check_character_map(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -86,3 +88,13 @@ def test_refusal_names_the_damaged_file(
     finally:
         file.write_bytes(before)
     assert reason in str(caught.value.problems[0].what)
+
+
+def test_tokenizer_with_dropout_is_refused(intact: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "random"
+    shutil.copytree(intact["llama3"], folder)
+    settings = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    settings["model"]["dropout"] = 0.5
+    (folder / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(ProblemError, match="differently each time"):
+        load_tokenizer(folder)

@@ -85,12 +85,14 @@ class PreloadedPython:
         return {"LORA_STUDIO_ENGINE": shlex.join(self.module_command("lora_studio.engine"))}
 
     def run_converters(self, set_attribute: Callable[[object, str, object], None]) -> None:
-        """Let llama.cpp's converter run here: replaces a function of the program with `set_attribute`."""
+        """Let llama.cpp's converter and quantizer run here: replaces a function of the program with
+        `set_attribute`.
+        """
         fresh = child_process.get_python_command
 
         def get_command(program: str, *arguments: str) -> list[str]:
-            is_converter = "convert" in program.rpartition("/")[2]
-            return (self.command if is_converter else fresh)(program, *arguments)
+            is_ours = "convert" in program.rpartition("/")[2] or program.endswith(".quantizer")
+            return (self.command if is_ours else fresh)(program, *arguments)
 
         set_attribute(child_process, "get_python_command", get_command)
 
