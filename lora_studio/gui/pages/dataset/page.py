@@ -399,7 +399,9 @@ class DatasetPage(StepPage):
             return
         read, skipped = (plan or answer).rows_read, (plan or answer).skipped
         left_out = sum(item.count for item in skipped)
-        tokens = plan.tokens if plan else lengths.tokens if lengths else None
+        # Lengths of other rows, such as those before a file was added, say nothing about these.
+        is_measured = lengths and lengths.complete and lengths.rows == read - left_out
+        tokens = plan.tokens if plan else lengths.tokens if lengths and is_measured else None
         split = run_preview.split(self.state)
         parts = [
             tr_n(

@@ -612,6 +612,8 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     assert footer.totals.text() == (
         "105 rows read: 100 used, 5 skipped  ·  about 95 training rows, 5 validation rows"
     )
+    played.state.set_answer(model_facts.lengths(range(100, 150)))
+    assert "tokens per epoch" not in footer.totals.text(), "only half of the rows were measured"
     played.state.set_answer(model_facts.lengths())
     assert "14.9 K tokens per epoch" in footer.totals.text()
     links = footer.reasons.findChildren(QPushButton)
