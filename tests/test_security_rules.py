@@ -41,6 +41,7 @@ PLACES: dict[str, set[str]] = {
     "SourceFileLoader": {"engine/bytecode.py"},  # the program itself
     "ctypes.CDLL": {
         "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
+        "engine/runtime/cpu_allocator.py",  # the C library of the process itself
         "engine/training/memory/capture.py", "engine/worker_rank.py",
     },
     "eval": set(),
