@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from lora_studio.client.worker import get_worker_variables
+
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 #: Counts page faults of steps that each need 320 MB, and the resident memory after the last.
 _STEPS = """
@@ -30,10 +36,10 @@ print(json.dumps({"faults": faults, "released": kept - psutil.Process().memory_i
 """
 
 
-def _measure(mode: str) -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, "-c", _STEPS, mode], capture_output=True, text=True, check=True
-    )
+def _measure(mode: str, variables: dict[str, str] | None = None) -> dict[str, int]:
+    environment = os.environ | (variables or {})
+    command = [sys.executable, "-c", _STEPS, mode]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     result: dict[str, int] = json.loads(done.stdout)
     return result
 
@@ -43,3 +49,13 @@ def test_a_step_uses_the_memory_that_the_last_one_freed() -> None:
     """Without it, each page comes from the system again: 81,920 of 4 KB."""
     assert _measure("returned")["faults"] > 10 * (kept := _measure("kept"))["faults"]
     assert kept["released"] > 300 << 20
+
+
+@pytest.mark.skipif(
+    not _HUGE_PAGES.is_file() or "[madvise]" not in _HUGE_PAGES.read_text(),
+    reason="this system doesn't leave the use of huge pages to programs",
+)
+def test_a_worker_allocates_tensors_in_huge_pages() -> None:
+    """One page fault for 2 MB instead of 512."""
+    faults = _measure("returned", get_worker_variables())["faults"]
+    assert faults < _measure("returned")["faults"] / 10
