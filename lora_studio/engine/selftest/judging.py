@@ -57,7 +57,7 @@ class Stage:
     faults: tuple[Text, ...]
     comparison: StageComparison
     find_rounding: Callable[[], Cause] = Cause
-    inherited: limits.Inherited = limits.Inherited()  # noqa: RUF009 - frozen
+    inherited: limits.InheritedLoss = limits.InheritedLoss()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
 
 

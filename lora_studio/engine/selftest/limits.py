@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.messages import NO_TEXT, Text, text
@@ -15,14 +15,15 @@ class Limit:
     """Minimum top-1 agreement, maximum mean KL divergence in nats, and their source.
 
     `unjudged`: why the expected loss can't be distinguished from a fault; no file fails such a
-    limit. `inherited`: the part of `kl` in nats that the merged model already has.
+    limit. `own`: the limit of a file made from a merged model that has lost nothing, if this one allows
+    for such a loss.
     """
 
     top1: float
     kl: float
     source: Text = NO_TEXT
     unjudged: Text = NO_TEXT
-    inherited: float = 0.0
+    own: Limit | None = None
 
     def is_met(self, top1: float, kl: float) -> bool:
         """Return whether both limits are met; a NaN divergence meets none."""
@@ -124,8 +125,8 @@ _Z = 2.33
 
 
 @dataclass(frozen=True)
-class Inherited:
-    """What the merged model has lost to rounding: a share of equal top-1 tokens, and nats."""
+class InheritedLoss:
+    """What the merged model has lost to rounding: the top-1 agreement that is left, and nats."""
 
     top1: float = 1.0
     kl: float = 0.0
@@ -136,12 +137,12 @@ def get_limit(
     computed_in: str,
     positions: int,
     parameters: float,
-    inherited: Inherited = Inherited(),
+    inherited: InheritedLoss = InheritedLoss(),
 ) -> Limit:
     """Return the limit of a stage for this number of compared positions.
 
     `inherited` is what the merged model has lost to rounding; a GGUF file made from it may lose
-    that too. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one
+    that too without a fault of its own, but doesn't pass then. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one
     in twenty does. The divergence is a mean of small numbers and needs no such allowance.
     """
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
@@ -149,10 +150,16 @@ def get_limit(
         base = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
     else:
         base = get_quantization_limit(known[stage], parameters)
-    top1 = base.top1 * inherited.top1
+    own = replace(base, top1=_allow_scatter(base.top1, positions))
+    if inherited == InheritedLoss():
+        return own
+    top1 = _allow_scatter(base.top1 * inherited.top1, positions)
+    return replace(own, top1=top1, kl=base.kl + inherited.kl, own=own)
+
+
+def _allow_scatter(top1: float, positions: int) -> float:
     scatter = math.sqrt(top1 * (1 - top1) / max(positions, 1))
-    least = max(0.0, top1 - _Z * scatter)
-    return Limit(least, base.kl + inherited.kl, base.source, base.unjudged, inherited.kl)
+    return max(0.0, top1 - _Z * scatter)
 
 
 _EXACT_STAGES = frozenset(
@@ -180,6 +187,7 @@ def judge(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> 
 
 def get_passing_limit(stage: str, least: Limit) -> Limit:
     """Return the limit within which a stage passes; beyond it, up to `least`, it is lossy."""
+    own = least.own or least
     if stage in _EXACT_STAGES:
-        return Limit(least.top1, least.kl - least.inherited)
-    return Limit(max(least.top1, USABLE.top1), min(least.kl, USABLE.kl))
+        return Limit(own.top1, own.kl)
+    return Limit(max(own.top1, USABLE.top1), min(own.kl, USABLE.kl))

@@ -274,18 +274,18 @@ class _Test:
                 faults=tuple(reading.find_stop_faults(cases, llama.is_end_of_generation)),
                 comparison=comparison,
                 inherited=self._get_inherited(name),
-                is_conversion_proven=any(limits.is_exact(r.stage) and r.stage != "merged" and r.passed for r in self._results),
+                is_conversion_proven=any(limits.is_exact(r.stage) and r.stage != "merged" and r.verdict == "passed" for r in self._results),
             )  # fmt: skip
             result = judge_stage(stage, cases, reference, job)
             self._answers[name] = reading.generate_in_llama(llama, cases, name, job)
             return result
 
-    def _get_inherited(self, stage: str) -> limits.Inherited:
+    def _get_inherited(self, stage: str) -> limits.InheritedLoss:
         """Return what a file has lost before its conversion: nothing unless a rounded merged model was converted."""
         merged = next((r for r in self._results if r.stage == "merged"), None)
         if merged is None or merged.verdict != "lossy" or not self._comparer.is_from_merged(stage):
-            return limits.Inherited()
-        return limits.Inherited(merged.top1 or 0.0, merged.kl or 0.0)
+            return limits.InheritedLoss()
+        return limits.InheritedLoss(merged.top1 or 0.0, merged.kl or 0.0)
 
     def _write_report(self) -> None:
         results = self._results

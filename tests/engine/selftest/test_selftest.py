@@ -535,7 +535,7 @@ def test_shares_are_written_alike_in_every_message() -> None:
 
 def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
     alone = limits.get_limit("converted", "float32", MANY, SMALL)
-    lost = limits.Inherited(top1=0.9, kl=0.003)
+    lost = limits.InheritedLoss(top1=0.9, kl=0.003)
     made_of_it = limits.get_limit("converted", "float32", MANY, SMALL, lost)
     assert not alone.is_met(1.0, 0.0031)
     assert not alone.is_met(0.9, 0.0005)
@@ -544,6 +544,15 @@ def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
     assert limits.judge("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
     assert limits.judge("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
     assert limits.judge("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
+
+
+def test_file_as_bad_as_its_lossy_merged_model_does_not_pass() -> None:
+    lost = limits.InheritedLoss(top1=0.85, kl=0.12)
+    for stage, top1, kl in (("Q8_0", 0.81, 0.165), ("converted", 0.83, 0.0005)):
+        least = limits.get_limit(stage, "float32", MANY, SMALL, lost)
+        assert limits.judge(stage, least, top1, kl, faults=False) == "lossy"
+        alone = limits.get_limit(stage, "float32", MANY, SMALL)
+        assert limits.judge(stage, alone, top1, kl, faults=False) == "failed"
 
 
 # --- recorded results -------------------------------------------------------------------------
