@@ -120,9 +120,10 @@ class ExportSpec(Spec):
         "Convert the merged model, or merge base model and adapter on the fly, which needs no"
         " disk space for a merged copy. On the fly, a bfloat16 base model is converted "
         "through float16, which preserves small updates, unless you set a merge precision or "
-        "want a BF16 file.",
+        "want a BF16 file. If you want a BF16 file, the merged model is converted even if rounding "
+        "changed it.",
         choices={
-            "auto": "Merged model if rounding hasn't changed it, else base model + adapter",
+            "auto": "Merged model, or base model + adapter if rounding changed it",
             "adapter": "Base model + adapter",
             "merged": "Merged model",
         },
@@ -261,11 +262,12 @@ class ExportSpec(Spec):
 def is_direct_export(spec: ExportSpec, *, has_merged: bool, is_rounded: bool = False) -> bool:
     """Return whether the files are converted from base and adapter, not from a merged model on disk.
 
-    `is_rounded`: storing the merged model in bfloat16 has changed noticeably what was trained. A BF16 file would lose as
-    much.
+    `is_rounded`: storing the merged model in bfloat16 has changed noticeably what was trained. By default it isn't
+    converted then, unless a BF16 file is wanted, which would be rounded just the same.
     """
-    is_exact = has_merged and not (is_rounded and "BF16" not in spec.quantizations)
-    return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not is_exact)
+    is_lossy = is_rounded and "BF16" not in spec.quantizations
+    uses_merged = has_merged and not is_lossy
+    return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not uses_merged)
 
 
 def should_use_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:

@@ -2585,8 +2585,8 @@
             <translation>Umwandeln aus</translation>
         </message>
         <message>
-            <source>Convert the merged model, or merge base model and adapter on the fly, which needs no disk space for a merged copy. On the fly, a bfloat16 base model is converted through float16, which preserves small updates, unless you set a merge precision or want a BF16 file.</source>
-            <translation>Das zusammengeführte Modell konvertieren oder Basismodell und Adapter beim Lesen zusammenführen, ganz ohne Kopie auf der Festplatte. Im zweiten Fall wird ein bfloat16-Basismodell über float16 konvertiert, das kleine Änderungen erhält, außer wenn beim Zusammenführen eine Genauigkeit gewählt ist oder eine BF16-Datei geschrieben wird.</translation>
+            <source>Convert the merged model, or merge base model and adapter on the fly, which needs no disk space for a merged copy. On the fly, a bfloat16 base model is converted through float16, which preserves small updates, unless you set a merge precision or want a BF16 file. If you want a BF16 file, the merged model is converted even if rounding changed it.</source>
+            <translation>Das zusammengeführte Modell konvertieren oder Basismodell und Adapter beim Lesen zusammenführen, ganz ohne Kopie auf der Festplatte. Im zweiten Fall wird ein bfloat16-Basismodell über float16 konvertiert, das kleine Änderungen erhält, außer wenn beim Zusammenführen eine Genauigkeit gewählt ist oder eine BF16-Datei geschrieben wird. Für eine BF16-Datei wird das zusammengeführte Modell auch dann konvertiert, wenn das Runden es verändert hat.</translation>
         </message>
         <message>
             <source>Converted</source>
@@ -3994,7 +3994,7 @@
             <translation>Die Dateien entstehen direkt aus Basismodell und Adapter, ohne zusammengeführte Kopie. Wenn Sie ein zusammengeführtes Modell behalten oder hochladen möchten, führen Sie zuerst zusammen.</translation>
         </message>
         <message>
-            <source>Files are created from the base model and the adapter, since rounding changed the merged model.</source>
+            <source>Files are created from the base model and the adapter, because rounding changed the merged model.</source>
             <translation>Die Dateien entstehen aus Basismodell und Adapter, weil das Runden das zusammengeführte Modell verändert hat.</translation>
         </message>
         <message>
@@ -5065,8 +5065,8 @@
             <translation>Es wurde mit anderen Einstellungen erstellt: {changes}. Exportieren Sie erneut oder erstellen Sie das Modell neu, um sie anzuwenden.</translation>
         </message>
         <message>
-            <source>It was merged with other settings: {changes}. Merge again to apply them, or export it as it is.</source>
-            <translation>Es wurde mit anderen Einstellungen zusammengeführt: {changes}. Führen Sie es erneut zusammen, um sie anzuwenden, oder exportieren Sie es unverändert.</translation>
+            <source>It was merged with other settings: {changes}. Merge again to apply them.</source>
+            <translation>Es wurde mit anderen Einstellungen zusammengeführt: {changes}. Führen Sie es erneut zusammen, um sie anzuwenden.</translation>
         </message>
         <message>
             <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
@@ -6053,8 +6053,8 @@
             <translation>Zusammengeführtes Modell</translation>
         </message>
         <message>
-            <source>Merged model if rounding hasn't changed it, else base model + adapter</source>
-            <translation>Zusammengeführtes Modell, wenn das Runden es nicht verändert hat, sonst Basismodell + Adapter</translation>
+            <source>Merged model, or base model + adapter if rounding changed it</source>
+            <translation>Zusammengeführtes Modell oder, wenn das Runden es verändert hat, Basismodell + Adapter</translation>
         </message>
         <message>
             <source>Merges the adapter weights into the base model. The result is a standalone Hugging Face model with its tokenizer and chat template.</source>
@@ -10592,7 +10592,7 @@
             <translation>Die Datei {path} existiert nicht.</translation>
         </message>
         <message>
-            <source>The files are created from base model and adapter, since rounding changed the merged model.</source>
+            <source>The files are created from base model and adapter, because rounding changed the merged model.</source>
             <translation>Die Dateien entstehen aus Basismodell und Adapter, weil das Runden das zusammengeführte Modell verändert hat.</translation>
         </message>
         <message>

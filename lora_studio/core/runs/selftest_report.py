@@ -58,19 +58,28 @@ def reduce_to_merged(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_merged_rounded(run: RunFolder) -> bool:
-    """Return whether storing the merged model has changed noticeably what was trained, by default and not by choice.
+    """Return whether rounding to bfloat16 has changed noticeably what was trained, by default and not by choice.
 
     That is what the verdict "lossy" says of a merged model: its values are right, but their precision is too low.
     """
-    if not (run.has_merged and run.has_adapter):
+    if not (run.has_merged and run.has_adapter and is_merged_in_bfloat16(run)):
         return False
     try:
-        if run.load_project().merging.dtype != "auto":
-            return False
         stages = reduce_to_merged(read(run))["stages"]
         return any(stage["verdict"] == "lossy" for stage in stages)
     except (ProblemError, KeyError, TypeError):
         return False
+
+
+def is_merged_in_bfloat16(run: RunFolder) -> bool:
+    """Return whether the merged model was written in bfloat16 because its base is, and not by choice.
+
+    Only then does an export from base and adapter use another data type.
+    """
+    merged = run.read_manifest().get("merged")
+    if not isinstance(merged, dict):
+        return False
+    return merged.get("dtype") == "auto" and merged.get("stored_dtype") == "bfloat16"
 
 
 def is_exported_directly(run: RunFolder, spec: ExportSpec) -> bool:

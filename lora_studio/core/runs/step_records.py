@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from lora_studio.core.export import ExportSpec
+from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
 from lora_studio.core.project import run_consent
 from lora_studio.core.project.presets import SettingDifference
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import not_written_error
 from lora_studio.core.spec import Spec
@@ -54,7 +53,8 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
     """
     before = run.load_project()
     is_allowed = run_consent.is_allowed(run.path, before)
-    is_direct = selftest_report.is_exported_directly(run, project.export)
+    # A merged model that isn't exported because it was rounded keeps its settings.
+    is_direct = is_direct_export(project.export, has_merged=run.has_merged)
     uses_merging = step == "merge" or (step == "export" and is_direct)
     names = {
         "merge": ("self_test",),
@@ -73,11 +73,11 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
         run_consent.remember(run.path, run.load_project())
 
 
-def record_settings(run: RunFolder, project: Project, step: RecordedStep) -> None:
-    """Record the settings of a result that was just completed; raises OSError."""
+def record_settings(run: RunFolder, project: Project, step: RecordedStep, **facts: str) -> None:
+    """Record the settings of a result that was just completed, with further `facts`; raises OSError."""
     spec = _get_spec(project, step)
     plain = spec.model_dump(mode="json", include=set(_RECORDED[step]))
-    run.update_manifest(**{_ENTRIES[step]: plain})
+    run.update_manifest(**{_ENTRIES[step]: plain | facts})
 
 
 def list_outdated(

@@ -106,7 +106,8 @@ def merge(run: RunFolder, job: JobContext) -> None:
     checksums.forget_checksums(run, run.merged)
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
     checksums.record_checksums(run, run.merged, on_block=job.check)
-    step_records.record_settings(run, project, "merge")
+    stored = safetensors_files.get_dtype_name(get_stored_dtype(run.merged))
+    step_records.record_settings(run, project, "merge", stored_dtype=stored)
 
 
 def merge_adapters(command: MergeAdapters, job: JobContext) -> None:

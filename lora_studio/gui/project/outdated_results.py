@@ -39,8 +39,7 @@ class OutdatedResults:
     def describe_merged(self) -> tuple[str, str]:
         """Return title and remedy of an outdated merged model."""
         return tr("⚠ The merged model is out of date"), tr(
-            "It was merged with other settings: {changes}. Merge again to apply them, or export it as "
-            "it is."
+            "It was merged with other settings: {changes}. Merge again to apply them."
         ).format(changes=self.describe_changes("merge"))
 
     def describe_exported(self) -> tuple[str, str]:
@@ -56,9 +55,11 @@ class OutdatedResults:
             "to apply them."
         ).format(changes=self.describe_changes("create_ollama"))
 
-    def list_results(self, *, uses_merged: bool, is_exported: bool) -> list[tuple[str, str]]:
+    def list_results(self, *, has_merged: bool, is_exported: bool) -> list[tuple[str, str]]:
         """Return title and remedy of each outdated result that an export uses or has created."""
         results = []
+        # One that isn't exported because it was rounded decides on the settings all the same.
+        uses_merged = has_merged and self._state.get("export", "convert_from") != "adapter"
         if uses_merged and self.describe_changes("merge"):
             results.append(self.describe_merged())
         if is_exported and self.describe_changes("export"):

@@ -18,6 +18,7 @@ from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import checks, known_projects, linked_settings, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, list_facts
 from lora_studio.gui.language import tr
@@ -286,10 +287,12 @@ class ProjectState(QObject):
     def exports_without_merge(self, *, has_merged: bool = False, is_rounded: bool = False) -> bool:
         """Return whether Export creates files directly from the base model and the adapter.
 
-        `is_rounded`: rounding has changed the merged model noticeably.
+        `is_rounded`: rounding has changed the merged model of the current run noticeably.
         """
         export = self.get_spec("export")
-        is_rounded = is_rounded and self.get("merging", "dtype") == "auto"
+        is_rounded = (
+            is_rounded and self.run is not None and selftest_report.is_merged_in_bfloat16(self.run)
+        )
         return isinstance(export, ExportSpec) and is_direct_export(
             export, has_merged=has_merged, is_rounded=is_rounded
         )

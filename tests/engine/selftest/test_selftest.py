@@ -468,10 +468,12 @@ def test_rounded_away_updates_are_lossy_with_a_fix(
 
 def export_with_test(run: RunFolder, **settings: Any) -> tuple[dict[str, Any], Recorder]:
     """Export as a job does, and return the results of the self-test by stage."""
+    export = run.load_project().export.model_copy(update=settings)
+    project = run.load_project().model_copy(update={"export": export})
+    step_records.update_settings(run, project, "export")
     project = run.load_project()
-    export = project.export.model_copy(update=settings)
     job, recorder = recorded_job()
-    with conversion.convert_run(run, project.model_copy(update={"export": export}), job) as made:
+    with conversion.convert_run(run, project, job) as made:
         results = selftest.run(run, project, made.get_stages(), job)
     return {result.stage: result for result in results}, recorder
 
@@ -486,7 +488,7 @@ def test_files_of_a_rounded_model_come_from_the_adapter(
     results, recorder = export_with_test(run, quantizations=("Q8_0",))
     assert results["converted"].kl < merged["merged"].kl / 10
     assert run.read_manifest()["gguf"]["from"] == conversion.DIRECT_SOURCE
-    assert any("since rounding changed" in str(log.text) for log in recorder.of(events.Log))
+    assert any("because rounding changed" in str(log.text) for log in recorder.of(events.Log))
 
 
 @pytest.mark.slow

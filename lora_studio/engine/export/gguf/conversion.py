@@ -49,7 +49,7 @@ MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
 
 #: Why a merged model isn't converted.
 _ROUNDED = text(
-    "The files are created from base model and adapter, since rounding changed the merged model."
+    "The files are created from base model and adapter, because rounding changed the merged model."
 )
 
 #: Room for vocabulary and header of a GGUF file, in bytes.

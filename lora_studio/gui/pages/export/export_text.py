@@ -70,7 +70,7 @@ def describe_readiness(*, is_direct: bool, has_merged: bool, blocker: str) -> tu
     """Return status and advice before an export; both "" if there is nothing to say."""
     if is_direct and has_merged:
         return tr("Ready to export"), tr(
-            "Files are created from the base model and the adapter, since rounding changed the merged model."
+            "Files are created from the base model and the adapter, because rounding changed the merged model."
         )
     if is_direct:
         return tr("Ready to export"), tr(

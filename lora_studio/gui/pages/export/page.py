@@ -184,8 +184,10 @@ class ExportPage(StepPage):
             case events.Merged():
                 self.merged, self._is_rounded = event, False
                 self.queries.sizes.forget()
-            case events.SelfTested(stage="merged") if not mine:
+            case events.SelfTested(stage="merged"):
                 self._is_rounded = event.verdict == "lossy"
+                if mine:
+                    self.result.add_event(event)
             case events.SizesEstimated():
                 self.sizes = event
                 self.table.set_sizes(event.bytes)
@@ -335,9 +337,8 @@ class ExportPage(StepPage):
             return localize(errors[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
-        if self.merged is None and not self._is_direct():
-            return tr("Merge the adapter first.")
-        return None
+        needs_merge = self.merged is None and not self._is_direct()
+        return tr("Merge the adapter first.") if needs_merge else None
 
     def _is_direct(self) -> bool:
         """Return whether files are created directly from base model and adapter."""
@@ -430,7 +431,7 @@ class ExportPage(StepPage):
                 "completed files are reused."
             )
         elif outdated := self.outdated.list_results(
-            uses_merged=bool(self.merged) and not self._is_direct(), is_exported=self.is_done()
+            has_merged=bool(self.merged), is_exported=self.is_done()
         ):
             status, advice = outdated[0]
             advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])

@@ -152,11 +152,42 @@ def test_rounded_merged_model_is_not_exported_by_default(
     state.set_run(run, "")
     play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
     assert page.advice.text() == ""
+    run.update_manifest(merged={"dtype": "auto", "stored_dtype": "bfloat16"})
     rounded = events.SelfTested(id="m", stage="merged", passed=True, verdict="lossy")
     page.on_event(rounded)
-    assert "since rounding changed the merged model" in page.advice.text()
-    state.set("merging", "dtype", "fp16")
-    assert "since rounding" not in page.advice.text()
+    assert "because rounding changed the merged model" in page.advice.text()
+    state.set("merging", "dtype", "fp16")  # what counts is how the model was merged
+    assert state.exports_without_merge(has_merged=True, is_rounded=True)
+    assert page.what.text() == "⚠ The merged model is out of date"
+    assert "float16" in page.advice.text()
+
+
+def test_model_merged_in_float16_is_exported_though_rounded(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    run.update_manifest(merged={"dtype": "auto", "stored_dtype": "float16"})
+    page.on_event(events.SelfTested(id="m", stage="merged", passed=True, verdict="lossy"))
+    assert page.advice.text() == ""
+
+
+def test_self_test_of_an_export_says_that_rounding_matters(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    run.update_manifest(merged={"dtype": "auto", "stored_dtype": "bfloat16"})
+    state.set_run(run, "export")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    rounded = events.SelfTested(id="e", stage="merged", passed=True, verdict="lossy")
+    page.on_event(events.Started(id="e", command="export", time=3000))
+    page.on_event(rounded)
+    page.on_event(events.Cancelled(id="e", time=3200))
+    state.set_run(run, "")
+    page.refresh()
+    assert rounded in page.result.tested
+    assert page._is_direct()
 
 
 def test_results_of_an_export_without_merging_survive_a_merge(
