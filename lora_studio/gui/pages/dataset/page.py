@@ -258,14 +258,14 @@ class DatasetPage(StepPage):
         self._show_footer()
 
     def _on_sources_changed(self) -> None:
-        """Keep the previous facts until the new answer, unless all their sources were removed."""
+        """Keep rows and findings until the new answer, unless all their sources were removed."""
         answer = self.state.facts.dataset
         answered = {self._to_absolute(item.path) for item in answer.sources} if answer else set()
         current = {
             self._to_absolute(item["path"]) for item in data_sources.to_plain(self._get_sources())
         }
         if not answered & current:
-            for name in ("dataset", "lengths", "plan", "findings"):
+            for name in ("dataset", "plan", "findings"):
                 self.state.forget(name)
         self._show_sources()
 
@@ -399,9 +399,9 @@ class DatasetPage(StepPage):
             return
         read, skipped = (plan or answer).rows_read, (plan or answer).skipped
         left_out = sum(item.count for item in skipped)
-        # Lengths of other rows, such as those before a file was added, say nothing about these.
-        is_measured = lengths and lengths.complete and lengths.rows == read - left_out
-        tokens = plan.tokens if plan else lengths.tokens if lengths and is_measured else None
+        # An estimate is of some rows only.
+        measured = lengths.tokens if lengths and lengths.complete else None
+        tokens = plan.tokens if plan else measured
         split = run_preview.split(self.state)
         parts = [
             tr_n(

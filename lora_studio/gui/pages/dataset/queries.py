@@ -85,7 +85,8 @@ class DatasetQueries(QObject):
         if inspection.has_changed_files() and self._make_inspection() is not None:
             for query in self._queries.values():
                 query.forget()
-            self.state.forget("plan")
+            for name in ("lengths", "plan"):
+                self.state.forget(name)
             inspection.ask_now()
 
     def on_event(self, event: object) -> None:
@@ -249,6 +250,8 @@ class DatasetQueries(QObject):
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
         if field in ("sources", "fixes"):  # set by a drop or a click, not by typing
+            self._queries["measure_dataset"].forget()
+            self.state.forget("lengths")  # those of other rows
             self._queries["inspect_dataset"].ask_now()
         elif field in _ROWS:
             self._queries["inspect_dataset"].schedule()

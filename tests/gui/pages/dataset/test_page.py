@@ -612,9 +612,10 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     assert footer.totals.text() == (
         "105 rows read: 100 used, 5 skipped  ·  about 95 training rows, 5 validation rows"
     )
-    played.state.set_answer(model_facts.lengths(range(100, 150)))
-    assert "tokens per epoch" not in footer.totals.text(), "only half of the rows were measured"
-    played.state.set_answer(model_facts.lengths())
+    measured = model_facts.lengths()
+    played.state.set_answer(measured.model_copy(update={"complete": False}))
+    assert "tokens per epoch" not in footer.totals.text(), "an estimate of some rows"
+    played.state.set_answer(measured)
     assert "14.9 K tokens per epoch" in footer.totals.text()
     links = footer.reasons.findChildren(QPushButton)
     assert [link.text() for link in links] == [
@@ -626,6 +627,23 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     assert str(question.reason) == "not valid JSON"
     played.state.set("dataset", "validation_count", 20)
     assert "about 80 training rows, 20 validation rows" in footer.totals.text()
+
+
+def test_footer_shows_no_tokens_of_other_rows(played: Played, project_folder: Path) -> None:
+    played.state.set_answer(model_facts.model())
+    played.read()
+    sources = played.state.get("dataset", "sources")
+    measurement = played.wait_for(MeasureDataset)
+    weighted = model_facts.lengths([*range(100, 200)] * 3)
+    played.answer(measurement, weighted)
+    assert "44.9 K tokens per epoch" in played.page.footer.totals.text(), "of weighted rows"
+    (project_folder / "more.jsonl").write_text("{}\n")
+    played.state.set("dataset", "sources", [*sources, {"path": "more.jsonl"}])
+    assert "tokens per epoch" not in played.page.footer.totals.text()
+    played.state.set("dataset", "sources", sources)
+    played.read()
+    played.answer(played.wait_for(MeasureDataset, 2), weighted)
+    assert "44.9 K tokens per epoch" in played.page.footer.totals.text()
 
 
 def test_footer_shows_the_rows_of_the_run_once_they_are_counted(played: Played) -> None:
