@@ -5097,6 +5097,10 @@
             <translation>Ihr Name darf keinen Schrägstrich und keinen Zeilenumbruch enthalten.</translation>
         </message>
         <message>
+            <source>Its name is reserved for a kind of reward.</source>
+            <translation>Ihr Name ist für eine Art von Belohnung reserviert.</translation>
+        </message>
+        <message>
             <source>Its process was killed, for example because the computer ran out of memory.</source>
             <translation>Der Prozess wurde beendet, zum Beispiel weil der Arbeitsspeicher voll war.</translation>
         </message>
@@ -16479,7 +16483,7 @@
         </message>
         <message>
             <source>{file} has changed since the training wrote it. It is kept as it is.</source>
-            <translation>{file} wurde geändert, seit das Training sie geschrieben hat. Die Datei bleibt, wie sie ist.</translation>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>{file} has conversations</source>

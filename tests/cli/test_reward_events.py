@@ -68,10 +68,10 @@ def test_every_event_is_shown_without_optional_figures(figures: dict[str, float]
 
 
 def test_tried_rewards_have_their_names_as_titles() -> None:
-    values = {"Right [form]": 1.0, "regex_2": None}
-    answer = TriedAnswer(prompt="1 + 1?", text="2", values=values, reward=None)
+    values = {"Right [form]": 1.0, "regex_2": None, "total": 2.0}
+    answer = TriedAnswer(prompt="1 + 1?", text="2", values=values, reward=3.0)
     console = Console(file=io.StringIO(), width=120)
     console.print(rewards._make_table(events.RewardsTried(id="t", answers=(answer,)), 120))
     head, row = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # a StringIO
-    assert " ".join(head.split()) == "Prompt Answer Right [form] Regular expression 2 total"
-    assert " ".join(row.split()) == "1 + 1? 2 1.00 – –"
+    assert " ".join(head.split()) == "Prompt Answer Right [form] Regular expression 2 total total"
+    assert " ".join(row.split()) == "1 + 1? 2 1.00 – 2.00 3.00"

@@ -64,14 +64,14 @@ def _make_table(tried: events.RewardsTried, width: int) -> Table:
     names = (
         [str(describe_reward(name)) for name in tried.answers[0].values] if tried.answers else []
     )
-    numbers = {title: max(len(title), _NUMBER) for title in (*names, "total")}
-    remaining = width - sum(numbers.values()) - 2 * (2 + len(numbers))
+    numbers = [(title, max(len(title), _NUMBER)) for title in (*names, "total")]
+    remaining = width - sum(wide for _, wide in numbers) - 2 * (2 + len(numbers))
     table = Table(box=None)
     for title in ("Prompt", "Answer"):
         table.add_column(
             title, no_wrap=True, overflow="ellipsis", width=max(_LEAST_TEXT, remaining // 2)
         )
-    for title, wide in numbers.items():
+    for title, wide in numbers:
         table.add_column(Text(title), no_wrap=True, justify="right", min_width=wide)
     for answer in tried.answers:
         values = (*answer.values.values(), answer.reward)

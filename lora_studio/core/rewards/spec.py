@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -246,8 +247,10 @@ def find_fault(spec: RewardSpec) -> Text | None:
     """Return what is wrong with the settings of a reward as a sentence, None if nothing is."""
     if spec.lowest is not None and spec.highest is not None and spec.lowest > spec.highest:
         return text("The lowest value is above the highest one.")
-    if "/" in spec.name or not spec.name.isprintable():
+    if "/" in spec.name or any(unicodedata.category(each) == "Cc" for each in spec.name):
         return text("Its name can't have a slash or a line break.")
+    if _parse_name_of_kind(spec.name.strip()) is not None:
+        return text("Its name is reserved for a kind of reward.")
     match spec.kind:
         case "regex":
             return _find_pattern_fault(spec.pattern)
@@ -321,13 +324,23 @@ def find_equal_title(specs: Sequence[RewardSpec]) -> Text | None:
 
 def describe_reward(name: str) -> Text:
     """Return the title of a reward by its name in a recipe: its own, or that of `exact` or `exact_2`."""
-    for kind, title in TITLES.items():
+    match _parse_name_of_kind(name):
+        case kind, 1:
+            return text(TITLES[kind])
+        case kind, number:
+            return text("{reward} {number:d}", reward=text(TITLES[kind]), number=number)
+    return text("{name}", name=name)
+
+
+def _parse_name_of_kind(name: str) -> tuple[RewardKind, int] | None:
+    """Return the kind and the number in the name of a reward without its own, None for other names."""
+    for kind in TITLES:
         number = name.removeprefix(f"{kind}_")
         if name == kind:
-            return text(title)
-        if number != name and number.isdigit():
-            return text("{reward} {number:d}", reward=text(title), number=int(number))
-    return text("{name}", name=name)
+            return kind, 1
+        if number != name and number.isdecimal():
+            return kind, int(number)
+    return None
 
 
 def name_measure(spec: RewardSpec) -> str | None:

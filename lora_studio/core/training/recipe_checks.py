@@ -178,17 +178,18 @@ def no_classifier_error(architecture: str) -> Problem:
 
 def _check_rewards(spec: TrainingSpec) -> list[Problem]:
     """Return an error for each reward with incomplete settings, or for a recipe without rewards."""
-    faults = zip(name_rewards(spec.rewards), map(find_fault, spec.rewards), strict=True)
+    rewards = spec.rewards
+    faults = zip(rewards, name_rewards(rewards), map(find_fault, rewards), strict=True)
     problems = [
         error(
             "training.reward_incomplete",
             "Reward “{reward}”: {fault}",
             "Complete its settings, or remove it.",
             where=Where(step="training", field="rewards"),
-            reward=describe_reward(name),
+            reward=each.name.strip() or describe_reward(name),
             fault=fault,
         )
-        for name, fault in faults
+        for each, name, fault in faults
         if fault is not None
     ]
     if (title := find_equal_title(spec.rewards)) is not None:

@@ -352,6 +352,7 @@ class _Mlflow(AppendOnlySink):
         self._client = MlflowClient(tracking_uri=uri)
         self._id = info.run_id("mlflow", lambda: self._start(info))
         self._client.update_run(self._id, status="RUNNING")  # it may have been paused
+        self._names = MetricNames()
 
     def _start(self, info: TrackerInfo) -> str:
         from mlflow.entities import Param
@@ -372,7 +373,7 @@ class _Mlflow(AppendOnlySink):
         now = int(1000 * time.time())
         self._client.log_batch(
             self._id,
-            [Metric(clean_metric_name(name), value, now, step) for name, value in values.items()],
+            [Metric(self._names.clean(name), value, now, step) for name, value in values.items()],
         )
 
     def close(self, outcome: Outcome) -> None:
@@ -383,9 +384,25 @@ class _Mlflow(AppendOnlySink):
             self._client.set_terminated(self._id, status)
 
 
-def clean_metric_name(name: str) -> str:
-    """Return the name of a metric without the characters that MLflow refuses, which rewards may have."""
-    return re.sub(r"[^\w/.: -]", "_", name)
+class MetricNames:
+    """Names of metrics without what MLflow refuses in them, such as a question mark in that of a reward."""
+
+    def __init__(self) -> None:
+        """Start without names."""
+        self._cleaned: dict[str, str] = {}
+
+    def clean(self, name: str) -> str:
+        """Return the name for MLflow; those that would be equal are numbered in their order."""
+        if name not in self._cleaned:
+            parts = re.sub(r"[^\w/.: -]", "_", name).split("/")
+            # as parts of a path, they would lead to another metric
+            plain = "/".join("_" * len(part) if part in (".", "..") else part for part in parts)
+            unique, number = plain, 1
+            while unique in self._cleaned.values():
+                number += 1
+                unique = f"{plain}_{number}"
+            self._cleaned[name] = unique
+        return self._cleaned[name]
 
 
 SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {

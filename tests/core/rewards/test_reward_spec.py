@@ -43,6 +43,8 @@ from lora_studio.core.training.spec import TrainingSpec
         ({"kind": "exact", "lowest": 1.0, "highest": 0.0}, "above the highest"),
         ({"kind": "exact", "name": "loss/token"}, "can't have a slash"),
         ({"kind": "exact", "name": "Two\nlines"}, "line break"),
+        ({"kind": "exact", "name": " format "}, "reserved"),
+        ({"kind": "exact", "name": "exact_2"}, "reserved"),
     ],
 )
 def test_incomplete_rewards_have_a_fault(settings: dict[str, Any], fault: str) -> None:
@@ -54,6 +56,13 @@ def test_incomplete_rewards_have_a_fault(settings: dict[str, Any], fault: str) -
 def test_default_rewards_of_plain_kinds_have_no_fault() -> None:
     plain = ("exact", "number", "contains", "json_schema", "length", "format", "language")
     assert [find_fault(RewardSpec.model_validate({"kind": kind})) for kind in plain] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    "name", ["Form\u3000A", "Form\u00a0A", "Format", "format_a", "exact match"]
+)
+def test_any_other_name_can_be_chosen(name: str) -> None:
+    assert find_fault(RewardSpec(kind="exact", name=name)) is None
 
 
 def test_each_field_belongs_to_a_kind() -> None:
