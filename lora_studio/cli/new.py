@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from lora_studio.cli.console import Display
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import is_local_source
-from lora_studio.core.problems import Step
 from lora_studio.core.project import checks, known_projects, presets, project
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.system.paths import expand_home
@@ -51,22 +50,13 @@ def new(
     """Create a project from a model and a dataset. `run` and the window open it."""
     display = Display(as_json=as_json)
     folder = expand_home(folder).resolve()
-    title = name or folder.name
-    values: dict[Step, dict[str, Any]] = {
-        "model": {"source": _make_absolute(model, is_remote=not is_local_source(model))},
-        "dataset": {"sources": [{"path": _resolve_data(source)} for source in data]},
-    }
     with exit_on_problem(display):
-        draft = Draft(title, path=folder / f"{project.to_file_name(title)}{SUFFIX}")
-        for step, fields in values.items():
-            draft.values[step].update(fields)
-        if preset:
-            presets.apply_preset(draft, presets.find_preset(preset))
+        draft = _make_draft(folder, name or folder.name, model, data, preset)
         headless.apply_overrides(draft, change or [], display)
         if errors := checks.filter_errors(checks.check(draft)):
             display.print_problems(errors)
             raise typer.Exit(headless.REFUSED)
-        created = project.create(folder, title, draft.values)
+        created = project.create(folder, draft.name, draft.values)
         known_projects.accept(created)  # the user has typed what it asks for
     if as_json:
         print_json({"project": str(created.path)})
@@ -78,6 +68,17 @@ def new(
             folder=shlex.quote(str(folder)),
         )
     )
+
+
+def _make_draft(folder: Path, title: str, model: str, data: list[str], preset: str) -> Draft:
+    """Return a project with a model, a dataset and the settings of a preset; raises ProblemError."""
+    draft = Draft(title, path=folder / f"{project.to_file_name(title)}{SUFFIX}")
+    source = _make_absolute(model, is_remote=not is_local_source(model))
+    draft.values["model"]["source"] = source
+    draft.values["dataset"]["sources"] = [{"path": _resolve_data(each)} for each in data]
+    if preset:
+        presets.apply_preset(draft, presets.find_preset(preset))
+    return draft
 
 
 def _resolve_data(source: str) -> str:

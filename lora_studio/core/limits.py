@@ -354,7 +354,7 @@ SCAN_MEMORY = _limit(
     "A scan needs a few blocks of rows, and an index of the rows.",
 )  # fmt: skip
 READER_MEMORY = _limit(
-    _PROCESSES, "Memory that one question may add to a worker that reads foreign files", 4_000_000_000,
+    _PROCESSES, "Memory that reading foreign files may add to a worker", 4_000_000_000,
     "bytes",
     "Reading needs less than 1 GB within the other limits, comparing two million rows as much again. "
     "On a computer with less than 8 GB, it is half of the memory.",

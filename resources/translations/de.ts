@@ -16482,8 +16482,8 @@
             <translation>{file} hat sich seit dem Schreiben geändert</translation>
         </message>
         <message>
-            <source>{file} has changed since the training wrote it. It is kept as it is.</source>
-            <translation type="unfinished" />
+            <source>{file} has changed since the training wrote it. Your version is kept.</source>
+            <translation>{file} wurde geändert, seit das Training sie geschrieben hat. Ihre Fassung bleibt erhalten.</translation>
         </message>
         <message>
             <source>{file} has conversations</source>

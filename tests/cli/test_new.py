@@ -52,6 +52,9 @@ def test_nothing_is_created_from_invalid_input(tmp_path: Path, data: Path) -> No
     code, output = create(target, "--data", data, "--set", "lora.rank=many")
     assert code == 2
     assert "isn't a whole number" in output
+    code, output = create(target, "--data", "")
+    assert code == 2
+    assert "unexpected" not in output
     assert not target.exists()
 
 

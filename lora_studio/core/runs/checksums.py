@@ -101,8 +101,9 @@ def require_intact(
 
 
 def require_small_files(run: RunFolder, folder: Path) -> None:
-    """Raise ProblemError if a recorded folder is missing, or a file in it that holds no weights is damaged."""
-    require_intact(run, folder, _list_small_files(run, folder) or [""])
+    """Raise ProblemError if a recorded file that holds no weights is damaged or, as with its folder, missing."""
+    if names := _list_small_files(run, folder):
+        require_intact(run, folder, names)
 
 
 def require_intact_source(

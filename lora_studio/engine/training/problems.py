@@ -91,7 +91,7 @@ def script_changed_warning(file: Path) -> Problem:
     """Return the warning for a file of the reproduction script that stays because it was changed."""
     return warning(
         "training.script_changed",
-        "{file} has changed since the training wrote it. It is kept as it is.",
+        "{file} has changed since the training wrote it. Your version is kept.",
         "If you didn't change it, it is damaged: delete it and resume the training, which writes it again.",
         where=Where(step="training", file=str(file)),
         file=file.name,

@@ -183,7 +183,7 @@ def _name_files(specs: Sequence[RewardSpec]) -> list[str]:
 def _build_reward(spec: RewardSpec, name: str, file: str, folder: Path) -> dict[str, Any]:
     function, settings = _get_call(spec, file, folder)
     key = format_literal(name)
-    arguments = [function, *(f"{key}={value}" for key, value in settings.items())]
+    arguments = [function, *(f"{setting}={value}" for setting, value in settings.items())]
     return {
         "key": key,
         "call": format_call(f"    {key}: partial", arguments, indent=4, end=1),

@@ -35,6 +35,8 @@ def write_files(run: RunFolder, sources: Mapping[Path, str | None]) -> list[Path
     edited = [file for file, source in sources.items() if _is_edited(run, file, source or "")]
     ours = checksums.read_recorded(run).get(".", {})
     replaced = {file: source for file, source in sources.items() if file not in edited}
+    if not replaced:
+        return edited
     checksums.forget_checksums(run, run.path, [file.name for file in replaced])
     for file, source in replaced.items():
         if source is not None:

@@ -64,6 +64,13 @@ def test_edited_file_stays_and_is_named(run: RunFolder, name: str) -> None:
         assert edited.read_text() == content
 
 
+def test_checksums_stay_if_every_file_is_edited(run: RunFolder) -> None:
+    recorded = checksums.read_recorded(run)
+    run.train_script.write_text("mine = True\n")
+    assert script_files.write_files(run, {run.train_script: SOURCE}) == [run.train_script]
+    assert checksums.read_recorded(run) == recorded
+
+
 def test_module_of_the_user_is_not_deleted(run: RunFolder) -> None:
     module = run.script_modules[0]
     module.write_text("mine = True\n")
