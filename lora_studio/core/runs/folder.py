@@ -140,8 +140,9 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The folder with the tokenizer to export; a merged model has the adapter's."""
-        return self.merged if (self.merged / "tokenizer_config.json").is_file() else self.adapter
+        """The folder with the tokenizer to export; a complete merged model has the adapter's."""
+        has_tokenizer = (self.merged / "tokenizer_config.json").is_file()
+        return self.merged if self.has_merged and has_tokenizer else self.adapter
 
     @property
     def gguf(self) -> Path:

@@ -13,7 +13,6 @@ reference's log probabilities are stored on disk, so that two models are never i
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +41,14 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import label_probabilities, limits, problems, reading, vectors
+from lora_studio.engine.selftest import (
+    earlier_results,
+    label_probabilities,
+    limits,
+    problems,
+    reading,
+    vectors,
+)
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import measure_rounding
 from lora_studio.engine.selftest.judging import (
@@ -76,7 +82,7 @@ def run(
     unless `fresh`. A failed stage also emits a warning with the cause. Raises ProblemError when
     base or adapter can't be used.
     """
-    earlier = None if fresh else _read_earlier(folder)
+    earlier = None if fresh else earlier_results.read_earlier_result(folder, job)
     selftest_report.delete(folder)
     checksums.require_intact(folder, folder.adapter, on_block=job.check)
     if not folder.adapter.is_dir():  # of a model that wasn't trained
@@ -93,7 +99,7 @@ def run(
         _log_coverage(cases, job)
     if earlier is not None and not files:
         selftest_report.write(folder, earlier)
-        return [_emit_earlier(earlier, job)]
+        return [earlier_results.emit_earlier_result(earlier, job)]
     with _create_scratch_folder(folder) as scratch:
         return _Test(folder, project, cases, scratch, job).run(files, earlier)
 
@@ -124,7 +130,7 @@ class _Test:
     ) -> list[events.SelfTested]:
         """Test all stages and save the report."""
         if earlier is not None:
-            self._results.append(_emit_earlier(earlier, self._job))
+            self._results.append(earlier_results.emit_earlier_result(earlier, self._job))
             self._earlier = earlier
             texts = [entry["merged"] for entry in earlier["answers"] if "merged" in entry]
             if texts:  # none if the merged model wasn't measured
@@ -169,7 +175,9 @@ class _Test:
     def _find_merged_damage(self) -> Text | None:
         """Return what is missing from a merged model without settings; None if there is no merged model."""
         folder = self._folder.merged
-        return checksums.find_damage(self._folder, folder) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        return checksums.find_damage(self._folder, folder, on_block=self._job.check)
 
     def _get_reference(self) -> Reference:
         """Return base + adapter's predictions, computed when the first stage needs them."""
@@ -281,9 +289,11 @@ class _Test:
             return result
 
     def _get_inherited(self, stage: str) -> limits.InheritedLoss:
-        """Return what a file has lost before its conversion: nothing unless a rounded merged model was converted."""
+        """Return what a file has lost before its conversion: nothing unless it has the data types of a rounded model."""
         merged = next((r for r in self._results if r.stage == "merged"), None)
-        if merged is None or merged.verdict != "lossy" or not self._comparer.is_from_merged(stage):
+        if merged is None or merged.verdict != "lossy":
+            return limits.InheritedLoss()
+        if not self._comparer.is_stored_like_merged(stage):
             return limits.InheritedLoss()
         return limits.InheritedLoss(merged.top1 or 0.0, merged.kl or 0.0)
 
@@ -296,7 +306,7 @@ class _Test:
             **self._describe_reference(),
             "passed": all(result.passed for result in results),
             "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
-            "merged_from": _compute_fingerprint(self._folder),
+            "merged_from": earlier_results.compute_fingerprint(self._folder),
         }
         selftest_report.write(self._folder, report)
 
@@ -328,40 +338,6 @@ def _build_comparison(
         {"prompt": prompt, **{stage: texts[index] for stage, texts in answers.items()}}
         for index, prompt in enumerate(prompts)
     ]
-
-
-# --- earlier results --------------------------------------------------------------------------
-
-
-def _compute_fingerprint(folder: RunFolder) -> str:
-    """Return a hash that changes with the merged model, the adapter or the held-out conversations.
-
-    It covers name, size and time of each file: reading all weights would take as long as the test.
-    """
-    digest = hashlib.sha256()
-    files = [*folder.merged.rglob("*"), *folder.adapter.rglob("*"), folder.heldout_file]
-    for file in sorted(file for file in files if file.is_file()):
-        facts = file.stat()
-        digest.update(f"{file.name}\t{facts.st_size}\t{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _read_earlier(folder: RunFolder) -> dict[str, Any] | None:
-    """Return the saved result, reduced to the merged stage, if it is still valid."""
-    try:
-        report = selftest_report.reduce_to_merged(selftest_report.read(folder))
-        is_current = report["merged_from"] == _compute_fingerprint(folder)
-    except (ProblemError, KeyError, TypeError):
-        return None
-    return report if is_current and report["stages"] else None
-
-
-def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
-    """Emit the merged stage's earlier result again."""
-    result = events.SelfTested.model_validate(earlier["stages"][0])
-    job.emit(events.Log(text=text("The merged model was tested before and is unchanged.")))
-    job.emit(result)
-    return result
 
 
 # --- what is computed -------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class RunComparer:
         """Compare in `scratch`; the adapter must be intact."""
         self._folder, self._project, self._scratch, self._job = folder, project, scratch, job
         self._trust = project.model.trust_remote_code
-        self._opened: dict[str, ExpectedModel] = {}
+        self._opened: dict[tuple[str, str], ExpectedModel] = {}
         manifest = folder.read_manifest()
         self._record, self._merged_record = (
             entry if isinstance(entry, dict) else {}
@@ -59,20 +59,20 @@ class RunComparer:
 
     def compare_files(self, files: Mapping[str, Path]) -> dict[str, StageComparison]:
         """Return how each GGUF file differs; files are grouped by how they were converted."""
-        groups: dict[tuple[str, str], dict[str, ConvertedFile]] = {}
+        groups: dict[tuple[str, str, str], dict[str, ConvertedFile]] = {}
         comparisons: dict[str, StageComparison] = {}
         for stage, file in files.items():
             entry = self._get_entry(stage)
-            group = (str(entry.get("from", "")), str(entry.get("pass", "")))
+            group = (*self._get_source(entry), str(entry.get("pass", "")))
             try:
                 converted = self._describe(stage, file, entry)
             except ProblemError as error:  # llama.cpp is missing, or may no longer run
                 comparisons[stage] = _not_compared(error)
                 continue
             groups.setdefault(group, {})[stage] = converted
-        for (source, first), group_files in groups.items():
+        for (source, dtype, first), group_files in groups.items():
             try:
-                comparer = self._create_comparer(source, first)
+                comparer = self._create_comparer(source, dtype, first)
             except ProblemError as error:
                 if is_caused_by_system(error):
                     raise
@@ -81,9 +81,17 @@ class RunComparer:
             comparisons |= comparer.compare(group_files)
         return comparisons
 
-    def is_from_merged(self, stage: str) -> bool:
-        """Return whether a file was converted from the merged model, rather than from base and adapter."""
-        return (self._get_entry(stage).get("from") or self._guess_source()) == MERGED_SOURCE
+    def is_stored_like_merged(self, stage: str) -> bool:
+        """Return whether a file was converted from the merged model, or from values of the same data types.
+
+        Then rounding has changed both alike. Raises ProblemError.
+        """
+        source, dtype = self._get_source(self._get_entry(stage))
+        if source == MERGED_SOURCE:
+            return True
+        both = (self._open(source, dtype), self.open_merged())
+        ours, merged = ({t.name: t.dtype for t in expected.tensors} for expected in both)
+        return ours == merged
 
     def _get_entry(self, stage: str) -> dict[str, Any]:
         """Return how a file was written, from the record of its export."""
@@ -105,9 +113,9 @@ class RunComparer:
             same_converter=entry.get("converter") in (None, str(converter_name)),
         )
 
-    def _create_comparer(self, source: str, first: str) -> GgufComparer:
-        expected, project = self._open(source or self._guess_source()), self._project
-        scratch = self._scratch / f"comparison-{first}-{source}"
+    def _create_comparer(self, source: str, dtype: str, first: str) -> GgufComparer:
+        expected, project = self._open(source, dtype), self._project
+        scratch = self._scratch / f"comparison-{first}-{source}-{dtype}"
         scratch.mkdir()
         if first not in ("F32", "F16", "BF16"):
             tensors = [PlannedFile(t.name, t.dtype, t.shape) for t in expected.tensors]
@@ -123,22 +131,20 @@ class RunComparer:
             trust=self._trust,
         )
 
-    def _guess_source(self) -> str:
-        """Return what an unrecorded file was probably made from."""
-        return MERGED_SOURCE if self._folder.has_merged else DIRECT_SOURCE
+    def _get_source(self, entry: dict[str, Any]) -> tuple[str, str]:
+        """Return what a file was made from, and the precision setting of a direct merge; "" if unknown."""
+        guess = MERGED_SOURCE if self._folder.has_merged else DIRECT_SOURCE
+        source = str(entry.get("from") or guess)
+        return source, str(entry.get("dtype") or "") if source == DIRECT_SOURCE else ""
 
     def _get_merged_settings(self) -> MergingSpec:
         """Return the settings with the storage that the merged model was written with."""
-        settings = self._project.merging
         recorded = {k: v for k, v in self._merged_record.items() if k in merging.STORAGE}
-        try:
-            return MergingSpec.model_validate(settings.model_dump() | recorded)
-        except ValidationError:  # the manifest is damaged
-            return settings
+        return _change(self._project.merging, recorded)
 
-    def _open(self, source: str) -> ExpectedModel:
-        """Return the expected model of a merge or of a direct export; raises ProblemError."""
-        if source not in self._opened:
+    def _open(self, source: str, dtype: str = "") -> ExpectedModel:
+        """Return the expected model of a merge, or of a direct export with this precision; raises ProblemError."""
+        if (source, dtype) not in self._opened:
             project = self._project
             if source == MERGED_SOURCE:
                 merge = DirectMerge(
@@ -150,9 +156,20 @@ class RunComparer:
                 )
             else:
                 merge = direct_gguf.plan_direct_merge(self._folder, project, self._job)
+                settings = _change(merge.merging, {"dtype": dtype} if dtype else {})
+                merge = merge.model_copy(update={"merging": settings})
             scratch = self._scratch / f"expected-{len(self._opened)}"
-            self._opened[source] = open_expected(merge, scratch, self._job, trust=self._trust)
-        return self._opened[source]
+            expected = open_expected(merge, scratch, self._job, trust=self._trust)
+            self._opened[source, dtype] = expected
+        return self._opened[source, dtype]
+
+
+def _change(settings: MergingSpec, recorded: dict[str, Any]) -> MergingSpec:
+    """Return settings with those that a file was written with, unless the manifest is damaged."""
+    try:
+        return MergingSpec.model_validate(settings.model_dump() | recorded)
+    except ValidationError:
+        return settings
 
 
 def _not_compared(error: ProblemError) -> StageComparison:

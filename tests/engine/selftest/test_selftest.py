@@ -433,7 +433,7 @@ def test_unmerged_base_weights_are_detected(run: RunFolder) -> None:
 # --- rounding of the merged model ----------------------------------------------------------------
 
 
-def merge_small_updates(run: RunFolder, dtype: Literal["auto", "fp16"] = "auto") -> None:
+def merge_small_updates(run: RunFolder, dtype: Literal["auto", "bf16", "fp16"] = "auto") -> None:
     """Merge updates so small that bfloat16, in which the base is stored, rounds most of them away."""
     file = run.adapter / "adapter_model.safetensors"
     result = {
@@ -505,6 +505,44 @@ def test_rounding_of_the_merged_model_is_not_a_converter_fault(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "stage"),
+    [
+        pytest.param("auto", "BF16", "BF16", id="BF16 file"),
+        pytest.param("bf16", "Q8_0", "converted", id="precision chosen"),
+    ],
+)
+def test_direct_files_may_lose_what_the_merged_model_lost(
+    dtype: Literal["auto", "bf16"],
+    quantization: Quantization,
+    stage: str,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 0.001))
+    merge_small_updates(run, dtype)
+    merged, _ = check(run)
+    assert merged["merged"].verdict == "lossy"
+    results, _ = export_with_test(run, quantizations=(quantization,), convert_from="adapter")
+    assert run.read_manifest()["gguf"]["from"] == conversion.DIRECT_SOURCE
+    assert results[stage].verdict != "failed", results[stage].faults
+
+
+@pytest.mark.slow
+def test_direct_file_is_compared_with_its_own_precision(run: RunFolder) -> None:
+    first, _ = export_with_test(run, quantizations=("Q8_0",), convert_from="adapter")
+    second, _ = export_with_test(run, quantizations=("BF16",), convert_from="adapter")
+    assert first["Q8_0"].passed
+    assert second["BF16"].passed
+    files = {name: run.get_gguf_file("Harbour", name) for name in ("Q8_0", "BF16")}
+    job, _ = recorded_job()
+    results = selftest.run(run, run.load_project(), files, job, fresh=True)
+    assert [(r.stage, r.verdict, r.faults) for r in results if not r.passed] == []
+    recorded = run.read_manifest()["gguf"]["files"]
+    assert (recorded["Q8_0"]["dtype"], recorded["BF16"]["dtype"]) == ("fp16", "auto")
+
+
+@pytest.mark.slow
 def test_float16_keeps_updates_that_bfloat16_rounds_away(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -572,6 +610,20 @@ def test_unchanged_merged_model_is_tested_only_once(
     untied_head(run.merged)
     changed, _ = check(run)
     assert changed["merged"].verdict == "failed"
+
+
+@pytest.mark.slow
+def test_result_of_a_damaged_merged_model_is_not_reused(run: RunFolder) -> None:
+    check(run)
+    file = run.merged / safetensors_files.SINGLE
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 0x40
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+    results, recorder = check(run)
+    assert results["merged"].verdict == "failed"
+    assert not any("tested before" in str(log.text) for log in recorder.of(events.Log))
 
 
 @pytest.mark.slow

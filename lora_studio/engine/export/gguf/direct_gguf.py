@@ -63,20 +63,21 @@ class DirectMerge(BaseModel):
 class TensorSource:
     """A model folder for the converter, and its tensors; with a `recipe` it has headers only.
 
-    `passing`: it is deleted after the export.
+    `passing`: it is deleted after the export. `dtype`: the precision setting of a direct merge.
     """
 
     folder: Path
     tensors: tuple[PlannedFile, ...]
     recipe: Path | None = None
     passing: bool = False
+    dtype: str = ""
 
 
-def open_source(folder: Path, *, passing: bool = False) -> TensorSource:
+def open_source(folder: Path, *, passing: bool = False, dtype: str = "") -> TensorSource:
     """Return a model whose weights are in a folder; raises ProblemError."""
     stored = safetensors_files.read_index(folder).values()
     tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in stored)
-    return TensorSource(folder, tensors, passing=passing)
+    return TensorSource(folder, tensors, passing=passing, dtype=dtype)
 
 
 def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
@@ -122,7 +123,7 @@ def write_headers(
         shards.write_index(plan.shards, folder)
     write_atomic(scratch / RECIPE, recipe.model_dump_json())
     planned = tuple(output.planned for output in plan.outputs)
-    return TensorSource(folder, planned, scratch / RECIPE, passing=True)
+    return TensorSource(folder, planned, scratch / RECIPE, True, recipe.merging.dtype)
 
 
 def write_temporary_merge(
@@ -136,7 +137,7 @@ def write_temporary_merge(
     create_folder(folder, exist_ok=False)
     merging.merge_folders(recipe.base, recipe.read(), folder, recipe.merging, job)
     model_files.stop_at_turn_end(folder, trust=trust)
-    return open_source(folder, passing=True)
+    return open_source(folder, passing=True, dtype=recipe.merging.dtype)
 
 
 class MergedTensorReader:

@@ -19,7 +19,7 @@ from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import jobs
-from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
+from lora_studio.engine.export.gguf import conversion, converter, direct_gguf, run_source
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge, shards
 from lora_studio.engine.model import safetensors_files
@@ -264,10 +264,32 @@ def test_convert_from_setting_decides_what_is_converted(
         merge.merge(run, job)
     if expected is None:
         with pytest.raises(ProblemError, match="no merged model"):
-            conversion.choose_sources(run, run.load_project(), job)
+            run_source.choose_sources(run, run.load_project(), job)
         return
-    model, _ = conversion.choose_sources(run, run.load_project(), job)
+    model, _ = run_source.choose_sources(run, run.load_project(), job)
     assert (model(tmp_path / "scratch").recipe is not None) == expected
+
+
+def test_unused_incomplete_merged_model_stops_no_export(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("F16",))
+    merge.merge(run, recorded_job()[0])
+    (run.merged / "config.json").unlink()
+    with pytest.raises(ProblemError, match="merged model is damaged"):
+        written(run)
+    project = run.load_project()
+    export = project.export.model_copy(update={"convert_from": "adapter"})
+    run.write_project(project.model_copy(update={"export": export}))
+    file, _ = written(run)
+    assert file.is_file()
+    assert run.tokenizer == run.adapter
+
+
+def test_damaged_tokenizer_of_the_merged_model_is_not_used(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, convert_from="adapter")
+    merge.merge(run, recorded_job()[0])
+    (run.merged / "tokenizer_config.json").write_text("{}", "utf-8")
+    with pytest.raises(ProblemError, match="merged model is damaged"):
+        run_source.choose_sources(run, run.load_project(), recorded_job()[0])
 
 
 def test_packaged_converter_supports_in_memory_weights() -> None:
