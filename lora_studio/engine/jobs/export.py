@@ -106,17 +106,19 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
     project = run.load_project()
     files = {str(name): run.get_gguf_file(project.name, name) for name in QUANTIZATIONS}
     existing = {name: file for name, file in files.items() if file.is_file()}
-    if not run.has_merged and not existing:
+    is_recorded = checksums.is_recorded(run, run.merged)
+    if is_recorded and not run.merged.is_dir():
+        job.emit(events.Warned(problem=problems.missing_model_problem(run.merged)))
+    for name in _list_missing_files(run, files):
+        job.emit(events.Warned(problem=problems.missing_file_problem(files[name], name)))
+    is_incomplete = is_recorded and run.merged.is_dir()  # the self-test says what is missing
+    if not (run.has_merged or is_incomplete or existing):
         raise fail(
             "selftest.not_merged",
             "This run has no merged model or GGUF file to test.",
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    if checksums.is_recorded(run, run.merged) and not run.merged.is_dir():
-        job.emit(events.Warned(problem=problems.missing_model_problem(run.merged)))
-    for name in _list_missing_files(run, files):
-        job.emit(events.Warned(problem=problems.missing_file_problem(files[name], name)))
     with lock.hold_devices(project.model, run, "self-test", job):
         selftest.run(run, project, existing, job, fresh=True)
 

@@ -850,6 +850,19 @@ def test_repeated_self_test_runs_anew_and_needs_a_model(run: RunFolder) -> None:
     jobs.run_command(commands.SelfTest(run=str(run.path)), job)
     assert recorder.of(events.ModelLoaded)
     shutil.rmtree(run.merged)
+    job, recorder = recorded_job()
     with pytest.raises(ProblemError) as caught:
         jobs.run_command(commands.SelfTest(run=str(run.path)), job)
     assert caught.value.problems[0].code == "selftest.not_merged"
+    (warned,) = recorder.of(events.Warned)
+    assert warned.problem.code == "selftest.merged_missing"
+
+
+@pytest.mark.slow
+def test_self_test_says_what_a_merged_model_misses(run: RunFolder) -> None:
+    (run.merged / "config.json").unlink()
+    job, recorder = recorded_job()
+    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
+    (tested,) = recorder.of(events.SelfTested)
+    assert (tested.stage, tested.verdict) == ("merged", "failed")
+    assert "config.json is missing" in str(tested.faults[0])
