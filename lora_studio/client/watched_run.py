@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lora_studio.client.endings import crash_problem, out_of_memory_problem
 from lora_studio.client.link import Command, call_later, parse_events
@@ -26,9 +26,20 @@ WATCH_INTERVAL = 0.2
 class WatchedRun:
     """A run whose worker was started by an earlier window or another program."""
 
-    def __init__(self, run: RunFolder) -> None:
-        """Follow `run`; its events are read from the beginning."""
+    def __init__(
+        self,
+        run: RunFolder,
+        *,
+        history: int = 0,
+        on_history_read: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Follow `run`; its events are read from the beginning.
+
+        `on_history_read` is called once those in the first `history` bytes of its file have been yielded.
+        """
         self._run = run
+        self._history, self._on_history_read = history, on_history_read
+        self._is_history_read = False
         self._detached = threading.Event()
 
     @property
@@ -66,6 +77,7 @@ class WatchedRun:
                     open_command = None
                 yield event
         except ProblemError as error:
+            self._leave_history()
             yield events.Failed(id=open_command or "", problem=error.problems[0])
             return
         if self._detached.is_set():
@@ -116,13 +128,21 @@ class WatchedRun:
                         if self._detached.is_set():
                             return
                         position += size
+                        if position > self._history:
+                            self._leave_history()
                         yield from parse_events([line])
             except FileNotFoundError:
                 pass
             except OSError as error:
                 raise _unreadable_error(self._run, error) from error
+            self._leave_history()  # whatever follows is new, even in a file that was written anew
             if not running or self._detached.wait(WATCH_INTERVAL):
                 return
+
+    def _leave_history(self) -> None:
+        if not self._is_history_read:
+            self._is_history_read = True
+            self._on_history_read()
 
 
 def _unreadable_error(run: RunFolder, reason: OSError) -> ProblemError:

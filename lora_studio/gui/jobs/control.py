@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -78,8 +77,8 @@ class JobControl(QObject):
         self.has_steps = False
         self._id = ""
         self._live = False
-        #: When this window began to follow a run, in seconds since 1970: earlier endings are history.
-        self._attached = 0.0
+        #: Whether the events are those that the run had before this window followed it.
+        self._is_history = False
         self._thread: WorkerThread | None = None
         self._before: WorkerThread | None = (
             None  # worker whose job has ended but whose process is still exiting
@@ -103,7 +102,7 @@ class JobControl(QObject):
         previous, self._thread = self._thread, None
         thread = WorkerThread.create(run)
         thread.send(command)
-        self._attached = 0.0
+        self._is_history = False
         self._follow(thread, run, live=True)
         if previous is not None:
             previous.event_received.disconnect(self._on_event)
@@ -118,7 +117,7 @@ class JobControl(QObject):
     def attach(self, run: RunFolder) -> None:
         """Read a run from its beginning, and follow its worker if it is running."""
         self._leave_thread()
-        self._attached = time.time()
+        self._is_history = True
         self._follow(WorkerThread.watch(run), run, live=run.is_running())
         self._start_thread()
         self.changed.emit()
@@ -173,6 +172,7 @@ class JobControl(QObject):
         self.kind, self._id, self.progress = "", "", JobProgress()
         self._thread = thread
         thread.event_received.connect(self._on_event)
+        thread.history_read.connect(self._on_history_read)
         thread.ended.connect(self._on_thread_ended)
 
     def _start_thread(self) -> None:
@@ -228,7 +228,10 @@ class JobControl(QObject):
         self.has_steps = self.has_steps or isinstance(event, events.StepDone)
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:
-            self._end(event, is_past=event.time < self._attached)
+            self._end(event, is_past=self._is_history)
+
+    def _on_history_read(self) -> None:
+        self._is_history = False
 
     def _set_progress(self, progress: JobProgress) -> None:
         self.progress = progress

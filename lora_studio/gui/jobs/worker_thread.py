@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from PySide6.QtCore import Qt, Signal
 
@@ -36,11 +37,13 @@ class WorkerThread(DetachedThread):
 
     Signals:
         event_received(event): the next event; every command that was sent gets an ending.
+        history_read: the events that a run had before it was watched have been received.
         ended: no more events follow and the thread has ended; so has the worker, unless it was
             detached.
     """
 
     event_received = Signal(object)
+    history_read = Signal()
     ended = Signal()
     _arrived = Signal()
 
@@ -56,7 +59,7 @@ class WorkerThread(DetachedThread):
             threading.Event()
         )  # whether the thread should end even if events are still undelivered
         self._detached = False
-        self._events: deque[events.Event | None] = deque()
+        self._events: deque[events.Event | Literal["history read"] | None] = deque()
         self._unended: dict[str, None] = {}  # commands in the order of sending
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
@@ -71,11 +74,16 @@ class WorkerThread(DetachedThread):
     def watch(cls, run: RunFolder) -> WorkerThread:
         """Return a thread that reads a run from its beginning and follows any worker that runs it."""
 
+        history = run.events_file.stat().st_size if run.events_file.is_file() else 0
+
         def open_link() -> Link:
             start_guard(run)
-            return WatchedRun(run)
+            return WatchedRun(
+                run, history=history, on_history_read=lambda: thread._put("history read")
+            )
 
-        return cls(open_link)
+        thread = cls(open_link)
+        return thread
 
     @property
     def undelivered(self) -> int:
@@ -150,7 +158,7 @@ class WorkerThread(DetachedThread):
         for command_id in unended:
             self._put(events.Failed(id=command_id, problem=problem))
 
-    def _put(self, event: events.Event | None) -> None:
+    def _put(self, event: events.Event | Literal["history read"] | None) -> None:
         if isinstance(event, events.Ending):
             self._unended.pop(event.id, None)
         self._events.append(event)
@@ -189,6 +197,9 @@ class WorkerThread(DetachedThread):
                     self.ended.emit()
                 return
             if self.silent:
+                continue
+            if event == "history read":
+                self.history_read.emit()
                 continue
             self.event_received.emit(event)
             if time.perf_counter() > until and self._events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project.project import Project
@@ -19,9 +20,13 @@ def write_events(run: RunFolder, *new: events.Event) -> None:
         file.writelines(events.to_line(event).encode() + b"\n" for event in new)
 
 
-def test_only_endings_after_reopening_are_reported(qtbot: QtBot, tmp_path: Path) -> None:
+@pytest.mark.parametrize("skew", [0, -3600, 3600])
+def test_only_endings_after_reopening_are_reported(
+    qtbot: QtBot, tmp_path: Path, skew: float
+) -> None:
+    """The worker's clock may differ from that of the window."""
     run = create_run(tmp_path / "runs", Project(name="x"), tmp_path)
-    before = time.time() - 60
+    before = time.time() - 60 + skew
     write_events(
         run,
         events.Started(id="a", command="train", time=before),
@@ -37,7 +42,7 @@ def test_only_endings_after_reopening_are_reported(qtbot: QtBot, tmp_path: Path)
         control.attach(run)
         qtbot.waitUntil(lambda: control.running and control._id == "b", timeout=20_000)
         assert endings == [], "the pause was over before"
-        write_events(run, events.Done(id="b", stopped=True))
+        write_events(run, events.Done(id="b", stopped=True, time=before + 90))
         qtbot.waitUntil(lambda: not control.running, timeout=20_000)
     finally:
         lock.release()
