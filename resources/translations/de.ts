@@ -10101,8 +10101,8 @@
             <translation>Der Adapter</translation>
         </message>
         <message>
-            <source>The adapter belongs to a classifier, but its file has no head “{name}”, which predicts the labels.</source>
-            <translation>Der Adapter gehört zu einem Klassifikator, aber seine Datei enthält keinen Kopf „{name}“, der die Labels vorhersagt.</translation>
+            <source>The adapter belongs to a classifier, but its file has no head “{name}” with a row for each label.</source>
+            <translation>Der Adapter gehört zu einem Klassifikator, aber seine Datei enthält keinen Kopf „{name}“ mit einer Zeile je Label.</translation>
         </message>
         <message>
             <source>The adapter determines these settings: {settings}.</source>
@@ -16859,6 +16859,10 @@
         <message>
             <source>{module} is a convolution</source>
             <translation>{module} ist eine Faltung</translation>
+        </message>
+        <message>
+            <source>{n:d} more</source>
+            <translation>{n:d} weitere</translation>
         </message>
         <message>
             <source>{names} and {count} more</source>

@@ -136,10 +136,14 @@ def read(folder: Path, weight: float = 1.0, *, needs_labels: bool = True) -> Ada
             if adapter.complication is None:
                 raise
             # PEFT will merge it; the layers that can be read are still worth showing.
+    _require_weights(adapter)
+    return adapter
+
+
+def _require_weights(adapter: Adapter) -> None:
     has_weights = adapter.layers or adapter.replacements or adapter.rows
     if not has_weights and adapter.complication is None:
-        raise foreign_adapter_error(folder, text("it contains no weights"))
-    return adapter
+        raise foreign_adapter_error(adapter.folder, text("it contains no weights"))
 
 
 def read_intact(folder: Path, weight: float = 1.0, *, needs_labels: bool = True) -> Adapter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.core.lora.adapters import CLASSIFIES, require_mergeable
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import ProblemError, Where, fail, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.recipe_checks import no_classifier_error
@@ -44,15 +44,16 @@ def require_head(adapter: Adapter) -> None:
     """Raise ProblemError for the adapter of a reward model, or of a classifier without its head."""
     if adapter.config.get("task_type") != CLASSIFIES:
         return
-    if (head := adapter.replacements.get(SCORE)) is None:
+    head = adapter.replacements.get(SCORE)
+    if head is None or len(head.shape) != 2 or not head.shape[0]:
         raise fail(
             "adapters.no_head",
-            "The adapter belongs to a classifier, but its file has no head “{name}”, which predicts the labels.",
+            "The adapter belongs to a classifier, but its file has no head “{name}” with a row for each label.",
             "Save it again in PEFT with the head among modules_to_save.",
             where=Where(step="model", field="source", file=str(adapter.folder)),
             name=SCORE.removesuffix(".weight"),
         )
-    if head.shape[:1] == (1,):  # a reward model
+    if head.shape[0] == 1:  # a reward model
         require_mergeable(adapter.config)
 
 
@@ -83,9 +84,9 @@ def _count_outputs(adapter: Adapter, base: Path, spec: ModelSpec) -> int:
     """Return how many labels the head of a classifier has; raises ProblemError if it doesn't fit the base."""
     head = adapter.replacements[SCORE]
     width = _read_base_config(base, spec).get_text_config().hidden_size
-    if len(head.shape) != 2 or head.shape[1] != width:
+    if head.shape[1] != width:
         raise fail(
-            "adapters.does_not_fit",
+            "adapters.head_does_not_fit",
             "The head of the adapter doesn't fit {model}: their widths differ.",
             "On the Model page, choose the base model that the adapter was trained on.",
             where=Where(step="model", field="source", file=str(adapter.folder)),
@@ -124,10 +125,12 @@ def _read_labels(folder: Path, outputs: int) -> tuple[str, ...] | None:
 
 def _describe_labels(labels: tuple[str, ...], source: Text) -> Text:
     shown = [text("{label}", label=label) for label in labels[:_LISTED]]
+    if len(labels) > _LISTED:
+        shown.append(text("{n:d} more", n=len(labels) - _LISTED))
     return text("Labels from {source}: {labels}.", source=source, labels=listed(shown))
 
 
-def _unnamed_labels_warning(folder: Path, labels: tuple[str, ...]) -> Any:
+def _unnamed_labels_warning(folder: Path, labels: tuple[str, ...]) -> Problem:
     return warning(
         "adapters.unnamed_labels",
         "Neither the adapter nor its base model says what its labels are called. They are named {first} to {last}.",

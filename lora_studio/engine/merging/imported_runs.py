@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.lora.adapters import AdapterFit, get_use
 from lora_studio.core.messages import text
@@ -65,6 +65,13 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         run.update_manifest(dataset={"task": "classification"})
     if output is not None:
         run.update_manifest(dataset={"task": "embedding"}, embedding=asdict(output))
+    _record_import(run, source, adapter.config, job)
+
+
+def _record_import(
+    run: RunFolder, source: Path, config: Mapping[str, Any], job: JobContext
+) -> None:
+    """Record where the adapter of a run comes from, and emit AdapterSaved."""
     checksums.record_checksums(run, run.adapter)
     weights_file = run.adapter / adapter_files.WEIGHTS
     with open_regular(weights_file) as opened:
@@ -75,7 +82,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
             "from": str(source.resolve()),
             "sha256": digest,
             "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "base_it_names": adapter.config.get("base_model_name_or_path"),
+            "base_it_names": config.get("base_model_name_or_path"),
         }
     )
     job.emit(

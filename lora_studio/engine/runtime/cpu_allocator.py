@@ -25,7 +25,7 @@ def keep_freed_memory() -> Iterator[None]:
     Otherwise each step returns its activations to the system and gets them back page by page, zeroed and
     outside of the CPU's caches. With kept memory and the worker's huge pages, five steps of SmolLM2 take
     11.3 to 14.3 s of processor time instead of 16.6 to 28.0 (one core of a virtual Xeon with AMX), and their
-    peak memory is 1 to 2 % lower.
+    peak memory is 1 to 2 % lower. A glibc that refuses a threshold of 1 GB for mmap returns large tensors as usual.
     """
     _set_thresholds(_KEPT_BYTES, _KEPT_BYTES)
     try:

@@ -75,9 +75,12 @@ class Trainer:
         self.rollouts = create_rollouts(
             spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
         )  # fmt: skip
-        self.scaling, self.scheduler = setup.scaling, setup.scheduler
-        self.optimizer = setup.optimizer
-        self.watch = MemoryWatch(self.device)
+        self.scaling, self.scheduler, self.optimizer = (
+            setup.scaling,
+            setup.scheduler,
+            setup.optimizer,
+        )
+        self.watch, self.device_load = MemoryWatch(self.device), DeviceLoad(self.device)
         self.watch.check_between_layers(self.model)
         self.recovery = OomRecovery(
             self, run, self.job, ranks, self.watch, tuned, self.batches,
@@ -92,7 +95,6 @@ class Trainer:
             spec, self.total_steps, self.batches.steps_per_epoch, has_rows=bool(data.validation)
         )
         self.metrics = StepMetrics(job, self.total_steps, self.schedule)
-        self.device_load = DeviceLoad(self.device)
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
 
     def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
