@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.rows import scan
 from lora_studio.engine.runtime import child_process, memory_guard
+from lora_studio.engine.runtime.channel import JobContext
 from tests.helpers.runs.jobs import make_job
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.window import fake_engine
@@ -100,6 +102,30 @@ def test_data_of_any_job_is_read_under_a_limit(
     small = tmp_path / "small.jsonl"
     small.write_text(json.dumps({"text": "A"}) + "\n", "utf-8")
     assert read(DataSource(path=str(small)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+@pytest.mark.parametrize("grows", ["the reader", "the model"])
+def test_blocks_of_rows_share_one_limit(grows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the code that uses the rows needs between two blocks doesn't count."""
+    held: list[bytearray] = []
+
+    def read(_source: DataSource, _job: JobContext) -> Iterator[int]:
+        for block in range(8):
+            if grows == "the reader":
+                held.append(bytearray(30 * MEGABYTE))
+            yield block
+
+    monkeypatch.setenv(memory_guard.VARIABLE, "100e6")
+    monkeypatch.setattr(scan, "_iter_rows", read)
+    blocks: list[object] = []
+    refusal = pytest.raises(ProblemError, match="more than 95 MiB")
+    with refusal if grows == "the reader" else contextlib.nullcontext():
+        for block in scan.iter_rows(DataSource(path="rows.jsonl"), make_job()):
+            blocks.append(block)
+            if grows == "the model":
+                held.append(bytearray(200 * MEGABYTE))
+    assert len(blocks) == (3 if grows == "the reader" else 8)
 
 
 def test_worker_that_dies_while_reading_names_the_file(

@@ -90,17 +90,40 @@ def limit_reading(source: DataSource, job: JobContext) -> Iterator[None]:
 
     Raises ProblemError beyond that. A command that only reads foreign files has its limit already.
     """
-    if job.reports_files:
+    with ReadingLimit(source, job).enter():
         yield
-        return
-    allowance = _get_reading_allowance([source])
-    try:
-        with limit_memory(allowance, lambda: end_process(job, allowance)):
+
+
+class ReadingLimit:
+    """Lets the reading of a source in several turns add as much memory in all as a scan may.
+
+    What other code adds between the turns, such as a model that works on the rows, doesn't count.
+    """
+
+    def __init__(self, source: DataSource, job: JobContext) -> None:
+        """Measure the memory of this process."""
+        self._job, self._allowance = job, _get_reading_allowance([source])
+        self._start = self._last = _read_memory()
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[None]:
+        """Let the block read; raises ProblemError if this and earlier blocks need too much memory."""
+        if self._job.reports_files:
             yield
-    except Exception as exception:
-        if is_out_of_memory(exception):
-            raise ProblemError(exceeded_problem(job.file, allowance)) from exception
-        raise
+            return
+        used = _read_memory()
+        self._start += max(0, used - self._last)
+        remaining = max(0, self._start + self._allowance - used)
+        try:
+            with limit_memory(remaining, lambda: end_process(self._job, self._allowance)):
+                yield
+        except Exception as exception:
+            if is_out_of_memory(exception):
+                problem = exceeded_problem(self._job.file, self._allowance)
+                raise ProblemError(problem) from exception
+            raise
+        finally:
+            self._last = _read_memory()
 
 
 def end_process(job: JobContext, allowance: int) -> None:
@@ -148,6 +171,14 @@ def _read_data_size() -> int:
     except (OSError, ValueError):
         return 0
     return 1024 * int(match[1]) if match else 0
+
+
+def _read_memory() -> int:
+    """Return the memory of this process that `limit_memory` limits, in bytes."""
+    import psutil
+
+    used = _read_data_size() if sys.platform == "linux" else 0
+    return used or int(psutil.Process().memory_info().rss)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ from lora_studio.engine.dataset.rows.store import (
     join_titles,
 )
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.memory_guard import limit_reading
+from lora_studio.engine.runtime.memory_guard import ReadingLimit, limit_reading
 
 #: Increase this whenever a scan of the same file would give a different result.
 VERSION = 19
@@ -122,9 +122,9 @@ def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, 
     Rows stay as their file has them: messages aren't joined to conversations. What is unusual about a
     file, and that its end is missing, is emitted as a warning.
     """
-    blocks = _iter_rows(source, job)
+    blocks, limit = _iter_rows(source, job), ReadingLimit(source, job)
     while True:
-        with limit_reading(source, job):  # not while a model works on the rows
+        with limit.enter():  # not while a model works on the rows
             block = next(blocks, None)
         if block is None:
             return
