@@ -135,7 +135,7 @@ class WatchedRun:
                 pass
             except OSError as error:
                 raise _unreadable_error(self._run, error) from error
-            self._leave_history()  # whatever follows is new, even in a file that was written anew
+            self._leave_history()  # whatever follows is new, even in a shorter file
             if not running or self._detached.wait(WATCH_INTERVAL):
                 return
 
