@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.core.problems import Where, warning
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.runs import damaged_runs, run_verbs
 from tests.helpers.runs.damaged_runs import Damage, RunPair
 
@@ -64,6 +66,17 @@ def check_damages(
             copy.delete()
     print(f"all {cases} cases")
     return faults
+
+
+def test_warning_excuses_only_the_file_that_it_names(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    where = Where(file=str(run.gguf / "a.gguf"))
+    named = warning("selftest.file_missing", "a.gguf is missing.", "Export again.", where=where)
+    outcome = run_verbs.Outcome(is_done=True, warnings=[named])
+    whole = dict.fromkeys(("gguf/a.gguf", "gguf/b.gguf", "merged/config.json"), "whole")
+    damage = Damage("gguf/a.gguf", "delete")
+    faults = run_verbs.find_faults(whole, {}, run, damage, "selftest", outcome)
+    assert [fault.split()[0] for fault in faults] == ["gguf/b.gguf", "merged/config.json"]
 
 
 @pytest.mark.slow
