@@ -108,7 +108,7 @@ def test_character_map_that_leads_outside_is_refused(place: str) -> None:
     content = struct.pack("<257I", 1024, *units) + "é\0".encode()
 
     class Backend:
-        decoder = post_processor = None
+        model = decoder = post_processor = None
 
         class normalizer:  # noqa: N801
             @staticmethod
