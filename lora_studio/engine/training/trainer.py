@@ -75,11 +75,8 @@ class Trainer:
         self.rollouts = create_rollouts(
             spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
         )  # fmt: skip
-        self.scaling, self.scheduler, self.optimizer = (
-            setup.scaling,
-            setup.scheduler,
-            setup.optimizer,
-        )
+        self.scaling, self.scheduler = setup.scaling, setup.scheduler
+        self.optimizer = setup.optimizer
         self.watch, self.device_load = MemoryWatch(self.device), DeviceLoad(self.device)
         self.watch.check_between_layers(self.model)
         self.recovery = OomRecovery(
@@ -91,14 +88,14 @@ class Trainer:
         )
         self.adapters = AdapterSaver(run, spec, tuned, self.optimizer, self.job)
         self._set_up_evaluation(tuned)
-        self.schedule = schedule_evaluations(
-            spec, self.total_steps, self.batches.steps_per_epoch, has_rows=bool(data.validation)
-        )
         self.metrics = StepMetrics(job, self.total_steps, self.schedule)
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
 
     def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
         rows, plan, context = self.data.validation, self.batches.plan, self._enter_inference
+        self.schedule = schedule_evaluations(
+            self.spec, self.total_steps, self.batches.steps_per_epoch, has_rows=bool(rows)
+        )
         self.evaluator = Evaluator(self.model, rows, plan, context, self.job, self.ranks)
         heldout = self.spec.sample_rows if rows else 0
         self.sampler = Sampler(
