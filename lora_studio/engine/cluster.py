@@ -23,6 +23,7 @@ from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import worker
+from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
 
@@ -99,6 +100,7 @@ def main() -> None:
     The options `--trust HASH` allow what the run asks for, see its README.md.
     """
     consent.trust_in_this_process(_read_trusted(sys.argv[2:]))
+    memory_guard.make_memory_countable()
     set_allocator_defaults()
     run = RunFolder(Path(sys.argv[1]).resolve())
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

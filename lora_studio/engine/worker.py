@@ -54,8 +54,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     inbox = Inbox(pending.put)
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
     call_on_sigterm(inbox.request_shutdown)
-    # Arrow's default allocator reserves a gigabyte, which would count against the limit on memory.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    memory_guard.make_memory_countable()
     set_allocator_defaults()
     while (command := pending.get()) is not None:
         if handle(command, channel, inbox, run_command) is not None:

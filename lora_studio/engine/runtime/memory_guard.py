@@ -37,6 +37,14 @@ _INTERVAL = 0.1
 _DATA = re.compile(r"^VmData:\s*(\d+) kB$", re.MULTILINE)
 
 
+def make_memory_countable() -> None:
+    """Let Arrow allocate only what it needs: what its default allocator reserves would count against the limit.
+
+    Call it before Arrow is imported. Child processes inherit it.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
 def get_allowance(command: commands.Job | commands.Question) -> int | None:
     """Return the bytes that a command may add to the memory of its worker, None without a limit."""
     if not command.reads_foreign_files:

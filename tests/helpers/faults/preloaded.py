@@ -213,6 +213,9 @@ def _run(arguments: list[str]) -> None:
         io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", write_through=True)
         for number in (1, 2)
     )
+    # WORKAROUND: a fork replaces PyTorch's thread pool at its first use, and fails with “Invalid thread pool!” if
+    # two threads use it at once (torch 2.13, aten/src/ATen/ParallelOpenMP.cpp). Here is one thread.
+    sys.modules["torch"].set_num_threads(1)
     kind = arguments[0]
     program, *rest = (
         arguments[1:] if kind in (_MODULE, _CODE) else [child_process.__name__, *arguments]

@@ -200,6 +200,7 @@ def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
         "class Job:\n"
+        "    reports_files = True\n"
         "    emit = staticmethod(lambda event: print(event.rows_used))\n"
         "    open_file = report_progress = check = staticmethod(lambda *about: None)\n"
         f"jobs.run_command(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"

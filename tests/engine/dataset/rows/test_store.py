@@ -249,6 +249,8 @@ def test_verdicts_of_several_processes_match_and_are_cached(
 
 _MEASURE = """
 import resource, sys
+from lora_studio.engine.runtime import memory_guard
+memory_guard.make_memory_countable()
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.engine.dataset import inspection
 from lora_studio.engine import worker
