@@ -125,7 +125,7 @@ def test_blocks_of_rows_share_one_limit(grows: str, monkeypatch: pytest.MonkeyPa
             blocks.append(block)
             if grows == "the model":
                 held.append(bytearray(200 * MEGABYTE))
-    assert len(blocks) == (3 if grows == "the reader" else 8)
+    assert len(blocks) == (2 if grows == "the reader" else 8)
 
 
 def test_worker_that_dies_while_reading_names_the_file(
