@@ -173,7 +173,7 @@ class _Test:
                 self._results.append(report_faults(stage, unusable, self._job))
 
     def _find_merged_damage(self) -> Text | None:
-        """Return what is missing from a merged model without settings; None if there is no merged model."""
+        """Return what a merged model without settings lacks, None if the run has no merged model."""
         folder = self._folder.merged
         if not folder.is_dir():
             return None
