@@ -68,7 +68,7 @@ class ReferenceMeasure:
 
     def compare(self, reference: str, answer: str) -> float | None:
         """Return the score of an answer given the reference, None where the measure doesn't apply."""
-        raise NotImplementedError  # each measure has its own
+        raise NotImplementedError  # measures that compare answers have their own
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
         """Return None: answers are scored instead."""
@@ -93,4 +93,4 @@ class LogprobMeasure:
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
         """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
-        raise NotImplementedError  # each measure has its own
+        raise NotImplementedError  # measures of log-likelihoods have their own
