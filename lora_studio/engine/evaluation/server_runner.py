@@ -22,7 +22,7 @@ from lora_studio.engine.evaluation.model_hashes import combine
 from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.failures import CancelledError, PausedError
 from lora_studio.engine.servers import openai_client
 from lora_studio.engine.servers.replies import Reply
 
@@ -114,37 +114,44 @@ class ServerRunner:
     def _ask_all(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
-        """Ask in threads, which end with the iteration; yields in the order of arrival."""
-        waiting = iter(enumerate(requests))
-        lock = threading.Lock()
-        stopped = threading.Event()
+        """Ask in threads, which end with the iteration; yields in the order of arrival.
+
+        The next request is only sent when an earlier reply was recorded, so a kill loses at most as many
+        replies as there are threads, however slow the disk is. A pause first yields the replies that are there.
+        """
+        following = iter(enumerate(requests))
+        threads = min(_PARALLEL, len(requests))
+        todo: queue.SimpleQueue[tuple[int, AnswerRequest] | None] = queue.SimpleQueue()
         replies: queue.SimpleQueue[tuple[int, Reply | BaseException]] = queue.SimpleQueue()
 
         def work() -> None:
-            while not stopped.is_set():
-                with lock:
-                    following = next(waiting, None)
-                if following is None:
-                    return
-                replies.put((following[0], self._try(following[1], sampling)))
+            while (taken := todo.get()) is not None:
+                replies.put((taken[0], self._try(taken[1], sampling)))
 
-        for _ in range(min(_PARALLEL, len(requests))):
+        for _ in range(threads):
+            todo.put(next(following))
             context = contextvars.copy_context()
             threading.Thread(target=context.run, args=(work,), name="server", daemon=True).start()
         try:
             done = 0
             while done < len(requests):
-                self.job.check()
                 try:
                     index, reply = replies.get(timeout=0.2)
                 except queue.Empty:
+                    self.job.check()
                     continue
                 if isinstance(reply, BaseException):
                     raise reply
                 done += 1
                 yield index, reply
+                try:
+                    self.job.check()
+                except (CancelledError, PausedError):
+                    continue  # raised above, after the replies that have arrived
+                todo.put(next(following, None))
         finally:
-            stopped.set()
+            for _ in range(threads):
+                todo.put(None)
 
     def _try(self, request: AnswerRequest, sampling: Sampling) -> Reply | BaseException:
         """Return the reply to a request, or what ends the whole column."""
