@@ -90,6 +90,13 @@ def _shared_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty cache folder of the program, which isn't the user's."""
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start workers in forks of a process that has imported what they need."""
     for name, value in get_shared().engine_variable().items():

@@ -65,7 +65,7 @@ def _describe_model_loaded(event: events.ModelLoaded) -> Text:
 def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
     return text(
         "{trainable:count} of {total:count} parameters are trainable ({share:percent}), "
-        "{size:size} on disk.",
+        "{size:size} of adapter weights.",
         trainable=event.trainable,
         total=event.total,
         share=event.percent / 100,

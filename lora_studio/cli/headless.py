@@ -33,7 +33,7 @@ from lora_studio.core.project import (
 )
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import folder
+from lora_studio.core.runs import folder, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_label_report, get_task
 from lora_studio.core.spec import get_facts
@@ -178,11 +178,14 @@ def explain_end(run: RunFolder) -> Text:
 
 
 def has_failed_selftest(run: RunFolder, command: commands.Job) -> bool:
-    """Return whether a self-test of this command found something that wasn't trained."""
-    return any(
-        isinstance(event, events.SelfTested) and event.id == command.id and not event.passed
-        for event in run.iter_events_of("self_tested")
-    )
+    """Return whether a self-test of this command found something that wasn't trained.
+
+    After an export from base and adapter, the merged model's own test doesn't count.
+    """
+    mine = [e for e in run.iter_events_of("self_tested", "gguf_written") if e.id == command.id]
+    written = [event for event in mine if isinstance(event, events.GgufWritten)]
+    tested = [event for event in mine if isinstance(event, events.SelfTested)]
+    return not all(t.passed for t in selftest_report.list_tests_of_files(written, tested))
 
 
 def run_stage(command: commands.Job, display: Display) -> int:

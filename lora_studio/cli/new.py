@@ -18,6 +18,15 @@ from lora_studio.core.project import checks, known_projects, presets, project
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.system.paths import expand_home
 
+_ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SETTING=VALUE",
+        help="Change a setting, for example --set training.epochs=1. Can be repeated.",
+    ),
+]
+
 
 def new(
     folder: Annotated[
@@ -37,14 +46,7 @@ def new(
     preset: Annotated[
         str, typer.Option(metavar="PRESET", help="Preset, such as quick, balanced, or best.")
     ] = "",
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="SETTING=VALUE",
-            help="Change a setting, for example --set training.epochs=1. Can be repeated.",
-        ),
-    ] = None,
+    change: _ChangeOption = None,
     as_json: JsonObjectOption = False,
 ) -> None:
     """Create a project from a model and a dataset. `run` and the window open it."""
@@ -60,7 +62,11 @@ def new(
         known_projects.accept(created)  # the user has typed what it asks for
     if as_json:
         print_json({"project": str(created.path)})
-        return
+    else:
+        _print_next_steps(created, folder, display)
+
+
+def _print_next_steps(created: Draft, folder: Path, display: Display) -> None:
     display.print_line(text("Project created: {file}", file=str(created.path)))
     display.print_line(
         text(

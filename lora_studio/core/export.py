@@ -26,7 +26,7 @@ class QuantFacts:
     """Facts about a quantization that hold for every model.
 
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
-    in a dry run. `loss` is a phrase for the loss in quality. `kl` is the mean KL divergence in nats
+    in a dry run, with an importance matrix where it is required. `loss` is a phrase for the loss in quality. `kl` is the mean KL divergence in nats
     that it costs, which the self-test allows for: of SmolLM2-135M, measured with
     `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
     (tools/perplexity/README.md); None if the values stay the same, or if no general model survives
@@ -70,7 +70,7 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "IQ3_S": QuantFacts(3.66, "noticeable", (4.4, 0.11)),
     "Q3_K_S": QuantFacts(3.64, "large", (1.2, 0.23)),
     "IQ3_XS": QuantFacts(3.5, "large", (0.78, 0.14), needs_imatrix=True),
-    "IQ3_XXS": QuantFacts(3.37, "large", (1.1, 0.18), needs_imatrix=True),
+    "IQ3_XXS": QuantFacts(3.26, "large", (1.1, 0.18), needs_imatrix=True),
     "Q2_K": QuantFacts(3.16, "very large", (3.3, 0.45)),
     "Q2_K_S": QuantFacts(2.97, "very large", (1.7, 0.4), needs_imatrix=True),
     "IQ2_M": QuantFacts(2.93, "very large", (1.8, 0.33), needs_imatrix=True),
@@ -257,6 +257,10 @@ class ExportSpec(Spec):
         if value and not is_ollama_name(value):
             raise value_error("is not a model name such as my-model or my-model:v2")
         return value
+
+
+#: What a GGUF file was made from, in the record of an export.
+MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
 
 
 def is_direct_export(spec: ExportSpec, *, has_merged: bool, is_rounded: bool = False) -> bool:

@@ -3642,8 +3642,8 @@
             <translation>Gleich der Referenz, abgesehen von Groß- und Kleinschreibung, Leerzeichen, Anführungszeichen und Satzzeichen am Ende.</translation>
         </message>
         <message>
-            <source>Estimated from the number of parameters</source>
-            <translation>Aus der Anzahl der Parameter geschätzt</translation>
+            <source>Estimated from the model's dimensions</source>
+            <translation>Geschätzt aus den Abmessungen des Modells</translation>
         </message>
         <message>
             <source>Estimated training time: {time}.</source>
@@ -9884,6 +9884,10 @@
             <translation>Testsätze</translation>
         </message>
         <message>
+            <source>Test the run again (`lora-studio selftest RUN`) or export again, then create the model.</source>
+            <translation>Prüfen Sie den Lauf noch einmal (`lora-studio selftest RUN`) oder exportieren Sie erneut, und erstellen Sie dann das Modell.</translation>
+        </message>
+        <message>
             <source>Testing the engine</source>
             <translation>Engine wird getestet</translation>
         </message>
@@ -10778,6 +10782,10 @@
         <message>
             <source>The merged model differs slightly from what was trained: {cause}. The top-1 agreement is {top1:percent}, the KL divergence {kl:.2g} nats.</source>
             <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:percent}, die KL-Divergenz {kl:.2g} Nats.</translation>
+        </message>
+        <message>
+            <source>The merged model failed its self-test, and {quantization} hasn't been tested since.</source>
+            <translation>Das zusammengeführte Modell hat seinen Selbsttest nicht bestanden, und {quantization} wurde seitdem nicht geprüft.</translation>
         </message>
         <message>
             <source>The merged model failed the self-test, so no Ollama model was created.</source>
@@ -18047,6 +18055,10 @@
             <translation>{title}: {value} ist zu klein.</translation>
         </message>
         <message>
+            <source>{title}: {value} isn't a finite number.</source>
+            <translation>{title}: {value} ist keine endliche Zahl.</translation>
+        </message>
+        <message>
             <source>{title}: {value} isn't a list.</source>
             <translation>{title}: {value} ist keine Liste.</translation>
         </message>
@@ -18091,8 +18103,8 @@
             <translation>{trainable} Parameter ({share})</translation>
         </message>
         <message>
-            <source>{trained} of {total} parameters are trainable ({share}), {size} on disk</source>
-            <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} auf dem Datenträger</translation>
+            <source>{trained} of {total} parameters are trainable ({share}), {size} of adapter weights</source>
+            <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} Adaptergewichte</translation>
         </message>
         <message>
             <source>{train} training rows, {validation} validation rows</source>

@@ -97,6 +97,18 @@ def test_failed_self_test_of_a_command_decides_its_status(
     assert headless.has_failed_selftest(run, export_command) is failed
 
 
+def test_failed_merged_model_does_not_fail_a_direct_export(run: RunFolder) -> None:
+    stream = [
+        events.GgufWritten(
+            id="this", file="x", quantization="Q8_0", bytes=1, tool="llama.cpp", is_direct=True
+        ),
+        events.SelfTested(id="this", stage="merged", passed=False, verdict="failed"),
+        events.SelfTested(id="this", stage="Q8_0", passed=True, verdict="passed"),
+    ]
+    run.events_file.write_text("".join(f"{events.to_line(event)}\n" for event in stream), "utf-8")
+    assert not headless.has_failed_selftest(run, commands.Export(id="this", run=str(run.path)))
+
+
 def test_unknown_upload_kind_is_refused(run: RunFolder) -> None:
     status, text = studio("push", str(run.path), "me/bot", "--what", "everything", "--json")
     assert status == headless.REFUSED

@@ -65,7 +65,7 @@ def run(command: commands.Question, environment: dict[str, str] | None = None) -
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_bomb_ends_its_worker_and_next_worker_answers(bomb: Path, tmp_path: Path) -> None:
     ended = run(inspect(bomb), {memory_guard.VARIABLE: "100e6"})
     assert isinstance(ended, events.Failed)
@@ -77,7 +77,7 @@ def test_bomb_ends_its_worker_and_next_worker_answers(bomb: Path, tmp_path: Path
     assert isinstance(run(inspect(rows), {memory_guard.VARIABLE: "100e6"}), events.Done)
 
 
-@pytest.mark.usefixtures("cache", "system_allocator")
+@pytest.mark.usefixtures("own_cache", "system_allocator")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
 @pytest.mark.parametrize(
     "read",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,9 @@ from lora_studio.core import formatting
 from lora_studio.core.project import known_projects, project
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.gui import theme
-from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.playground.page import PlaygroundPage
-from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.widgets.bar_table import BarTable
 from lora_studio.gui.window.main_window import Window
-from lora_studio.gui.window.wiring import make_window
 from tests.helpers.command_line import run_studio
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -39,7 +34,7 @@ TEXTS = ("Where is my parcel?", "I was charged twice, please help.", "ship")
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]:
+def window(window: Window, tmp_path: Path) -> Window:
     """The window with a project of texts and labels, none of it inspected yet."""
     rows = tmp_path / "rows.jsonl"
     lines = [
@@ -56,17 +51,8 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     draft = project.create(tmp_path / "tickets", "Tickets", values)
     draft.save()
     known_projects.accept(draft)
-    theme.apply(qapp, "light")
-    main_window = make_window(Preferences(), lazy_pages.make_step_pages)
-    main_window.show()
-    main_window.open_project(tmp_path / "tickets")
-    yield main_window
-    if main_window.jobs.running:
-        main_window.jobs.cancel()
-    qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
-    main_window.state.undo.setClean()
-    main_window.close()
-    main_window.deleteLater()
+    window.open_project(tmp_path / "tickets")
+    return window
 
 
 def train_in_window(window: Window, qtbot: QtBot, runs: Path) -> RunFolder:

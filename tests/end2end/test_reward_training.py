@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.curves.metrics import read_metrics
@@ -19,11 +18,7 @@ from lora_studio.core.project import known_projects, project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
-from lora_studio.gui import theme
-from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
-from lora_studio.gui.window.wiring import make_window
 from tests.helpers.faults.killed_runs import find_differences
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -34,7 +29,7 @@ NAMES = ("Short", "Few words", "Letters")
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]:
+def window(qtbot: QtBot, window: Window, tmp_path: Path) -> Window:
     """The window with a project of prompts and three rewards, two of them of one kind."""
     rows = tmp_path / "prompts.jsonl"
     lines = [{"prompt": f"What is {n} and {n}?"} for n in range(12)]
@@ -58,20 +53,11 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     draft = project.create(tmp_path / "sums", "Sums", values)
     draft.save()
     known_projects.accept(draft)
-    theme.apply(qapp, "light")
-    main_window = make_window(Preferences(), lazy_pages.make_step_pages)
-    main_window.show()
-    main_window.open_project(tmp_path / "sums")
-    main_window.show_page("dataset")
-    qtbot.waitUntil(lambda: main_window.state.facts.dataset is not None, timeout=WAIT)
-    main_window.show_page("training")
-    yield main_window
-    if main_window.jobs.running:
-        main_window.jobs.cancel()
-    qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
-    main_window.state.undo.setClean()
-    main_window.close()
-    main_window.deleteLater()
+    window.open_project(tmp_path / "sums")
+    window.show_page("dataset")
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    window.show_page("training")
+    return window
 
 
 def press(button: QPushButton, qtbot: QtBot, title: str) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ollama
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project import known_projects, project
 from lora_studio.core.runs.folder import list_runs
-from lora_studio.gui import theme
-from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
-from lora_studio.gui.window.wiring import make_window
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.tiny_run import heldout_rows
@@ -29,20 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 
 #: Longest wait for a real job on a busy machine, in milliseconds.
 WAIT = 180_000
-
-
-@pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
-    theme.apply(qapp, "light")
-    main_window = make_window(Preferences(), lazy_pages.make_step_pages)
-    main_window.show()
-    yield main_window
-    if main_window.jobs.running:
-        main_window.jobs.cancel()
-    qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
-    main_window.state.undo.setClean()
-    main_window.close()
-    main_window.deleteLater()
 
 
 @pytest.fixture

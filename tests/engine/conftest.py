@@ -28,10 +28,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Yield an empty cache folder of the program."""
-    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(own_cache: Path) -> Path:
+    """Return an empty cache folder of the program; pytest's fixture of this name isn't used here."""
+    return own_cache
 
 
 @pytest.fixture(scope="session")

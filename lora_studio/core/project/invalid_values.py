@@ -14,13 +14,20 @@ from lora_studio.core.spec import FieldFacts
 _FAULTS = {
     "float": "{title}: {value} isn't a number.",
     "int": "{title}: {value} isn't a number.",
-    "finite": "{title}: {value} isn't a number.",
+    "finite": "{title}: {value} is too large.",
     "bool": "{title}: {value} is neither true nor false.",
     "greater": "{title}: {value} is too small.",
     "less": "{title}: {value} is too large.",
     "literal": "{title}: {value} isn't one of the choices.",
     "tuple": "{title}: {value} isn't a list.",
     "list": "{title}: {value} isn't a list.",
+}
+
+#: Descriptions of what can be typed for a number but isn't one, or has no size.
+_NOT_FINITE = {
+    "nan": "{title}: {value} isn't a number.",
+    "inf": "{title}: {value} isn't a finite number.",
+    "infinity": "{title}: {value} isn't a finite number.",
 }
 
 #: Characters of a value that a message shows.
@@ -47,7 +54,10 @@ def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
     elif kind == "string_type":
         template = "{title}: {value} isn't text."
     else:
-        template = _FAULTS.get(kind.partition("_")[0], "{title}: {value} can't be used.")
+        fault_name = kind.partition("_")[0]
+        template = _FAULTS.get(fault_name, "{title}: {value} can't be used.")
+        if fault_name in ("finite", "greater", "less"):
+            template = _NOT_FINITE.get(str(value).strip().lower().lstrip("+-"), template)
     return text(template, title=title, value=quoted)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ SPECS: dict[Step, type[Spec]] = {
 
 #: Settings that name a model: a local path, or a Hub ID.
 MODEL_FIELDS: dict[type[Spec], str] = {ModelSpec: "source", TrainingSpec: "teacher"}
+
+#: Characters of a project's name that lists show.
+_LONGEST_TITLE = 80
 
 _BAD_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
@@ -288,6 +292,16 @@ def find_file(path: Path) -> Path:
             where=Where(file=str(path)),
         )
     return path
+
+
+def read_title(file: Path) -> str:
+    """Return the name in a project file on one line, that of the file if it can't be read or has none."""
+    try:
+        title = tomllib.loads(read_bytes(file).decode("utf-8-sig")).get("name", "")
+    except (OSError, ValueError, RecursionError):
+        return file.stem
+    shown = " ".join(title.split())[:_LONGEST_TITLE] if isinstance(title, str) else ""
+    return shown or file.stem
 
 
 def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = None) -> Draft:

@@ -89,7 +89,8 @@ class GgufWritten(BaseEvent):
     """A GGUF file was written; `tool` is the llama.cpp that wrote it.
 
     `quantization` is "adapter" for the adapter alone. `estimated_bytes` is the estimate of the
-    quantizer's dry run, None for unquantized files; `imatrix`: quantized with an importance matrix.
+    quantizer's dry run, None for unquantized files; `imatrix`: quantized with an importance matrix;
+    `is_direct`: made from base and adapter, not from the merged model.
     """
 
     kind: Literal["gguf_written"] = "gguf_written"
@@ -99,6 +100,7 @@ class GgufWritten(BaseEvent):
     tool: Text
     estimated_bytes: int | None = None
     imatrix: bool = False
+    is_direct: bool = False
 
 
 #: `failed`: something is wrong; `lossy`: the differences are explained by the quantization alone.

@@ -139,8 +139,9 @@ class DevicesFound(BaseEvent):
 
 
 class ParametersCounted(BaseEvent):
-    """Exact parameter counts, known before training starts; `adapter_bytes` is the size on disk in
-    32-bit.
+    """Exact parameter counts, known before training starts.
+
+    `adapter_bytes` is the size of the saved weights, in 32-bit; the tokenizer, which is saved beside them, isn't counted.
     """
 
     kind: Literal["parameters_counted"] = "parameters_counted"

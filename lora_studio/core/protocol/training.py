@@ -272,7 +272,7 @@ class EndedEarly(BaseEvent):
 
 
 class AdapterSaved(BaseEvent):
-    """The adapter was saved in PEFT's layout, with its weights after `step`.
+    """The adapter was saved in PEFT's layout, with its weights after `step`; `bytes` of its folder, tokenizer included.
 
     One of `best_loss`, `best_score`, and `best_reward` is set if it is the best adapter instead of the last
     one: its eval loss, the score of its answers to validation rows, or their mean reward.

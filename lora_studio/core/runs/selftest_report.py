@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.export import ExportSpec, is_direct_export
+from lora_studio.core.export import DIRECT_SOURCE, ExportSpec, is_direct_export
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -85,6 +87,39 @@ def is_merged_in_bfloat16(run: RunFolder) -> bool:
 def is_exported_directly(run: RunFolder, spec: ExportSpec) -> bool:
     """Return whether the files of a run are converted from base and adapter, not from its merged model."""
     return is_direct_export(spec, has_merged=run.has_merged, is_rounded=is_merged_rounded(run))
+
+
+def is_made_directly(run: RunFolder, quantization: str) -> bool:
+    """Return whether an exported file was made from base and adapter, by the record of its export."""
+    record = run.read_manifest().get("gguf")
+    record = record if isinstance(record, dict) else {}
+    files = record.get("files")
+    entry = files.get(quantization) if isinstance(files, dict) else None
+    source = (record | entry if isinstance(entry, dict) else record).get("from")
+    return bool(source == DIRECT_SOURCE)
+
+
+def list_stages_before(quantization: str, tested: Collection[str], *, is_direct: bool) -> list[str]:
+    """Return the stages that a file must not have failed before its own, in the order of an export.
+
+    The merged model is one of them unless the file was made from base and adapter and was itself tested.
+    """
+    return ["converted"] if is_direct and quantization in tested else ["merged", "converted"]
+
+
+def list_tests_of_files(
+    written: Iterable[events.GgufWritten], tested: Iterable[events.SelfTested]
+) -> list[events.SelfTested]:
+    """Return the tests that count for the files of an export.
+
+    That of the merged model doesn't if every file was made from base and adapter and was itself tested.
+    """
+    results = list(tested)
+    stages = {result.stage for result in results}
+    files = [event for event in written if event.quantization != "adapter"]
+    if not files or not all(file.is_direct and file.quantization in stages for file in files):
+        return results
+    return [result for result in results if result.stage != "merged"]
 
 
 def forget_files(run: RunFolder) -> None:

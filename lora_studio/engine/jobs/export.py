@@ -9,7 +9,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import checksums
+from lora_studio.core.runs import checksums, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.engine.jobs.registry import handles
@@ -21,8 +21,8 @@ from lora_studio.engine.runtime.channel import JobContext
 def export(command: commands.Export, job: JobContext) -> None:
     """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
 
-    An embedding model has no TEMPLATE. A model that failed its self-test is not created in Ollama, nor on a
-    server that needs a proven TEMPLATE without one.
+    An embedding model has no TEMPLATE. A model that failed its self-test, or was made from one that did, is not
+    created in Ollama, nor on a server that needs a proven TEMPLATE without one.
     """
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
@@ -36,7 +36,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     run = RunFolder(Path(command.run))
     project = run.load_project()
     first = project.export.quantizations[0]
-    failed: set[str] = set()
+    tested: dict[str, bool] = {}  # whether each stage passed
     task = get_task(run.read_manifest())
     if task == "classification":
         raise _classifier_error()
@@ -48,11 +48,12 @@ def export(command: commands.Export, job: JobContext) -> None:
         if project.export.self_test:
             with lock.hold_devices(project.model, run, "self-test", job):
                 results = selftest.run(run, project, converted.get_stages(), job)
-            failed = {result.stage for result in results if not result.passed}
+            tested = {result.stage: result.passed for result in results}
     if project.export.lm_studio:
         _add_to_lm_studio(run, project, converted.files.values(), derived, job)
     if project.export.ollama_create and (embeds or derived is not None):
-        if stage := next((name for name in ("merged", "converted", first) if name in failed), ""):
+        before = selftest_report.list_stages_before(first, tested, is_direct=converted.is_direct)
+        if stage := next((name for name in (*before, first) if tested.get(name) is False), ""):
             job.emit(events.Warned(problem=ollama_model.not_created_warning(stage)))
         else:
             ollama_model.create(run, project, file, derived, job)

@@ -85,9 +85,8 @@ def _record_import(
             "base_it_names": config.get("base_model_name_or_path"),
         }
     )
-    job.emit(
-        events.AdapterSaved(step=0, folder=str(run.adapter), bytes=weights_file.stat().st_size)
-    )
+    size = sum(file.stat().st_size for file in run.adapter.iterdir())
+    job.emit(events.AdapterSaved(step=0, folder=str(run.adapter), bytes=size))
 
 
 def _copy_adapter(source: Path, folder: Path, job: JobContext) -> None:

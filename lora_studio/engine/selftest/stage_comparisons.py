@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer
-from lora_studio.engine.export.gguf.conversion import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.engine.export.gguf.converter import FirstPass, find_converter
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge as merging

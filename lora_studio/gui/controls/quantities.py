@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from lora_studio.core.formatting import format_decimal
@@ -28,6 +29,8 @@ def parse(text: str, about: FieldFacts) -> int | float | str:
     factor = match[2].lower()
     factors = _TOKEN_FACTORS if about.unit == "tokens" else _FACTORS
     value = float(match[1]) * (0.01 if factor == "%" else factors[factor])
+    if math.isinf(value):
+        return text
     if about.kind == "number":
         return float(f"{value:.12g}")
     if re.fullmatch(r"[+-]?\d+", match[1]) and factor == "":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,10 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QUndoStack
 from PySide6.QtWidgets import QMenu, QWidget
 
+from lora_studio.core.project.project import read_title
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import set_icon
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class Actions(QObject):
@@ -97,11 +100,16 @@ class Actions(QObject):
         self.menu.addMenu(self.recent)
 
     def fill_recent(self, files: list[Path], slot: Callable[[Path], object]) -> None:
-        """Fill the list of recent projects."""
+        """Fill the list of recent projects: their names, and the folder of those with the same name."""
         self.recent.clear()
         self.recent.setEnabled(bool(files))
-        for file in files:
-            action = self.recent.addAction(f"{file.stem}    {file.parent}")
+        self.recent.setToolTipsVisible(True)
+        titles = {file: read_title(file) for file in files}
+        counts = Counter(titles.values())
+        for file, title in titles.items():
+            words = title if counts[title] == 1 else f"{title}    {file.parent}"
+            action = self.recent.addAction(words.replace("&", "&&"))
+            action.setToolTip(plain_tip(str(file)))
             action.triggered.connect(lambda _=False, file=file: slot(file))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
 
-from lora_studio.core.project.project import SPECS
+from lora_studio.core.project.project import SPECS, read_title
 from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -126,7 +126,7 @@ def _list_projects(shell: Shell) -> Iterator[SearchEntry]:
     for file in shell.preferences.list_recent_projects():
         if file != shell.state.draft.path:
             yield SearchEntry(
-                "project", file.stem, _make_project_opener(shell, file), str(file.parent)
+                "project", read_title(file), _make_project_opener(shell, file), str(file.parent)
             )
 
 

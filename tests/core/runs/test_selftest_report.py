@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
 
@@ -70,3 +72,49 @@ def test_precision_chosen_after_the_merge_has_no_effect(rounded_run: RunFolder) 
     assert selftest_report.is_exported_directly(rounded_run, project.export)
     rounded_run.write_project(chosen)
     assert selftest_report.is_exported_directly(rounded_run, project.export)
+
+
+@pytest.mark.parametrize(
+    ("gguf", "is_direct"),
+    [
+        pytest.param({"from": DIRECT_SOURCE}, True, id="last export"),
+        pytest.param(
+            {"from": MERGED_SOURCE, "files": {"Q8_0": {"from": DIRECT_SOURCE}}}, True, id="earlier"
+        ),
+        pytest.param(
+            {"from": DIRECT_SOURCE, "files": {"Q8_0": {"from": MERGED_SOURCE}}}, False, id="merged"
+        ),
+        pytest.param({"from": DIRECT_SOURCE, "files": {"Q8_0": []}}, True, id="damaged entry"),
+        pytest.param([], False, id="damaged"),
+        pytest.param(None, False, id="unknown"),
+    ],
+)
+def test_source_of_a_file_is_that_of_its_own_export(
+    gguf: Any, is_direct: bool, rounded_run: RunFolder
+) -> None:
+    rounded_run.update_manifest(gguf=gguf)
+    assert selftest_report.is_made_directly(rounded_run, "Q8_0") is is_direct
+
+
+@pytest.mark.parametrize(
+    ("direct", "stages", "counted"),
+    [
+        pytest.param([True], ["merged", "Q8_0"], ["Q8_0"], id="direct"),
+        pytest.param([False], ["merged", "Q8_0"], ["merged", "Q8_0"], id="from merged"),
+        pytest.param(
+            [True, False], ["merged", "Q8_0", "F16"], ["merged", "Q8_0", "F16"], id="both"
+        ),
+        pytest.param([True], ["merged"], ["merged"], id="direct, untested"),
+        pytest.param([], ["merged"], ["merged"], id="no files"),
+    ],
+)
+def test_merged_model_counts_only_for_files_made_from_it(
+    direct: list[bool], stages: list[str], counted: list[str]
+) -> None:
+    written = [
+        events.GgufWritten(file=name, quantization=name, bytes=1, tool="llama.cpp", is_direct=value)
+        for name, value in zip(("Q8_0", "F16"), direct, strict=False)
+    ]
+    tested = [events.SelfTested(stage=name, passed=False, verdict="failed") for name in stages]
+    result = selftest_report.list_tests_of_files(written, tested)
+    assert [event.stage for event in result] == counted

@@ -14,6 +14,7 @@ import pytest
 
 from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.server.data import build_template_data
@@ -159,6 +160,27 @@ def test_model_that_fails_self_test_is_not_created(
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}
+
+
+def test_failed_merged_model_blocks_only_files_made_from_it(
+    fake: FakeOllama, tmp_path: Path
+) -> None:
+    run = tiny_run(
+        "llama3", tmp_path, quantizations=("Q8_0",), ollama_create=True, ollama_host=fake.host
+    )
+    job, recorder = recorded_job()
+    jobs.run_command(commands.Merge(run=str(run.path)), job)
+    with (run.merged / "model.safetensors").open("r+b") as file:
+        file.seek(-400, os.SEEK_END)
+        file.write(b"\x01" * 400)
+    export = run.load_project().export.model_copy(update={"convert_from": "adapter"})
+    changed = run.load_project().model_copy(update={"export": export})
+    step_records.update_settings(run, changed, "export")
+    jobs.run_command(commands.Export(run=str(run.path)), job)
+    verdicts = {test.stage: test.verdict for test in recorder.of(events.SelfTested)}
+    assert verdicts == {"merged": "failed", "converted": "passed", "Q8_0": "passed"}
+    assert "export.not_created" not in codes(recorder)
+    assert list(fake.models) == ["harbour:latest"]
 
 
 def test_unproven_template_creates_no_model(fake: FakeOllama, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE, QUANTIZATIONS, Quantization
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
@@ -487,7 +487,7 @@ def test_files_of_a_rounded_model_come_from_the_adapter(
     merged, _ = check(run)
     results, recorder = export_with_test(run, quantizations=("Q8_0",))
     assert results["converted"].kl < merged["merged"].kl / 10
-    assert run.read_manifest()["gguf"]["from"] == conversion.DIRECT_SOURCE
+    assert run.read_manifest()["gguf"]["from"] == DIRECT_SOURCE
     assert any("because rounding changed" in str(log.text) for log in recorder.of(events.Log))
 
 
@@ -500,7 +500,7 @@ def test_rounding_of_the_merged_model_is_not_a_converter_fault(
     merged, _ = check(run)
     assert merged["merged"].verdict == "lossy"
     results, _ = export_with_test(run, quantizations=("Q8_0",), convert_from="merged")
-    assert run.read_manifest()["gguf"]["from"] == conversion.MERGED_SOURCE
+    assert run.read_manifest()["gguf"]["from"] == MERGED_SOURCE
     assert results["converted"].verdict != "failed", results["converted"].faults
 
 
@@ -524,7 +524,7 @@ def test_direct_files_may_lose_what_the_merged_model_lost(
     merged, _ = check(run)
     assert merged["merged"].verdict == "lossy"
     results, _ = export_with_test(run, quantizations=(quantization,), convert_from="adapter")
-    assert run.read_manifest()["gguf"]["from"] == conversion.DIRECT_SOURCE
+    assert run.read_manifest()["gguf"]["from"] == DIRECT_SOURCE
     assert results[stage].verdict != "failed", results[stage].faults
 
 

@@ -46,7 +46,9 @@ def test_typed_number_is_parsed(text: str, about: FieldFacts, value: float) -> N
     assert isinstance(number, int if about.kind == "integer" else float)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1.2.3", "two", "8kk", "1,2,3", "nan", "2e", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "1.2.3", "two", "8kk", "1,2,3", "nan", "inf", "2e", "0x10", "1e999"]
+)
 @pytest.mark.parametrize("about", [RATE, TOKENS], ids=lambda about: about.name)
 def test_text_that_is_not_a_number_is_returned_unchanged(text: str, about: FieldFacts) -> None:
     assert parse(text, about) == text

@@ -14,6 +14,8 @@ from typing import Any
 
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
+    DIRECT_SOURCE,
+    MERGED_SOURCE,
     QUANTIZATIONS,
     ExportSpec,
     Quantization,
@@ -41,9 +43,6 @@ from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.chat_format import ChatFormat
-
-#: What a GGUF file was made from, in the record of an export.
-MERGED_SOURCE, DIRECT_SOURCE = "merged model", "base and adapter"
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
@@ -81,6 +80,11 @@ class GgufFiles:
     model: Path
     converted: Path | None
     record: dict[str, Any]
+
+    @property
+    def is_direct(self) -> bool:
+        """Return whether they were made from base and adapter, not from the merged model."""
+        return bool(self.record["from"] == DIRECT_SOURCE)
 
     def get_stages(self) -> dict[str, Path]:
         """Return the files that a self-test reads, in the order in which a fault would spread."""
@@ -185,9 +189,11 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
         quantizer=quantizer_name,
     )
     job.emit(events.Log(text=message))
-    written = _quantize_all(plan, others, converted, job)
+    written = _quantize_all(plan, others, converted, job, is_direct=source.passing)
     if first in quantizations:  # last, because it moves the converted file
-        written[first] = _publish(converted, plan.file(first), first, tool=tool)
+        written[first] = _publish(
+            converted, plan.file(first), first, tool=tool, is_direct=source.passing
+        )
         job.emit(written[first])
     how: dict[str, Any] = {
         "converter": str(tool),
@@ -206,7 +212,12 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
 
 
 def _quantize_all(
-    plan: ConversionPlan, quantizations: list[Quantization], converted: Path, job: JobContext
+    plan: ConversionPlan,
+    quantizations: list[Quantization],
+    converted: Path,
+    job: JobContext,
+    *,
+    is_direct: bool,
 ) -> dict[Quantization, events.GgufWritten]:
     """Quantize the converted file to each of these; emits `GgufWritten` for every file."""
     matrix = _measure_importance(plan, quantizations, converted, job)
@@ -223,6 +234,7 @@ def _quantize_all(
             tool=tool,
             estimated_bytes=expected.get(quantization),
             imatrix=weights is not None,
+            is_direct=is_direct,
         )
         job.emit(written[quantization])
     return written

@@ -282,18 +282,20 @@ class Quantizer:
 
     @contextmanager
     def capture_log(self) -> Iterator[list[str]]:
-        """Collect what llama.cpp logs; afterwards it logs to stderr again."""
+        """Collect what llama.cpp logs; afterwards it logs as before."""
         messages: list[str] = []
 
         def append(_level: int, text: Any, _data: Any) -> None:
             messages.append(self.ffi.string(text).decode("utf-8", errors="replace"))
 
         callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", append)
+        before, data = self.ffi.new("ggml_log_callback *"), self.ffi.new("void **")
+        self.lib.llama_log_get(before, data)
         self.lib.llama_log_set(callback, self.ffi.NULL)
         try:
             yield messages
         finally:  # the library must not call the callback after Python has freed it
-            self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
+            self.lib.llama_log_set(before[0], data[0])
 
     def _keep(self, value: Any) -> Any:
         self._kept.append(value)

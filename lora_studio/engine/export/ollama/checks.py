@@ -32,15 +32,26 @@ _WHERE = Where(step="export")
 
 
 def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
-    """Raise ProblemError when a file failed the self-test of its run.
+    """Raise ProblemError when a file, or what it was made from, failed the self-test of its run.
 
     With `anyway` the loss of a low-bit quantization is accepted, but never another fault.
     """
     stages: list[dict[str, Any]] = selftest_report.read(run).get("stages", [])  # [] if not tested
     failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
-    faulty = [name for name in ("merged", "converted") if name in failed]
+    is_direct = selftest_report.is_made_directly(run, quantization)
+    tested = [stage["stage"] for stage in stages]
+    before = selftest_report.list_stages_before(quantization, tested, is_direct=is_direct)
+    faulty = [name for name in before if name in failed]
     if quantization in failed and not failed[quantization]["tokens_equal"]:  # or never measured
         faulty.append(quantization)
+    if is_direct and faulty == ["merged"]:
+        raise fail(
+            "ollama.untested",
+            "The merged model failed its self-test, and {quantization} hasn't been tested since.",
+            "Test the run again (`lora-studio selftest RUN`) or export again, then create the model.",
+            where=_WHERE,
+            quantization=quantization,
+        )
     if faulty:
         raise fail(
             "ollama.failed_selftest",

@@ -86,14 +86,14 @@ class ExportPage(StepPage):
         self._run = state.run
         self._build_layout()
         self._wire()
-        state.value_changed.connect(self._on_value_changed)
-        state.facts_changed.connect(self._on_facts_changed)
-        state.opened.connect(self._on_opened)
-        state.run_changed.connect(self._on_run_changed)
         self._on_opened()
         self.refresh()
 
     def _wire(self) -> None:
+        self.state.value_changed.connect(self._on_value_changed)
+        self.state.facts_changed.connect(self._on_facts_changed)
+        self.state.opened.connect(self._on_opened)
+        self.state.run_changed.connect(self._on_run_changed)
         self.ollama.ask.connect(self.ask)
         self.ollama.create_requested.connect(self.run_requested)
         self.queries.ask.connect(self.ask)
@@ -265,8 +265,7 @@ class ExportPage(StepPage):
 
     def _on_facts_changed(self, name: str) -> None:
         if name == "model":
-            model = self.state.facts.model
-            self.table.set_parameters(model.parameters if model else None)
+            self.table.set_model(self.state.facts.model)
             self._clear_model_facts()
             if self.isVisible():
                 self.queries.sizes.schedule()

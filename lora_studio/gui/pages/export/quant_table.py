@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
+from lora_studio.core.gguf_sizes import estimate_bytes
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
@@ -34,11 +35,6 @@ _LOSS, _TESTED = 3, 4
 NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
-def estimate_bytes(quantization: Quantization, parameters: int) -> int:
-    """Return the approximate size of a GGUF file in bytes: parameters times bits per weight."""
-    return round(parameters * BITS_PER_WEIGHT[quantization] / 8)
-
-
 class QuantModel(CheckableTableModel):
     """Hold one row per quantization: common, checked and written ones, or all.
 
@@ -56,7 +52,7 @@ class QuantModel(CheckableTableModel):
         self.names: tuple[Quantization, ...] = COMMON
         self.shows_all = False
         self.chosen: list[str] = []  # in the order of checking; the first is used for Ollama
-        self.parameters: int | None = None
+        self.model: events.ModelInspected | None = None
         self.sizes: Mapping[str, int] = {}
         self.written: dict[str, events.GgufWritten] = {}
         self.tested: dict[str, events.SelfTested] = {}
@@ -141,8 +137,8 @@ class QuantModel(CheckableTableModel):
                 return formatting.format_size(self.sizes[name])
             case 2 if self.sizes:
                 return tr("not supported")
-            case 2 if self.parameters is not None:
-                return f"≈ {formatting.format_size(estimate_bytes(name, self.parameters))}"
+            case 2 if self.model is not None:
+                return f"≈ {formatting.format_size(estimate_bytes(name, self.model))}"
             case 2:
                 return "–"
             case 3:
@@ -157,7 +153,7 @@ class QuantModel(CheckableTableModel):
             return tr("Calculated by the quantizer from this model's tensor shapes")
         if self.sizes:
             return tr("llama.cpp can't write this type for this model")
-        return tr("Estimated from the number of parameters")
+        return tr("Estimated from the model's dimensions")
 
     def _get_color(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:
@@ -209,9 +205,9 @@ class QuantTable(Control):
         self.rows.chosen = list(value) if isinstance(value, list | tuple) else []
         self.rows.refresh()
 
-    def set_parameters(self, parameters: int | None) -> None:
-        """Set the number of parameters, from which sizes are estimated."""
-        self.rows.parameters = parameters
+    def set_model(self, model: events.ModelInspected | None) -> None:
+        """Set the model from whose dimensions sizes are estimated."""
+        self.rows.model = model
         self.rows.refresh()
 
     def set_sizes(self, sizes: Mapping[str, int]) -> None:

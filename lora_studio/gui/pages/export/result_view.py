@@ -10,6 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.ollama import VectorProof
+from lora_studio.core.runs import selftest_report
 from lora_studio.core.templates.server.prompt_proof import PromptProof
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
@@ -149,7 +150,7 @@ class ExportResult(QWidget):
             self.details.set_open(True)
 
     def _judge(self) -> tuple[str, LabelRole]:
-        verdicts = {test.verdict for test in self.tested}
+        verdicts = {test.verdict for test in self._list_tests()}
         if "failed" in verdicts or (self.template is not None and not self.template.proven):
             return tr("✗ Differs from what you trained. The details say where."), "error"
         if not verdicts:
@@ -175,7 +176,12 @@ class ExportResult(QWidget):
     def _list_test_facts(self) -> list[tuple[str, str]]:
         """Return the self-tests by the title of their stage."""
         titles = {"merged": tr("Merged"), "converted": tr("Converted")}
-        return [(titles.get(test.stage, test.stage), format_badge(test)) for test in self.tested]
+        return [
+            (titles.get(test.stage, test.stage), format_badge(test)) for test in self._list_tests()
+        ]
+
+    def _list_tests(self) -> list[events.SelfTested]:
+        return selftest_report.list_tests_of_files(self.written, self.tested)
 
 
 def _make_file_fact(event: events.GgufWritten) -> tuple[str, str]:

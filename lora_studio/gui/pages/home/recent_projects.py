@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +9,11 @@ from PySide6.QtCore import Signal
 
 from lora_studio.core import formatting as words
 from lora_studio.core.messages import NO_TEXT, Text
+from lora_studio.core.project.project import read_title
 from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import State
-from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.threads import DetachedThread
 
@@ -30,10 +29,6 @@ RUN_STATE_TITLES: dict[State, str] = {
     "merged": mark("Merged"),
     "exported": mark("Exported"),
 }
-
-
-#: Characters of a project's name that are shown.
-_LONGEST_TITLE = 80
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def summarize_project(file: Path) -> ProjectSummary:
     """Return the summary of one project; a running run takes precedence over a later one."""
     run = folder.find_latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
-    title = _read_title(file)
+    title = read_title(file)
     if run is None:
         return ProjectSummary(file, changed, title=title)
     summary = ProjectSummary(file, changed, run, run.read_state(), title=title)
@@ -105,15 +100,6 @@ def summarize_project(file: Path) -> ProjectSummary:
     return replace(
         summary, step=progress.step, steps=progress.steps, reason=reason, training=progress.training
     )
-
-
-def _read_title(file: Path) -> str:
-    """Return the name in a project file, "" if it can't be read or has none."""
-    try:
-        title = tomllib.loads(read_bytes(file).decode("utf-8-sig")).get("name", "")
-    except (OSError, ValueError, RecursionError):
-        return ""
-    return title[:_LONGEST_TITLE] if isinstance(title, str) else ""
 
 
 class ProjectScan(DetachedThread):

@@ -301,7 +301,9 @@ class LoraPage(StepPage):
 
 
 def _describe_size(counted: events.ParametersCounted) -> str:
-    return tr("{trained} of {total} parameters are trainable ({share}), {size} on disk").format(
+    return tr(
+        "{trained} of {total} parameters are trainable ({share}), {size} of adapter weights"
+    ).format(
         trained=formatting.format_count(counted.trainable),
         total=formatting.format_count(counted.total),
         share=formatting.format_percent(counted.percent / 100),

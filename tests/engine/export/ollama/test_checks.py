@@ -1,14 +1,18 @@
-"""A GGUF file has the chat template of training, byte for byte, and a Gemma 4 model a name that fits."""
+"""Only a file that passed is created; it has the chat template of training, a Gemma 4 model a name that fits."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder, selftest_report
 from lora_studio.engine.export.ollama import checks
 from tests.helpers.models import tiny_gguf
 
@@ -60,3 +64,45 @@ def test_name_of_another_gemma4_size_has_a_fix() -> None:
 )
 def test_fitting_name_has_no_problem(name: str, architecture: str) -> None:
     assert checks.check_gemma4_name(name, architecture, 8_000_000_000) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "stages", "code"),
+    [
+        pytest.param(DIRECT_SOURCE, {"merged": False, "Q8_0": True}, "", id="direct"),
+        pytest.param(
+            MERGED_SOURCE, {"merged": False, "Q8_0": True}, "ollama.failed_selftest", id="merged"
+        ),
+        pytest.param(DIRECT_SOURCE, {"merged": False}, "ollama.untested", id="direct, untested"),
+        pytest.param(
+            DIRECT_SOURCE,
+            {"merged": False, "Q8_0": False},
+            "ollama.failed_selftest",
+            id="both failed",
+        ),
+        pytest.param(
+            DIRECT_SOURCE,
+            {"merged": False, "converted": False, "Q8_0": True},
+            "ollama.failed_selftest",
+            id="direct, converted failed",
+        ),
+    ],
+)
+def test_file_must_pass_with_all_it_was_made_from(
+    source: str, stages: dict[str, bool], code: str, tmp_path: Path
+) -> None:
+    run = folder.create_run(tmp_path / "runs", Project(name="Pim"), tmp_path)
+    run.update_manifest(gguf={"from": source, "files": {"Q8_0": {"from": source}}})
+    report: dict[str, Any] = {
+        "stages": [
+            {"stage": stage, "passed": passed, "tokens_equal": passed}
+            for stage, passed in stages.items()
+        ]
+    }
+    selftest_report.write(run, report)
+    if not code:
+        checks.require_passing_selftest(run, "Q8_0", anyway=False)
+        return
+    with pytest.raises(ProblemError) as caught:
+        checks.require_passing_selftest(run, "Q8_0", anyway=True)
+    assert caught.value.problems[0].code == code

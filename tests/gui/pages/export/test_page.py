@@ -230,6 +230,29 @@ def test_unverified_template_shows_the_first_difference(
     assert page.result.details.is_open()
 
 
+@pytest.mark.parametrize(
+    ("is_direct", "verdict"),
+    [
+        pytest.param(True, "✓ Behaves like what you trained", id="from adapter"),
+        pytest.param(False, "✗ Differs from what you trained", id="from merged model"),
+    ],
+)
+def test_failed_merged_model_counts_only_for_its_files(
+    is_direct: bool, verdict: str, qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    failed = events.SelfTested(id="e", stage="merged", passed=False, verdict="failed")
+    begun, *exported = (
+        event.model_copy(update={"is_direct": is_direct})
+        if isinstance(event, events.GgufWritten)
+        else event
+        for event in export_events(run)
+    )
+    play_events(page, [*merge_events(run), begun, failed, *exported])
+    assert page.result.verdict.text().startswith(verdict)
+
+
 def test_copied_commands_are_ready_to_paste(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

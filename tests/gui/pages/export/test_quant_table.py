@@ -11,6 +11,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.theme import color
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
+from tests.helpers.models import model_facts
 
 #: The quantizations for models without experts.
 ALL = tuple(name for name, facts in QUANTIZATIONS.items() if not facts.needs_experts)
@@ -81,9 +82,9 @@ def test_table_is_as_tall_as_its_rows(table: QuantTable) -> None:
 def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> None:
     size, about = cell(table, "Q4_K_M", 2), Qt.ItemDataRole.ToolTipRole
     assert table.rows.data(size) == "–"
-    table.set_parameters(8_000_000_000)
+    table.set_model(model_facts.model(parameters=8_000_000_000))
     assert table.rows.data(size) == "≈ 4.9 GB"
-    assert "number of parameters" in table.rows.data(size, about)
+    assert "model's dimensions" in table.rows.data(size, about)
     table.set_sizes({"Q4_K_M": 4_700_000_000})
     assert table.rows.data(size) == "4.7 GB"
     assert "by the quantizer" in table.rows.data(size, about)
