@@ -22,7 +22,15 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for n in range(12)
     ],
     "grpo": [{"prompt": f"What is {n}?", "reference": str(n)} for n in range(12)],
-}
+    "classification": [
+        {"text": f"Message {n} is {label}.", "label": label}
+        for n, label in enumerate(("good", "bad", "odd") * 8)
+    ],
+    "embedding": [
+        {"query": f"Where is lamp {n}?", "positive": f"Lamp {n} burns in room {2 * n}.", "negative": "No lamp."}
+        for n in range(24)
+    ],
+}  # fmt: skip
 
 #: The settings of each objective on pairs.
 PREFERENCES: dict[str, dict[str, Any]] = {

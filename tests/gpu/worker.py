@@ -11,12 +11,10 @@ from tests.gpu.registry import CheckContext, check
 from tests.gpu.trainings import create_run, find_model, train
 
 #: Steps of the training in a worker, with an evaluation after each.
-_STEPS = 12
+_STEPS = 9
 
 
-@check(
-    "T5", "a worker trains, evaluates, samples, pauses, resumes, merges, and self-tests", seconds=40
-)
+@check("T5", "workers train, evaluate, sample, pause, resume, merge, and self-test", seconds=40)
 def run_worker(context: CheckContext) -> None:
     """Run every step in workers, as the window does; memory must not grow from evaluation to evaluation."""
     from lora_studio.core.protocol import commands, events
@@ -46,6 +44,29 @@ def run_worker(context: CheckContext) -> None:
     context.expect(expected <= kinds, f"missing events: {sorted(expected - kinds)}")
     failed = [str(event.problem.what) for event in sent if isinstance(event, events.Failed)]
     context.expect(not failed, " ".join(failed))
+    for objective in ("classification", "embedding"):
+        _use_other_model(context, objective)
+
+
+def _use_other_model(context: CheckContext, objective: str) -> None:
+    """Train a classifier or an embedding model in this process, merge and self-test it, and use it."""
+    from lora_studio.core.protocol import commands, events
+    from tests.helpers.runs import jobs
+
+    run, _ = train(
+        context, objective, dataset={"validation_share": 0.25}, max_steps=4, eval_every=2
+    )
+    sent = jobs.handle(commands.Merge(run=str(run.path))).events
+    tested = [event for event in sent if isinstance(event, events.SelfTested)]
+    context.figures[f"{objective}: self-test"] = [str(event.compared) for event in tested]
+    passes = bool(tested) and all(event.passed for event in tested)
+    context.expect(passes, f"{objective}: the self-test fails: {sent[-1]}")
+    if objective == "classification":
+        asked = commands.Classify(run=str(run.path), texts=("Message 5 is odd.",))
+        answers = jobs.handle(asked).of(events.TextsClassified)
+        shares = [sum(row) for answer in answers for row in answer.probabilities]
+        is_whole = len(shares) == 1 and abs(shares[0] - 1) < 1e-3
+        context.expect(is_whole, f"the probabilities of labels add up to {shares}")
 
 
 def _perform(command: Any, pause_after: int = 0) -> list[Any]:

@@ -170,10 +170,10 @@ class AdapterSwitch:
             grow_for_adapter(self._base, folder)
             if self._tuned is None:
                 self._tuned = PeftModel.from_pretrained(
-                    self._base, str(folder), adapter_name=name
+                    self._base, str(folder), adapter_name=name, torch_device="cpu"
                 ).eval()
             else:
-                self._tuned.load_adapter(str(folder), adapter_name=name)
+                self._tuned.load_adapter(str(folder), adapter_name=name, torch_device="cpu")
         self._names[key] = name
         return name
 

@@ -153,7 +153,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
     with translate_library_errors(
         lambda reason: adapter_files.foreign_adapter_error(run.adapter, reason)
     ):
-        tuned = PeftModel.from_pretrained(base, str(run.adapter)).eval()
+        tuned = PeftModel.from_pretrained(base, str(run.adapter), torch_device="cpu").eval()
     decoder = find_decoder(base)
     assert decoder is not None, "no classifier is trained without one"
     return LabelPredictor(

@@ -134,7 +134,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     require_generative(adapter_files.read_config(run.adapter))
     with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
         grow_for_adapter(base, run.adapter)
-        return PeftModel.from_pretrained(base, str(run.adapter)).eval()
+        return PeftModel.from_pretrained(base, str(run.adapter), torch_device="cpu").eval()
 
 
 def answer(

@@ -60,16 +60,19 @@ def sample_groups(
     positions: Sequence[int] | None = None,
     *,
     directly: bool = False,
+    agree: Callable[[list[int]], list[int]] = list,
 ) -> list[list[SampledText]]:
     """Return `sampling.answers` answers to each prompt, which are token ids.
 
     An answer depends on the seed, the position of its prompt, and its number in the group; how many are
     written at once changes only rounding. `positions` are those of the prompts in the whole step, if others
     write answers to the rest of it. `check` is called for each token with the number of complete
-    answers, and may raise. `directly` uses `DirectDecoder`, which has to fit the network.
+    answers, and may raise. `directly` uses `DirectDecoder`, which has to fit the network. `agree` gets the
+    next token of each answer and returns the ones to take: processes that compute each token together, from
+    parts of the weights, need the same ones.
     """
     work = _Work(network, tokenizer, prompts, sampling, check, positions)
-    work.directly = directly
+    work.directly, work.agree = directly, agree
     for numbers in work.iter_batches():
         _write_answers(work, numbers)
     return [
@@ -98,6 +101,7 @@ class _Work:
         self.network, self.tokenizer, self.prompts = network, tokenizer, prompts
         self.sampling, self.check = sampling, check
         self.directly = False
+        self.agree: Callable[[list[int]], list[int]] = list
         self.end: TurnEndCriteria = create_turn_end_criteria(
             tokenizer, network.generation_config.eos_token_id
         )
@@ -195,7 +199,7 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
     logits = logits[copy_to_device(rows, logits.device)]
     while True:
         work.check(work.complete)
-        tokens = _choose(work, logits, names).tolist()
+        tokens = work.agree(_choose(work, logits, names).tolist())
         kept = [
             position
             for position, (name, token) in enumerate(zip(names, tokens, strict=True))

@@ -101,7 +101,7 @@ def predict_labels(
             folder, config=config, dtype=torch.float32, use_safetensors=True, **safely
         )
         if adapter is not None:
-            network = PeftModel.from_pretrained(network, str(adapter))
+            network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     network.eval()
     tokenizer = loading.load_tokenizer(source, trust=trust)
     rows = []

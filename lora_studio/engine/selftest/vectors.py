@@ -178,7 +178,7 @@ def _load_network(folder: Path, adapter: Path | None, *, trust: bool) -> Any:
             local_files_only=True,
         )
         if adapter is not None:
-            network = PeftModel.from_pretrained(network, str(adapter))
+            network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     return network.eval()
 
 

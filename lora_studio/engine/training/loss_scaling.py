@@ -41,14 +41,25 @@ class LossScaling:
         max_norm: float,
     ) -> torch.Tensor:
         """Undo the scale, limit the norm of all gradients to `max_norm` and return the norm before."""
-        if self.scaler is not None:
+        if self.scaler is not None and _has_gradients(optimizer):
             self.scaler.unscale_(optimizer)
         return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Update the weights; skip the update where the scaled gradients overflowed."""
-        if self.scaler is None:
+        """Update the weights; skip the update where the scaled gradients overflowed.
+
+        Without any gradient, as in reward training if all rewards are equal, the scale stays as it is: the
+        scaler raises where it has no gradient to check.
+        """
+        if self.scaler is None or not _has_gradients(optimizer):
             optimizer.step()
             return
         self.scaler.step(optimizer)
         self.scaler.update()
+
+
+def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether any parameter has a gradient, which may be zero."""
+    return any(
+        value.grad is not None for group in optimizer.param_groups for value in group["params"]
+    )

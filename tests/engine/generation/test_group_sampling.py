@@ -80,6 +80,21 @@ def test_first_tokens_are_drawn_with_their_probabilities(
         assert abs(counts[token] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-3
 
 
+def test_processes_with_parts_of_the_weights_write_the_same_tokens(
+    network: Any, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    drawn: list[list[int]] = []
+
+    def agree(tokens: list[int]) -> list[int]:
+        drawn.append(tokens)
+        return [50] * len(tokens)
+
+    answers = sample_groups(network, tokenizer, _PROMPTS, _SAMPLING, lambda _: None, agree=agree)
+    assert {answer.ids for group in answers for answer in group} == {(50,) * 6}
+    assert len(drawn) == 6
+    assert {token for tokens in drawn for token in tokens} != {50}
+
+
 def test_cancel_ends_the_writing_of_answers(
     network: Any, tokenizer: PreTrainedTokenizerBase
 ) -> None:

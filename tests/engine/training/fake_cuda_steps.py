@@ -23,7 +23,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol import events
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.devices import devices
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import generate_batch
@@ -34,15 +34,17 @@ from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.rewards.registry import WeightedRewards
 from lora_studio.engine.tokens.encoder import (
     Encoded,
+    EncodedClassified,
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
 )
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
 from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
-from lora_studio.engine.training.recipe.score_head import attach_reward_head
+from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
 from tests.helpers.models import fake_cuda
@@ -65,7 +67,13 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "rewards": ({"kind": "length"},), "gradient_accumulation": 1,
     },
     "distillation": {"teacher": "a model", "distillation_top_k": 4},
+    "classification": {},
+    # Several micro-batches, of which each is computed twice.
+    "embedding": {"micro_batch": 1, "gradient_accumulation": 2},
 }  # fmt: skip
+
+#: The labels of classifiers.
+LABELS = ("good", "bad")
 
 CUDA = torch.device("cuda", 0)
 
@@ -124,6 +132,10 @@ def make_rows(objective: str, *, packed: bool = True) -> Rows:
         case "distillation":
             rows = [encode(n) for n in lengths]
             return Rows(replace(row, teacher=make_records(row)) for row in rows)
+        case "classification":
+            return Rows(EncodedClassified(encode(n), i % 2) for i, n in enumerate(lengths))
+        case "embedding":
+            return Rows(EncodedSearchPair(*(encode(n // 2).ids for _ in range(3))) for n in lengths)
     more = 0 if packed else 3
     return Rows(EncodedPair(encode(n // 2), encode(n // 2 + more)) for n in lengths)
 
@@ -172,19 +184,24 @@ def load_model(
     tuned = AdaptedModel(loaded, wrapped)
     if "reward" in objectives:
         attach_reward_head(tuned, 0)
+    if "classification" in objectives:
+        attach_classifier(tuned, LABELS, 0)
+    if "embedding" in objectives:
+        tuned.embedding = EmbeddingOutput("last", loaded.model.config.hidden_size, 64)
     loaded.device = CUDA
     return tuned
 
 
 def make_trainer(run: RunFolder, tuned: AdaptedModel, objective: str) -> Trainer:
     """Return the trainer of a model on the fake GPU."""
-    tasks = {"sft": "sft", "distillation": "sft", "kto": "kto", "grpo": "grpo"}
-    task: Any = tasks.get(objective, "preference")
+    tasks = {"sft": "sft", "distillation": "sft"}
+    own_tasks = ("kto", "grpo", "classification", "embedding")
+    task: Any = objective if objective in own_tasks else tasks.get(objective, "preference")
     spec = run.load_project().training
     rows = make_rows(objective, packed=spec.packing)
     ready = events.DatasetReady(
         task=task, rows_read=len(rows), rows_train=len(rows), rows_validation=2, tokens=0,
-        trained_tokens=0,
+        trained_tokens=0, labels=dict.fromkeys(LABELS, 2) if objective == "classification" else {},
     )  # fmt: skip
     rewards = WeightedRewards([(each, RisingReward()) for each in spec.rewards])
     data = TrainingData(task, rows, Rows(rows[:2]), "rows", ready, rewards)
@@ -233,8 +250,8 @@ def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
         assert saved == {str(CUDA)}
         kinds = {event.kind for event in sent}
         assert {"checkpoint_saved", "adapter_saved"} <= kinds
-        is_reward = trainer.spec.trains_reward_model(trainer.data.task)
-        assert ("sampled" in kinds) != is_reward
+        is_generative = trainer.spec.trains_generative_model(trainer.data.task)
+        assert ("sampled" in kinds) == is_generative
         warned = {event.problem.code for event in sent if event.kind == "warned"}
         assert warned <= {"training.answers_cut"}  # at the last of few tokens
         resumed = create()
@@ -252,8 +269,8 @@ def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
 #: several micro-batches; a step waits as often with one.
 RECIPES = {
     "orpo+reward-bf16-packed": {"lora": {"use_dora": True}},
-    "sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
-    "kto-fp16-padded": {"neftune_alpha": 5.0},
+    "embedding+sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
+    "kto+classification-fp16-padded": {"neftune_alpha": 5.0},
     "sft-8bit-packed": {"lora": {"dropout": 0.1}},
     "dpo+distillation+grpo-fp16-packed": {},
 }  # fmt: skip
@@ -279,6 +296,11 @@ FURTHER = {
     "grpo-4bit-padded": {"grpo_variant": "gspo", "gradient_checkpointing": "on"},
     "distillation-bf16-padded": {"lora": {"modules_to_save": ("lm_head",)}},
     "distillation-4bit-packed": {"distillation_temperature": 2.0},
+    "classification-bf16-packed": {"gradient_checkpointing": "on", "class_weights": "balanced"},
+    "classification-4bit-padded": {},
+    "embedding-bf16-packed": {"gradient_checkpointing": "on", "pooling": "mean"},
+    "embedding-fp16-padded": {"lora": {"dropout": 0.1}},
+    "embedding-4bit-padded": {"pooling": "mean"},
 }  # fmt: skip
 
 GRID = [

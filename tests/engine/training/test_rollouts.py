@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
@@ -17,11 +20,14 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.generation import group_sampling
+from lora_studio.engine.generation.group_sampling import GroupSampling
 from lora_studio.engine.rewards.failures import RewardFailure
 from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tokens.encoder import check_length
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.rewarding.report import RolloutReport
+from lora_studio.engine.training.rewarding.rollouts import Rollouts
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, train, write_rows
 
@@ -119,6 +125,24 @@ def test_reward_that_fails_is_reported_and_trained_around(start: Start) -> None:
     assert sum(shares) / len(shares) == 0.5
     codes = [event.problem.code for event in channel.of(events.Warned)]
     assert codes.count("training.reward_failed") == 1
+
+
+@pytest.mark.parametrize("is_sharded", [True, False])
+def test_sharded_ranks_take_the_tokens_of_the_first(
+    monkeypatch: pytest.MonkeyPatch, is_sharded: bool
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(
+        group_sampling, "sample_groups", lambda *_, **named: given.update(named) or []
+    )
+    ranks = ProcessGroup(is_sharded=is_sharded)
+    tuned: Any = SimpleNamespace(model=torch.nn.Identity(), base=SimpleNamespace(tokenizer=None))
+    objective: Any = SimpleNamespace(scorer=SimpleNamespace(writes_directly=False))
+    rollouts = Rollouts(
+        TrainingSpec(), tuned, objective, None, make_job(), ranks, [], nullcontext, nullcontext
+    )  # type: ignore[arg-type]  # no validation rows
+    assert rollouts._write_answers([], GroupSampling(2, 4, 8)) == []
+    assert given["agree"] == (ranks.broadcast if is_sharded else list)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 
+from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.runtime.channel import Flags, JobContext
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class GradientBucket:
             value.grad.flatten() if value.grad is not None else torch.zeros_like(value).flatten()
             for value in parameters
         ]
-        mask = torch.tensor(has_gradient, dtype=first.dtype, device=first.device)
+        mask = copy_to_device(torch.tensor(has_gradient, dtype=first.dtype), first.device)
         return cls(parameters, torch.cat([*parts, mask]))
 
     def unpack(self) -> None:

@@ -162,7 +162,7 @@ class Scorer:
                 # The warning doesn't apply: PiSSA and OLoRA have changed the base already, and loading a
                 # second adapter doesn't change it again.
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
-                self.model.load_adapter(str(self._start), "reference")
+                self.model.load_adapter(str(self._start), "reference", torch_device="cpu")
             self.model.base_model.set_adapter("default")
         self._dropout_layers = [layer for layer in self.model.modules() if is_dropping(layer)]
 

@@ -46,8 +46,10 @@ class Classification:
         measured = Loss(loss, {ACCURACY: (predicted == labels).sum()})
         if not torch.is_grad_enabled():  # an evaluation
             size = scores.shape[1]
-            pairs = torch.bincount(labels * size + predicted, minlength=size * size)
-            measured.confusion = pairs.view(size, size)
+            # Not bincount, which waits for a GPU to know the largest value.
+            counts = labels.new_zeros(size * size)
+            counts.index_add_(0, labels * size + predicted, torch.ones_like(labels))
+            measured.confusion = counts.view(size, size)
         return measured
 
     def score(self, rows: Sequence[EncodedClassified]) -> torch.Tensor:

@@ -71,6 +71,7 @@ class InBatchNegatives:
         self.scorer, self.scale, self.pooling = scorer, scale, pooling
         self.ranks = ranks or ProcessGroup()
         self._cached: dict[int, _CachedBatch] = {}
+        self._is_step_known = False  # whether all micro-batches of the step have their vectors
 
     def count_items(self, rows: Sequence[EncodedSearchPair]) -> int:
         """Return the number of queries."""
@@ -81,8 +82,8 @@ class InBatchNegatives:
 
         Raises MemoryPressureError on every rank; with sharded weights only on the one that ran out.
         """
-        self._cached = {}
-        if len(micro_batches) < 2:
+        self._cached, self._is_step_known = {}, len(micro_batches) > 1
+        if not self._is_step_known:
             return
         states: list[RandomState] = []
         vectors = self._embed_step(micro_batches, states)
@@ -135,8 +136,11 @@ class InBatchNegatives:
         return [values.to(self.scorer.device) for values in ordered]
 
     def compute_loss(self, rows: Sequence[EncodedSearchPair]) -> Loss:
-        """Return the loss in nats, summed over the queries of a micro-batch."""
+        """Return the loss in nats, summed over the queries of a micro-batch; 0 for a duplicate in an evaluation."""
         cached = self._cached.get(id(rows))
+        if isinstance(rows, DuplicateBatch) and self._is_step_known and not torch.is_grad_enabled():
+            # Sharded weights: the other ranks run no pass here, and this one would wait for them.
+            return Loss(torch.zeros((), device=self.scorer.device))
         if cached is None:
             vectors = embed(self.scorer, list_ids(rows), self.pooling)
             return rank_texts([rows], [vectors], self.scale).sum(0, len(rows))

@@ -172,6 +172,8 @@ class Rollouts:
                     lambda done: self._job.report_progress(stage, done, total, "answers"),
                     share,
                     directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
+                    # GPUs round differently. With other tokens, a rank would need another number of passes.
+                    agree=ranks.broadcast if ranks.is_sharded else list,
                 ),
             )
         parts = ranks.all_gather(groups)

@@ -20,6 +20,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import expect_gradients
@@ -240,3 +241,22 @@ def test_grpo_losses_and_gradients_equal_trl(
             torch.testing.assert_close(
                 values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{case} {name}"
             )
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.Adagrad])
+@pytest.mark.filterwarnings("error")
+def test_float16_step_of_equal_rewards_changes_nothing(optimizer: Any) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    updates = optimizer([weight], lr=0.1)
+    scaling = LossScaling(torch.device("cpu"), torch.float32)
+    scaling.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+    scaling.backward(0.0 * weight.sum())  # the test of the memory
+    updates.zero_grad()
+    norm = scaling.clip_gradients(updates, [weight], 1.0)  # no answer trains
+    scaling.step(updates)
+    assert (float(norm), scaling.scaler.get_scale(), weight.tolist()) == (0.0, 8.0, [1.0] * 3)
+    scaling.backward(weight.sum())
+    scaling.clip_gradients(updates, [weight], 1.0)
+    scaling.step(updates)
+    assert scaling.scaler.get_scale() == 16.0
+    assert weight.tolist() == pytest.approx([0.9] * 3, abs=0.01)

@@ -22,6 +22,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, append_end_token
 from lora_studio.engine.training import checkpoint_files, retrieval
+from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.in_batch_negatives import (
     InBatchNegatives,
@@ -124,6 +125,27 @@ def test_second_pass_has_the_noise_and_dropout_of_the_first(tiny: TinyModel) -> 
     torch.testing.assert_close(loss, expected_loss)
     for name, gradient in take_gradients(model).items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_sharded_ranks_embed_equally_often(tiny: TinyModel, trains: bool) -> None:
+    rows, parts, passes = make_pairs(6), list[Any](), list[list[int]]()
+    parts = [rows[at : at + 2] for at in range(0, 6, 2)]  # one for each rank, and one more
+    for rank in range(2):
+        model = make_model(tiny("llama3"))
+        ranks, count = ProcessGroup(rank, 2, is_sharded=True), list[int]()
+        vectors = [torch.zeros(len(list_ids(part)), model.config.hidden_size) for part in parts]
+        ranks.all_gather = lambda _, each=vectors: [each[::2], each[1::2]]  # type: ignore[method-assign,misc]  # no other process
+        objective = InBatchNegatives(Scorer(model), 20.0, "last", ranks)
+        model.get_base_model().model.register_forward_pre_hook(lambda *_, n=count: n.append(1))
+        with torch.set_grad_enabled(trains):
+            objective.prepare_step(parts)
+            own = ranks.get_local_batches(parts)
+            for part in own:
+                objective.compute_loss(part)
+        assert isinstance(own[-1], DuplicateBatch) == bool(rank)
+        passes.append(count)
+    assert [len(count) for count in passes] == ([4, 4] if trains else [2, 2])
 
 
 def test_similarities_are_computed_in_32_bit() -> None:
