@@ -59,6 +59,9 @@ def _read_free_bytes(device: str) -> int:
 _FIRST = ("sft", "dpo", "orpo", "kto")
 _OTHERS = ("simpo", "hinge", "ipo", "robust", "reward", "classification", "embedding")
 
+#: Objectives that tolerate more: the loss of embeddings multiplies similarities, and their rounding, by 20.
+_LEAST_TOLERANCES = {"embedding": 0.03}
+
 #: A second step, because the first loss of objectives with a reference is the same for every model.
 _TWO_STEPS: dict[str, Any] = {
     "max_steps": 2, "learning_rate": 1e-3, "schedule": "constant", "warmup_share": 0.0,
@@ -104,6 +107,7 @@ def _compare_losses(
     _, channel = train(context, objective, model=model, packing=packing, **_TWO_STEPS)
     difference = compare_losses(channel, exact)
     context.figures[name] = f"{difference:.3%}"
+    tolerance = max(tolerance, _LEAST_TOLERANCES.get(objective, 0.0))
     context.expect(difference <= tolerance, f"{name}: {difference:.1%} off")
 
 

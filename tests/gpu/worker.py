@@ -59,6 +59,7 @@ def _use_other_model(context: CheckContext, objective: str) -> None:
     sent = jobs.handle(commands.Merge(run=str(run.path))).events
     tested = [event for event in sent if isinstance(event, events.SelfTested)]
     context.figures[f"{objective}: self-test"] = [str(event.compared) for event in tested]
+    context.figures[f"{objective}: similarity"] = [event.similarity for event in tested]
     passes = bool(tested) and all(event.passed for event in tested)
     context.expect(passes, f"{objective}: the self-test fails: {sent[-1]}")
     if objective == "classification":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol import events
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.grpo import ClipRange, GrpoVariant
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
+from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices import devices
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import generate_batch
@@ -44,6 +47,7 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
 from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
+from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer
 from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
 from lora_studio.engine.training.training_data import TrainingData
@@ -392,6 +396,32 @@ def test_teacher_stays_on_its_device(
         records = teacher.compute(make_rows("sft"), make_job())
     assert records["ids"].shape == (24, 4)
     assert not waits.uploads
+
+
+class ScorerOnTwoGpus:
+    """Scores answers on the second GPU, where the last layers are; the first ones are on the first."""
+
+    device, shared = CUDA, False
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        return torch.zeros(len(batch.targets), device="cuda:1", requires_grad=True)
+
+    def switch_to_reference(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@pytest.mark.parametrize("variant", ["grpo", "gspo"])
+def test_answers_are_compared_where_the_last_layers_are(variant: GrpoVariant) -> None:
+    scorer: Any = ScorerOnTwoGpus()
+    objective = Grpo(scorer, variant, ClipRange(0.2, 0.2), kl_beta=0.1)
+    rows = [SampledAnswer(row, 1.0) for row in make_rows("sft")]
+    with fake_cuda.use_fake_cuda() as waits:
+        for _ in range(2):
+            loss = objective.compute_loss(rows)
+            loss.total.backward()
+            assert {value.device.index for value in (loss.total, *loss.metrics.values())} == {1}
+    assert not waits.uploads
+    assert not waits.waits
 
 
 def test_rows_are_selected_from_layers_on_two_gpus() -> None:

@@ -136,7 +136,8 @@ class Grpo:
         )
         metrics = {"clip_share": is_clipped.float()}
         if reference is not None:
-            difference = reference - logprobs
+            # Of a model on several GPUs, the last layer's is another than the first one's.
+            difference = reference.to(logprobs.device) - logprobs
             kl = difference.exp() - difference - 1
             losses = losses + self.kl_beta * kl
             metrics["kl"] = kl.detach()
