@@ -26,8 +26,11 @@ def list_devices_unused(context: CheckContext) -> None:
     """Compare the free memory with nvidia-smi's."""
     import torch
 
-    from lora_studio.engine.devices import devices
+    from lora_studio.engine.devices import devices, nvml
 
+    index = int(context.device.partition(":")[2] or 0)
+    if nvml.get_free_bytes(index) is None:
+        raise UnavailableCheckError("NVML doesn't answer (is nvidia-ml-py installed?)")
     before = _read_free_bytes(context.device)
     found = next(each for each in devices.list_devices().devices if each.name == context.device)
     assert found.free_bytes is not None
@@ -41,7 +44,7 @@ def list_devices_unused(context: CheckContext) -> None:
         "bytes taken": before - free,
     }
     # Not torch.cuda.is_initialized(): to be asked about a GPU initializes PyTorch, without a context.
-    has_context = torch._C._cuda_hasPrimaryContext(int(context.device.partition(":")[2] or 0))
+    has_context = torch._C._cuda_hasPrimaryContext(index)
     context.expect(not has_context, "listing devices creates a CUDA context")
     context.expect(difference < 0.01, "free memory differs from nvidia-smi's by 1 % or more")
     context.expect(before - free < _MOST_TO_LIST, "listing devices takes 50 MB or more")

@@ -6,11 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+import torch
 
+from lora_studio.engine.devices import devices, nvml
+from tests.gpu import correctness
 from tests.gpu.__main__ import (
     ask_pytorch,
     describe_machine,
@@ -19,7 +23,13 @@ from tests.gpu.__main__ import (
     judge,
     run_check,
 )
-from tests.gpu.registry import CHECKS, Check, CheckContext, get_smi_name
+from tests.gpu.registry import (
+    CHECKS,
+    Check,
+    CheckContext,
+    UnavailableCheckError,
+    get_smi_name,
+)
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -119,6 +129,25 @@ def test_gpu_without_nvidia_smi_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert ask_pytorch("cuda:0") == {}
     (tmp_path / "nvidiactl").touch()
     assert ask_pytorch("cuda:0") == {"name": "H100"}
+
+
+@pytest.mark.parametrize("has_context", [False, True])
+def test_listing_devices_may_initialize_pytorch_without_a_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_context: bool
+) -> None:
+    free = 8 << 30
+    card = SimpleNamespace(name="cuda:0", title="H100", free_bytes=free, total_bytes=10 << 30)
+    monkeypatch.setattr(devices, "list_devices", lambda: SimpleNamespace(devices=[card]))
+    monkeypatch.setattr(correctness, "_read_free_bytes", lambda _: free)
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: free)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda _: has_context, raising=False)
+    context = CheckContext("cuda:0", tmp_path)
+    correctness.list_devices_unused(context)
+    assert bool(context.failures) == has_context
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    with pytest.raises(UnavailableCheckError, match="NVML"):
+        correctness.list_devices_unused(context)
 
 
 @pytest.mark.parametrize(
