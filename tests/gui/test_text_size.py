@@ -10,8 +10,10 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
-from lora_studio.gui.controls.controls import LineControl
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import LineControl, TextControl
 from lora_studio.gui.frame.rail import Rail
+from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -43,6 +45,27 @@ def test_text_size_setting_resizes_text_and_widgets(
     assert number.line.width() == round(1.5 * before[1])
     assert rail.button("model").sizeHint().height() > before[2]
     assert page.text_size.button("150").fontInfo().pixelSize() == 20
+
+
+@pytest.mark.usefixtures("_reset_text_size")
+def test_widgets_fit_a_new_text_size_as_after_a_restart(qtbot: QtBot) -> None:
+    def create() -> tuple[ComboControl, TextControl, QuantTable]:
+        widgets = ComboControl({"a": "A title that needs its room"}), TextControl(), QuantTable()
+        for widget in widgets:
+            qtbot.addWidget(widget)
+            widget.show()
+        return widgets
+
+    def measure(combo: ComboControl, text: TextControl, table: QuantTable) -> list[int]:
+        view = table.view
+        widths = [combo.box.minimumWidth(), view.columnWidth(0)]
+        return [*widths, text.box.height(), view.height(), view.rowHeight(0)]
+
+    before = create()
+    small = measure(*before)
+    theme.get_theme().set_text_size(150)
+    assert measure(*before) == measure(*create())
+    assert all(now > then for now, then in zip(measure(*before), small, strict=True))
 
 
 def test_settings_remember_text_size_and_language() -> None:

@@ -22,6 +22,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
+from lora_studio.gui.theme import get_theme
 from lora_studio.gui.widgets.basics import FlowLayout, WheelNeedsFocus
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -97,7 +98,9 @@ class ComboControl(Control):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.box)
         layout.addStretch(1)
+        self._titles: list[str] = []
         self.set_choices(choices)
+        get_theme().changed.connect(self._fit)
         self.box.activated.connect(self._choose)
         line = self.box.lineEdit()
         if line is not None:
@@ -107,15 +110,18 @@ class ComboControl(Control):
         """Replace the choices and keep the shown value."""
         value = self.box.currentData()
         self.box.clear()
-        for key, title in choices.items():
-            self.box.addItem(tr(title), key)
-        widest = max(
-            (self.box.fontMetrics().horizontalAdvance(tr(word)) for word in choices.values()),
-            default=0,
-        )
-        self.box.setMinimumWidth(min(max(widest + 52, 140), 420))
+        self._titles = [tr(title) for title in choices.values()]
+        for key, title in zip(choices, self._titles, strict=True):
+            self.box.addItem(title, key)
+        self._fit()
         if value is not None:
             self.show_value(value)
+
+    def _fit(self) -> None:
+        """Give the box the width of its longest choice, within limits."""
+        metrics = self.box.fontMetrics()
+        widest = max(map(metrics.horizontalAdvance, self._titles), default=0)
+        self.box.setMinimumWidth(min(max(widest + 52, 140), 420))
 
     def show_value(self, value: Any) -> None:
         """Show the choice, or an unknown value as it is."""

@@ -21,6 +21,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.quantities import format_value, parse, step_value
 from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import get_theme
 from lora_studio.gui.widgets.basics import restyle
 
 
@@ -207,12 +208,17 @@ class TextControl(Control):
         super().__init__(parent)
         self._value = ""
         self.box = QPlainTextEdit(tabChangesFocus=True)
-        self.box.setFixedHeight(self.box.fontMetrics().lineSpacing() * rows + 22)
+        self._rows = rows
+        self._fit()
+        get_theme().changed.connect(self._fit)
         self.box.installEventFilter(self)
         self.setFocusProxy(self.box)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.box)
+
+    def _fit(self) -> None:
+        self.box.setFixedHeight(self.box.fontMetrics().lineSpacing() * self._rows + 22)
 
     def show_value(self, value: Any) -> None:
         """Show a text."""

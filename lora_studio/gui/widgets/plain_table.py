@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import get_theme
 
 #: Height of a row at 100 %, in pixels.
 ROW = 30
@@ -49,9 +50,23 @@ def set_up_table(table: QTableView) -> None:
     table.setWordWrap(False)
     table.verticalHeader().hide()
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    table.verticalHeader().setDefaultSectionSize(Size.scale_height(ROW))
+    _RowHeight(table)
     table.horizontalHeader().setHighlightSections(False)
     enable_copying(table)
+
+
+class _RowHeight(QObject):
+    """Gives the rows of a table the height that the text size needs, also after the size has changed."""
+
+    def __init__(self, table: QTableView) -> None:
+        """Belong to the table."""
+        super().__init__(table)
+        self._rows = table.verticalHeader()
+        self._fit()
+        get_theme().changed.connect(self._fit)
+
+    def _fit(self) -> None:
+        self._rows.setDefaultSectionSize(Size.scale_height(ROW))
 
 
 def enable_copying(table: QTableView, words: Callable[[QModelIndex], str] | None = None) -> None:

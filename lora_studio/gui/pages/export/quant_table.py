@@ -182,7 +182,7 @@ class QuantTable(Control):
         layout.addLayout(row(self.more, None))
         self.rows.checked.connect(self._on_checked)
         self.rows.modelReset.connect(self._fit)
-        get_theme().changed.connect(self.rows.refresh)
+        get_theme().changed.connect(self._on_theme_changed)
         self.show_all(False)
 
     def show_all(self, on: bool) -> None:
@@ -194,6 +194,11 @@ class QuantTable(Control):
     def _show_count(self) -> None:
         all_text = tr("Show all {count}").format(count=len(self.rows.offered))
         self.more.setText(tr("Show fewer") if self.rows.shows_all else all_text)
+
+    def _on_theme_changed(self) -> None:
+        """Repaint, and fit the text size, which is part of the theme."""
+        self.rows.refresh()
+        self._fit()
 
     def _fit(self) -> None:
         self.view.fit()
@@ -240,10 +245,7 @@ class _View(QTableView):
         plain_table.set_up_table(self)
         header = self.horizontalHeader()
         header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
-        # The check box of the style is wider than Qt's size hint.
-        widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(0, max(widest + 46, header.sectionSizeHint(0)))
         for column in range(1, len(_COLUMNS)):
             header.setSectionResizeMode(
                 column,
@@ -288,7 +290,11 @@ class _View(QTableView):
         self.share_width()
 
     def fit(self) -> None:
-        """Set the height to that of all rows."""
+        """Set the height to that of all rows, and the width of the first column to its longest name."""
+        header = self.horizontalHeader()
+        # The check box of the style is wider than Qt's size hint.
+        widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
+        header.resizeSection(0, max(widest + 46, header.sectionSizeHint(0)))
         rows = self.model().rowCount()
         self.setFixedHeight(
             self.horizontalHeader().sizeHint().height()
