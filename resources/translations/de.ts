@@ -276,10 +276,6 @@
             <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am trainierten Modell. Auch eine Importance-Matrix hilft.</translation>
         </message>
         <message>
-            <source>A quarter of the memory, small quality loss (QLoRA)</source>
-            <translation>Ein Viertel des Speichers, kleiner Qualitätsverlust (QLoRA)</translation>
-        </message>
-        <message>
             <source>A question or an answer is empty in {rows}. The model would learn to answer nothing.</source>
             <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
         </message>
@@ -4490,10 +4486,6 @@
             <translation>HTML-Bericht …</translation>
         </message>
         <message>
-            <source>Half the memory, very little quality loss</source>
-            <translation>Halber Speicher, kaum Qualitätsverlust</translation>
-        </message>
-        <message>
             <source>Hardware</source>
             <translation>Hardware</translation>
         </message>
@@ -4598,8 +4590,8 @@
             <translation>Wie überraschend die Referenz für das Modell ist; niedriger ist besser.</translation>
         </message>
         <message>
-            <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
-            <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit halbiert und 4 Bit viertelt den Speicherbedarf bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
+            <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
+            <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit spart bis zur Hälfte und 4 Bit bis zu drei Viertel ihres Speichers bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
         <message>
             <source>How the learning rate decays after warmup.</source>
@@ -8870,6 +8862,14 @@
         <message>
             <source>Saves the adapter of the best evaluation at the end. Needs validation rows.</source>
             <translation>Speichert am Ende den Adapter der besten Auswertung. Braucht Validierungszeilen.</translation>
+        </message>
+        <message>
+            <source>Saves up to half the memory, very little quality loss</source>
+            <translation>Spart bis zur Hälfte des Speichers, kaum Qualitätsverlust</translation>
+        </message>
+        <message>
+            <source>Saves up to three quarters, small quality loss (QLoRA)</source>
+            <translation>Spart bis zu drei Viertel, kleiner Qualitätsverlust (QLoRA)</translation>
         </message>
         <message>
             <source>Save…</source>

@@ -44,7 +44,7 @@ class ModelSpec(Spec):
         "auto",
         "Precision",
         "How the frozen base weights are stored during training. 16-bit is exact and fastest."
-        " 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU "
+        " 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality. On a CPU "
         "without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in "
         "32-bit.",
         choices={
