@@ -16310,10 +16310,6 @@
             <translation>{column}: {done} von {total} Antworten</translation>
         </message>
         <message>
-            <source>{command} started</source>
-            <translation>{command} gestartet</translation>
-        </message>
-        <message>
             <source>{compared}; label probabilities differ by at most {difference:.2g} (held-out texts: {n})</source>
             <translation>{compared}; Wahrscheinlichkeiten der Labels weichen um höchstens {difference:.2g} ab (zurückgehaltene Texte: {n})</translation>
         </message>

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.core.formatting import format_float, format_reward
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -38,7 +39,7 @@ class LogView(QPlainTextEdit):
 def _format_line(event: object) -> str:
     match event:
         case events.Started():
-            return tr("{command} started").format(command=event.command)
+            return localize(COMMANDS[event.command].title) if event.command in COMMANDS else ""
         case events.Log():
             return localize(event.text)
         case events.Warned():

@@ -34,5 +34,12 @@ def test_terminal_and_log_say_the_same_of_predictions(
     assert said in log.toPlainText()
 
 
+def test_log_names_a_job_by_its_title(qtbot: QtBot) -> None:
+    log = LogView()
+    qtbot.addWidget(log)
+    log.on_event(events.Started(command="train"))
+    assert log.toPlainText().endswith("  Training")
+
+
 def test_other_evaluations_have_only_a_loss() -> None:
     assert describe_predictions(events.Evaluated(step=8, loss=0.5)) is None
