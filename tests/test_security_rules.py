@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.network.purposes import Purpose
-from tests.helpers.source_calls import find_calls, find_imports
+from tests.helpers.source_calls import find_calls, find_calls_in, find_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 
@@ -93,6 +94,20 @@ PLACES: dict[str, set[str]] = {
     },
     "csv.writer": {"core/csv_tables.py"},
     "csv.DictWriter": set(),
+    # consent is given
+    "known_projects.accept": {"cli/access.py", "cli/headless.py", "cli/new.py", "gui/project/state.py"},
+    "run_consent.remember": {"cli/access.py", "core/runs/folder.py",
+                             "core/runs/step_records.py", "gui/help/commands.py"},
+    "own_plans.remember": {"engine/evaluation/evaluation.py"},
+    "consent.trust": {"gui/problems/consent_dialog.py"},
+    "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/run_consent.py", "engine/cluster.py"},
+    "DigestRecord": {"core/evaluation/own_plans.py", "core/project/run_consent.py"},
+    # what asks for consent
+    "tomlkit.parse": {"core/project/project.py"},
+    "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
+    "train_run.train": {"engine/cluster.py", "engine/jobs/training.py"},
+    "openai_client.connect": {"engine/evaluation/server_runner.py", "engine/rewards/judge.py"},
+    "EvaluationFolder": {"cli/demos/reward.py", "cli/evaluate.py", "core/evaluation/storage.py"},
     # hosts are contacted
     "httpx.Client": {
         "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
@@ -115,7 +130,7 @@ PLACES: dict[str, set[str]] = {
     "HTTPSConnection": set(),
 }  # fmt: skip
 
-#: Library that contacts hosts -> the only modules that may import it.
+#: Library that contacts hosts, or package of this program -> the only modules that may import it.
 IMPORTERS: dict[str, set[str]] = {
     "httpx": {
         "core/network/bounded_answers.py", "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
@@ -126,6 +141,7 @@ IMPORTERS: dict[str, set[str]] = {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",
         "engine/export/ollama/store.py",
     },
+    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first, but for its own modules
     "requests": set(),
     "aiohttp": set(),
     "urllib3": set(),
@@ -192,7 +208,12 @@ def is_refused_import(name: str, module: str) -> bool:
 def test_network_library_is_imported_only_in_its_place(
     library: str, imports: list[tuple[str, str]]
 ) -> None:
-    importers = {module for module, name in imports if is_import_of(library, name)}
+    own = library.removeprefix("lora_studio.").replace(".", "/") + "/"
+    importers = {
+        module
+        for module, name in imports
+        if is_import_of(library, name) and not module.startswith(own)
+    }
     assert importers == IMPORTERS[library]
 
 
@@ -227,6 +248,69 @@ def test_function_is_called_only_in_its_place(
 ) -> None:
     callers = {module for module, _, function in calls if is_call_of(name, function)}
     assert callers == PLACES[name]
+
+
+#: Function that opens what may ask for something -> the functions of which the same function calls one, which asks the
+#: user or raises, and the modules that may go on without: nothing that is asked for happens there.
+ASKED: dict[str, tuple[set[str], set[str]]] = {
+    "project.load": (
+        {"known_projects.list_new_requests", "access.ask_for_project"},
+        {"core/help/diagnostics.py", "core/runs/frozen_project.py"},  # lists settings; reads a run
+    ),
+    "_carry_out": ({"_hold_run"}, set()),
+    "PinnedFolder": ({"run_consent.require_allowed"}, set()),
+    "train_run.follow": ({"run_consent.require_allowed"}, {"engine/worker_rank.py"}),  # of a job
+    "JudgeReward": ({"judge_consent.require_allowed"}, set()),
+    "open_evaluation": ({"own_plans.require_own"}, set()),
+    "create_evaluation": ({"own_plans.remember"}, set()),
+    "_Evaluation": ({"_open_folder"}, set()),
+}
+
+
+def find_unasked(module: str, tree: ast.Module) -> Iterator[str]:
+    """Yield each call of a function in `ASKED` that is in no function which asks."""
+    asking = {
+        id(call): {name for _, name in find_calls_in(tree, function)}
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for call, _ in find_calls_in(tree, function)
+    }
+    for call, name in find_calls(tree):
+        for crossing, (guards, exceptions) in ASKED.items():
+            if module in exceptions or not is_call_of(crossing, name):
+                continue
+            around = asking.get(id(call), set())
+            if not any(is_call_of(guard, called) for guard in guards for called in around):
+                yield f"{module}:{call.lineno}: {name}"
+
+
+@pytest.mark.parametrize("crossing", ASKED)
+def test_crossing_is_called_only_where_consent_is_asked(
+    crossing: str, trees: dict[str, ast.Module], calls: list[tuple[str, ast.Call, str]]
+) -> None:
+    modules = {module for module, _, function in calls if is_call_of(crossing, function)}
+    assert modules >= ASKED[crossing][1]
+    assert modules, "nothing calls it any more"
+    unasked = [each for module in modules for each in find_unasked(module, trees[module])]
+    assert unasked == []
+
+
+def test_each_way_into_a_job_asks_for_the_run(trees: dict[str, ast.Module]) -> None:
+    tree = trees["engine/worker.py"]
+    (hold,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "_hold_run"
+    )
+    guards = ("_require_access", "run_consent.require_allowed")
+    asked = sorted(
+        call.lineno
+        for call, name in find_calls_in(tree, hold)
+        if any(is_call_of(guard, name) for guard in guards)
+    )
+    ways = sorted(node.lineno for node in ast.walk(hold) if isinstance(node, ast.Yield))
+    assert len(asked) == len(ways)
+    assert all(ask < way for ask, way in zip(asked, ways, strict=True))
 
 
 def test_code_of_models_is_allowed_by_consent_only(calls: list[tuple[str, ast.Call, str]]) -> None:
@@ -397,6 +481,22 @@ VIOLATIONS = [
     "import torch\ntorch.hub.load('a', 'b')",
     "from PySide6.QtNetwork import QNetworkAccessManager",
     "import webbrowser\nwebbrowser.open('https://a')",
+    "from lora_studio.core.project import project\ndef show(path):\n    return project.load(path)",
+    "from lora_studio.core.project.project import load\nload('a')",
+    "import tomlkit\ntomlkit.parse(content)",
+    "from lora_studio.core.project import known_projects\nknown_projects.accept(draft)",
+    "from lora_studio.core.project.run_consent import remember\nremember(run, frozen)",
+    "from lora_studio.core.system.digest_records import DigestRecord\nDigestRecord('runs.json')",
+    "from lora_studio.core.system.consent import trust\ntrust(code)",
+    "from lora_studio.engine import jobs\njobs.run_command(command, job)",
+    "from lora_studio.engine.jobs.training import train\ntrain(command, job)",
+    "from lora_studio.engine.training import train_run\ntrain_run.follow(run, ranks, job)",
+    "from lora_studio.engine.training.train_run import train as start\nstart(run, job)",
+    "from lora_studio.engine.rewards.judge import JudgeReward\nJudgeReward(name, spec, model, job)",
+    "from lora_studio.engine.servers.openai_client import connect\nconnect(model)",
+    "from lora_studio.core.evaluation.own_plans import remember\nremember(plan)",
+    "from lora_studio.core.evaluation import storage\ndef go_on(run):\n    return storage.open_evaluation(run, 'a')",
+    "from lora_studio.core.evaluation.storage import EvaluationFolder\nEvaluationFolder(path).read_plan()",
     "from lora_studio.engine.dataset.files.readers import read_blocks\nread_blocks(a, b, c)",
 ]
 
@@ -405,6 +505,7 @@ VIOLATIONS = [
 def test_code_around_a_crossing_is_refused(code: str) -> None:
     tree, module = ast.parse(code), "engine/anywhere.py"
     refused = [name for name in find_imports(tree) if is_refused_import(name, module)]
+    refused += find_unasked(module, tree)
     for call, function in find_calls(tree):
         refused += [name for name in PLACES if is_call_of(name, function)]
         refused += [function] * is_reading(call, function)

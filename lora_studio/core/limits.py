@@ -187,8 +187,8 @@ TENSOR_DIMENSIONS = _limit(
     "The limit of PyTorch. The product of many large lengths takes minutes.",
 )  # fmt: skip
 GGUF_TEXT = _limit(
-    _MODELS, "One text in the header of a GGUF file", 16_000_000, "bytes",
-    "Chat templates have up to 100 kB.",
+    _MODELS, "One text in the header of a GGUF file", 2_000_000, "bytes",
+    "Chat templates have up to 100 kB. Unpacking a text takes 40 times its size of memory.",
 )  # fmt: skip
 GGUF_DEPTH = _limit(
     _MODELS, "Lists inside lists in the header of a GGUF file", 2, "levels",
@@ -241,6 +241,14 @@ TOKENIZER_GROWTH = _limit(
 ADDED_TOKENS = _limit(
     _MODELS, "Tokens that a tokenizer adds to its vocabulary", 100_000, "items",
     "Models of speech add up to 65,536. Each takes 50 microseconds and more.",
+)  # fmt: skip
+VOCABULARY = _limit(
+    _MODELS, "Tokens of a tokenizer that is converted when it is loaded (SentencePiece, tiktoken)", 1_000_000,
+    "items", "The largest known has 900,000, which take 15 seconds and 500 MB.",
+)  # fmt: skip
+TOKEN_LENGTH = _limit(
+    _MODELS, "One token in the settings of a tokenizer", 10_000, "characters",
+    "The longest known tokens have a few hundred. Loading and searching for them takes many times their size.",
 )  # fmt: skip
 TOKENIZER_SECONDS = _limit(
     _MODELS, "Processor time for loading a tokenizer and one text", 30.0, "seconds",
@@ -340,6 +348,10 @@ TEXT_FIELDS = _limit(
 TEXT_LENGTH = _limit(
     _PROJECTS, "One message", 1_000_000, "characters",
     "Most have a few hundred.",
+)  # fmt: skip
+TEXT_VALUE = _limit(
+    _PROJECTS, "One name or reason in a message", 5000, "characters",
+    "Names come from foreign files. The rest is cut off.",
 )  # fmt: skip
 NETWORK_RECORD = _limit(
     _PROJECTS, "The record of contacted hosts of one process", 1_000_000, "bytes",

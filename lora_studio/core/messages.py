@@ -228,4 +228,6 @@ class _Formatter(string.Formatter):
         if not _PLAIN_FORMAT.fullmatch(format_spec):
             raise ValueError("the format is unknown")
         formatted = str(super().format_field(value, format_spec))
+        if len(formatted) > limits.TEXT_VALUE:
+            formatted = f"{formatted[: limits.TEXT_VALUE]}…"
         return formatting.localize_digits(formatted) if isinstance(value, float) else formatted

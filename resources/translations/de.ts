@@ -14376,6 +14376,14 @@
             <translation>seine Ausgabeschicht hat eigene Zeilen, obwohl sie im Modell mit der Einbettung geteilt ist</translation>
         </message>
         <message>
+            <source>its header describes {claimed:number} parameters, but its tensors have {stored:number}</source>
+            <translation>der Header beschreibt {claimed:number} Parameter, die Tensoren haben aber {stored:number}</translation>
+        </message>
+        <message>
+            <source>its header has no valid {key}</source>
+            <translation>der Header hat kein gültiges {key}</translation>
+        </message>
+        <message>
             <source>its header is damaged</source>
             <translation>der Header ist beschädigt</translation>
         </message>
@@ -14422,6 +14430,10 @@
         <message>
             <source>its tokenizer ends the process that loads it, because a file is damaged or too large</source>
             <translation>der Tokenizer lässt den Prozess abstürzen, der ihn lädt, weil eine Datei beschädigt oder zu groß ist</translation>
+        </message>
+        <message>
+            <source>its tokenizer has more than {tokens:number} tokens</source>
+            <translation>der Tokenizer hat mehr als {tokens:number} Token</translation>
         </message>
         <message>
             <source>its tokenizer has tokens that are too long</source>

@@ -54,6 +54,11 @@ def test_user_value_is_never_translated_or_formatted() -> None:
     assert render(text("{name}!", name="{n} rows"), german) == "{n} rows!"
 
 
+def test_long_name_is_cut_off() -> None:
+    shown = str(text("{file} is missing.", file="n" * 1_000_000))
+    assert shown == "n" * 5000 + "… is missing."
+
+
 def test_json_keeps_numbers_and_nesting() -> None:
     message = text("{share:percent} of {rows}", share=0.5, rows=counted(3, "{n} row", "{n} rows"))
     again = Text.model_validate_json(message.model_dump_json())

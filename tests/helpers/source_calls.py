@@ -8,8 +8,13 @@ from collections.abc import Iterator
 
 def find_calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
     """Yield each call with the name of its function, as in `subprocess.run` for `from subprocess import run as go`."""
+    yield from find_calls_in(tree, tree)
+
+
+def find_calls_in(tree: ast.Module, part: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    """Yield each call in a part of a module, such as a function."""
     names = _list_imported_names(tree)
-    for node in ast.walk(tree):
+    for node in ast.walk(part):
         if isinstance(node, ast.Call):
             function = ast.unparse(node.func)
             first, dot, rest = function.partition(".")

@@ -33,9 +33,17 @@ def require_harmless(config: Mapping[str, Any]) -> None:
                 raise InvalidContentError(
                     "{name} is {value}, more than {limit:d}",
                     name=name,
-                    value=f"{value:g}",
+                    value=_shorten(value),
                     limit=limit,
                 )
+
+
+def _shorten(number: float) -> str:
+    """Return a number, which may have a thousand digits, as a short text."""
+    try:
+        return f"{number:g}"
+    except OverflowError:
+        return f"{str(number)[:10]}…"
 
 
 def _is_plain(value: str) -> bool:

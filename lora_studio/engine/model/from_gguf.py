@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, name_newest_file, write_file
-from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model import config_checks, gguf_header, loading
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
@@ -29,6 +30,7 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
     header = GgufTokenizerHeader(reader)
     with translate_library_errors(lambda reason: _unreadable_file_error(file, reason)):
         _check_architecture(file, header.get_text("general.architecture"))
+        _check_blocks(header)
         tokenizer = save_tokenizer(header, folder)
     job.report_progress(text("unpacking the weights"), 0, None)
     model = _load_dequantized(file, header, reader)
@@ -48,10 +50,12 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     from transformers import AutoModelForCausalLM
 
     with translate_library_errors(lambda reason: _unreadable_file_error(file, reason)):
+        config = build_config(file, header, reader)
+        _require_tensors(config, reader)
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
             gguf_file=file.name,
-            config=build_config(file, header, reader),
+            config=config,
             dtype=_choose_dtype(reader),
             local_files_only=True,
             trust_remote_code=False,
@@ -61,6 +65,31 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model
+
+
+def _require_tensors(config: PreTrainedConfig, reader: Any) -> None:
+    """Raise InvalidContentError for a model that the tensors of the file don't fill.
+
+    A header can claim any size, and one that lacks a size gets that of a model with 7 billion parameters.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config_checks.require_harmless(config.to_dict())
+    with torch.device("meta"):
+        outline = AutoModelForCausalLM.from_config(config)
+    claimed = loading.count_parameters(outline)
+    stored = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    if claimed > _MOST_CLAIMED * stored:
+        raise InvalidContentError(
+            "its header describes {claimed:number} parameters, but its tensors have {stored:number}",
+            claimed=claimed,
+            stored=stored,
+        )
+
+
+#: How many times the parameters in its tensors a model may have: some tensors are used twice.
+_MOST_CLAIMED = 2
 
 
 def _set_special_tokens(
@@ -207,6 +236,14 @@ def _check_architecture(file: Path, architecture: str) -> None:
             architecture=architecture or text("(none)"),
             names=", ".join(supported),
         )
+
+
+def _check_blocks(header: GgufTokenizerHeader) -> None:
+    """Raise InvalidContentError for a number of blocks that no model has: libraries make lists of them."""
+    key = f"{header.get_text('general.architecture')}.block_count"
+    blocks = header.get(key)
+    if not isinstance(blocks, int) or not 0 < blocks <= limits.MODEL_LAYERS:
+        raise InvalidContentError("its header has no valid {key}", key=key)
 
 
 def _choose_dtype(reader: Any) -> torch.dtype:

@@ -42,6 +42,11 @@ _ADDED = ("added_tokens_decoder", "additional_special_tokens", "extra_special_to
 
 _TOO_MANY_ADDED: Template = "its tokenizer adds more than {limit:number} tokens to its vocabulary"
 
+_TOO_LONG_TOKENS: Template = "its tokenizer has tokens that are too long"
+
+#: Settings that may be longer than a token.
+_TEMPLATE = "chat_template"
+
 _ALL = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *_SETTINGS)
 
 #: Largest token ID. The largest vocabularies have about a million tokens; tokenizers allocates memory
@@ -111,6 +116,23 @@ def _check_settings(name: str, content: bytes) -> None:
         lists.append(settings)
     if sum(len(added) for added in lists if isinstance(added, dict | list)) > limits.ADDED_TOKENS:
         raise InvalidContentError(_TOO_MANY_ADDED, limit=limits.ADDED_TOKENS)
+    if len(content) > limits.TOKEN_LENGTH and _has_long_text(settings):
+        raise InvalidContentError(_TOO_LONG_TOKENS)
+
+
+def _has_long_text(settings: dict[str, Any]) -> bool:
+    """Return whether a name or text but the chat template is longer than any token."""
+    pending: list[Any] = [value for name, value in settings.items() if name != _TEMPLATE]
+    pending += settings
+    while pending:
+        current = pending.pop()
+        if isinstance(current, dict):
+            pending += [*current, *current.values()]
+        elif isinstance(current, list):
+            pending += current
+        elif isinstance(current, str) and len(current) > limits.TOKEN_LENGTH:
+            return True
+    return False
 
 
 def _check_ids(name: str, content: bytes) -> None:
@@ -160,7 +182,7 @@ def require_loadable(folder: Path) -> None:
             return
     arguments = (
         folder.resolve(), TRIAL, int(limits.TOKENIZER_SECONDS), limits.TOKENIZER_MEMORY,
-        limits.ADDED_TOKENS, limits.TOKENIZER_GROWTH,
+        limits.ADDED_TOKENS, limits.TOKEN_LENGTH, limits.VOCABULARY,
     )  # fmt: skip
     command = [sys.executable, "-P", tokenizer_trial.__file__, *map(str, arguments)]
     try:
@@ -175,6 +197,7 @@ def require_loadable(folder: Path) -> None:
             seconds=limits.TOKENIZER_SECONDS,
             memory=limits.TOKENIZER_MEMORY,
             limit=limits.ADDED_TOKENS,
+            tokens=limits.VOCABULARY,
         )
     _LOADABLE.add(key)
     with suppress(OSError):
@@ -189,7 +212,8 @@ _ABORTED: Template = (
 _REFUSALS: dict[int, Template] = {
     tokenizer_trial.EXIT_MEMORY: "its tokenizer needs more than {memory:memory} of memory",
     tokenizer_trial.EXIT_ADDED: _TOO_MANY_ADDED,
-    tokenizer_trial.EXIT_LONG: "its tokenizer has tokens that are too long",
+    tokenizer_trial.EXIT_LONG: _TOO_LONG_TOKENS,
+    tokenizer_trial.EXIT_MANY: "its tokenizer has more than {tokens:number} tokens",
 }
 
 

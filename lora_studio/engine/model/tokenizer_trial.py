@@ -3,7 +3,7 @@
 `tokenizer_files.require_loadable` starts it by its path. It imports nothing but the libraries that it
 tries, because it runs before each new tokenizer is loaded. Its exit status says which limit was exceeded;
 exceptions are left to the worker, which names the damaged file. Arguments: the folder, a text to encode,
-and limits on processor time in seconds, memory in bytes, added tokens, and characters in one token.
+and limits on processor time in seconds, memory in bytes, added tokens, characters in one token, and tokens.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 #: Exit statuses.
-EXIT_MEMORY, EXIT_ADDED, EXIT_LONG = 3, 4, 5
+EXIT_MEMORY, EXIT_ADDED, EXIT_LONG, EXIT_MANY = 3, 4, 5, 6
+
+
+class Bounds(NamedTuple):
+    """The limits on what a tokenizer contains."""
+
+    added: int
+    length: int
+    tokens: int
+
 
 #: Seconds between two looks at the memory of this process.
 _INTERVAL = 0.1
@@ -56,20 +66,20 @@ def _exit_beyond(most: int) -> None:
     os._exit(EXIT_MEMORY)
 
 
-def _load_tokenizer(folder: Path, text: str, most_added: int, longest: int) -> None:
+def _load_tokenizer(folder: Path, text: str, bounds: Bounds) -> None:
     """Load tokenizer.json, copy it as transformers does, and encode a text."""
     import tokenizers
 
     file = folder / "tokenizer.json"
     if file.is_file():
         tokenizer = tokenizers.Tokenizer.from_buffer(file.read_bytes())
-        if len(tokenizer.get_added_tokens_decoder()) > most_added:
+        if len(tokenizer.get_added_tokens_decoder()) > bounds.added:
             os._exit(EXIT_ADDED)
         copied = tokenizers.Tokenizer.from_str(tokenizer.to_str())
         copied.decode(copied.encode(text).ids)
 
 
-def _load_merges(folder: Path, text: str, most_added: int, longest: int) -> None:
+def _load_merges(folder: Path, text: str, bounds: Bounds) -> None:
     """Load the older files of a tokenizer with merges."""
     from tokenizers import models
 
@@ -78,12 +88,15 @@ def _load_merges(folder: Path, text: str, most_added: int, longest: int) -> None
         models.BPE.from_file(*map(str, names))
 
 
-def _load_pieces(folder: Path, text: str, most_added: int, longest: int) -> None:
+def _load_pieces(folder: Path, text: str, bounds: Bounds) -> None:
     """Load the models of SentencePiece or tiktoken, whose conversion takes the square of a piece's length."""
     for file in folder.iterdir():
-        is_list = file.suffix in (".model", ".tiktoken")
-        if is_list and max(map(len, _iter_pieces(file))) > longest:
-            os._exit(EXIT_LONG)
+        if file.suffix in (".model", ".tiktoken"):
+            lengths = [len(piece) for piece in _iter_pieces(file)]
+            if max(lengths, default=0) > bounds.length:
+                os._exit(EXIT_LONG)
+            if len(lengths) > bounds.tokens:
+                os._exit(EXIT_MANY)
 
 
 def _iter_pieces(file: Path) -> Iterator[str | bytes]:
@@ -99,18 +112,19 @@ def _iter_pieces(file: Path) -> Iterator[str | bytes]:
     yield from (model.id_to_piece(index) for index in range(len(model)))
 
 
-_PARTS: tuple[Callable[[Path, str, int, int], None], ...] = (
+_PARTS: tuple[Callable[[Path, str, Bounds], None], ...] = (
     _load_tokenizer, _load_merges, _load_pieces,
 )  # fmt: skip
 
 
 def _main() -> None:
-    folder, text, seconds, memory, most_added, longest = sys.argv[1:]
+    folder, text, seconds, memory, *rest = sys.argv[1:]
+    bounds = Bounds(*map(int, rest))
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _limit_process(int(seconds), int(memory))
     for load in _PARTS:
         try:
-            load(Path(folder), text, int(most_added), int(longest))
+            load(Path(folder), text, bounds)
         except MemoryError:
             os._exit(EXIT_MEMORY)
         except BaseException:  # also a panic of Rust

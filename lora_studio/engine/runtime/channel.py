@@ -14,6 +14,7 @@ from typing import IO
 
 from pydantic import BaseModel, ValidationError
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -120,6 +121,7 @@ class Inbox:
         self._flags: dict[str, Flags] = {}
         self._lock = threading.Lock()
         self._running: commands.Job | commands.Question | None = None
+        self._parent = os.getppid()
         self._is_winding_up = False
         self._is_parent_gone = False  # the parent has closed its end of the pipe, or has exited
         self._parent_gone_callback: Callable[[], None] | None = None
@@ -151,8 +153,8 @@ class Inbox:
         flags = self.get_flags(command.id)
         (flags.pause if isinstance(command, commands.Train) else flags.cancel).set()
 
-    def read_pipe(self, stream: IO[bytes]) -> None:
-        """Start the thread that reads commands until the parent closes its end."""
+    def read_pipe(self, stream: IO[bytes]) -> threading.Thread:
+        """Start and return the thread that reads commands until the parent closes its end."""
 
         def read() -> None:
             for line in stream:
@@ -165,8 +167,18 @@ class Inbox:
             if command is not None and command.ends_with_parent:
                 self._end(command)
             self._on_command(None)
+            if command is not None and command.reads_foreign_files:
+                self._end_orphan(command)
 
-        threading.Thread(target=read, name="commands", daemon=True).start()
+        thread = threading.Thread(target=read, name="commands", daemon=True)
+        thread.start()
+        return thread
+
+    def _end_orphan(self, command: commands.Job | commands.Question) -> None:
+        """End this process if its parent was killed while it reads: reading may take forever, for nobody."""
+        time.sleep(limits.READER_CANCEL)
+        if self._running is command and os.getppid() != self._parent:
+            os._exit(1)
 
     def call_on_parent_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when the parent closes its end of the pipe, at once if it already has.

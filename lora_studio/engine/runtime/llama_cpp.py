@@ -409,6 +409,7 @@ def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bo
 @functools.cache
 def _load_library() -> tuple[Any, Any]:
     """Return cffi and llama.cpp, which logs warnings and errors only: its full log has megabytes."""
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a debugger would hold a process that aborts
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
     ffi, lib = get_ffi(), get_lib()

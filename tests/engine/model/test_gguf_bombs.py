@@ -6,13 +6,18 @@ import resource
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model import from_gguf, gguf_header
+from tests.helpers.models import gguf_editing, tiny_gguf
+from tests.helpers.models.gguf_editing import LEFT_OUT
 from tests.helpers.runs.jobs import handle
+from tests.helpers.runs.recorded_job import recorded_job
 
 TEXT, LIST, U8 = 8, 9, 0
 
@@ -67,6 +72,36 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + pack_text(b"lla\xff"))
     command = commands.InspectModel(model=ModelSpec(source=str(file), device="cpu"))
     assert handle(command).last(events.Failed).problem.code == "model.unreadable"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        pytest.param({"llama.block_count": 0}, "no valid llama.block_count", id="no blocks"),
+        pytest.param(
+            {"llama.block_count": 1 << 30}, "no valid llama.block_count", id="many blocks"
+        ),
+        pytest.param({"llama.block_count": LEFT_OUT}, "no valid llama.block_count", id="no count"),
+        pytest.param(
+            {"llama.embedding_length": 4096}, "but its tensors have 2,736", id="wide layers"
+        ),
+        pytest.param({"llama.feed_forward_length": LEFT_OUT}, "but its tensors", id="no width"),
+    ],
+)
+def test_model_that_its_tensors_do_not_fill_is_refused(
+    values: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    whole = tiny_gguf.write(tmp_path / "whole.gguf")
+    without = gguf_editing.edit(whole, tmp_path / "without.gguf", dict.fromkeys(values, LEFT_OUT))
+    added = {name: value for name, value in values.items() if value is not LEFT_OUT}
+    file = gguf_editing.edit(without, tmp_path / "model.gguf", added)
+    job, _ = recorded_job()
+    started = time.process_time()
+    with pytest.raises(ProblemError) as caught:
+        from_gguf.convert(file, tmp_path, job)
+    assert caught.value.problems[0].code == "model.unreadable"
+    assert reason in str(caught.value.problems[0].what)
+    assert time.process_time() - started < 5
 
 
 class _CanceledError(Exception):

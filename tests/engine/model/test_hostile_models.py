@@ -44,6 +44,7 @@ def change(folder: Path, name: str, **values: Any) -> None:
     ("config", "reason"),
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1e+09"),
+        ({"num_hidden_layers": 10**1000}, "num_hidden_layers is 1000000000…"),
         ({"n_layer": 1e300}, "n_layer is 1e+300"),
         ({"text_config": {"num_layers": 5000}}, "num_layers is 5000"),
         ({"depths": [2, 10**7]}, "depths is 1e+07"),

@@ -62,6 +62,42 @@ def test_tokenizer_with_too_many_added_tokens_is_refused(
     assert "adds more than 5 tokens" in _refusal(tmp_path)
 
 
+def test_tokenizer_with_too_many_pieces_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "VOCABULARY", 5)
+    lines = [base64.b64encode(bytes([byte])) + b" %d" % byte for byte in range(6)]
+    (tmp_path / "tokenizer.tiktoken").write_bytes(b"\n".join(lines))
+    _write(tmp_path)
+    assert "has more than 5 tokens" in _refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("special_tokens_map.json", {"bos_token": "x" * 10_001}),
+        ("special_tokens_map.json", {"additional_special_tokens": [{"content": "x" * 10_001}]}),
+        ("added_tokens.json", {"x" * 10_001: 7}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "x" * 10_001}}}),
+    ],
+    ids=["special token", "in a list", "added token", "in the settings"],
+)
+def test_tokenizer_with_a_very_long_token_is_refused(
+    name: str, content: dict[str, Any], tmp_path: Path
+) -> None:
+    _write(tmp_path)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} if "config" in name else {}
+    (tmp_path / name).write_text(json.dumps(settings | content))
+    assert "tokens that are too long" in _refusal(tmp_path)
+
+
+def test_chat_template_may_be_longer_than_a_token(tmp_path: Path) -> None:
+    _write(tmp_path, added_tokens=[_added(0)])
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "x" * 20_000}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_tokenizer(tmp_path).chat_template == "x" * 20_000
+
+
 def test_tokenizer_that_takes_too_long_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

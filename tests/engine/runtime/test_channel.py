@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 
 import pytest
 
+from lora_studio.core import limits
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.serving import ServedRun
 from lora_studio.engine.runtime.channel import Inbox
@@ -35,3 +38,21 @@ def test_closed_pipe_cancels_what_ends_with_its_parent(
         assert received.get(timeout=60) is None
     inbox.start_command(command)
     assert flags.cancel.is_set() is is_canceled
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "only its pipe closed"])
+def test_reader_ends_soon_after_its_parent_was_killed(
+    is_killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits: queue.Queue[int] = queue.Queue()
+    received: queue.Queue[object] = queue.Queue()
+    inbox = Inbox(received.put)
+    monkeypatch.setattr(limits, "READER_CANCEL", 0.0)
+    monkeypatch.setattr(os, "_exit", exits.put)
+    if is_killed:
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+    inbox.start_command(commands.InspectModel(model=ModelSpec(source="deep.gguf")))
+    reader = inbox.read_pipe(io.BytesIO(b""))
+    assert received.get(timeout=60) is None
+    reader.join()
+    assert exits.qsize() == is_killed
