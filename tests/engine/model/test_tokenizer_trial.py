@@ -102,6 +102,8 @@ def test_tokenizer_that_takes_too_long_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "TOKENIZER_SECONDS", 0.01)
+    monkeypatch.setattr(tokenizer_files, "_LOADABLE", set())
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
     _write(tmp_path)
     assert "takes longer than" in _refusal(tmp_path)
 
