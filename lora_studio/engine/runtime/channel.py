@@ -175,7 +175,7 @@ class Inbox:
         return thread
 
     def _end_orphan(self, command: commands.Job | commands.Question) -> None:
-        """End this process if its parent was killed while it reads: reading may take forever, for nobody."""
+        """End this process if its parent was killed while it reads, which may take forever."""
         time.sleep(limits.READER_CANCEL)
         if self._running is command and os.getppid() != self._parent:
             os._exit(1)
