@@ -9,7 +9,7 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, name_newest_file, write_file
-from lora_studio.engine.model import config_checks, gguf_header, loading
+from lora_studio.engine.model import config_checks, gguf_header
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
@@ -78,7 +78,7 @@ def _require_tensors(config: PreTrainedConfig, reader: Any) -> None:
     config_checks.require_harmless(config.to_dict())
     with torch.device("meta"):
         outline = AutoModelForCausalLM.from_config(config)
-    claimed = loading.count_parameters(outline)
+    claimed = sum(parameter.numel() for parameter in outline.parameters())
     stored = sum(int(tensor.n_elements) for tensor in reader.tensors)
     if claimed > _MOST_CLAIMED * stored:
         raise InvalidContentError(
