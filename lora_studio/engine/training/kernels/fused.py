@@ -24,10 +24,14 @@ from transformers.activations import GELUTanh, SiLUActivation
 
 from lora_studio.core.messages import Text
 from lora_studio.engine.training.kernels import adapted_linear, liger, numerical_equivalence
+from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
 
 #: Values of an activation to compute at a time on a CPU: 0.5 MB in 32-bit.
 _CACHE_VALUES = 1 << 17
+
+#: The layers of an attention that compute queries, keys and values.
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 #: The function in transformers' modules that rotates queries and keys.
 _ROTATION = "apply_rotary_pos_emb"
@@ -126,18 +130,27 @@ class _Gated(torch.autograd.Function):
 
 def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Compute a gated feed-forward layer."""
-    gate, up = self.gate_proj(x), self.up_proj(x)
-    if gate.dtype != up.dtype:
-        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
-    return self.down_proj(_Gated.apply(gate, up))  # type: ignore[no-any-return]  # a layer is Any
+    return _gate(self, self.gate_proj(x), self.up_proj(x), _Gated.apply)
+
+
+def _joined_gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Compute a gated feed-forward layer whose inner layers are computed together."""
+    gate, up = adapted_linear.compute_together([self.gate_proj, self.up_proj], x)
+    return _gate(self, gate, up, _Gated.apply)
 
 
 def _liger_gated_forward(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
     """Compute a gated feed-forward layer with one kernel for the gate, Gemma's as well."""
     gate, up = self.gate_proj(x), self.up_proj(x)
+    return _gate(self, gate, up, lambda gate, up: liger.gated_activation(gate, up, kind))
+
+
+def _gate(
+    layer: Any, gate: torch.Tensor, up: torch.Tensor, activate: Callable[..., torch.Tensor]
+) -> torch.Tensor:
     if gate.dtype != up.dtype:
-        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
-    return self.down_proj(liger.gated_activation(gate, up, kind))  # type: ignore[no-any-return]  # a layer is Any
+        return layer.down_proj(layer.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
+    return layer.down_proj(activate(gate, up))  # type: ignore[no-any-return]  # a layer is Any
 
 
 def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
@@ -180,16 +193,46 @@ def _create_rotating_forward(kind: type[torch.nn.Module]) -> Callable[..., Any] 
     return replaced
 
 
+@cache
+def _join_projections(kind: type[torch.nn.Module]) -> Callable[..., Any]:
+    """Return an attention's forward with queries, keys and values that are computed together."""
+    forward: Callable[..., Any] = kind.forward
+
+    def joined_attention(self: Any, hidden_states: torch.Tensor, *args: Any, **named: Any) -> Any:
+        layers = [getattr(self, name) for name in _PROJECTIONS]
+        with adapted_linear.let_compute_together(layers, hidden_states):
+            return forward(self, hidden_states, *args, **named)
+
+    return joined_attention
+
+
+def _compare_projections(layer: Any, _: Any, x: torch.Tensor, __: Any) -> Comparison:
+    """Compare queries, keys and values that are computed together with those of each layer.
+
+    Behind the softmax, the same rounding can change the gradients of queries and keys by a tenth.
+    """
+    layers = torch.nn.ModuleList(getattr(layer, name) for name in _PROJECTIONS)
+
+    def together(layers: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat(list(adapted_linear.compute_together(layers, x)), -1)
+
+    def alone(layers: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([type(each).forward(each, x) for each in layers], -1)
+
+    return numerical_equivalence.compare_forward(layers, together, x, {}, alone)
+
+
 #: What Liger's kernels compute.
 KernelPart = Literal["norms", "gates", "rotations", "scores"]
 
 
 @dataclass(frozen=True)
 class _Replacement:
-    """A function that may replace a layer's forward; `part` is what Liger computes in it."""
+    """A function that may replace a layer's forward, and how to compare it; `part` is what Liger computes in it."""
 
     forward: Callable[..., Any]
     part: KernelPart | None = None
+    compare: Callable[..., Comparison] = numerical_equivalence.compare_forward
 
     @property
     def kind(self) -> str:
@@ -223,7 +266,12 @@ def _get_replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> lis
     elif is_plain_norm(layer):
         replacements.append(_Replacement(compute_norm))
     elif is_gated_mlp(layer):
+        if adapted_linear.are_plain_lora(layer, "gate_proj", "up_proj"):
+            replacements.append(_Replacement(_joined_gated_forward))
         replacements.append(_Replacement(_gated_forward))
+    elif adapted_linear.are_plain_lora(layer, *_PROJECTIONS):
+        joined = _join_projections(layer.__class__)
+        replacements.append(_Replacement(joined, compare=_compare_projections))
     return replacements
 
 
@@ -268,9 +316,7 @@ class _LayerComparison:
         for replacement in self._candidates[layer]:
             if replacement.part in self._failed:  # a kernel that failed to compile fails every time
                 continue
-            comparison = numerical_equivalence.compare_forward(
-                layer, replacement.forward, x, others
-            )
+            comparison = replacement.compare(layer, replacement.forward, x, others)
             if comparison.agrees:
                 self.chosen[layer] = replacement
                 return

@@ -41,9 +41,13 @@ class Comparison:
 
 
 def compare_forward(
-    layer: torch.nn.Module, forward: Callable[..., Any], x: torch.Tensor, kwargs: dict[str, Any]
+    layer: torch.nn.Module,
+    forward: Callable[..., Any],
+    x: torch.Tensor,
+    kwargs: dict[str, Any],
+    own: Callable[..., Any] | None = None,
 ) -> Comparison:
-    """Compare a layer's own forward with another one on the input `x`."""
+    """Compare a layer's own forward, or what `own` computes, with another one on the input `x`."""
     trained = [value for value in layer.parameters() if value.requires_grad]
 
     def compute(function: Callable[..., Any]) -> list[torch.Tensor]:
@@ -55,7 +59,9 @@ def compare_forward(
             return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], grad)]
 
     tolerance = TOLERANCE[compute_itemsize(x)]
-    return compare_results(lambda: (compute(forward), compute(type(layer).forward)), tolerance)
+    return compare_results(
+        lambda: (compute(forward), compute(own or type(layer).forward)), tolerance
+    )
 
 
 def compute_itemsize(x: torch.Tensor) -> int:

@@ -71,10 +71,15 @@ def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) ->
     return sum(test(layer) for layer in model.modules())
 
 
+def is_plain_attention(layer: torch.nn.Module) -> bool:
+    return adapted_linear.are_plain_lora(layer, "q_proj", "k_proj", "v_proj")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     expected = layers_of(scorer.model, adapted_linear.is_plain_lora)
+    expected += layers_of(scorer.model, is_plain_attention)
     if family != "gemma3":  # has other norms and gates
         expected += layers_of(scorer.model, fused.is_plain_norm)
         expected += layers_of(scorer.model, fused.is_gated_mlp)
@@ -177,7 +182,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    kinds = (adapted_linear.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp)
+    kinds = (adapted_linear.is_plain_lora, is_plain_attention, fused.is_plain_norm, fused.is_gated_mlp)  # fmt: skip
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 

@@ -58,7 +58,7 @@ def test_record_is_the_same_after_the_manifest(tiny: TinyModel, run: RunFolder) 
     assert read(run) == replace(scorer.record, tf32=False)
     assert scorer.record.packed
     assert scorer.record.chunked
-    assert len(scorer.record.kinds or ()) == 3
+    assert len(scorer.record.kinds or ()) == 4
 
 
 def create_scorer(tiny: TinyModel, folder: Path, kernels: Any) -> tuple[Scorer, list[str]]:

@@ -1,0 +1,127 @@
+"""LoRA layers of one input computed together: the results of each layer alone, or one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peft
+import pytest
+import torch
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.engine.training.kernels import adapted_linear
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.kernels.record import KernelRecord
+from tests.engine.conftest import TinyModel
+from tests.engine.training.kernels.test_fused import wrap
+
+_INPUTS = 12
+
+
+def make_layers(dtype: torch.dtype) -> list[Any]:
+    """Return layers of one input with other sizes, ranks, and scales; one has no bias."""
+    torch.manual_seed(2)
+    base = torch.nn.ModuleDict(
+        {
+            "a": torch.nn.Linear(_INPUTS, 16),
+            "b": torch.nn.Linear(_INPUTS, 5, bias=False),
+            "c": torch.nn.Linear(_INPUTS, 8),
+        }
+    ).to(dtype)
+    settings = peft.LoraConfig(
+        r=3, lora_alpha=8, target_modules=["a", "b", "c"], rank_pattern={"b": 5}, init_lora_weights=False
+    )  # fmt: skip
+    model: Any = peft.get_peft_model(base, settings, autocast_adapter_dtype=False)
+    layers = [model.base_model.model[name] for name in "abc"]
+    assert all(map(adapted_linear.is_plain_lora, layers))
+    return layers
+
+
+def compute(layers: list[Any], x: torch.Tensor, function: Any) -> list[torch.Tensor]:
+    """Return results and gradients of the input and all A and B."""
+    leaf = x.detach().requires_grad_()
+    trained = [value for layer in layers for value in layer.parameters() if value.requires_grad]
+    results = list(function(layers, leaf))
+    outer = [torch.linspace(-1, 1, y.numel()).view(y.shape).to(y.dtype) for y in results]
+    return [*results, *torch.autograd.grad(results, [leaf, *trained], outer)]
+
+
+def one_by_one(layers: list[Any], x: torch.Tensor) -> list[torch.Tensor]:
+    return [type(layer).forward(layer, x) for layer in layers]
+
+
+def test_layers_computed_together_match_those_of_peft() -> None:
+    layers, x = make_layers(torch.float64), torch.randn(2, 7, _INPUTS, dtype=torch.float64)
+    actual = compute(layers, x, adapted_linear.compute_together)
+    for one, other in zip(actual, compute(layers, x, one_by_one), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_one_input_gradient_is_passed_on_for_all_layers() -> None:
+    layers, x = make_layers(torch.float32), torch.randn(7, _INPUTS).requires_grad_()
+    results = adapted_linear.compute_together(layers, x)
+    assert len({y.grad_fn for y in results}) == 1
+
+
+def test_result_without_gradient_counts_as_zero() -> None:
+    layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
+    unused = compute(layers, x, lambda *args: adapted_linear.compute_together(*args)[:2])
+    gradients = unused[2:]
+    expected = compute(layers[:2], x, one_by_one)[2:]
+    for one, other in zip(gradients, expected, strict=False):
+        torch.testing.assert_close(one, other)
+    assert not any(each.any() for each in gradients[len(expected) :])
+
+
+@pytest.mark.parametrize("state", ["disabled", "merged"])
+def test_layers_that_are_not_plain_now_compute_alone(state: str) -> None:
+    layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
+    if state == "merged":
+        layers[1].merge()
+    else:
+        layers[1].enable_adapters(False)
+    with torch.no_grad():
+        actual = adapted_linear.compute_together(layers, x)
+        for one, other in zip(actual, one_by_one(layers, x), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_layers_answer_for_the_common_input_only() -> None:
+    layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
+    layers[0].forward = lambda _: "own"
+    with adapted_linear.let_compute_together(layers, x):
+        assert len({layer(x).grad_fn for layer in layers}) == 1
+        torch.testing.assert_close(layers[1](x + 1), one_by_one(layers, x + 1)[1])
+        assert layers[0](x + 1) == "own"
+    assert layers[0](x) == "own"
+    assert not any("forward" in layer.__dict__ for layer in layers[1:])
+
+
+def test_layers_get_their_forward_back_after_an_error() -> None:
+    layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
+    with pytest.raises(MemoryError), adapted_linear.let_compute_together(layers, x):
+        raise MemoryError
+    assert not any("forward" in layer.__dict__ for layer in layers)
+
+
+def get_kinds(model: peft.PeftModel) -> set[str]:
+    """Return the names of the forwards of attention and gated layers that were replaced."""
+    layers = [layer for name, layer in model.named_modules() if name.endswith((".self_attn", ".mlp"))]  # fmt: skip
+    return {layer.forward.__func__.__name__ for layer in layers if "forward" in layer.__dict__}  # type: ignore[operator,union-attr]  # a method
+
+
+def test_projections_of_attention_and_gates_are_joined(tiny: TinyModel) -> None:
+    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    assert get_kinds(scorer.model) == {"joined_attention", "_joined_gated_forward"}
+
+
+def test_projections_with_dora_are_not_joined(tiny: TinyModel) -> None:
+    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4, use_dora=True), torch.float32).train())
+    assert get_kinds(scorer.model) == {"_gated_forward"}
+
+
+def test_run_that_began_without_joined_layers_resumes_so(tiny: TinyModel) -> None:
+    began = KernelRecord(kinds=frozenset({"compute_adapted", "compute_norm", "gated_forward"}))
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    assert Scorer(model, record=began).record.kinds == began.kinds
+    assert get_kinds(model) == {"_gated_forward"}
