@@ -12464,6 +12464,10 @@
             <translation>Unsloth kann nicht auf Apple-GPUs trainieren.</translation>
         </message>
         <message>
+            <source>Unsloth can't train on rewards.</source>
+            <translation>Unsloth kann nicht mit Belohnungen trainieren.</translation>
+        </message>
+        <message>
             <source>Unsloth can't train the rows of new tokens alone.</source>
             <translation>Unsloth kann die Zeilen neuer Token nicht einzeln trainieren.</translation>
         </message>

@@ -100,6 +100,8 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
         project.model, project.lora, project.training
     ):
         return reason
+    if project.training.rewards:  # `recipe/grpo.py` refuses it
+        return text("Unsloth can't train on rewards.")
 
     if devices.choose_device(project.model.device).type != "cuda":
         return text("Unsloth is only faster on a GPU.")
