@@ -1138,8 +1138,8 @@
             <translation>Bits</translation>
         </message>
         <message>
-            <source>Bits per weight</source>
-            <translation>Bits je Gewicht</translation>
+            <source>Bits per weight in a model with 8 billion parameters; small models need more</source>
+            <translation>Bits pro Gewicht in einem Modell mit 8 Milliarden Parametern; kleine Modelle brauchen mehr</translation>
         </message>
         <message>
             <source>Blind</source>
@@ -2553,8 +2553,8 @@
             <translation>Weitertrainieren</translation>
         </message>
         <message>
-            <source>Continue with Merge.</source>
-            <translation>Weiter mit Zusammenführen.</translation>
+            <source>Continue with the next step.</source>
+            <translation>Weiter mit dem nächsten Schritt.</translation>
         </message>
         <message>
             <source>Continues from an adapter: {shape}. Settings that the adapter determines are disabled below.</source>
@@ -7933,12 +7933,12 @@
             <translation>Bereit zum Zusammenführen</translation>
         </message>
         <message>
-            <source>Ready to upload: {files}. Sign in once on the Model page.</source>
-            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig auf der Seite „Modell“ an.</translation>
+            <source>Ready to upload: {files}. Sign in once in Settings.</source>
+            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig in den Einstellungen an.</translation>
         </message>
         <message>
-            <source>Ready to upload: {files}. Sign in once on the Model page. To upload a merged model, merge the adapter first.</source>
-            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig auf der Seite „Modell“ an. Um ein zusammengeführtes Modell hochzuladen, führen Sie zuerst den Adapter zusammen.</translation>
+            <source>Ready to upload: {files}. Sign in once in Settings. To upload a merged model, merge the adapter first.</source>
+            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig in den Einstellungen an. Um ein zusammengeführtes Modell hochzuladen, führen Sie zuerst den Adapter zusammen.</translation>
         </message>
         <message>
             <source>Reasoning</source>
@@ -16646,8 +16646,8 @@
             <translation>{first} oder {last}</translation>
         </message>
         <message>
-            <source>{folder} ({size}), step {step}</source>
-            <translation>{folder} ({size}), Schritt {step}</translation>
+            <source>{folder} ({size} with its tokenizer), step {step}</source>
+            <translation>{folder} ({size} mit Tokenizer), Schritt {step}</translation>
         </message>
         <message>
             <source>{folder} already contains a project.</source>

@@ -65,7 +65,7 @@ def _explain(kind: Kind, first: float, last: float) -> tuple[Text, Text]:
             )
     return (
         text("Mean reward rose {first:loss} → {last:loss} and leveled off.", **ends),
-        text("Continue with Merge."),
+        text("Continue with the next step."),
     )
 
 

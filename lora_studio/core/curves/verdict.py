@@ -211,5 +211,5 @@ def _improvement_verdict(curve: Curve, first: float, last: float) -> TrainingVer
     return TrainingVerdict(
         "improved",
         text(_LEVELED_OFF[curve], first=first, last=last),
-        text("Continue with Merge."),
+        text("Continue with the next step."),
     )

@@ -80,10 +80,10 @@ class HubUpload(QWidget):
             )
         elif available:
             template = (
-                tr("Ready to upload: {files}. Sign in once on the Model page.")
+                tr("Ready to upload: {files}. Sign in once in Settings.")
                 if "merged" in available
                 else tr(
-                    "Ready to upload: {files}. Sign in once on the Model page. To upload a merged "
+                    "Ready to upload: {files}. Sign in once in Settings. To upload a merged "
                     "model, merge the adapter first."
                 )
             )

@@ -101,7 +101,9 @@ class QuantModel(CheckableTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _get_alignment(section)
         if role == Qt.ItemDataRole.ToolTipRole and section == 1:
-            return tr("Bits per weight")
+            return tr(
+                "Bits per weight in a model with 8 billion parameters; small models need more"
+            )
         return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

@@ -112,6 +112,29 @@ def test_every_writable_file_type_of_llama_cpp_is_offered(tmp_path: Path) -> Non
     assert names - able == {"NVFP4"}  # in the enumeration, not in the quantizer
 
 
+def test_captured_log_goes_back_to_whoever_logged_before() -> None:
+    quantizer = gguf_quantizer.Quantizer()
+    ffi, lib = quantizer.ffi, quantizer.lib
+    seen: list[str] = []
+
+    def listen(_level: int, text: object, _data: object) -> None:
+        seen.append(ffi.string(text).decode())
+
+    usual, data = ffi.new("ggml_log_callback *"), ffi.new("void **")
+    lib.llama_log_get(usual, data)
+    callback = ffi.callback("void(enum ggml_log_level, char *, void *)", listen)
+    lib.llama_log_set(callback, ffi.NULL)
+    try:
+        with quantizer.capture_log() as captured:
+            quantizer.run("no such file.gguf", "", "Q8_0", dry=True)
+        assert captured
+        assert not seen
+        quantizer.run("no such file.gguf", "", "Q8_0", dry=True)
+        assert seen
+    finally:
+        lib.llama_log_set(usual[0], data[0])
+
+
 def test_quantizations_are_sorted_from_largest_to_smallest() -> None:
     bits = list(BITS_PER_WEIGHT.values())
     assert bits == sorted(bits, reverse=True)
