@@ -132,7 +132,7 @@ def test_gpu_without_nvidia_smi_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("has_context", [False, True])
-def test_listing_devices_may_initialize_pytorch_without_a_context(
+def test_listing_devices_needs_no_context(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_context: bool
 ) -> None:
     free = 8 << 30

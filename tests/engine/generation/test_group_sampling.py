@@ -80,7 +80,7 @@ def test_first_tokens_are_drawn_with_their_probabilities(
         assert abs(counts[token] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-3
 
 
-def test_processes_with_parts_of_the_weights_write_the_same_tokens(
+def test_processes_with_parts_of_the_weights_agree_on_tokens(
     network: Any, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     drawn: list[list[int]] = []
