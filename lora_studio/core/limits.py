@@ -243,7 +243,7 @@ ADDED_TOKENS = _limit(
     "Models of speech add up to 65,536. Each takes 50 microseconds and more.",
 )  # fmt: skip
 VOCABULARY = _limit(
-    _MODELS, "Tokens of a tokenizer that is converted when it is loaded (SentencePiece, tiktoken)", 1_000_000,
+    _MODELS, "Tokens of a tokenizer that is converted when it is loaded (SentencePiece, tiktoken, GGUF)", 1_000_000,
     "items", "The largest known has 900,000, which take 15 seconds and 500 MB.",
 )  # fmt: skip
 TOKEN_LENGTH = _limit(

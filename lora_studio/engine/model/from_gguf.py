@@ -217,7 +217,11 @@ def _open(file: Path) -> Any:
     import gguf
 
     try:
-        gguf_header.read(file)  # checks every count: the library would allocate what a file claims
+        # checks every count: the library would allocate what a file claims
+        if gguf_header.read(file).vocabulary > limits.VOCABULARY:
+            raise InvalidContentError(
+                "its tokenizer has more than {tokens:number} tokens", tokens=limits.VOCABULARY
+            )
         return gguf.GGUFReader(file)
     except (ValueError, OSError, IndexError, KeyError) as error:
         raise _unreadable_file_error(file, describe_os_error(error)) from error

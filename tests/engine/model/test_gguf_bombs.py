@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lora_studio.core import limits
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -102,6 +103,15 @@ def test_model_that_its_tensors_do_not_fill_is_refused(
     assert caught.value.problems[0].code == "model.unreadable"
     assert reason in str(caught.value.problems[0].what)
     assert time.process_time() - started < 5
+
+
+def test_file_with_too_many_tokens_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "VOCABULARY", 100)
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError, match="more than 100 tokens"):
+        from_gguf.convert(tiny_gguf.write(tmp_path / "many.gguf"), tmp_path, job)
 
 
 class _CanceledError(Exception):
