@@ -229,5 +229,5 @@ class _Formatter(string.Formatter):
             raise ValueError("the format is unknown")
         formatted = str(super().format_field(value, format_spec))
         if len(formatted) > limits.TEXT_VALUE:
-            formatted = formatted[: limits.TEXT_VALUE] + "…"
+            formatted = "".join((formatted[: limits.TEXT_VALUE], "…"))
         return formatting.localize_digits(formatted) if isinstance(value, float) else formatted
