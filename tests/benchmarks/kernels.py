@@ -10,7 +10,7 @@ counts once as well.
 
 Counted with PyTorch 2.13, PEFT 0.21 and bitsandbytes 0.50, for micro-batches of 4,096 tokens without Liger:
 
-    block, bf16    PEFT 200 operations, 4.16 MB per token    fused 188 and 2.80
+    block, bf16    PEFT 200 operations, 4.16 MB per token    fused 190 and 2.80
     block, nf4     PEFT 228 operations, 4.40 MB per token    fused 226 and 3.01
     loss           frozen output layer 20 bytes per logit (46 in the order of operations that suits CPUs),
                    trained output layer 34 (40 by autograd, which also keeps two copies in 32-bit)

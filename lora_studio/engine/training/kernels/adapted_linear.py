@@ -39,7 +39,8 @@ class _Adapted(torch.autograd.Function):
         parts = small.split(ctx.ranks, 1)
         for h, weight, bias, b, scale in zip(parts, weights, biases, every_b, scales, strict=True):
             y = F.linear(flat, weight, bias).addmm_(h, (b * scale).to(x.dtype).t())
-            results.append(y.view(*x.shape[:-1], -1))
+            # Not a view for autograd, because OLMo's attention changes its queries in place.
+            results.append(torch.ops.aten._unsafe_view(y, [*x.shape[:-1], len(weight)]))
         ctx.save_for_backward(flat, small, *weights, *every_a, *every_b)
         ctx.scales, ctx.shape = scales, x.shape
         return tuple(results)
@@ -51,13 +52,13 @@ class _Adapted(torch.autograd.Function):
         count = len(ctx.scales)
         weights, every_a, every_b = (tensors[k * count : (k + 1) * count] for k in range(3))
         grads = [g.reshape(-1, g.shape[-1]) for g in outer]
-        d_small = torch.empty_like(small)
-        every_d_b = []
-        parts = (each.split(ctx.ranks, 1) for each in (small, d_small))
-        for h, d_h, g, b, scale in zip(*parts, grads, every_b, ctx.scales, strict=True):
-            torch.mm(g, (b * scale).to(g.dtype), out=d_h)
+        every_d_small, every_d_b = [], []
+        parts = small.split(ctx.ranks, 1)
+        for h, g, b, scale in zip(parts, grads, every_b, ctx.scales, strict=True):
+            every_d_small.append(g @ (b * scale).to(g.dtype))
             # Transposed: on a CPU, gᵀ·h takes up to twice the time of hᵀ·g.
             every_d_b.append((h.t() @ g).to(b.dtype).mul_(scale).t())
+        d_small = _join(every_d_small, 1)
         every_d_a = (d_small.t() @ flat).to(every_a[0].dtype).split(ctx.ranks)
         dx = None
         if ctx.needs_input_grad[0]:
@@ -76,7 +77,11 @@ def _split_by_kind(tensors: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _stack(matrices: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """Return matrices below one another, in a dtype."""
-    return (torch.cat(list(matrices)) if len(matrices) > 1 else matrices[0]).to(dtype)
+    return _join(matrices, 0).to(dtype)
+
+
+def _join(matrices: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    return torch.cat(list(matrices), dim) if len(matrices) > 1 else matrices[0]
 
 
 class _Adapted4bit(torch.autograd.Function):
@@ -155,26 +160,36 @@ def compute_together(layers: Sequence[Any], x: torch.Tensor) -> Sequence[torch.T
 
 
 @contextmanager
-def let_compute_together(layers: Sequence[Any], x: torch.Tensor) -> Iterator[None]:
-    """Compute LoRA layers of one input, and let each return its result when it is called with it."""
-    results = compute_together(layers, x)
-    before = [layer.__dict__.get("forward") for layer in layers]
-    for layer, y in zip(layers, results, strict=True):
-        layer.__dict__["forward"] = partial(_answer, x, y, layer.forward)
+def precompute(layers: Sequence[Any], x: torch.Tensor) -> Iterator[dict[Any, torch.Tensor]]:
+    """Compute LoRA layers of one input, and let each return its result when it is called with it.
+
+    Yields the results that weren't returned yet: they are released one after the other.
+    """
+    results = dict(zip(layers, compute_together(layers, x), strict=True))
+    before = {layer: layer.__dict__.get("forward") for layer in layers}
+    for layer in layers:
+        forward = partial(_return_precomputed, results, layer, x, layer.forward)
+        layer.__dict__["forward"] = forward
     try:
-        yield
+        yield results
     finally:
-        for layer, forward in zip(layers, before, strict=True):
+        for layer, forward in before.items():
             del layer.__dict__["forward"]
             if forward is not None:
                 layer.__dict__["forward"] = forward
 
 
-def _answer(
-    x: torch.Tensor, y: torch.Tensor, forward: Callable[..., Any], *args: Any, **named: Any
+def _return_precomputed(
+    results: dict[Any, torch.Tensor],
+    layer: Any,
+    x: torch.Tensor,
+    forward: Callable[..., Any],
+    *args: Any,
+    **named: Any,
 ) -> Any:
-    """Return y for x, the result of the forward for other inputs."""
-    return y if len(args) == 1 and args[0] is x and not named else forward(*args, **named)
+    """Return a layer's result for x, the result of its forward for other inputs."""
+    is_common = len(args) == 1 and args[0] is x and not named
+    return results.pop(layer) if is_common and layer in results else forward(*args, **named)
 
 
 def _compute(layers: Sequence[tuple[Any, str]], x: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -222,8 +237,12 @@ def is_plain_lora(layer: Any) -> bool:
 
 
 def are_plain_lora(parent: torch.nn.Module, *names: str) -> bool:
-    """Return whether a module has children of these names, and all are plain LoRA."""
-    return all(is_plain_lora(getattr(parent, name, None)) for name in names)
+    """Return whether a module has children of these names, and all are plain LoRA without hooks."""
+    layers: list[Any] = [getattr(parent, name, None) for name in names]
+    return all(
+        is_plain_lora(layer) and not (layer._forward_hooks or layer._forward_pre_hooks)
+        for layer in layers
+    )
 
 
 def is_4bit_lora(layer: Any) -> bool:

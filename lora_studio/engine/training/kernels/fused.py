@@ -199,19 +199,27 @@ def _join_projections(kind: type[torch.nn.Module]) -> Callable[..., Any]:
     forward: Callable[..., Any] = kind.forward
 
     def joined_attention(self: Any, hidden_states: torch.Tensor, *args: Any, **named: Any) -> Any:
-        layers = [getattr(self, name) for name in _PROJECTIONS]
-        with adapted_linear.let_compute_together(layers, hidden_states):
+        with adapted_linear.precompute(_get_projections(self), hidden_states):
             return forward(self, hidden_states, *args, **named)
 
     return joined_attention
 
 
-def _compare_projections(layer: Any, _: Any, x: torch.Tensor, __: Any) -> Comparison:
+def _get_projections(attention: Any) -> list[Any]:
+    return [getattr(attention, name) for name in _PROJECTIONS]
+
+
+def _compare_projections(layer: Any, _: Any, x: torch.Tensor, others: dict[str, Any]) -> Comparison:
     """Compare queries, keys and values that are computed together with those of each layer.
 
-    Behind the softmax, the same rounding can change the gradients of queries and keys by a tenth.
+    Behind the softmax, the same rounding can change the gradients of queries and keys by a tenth. An attention
+    that doesn't give its own input to all three gains nothing.
     """
-    layers = torch.nn.ModuleList(getattr(layer, name) for name in _PROJECTIONS)
+    with adapted_linear.precompute(_get_projections(layer), x) as unused:
+        type(layer).forward(layer, x, **others)
+    if unused:
+        return Comparison(agrees=False)
+    layers = torch.nn.ModuleList(_get_projections(layer))
 
     def together(layers: Any, x: torch.Tensor) -> torch.Tensor:
         return torch.cat(list(adapted_linear.compute_together(layers, x)), -1)

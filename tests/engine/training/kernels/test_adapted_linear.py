@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.engine.training.kernels import adapted_linear
+from lora_studio.engine.training.kernels import adapted_linear, fused
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.record import KernelRecord
 from tests.engine.conftest import TinyModel
@@ -89,8 +89,9 @@ def test_layers_that_are_not_plain_now_compute_alone(state: str) -> None:
 def test_layers_answer_for_the_common_input_only() -> None:
     layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
     layers[0].forward = lambda _: "own"
-    with adapted_linear.let_compute_together(layers, x):
+    with adapted_linear.precompute(layers, x) as unused:
         assert len({layer(x).grad_fn for layer in layers}) == 1
+        assert not unused
         torch.testing.assert_close(layers[1](x + 1), one_by_one(layers, x + 1)[1])
         assert layers[0](x + 1) == "own"
     assert layers[0](x) == "own"
@@ -99,7 +100,7 @@ def test_layers_answer_for_the_common_input_only() -> None:
 
 def test_layers_get_their_forward_back_after_an_error() -> None:
     layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
-    with pytest.raises(MemoryError), adapted_linear.let_compute_together(layers, x):
+    with pytest.raises(MemoryError), adapted_linear.precompute(layers, x):
         raise MemoryError
     assert not any("forward" in layer.__dict__ for layer in layers)
 
@@ -125,3 +126,52 @@ def test_run_that_began_without_joined_layers_resumes_so(tiny: TinyModel) -> Non
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
     assert Scorer(model, record=began).record.kinds == began.kinds
     assert get_kinds(model) == {"_gated_forward"}
+
+
+class NormedInput(torch.nn.Module):
+    """An attention that gives its projections another tensor than its own input."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = layers
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        x = hidden_states / 2
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+
+
+def test_projections_of_another_input_are_not_joined() -> None:
+    layers, x = make_layers(torch.float32), torch.randn(1, 7, _INPUTS)
+    fused.fuse_layers(attention := NormedInput(layers), lambda: attention(x))  # type: ignore[arg-type]  # any module
+    assert "forward" not in attention.__dict__
+    assert all("forward" in layer.__dict__ for layer in layers)
+
+
+def test_projections_with_hooks_are_not_joined() -> None:
+    layers = make_layers(torch.float32)
+    names, attention = ("q_proj", "k_proj", "v_proj"), NormedInput(layers)
+    assert adapted_linear.are_plain_lora(attention, *names)
+    layers[1].register_forward_pre_hook(lambda *_: None)
+    assert not adapted_linear.are_plain_lora(attention, *names)
+
+
+def test_results_may_be_changed_in_place() -> None:
+    layers, x = make_layers(torch.float64), torch.randn(2, 7, _INPUTS, dtype=torch.float64)
+
+    def clamp(function: Any) -> Any:
+        return lambda layers, x: [y.clamp_(-0.5, 0.5) for y in function(layers, x)]
+
+    actual = compute(layers, x, clamp(adapted_linear.compute_together))
+    for one, other in zip(actual, compute(layers, x, clamp(one_by_one)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_joined_layers_are_compiled_as_one_graph() -> None:
+    layers, x = make_layers(torch.float32), torch.randn(2, 7, _INPUTS).requires_grad_()
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    together = torch.compile(adapted_linear.compute_together, backend="aot_eager", dynamic=True)
+    sum(y.sum() for y in together(layers, x)).backward()
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
