@@ -227,7 +227,11 @@ class _Formatter(string.Formatter):
             return formatting.format_decimal(value)
         if not _PLAIN_FORMAT.fullmatch(format_spec):
             raise ValueError("the format is unknown")
-        formatted = str(super().format_field(value, format_spec))
-        if len(formatted) > limits.TEXT_VALUE:
-            formatted = "".join((formatted[: limits.TEXT_VALUE], "…"))
+        formatted = _truncate(str(super().format_field(value, format_spec)))
         return formatting.localize_digits(formatted) if isinstance(value, float) else formatted
+
+
+def _truncate(value: str) -> str:
+    if len(value) <= limits.TEXT_VALUE:
+        return value
+    return value[: limits.TEXT_VALUE] + "…"

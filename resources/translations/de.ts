@@ -5145,6 +5145,10 @@
             <translation>Japanisch</translation>
         </message>
         <message>
+            <source>Join the parts with llama-gguf-split --merge, and choose the file that it writes.</source>
+            <translation>Fügen Sie die Teile mit llama-gguf-split --merge zusammen, und wählen Sie die Datei, die dabei entsteht.</translation>
+        </message>
+        <message>
             <source>Judge</source>
             <translation>Richter</translation>
         </message>
@@ -14384,10 +14388,6 @@
             <translation>der Header beschreibt {claimed:number} Parameter, die Tensoren haben aber {stored:number}</translation>
         </message>
         <message>
-            <source>its header has no valid {key}</source>
-            <translation>der Header hat kein gültiges {key}</translation>
-        </message>
-        <message>
             <source>its header is damaged</source>
             <translation>der Header ist beschädigt</translation>
         </message>
@@ -15603,6 +15603,10 @@
             <translation>die Liste der Tools</translation>
         </message>
         <message>
+            <source>the lists in its header have more than {limit:number} values</source>
+            <translation>die Listen im Header haben mehr als {limit:number} Werte</translation>
+        </message>
+        <message>
             <source>the messages are written in a different order</source>
             <translation>die Nachrichten stehen in anderer Reihenfolge</translation>
         </message>
@@ -16598,6 +16602,10 @@
             <translation>{file} gehört nicht zum trainierten Modell</translation>
         </message>
         <message>
+            <source>{file} is one part of a model that is split into several files.</source>
+            <translation>{file} ist ein Teil eines Modells, das in mehrere Dateien geteilt ist.</translation>
+        </message>
+        <message>
             <source>{file} is too large to show: it has more than {lines} lines or {most:size}.</source>
             <translation>{file} ist zu groß zum Anzeigen: Die Datei hat mehr als {lines} Zeilen oder {most:size}.</translation>
         </message>
@@ -16784,6 +16792,18 @@
         <message>
             <source>{key} has {actual} entries instead of {expected}</source>
             <translation>{key} hat {actual} Einträge statt {expected}</translation>
+        </message>
+        <message>
+            <source>{key} in its header has more than {limit:size}</source>
+            <translation>{key} im Header hat mehr als {limit:size}</translation>
+        </message>
+        <message>
+            <source>{key} in its header is missing or out of range</source>
+            <translation>{key} fehlt im Header oder ist ungültig</translation>
+        </message>
+        <message>
+            <source>{key} in its {file} has more than {limit:number} characters</source>
+            <translation>{key} in {file} hat mehr als {limit:number} Zeichen</translation>
         </message>
         <message>
             <source>{key} is missing, expected {expected}</source>

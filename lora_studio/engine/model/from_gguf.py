@@ -67,6 +67,10 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     return model
 
 
+#: How many times the parameters in its tensors a model may have: some tensors are used twice.
+_MAX_PARAMETER_RATIO = 2
+
+
 def _require_tensors(config: PreTrainedConfig, reader: Any) -> None:
     """Raise InvalidContentError for a model that the tensors of the file don't fill.
 
@@ -80,16 +84,12 @@ def _require_tensors(config: PreTrainedConfig, reader: Any) -> None:
         outline = AutoModelForCausalLM.from_config(config)
     claimed = sum(parameter.numel() for parameter in outline.parameters())
     stored = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    if claimed > _MOST_CLAIMED * stored:
+    if claimed > _MAX_PARAMETER_RATIO * stored:
         raise InvalidContentError(
             "its header describes {claimed:number} parameters, but its tensors have {stored:number}",
             claimed=claimed,
             stored=stored,
         )
-
-
-#: How many times the parameters in its tensors a model may have: some tensors are used twice.
-_MOST_CLAIMED = 2
 
 
 def _set_special_tokens(
@@ -217,14 +217,46 @@ def _open(file: Path) -> Any:
     import gguf
 
     try:
-        # checks every count: the library would allocate what a file claims
-        if gguf_header.read(file).vocabulary > limits.VOCABULARY:
-            raise InvalidContentError(
-                "its tokenizer has more than {tokens:number} tokens", tokens=limits.VOCABULARY
-            )
+        facts = gguf_header.read(file)
+        _require_readable(file, facts)
         return gguf.GGUFReader(file)
+    except gguf_header.HeaderLimitError as error:
+        raise fail(
+            "model.unreadable",
+            "{file} can't be read as a GGUF model: {reason}.",
+            "Choose the model as a Hugging Face folder or Hub ID instead.",
+            where=Where(step="model", field="source", file=str(file)),
+            file=file.name,
+            reason=error.reason,
+        ) from error
     except (ValueError, OSError, IndexError, KeyError) as error:
         raise _unreadable_file_error(file, describe_os_error(error)) from error
+
+
+def _require_readable(file: Path, facts: gguf_header.GgufFacts) -> None:
+    """Raise ProblemError for one part of a model, and HeaderLimitError for a header that takes too long.
+
+    The library makes several objects of every value in a list, whatever its key.
+    """
+    if facts.is_part:
+        raise fail(
+            "model.gguf_part",
+            "{file} is one part of a model that is split into several files.",
+            "Join the parts with llama-gguf-split --merge, and choose the file that it writes.",
+            where=Where(step="model", field="source", file=str(file)),
+            file=file.name,
+        )
+    if facts.vocabulary > limits.VOCABULARY:
+        raise gguf_header.HeaderLimitError(
+            text("its tokenizer has more than {tokens:number} tokens", tokens=limits.VOCABULARY)
+        )
+    if facts.items > limits.GGUF_ITEMS:
+        raise gguf_header.HeaderLimitError(
+            text(
+                "the lists in its header have more than {limit:number} values",
+                limit=limits.GGUF_ITEMS,
+            )
+        )
 
 
 def _check_architecture(file: Path, architecture: str) -> None:
@@ -247,7 +279,7 @@ def _check_blocks(header: GgufTokenizerHeader) -> None:
     key = f"{header.get_text('general.architecture')}.block_count"
     blocks = header.get(key)
     if not isinstance(blocks, int) or not 0 < blocks <= limits.MODEL_LAYERS:
-        raise InvalidContentError("its header has no valid {key}", key=key)
+        raise InvalidContentError("{key} in its header is missing or out of range", key=key)
 
 
 def _choose_dtype(reader: Any) -> torch.dtype:

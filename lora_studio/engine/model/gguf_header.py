@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lora_studio.core import limits
+from lora_studio.core.messages import text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system.foreign_files import open_regular
 
@@ -38,18 +39,31 @@ TRAINABLE = (
 )  # fmt: skip
 
 
+class HeaderLimitError(InvalidContentError):
+    """Raised for a header that is intact, but larger than what is read here."""
+
+
 @dataclass(frozen=True)
 class GgufFacts:
-    """The plain values of a header by key, and the number of weights in its tensors."""
+    """The plain values of a header by key, and the numbers of weights in its tensors, of tokens, and of
+    values in all its lists.
+    """
 
     values: dict[str, Any]
     parameters: int
     vocabulary: int
+    items: int
 
     @property
     def architecture(self) -> str:
         """Return llama.cpp's name of the architecture."""
         return str(self.values.get("general.architecture", ""))
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether the file is one of several that contain a model together."""
+        count = self.values.get("split.count")
+        return isinstance(count, int) and count > 1
 
     def get_number(self, key: str) -> int:
         """Return a value of the architecture, such as `block_count`; 0 where there is none."""
@@ -65,21 +79,22 @@ def read(file: Path, check: Check = lambda: None) -> GgufFacts:
     with open_regular(file, 1 << 20) as stream:
         tensors, pairs = read_counts(stream)
         values: dict[str, Any] = {}
-        vocabulary = 0
+        vocabulary = items = 0
         for _ in _iter_checked(check_count(stream, pairs, 13), check):
             key = read_text(stream)
             (kind,) = struct.unpack("<I", read_exactly(stream, 4))
             if kind == LIST:
                 length = skip_list(stream, check=check)
+                items += length
                 if key == "tokenizer.ggml.tokens":
                     vocabulary = length
             else:
-                values[key] = read_value(stream, kind)
+                values[key] = read_value(stream, kind, key)
         parameters = sum(
             _read_weight_count(stream)
             for _ in _iter_checked(check_count(stream, tensors, 24), check)
         )
-    return GgufFacts(values, parameters, vocabulary)
+    return GgufFacts(values, parameters, vocabulary, items)
 
 
 def get_file_type(facts: GgufFacts) -> str:
@@ -119,10 +134,10 @@ def read_shape(stream: BinaryIO) -> tuple[int, ...]:
     return struct.unpack(f"<{dimensions}Q", read_exactly(stream, 8 * dimensions))
 
 
-def read_value(stream: BinaryIO, kind: int) -> Any:
-    """Return the plain value of a type that comes next."""
+def read_value(stream: BinaryIO, kind: int, key: str) -> Any:
+    """Return the plain value of a type that comes next, whose key is named if it is too long."""
     if kind == TEXT:
-        return read_text(stream)
+        return read_text(stream, key)
     letter = "<" + _check_kind(kind)
     return struct.unpack(letter, read_exactly(stream, struct.calcsize(letter)))[0]
 
@@ -135,19 +150,20 @@ def _iter_checked(count: int, check: Check) -> Iterator[int]:
 
 
 def skip_list(stream: BinaryIO, depth: int = 1, check: Check = lambda: None) -> int:
-    """Skip a list and return its length."""
+    """Skip a list and return how many values it has, those of lists inside it included."""
     kind, length = struct.unpack("<IQ", read_exactly(stream, 12))
+    items = int(length)
     if kind == TEXT:
         for _ in _iter_checked(check_count(stream, length, 8), check):
             (size,) = struct.unpack("<Q", read_exactly(stream, 8))
             stream.seek(_check_text(size), 1)  # the next read notices the end of the file
     elif kind == LIST and depth < limits.GGUF_DEPTH:
         for _ in _iter_checked(check_count(stream, length, 12), check):
-            skip_list(stream, depth + 1, check)
+            items += skip_list(stream, depth + 1, check)
     else:
         size = struct.calcsize("<" + _check_kind(kind))
         stream.seek(check_count(stream, length, size) * size, 1)
-    return int(length)
+    return items
 
 
 def _check_kind(kind: int) -> str:
@@ -156,9 +172,18 @@ def _check_kind(kind: int) -> str:
     return FIXED[kind]
 
 
-def read_text(stream: BinaryIO) -> str:
-    """Return the text that comes next."""
+def read_text(stream: BinaryIO, key: str = "") -> str:
+    """Return the text that comes next, which may be the value of a key."""
     (size,) = struct.unpack("<Q", read_exactly(stream, 8))
+    if key and size > limits.GGUF_TEXT:
+        check_count(stream, size, 1)
+        raise HeaderLimitError(
+            text(
+                "{key} in its header has more than {limit:size}",
+                key=key[:80],
+                limit=limits.GGUF_TEXT,
+            )
+        )
     return read_exactly(stream, _check_text(size)).decode("utf-8", "replace")
 
 

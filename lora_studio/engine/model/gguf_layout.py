@@ -106,7 +106,7 @@ def read(file: Path) -> GgufLayout:
                 stream.seek(start)
                 gguf_header.skip_list(stream)
             else:
-                content = gguf_header.read_value(stream, kind)
+                content = gguf_header.read_value(stream, kind, key)
             if key in values:
                 raise InvalidContentError("it has the key {key} twice", key=key)
             values[key] = GgufValue(kind, item_kind, start, stream.tell())

@@ -233,8 +233,7 @@ def _read_gguf_entry(
 ) -> ModelEntry | None:
     size = file.stat().st_size
     facts = gguf_header.read(file, check)
-    is_part = int(facts.values.get("split.count", 0) or 0) > 1
-    if not is_part and facts.values.get("general.type", "model") != "model":
+    if not facts.is_part and facts.values.get("general.type", "model") != "model":
         return None
     heads = facts.get_number("attention.head_count")
     return ModelEntry(
@@ -255,7 +254,7 @@ def _read_gguf_entry(
             vocabulary=facts.vocabulary,
             context=facts.get_number("context_length"),
         ),
-        refusal=_get_gguf_refusal(facts.architecture, is_part=is_part),
+        refusal=_get_gguf_refusal(facts.architecture, is_part=facts.is_part),
     )
 
 

@@ -37,6 +37,9 @@ _TRIED = ("tokenizer.json", "vocab.json", "merges.txt")
 #: JSON objects that transformers reads, in the order in which they are suspected.
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 
+#: Those whose texts may become tokens.
+_TOKEN_SETTINGS = _SETTINGS[:3]
+
 #: Settings that list tokens, each of which is added to the vocabulary.
 _ADDED = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
 
@@ -44,8 +47,8 @@ _TOO_MANY_ADDED: Template = "its tokenizer adds more than {limit:number} tokens 
 
 _TOO_LONG_TOKENS: Template = "its tokenizer has tokens that are too long"
 
-#: Settings that may be longer than a token.
-_TEMPLATE = "chat_template"
+#: Words in the names of settings that may be longer than a token.
+_PROSE = ("template", "prompt")
 
 _ALL = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *_SETTINGS)
 
@@ -116,14 +119,29 @@ def _check_settings(name: str, content: bytes) -> None:
         lists.append(settings)
     if sum(len(added) for added in lists if isinstance(added, dict | list)) > limits.ADDED_TOKENS:
         raise InvalidContentError(_TOO_MANY_ADDED, limit=limits.ADDED_TOKENS)
-    if len(content) > limits.TOKEN_LENGTH and _has_long_text(settings):
-        raise InvalidContentError(_TOO_LONG_TOKENS)
+    if name in _TOKEN_SETTINGS and len(content) > limits.TOKEN_LENGTH:
+        _check_lengths(name, settings)
 
 
-def _has_long_text(settings: dict[str, Any]) -> bool:
-    """Return whether a name or text but the chat template is longer than any token."""
-    pending: list[Any] = [value for name, value in settings.items() if name != _TEMPLATE]
-    pending += settings
+def _check_lengths(name: str, settings: dict[str, Any]) -> None:
+    """Raise InvalidContentError for a text that is longer than any token, and no template or prompt."""
+    for key, value in settings.items():
+        if _has_long_text([key] if _is_prose(key) else [key, value]):
+            raise InvalidContentError(
+                "{key} in its {file} has more than {limit:number} characters",
+                key=key[:40],
+                file=name,
+                limit=limits.TOKEN_LENGTH,
+            )
+
+
+def _is_prose(key: str) -> bool:
+    # transformers makes a token of every setting with this ending
+    return any(word in key for word in _PROSE) and not key.endswith("_token")
+
+
+def _has_long_text(values: list[Any]) -> bool:
+    pending = list(values)
     while pending:
         current = pending.pop()
         if isinstance(current, dict):

@@ -175,7 +175,10 @@ class Inbox:
         return thread
 
     def _end_orphan(self, command: commands.Job | commands.Question) -> None:
-        """End this process if its parent was killed while it reads, which may take forever."""
+        """End this process if its parent was killed while it reads, which may take forever.
+
+        On Windows, the parent's ID doesn't change when it ends, so the process stays until it has read.
+        """
         time.sleep(limits.READER_CANCEL)
         if self._running is command and os.getppid() != self._parent:
             os._exit(1)

@@ -78,11 +78,19 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        pytest.param({"llama.block_count": 0}, "no valid llama.block_count", id="no blocks"),
         pytest.param(
-            {"llama.block_count": 1 << 30}, "no valid llama.block_count", id="many blocks"
+            {"llama.block_count": 0}, "llama.block_count in its header is missing", id="no blocks"
         ),
-        pytest.param({"llama.block_count": LEFT_OUT}, "no valid llama.block_count", id="no count"),
+        pytest.param(
+            {"llama.block_count": 1 << 30},
+            "llama.block_count in its header is missing",
+            id="many blocks",
+        ),
+        pytest.param(
+            {"llama.block_count": LEFT_OUT},
+            "llama.block_count in its header is missing",
+            id="no count",
+        ),
         pytest.param(
             {"llama.embedding_length": 4096}, "but its tensors have 2,736", id="wide layers"
         ),
@@ -112,6 +120,53 @@ def test_file_with_too_many_tokens_is_refused(
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match="more than 100 tokens"):
         from_gguf.convert(tiny_gguf.write(tmp_path / "many.gguf"), tmp_path, job)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        pytest.param("tokenizer.ggml.merges", ["a b"] * 5000, id="merges"),
+        pytest.param("anything", [0] * 5000, id="unknown key"),
+    ],
+)
+def test_file_with_too_many_values_in_lists_is_refused(
+    name: str, values: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GGUF_ITEMS", 5000)
+    whole = tiny_gguf.write(tmp_path / "whole.gguf")
+    file = gguf_editing.edit(whole, tmp_path / "many.gguf", {name: values})
+    assert gguf_header.read(whole).items <= 5000
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError, match="have more than 5,000 values") as caught:
+        from_gguf.convert(file, tmp_path, job)
+    assert "Hugging Face folder" in str(caught.value.problems[0].remedy)
+
+
+def test_values_of_lists_inside_lists_count(tmp_path: Path) -> None:
+    inner = struct.pack("<IQ", U8, 7) + bytes(7)
+    file = tmp_path / "nested.gguf"
+    file.write_bytes(header(list_of(LIST, 3) + inner * 3))
+    assert gguf_header.read(file).items == 3 + 3 * 7
+
+
+def test_key_of_a_very_long_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GGUF_TEXT", 2000)
+    values = {"tokenizer.huggingface.json": "x" * 2001}
+    whole = tiny_gguf.write(tmp_path / "whole.gguf")
+    file = gguf_editing.edit(whole, tmp_path / "long.gguf", values)
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError, match=r"huggingface\.json in its header has more") as caught:
+        from_gguf.convert(file, tmp_path, job)
+    assert "Hugging Face folder" in str(caught.value.problems[0].remedy)
+
+
+def test_part_of_a_split_file_is_refused_with_how_to_join(tmp_path: Path) -> None:
+    whole = tiny_gguf.write(tmp_path / "whole.gguf")
+    file = gguf_editing.edit(whole, tmp_path / "model-00001-of-00003.gguf", {"split.count": 3})
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError, match="one part of a model") as caught:
+        from_gguf.convert(file, tmp_path, job)
+    assert "llama-gguf-split --merge" in str(caught.value.problems[0].remedy)
 
 
 class _CanceledError(Exception):

@@ -16,6 +16,9 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model import tokenizer_bounds, tokenizer_files
 from lora_studio.engine.model.tokenizer import load_tokenizer
 
+#: Longer than a token may be.
+LONG = "x" * 10_001
+
 
 def _write(folder: Path, **parts: Any) -> None:
     tokenizer = {
@@ -73,29 +76,49 @@ def test_tokenizer_with_too_many_pieces_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "key", "content"),
     [
-        ("special_tokens_map.json", {"bos_token": "x" * 10_001}),
-        ("special_tokens_map.json", {"additional_special_tokens": [{"content": "x" * 10_001}]}),
-        ("added_tokens.json", {"x" * 10_001: 7}),
-        ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "x" * 10_001}}}),
+        ("special_tokens_map.json", "bos_token", LONG),
+        ("special_tokens_map.json", "additional_special_tokens", [{"content": LONG}]),
+        ("added_tokens.json", LONG, 7),
+        ("tokenizer_config.json", "added_tokens_decoder", {"7": {"content": LONG}}),
+        ("tokenizer_config.json", "prompt_token", LONG),
     ],
-    ids=["special token", "in a list", "added token", "in the settings"],
+    ids=["special token", "in a list", "added token", "in the settings", "token of a prompt"],
 )
 def test_tokenizer_with_a_very_long_token_is_refused(
-    name: str, content: dict[str, Any], tmp_path: Path
+    name: str, key: str, content: Any, tmp_path: Path
 ) -> None:
     _write(tmp_path)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast"} if "config" in name else {}
-    (tmp_path / name).write_text(json.dumps(settings | content))
-    assert "tokens that are too long" in _refusal(tmp_path)
+    (tmp_path / name).write_text(json.dumps(settings | {key: content}))
+    assert f"{key[:40]} in its {name} has more than 10,000 characters" in _refusal(tmp_path)
 
 
-def test_chat_template_may_be_longer_than_a_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"chat_template": LONG}, id="text"),
+        pytest.param({"chat_template": [{"name": "default", "template": LONG}]}, id="list"),
+        pytest.param(
+            {"chat_template": LONG, "old_template": LONG, "prompt": {"en": LONG}}, id="others"
+        ),
+    ],
+)
+def test_templates_and_prompts_may_be_longer_than_a_token(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     _write(tmp_path, added_tokens=[_added(0)])
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "x" * 20_000}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | settings
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert load_tokenizer(tmp_path).chat_template == "x" * 20_000
+    assert load_tokenizer(tmp_path).chat_template == LONG
+
+
+def test_config_of_the_model_may_have_long_texts(tmp_path: Path) -> None:
+    _write(tmp_path)
+    config = {"model_type": "llama", "quantization_config": {"ignore": [LONG]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load_tokenizer(tmp_path)
 
 
 def test_tokenizer_that_takes_too_long_is_refused(
