@@ -100,9 +100,9 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
         project.model, project.lora, project.training
     ):
         return reason
-    if project.training.rewards:  # `recipe/grpo.py` refuses it
+    # `recipe/grpo.py` refuses it. Prompts for rewards are never detected, so the format of a source says it.
+    if any(source.format == "prompts" for source in project.dataset.sources):
         return text("Unsloth can't train on rewards.")
-
     if devices.choose_device(project.model.device).type != "cuda":
         return text("Unsloth is only faster on a GPU.")
     folder = sources.resolve(project.model, job)

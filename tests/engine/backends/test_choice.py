@@ -72,9 +72,11 @@ def choose(run: RunFolder, resume: bool = False) -> tuple[str, str]:
         ({"lora": {"bias": "all"}}, "Unsloth can't train biases."),
         ({"model": {"precision": "8bit"}}, "Unsloth supports 4-bit and 16-bit precision, not 8-bit."),
         ({"lora": {"init": "pissa"}}, "Unsloth doesn't support initialization from weights or data."),
-        ({"training": {"rewards": [{"kind": "length"}]}}, "Unsloth can't train on rewards."),
+        ({"dataset": {"sources": [{"path": "rows.jsonl", "format": "prompts"}]}},
+         "Unsloth can't train on rewards."),
+        ({"training": {"rewards": [{"kind": "length"}]}}, "Unsloth is only faster on a GPU."),
     ],
-    ids=["no GPU", "biases", "8-bit", "init from weights", "rewards"],
+    ids=["no GPU", "biases", "8-bit", "init from weights", "prompts for rewards", "unused rewards"],
 )  # fmt: skip
 def test_auto_backend_explains_why_it_chose_peft(
     start: Start, specs: dict[str, Any], why: str
