@@ -60,6 +60,8 @@ class Preferences(BaseModel):
     open_page: str = ""
     #: Project files, the latest first.
     recent: list[str] = []
+    #: Their titles by file, so that a menu reads no project; may lack some.
+    recent_titles: dict[str, str] = {}
     #: Files, folders and Hub IDs used as data sources, the latest first.
     recent_data: list[str] = []
 
@@ -101,11 +103,24 @@ class Preferences(BaseModel):
         with contextlib.suppress(OSError):
             write_atomic(paths.get_window_file(), self.model_dump_json(indent=2) + "\n")
 
-    def add_recent_project(self, project: Path) -> None:
+    def add_recent_project(self, project: Path, title: str) -> None:
         """Add a project to the front of the recent ones."""
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
+        self.recent_titles = self.recent_titles | {name: title}
         self.save()
+
+    def set_recent_titles(self, titles: dict[Path, str]) -> None:
+        """Store titles of recent projects, "" for unknown; those of other projects are dropped."""
+        merged = self.recent_titles | {str(file): title for file, title in titles.items() if title}
+        kept = {name: merged[name] for name in self.recent if name in merged}
+        if kept != self.recent_titles:
+            self.recent_titles = kept
+            self.save()
+
+    def get_recent_title(self, file: Path) -> str:
+        """Return the title of a recent project; until it is known, the name of the file."""
+        return self.recent_titles.get(str(file)) or file.stem
 
     def apply_ollama_host(self) -> None:
         """Use the stored address of Ollama in this process and its workers from now on."""

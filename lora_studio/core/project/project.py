@@ -300,8 +300,12 @@ def read_title(file: Path) -> str:
         title = tomllib.loads(read_bytes(file).decode("utf-8-sig")).get("name", "")
     except (OSError, ValueError, RecursionError):
         return file.stem
-    shown = " ".join(title.split())[:_LONGEST_TITLE] if isinstance(title, str) else ""
-    return shown or file.stem
+    return (format_title(title) if isinstance(title, str) else "") or file.stem
+
+
+def format_title(name: str) -> str:
+    """Return a project's name on one line, cut to what a list shows."""
+    return " ".join(name.split())[:_LONGEST_TITLE]
 
 
 def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = None) -> Draft:

@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QUndoStack
 from PySide6.QtWidgets import QMenu, QWidget
 
-from lora_studio.core.project.project import read_title
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import set_icon
 from lora_studio.gui.widgets.tooltips import plain_tip
@@ -99,12 +98,11 @@ class Actions(QObject):
         """Add the list of recent projects to the menu."""
         self.menu.addMenu(self.recent)
 
-    def fill_recent(self, files: list[Path], slot: Callable[[Path], object]) -> None:
+    def fill_recent(self, titles: dict[Path, str], slot: Callable[[Path], object]) -> None:
         """Fill the list of recent projects: their names, and the folder of those with the same name."""
         self.recent.clear()
-        self.recent.setEnabled(bool(files))
+        self.recent.setEnabled(bool(titles))
         self.recent.setToolTipsVisible(True)
-        titles = {file: read_title(file) for file in files}
         counts = Counter(titles.values())
         for file, title in titles.items():
             words = title if counts[title] == 1 else f"{title}    {file.parent}"

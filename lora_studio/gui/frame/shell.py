@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QWidget
 
 from lora_studio.client import sleep_inhibitor
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.project.project import format_title
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -30,6 +31,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.home.interrupted import InterruptedRuns
 from lora_studio.gui.pages.home.page import HomePage
+from lora_studio.gui.pages.home.recent_projects import ProjectSummary
 from lora_studio.gui.pages.lora.library import AdapterLibrary
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
@@ -247,8 +249,8 @@ class Shell(QMainWindow):
         if (locked := self.lock.acquire(self.state.draft.path)) is not None:
             self.state.make_read_only(locked)
             self.messages.problem(locked)
-        if self.state.draft.path is not None:
-            self.preferences.add_recent_project(self.state.draft.path)
+        if (file := self.state.draft.path) is not None:
+            self.preferences.add_recent_project(file, format_title(self.state.draft.name))
         self.show_project()
         self.ask_for_devices()
         self.show_page(self.launcher.follow_latest() or self._find_open_step())
@@ -272,8 +274,18 @@ class Shell(QMainWindow):
         for step in STEP_TITLES:
             self.rail.button(step).setEnabled(self.has_project)
         self.actions_.set_project_enabled(self.has_project)
-        self.actions_.fill_recent(self.preferences.list_recent_projects(), self.open_project)
+        self._fill_recent()
         self.on_problems_changed(self.state.list_problems())
+
+    def store_titles(self, summaries: list[ProjectSummary]) -> None:
+        """Show the titles of recent projects as a scan has read them, and store them."""
+        self.preferences.set_recent_titles({item.file: item.title for item in summaries})
+        self._fill_recent()
+
+    def _fill_recent(self) -> None:
+        files = self.preferences.list_recent_projects()
+        titles = {file: self.preferences.get_recent_title(file) for file in files}
+        self.actions_.fill_recent(titles, self.open_project)
 
     # --- problems and states ------------------------------------------------------------------
 

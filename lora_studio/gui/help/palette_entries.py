@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
 
-from lora_studio.core.project.project import SPECS, read_title
+from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
@@ -125,9 +125,9 @@ def _format_short_value(editor: FieldEditor) -> str:
 def _list_projects(shell: Shell) -> Iterator[SearchEntry]:
     for file in shell.preferences.list_recent_projects():
         if file != shell.state.draft.path:
-            yield SearchEntry(
-                "project", read_title(file), _make_project_opener(shell, file), str(file.parent)
-            )
+            title = shell.preferences.get_recent_title(file)
+            opener = _make_project_opener(shell, file)
+            yield SearchEntry("project", title, opener, str(file.parent))
 
 
 def _make_field_opener(shell: Shell, step: str, field: str) -> Callable[[], None]:

@@ -98,6 +98,7 @@ def _wire_project(window: Window) -> None:
     home.project_clicked.connect(window.open_project)
     home.resume_clicked.connect(window.open_and_resume)
     home.scanned.connect(window.interrupted.report)
+    home.scanned.connect(window.store_titles)
     home.forget_clicked.connect(window.forget_project)
     home.locate_clicked.connect(window.projects.locate)
 

@@ -70,7 +70,7 @@ def test_resume_in_the_message_opens_the_project_and_continues(
 ) -> None:
     scenario(train=[{"steps": 3, "seconds": 0.01}])
     run = _interrupted_run(project_folder, at=5.0)
-    window.preferences.add_recent_project(project_folder / "support bot.lorastudio")
+    window.preferences.add_recent_project(project_folder / "support bot.lorastudio", "support bot")
     window.show_page("home")
     qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.toasts.text)
     assert "shut down or restarted" in window.toasts.text
