@@ -89,7 +89,7 @@ def is_exported_directly(run: RunFolder, spec: ExportSpec) -> bool:
     return is_direct_export(spec, has_merged=run.has_merged, is_rounded=is_merged_rounded(run))
 
 
-def is_made_directly(run: RunFolder, quantization: str) -> bool:
+def is_direct_file(run: RunFolder, quantization: str) -> bool:
     """Return whether an exported file was made from base and adapter, by the record of its export."""
     record = run.read_manifest().get("gguf")
     record = record if isinstance(record, dict) else {}

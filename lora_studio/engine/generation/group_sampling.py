@@ -60,19 +60,19 @@ def sample_groups(
     positions: Sequence[int] | None = None,
     *,
     directly: bool = False,
-    agree: Callable[[list[int]], list[int]] = list,
+    sync_tokens: Callable[[list[int]], list[int]] = list,
 ) -> list[list[SampledText]]:
     """Return `sampling.answers` answers to each prompt, which are token ids.
 
     An answer depends on the seed, the position of its prompt, and its number in the group; how many are
     written at once changes only rounding. `positions` are those of the prompts in the whole step, if others
     write answers to the rest of it. `check` is called for each token with the number of complete
-    answers, and may raise. `directly` uses `DirectDecoder`, which has to fit the network. `agree` gets the
+    answers, and may raise. `directly` uses `DirectDecoder`, which has to fit the network. `sync_tokens` gets the
     next token of each answer and returns the ones to take: processes that compute each token together, from
     parts of the weights, need the same ones.
     """
     work = _Work(network, tokenizer, prompts, sampling, check, positions)
-    work.directly, work.agree = directly, agree
+    work.directly, work.sync_tokens = directly, sync_tokens
     for numbers in work.iter_batches():
         _write_answers(work, numbers)
     return [
@@ -101,7 +101,7 @@ class _Work:
         self.network, self.tokenizer, self.prompts = network, tokenizer, prompts
         self.sampling, self.check = sampling, check
         self.directly = False
-        self.agree: Callable[[list[int]], list[int]] = list
+        self.sync_tokens: Callable[[list[int]], list[int]] = list
         self.end: TurnEndCriteria = create_turn_end_criteria(
             tokenizer, network.generation_config.eos_token_id
         )
@@ -199,7 +199,7 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
     logits = logits[copy_to_device(rows, logits.device)]
     while True:
         work.check(work.complete)
-        tokens = work.agree(_choose(work, logits, names).tolist())
+        tokens = work.sync_tokens(_choose(work, logits, names).tolist())
         kept = [
             position
             for position, (name, token) in enumerate(zip(names, tokens, strict=True))

@@ -93,7 +93,7 @@ def test_source_of_a_file_is_that_of_its_own_export(
     gguf: Any, is_direct: bool, rounded_run: RunFolder
 ) -> None:
     rounded_run.update_manifest(gguf=gguf)
-    assert selftest_report.is_made_directly(rounded_run, "Q8_0") is is_direct
+    assert selftest_report.is_direct_file(rounded_run, "Q8_0") is is_direct
 
 
 @pytest.mark.parametrize(

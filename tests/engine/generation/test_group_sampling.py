@@ -85,11 +85,13 @@ def test_processes_with_parts_of_the_weights_agree_on_tokens(
 ) -> None:
     drawn: list[list[int]] = []
 
-    def agree(tokens: list[int]) -> list[int]:
+    def sync_tokens(tokens: list[int]) -> list[int]:
         drawn.append(tokens)
         return [50] * len(tokens)
 
-    answers = sample_groups(network, tokenizer, _PROMPTS, _SAMPLING, lambda _: None, agree=agree)
+    answers = sample_groups(
+        network, tokenizer, _PROMPTS, _SAMPLING, lambda _: None, sync_tokens=sync_tokens
+    )
     assert {answer.ids for group in answers for answer in group} == {(50,) * 6}
     assert len(drawn) == 6
     assert {token for tokens in drawn for token in tokens} != {50}

@@ -255,8 +255,7 @@ class _Work:
             name: np.array([entry[name] for entry in entries], dtype=kind)
             for name, (kind, shape) in _COLUMNS.items()
             if not shape
-        }
-        facts.columns |= {"bands": bands, "prints": prints}
+        } | {"bands": bands, "prints": prints}
         return facts
 
     def _repair(

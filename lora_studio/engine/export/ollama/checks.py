@@ -38,7 +38,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
     """
     stages: list[dict[str, Any]] = selftest_report.read(run).get("stages", [])  # [] if not tested
     failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
-    is_direct = selftest_report.is_made_directly(run, quantization)
+    is_direct = selftest_report.is_direct_file(run, quantization)
     tested = [stage["stage"] for stage in stages]
     before = selftest_report.list_stages_before(quantization, tested, is_direct=is_direct)
     faulty = [name for name in before if name in failed]
@@ -48,7 +48,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
         raise fail(
             "ollama.untested",
             "The merged model failed its self-test, and {quantization} hasn't been tested since.",
-            "Test the run again (`lora-studio selftest RUN`) or export again, then create the model.",
+            "Run the self-test again or export again, then create the model.",
             where=_WHERE,
             quantization=quantization,
         )

@@ -77,9 +77,8 @@ class Scorer:
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
         rows are padded even where they could be packed; with `sharing`, rows may share their prompt, in
-        training and while answers are written. `with_liger` allows Liger's kernels where they are installed.
-        With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute in, if it
-        differs from the base's. What `record` says wasn't used isn't tried.
+        training and while answers are written. `with_liger` allows Liger's kernels. With `compiled`, torch.compile
+        fuses the gates. `dtype` is the base's by default. What `record` says wasn't used isn't tried.
         """
         self.model, self._start = model, start
         self._dropout_layers: list[torch.nn.Module] = []

@@ -71,7 +71,7 @@ class InBatchNegatives:
         self.scorer, self.scale, self.pooling = scorer, scale, pooling
         self.ranks = ranks or ProcessGroup()
         self._cached: dict[int, _CachedBatch] = {}
-        self._is_step_known = False  # whether all micro-batches of the step have their vectors
+        self._has_step_vectors = False  # whether all micro-batches of the step have their vectors
 
     def count_items(self, rows: Sequence[EncodedSearchPair]) -> int:
         """Return the number of queries."""
@@ -82,8 +82,8 @@ class InBatchNegatives:
 
         Raises MemoryPressureError on every rank; with sharded weights only on the one that ran out.
         """
-        self._cached, self._is_step_known = {}, len(micro_batches) > 1
-        if not self._is_step_known:
+        self._cached, self._has_step_vectors = {}, len(micro_batches) > 1
+        if not self._has_step_vectors:
             return
         states: list[RandomState] = []
         vectors = self._embed_step(micro_batches, states)
@@ -138,7 +138,11 @@ class InBatchNegatives:
     def compute_loss(self, rows: Sequence[EncodedSearchPair]) -> Loss:
         """Return the loss in nats, summed over the queries of a micro-batch; 0 for a duplicate in an evaluation."""
         cached = self._cached.get(id(rows))
-        if isinstance(rows, DuplicateBatch) and self._is_step_known and not torch.is_grad_enabled():
+        if (
+            isinstance(rows, DuplicateBatch)
+            and self._has_step_vectors
+            and not torch.is_grad_enabled()
+        ):
             # Sharded weights: the other ranks run no pass here, and this one would wait for them.
             return Loss(torch.zeros((), device=self.scorer.device))
         if cached is None:

@@ -173,7 +173,7 @@ class Rollouts:
                     share,
                     directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
                     # GPUs round differently. With other tokens, a rank would need another number of passes.
-                    agree=ranks.broadcast if ranks.is_sharded else list,
+                    sync_tokens=ranks.broadcast if ranks.is_sharded else list,
                 ),
             )
         parts = ranks.all_gather(groups)
