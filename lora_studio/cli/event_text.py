@@ -64,8 +64,8 @@ def _describe_model_loaded(event: events.ModelLoaded) -> Text:
 @describe.register
 def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
     return text(
-        "{trainable:count} of {total:count} parameters are trainable ({share:percent}), "
-        "{size:size} of adapter weights.",
+        "{trainable:count} of {total:count} parameters are trainable ({share:percent}); "
+        "adapter weights: {size:size}.",
         trainable=event.trainable,
         total=event.total,
         share=event.percent / 100,

@@ -1138,8 +1138,8 @@
             <translation>Bits</translation>
         </message>
         <message>
-            <source>Bits per weight in a model with 8 billion parameters; small models need more</source>
-            <translation>Bits pro Gewicht in einem Modell mit 8 Milliarden Parametern; kleine Modelle brauchen mehr</translation>
+            <source>Bits per weight (8B model); higher for small models</source>
+            <translation>Bits pro Gewicht (8B-Modell); bei kleinen Modellen mehr</translation>
         </message>
         <message>
             <source>Blind</source>
@@ -3638,8 +3638,8 @@
             <translation>Gleich der Referenz, abgesehen von Groß- und Kleinschreibung, Leerzeichen, Anführungszeichen und Satzzeichen am Ende.</translation>
         </message>
         <message>
-            <source>Estimated from the model's dimensions</source>
-            <translation>Geschätzt aus den Abmessungen des Modells</translation>
+            <source>Estimated from the model's tensor sizes</source>
+            <translation>Aus den Tensorgrößen des Modells geschätzt</translation>
         </message>
         <message>
             <source>Estimated training time: {time}.</source>
@@ -3800,6 +3800,10 @@
         <message>
             <source>Export again</source>
             <translation>Erneut exportieren</translation>
+        </message>
+        <message>
+            <source>Export again or run the self-test again, then create the model.</source>
+            <translation>Exportieren Sie erneut oder führen Sie den Selbsttest erneut aus, und erstellen Sie dann das Modell.</translation>
         </message>
         <message>
             <source>Export again with the built-in llama.cpp. Your own version changes or drops the template.</source>
@@ -8868,14 +8872,6 @@
             <translation>Speichert am Ende den Adapter der besten Auswertung. Braucht Validierungszeilen.</translation>
         </message>
         <message>
-            <source>Saves up to half the memory, very little quality loss</source>
-            <translation>Spart bis zur Hälfte des Speichers, kaum Qualitätsverlust</translation>
-        </message>
-        <message>
-            <source>Saves up to three quarters, small quality loss (QLoRA)</source>
-            <translation>Spart bis zu drei Viertel, kleiner Qualitätsverlust (QLoRA)</translation>
-        </message>
-        <message>
             <source>Save…</source>
             <translation>Speichern…</translation>
         </message>
@@ -9886,10 +9882,6 @@
         <message>
             <source>Test sets</source>
             <translation>Testsätze</translation>
-        </message>
-        <message>
-            <source>Test the run again (`lora-studio selftest RUN`) or export again, then create the model.</source>
-            <translation>Prüfen Sie den Lauf noch einmal (`lora-studio selftest RUN`) oder exportieren Sie erneut, und erstellen Sie dann das Modell.</translation>
         </message>
         <message>
             <source>Testing the engine</source>
@@ -11108,8 +11100,8 @@
             <translation>Die Belohnung in {name} ist Python-Code, der auf diesem Computer laufen würde. Sie haben ihn noch nicht erlaubt.</translation>
         </message>
         <message>
-            <source>The reward isn't a finite number.</source>
-            <translation>Die Belohnung ist keine endliche Zahl.</translation>
+            <source>The reward must be a finite number.</source>
+            <translation>Die Belohnung muss eine endliche Zahl sein.</translation>
         </message>
         <message>
             <source>The reward {name} asks for something that you haven't allowed yet: {requests}</source>
@@ -12204,6 +12196,10 @@
             <translation>Trainingseinstellungen</translation>
         </message>
         <message>
+            <source>Training started</source>
+            <translation>Training gestartet</translation>
+        </message>
+        <message>
             <source>Training started with FlashAttention, which isn't available now. It continues without it, with different rounding.</source>
             <translation>Das Training hat mit FlashAttention begonnen, das jetzt nicht verfügbar ist. Es läuft ohne weiter, mit anderer Rundung.</translation>
         </message>
@@ -12534,6 +12530,14 @@
         <message>
             <source>Up to 1 B</source>
             <translation>Bis 1 B</translation>
+        </message>
+        <message>
+            <source>Up to 50 % less memory, very little quality loss</source>
+            <translation>Bis zu 50 % weniger Speicher, kaum Qualitätsverlust</translation>
+        </message>
+        <message>
+            <source>Up to 75 % less memory, small quality loss (QLoRA)</source>
+            <translation>Bis zu 75 % weniger Speicher, geringer Qualitätsverlust (QLoRA)</translation>
         </message>
         <message>
             <source>Update</source>
@@ -16654,8 +16658,8 @@
             <translation>{first} oder {last}</translation>
         </message>
         <message>
-            <source>{folder} ({size} with its tokenizer), step {step}</source>
-            <translation>{folder} ({size} mit Tokenizer), Schritt {step}</translation>
+            <source>{folder} ({size}), step {step}</source>
+            <translation>{folder} ({size}), Schritt {step}</translation>
         </message>
         <message>
             <source>{folder} already contains a project.</source>
@@ -18059,6 +18063,10 @@
             <translation>{title} ist leer.</translation>
         </message>
         <message>
+            <source>{title} must be a finite number, not {value}.</source>
+            <translation>{title} muss eine endliche Zahl sein, nicht {value}.</translation>
+        </message>
+        <message>
             <source>{title} ran out of memory.</source>
             <translation>{title}: der Speicher hat nicht gereicht.</translation>
         </message>
@@ -18085,10 +18093,6 @@
         <message>
             <source>{title}: {value} is too small.</source>
             <translation>{title}: {value} ist zu klein.</translation>
-        </message>
-        <message>
-            <source>{title}: {value} isn't a finite number.</source>
-            <translation>{title}: {value} ist keine endliche Zahl.</translation>
         </message>
         <message>
             <source>{title}: {value} isn't a list.</source>
@@ -18135,8 +18139,8 @@
             <translation>{trainable} Parameter ({share})</translation>
         </message>
         <message>
-            <source>{trained} of {total} parameters are trainable ({share}), {size} of adapter weights</source>
-            <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} Adaptergewichte</translation>
+            <source>{trained} of {total} parameters are trainable ({share}); adapter weights: {size}</source>
+            <translation>{trained} von {total} Parametern sind trainierbar ({share}); Adaptergewichte: {size}</translation>
         </message>
         <message>
             <source>{train} training rows, {validation} validation rows</source>

@@ -26,8 +26,8 @@ _FAULTS = {
 #: Descriptions of what can be typed for a number but isn't one, or has no size.
 _NOT_FINITE = {
     "nan": "{title}: {value} isn't a number.",
-    "inf": "{title}: {value} isn't a finite number.",
-    "infinity": "{title}: {value} isn't a finite number.",
+    "inf": "{title} must be a finite number, not {value}.",
+    "infinity": "{title} must be a finite number, not {value}.",
 }
 
 #: Characters of a value that a message shows.

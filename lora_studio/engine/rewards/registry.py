@@ -70,7 +70,7 @@ class WeightedRewards:
             for index, value in enumerate(rated):
                 so_far = totals[index]
                 if value is None:
-                    reason = reasons.get(index, text("The reward isn't a finite number."))
+                    reason = reasons.get(index, text("The reward must be a finite number."))
                     failures.append(RewardFailure(reward.name, index, reason))
                     totals[index] = None
                 elif so_far is not None:

@@ -365,7 +365,7 @@ class MergingPage(StepPage):
         elif self.is_done():
             self._show_texts(tr("✓ Merged"), "")
         elif self.adapter is not None:
-            advice = tr("{folder} ({size} with its tokenizer), step {step}").format(
+            advice = tr("{folder} ({size}), step {step}").format(
                 folder=Path(self.adapter.folder).name,
                 size=formatting.format_size(self.adapter.bytes),
                 step=formatting.format_number(self.adapter.step),

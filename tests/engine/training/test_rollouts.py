@@ -178,7 +178,7 @@ def hang(answer):
 #: Rewards that have no value for any answer, and the reason that is reported.
 _BAD = [
     ({"kind": "python", "function": "fail"}, "ValueError: what a word"),
-    ({"kind": "python", "function": "nan"}, "isn't a finite number"),
+    ({"kind": "python", "function": "nan"}, "must be a finite number"),
     ({"kind": "python", "function": "hang", "seconds": 0.5}, "longer than 0.5"),
     ({"kind": "judge", "server": "openai", "address": "http://127.0.0.1:9/v1", "model": "m"}, "127.0.0.1"),
 ]  # fmt: skip

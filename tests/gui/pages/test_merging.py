@@ -140,3 +140,4 @@ def test_run_can_start_from_an_imported_adapter(
     state.set_run(run, "")
     play_events(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
     assert page.find_blocker() is None
+    assert page.advice.text() == "adapter (1 B), step 0"

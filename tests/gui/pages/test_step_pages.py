@@ -280,7 +280,7 @@ def test_sentence_shows_the_number_of_trainable_parameters(
     waiting = "The number of trainable parameters appears when the model details are known."
     assert page.sentence.text() == waiting
     opened.set_answer(model_facts.model())
-    expected = "16.8 M of 3.2 B parameters are trainable (0.52 %), 67 MB of adapter weights"
+    expected = "16.8 M of 3.2 B parameters are trainable (0.52 %); adapter weights: 67 MB"
     assert page.sentence.text() == expected
     opened.set("lora", "rank", 8)
     assert page.sentence.property("role") == "muted", "the count is outdated"

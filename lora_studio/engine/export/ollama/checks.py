@@ -48,7 +48,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
         raise fail(
             "ollama.untested",
             "The merged model failed its self-test, and {quantization} hasn't been tested since.",
-            "Run the self-test again or export again, then create the model.",
+            "Export again or run the self-test again, then create the model.",
             where=_WHERE,
             quantization=quantization,
         )

@@ -101,9 +101,7 @@ class QuantModel(CheckableTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _get_alignment(section)
         if role == Qt.ItemDataRole.ToolTipRole and section == 1:
-            return tr(
-                "Bits per weight in a model with 8 billion parameters; small models need more"
-            )
+            return tr("Bits per weight (8B model); higher for small models")
         return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -155,7 +153,7 @@ class QuantModel(CheckableTableModel):
             return tr("Calculated by the quantizer from this model's tensor shapes")
         if self.sizes:
             return tr("llama.cpp can't write this type for this model")
-        return tr("Estimated from the model's dimensions")
+        return tr("Estimated from the model's tensor sizes")
 
     def _get_color(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:

@@ -302,7 +302,7 @@ class LoraPage(StepPage):
 
 def _describe_size(counted: events.ParametersCounted) -> str:
     return tr(
-        "{trained} of {total} parameters are trainable ({share}), {size} of adapter weights"
+        "{trained} of {total} parameters are trainable ({share}); adapter weights: {size}"
     ).format(
         trained=formatting.format_count(counted.trainable),
         total=formatting.format_count(counted.total),

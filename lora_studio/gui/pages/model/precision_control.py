@@ -24,12 +24,8 @@ _FORMATS = {
 }
 _CARDS = (
     CardOption(_FULL, mark("16-bit"), mark("Full precision, fastest")),
-    CardOption(
-        "8bit", mark("8-bit"), mark("Saves up to half the memory, very little quality loss")
-    ),
-    CardOption(
-        "4bit", mark("4-bit"), mark("Saves up to three quarters, small quality loss (QLoRA)")
-    ),
+    CardOption("8bit", mark("8-bit"), mark("Up to 50 % less memory, very little quality loss")),
+    CardOption("4bit", mark("4-bit"), mark("Up to 75 % less memory, small quality loss (QLoRA)")),
 )
 
 

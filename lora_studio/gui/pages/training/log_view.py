@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.core.formatting import format_float, format_reward
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
@@ -39,7 +38,7 @@ class LogView(QPlainTextEdit):
 def _format_line(event: object) -> str:
     match event:
         case events.Started():
-            return localize(COMMANDS[event.command].title) if event.command in COMMANDS else ""
+            return tr("Training started")
         case events.Log():
             return localize(event.text)
         case events.Warned():

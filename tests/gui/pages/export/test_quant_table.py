@@ -84,7 +84,7 @@ def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> N
     assert table.rows.data(size) == "–"
     table.set_model(model_facts.model(parameters=8_000_000_000))
     assert table.rows.data(size) == "≈ 4.9 GB"
-    assert "model's dimensions" in table.rows.data(size, about)
+    assert "model's tensor sizes" in table.rows.data(size, about)
     table.set_sizes({"Q4_K_M": 4_700_000_000})
     assert table.rows.data(size) == "4.7 GB"
     assert "by the quantizer" in table.rows.data(size, about)

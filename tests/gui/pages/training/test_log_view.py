@@ -34,11 +34,11 @@ def test_terminal_and_log_say_the_same_of_predictions(
     assert said in log.toPlainText()
 
 
-def test_log_names_a_job_by_its_title(qtbot: QtBot) -> None:
+def test_log_says_that_training_started(qtbot: QtBot) -> None:
     log = LogView()
     qtbot.addWidget(log)
     log.on_event(events.Started(command="train"))
-    assert log.toPlainText().endswith("  Training")
+    assert log.toPlainText().endswith("  Training started")
 
 
 def test_other_evaluations_have_only_a_loss() -> None:
