@@ -142,7 +142,9 @@ def make_run(folder: Path, tiny: TinyModel, **training: Any) -> tuple[RunFolder,
 
 def test_reward_run_has_a_script_and_its_prompts(tmp_path: Path, tiny: TinyModel) -> None:
     run, channel = make_run(tmp_path, tiny, max_steps=1)
-    assert not channel.of(events.Warned)
+    # The prompt holds today's date, and on some days every answer of the random model is cut.
+    codes = {event.problem.code for event in channel.of(events.Warned)}
+    assert codes <= {"training.answers_cut"}
     check_code(run.train_script)
     check_code(run.script_modules[1])
     lines = (run.data / "prompts.jsonl").read_text("utf-8").splitlines()
