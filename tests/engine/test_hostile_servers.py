@@ -49,6 +49,13 @@ def sized(body: bytes) -> Script:
     return send(OK + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
+def refusal(body: bytes, encoding: str = "utf-8") -> Script:
+    """Return a script that refuses a request, with a reason in any codec of Python."""
+    head = f"HTTP/1.1 500 Error\r\nContent-Type: text/plain; charset={encoding}\r\n"
+    length = f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    return send((head + length).encode() + body)
+
+
 def redirect(to: str) -> Script:
     return send(f"HTTP/1.1 307 Moved\r\nLocation: {to}\r\nConnection: close\r\n\r\n".encode())
 
@@ -87,6 +94,10 @@ def show(host: str) -> object:
         pytest.param(chat, redirect("http://other.example/"), "ollama.unreadable_answer", id="prompt sent elsewhere"),
         pytest.param(inspect, redirect("data:,x"), "ollama.unreadable_answer", id="redirect to data"),
         pytest.param(chat, redirect("/again"), "ollama.interrupted", id="redirect loop"),
+        pytest.param(inspect, refusal(b'{"error": ' + DEEP + b"}"), "ollama.refused", id="deep refusal"),
+        pytest.param(show, refusal(b"no", "rot13"), "ollama.refused", id="codec of no text"),
+        pytest.param(inspect, refusal(b"BZh91AY", "bz2"), "ollama.refused", id="codec that unpacks"),
+        pytest.param(chat, refusal(b"no", "undefined"), "ollama.refused", id="codec that fails"),
     ],
 )  # fmt: skip
 def test_ollama_server_without_an_end_is_a_problem(

@@ -100,6 +100,8 @@ def bound_answers(client: httpx.Client, choose: ChooseLimits) -> httpx.Client:
 
     def on_response(response: httpx.Response) -> None:
         connections.limit_receiving(None)
+        # A server can name any codec of Python: one that fails, unpacks, or takes hours.
+        response.encoding = "utf-8"
         limits = choose(response.request)
         if response.has_redirect_location:
             _check_location(response)

@@ -18,6 +18,7 @@ import ollama
 from lora_studio.core.network.bounded_answers import (
     API_LIMITS,
     LINE_LIMITS,
+    MALFORMED_ERRORS,
     AnswerLimits,
     UntrustedAnswerError,
     bound_answers,
@@ -183,9 +184,10 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
 
 
 def _read_error(response: httpx.Response) -> str:
+    """Return what a server says of a request that it refused, else the status."""
     try:
         return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED_ERRORS:
         return response.text.strip().split("\n")[0][:200] or response.reason_phrase
 
 
