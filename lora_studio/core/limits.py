@@ -239,6 +239,10 @@ MODEL_EXPERTS = _limit(
     _MODELS, "Experts in a layer of a model", 8192, "items",
     "The largest known models have 512.",
 )  # fmt: skip
+MODEL_LABELS = _limit(
+    _MODELS, "Labels of a model", 100_000, "items",
+    "Classifiers of ImageNet have 21,843. Each gets a name when the configuration is read.",
+)  # fmt: skip
 TOKENIZER_GROWTH = _limit(
     _MODELS, "Characters that a tokenizer makes of one, or tokens that it adds to a text", 10_000, "times",
     "Tokenizers replace spaces and accents by a few characters.",

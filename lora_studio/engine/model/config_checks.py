@@ -1,4 +1,4 @@
-"""Refuse a config.json that asks for code from the Hub, or for more layers than any model has."""
+"""Refuse a config.json that asks for code from the Hub, or for more layers or labels than any model has."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 from lora_studio.core import limits
 from lora_studio.core.problems import InvalidContentError
 
-#: Names of numbers of layers and of experts, as the configurations of transformers have them.
-_LAYERS = re.compile(r"(layers?|blocks|depths?|stacks)$")
-_EXPERTS = re.compile(r"experts?($|_)")
+#: Names of numbers of layers, experts, and labels, as the configurations of transformers have them, and
+#: how many there may be.
+_COUNTS = (
+    (re.compile(r"(layers?|blocks|depths?|stacks)$"), limits.MODEL_LAYERS),
+    (re.compile(r"experts?($|_)"), limits.MODEL_EXPERTS),
+    (re.compile(r"^num_labels$"), limits.MODEL_LABELS),
+)
 
 #: Names of the choices of attention and experts. transformers takes a value with a slash for a repository of
 #: the Hub, from which it downloads and runs code.
@@ -22,13 +26,13 @@ _DEPTH = 8
 
 
 def require_harmless(config: Mapping[str, Any]) -> None:
-    """Raise InvalidContentError for too many layers or experts, and for code from the Hub."""
+    """Raise InvalidContentError for too many layers, experts, or labels, and for code from the Hub."""
     for name, value in _iter_values(config, _DEPTH):
         if _IMPLEMENTATION.search(name) and isinstance(value, str) and not _is_plain(value):
             raise InvalidContentError(
                 "{name} asks for the code of {value}", name=name, value=value[:100]
             )
-        for pattern, limit in ((_LAYERS, limits.MODEL_LAYERS), (_EXPERTS, limits.MODEL_EXPERTS)):
+        for pattern, limit in _COUNTS:
             if isinstance(value, int | float) and pattern.search(name) and value > limit:
                 raise InvalidContentError(
                     "{name} is {value}, more than {limit:d}",

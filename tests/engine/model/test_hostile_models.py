@@ -49,6 +49,8 @@ def change(folder: Path, name: str, **values: Any) -> None:
         ({"text_config": {"num_layers": 5000}}, "num_layers is 5000"),
         ({"depths": [2, 10**7]}, "depths is 1e+07"),
         ({"num_local_experts": 10**6}, "num_local_experts is 1e+06"),
+        ({"num_labels": 2**40}, "num_labels is 1.09951e+12"),
+        ({"text_config": {"num_labels": 10**7}}, "num_labels is 1e+07"),
         ({"attn_implementation": "kernels-community/x"}, "the code of kernels-community/x"),
         ({"_attn_implementation_internal": {"": "a/b"}}, "the code of a/b"),
         ({"vision_config": {"_experts_implementation": "a/b:c"}}, "the code of a/b:c"),
