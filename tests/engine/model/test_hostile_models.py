@@ -18,6 +18,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import CancelledError
 from lora_studio.engine.runtime.failures import to_problem
 from tests.helpers.models.tiny_models import tiny_model
@@ -65,6 +66,12 @@ def test_config_that_asks_for_too_much_is_refused(
         model_folder.check_folder(model)
     assert caught.value.problems[0].code == "model.unreadable"
     assert reason in str(caught.value.problems[0].what)
+
+
+def test_tokenizer_with_too_many_labels_is_refused(model: Path) -> None:
+    change(model, "config.json", num_labels=200_000)
+    with pytest.raises(ProblemError, match="num_labels is 200000"):
+        load_tokenizer(model)
 
 
 def test_choices_of_real_models_are_accepted(model: Path) -> None:
