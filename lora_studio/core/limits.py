@@ -207,6 +207,10 @@ PATTERN = _limit(
     _MODELS, "A pattern of module names in an adapter", 2000, "characters",
     "Patterns that list modules one by one have a few hundred.",
 )  # fmt: skip
+PATTERNS = _limit(
+    _MODELS, "Patterns with a rank or an alpha of their own in an adapter", 20_000, "items",
+    "One for each expert of a large model makes 18,000. Each is matched against every module.",
+)  # fmt: skip
 PATTERN_WAYS = _limit(
     _MODELS, "Ways in which a pattern of module names may match one name", 1e8, "items",
     "Three unlimited repetitions in a long name, and some choices.",

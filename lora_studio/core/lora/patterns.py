@@ -37,7 +37,10 @@ def check_settings(config: dict[str, Any]) -> None:
         if value is not None and not _has_right_type(name, value):
             raise InvalidContentError("the setting {name} is invalid", name=name)
     for table in _TABLES:
-        for pattern in config.get(table) or {}:
+        patterns = config.get(table) or {}
+        if len(patterns) > limits.PATTERNS:
+            raise InvalidContentError("the setting {name} is invalid", name=table)
+        for pattern in patterns:
             check_pattern(pattern)
     for name in _LISTS:
         value = config.get(name)

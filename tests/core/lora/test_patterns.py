@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from lora_studio.core import limits
 from lora_studio.core.lora.patterns import check_pattern, check_settings
+from lora_studio.core.problems import InvalidContentError
 
 #: A long module name on which bad patterns take exponential time.
 NAME = "model.layers.11.self_attn." + "a" * 40 + "!"
@@ -59,3 +61,10 @@ def test_lists_of_names_are_no_patterns() -> None:
     check_settings({"target_modules": ["(a+)+"], "rank_pattern": {}, "exclude_modules": None})
     with pytest.raises(ValueError, match="very long"):
         check_settings({"target_modules": "(a+)+"})
+
+
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_too_many_patterns_are_refused_unread(name: str) -> None:
+    table = {"(": 1} | {f"layers.{number}.q_proj": 1 for number in range(limits.PATTERNS)}
+    with pytest.raises(InvalidContentError, match=f"the setting {name} is invalid"):
+        check_settings({name: table})
