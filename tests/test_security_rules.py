@@ -250,8 +250,8 @@ def test_function_is_called_only_in_its_place(
     assert callers == PLACES[name]
 
 
-#: Function that opens what may ask for something -> the functions of which the same function calls one, which asks the
-#: user or raises, and the modules that may go on without: nothing that is asked for happens there.
+#: Function that needs consent -> the checks that ask the user or raise, one of which its caller must call, and the
+#: modules that need no check because they only read.
 ASKED: dict[str, tuple[set[str], set[str]]] = {
     "project.load": (
         {"known_projects.list_new_requests", "access.ask_for_project"},

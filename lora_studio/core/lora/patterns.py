@@ -29,8 +29,8 @@ _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_
 
 
 def check_settings(config: dict[str, Any]) -> None:
-    """Raise InvalidContentError for a setting of a wrong type, and for an expression that is invalid
-    or could take very long.
+    """Raise InvalidContentError for a setting of a wrong type or with too many expressions, and for an
+    expression that is invalid or could take very long.
     """
     for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS):
         value = config.get(name)
