@@ -142,7 +142,7 @@ def test_sharded_ranks_take_the_tokens_of_the_first(
         TrainingSpec(), tuned, objective, None, make_job(), ranks, [], nullcontext, nullcontext
     )  # type: ignore[arg-type]  # no validation rows
     assert rollouts._write_answers([], GroupSampling(2, 4, 8)) == []
-    assert given["agree"] == (ranks.broadcast if is_sharded else list)
+    assert given["sync_tokens"] == (ranks.broadcast if is_sharded else list)
 
 
 @pytest.mark.slow
