@@ -243,6 +243,10 @@ MODEL_EXPERTS = _limit(
     _MODELS, "Experts in a layer of a model", 8192, "items",
     "The largest known models have 512.",
 )  # fmt: skip
+MODEL_WIDTH = _limit(
+    _MODELS, "The vocabulary and the widths of a model", 10_000_000, "items",
+    "The largest known vocabulary has 1.3 million tokens, the largest width is 53,248.",
+)  # fmt: skip
 MODEL_LABELS = _limit(
     _MODELS, "Labels of a model", 100_000, "items",
     "Classifiers of ImageNet have 21,843. Each gets a name when the configuration is read.",
@@ -385,7 +389,7 @@ READER_MEMORY = _limit(
     "On a computer with less than 8 GB, it is half of the memory.",
 )  # fmt: skip
 READER_CANCEL = _limit(
-    _PROCESSES, "Time in which a worker that only reads responds to a cancel before it is ended", 2.0,
+    _PROCESSES, "Time in which a worker that only reads or asks responds to a cancel before it is ended", 2.0,
     "seconds", "It has nothing to save.",
 )  # fmt: skip
 CANCEL_SECONDS = _limit(

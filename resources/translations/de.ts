@@ -13865,6 +13865,10 @@
             <translation>config.json ist nicht verwendbar ({reason})</translation>
         </message>
         <message>
+            <source>config.json has fewer layers than the weights, which contain {name}</source>
+            <translation>config.json hat weniger Schichten als die Gewichte, die {name} enthalten</translation>
+        </message>
+        <message>
             <source>config.json is not a JSON object</source>
             <translation>config.json ist kein JSON-Objekt</translation>
         </message>
@@ -14426,6 +14430,10 @@
         <message>
             <source>its settings and the weights of {module} disagree about {setting}</source>
             <translation>seine Einstellungen und die Gewichte von {module} widersprechen sich bei {setting}</translation>
+        </message>
+        <message>
+            <source>its settings leave out {module}, which it has weights for</source>
+            <translation>seine Einstellungen lassen {module} aus, wofür er Gewichte hat</translation>
         </message>
         <message>
             <source>its tokenizer adds more than {limit:number} tokens to its vocabulary</source>
@@ -15655,6 +15663,10 @@
             <translation>das Modulmuster „{pattern}“ ist ungültig</translation>
         </message>
         <message>
+            <source>the name “{name}” wasn't found</source>
+            <translation>der Name „{name}“ wurde nicht gefunden</translation>
+        </message>
+        <message>
             <source>the number of ratings differs from the number of answers</source>
             <translation>die Anzahl der Bewertungen stimmt nicht mit der Anzahl der Antworten überein</translation>
         </message>
@@ -15901,6 +15913,10 @@
         <message>
             <source>the server's list has no end</source>
             <translation>die Liste des Servers hat kein Ende</translation>
+        </message>
+        <message>
+            <source>the setting {name} has {count:d} items, more than {limit:d}</source>
+            <translation>die Einstellung {name} hat {count:d} Einträge, mehr als {limit:d}</translation>
         </message>
         <message>
             <source>the setting {name} is invalid</source>
@@ -16163,8 +16179,8 @@
             <translation>trainiert</translation>
         </message>
         <message>
-            <source>transformers {version} doesn't support the architecture {name}.</source>
-            <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
+            <source>transformers {version} doesn't support the architecture {name} (model_type: {type}).</source>
+            <translation>transformers {version} unterstützt die Architektur {name} nicht (model_type: {type}).</translation>
         </message>
         <message>
             <source>two messages of one role in a row</source>
@@ -17133,6 +17149,10 @@
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
         </message>
         <message>
+            <source>{name} is {value}</source>
+            <translation>{name} ist {value}</translation>
+        </message>
+        <message>
             <source>{name} is {value}, more than {limit:d}</source>
             <translation>{name} ist {value}, mehr als {limit:d}</translation>
         </message>
@@ -17921,6 +17941,10 @@
         <message>
             <source>{tensor} has the shape {stored} in the base model and {wanted} in the adapter</source>
             <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
+        </message>
+        <message>
+            <source>{tensor} has the shape {stored}, but by config.json it has {needed}</source>
+            <translation>{tensor} hat die Form {stored}, nach config.json aber {needed}</translation>
         </message>
         <message>
             <source>{tensor} has the unknown format {dtype}</source>

@@ -22,6 +22,7 @@ from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
 from lora_studio.core import limits
 from lora_studio.core.messages import text
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -113,13 +114,23 @@ def test_scratch_files_of_killed_worker_are_removed(engine: Engine, run: RunFold
     assert not run.temporary.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        (commands.Train(run="run"), "CANCEL_SECONDS"),
+        (commands.InspectModel(model=ModelSpec(source="m")), "READER_CANCEL"),
+        (commands.InspectOllama(), "READER_CANCEL"),
+        (commands.SearchModels(text="x"), "READER_CANCEL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
 def test_ignored_cancel_is_enforced_by_killing_worker(
-    engine: Engine, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, command: commands.Job, limit: str
 ) -> None:
-    monkeypatch.setattr(limits, "CANCEL_SECONDS", 0.3)
+    for name in ("CANCEL_SECONDS", "READER_CANCEL"):
+        monkeypatch.setattr(limits, name, 0.3 if name == limit else 600)
     engine(f"{HELLO}\nc = take()\nsay(events.Started(id=c.id, command='train'))\ntime.sleep(600)")
-    command = commands.Train(run=str(run.path))
-    worker = Worker.start(run)
+    worker = Worker.start()
     worker.send(command)
     sent = []
     for event in iter_until_ended(worker, command.id):

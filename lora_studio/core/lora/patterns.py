@@ -1,11 +1,10 @@
-"""Settings of foreign adapters: their types, and regular expressions that PEFT matches against every
-module.
-"""
+"""Settings of foreign adapters: their types and ranges, and which modules they select."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only parser of expressions
 from typing import Any
 
@@ -22,6 +21,12 @@ _LISTS = ("target_modules", "exclude_modules", "layers_pattern")
 _NAMES = ("modules_to_save", "target_parameters")
 _NUMBERS = ("layers_to_transform",)
 
+#: The share of inputs that training drops, and ranges of layers that replace all layers.
+_DROPOUT, _COPIES = "lora_dropout", "layer_replication"
+
+#: PEFT's name for all linear layers but the output layer.
+ALL_LINEAR = "all-linear"
+
 #: Length of a long name: in so many ways an open repetition may end.
 _LENGTH = 200
 
@@ -29,18 +34,22 @@ _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_
 
 
 def check_settings(config: dict[str, Any]) -> None:
-    """Raise InvalidContentError for a setting of a wrong type or with too many expressions, and for an
-    expression that is invalid or could take very long.
+    """Raise InvalidContentError for a setting of a wrong type or size, and for an expression that is invalid or
+    could take very long.
     """
-    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS):
+    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS, _DROPOUT, _COPIES):
         value = config.get(name)
         if value is not None and not _has_right_type(name, value):
             raise InvalidContentError("the setting {name} is invalid", name=name)
+        if isinstance(value, dict | list) and len(value) > limits.PATTERNS:
+            raise InvalidContentError(
+                "the setting {name} has {count:d} items, more than {limit:d}",
+                name=name,
+                count=len(value),
+                limit=limits.PATTERNS,
+            )
     for table in _TABLES:
-        patterns = config.get(table) or {}
-        if len(patterns) > limits.PATTERNS:
-            raise InvalidContentError("the setting {name} is invalid", name=table)
-        for pattern in patterns:
+        for pattern in config.get(table) or {}:
             check_pattern(pattern)
     for name in _LISTS:
         value = config.get(name)
@@ -54,10 +63,67 @@ def _has_right_type(name: str, value: Any) -> bool:
     if name in _TABLES:
         return isinstance(value, dict) and all(isinstance(x, int | float) for x in value.values())
     if name in _NUMBERS:
-        return all(isinstance(x, int) for x in (value if isinstance(value, list) else [value]))
+        numbers = value if isinstance(value, list) else [value]
+        return all(isinstance(x, int) and 0 <= x < limits.MODEL_LAYERS for x in numbers)
+    if name == _DROPOUT:
+        return isinstance(value, int | float) and 0 <= value < 1
+    if name == _COPIES:
+        return isinstance(value, list) and _count_copies(value) <= limits.MODEL_LAYERS
     if name in _LISTS and isinstance(value, str):
         return True
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _count_copies(ranges: list[Any]) -> float:
+    """Return how many layers a model has after its layers were copied, infinite for an invalid range."""
+    layers = 0
+    for span in ranges:
+        if not isinstance(span, list) or [type(end) for end in span] != [int, int]:
+            return math.inf
+        if not 0 <= span[0] < span[1]:
+            return math.inf
+        layers += span[1] - span[0]
+    return layers
+
+
+class ModuleFilter:
+    """Tells which modules of a base model the settings of an adapter select, as PEFT selects them."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Prepare for settings that `check_settings` has accepted."""
+        self._targets, self._excluded = map(
+            _index_names, (config.get("target_modules"), config.get("exclude_modules"))
+        )
+        layers = config.get("layers_to_transform")
+        self._layers = {layers} if isinstance(layers, int) else set(layers or ())
+        chosen = config.get("layers_pattern") or ()
+        patterns = [chosen] if isinstance(chosen, str) else chosen
+        self._layer_patterns = [rf"(?:^|.*?\.)(?:{pattern})" for pattern in patterns]
+
+    def selects(self, module: str) -> bool:
+        """Return whether PEFT adapts a module of this name."""
+        if _is_named(module, self._excluded):
+            return False
+        if self._targets != ALL_LINEAR and not _is_named(module, self._targets):
+            return False
+        if isinstance(self._targets, str) or module in self._targets or not self._layers:
+            return True
+        for pattern in self._layer_patterns or [r".*?\.[^.]*"]:
+            if match := re.match(rf"{pattern}\.(?P<index>\d+)\.", module):
+                return int(match["index"]) in self._layers
+        return False
+
+
+def _index_names(names: str | list[str] | None) -> str | frozenset[str]:
+    return names if isinstance(names, str) else frozenset(names or ())
+
+
+def _is_named(module: str, names: str | frozenset[str]) -> bool:
+    """Return whether an expression matches a module, or its name or the end of it is among the names."""
+    if isinstance(names, str):
+        return re.fullmatch(names, module) is not None
+    parts = module.split(".")
+    return any(".".join(parts[start:]) in names for start in range(len(parts)))
 
 
 def check_pattern(pattern: str) -> None:

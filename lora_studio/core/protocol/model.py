@@ -49,6 +49,7 @@ class SearchModels(BaseCommand):
     title = text("Searching the Hub")
     lane = "hub"
     in_project = False
+    only_asks = True
     kind: Literal["search_models"] = "search_models"
     text: str = ""
     smallest: int = Field(0, ge=0)
@@ -75,6 +76,7 @@ class InspectAccount(BaseCommand):
     title = text("Checking the Hub account")
     lane = "hub"
     in_project = False
+    only_asks = True
     kind: Literal["inspect_account"] = "inspect_account"
 
 

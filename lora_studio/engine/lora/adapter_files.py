@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lora_studio.core import limits
 from lora_studio.core.lora.adapters import require_mergeable
-from lora_studio.core.lora.patterns import check_settings
+from lora_studio.core.lora.patterns import ModuleFilter, check_settings
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import checksums
@@ -92,6 +92,11 @@ class Adapter:
     trained_whole: set[str] = field(default_factory=set)
     rows: dict[str, TrainedRows] = field(default_factory=dict)
     complication: Text | None = None
+    filter: ModuleFilter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare for telling which modules the settings select."""
+        self.filter = ModuleFilter(self.config)
 
     @property
     def transposed(self) -> bool:
@@ -305,7 +310,12 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
     depth = 0
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
-    bare = not table and _is_parameter(module, config)
+    is_selected = adapter.filter.selects(module)
+    # of a bare parameter, such as all experts of a layer
+    bare = not table and not is_selected and bool(config.get("target_parameters"))
+    if not bare and not is_selected:
+        reason = text("its settings leave out {module}, which it has weights for", module=module)
+        raise foreign_adapter_error(folder, reason)
     rank, scale = _get_rank_and_scale(adapter, module)
     if not bare and (a.shape[0] != rank or b.shape[1] != rank):
         raise foreign_adapter_error(
@@ -365,16 +375,6 @@ def _get_rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
     alpha = get_module_setting(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return rank, scale
-
-
-def _is_parameter(module: str, config: dict[str, Any]) -> bool:
-    """Return whether an update is of a bare parameter, such as all experts of a layer."""
-    if not config.get("target_parameters"):
-        return False
-    targets = config.get("target_modules") or ()
-    if isinstance(targets, str):
-        return re.fullmatch(targets, module) is None
-    return not _has_suffix(module, targets)
 
 
 def find_missing_weights(adapter: Adapter, stored: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Refuse a config.json that asks for code from the Hub, or for more layers or labels than any model has."""
+"""Refuse a config.json that asks for code from the Hub, or whose sizes no model has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _COUNTS = (
     (re.compile(r"(layers?|blocks|depths?|stacks)$"), limits.MODEL_LAYERS),
     (re.compile(r"experts?($|_)"), limits.MODEL_EXPERTS),
     (re.compile(r"^num_labels$"), limits.MODEL_LABELS),
+    (re.compile(r"^(hidden_size|intermediate_size|vocab_size)$"), limits.MODEL_WIDTH),
 )
+
+#: Numbers that are at least 1 in every model.
+_NEEDED = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 
 #: Names of the choices of attention and experts. transformers takes a value with a slash for a repository of
 #: the Hub, from which it downloads and runs code.
@@ -26,12 +30,14 @@ _DEPTH = 8
 
 
 def require_harmless(config: Mapping[str, Any]) -> None:
-    """Raise InvalidContentError for too many layers, experts, or labels, and for code from the Hub."""
+    """Raise InvalidContentError for a number or a size that no model has, and for code from the Hub."""
     for name, value in _iter_values(config, _DEPTH):
         if _IMPLEMENTATION.search(name) and isinstance(value, str) and not _is_plain(value):
             raise InvalidContentError(
                 "{name} asks for the code of {value}", name=name, value=value[:100]
             )
+        if name in _NEEDED and type(value) is int and value < 1:
+            raise InvalidContentError("{name} is {value}", name=name, value=_shorten(value))
         for pattern, limit in _COUNTS:
             if isinstance(value, int | float) and pattern.search(name) and value > limit:
                 raise InvalidContentError(

@@ -5,7 +5,8 @@ weights.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ _VOCABULARIES = (
     "merges.txt",
     weight_index.INDEX,
 )
+
+#: A weight of one layer in a list of layers.
+_LAYER = re.compile(r"(?P<list>.*?)\.(?P<number>\d+)\.(?P<part>.+)")
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -137,6 +141,44 @@ def unreadable_model_error(folder: Path, reason: Template | Text) -> ProblemErro
         folder=str(folder),
         reason=reason,
     )
+
+
+def require_all_weights(folder: Path, info: Mapping[str, Any], expected: Iterable[str]) -> None:
+    """Raise ProblemError unless transformers found exactly the weights that the model needs.
+
+    It fills missing weights and those of another size with random values, and leaves out layers that config.json
+    doesn't count. `info` is its report, `expected` are the names of the model's weights.
+    """
+    if missing := info["missing_keys"]:
+        raise unreadable_model_error(folder, text("{tensor} is missing", tensor=min(missing)))
+    if mismatched := info["mismatched_keys"]:
+        name, stored, needed = min(mismatched)
+        reason = text(
+            "{tensor} has the shape {stored}, but by config.json it has {needed}",
+            tensor=name,
+            stored=" × ".join(map(str, stored)),
+            needed=" × ".join(map(str, needed)),
+        )
+        raise unreadable_model_error(folder, reason)
+    if extra := _find_extra_layer(info["unexpected_keys"], expected):
+        reason = text("config.json has fewer layers than the weights, which contain {name}", name=extra)
+        raise unreadable_model_error(folder, reason)
+
+
+def _find_extra_layer(unexpected: Iterable[str], expected: Iterable[str]) -> str:
+    """Return the name of a layer with weights that aren't used although it is built as all others, or "".
+
+    Layers that predict further tokens have weights that others lack, and may be left out.
+    """
+    layers: dict[str, set[str]] = {}
+    for name in expected:
+        if match := _LAYER.match(name):
+            layers.setdefault(match["list"], set()).add(match["part"])
+    extra: dict[tuple[str, str], set[str]] = {}
+    for name in unexpected:
+        if match := _LAYER.match(name):
+            extra.setdefault((match["list"], match["number"]), set()).add(match["part"])
+    return next((f"{name}.{number}" for (name, number), parts in extra.items() if parts <= layers.get(name, set())), "")
 
 
 def require_inside(file: Path) -> Path:

@@ -174,15 +174,12 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named below
             local_files_only=True,
             use_safetensors=True,
             **settings,
         )
-    if info["missing_keys"]:
-        # transformers fills them with random values and continues.
-        raise unreadable_model_error(
-            folder, text("{tensor} is missing", tensor=sorted(info["missing_keys"])[0])
-        )
+    model_folder.require_all_weights(folder, info, model.state_dict().keys())
     return model
 
 
@@ -233,7 +230,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
 
     def to_error(reason: Text | str) -> BaseException:
         if not _has_known_type(raw):
-            return _unknown_architecture_error(raw)
+            return _unknown_type_error(raw)
         return unreadable_model_error(
             folder, text("{file} ({reason})", file="config.json", reason=reason)
         )
@@ -253,16 +250,17 @@ def _has_known_type(raw: dict[str, Any]) -> bool:
     return isinstance(kind, str) and kind in CONFIG_MAPPING
 
 
-def _unknown_architecture_error(raw: dict[str, Any]) -> Exception:
+def _unknown_type_error(raw: dict[str, Any]) -> Exception:
     import transformers
 
     return fail(
         "model.unknown_architecture",
-        "transformers {version} doesn't support the architecture {name}.",
+        "transformers {version} doesn't support the architecture {name} (model_type: {type}).",
         "Update transformers, or choose a model with a supported architecture.",
         where=_SOURCE,
         version=transformers.__version__,
         name=get_architecture(raw) or text("(none)"),
+        type=str(raw.get("model_type") or "")[:100] or text("(none)"),
     )
 
 

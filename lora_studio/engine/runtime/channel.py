@@ -167,7 +167,7 @@ class Inbox:
             if command is not None and command.ends_with_parent:
                 self._end(command)
             self._on_command(None)
-            if command is not None and command.reads_foreign_files:
+            if command is not None and command.has_nothing_to_save:
                 self._end_orphan(command)
 
         thread = threading.Thread(target=read, name="commands", daemon=True)

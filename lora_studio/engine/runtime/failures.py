@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lora_studio.core.messages import NO_TEXT, Template, Text
+from lora_studio.core.messages import NO_TEXT, Template, Text, text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
@@ -375,9 +375,17 @@ def translate_library_errors(
         is_about_content = isinstance(error, Exception) or is_native_panic(error)
         if not is_about_content or is_out_of_memory(error) or _is_about_system(error):
             raise
-        reason = describe_os_error(error)
-        problem = to_error(reason[:300] if isinstance(reason, str) else reason)
-        raise problem from error
+        raise to_error(_describe_library_error(error)) from error
+
+
+def _describe_library_error(error: BaseException) -> Text | str:
+    """Return what a library says about a file: the first line, or all if that is only a heading."""
+    if isinstance(error, KeyError) and len(error.args) == 1 and str(error.args[0]).isidentifier():
+        return text("the name “{name}” wasn't found", name=str(error.args[0])[:300])
+    reason = describe_os_error(error)
+    if not isinstance(reason, str):
+        return reason
+    return (" ".join(str(error).split()).rstrip(".") if reason.endswith(":") else reason)[:300]
 
 
 def _is_about_system(error: BaseException) -> bool:

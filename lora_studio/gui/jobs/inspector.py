@@ -79,7 +79,7 @@ class Inspector(QObject):
             del self._latest[question.kind]
             if (thread := self._threads.get(question.lane)) is not None:
                 thread.send(commands.Cancel(target=question.id))
-                if question.reads_foreign_files:
+                if question.has_nothing_to_save:
                     self._end_later(question)
 
     def _end_later(self, question: commands.Question) -> None:

@@ -1,9 +1,10 @@
-"""Regular expressions of foreign adapters: what PEFT writes passes, what could hang is refused."""
+"""Settings of foreign adapters: what PEFT writes passes, what could hang or no adapter has is refused."""
 
 from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -63,8 +64,23 @@ def test_lists_of_names_are_no_patterns() -> None:
         check_settings({"target_modules": "(a+)+"})
 
 
-@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern", "target_modules"])
 def test_too_many_patterns_are_refused_unread(name: str) -> None:
-    table = {"(": 1} | {f"layers.{number}.q_proj": 1 for number in range(limits.PATTERNS)}
-    with pytest.raises(InvalidContentError, match=f"the setting {name} is invalid"):
+    table: Any = {"(": 1} | {f"layers.{number}.q_proj": 1 for number in range(limits.PATTERNS)}
+    table = table if name.endswith("pattern") else list(table)
+    with pytest.raises(InvalidContentError, match=f"{name} has 20001 items, more than 20000"):
         check_settings({name: table})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lora_dropout", 2), ("lora_dropout", float("nan")), ("lora_dropout", "x"),
+        ("layers_to_transform", [10**9]), ("layers_to_transform", -1),
+        ("layer_replication", [[0, 10**9]]), ("layer_replication", [[0, 2]] * 1000),
+        ("layer_replication", [[2, 0]]), ("layer_replication", [[0, 2, 4]]), ("layer_replication", 3),
+    ],
+)  # fmt: skip
+def test_settings_that_no_adapter_has_are_named(name: str, value: Any) -> None:
+    with pytest.raises(InvalidContentError, match=f"the setting {name} is invalid"):
+        check_settings({name: value})

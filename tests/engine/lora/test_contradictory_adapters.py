@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 from safetensors.torch import load_file, save_file
 
+from lora_studio.core.lora.patterns import ModuleFilter
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.lora import adapter_files
 from tests.engine.conftest import TinyModel
@@ -59,6 +62,10 @@ def add_rows(tensors: Tensors) -> None:
         (add_bias, {}, "lora_bias"),
         (add_rows, {"trainable_token_indices": [5, 5]}, "rows of its new tokens"),
         (add_rows, {"trainable_token_indices": [5, [5]]}, "rows of its new tokens"),
+        (None, {"target_modules": ["nothing"]}, "leave out model.layers."),
+        (None, {"target_modules": ".*k_proj"}, "leave out model.layers."),
+        (None, {"exclude_modules": ["q_proj"]}, "leave out model.layers.0.self_attn.q_proj"),
+        (None, {"target_modules": ["q_proj"], "layers_to_transform": [1]}, "leave out model.layers.0."),
     ],
 )  # fmt: skip
 def test_contradictory_adapter_is_refused_by_its_reason(
@@ -81,3 +88,39 @@ def test_contradictory_adapter_is_refused_by_its_reason(
     problem = caught.value.problems[0]
     assert problem.code == "merging.foreign_adapter"
     assert reason in str(problem.what)
+
+
+#: Names of modules that settings select or leave out.
+_MODULES = ("model.layers.1.self_attn.q_proj", "model.layers.11.mlp.experts.1.up_proj", "lm_head")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["proj", "model.layers.1.self_attn.q_proj"]},
+        {"target_modules": r".*\.layers\.1\..*"},
+        {"target_modules": r"layers\.1\..*"},
+        {"target_modules": ["q_proj", "up_proj"], "exclude_modules": ["up_proj"]},
+        {"target_modules": ["q_proj", "up_proj"], "exclude_modules": ".*experts.*"},
+        {"target_modules": ["q_proj", "up_proj", "lm_head"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": 11},
+        {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": []},
+        {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1], "layers_pattern": "layers"},
+        {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": ["h", "layers"]},
+        {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": "h"},
+    ],
+)  # fmt: skip
+def test_modules_are_selected_as_peft_selects_them(settings: dict[str, Any]) -> None:
+    config = LoraConfig(**settings)
+    expected = [
+        bool(found) and not isinstance(found, _ExcludedModule)
+        for found in (check_target_module_exists(config, module) for module in _MODULES)
+    ]
+    chosen = ModuleFilter(settings)
+    assert [chosen.selects(module) for module in _MODULES] == expected
+
+
+def test_all_linear_selects_every_module() -> None:
+    chosen = ModuleFilter({"target_modules": "all-linear", "exclude_modules": ["lm_head"]})
+    assert [chosen.selects(module) for module in _MODULES] == [True, True, False]

@@ -209,6 +209,24 @@ def test_missing_tensor_is_reported_not_initialized(copy: Path) -> None:
     assert "model.layers.1.mlp.up_proj.weight" in str(problem.what)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"vocab_size": 1000}, "model.embed_tokens.weight has the shape"),
+        ({"num_hidden_layers": 1}, "fewer layers than the weights, which contain model.layers.1"),
+        ({"hidden_act": "swoosh"}, "“swoosh” wasn't found"),
+        ({"vocab_size": "all"}, "expected int, got str (value: 'all')"),
+    ],
+)
+def test_configuration_that_contradicts_the_weights_is_named(
+    copy: Path, changes: dict[str, Any], reason: str
+) -> None:
+    write_config(copy, **changes)
+    problem = problem_of(copy)
+    assert problem.code == "model.unreadable"
+    assert reason in str(problem.what)
+
+
 def test_missing_shard_is_unreadable(tiny: TinyModel, tmp_path: Path) -> None:
     whole = loading.load(ModelSpec(source=str(tiny("llama3")), device="cpu"), make_job())
     whole.model.save_pretrained(tmp_path, max_shard_size="50KB")
@@ -241,7 +259,7 @@ def test_unknown_architecture_is_named(copy: Path) -> None:
     write_config(copy, model_type="llama9", architectures=["Llama9ForCausalLM"])
     problem = problem_of(copy)
     assert problem.code == "model.unknown_architecture"
-    assert "Llama9ForCausalLM" in str(problem.what)
+    assert "Llama9ForCausalLM (model_type: llama9)" in str(problem.what)
 
 
 def test_non_generative_model_is_named(copy: Path) -> None:
