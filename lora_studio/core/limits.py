@@ -247,6 +247,10 @@ MODEL_WIDTH = _limit(
     _MODELS, "The vocabulary and the widths of a model", 10_000_000, "items",
     "The largest known vocabulary has 1.3 million tokens, the largest width is 53,248.",
 )  # fmt: skip
+MODEL_MASK = _limit(
+    _MODELS, "Positions of a model that holds a mask of all positions (GPT-Neo, GPT-BigCode, GPT)", 16_384, "items",
+    "StarCoder has 8192. The mask of 16,384 takes up to 1 GB.",
+)  # fmt: skip
 MODEL_LABELS = _limit(
     _MODELS, "Labels of a model", 100_000, "items",
     "Classifiers of ImageNet have 21,843. Each gets a name when the configuration is read.",

@@ -21,6 +21,10 @@ _COUNTS = (
 #: Numbers that are at least 1 in every model.
 _NEEDED = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 
+#: Architectures that hold a mask of as many rows and columns as they have positions.
+_MASKED = ("gpt_bigcode", "gpt_neo", "openai-gpt")
+_POSITIONS = ("max_position_embeddings", "n_positions")
+
 #: Names of the choices of attention and experts. transformers takes a value with a slash for a repository of
 #: the Hub, from which it downloads and runs code.
 _IMPLEMENTATION = re.compile(r"(_|^)implementation(_internal)?$")
@@ -38,14 +42,18 @@ def require_harmless(config: Mapping[str, Any]) -> None:
             )
         if name in _NEEDED and type(value) is int and value < 1:
             raise InvalidContentError("{name} is {value}", name=name, value=_shorten(value))
+        if name in _POSITIONS and config.get("model_type") in _MASKED:
+            _require_at_most(limits.MODEL_MASK, name, value)
         for pattern, limit in _COUNTS:
-            if isinstance(value, int | float) and pattern.search(name) and value > limit:
-                raise InvalidContentError(
-                    "{name} is {value}, more than {limit:d}",
-                    name=name,
-                    value=_shorten(value),
-                    limit=limit,
-                )
+            if pattern.search(name):
+                _require_at_most(limit, name, value)
+
+
+def _require_at_most(limit: int, name: str, value: Any) -> None:
+    if isinstance(value, int | float) and value > limit:
+        raise InvalidContentError(
+            "{name} is {value}, more than {limit:d}", name=name, value=_shorten(value), limit=limit
+        )
 
 
 def _shorten(number: float) -> str:

@@ -53,6 +53,7 @@ def change(folder: Path, name: str, **values: Any) -> None:
         ({"num_labels": 2**40}, "num_labels is 1.09951e+12"),
         ({"vocab_size": 2**40}, "vocab_size is 1.09951e+12"),
         ({"text_config": {"hidden_size": 10**8}}, "hidden_size is 1e+08"),
+        ({"model_type": "gpt_neo", "max_position_embeddings": 10**5}, "embeddings is 100000"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"num_attention_heads": -1}, "num_attention_heads is -1"),
         ({"text_config": {"num_labels": 10**7}}, "num_labels is 1e+07"),
