@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -148,7 +149,22 @@ def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool
     if training:
         placement.require_on_gpus(model)
     prepare_quantized_layers(model, dtype)
+    _forget_generation_settings(model)
     model.config.use_cache = not training
+
+
+def _forget_generation_settings(model: PreTrainedModel) -> None:
+    """Keep only the special tokens of a generation_config.json.
+
+    WORKAROUND: since version 5, transformers fills every setting that a caller of `generate` left out with
+    the model's. Answers of Qwen2.5 that were asked for without sampling had its repetition penalty, unlike those of
+    llama.cpp, and a file from elsewhere could ask for thousands of beams.
+    """
+    stored = getattr(model, "generation_config", None)
+    if stored is not None:
+        names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        kept = {name: getattr(stored, name, None) for name in names}
+        model.generation_config = GenerationConfig(**kept)
 
 
 def _should_spread(

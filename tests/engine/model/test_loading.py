@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import dynamic_module_utils
+from transformers import GenerationConfig, dynamic_module_utils
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -225,6 +225,22 @@ def test_configuration_that_contradicts_the_weights_is_named(
     problem = problem_of(copy)
     assert problem.code == "model.unreadable"
     assert reason in str(problem.what)
+
+
+def test_settings_of_generation_come_from_the_caller_alone(copy: Path) -> None:
+    """Qwen2.5 states a repetition penalty, which Ollama and llama.cpp don't apply to greedy answers."""
+    prompt = torch.arange(10, 20)[None]
+
+    def answer() -> list[int]:
+        model: Any = loading.load(ModelSpec(source=str(copy), precision="fp32"), make_job()).model
+        settings = GenerationConfig(max_new_tokens=12, do_sample=False)
+        written: list[int] = model.generate(prompt, generation_config=settings)[0].tolist()
+        return written
+
+    plain = answer()
+    settings = {"repetition_penalty": 5.0, "suppress_tokens": plain[10:12], "num_beams": 4}
+    (copy / "generation_config.json").write_text(json.dumps(settings), "utf-8")
+    assert answer() == plain
 
 
 def test_missing_shard_is_unreadable(tiny: TinyModel, tmp_path: Path) -> None:
