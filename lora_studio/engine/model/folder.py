@@ -161,7 +161,9 @@ def require_all_weights(folder: Path, info: Mapping[str, Any], expected: Iterabl
         )
         raise unreadable_model_error(folder, reason)
     if extra := _find_extra_layer(info["unexpected_keys"], expected):
-        reason = text("config.json has fewer layers than the weights, which contain {name}", name=extra)
+        reason = text(
+            "config.json has fewer layers than the weights, which contain {name}", name=extra
+        )
         raise unreadable_model_error(folder, reason)
 
 
@@ -178,7 +180,10 @@ def _find_extra_layer(unexpected: Iterable[str], expected: Iterable[str]) -> str
     for name in unexpected:
         if match := _LAYER.match(name):
             extra.setdefault((match["list"], match["number"]), set()).add(match["part"])
-    return next((f"{name}.{number}" for (name, number), parts in extra.items() if parts <= layers.get(name, set())), "")
+    for (name, number), parts in extra.items():
+        if parts <= layers.get(name, set()):
+            return f"{name}.{number}"
+    return ""
 
 
 def require_inside(file: Path) -> Path:
