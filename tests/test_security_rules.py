@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,10 +268,14 @@ ASKED: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
+#: Of these, the ones that are checked after the call, because the check needs the result.
+ASKED_AFTERWARDS = {"project.load", "open_evaluation", "create_evaluation"}
+
+
 def find_unasked(module: str, tree: ast.Module) -> Iterator[str]:
-    """Yield each call of a function in `ASKED` that is in no function which asks."""
+    """Yield each call of a function in `ASKED` that is in no function which asks, or asks too late."""
     asking = {
-        id(call): {name for _, name in find_calls_in(tree, function)}
+        id(call): [(other.lineno, name) for other, name in find_calls_in(tree, function)]
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for call, _ in find_calls_in(tree, function)
@@ -279,8 +284,10 @@ def find_unasked(module: str, tree: ast.Module) -> Iterator[str]:
         for crossing, (guards, exceptions) in ASKED.items():
             if module in exceptions or not is_call_of(crossing, name):
                 continue
-            around = asking.get(id(call), set())
-            if not any(is_call_of(guard, called) for guard in guards for called in around):
+            around = asking.get(id(call), [])
+            last = math.inf if crossing in ASKED_AFTERWARDS else call.lineno
+            before = [called for line, called in around if line <= last]
+            if not any(is_call_of(guard, called) for guard in guards for called in before):
                 yield f"{module}:{call.lineno}: {name}"
 
 
@@ -493,6 +500,8 @@ VIOLATIONS = [
     "from lora_studio.engine.training import train_run\ntrain_run.follow(run, ranks, job)",
     "from lora_studio.engine.training.train_run import train as start\nstart(run, job)",
     "from lora_studio.engine.rewards.judge import JudgeReward\nJudgeReward(name, spec, model, job)",
+    "from lora_studio.engine.rewards.judge import JudgeReward\nfrom lora_studio.core.rewards import judge_consent\n"
+    "def use(model):\n    JudgeReward(model)\n    judge_consent.require_allowed(model)",
     "from lora_studio.engine.servers.openai_client import connect\nconnect(model)",
     "from lora_studio.core.evaluation.own_plans import remember\nremember(plan)",
     "from lora_studio.core.evaluation import storage\ndef go_on(run):\n    return storage.open_evaluation(run, 'a')",
