@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import math
 import gc
+import math
 from collections.abc import Iterator
 from pathlib import Path
 

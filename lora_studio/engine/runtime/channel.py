@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from lora_studio.core import limits
@@ -121,7 +122,7 @@ class Inbox:
         self._flags: dict[str, Flags] = {}
         self._lock = threading.Lock()
         self._running: commands.Job | commands.Question | None = None
-        self._parent = os.getppid()
+        self._parent = psutil.Process().parent()
         self._is_winding_up = False
         self._is_parent_gone = False  # the parent has closed its end of the pipe, or has exited
         self._parent_gone_callback: Callable[[], None] | None = None
@@ -175,13 +176,15 @@ class Inbox:
         return thread
 
     def _end_orphan(self, command: commands.Job | commands.Question) -> None:
-        """End this process if its parent was killed while it reads, which may take forever.
-
-        On Windows, the parent's ID doesn't change when it ends, so the process stays until it has read.
-        """
+        """End this process if its parent was killed while it reads, which may take forever."""
         time.sleep(limits.READER_CANCEL)
-        if self._running is command and os.getppid() != self._parent:
+        if self._running is command and self._is_orphan():
             os._exit(1)
+
+    def _is_orphan(self) -> bool:
+        """Return whether the parent has ended: other systems than Windows then give the process another one."""
+        parent = self._parent
+        return parent is None or os.getppid() != parent.pid or not parent.is_running()
 
     def call_on_parent_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when the parent closes its end of the pipe, at once if it already has.
