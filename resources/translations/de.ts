@@ -16438,6 +16438,10 @@
             <translation>{device}, {free} von {total} frei</translation>
         </message>
         <message>
+            <source>{device}, {memory}, {free_bytes} free</source>
+            <translation>{device}, {memory}, {free_bytes} frei</translation>
+        </message>
+        <message>
             <source>{doing}  ·  {speed}/s</source>
             <translation>{doing}  ·  {speed}/s</translation>
         </message>
@@ -17989,10 +17993,6 @@
         <message>
             <source>{titles} and {n} more</source>
             <translation>{titles} und {n} weitere</translation>
-        </message>
-        <message>
-            <source>{title} ({name}), {memory}, {free_bytes} free</source>
-            <translation>{title} ({name}), {memory}, {free_bytes} frei</translation>
         </message>
         <message>
             <source>{title} changes {settings}: {changes}</source>

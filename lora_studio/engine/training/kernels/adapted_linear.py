@@ -55,9 +55,9 @@ class _Adapted(torch.autograd.Function):
         every_d_small, every_d_b = [], []
         parts = small.split(ctx.ranks, 1)
         for h, g, b, scale in zip(parts, grads, every_b, ctx.scales, strict=True):
-            every_d_small.append(g @ (b * scale).to(g.dtype))
-            # Transposed: on a CPU, gᵀ·h takes up to twice the time of hᵀ·g.
-            every_d_b.append((h.t() @ g).to(b.dtype).mul_(scale).t())
+            d_small, d_b = _compute_gradients_at_b(h, g, b, scale)
+            every_d_small.append(d_small)
+            every_d_b.append(d_b)
         d_small = _join(every_d_small, 1)
         every_d_a = (d_small.t() @ flat).to(every_a[0].dtype).split(ctx.ranks)
         dx = None
@@ -109,7 +109,8 @@ class _Adapted4bit(torch.autograd.Function):
         """Return dx, dA and dB; A and B may have a different dtype from x."""
         flat, small, a, b = ctx.saved_tensors
         g = outer[0].reshape(-1, outer[0].shape[-1]).to(flat.dtype)
-        d_small, d_a, d_b = _compute_adapter_gradients(flat, small, a, b, ctx.scale, g)
+        d_small, d_b = _compute_gradients_at_b(small, g, b, ctx.scale)
+        d_a = (d_small.t() @ flat).to(a.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = (g @ _dequantize(ctx.base, g.dtype)).addmm_(d_small, a.to(g.dtype))
@@ -117,20 +118,13 @@ class _Adapted4bit(torch.autograd.Function):
         return dx, None, d_a, d_b, None
 
 
-def _compute_adapter_gradients(
-    flat: torch.Tensor,
-    small: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scale: float,
-    g: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return s g·B [tokens, rank], dA and dB, from x, h and g, one token per row."""
-    d_small = g @ (b * scale).to(g.dtype)
-    d_a = (d_small.t() @ flat).to(a.dtype)
+def _compute_gradients_at_b(
+    small: torch.Tensor, g: torch.Tensor, b: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return s g·B [tokens, rank] and dB, from h [tokens, rank] and g [tokens, outputs]."""
     # Transposed: on a CPU, gᵀ·h takes up to twice the time of hᵀ·g.
     d_b = (small.t() @ g).to(b.dtype).mul_(scale).t()
-    return d_small, d_a, d_b
+    return g @ (b * scale).to(g.dtype), d_b
 
 
 def _dequantize(base: Any, dtype: torch.dtype) -> torch.Tensor:

@@ -209,9 +209,9 @@ class SettingsPage(AppPage):
 
 def _describe_device(device: events.Device) -> str:
     memory = formatting.format_memory(device.total_bytes)
-    return tr("{title} ({name}), {memory}, {free_bytes} free").format(
-        title=localize(device.title),
-        name=device.name,
+    title = localize(device.title)
+    return tr("{device}, {memory}, {free_bytes} free").format(
+        device=title if device.name == "cpu" else f"{title} ({device.name})",
         memory=memory,
         free_bytes=formatting.format_memory(device.free_bytes),
     )
