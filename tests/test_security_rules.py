@@ -169,16 +169,18 @@ DECLARING = ("contacting", "contact_hub", "note_contact")
 
 
 @pytest.fixture(scope="module")
-def trees() -> dict[str, ast.Module]:
+def trees() -> Iterator[dict[str, ast.Module]]:
     """Every module, parsed once."""
-    gc.disable()  # collections would take three quarters of the time
-    try:
-        return {
-            file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text("utf-8"))
-            for file in sorted(PACKAGE.rglob("*.py"))
-        }
-    finally:
-        gc.enable()
+    # Collections of millions of nodes would take most of the time, also that of the tests.
+    gc.disable()
+    parsed = {
+        file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text("utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+    gc.freeze()
+    gc.enable()
+    yield parsed
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -274,19 +276,18 @@ ASKED_AFTERWARDS = {"project.load", "open_evaluation", "create_evaluation"}
 
 def find_unasked(module: str, tree: ast.Module) -> Iterator[str]:
     """Yield each call of a function in `ASKED` that is in no function which asks, or asks too late."""
-    asking = {
-        id(call): [(other.lineno, name) for other, name in find_calls_in(tree, function)]
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for call, _ in find_calls_in(tree, function)
-    }
+    asking: dict[int, list[tuple[ast.Call, str]]] = {}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            inside = list(find_calls_in(tree, function))
+            asking |= {id(call): inside for call, _ in inside}
     for call, name in find_calls(tree):
         for crossing, (guards, exceptions) in ASKED.items():
             if module in exceptions or not is_call_of(crossing, name):
                 continue
             around = asking.get(id(call), [])
             last = math.inf if crossing in ASKED_AFTERWARDS else call.lineno
-            before = [called for line, called in around if line <= last]
+            before = [called for other, called in around if other.lineno <= last]
             if not any(is_call_of(guard, called) for guard in guards for called in before):
                 yield f"{module}:{call.lineno}: {name}"
 

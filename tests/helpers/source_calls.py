@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 
 
 def find_calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
@@ -30,6 +31,7 @@ def find_imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@lru_cache(maxsize=1)
 def _list_imported_names(tree: ast.Module) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in ast.walk(tree):
