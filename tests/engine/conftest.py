@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.faults.preloaded import PreloadedPython
+from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.tiny_models import tiny_model
 
 TinyModel = Callable[[str], Path]
@@ -33,18 +33,12 @@ def cache(own_cache: Path) -> Path:
     return own_cache
 
 
-@pytest.fixture(scope="session")
-def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPython]:
-    """Yield a Python with torch and transformers imported, for this process's tests."""
-    python = PreloadedPython(tmp_path_factory.mktemp("preloaded"))
-    yield python
-    python.close()
-
-
-@pytest.fixture(autouse=True)
-def _preloaded_converter(preloaded: PreloadedPython, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="package", autouse=True)
+def _preloaded_converter() -> Iterator[None]:
     """Run llama.cpp's converter in a preloaded interpreter. End-to-end tests start a fresh one."""
-    preloaded.run_converters(monkeypatch.setattr)
+    with pytest.MonkeyPatch.context() as patch:
+        get_shared().run_converters(patch.setattr)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

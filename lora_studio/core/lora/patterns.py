@@ -87,13 +87,17 @@ def _count_copies(ranges: list[Any]) -> float:
 
 
 class ModuleFilter:
-    """Tells which modules of a base model the settings of an adapter select, as PEFT selects them."""
+    """Tells which modules of a base model the settings of an adapter select, as PEFT selects them.
+
+    Without any names, PEFT takes those that it knows for the type of the model; here, these are all modules.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Prepare for settings that `check_settings` has accepted."""
-        self._targets, self._excluded = map(
-            _index_names, (config.get("target_modules"), config.get("exclude_modules"))
-        )
+        targets = config.get("target_modules")
+        if targets is None and not config.get("target_parameters"):
+            targets = ALL_LINEAR
+        self._targets, self._excluded = map(_index_names, (targets, config.get("exclude_modules")))
         layers = config.get("layers_to_transform")
         self._layers = {layers} if isinstance(layers, int) else set(layers or ())
         chosen = config.get("layers_pattern") or ()

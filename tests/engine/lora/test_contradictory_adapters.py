@@ -121,6 +121,14 @@ def test_modules_are_selected_as_peft_selects_them(settings: dict[str, Any]) -> 
     assert [chosen.selects(module) for module in _MODULES] == expected
 
 
-def test_all_linear_selects_every_module() -> None:
-    chosen = ModuleFilter({"target_modules": "all-linear", "exclude_modules": ["lm_head"]})
+@pytest.mark.parametrize(
+    "settings", [{"target_modules": "all-linear"}, {"target_modules": None}, {}]
+)
+def test_settings_without_names_select_every_module(settings: dict[str, Any]) -> None:
+    chosen = ModuleFilter(settings | {"exclude_modules": ["lm_head"]})
     assert [chosen.selects(module) for module in _MODULES] == [True, True, False]
+
+
+def test_settings_with_parameters_alone_select_no_module() -> None:
+    chosen = ModuleFilter({"target_modules": None, "target_parameters": ["experts.gate_up_proj"]})
+    assert not any(chosen.selects(module) for module in _MODULES)

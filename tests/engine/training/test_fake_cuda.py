@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ _OPTIONS = (
     "-q", "--noconftest", "-p", "no:cacheprovider", "-o", "addopts=",
     "-W", "ignore::pytest.PytestConfigWarning",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPython]:
+    """Yield a Python with torch and transformers imported, and nothing of this program."""
+    python = PreloadedPython(tmp_path_factory.mktemp("preloaded"))
+    yield python
+    python.close()
 
 
 def run(preloaded: PreloadedPython, folder: Path, *arguments: str) -> None:
