@@ -208,7 +208,7 @@ PATTERN = _limit(
     "Patterns that list modules one by one have a few hundred.",
 )  # fmt: skip
 PATTERNS = _limit(
-    _MODELS, "Patterns with a rank or an alpha of their own in an adapter", 20_000, "items",
+    _MODELS, "Names or patterns of modules in one setting of an adapter", 20_000, "items",
     "One for each expert of a large model makes 18,000. Each is matched against every module.",
 )  # fmt: skip
 PATTERN_WAYS = _limit(

@@ -195,7 +195,7 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
             use_safetensors=True,
             **settings,
         )
-    model_folder.require_all_weights(folder, info, model.state_dict().keys())
+    model_folder.require_all_weights(folder, info, [name for name, _ in model.named_parameters()])
     return model
 
 
