@@ -208,7 +208,7 @@ PATTERN = _limit(
     "Patterns that list modules one by one have a few hundred.",
 )  # fmt: skip
 PATTERNS = _limit(
-    _MODELS, "Names or patterns of modules in one setting of an adapter", 20_000, "items",
+    _MODELS, "Names, patterns, or numbers of modules in one setting of an adapter", 20_000, "items",
     "One for each expert of a large model makes 18,000. Each is matched against every module.",
 )  # fmt: skip
 PATTERN_WAYS = _limit(
@@ -240,8 +240,8 @@ MODEL_LAYERS = _limit(
     "The deepest known models have 160. Each is built to count its parameters.",
 )  # fmt: skip
 MODEL_EXPERTS = _limit(
-    _MODELS, "Experts in a layer of a model", 8192, "items",
-    "The largest known models have 512.",
+    _MODELS, "Experts in a layer of a model", 65_536, "items",
+    "Large models have 512, Doge has 16,384 small ones.",
 )  # fmt: skip
 MODEL_WIDTH = _limit(
     _MODELS, "The vocabulary and the widths of a model", 10_000_000, "items",
@@ -393,7 +393,7 @@ READER_MEMORY = _limit(
     "On a computer with less than 8 GB, it is half of the memory.",
 )  # fmt: skip
 READER_CANCEL = _limit(
-    _PROCESSES, "Time in which a worker that only reads or asks responds to a cancel before it is ended", 2.0,
+    _PROCESSES, "Time in which a worker that only reads, or queries a server, responds to a cancel before it is ended", 2.0,
     "seconds", "It has nothing to save.",
 )  # fmt: skip
 CANCEL_SECONDS = _limit(

@@ -13865,10 +13865,6 @@
             <translation>config.json ist nicht verwendbar ({reason})</translation>
         </message>
         <message>
-            <source>config.json has fewer layers than the weights, which contain {name}</source>
-            <translation>config.json hat weniger Schichten als die Gewichte, die {name} enthalten</translation>
-        </message>
-        <message>
             <source>config.json is not a JSON object</source>
             <translation>config.json ist kein JSON-Objekt</translation>
         </message>
@@ -14432,10 +14428,6 @@
             <translation>seine Einstellungen und die Gewichte von {module} widersprechen sich bei {setting}</translation>
         </message>
         <message>
-            <source>its settings leave out {module}, which it has weights for</source>
-            <translation>seine Einstellungen lassen {module} aus, wofür er Gewichte hat</translation>
-        </message>
-        <message>
             <source>its tokenizer adds more than {limit:number} tokens to its vocabulary</source>
             <translation>der Tokenizer ergänzt sein Vokabular um mehr als {limit:number} Token</translation>
         </message>
@@ -14474,6 +14466,10 @@
         <message>
             <source>its top-1 agreement is {top1:percent} (minimum {limit:percent})</source>
             <translation>die Top-1-Übereinstimmung beträgt {top1:percent} (mindestens {limit:percent})</translation>
+        </message>
+        <message>
+            <source>its weights include {module}, which its settings don't select</source>
+            <translation>seine Gewichte enthalten {module}, das seine Einstellungen nicht auswählen</translation>
         </message>
         <message>
             <source>its {file} is damaged ({reason})</source>
@@ -16007,6 +16003,10 @@
             <translation>die Gewichte</translation>
         </message>
         <message>
+            <source>the weights contain {name}, but config.json states fewer layers</source>
+            <translation>die Gewichte enthalten {name}, aber config.json nennt weniger Schichten</translation>
+        </message>
+        <message>
             <source>the weights have the same values</source>
             <translation>die Gewichte haben dieselben Werte</translation>
         </message>
@@ -17153,8 +17153,8 @@
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
         </message>
         <message>
-            <source>{name} is {value}</source>
-            <translation>{name} ist {value}</translation>
+            <source>{name} is {value}, but must be at least 1</source>
+            <translation>{name} ist {value}, muss aber mindestens 1 sein</translation>
         </message>
         <message>
             <source>{name} is {value}, more than {limit:d}</source>
@@ -17947,8 +17947,8 @@
             <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
         </message>
         <message>
-            <source>{tensor} has the shape {stored}, but by config.json it has {needed}</source>
-            <translation>{tensor} hat die Form {stored}, nach config.json aber {needed}</translation>
+            <source>{tensor} has the shape {stored}, but config.json requires {needed}</source>
+            <translation>{tensor} hat die Form {stored}, config.json verlangt aber {needed}</translation>
         </message>
         <message>
             <source>{tensor} has the unknown format {dtype}</source>

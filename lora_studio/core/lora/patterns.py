@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only parser of expressions
 from typing import Any
 
@@ -22,7 +22,7 @@ _NAMES = ("modules_to_save", "target_parameters")
 _NUMBERS = ("layers_to_transform",)
 
 #: The share of inputs that training drops, and ranges of layers that replace all layers.
-_DROPOUT, _COPIES = "lora_dropout", "layer_replication"
+_DROPOUT, _REPLICATION = "lora_dropout", "layer_replication"
 
 #: PEFT's name for all linear layers but the output layer.
 ALL_LINEAR = "all-linear"
@@ -37,7 +37,7 @@ def check_settings(config: dict[str, Any]) -> None:
     """Raise InvalidContentError for a setting of a wrong type or size, and for an expression that is invalid or
     could take very long.
     """
-    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS, _DROPOUT, _COPIES):
+    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS, _DROPOUT, _REPLICATION):
         value = config.get(name)
         if value is not None and not _has_right_type(name, value):
             raise InvalidContentError("the setting {name} is invalid", name=name)
@@ -67,14 +67,14 @@ def _has_right_type(name: str, value: Any) -> bool:
         return all(isinstance(x, int) and 0 <= x < limits.MODEL_LAYERS for x in numbers)
     if name == _DROPOUT:
         return isinstance(value, int | float) and 0 <= value < 1
-    if name == _COPIES:
-        return isinstance(value, list) and _count_copies(value) <= limits.MODEL_LAYERS
+    if name == _REPLICATION:
+        return isinstance(value, list) and _count_replicated_layers(value) <= limits.MODEL_LAYERS
     if name in _LISTS and isinstance(value, str):
         return True
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _count_copies(ranges: list[Any]) -> float:
+def _count_replicated_layers(ranges: list[Any]) -> float:
     """Return how many layers a model has after its layers were copied, infinite for an invalid range."""
     layers = 0
     for span in ranges:
@@ -95,26 +95,29 @@ class ModuleFilter:
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Prepare for settings that `check_settings` has accepted."""
         targets = config.get("target_modules")
-        if targets is None and not config.get("target_parameters"):
+        has_no_names = targets is None and not config.get("target_parameters")
+        if has_no_names or str(targets).lower() == ALL_LINEAR:
             targets = ALL_LINEAR
         self._targets, self._excluded = map(_index_names, (targets, config.get("exclude_modules")))
+        self._trained_whole = [f".{name}." for name in config.get("modules_to_save") or ()]
         layers = config.get("layers_to_transform")
         self._layers = {layers} if isinstance(layers, int) else set(layers or ())
-        chosen = config.get("layers_pattern") or ()
-        patterns = [chosen] if isinstance(chosen, str) else chosen
+        patterns = config.get("layers_pattern") or ()
+        patterns = [patterns] if isinstance(patterns, str) else patterns
         self._layer_patterns = [rf"(?:^|.*?\.)(?:{pattern})" for pattern in patterns]
 
     def selects(self, module: str) -> bool:
         """Return whether PEFT adapts a module of this name."""
-        if _is_named(module, self._excluded):
+        is_trained_whole = any(name in f".{module}." for name in self._trained_whole)
+        if is_trained_whole or _is_named(module, self._excluded):
             return False
         if self._targets != ALL_LINEAR and not _is_named(module, self._targets):
             return False
         if isinstance(self._targets, str) or module in self._targets or not self._layers:
             return True
         for pattern in self._layer_patterns or [r".*?\.[^.]*"]:
-            if match := re.match(rf"{pattern}\.(?P<index>\d+)\.", module):
-                return int(match["index"]) in self._layers
+            if match := re.match(rf"{pattern}\.(\d+)\.", module):
+                return int(match[match.re.groups]) in self._layers
         return False
 
 
@@ -154,25 +157,54 @@ def check_pattern(pattern: str) -> None:
 def _count_ways(parsed: Any) -> float:
     """Return in how many ways the matcher may try an expression, infinite for one that multiplies.
 
-    A repetition of something that itself has several ways takes exponential time.
+    A repetition of something that itself has several ways takes exponential time. Open repetitions after one
+    another share the length of the name: k of them can end in about lengthᵏ / k! ways.
     """
-    ways = 1.0
-    for operator, argument in parsed:
+    choices, is_open, checks = 1.0, 0, 0.0
+    for operator, argument in _iter_flat(parsed):
         if operator in _REPEATS:
             least, most, body = argument
-            inner = _count_ways(body)
+            inner, lengths = _count_ways(body), most - least + 1
             if most > 1 and inner > 1:
                 return math.inf
-            lengths = min(most - least + 1, _LENGTH)
-            ways *= lengths if most > 1 else (most - least) + inner
+            is_open += most > 1 and lengths >= _LENGTH
+            if most == 1:
+                choices *= (most - least) + inner
+            elif lengths < _LENGTH:
+                choices *= lengths
         elif operator is _constants.BRANCH:
-            ways *= sum(_count_ways(branch) for branch in argument[1])
-        elif operator is _constants.SUBPATTERN:
-            ways *= _count_ways(argument[3])
+            choices *= _count_branches(argument[1])
         elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
-            ways *= _count_ways(argument[1])
-        elif operator is _constants.ATOMIC_GROUP:
-            ways *= _count_ways(argument)
+            # It is tried once for each way to get there, and has one result.
+            checks = max(checks, _multiply(choices, is_open) * _count_ways(argument[1]))
         elif operator in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
             return math.inf
-    return ways
+    return max(_multiply(choices, is_open), checks)
+
+
+def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the operators of an expression, those of its groups as if they had no parentheses."""
+    for operator, argument in parsed:
+        if operator is _constants.SUBPATTERN:
+            yield from _iter_flat(argument[3])
+        elif operator is _constants.ATOMIC_GROUP:
+            yield from _iter_flat(argument)
+        else:
+            yield operator, argument
+
+
+def _multiply(choices: float, repetitions: int) -> float:
+    """Return the ways of choices and of open repetitions."""
+    counted = min(repetitions, 50)  # more don't fit any limit
+    return float(choices * (_LENGTH**counted / math.factorial(counted)))
+
+
+def _count_branches(branches: list[Any]) -> float:
+    """Return how many ways the branches of a choice have, of which a name can match several.
+
+    Of plain words, it can match those that begin alike.
+    """
+    words = [tuple(character for _, character in branch) for branch in branches]
+    if all(operator is _constants.LITERAL for branch in branches for operator, _ in branch):
+        return max(sum(word[: len(other)] == other for other in words) for word in words)
+    return sum(map(_count_ways, branches))

@@ -93,6 +93,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     if is_4bit and not getattr(model, "is_quantized", False):
         raise _not_loaded_error(text("4-bit weights aren't supported on this device"))
     job.check()
+    loading.keep_special_tokens_only(model)
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
     loaded = loading.LoadedModel(

@@ -186,15 +186,19 @@ def read_config(folder: Path, *, needs_labels: bool = True) -> dict[str, Any]:
         check_settings(config)
         _check_numbers(config)
     except InvalidContentError as error:
-        raise fail(
-            "merging.broken_settings",
-            "The adapter's {file} can't be used: {reason}.",
-            "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
-            where=Where(step="merging", file=str(folder / CONFIG)),
-            file=CONFIG,
-            reason=error.reason,
-        ) from error
+        raise _broken_settings_error(folder, error.reason) from error
     return config
+
+
+def _broken_settings_error(folder: Path, reason: Text) -> ProblemError:
+    return fail(
+        "merging.broken_settings",
+        "The adapter's {file} can't be used: {reason}.",
+        "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
+        where=Where(step="merging", file=str(folder / CONFIG)),
+        file=CONFIG,
+        reason=reason,
+    )
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
@@ -314,8 +318,10 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
     # of a bare parameter, such as all experts of a layer
     bare = not table and not is_selected and bool(config.get("target_parameters"))
     if not bare and not is_selected:
-        reason = text("its settings leave out {module}, which it has weights for", module=module)
-        raise foreign_adapter_error(folder, reason)
+        reason = text(
+            "its weights include {module}, which its settings don't select", module=module
+        )
+        raise _broken_settings_error(folder, reason)
     rank, scale = _get_rank_and_scale(adapter, module)
     if not bare and (a.shape[0] != rank or b.shape[1] != rank):
         raise foreign_adapter_error(

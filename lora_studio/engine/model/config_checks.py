@@ -41,7 +41,9 @@ def require_harmless(config: Mapping[str, Any]) -> None:
                 "{name} asks for the code of {value}", name=name, value=value[:100]
             )
         if name in _NEEDED and type(value) is int and value < 1:
-            raise InvalidContentError("{name} is {value}", name=name, value=_shorten(value))
+            raise InvalidContentError(
+                "{name} is {value}, but must be at least 1", name=name, value=_shorten(value)
+            )
         if name in _POSITIONS and config.get("model_type") in _MASKED:
             _require_at_most(limits.MODEL_MASK, name, value)
         for pattern, limit in _COUNTS:
@@ -79,6 +81,6 @@ def _iter_values(
             yield from _iter_values(value, depth - 1, name)
         elif isinstance(value, list):
             numbers = (item for item in value if isinstance(item, int | float))
-            yield name, max(numbers, default=0)
+            yield name, max(numbers, default=None)
         else:
             yield name, value

@@ -154,16 +154,14 @@ def require_all_weights(folder: Path, info: Mapping[str, Any], expected: Iterabl
     if mismatched := info["mismatched_keys"]:
         name, stored, needed = min(mismatched)
         reason = text(
-            "{tensor} has the shape {stored}, but by config.json it has {needed}",
+            "{tensor} has the shape {stored}, but config.json requires {needed}",
             tensor=name,
             stored=" × ".join(map(str, stored)),
             needed=" × ".join(map(str, needed)),
         )
         raise unreadable_model_error(folder, reason)
     if extra := _find_extra_layer(info["unexpected_keys"], expected):
-        reason = text(
-            "config.json has fewer layers than the weights, which contain {name}", name=extra
-        )
+        reason = text("the weights contain {name}, but config.json states fewer layers", name=extra)
         raise unreadable_model_error(folder, reason)
 
 
@@ -172,16 +170,18 @@ def _find_extra_layer(unexpected: Iterable[str], expected: Iterable[str]) -> str
 
     Layers that predict further tokens have weights that others lack, and may be left out.
     """
-    layers: dict[str, set[str]] = {}
+    layers: dict[str, dict[str, set[str]]] = {}
     for name in expected:
         if match := _LAYER.match(name):
-            layers.setdefault(match["list"], set()).add(match["part"])
+            numbers = layers.setdefault(match["list"], {})
+            numbers.setdefault(match["number"], set()).add(match["part"])
     extra: dict[tuple[str, str], set[str]] = {}
     for name in unexpected:
         if match := _LAYER.match(name):
             extra.setdefault((match["list"], match["number"]), set()).add(match["part"])
     for (name, number), parts in extra.items():
-        if parts <= layers.get(name, set()):
+        known = layers.get(name, {})
+        if number not in known and parts in known.values():
             return f"{name}.{number}"
     return ""
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ __all__ = [
     "get_quantization_method",
     "has_chat_template",
     "is_head",
+    "keep_special_tokens_only",
     "load",
     "load_on_meta",
     "load_tokenizer",
@@ -149,22 +151,19 @@ def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool
     if training:
         placement.require_on_gpus(model)
     prepare_quantized_layers(model, dtype)
-    _forget_generation_settings(model)
+    keep_special_tokens_only(model)
     model.config.use_cache = not training
 
 
-def _forget_generation_settings(model: PreTrainedModel) -> None:
-    """Keep only the special tokens of a generation_config.json.
+def keep_special_tokens_only(model: PreTrainedModel) -> None:
+    """Keep only the special tokens of a model's generation_config.json.
 
-    WORKAROUND: since version 5, transformers fills every setting that a caller of `generate` left out with
-    the model's. Answers of Qwen2.5 that were asked for without sampling had its repetition penalty, unlike those of
-    llama.cpp, and a file from elsewhere could ask for thousands of beams.
+    WORKAROUND: since version 5, transformers fills every setting that a caller of `generate` left out with the
+    model's: greedy answers of Qwen2.5 had its repetition penalty, unlike those of llama.cpp.
     """
-    stored = getattr(model, "generation_config", None)
-    if stored is not None:
-        names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-        kept = {name: getattr(stored, name, None) for name in names}
-        model.generation_config = GenerationConfig(**kept)
+    if (stored := getattr(model, "generation_config", None)) is not None:
+        ends = {"eos_token_id": stored.eos_token_id, "pad_token_id": stored.pad_token_id}
+        model.generation_config = GenerationConfig(bos_token_id=stored.bos_token_id, **ends)
 
 
 def _should_spread(
@@ -195,7 +194,8 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
             use_safetensors=True,
             **settings,
         )
-    model_folder.require_all_weights(folder, info, [name for name, _ in model.named_parameters()])
+    held = dict(chain(model.named_parameters(), model.named_buffers()))
+    model_folder.require_all_weights(folder, info, held)
     return model
 
 

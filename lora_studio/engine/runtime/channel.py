@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -122,7 +123,10 @@ class Inbox:
         self._flags: dict[str, Flags] = {}
         self._lock = threading.Lock()
         self._running: commands.Job | commands.Question | None = None
-        self._parent = psutil.Process().parent()
+        self._parent = os.getppid()
+        self._parent_process: psutil.Process | None = None
+        with suppress(psutil.Error):
+            self._parent_process = psutil.Process(self._parent)
         self._is_winding_up = False
         self._is_parent_gone = False  # the parent has closed its end of the pipe, or has exited
         self._parent_gone_callback: Callable[[], None] | None = None
@@ -183,8 +187,8 @@ class Inbox:
 
     def _is_orphan(self) -> bool:
         """Return whether the parent has ended: other systems than Windows then give the process another one."""
-        parent = self._parent
-        return parent is None or os.getppid() != parent.pid or not parent.is_running()
+        process = self._parent_process
+        return os.getppid() != self._parent or (process is not None and not process.is_running())
 
     def call_on_parent_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when the parent closes its end of the pipe, at once if it already has.

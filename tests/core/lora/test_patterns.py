@@ -24,7 +24,13 @@ NAME = "model.layers.11.self_attn." + "a" * 40 + "!"
         r".*\.(q_proj|v_proj)",
         r"^(?!.*vision).*(?:q_proj|k_proj|v_proj).*$",
         r"model\.layers\.(\d+)\.mlp\.(gate|up|down)_proj",
-        r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|up_proj))",
+        # of Unsloth, for vision models
+        r"(?:.*?(?:vision|image|visual|patch|language|text).*?(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense)"
+        r".*?(?:k_proj|v_proj|q_proj|out_proj|fc1|fc2|o_proj|gate_proj|up_proj|down_proj).*?)|(?:\bmodel\.layers\."
+        r"[\d]{1,}\.(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense)\.(?:(?:q_proj|k_proj|v_proj|o_proj)))",
+        # of LLaMA-Factory, with a frozen vision tower
+        r"^(?!.*patch_embed)(?!.*visual).*(?:q_proj|v_proj).*",
+        r"^(?!.*(?:vision_tower|multi_modal_projector)).*(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj).*",
     ],
 )
 def test_patterns_of_real_adapters_pass(pattern: str) -> None:

@@ -62,10 +62,10 @@ def add_rows(tensors: Tensors) -> None:
         (add_bias, {}, "lora_bias"),
         (add_rows, {"trainable_token_indices": [5, 5]}, "rows of its new tokens"),
         (add_rows, {"trainable_token_indices": [5, [5]]}, "rows of its new tokens"),
-        (None, {"target_modules": ["nothing"]}, "leave out model.layers."),
-        (None, {"target_modules": ".*k_proj"}, "leave out model.layers."),
-        (None, {"exclude_modules": ["q_proj"]}, "leave out model.layers.0.self_attn.q_proj"),
-        (None, {"target_modules": ["q_proj"], "layers_to_transform": [1]}, "leave out model.layers.0."),
+        (None, {"target_modules": ["nothing"]}, "include model.layers."),
+        (None, {"target_modules": ".*k_proj"}, "include model.layers."),
+        (None, {"exclude_modules": ["q_proj"]}, "include model.layers.0.self_attn.q_proj"),
+        (None, {"target_modules": ["q_proj"], "layers_to_transform": [1]}, "include model.layers.0."),
     ],
 )  # fmt: skip
 def test_contradictory_adapter_is_refused_by_its_reason(
@@ -86,7 +86,10 @@ def test_contradictory_adapter_is_refused_by_its_reason(
     with pytest.raises(ProblemError) as caught:
         adapter_files.read(adapter)
     problem = caught.value.problems[0]
-    assert problem.code == "merging.foreign_adapter"
+    is_about_settings = reason.startswith("include")
+    assert (
+        problem.code == f"merging.{'broken_settings' if is_about_settings else 'foreign_adapter'}"
+    )
     assert reason in str(problem.what)
 
 
@@ -109,6 +112,8 @@ _MODULES = ("model.layers.1.self_attn.q_proj", "model.layers.11.mlp.experts.1.up
         {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1], "layers_pattern": "layers"},
         {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": ["h", "layers"]},
         {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": "h"},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": "(layers)"},
+        {"target_modules": ["q_proj", "lm_head", "up_proj"], "modules_to_save": ["lm_head", "mlp"]},
     ],
 )  # fmt: skip
 def test_modules_are_selected_as_peft_selects_them(settings: dict[str, Any]) -> None:
@@ -117,18 +122,20 @@ def test_modules_are_selected_as_peft_selects_them(settings: dict[str, Any]) -> 
         bool(found) and not isinstance(found, _ExcludedModule)
         for found in (check_target_module_exists(config, module) for module in _MODULES)
     ]
-    chosen = ModuleFilter(settings)
-    assert [chosen.selects(module) for module in _MODULES] == expected
+    module_filter = ModuleFilter(settings)
+    assert [module_filter.selects(module) for module in _MODULES] == expected
 
 
 @pytest.mark.parametrize(
-    "settings", [{"target_modules": "all-linear"}, {"target_modules": None}, {}]
+    "settings", [{"target_modules": "ALL-linear"}, {"target_modules": None}, {}]
 )
 def test_settings_without_names_select_every_module(settings: dict[str, Any]) -> None:
-    chosen = ModuleFilter(settings | {"exclude_modules": ["lm_head"]})
-    assert [chosen.selects(module) for module in _MODULES] == [True, True, False]
+    module_filter = ModuleFilter(settings | {"exclude_modules": ["lm_head"]})
+    assert [module_filter.selects(module) for module in _MODULES] == [True, True, False]
 
 
 def test_settings_with_parameters_alone_select_no_module() -> None:
-    chosen = ModuleFilter({"target_modules": None, "target_parameters": ["experts.gate_up_proj"]})
-    assert not any(chosen.selects(module) for module in _MODULES)
+    module_filter = ModuleFilter(
+        {"target_modules": None, "target_parameters": ["experts.gate_up_proj"]}
+    )
+    assert not any(module_filter.selects(module) for module in _MODULES)

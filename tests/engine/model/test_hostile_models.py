@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def change(folder: Path, name: str, **values: Any) -> None:
         ({"vocab_size": 2**40}, "vocab_size is 1.09951e+12"),
         ({"text_config": {"hidden_size": 10**8}}, "hidden_size is 1e+08"),
         ({"model_type": "gpt_neo", "max_position_embeddings": 10**5}, "embeddings is 100000"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, but"),
         ({"num_attention_heads": -1}, "num_attention_heads is -1"),
         ({"text_config": {"num_labels": 10**7}}, "num_labels is 1e+07"),
         ({"attn_implementation": "kernels-community/x"}, "the code of kernels-community/x"),
@@ -71,6 +72,39 @@ def test_config_that_asks_for_too_much_is_refused(
         model_folder.check_folder(model)
     assert caught.value.problems[0].code == "model.unreadable"
     assert reason in str(caught.value.problems[0].what)
+
+
+_LAYERS = [f"model.layers.{number}.self_attn.{name}.weight" for number in (0, 1) for name in "qkv"]
+
+
+@pytest.mark.parametrize(
+    ("unexpected", "is_refused"),
+    [
+        pytest.param(
+            [f"model.layers.2.self_attn.{name}.weight" for name in "qkv"], True, id="plain"
+        ),
+        pytest.param([], False, id="none"),
+        pytest.param(["model.layers.1.self_attn.k_norm.weight"], False, id="part of a layer"),
+        pytest.param(
+            [
+                *(f"model.layers.2.self_attn.{name}.weight" for name in "qkv"),
+                "model.layers.2.eh_proj.weight",
+            ],
+            False,
+            id="prediction of further tokens",
+        ),
+        pytest.param(
+            [f"mtp.layers.2.self_attn.{name}.weight" for name in "qkv"], False, id="elsewhere"
+        ),
+    ],
+)
+def test_only_layers_built_as_all_others_must_be_used(
+    tmp_path: Path, unexpected: list[str], is_refused: bool
+) -> None:
+    info = {"missing_keys": [], "mismatched_keys": [], "unexpected_keys": unexpected}
+    refusal = pytest.raises(ProblemError, match="states fewer layers")
+    with refusal if is_refused else nullcontext():
+        model_folder.require_all_weights(tmp_path, info, _LAYERS)
 
 
 def test_tokenizer_with_too_many_labels_is_refused(model: Path) -> None:

@@ -213,7 +213,7 @@ def test_missing_tensor_is_reported_not_initialized(copy: Path) -> None:
     ("changes", "reason"),
     [
         ({"vocab_size": 1000}, "model.embed_tokens.weight has the shape"),
-        ({"num_hidden_layers": 1}, "fewer layers than the weights, which contain model.layers.1"),
+        ({"num_hidden_layers": 1}, "contain model.layers.1, but config.json states fewer layers"),
         ({"hidden_act": "swoosh"}, "“swoosh” wasn't found"),
         ({"vocab_size": "all"}, "expected int, got str (value: 'all')"),
     ],
