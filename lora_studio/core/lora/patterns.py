@@ -160,14 +160,14 @@ def _count_ways(parsed: Any) -> float:
     A repetition of something that itself has several ways takes exponential time. Open repetitions after one
     another share the length of the name: k of them can end in about lengthᵏ / k! ways.
     """
-    choices, is_open, checks = 1.0, 0, 0.0
+    choices, opened, checks = 1.0, 0, 0.0  # opened: open repetitions
     for operator, argument in _iter_flat(parsed):
         if operator in _REPEATS:
             least, most, body = argument
             inner, lengths = _count_ways(body), most - least + 1
             if most > 1 and inner > 1:
                 return math.inf
-            is_open += most > 1 and lengths >= _LENGTH
+            opened += most > 1 and lengths >= _LENGTH
             if most == 1:
                 choices *= (most - least) + inner
             elif lengths < _LENGTH:
@@ -176,10 +176,10 @@ def _count_ways(parsed: Any) -> float:
             choices *= _count_branches(argument[1])
         elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
             # It is tried once for each way to get there, and has one result.
-            checks = max(checks, _multiply(choices, is_open) * _count_ways(argument[1]))
+            checks = max(checks, _multiply(choices, opened) * _count_ways(argument[1]))
         elif operator in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
             return math.inf
-    return max(_multiply(choices, is_open), checks)
+    return max(_multiply(choices, opened), checks)
 
 
 def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
