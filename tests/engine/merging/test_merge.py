@@ -367,6 +367,7 @@ def test_adapter_with_more_layers_than_base_is_refused(llama: Path, tmp_path: Pa
             tensors[name.format(2)] = tensors[name.format(1)].clone()
 
     edit_weights(adapter, add_layer)
+    edit_config(adapter, target_modules=".*_proj")
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
 
 
