@@ -74,9 +74,9 @@ class Passes:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
-    """Count passes of the reference, with an empty cache."""
-    empty_cache()
+def passes(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
+    """Count passes of the reference, with a cache that no other test process uses."""
+    assert not own_cache.exists()
     counted = Passes()
     original = objectives._score_reference
 

@@ -42,9 +42,9 @@ def teacher(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the rows of each micro-batch of the teacher, with an empty cache."""
-    shutil.rmtree(paths.get_cache_folder() / "teacher", ignore_errors=True)
+def passes(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the rows of each micro-batch of the teacher, with a cache that no other test process uses."""
+    assert not own_cache.exists()
     counted: list[int] = []
     original = TeacherModel.compute
 
