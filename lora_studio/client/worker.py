@@ -70,7 +70,7 @@ class Worker:
         self._run = run
         self._kills, self._counted_at = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # ID of each open command -> whether it was canceled
-        self._early_ended: set[str] = set()  # IDs of the open commands that have nothing to save
+        self._killable_early: set[str] = set()  # IDs of the open commands that have nothing to save
         self._files: dict[str, str] = {}  # ID of each open command -> the file that it reads
         self._lock = threading.RLock()  # reentrant: a signal handler may call `send` at any time
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -129,7 +129,7 @@ class Worker:
             if not isinstance(command, commands.Control):
                 self._open[command.id] = False
                 if command.has_nothing_to_save:
-                    self._early_ended.add(command.id)
+                    self._killable_early.add(command.id)
             assert self._process.stdin is not None
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.write(commands.to_pipe(command))
@@ -157,7 +157,7 @@ class Worker:
                 self._files.pop(event.id, None)
                 with self._lock:
                     self._open.pop(event.id, None)
-                    self._early_ended.discard(event.id)
+                    self._killable_early.discard(event.id)
             self._update_kill_count(is_first=isinstance(event, events.Hello))
             yield event
         code = self._exit_status()
@@ -182,7 +182,7 @@ class Worker:
                 return
             self._open[target] = True
         self.send(commands.Cancel(target=target))
-        seconds = limits.READER_CANCEL if target in self._early_ended else limits.CANCEL_SECONDS
+        seconds = limits.READER_CANCEL if target in self._killable_early else limits.CANCEL_SECONDS
         call_later(seconds, lambda: self.kill() if target in self._open else None)
 
     def close(self) -> None:

@@ -27,8 +27,8 @@ class QuantFacts:
 
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
     in a dry run, with an importance matrix where it is required. `loss` is a phrase for the loss in
-    quality. `kl` is the mean KL divergence in nats that it costs, which the self-test allows for: of SmolLM2-135M, measured with
-    `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
+    quality. `kl` is the mean KL divergence in nats that it costs, which the self-test allows for: of
+    SmolLM2-135M, measured with `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
     (tools/perplexity/README.md); None if the values stay the same, or if no general model survives
     it. With `needs_imatrix` the quantizer requires an importance matrix. `only_for` names the
     models it was designed for, "" for all. With `needs_experts` it is for mixtures of experts alone,

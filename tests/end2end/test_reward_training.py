@@ -109,7 +109,7 @@ def test_killed_training_resumes_to_the_same_curves(
     iter_events = Worker.iter_events
 
     def kill_between(worker: Worker) -> Iterator[events.Event]:
-        """Act where events arrive: until they are shown, a training on a busy computer goes on for steps."""
+        """Kill the worker as soon as its event arrives: the training may end before the window shows it."""
         for event in iter_events(worker):
             kill(event)
             yield event

@@ -175,11 +175,11 @@ def _count_ways(parsed: Any) -> float:
         elif operator is _constants.BRANCH:
             choices *= _count_branches(argument[1])
         elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
-            # It is tried once for each way to get there, and has one result.
-            checks = max(checks, _multiply(choices, opened) * _count_ways(argument[1]))
+            # It is tried once for each way that leads to it, and only succeeds or fails.
+            checks = max(checks, _combine(choices, opened) * _count_ways(argument[1]))
         elif operator in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
             return math.inf
-    return max(_multiply(choices, opened), checks)
+    return max(_combine(choices, opened), checks)
 
 
 def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
@@ -193,16 +193,16 @@ def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
             yield operator, argument
 
 
-def _multiply(choices: float, repetitions: int) -> float:
-    """Return the ways of choices and of open repetitions."""
+def _combine(choices: float, repetitions: int) -> float:
+    """Return in how many ways choices and open repetitions can be combined."""
     counted = min(repetitions, 50)  # more don't fit any limit
     return float(choices * (_LENGTH**counted / math.factorial(counted)))
 
 
 def _count_branches(branches: list[Any]) -> float:
-    """Return how many ways the branches of a choice have, of which a name can match several.
+    """Return in how many ways a choice between branches can match at one place.
 
-    Of plain words, it can match those that begin alike.
+    Of plain words, only those match together of which one begins with the other.
     """
     words = [tuple(character for _, character in branch) for branch in branches]
     if all(operator is _constants.LITERAL for branch in branches for operator, _ in branch):

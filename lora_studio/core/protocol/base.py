@@ -69,15 +69,15 @@ class BaseCommand(BaseModel):
     #: Whether it only reads files that somebody else may have prepared. If so, the worker's memory is
     #: limited while it works.
     reads_foreign_files: ClassVar[bool] = False
-    #: Whether it only asks a server or a program and changes nothing.
-    only_asks: ClassVar[bool] = False
+    #: Whether it only queries a server or a program, and changes nothing.
+    only_queries: ClassVar[bool] = False
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @property
     def has_nothing_to_save(self) -> bool:
         """Return whether its worker may be ended soon after a cancel, even if it waits for a server forever."""
-        return self.reads_foreign_files or self.only_asks
+        return self.reads_foreign_files or self.only_queries
 
     def list_runs(self) -> list[str]:
         """Return the runs that it works on, which need the user's consent if they come from somebody else."""

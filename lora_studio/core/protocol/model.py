@@ -49,7 +49,7 @@ class SearchModels(BaseCommand):
     title = text("Searching the Hub")
     lane = "hub"
     in_project = False
-    only_asks = True
+    only_queries = True
     kind: Literal["search_models"] = "search_models"
     text: str = ""
     smallest: int = Field(0, ge=0)
@@ -76,7 +76,7 @@ class InspectAccount(BaseCommand):
     title = text("Checking the Hub account")
     lane = "hub"
     in_project = False
-    only_asks = True
+    only_queries = True
     kind: Literal["inspect_account"] = "inspect_account"
 
 

@@ -19,7 +19,7 @@ class InspectOllama(BaseCommand):
 
     title = text("Connecting to Ollama")
     step = "export"
-    only_asks = True
+    only_queries = True
     kind: Literal["inspect_ollama"] = "inspect_ollama"
     host: str = ""
 
@@ -47,7 +47,7 @@ class ShowOllama(BaseCommand):
     """Show what an Ollama server has stored for a model."""
 
     title = text("Reading the Ollama model")
-    only_asks = True
+    only_queries = True
     kind: Literal["show_ollama"] = "show_ollama"
     name: str
     host: str = ""
@@ -61,7 +61,7 @@ class ProveOllama(BaseCommand):
 
     title = text("Verifying the Ollama model")
     is_optional = True
-    only_asks = True
+    only_queries = True
     kind: Literal["prove_ollama"] = "prove_ollama"
     name: str
     folder: str
@@ -118,7 +118,7 @@ class RenderTemplate(BaseCommand):
     """Render a TEMPLATE as a server does; `today` is the current date to print."""
 
     title = text("Rendering the template")
-    only_asks = True
+    only_queries = True
     kind: Literal["render_template"] = "render_template"
     template: str
     request: RenderRequest

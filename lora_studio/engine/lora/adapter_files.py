@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,8 +81,8 @@ class Adapter:
     """All of an adapter: layers with an update, and tensors that replace the model's own.
 
     `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained in
-    full, the others were only saved. `rows` are those of its new tokens, by module. `complication` is why merging needs PEFT and a model in
-    memory.
+    full, the others were only saved. `rows` are those of its new tokens, by module. `complication` is
+    why merging needs PEFT and a model in memory.
     """
 
     folder: Path
@@ -92,11 +93,11 @@ class Adapter:
     trained_whole: set[str] = field(default_factory=set)
     rows: dict[str, TrainedRows] = field(default_factory=dict)
     complication: Text | None = None
-    filter: ModuleFilter = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Prepare for telling which modules the settings select."""
-        self.filter = ModuleFilter(self.config)
+    @cached_property
+    def module_filter(self) -> ModuleFilter:
+        """Return what tells which modules the settings select."""
+        return ModuleFilter(self.config)
 
     @property
     def transposed(self) -> bool:
@@ -314,7 +315,7 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
     depth = 0
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
-    is_selected = adapter.filter.selects(module)
+    is_selected = adapter.module_filter.selects(module)
     # of a bare parameter, such as all experts of a layer
     bare = not table and not is_selected and bool(config.get("target_parameters"))
     if not bare and not is_selected:
