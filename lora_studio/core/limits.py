@@ -212,8 +212,8 @@ PATTERNS = _limit(
     "One for each expert of a large model makes 18,000. Each is matched against every module.",
 )  # fmt: skip
 PATTERN_WAYS = _limit(
-    _MODELS, "Ways in which a pattern of module names may match one name", 1e8, "items",
-    "Three unlimited repetitions in a long name, and some choices.",
+    _MODELS, "Ways in which a pattern of module names may match one name", 1e7, "items",
+    "Three unlimited repetitions in a long name, or four before words.",
 )  # fmt: skip
 ADAPTER_RANK = _limit(
     _MODELS, "The rank of an adapter", 1_000_000, "items",

@@ -158,19 +158,23 @@ def _count_ways(parsed: Any) -> float:
     """Return in how many ways the matcher may try an expression, infinite for one that multiplies.
 
     A repetition of something that itself has several ways takes exponential time. Open repetitions after one
-    another share the length of the name: k of them can end in about lengthᵏ / k! ways.
+    another share the length of the name: k of them can end in about lengthᵏ / k! ways, and each only before the
+    word that follows it.
     """
     choices, opened, checks = 1.0, 0, 0.0  # opened: open repetitions
-    for operator, argument in _iter_flat(parsed):
+    operators = list(_iter_flat(parsed))
+    for index, (operator, argument) in enumerate(operators):
         if operator in _REPEATS:
             least, most, body = argument
             inner, lengths = _count_ways(body), most - least + 1
             if most > 1 and inner > 1:
                 return math.inf
-            opened += most > 1 and lengths >= _LENGTH
-            if most == 1:
+            if most > 1 and lengths >= _LENGTH:
+                opened += 1
+                choices /= max(1, _measure_word(operators[index + 1 :]))
+            elif most == 1:
                 choices *= (most - least) + inner
-            elif lengths < _LENGTH:
+            else:
                 choices *= lengths
         elif operator is _constants.BRANCH:
             choices *= _count_branches(argument[1])
@@ -191,6 +195,18 @@ def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
             yield from _iter_flat(argument)
         else:
             yield operator, argument
+
+
+def _measure_word(operators: list[tuple[Any, Any]]) -> int:
+    """Return the least length of the word, or of the words to choose from, at the start of an expression."""
+    length = 0
+    for operator, argument in operators:
+        if operator is _constants.BRANCH:
+            return length + min(_measure_word(list(branch)) for branch in argument[1])
+        if operator is not _constants.LITERAL:
+            break
+        length += 1
+    return length
 
 
 def _combine(choices: float, repetitions: int) -> float:

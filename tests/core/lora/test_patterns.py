@@ -39,7 +39,7 @@ def test_patterns_of_real_adapters_pass(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+$", "(a*)*b", "(a|a)*b", "(a|aa)+$", "(.*a){25}", "([a-z]+.)+x", ".*.*.*.*.*.*x", r"(a+)\1+",
+    ["(a+)+$", "(a*)*b", "(a|a)*b", "(a|aa)+$", "(.*a){25}", "([a-z]+.)+x", ".*.*.*.*.*.*x", "(?:a|b)*(.*)(.*)(.*)c", r"(a+)\1+",
      "(?:(?:a{1,100})+)+", "(?=(a+)+)b", "(a{20,})*", "x" * 3000, "(", "a{99999999999}", "(?P<a>" * 500],
     ids=lambda pattern: pattern[:20],
 )  # fmt: skip
