@@ -113,7 +113,9 @@ def list_entries(path: Path, check: Check = never) -> list[str] | None:
     """
     if _is_zip(path):
         with open_zip(path, check) as archive:
-            names = (entry.filename for entry in archive.infolist() if not entry.is_dir())
+            # `is_dir` needs a name, which a damaged entry may lack.
+            named = (entry for entry in archive.infolist() if entry.filename)
+            names = (entry.filename for entry in named if not entry.is_dir())
             return _collect(path, names)
     if not _is_tar(path, check):
         return None
