@@ -4302,8 +4302,8 @@
             <translation>Funktion</translation>
         </message>
         <message>
-            <source>Fused kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
-            <translation>Verschmolzene Kernel für Norms, Gated MLPs, Rotary Embeddings und den Loss auf GPUs, für die Liger installiert ist. Jeder Kernel wird vorher geprüft und weggelassen, wenn seine Werte oder Gradienten abweichen.</translation>
+            <source>Fused kernels</source>
+            <translation>Fusionierte Kernel</translation>
         </message>
         <message>
             <source>GB</source>
@@ -5449,10 +5449,6 @@
             <translation>Liger kann den Loss nicht berechnen: {reason}.</translation>
         </message>
         <message>
-            <source>Liger kernels</source>
-            <translation>Liger-Kernel</translation>
-        </message>
-        <message>
             <source>Liger kernels aren't installed because they aren't compatible with the other packages ({reason}).</source>
             <translation>Die Liger-Kernel werden nicht installiert, weil sie nicht zu den anderen Paketen passen ({reason}).</translation>
         </message>
@@ -5471,6 +5467,10 @@
         <message>
             <source>Liger kernels compute {layers} of these layers.</source>
             <translation>Liger-Kernel berechnen {layers} dieser Schichten.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with Liger installed; compiled ones on CPUs with AMX and g++. Each kernel is tested first and skipped if its values or gradients differ.</source>
+            <translation>Ligers Kernel für Normen, Gated MLPs, Rotary Embeddings und den Loss auf GPUs mit installiertem Liger; kompilierte auf CPUs mit AMX und g++. Jeder Kernel wird zuerst geprüft und ausgelassen, wenn seine Werte oder Gradienten abweichen.</translation>
         </message>
         <message>
             <source>Light</source>
@@ -6443,6 +6443,10 @@
             <translation>Nächster Schritt</translation>
         </message>
         <message>
+            <source>No C++ compiler is installed (`sudo apt install g++`). With one, training on this CPU is faster.</source>
+            <translation>Es ist kein C++-Compiler installiert (`sudo apt install g++`). Mit einem ist das Training auf dieser CPU schneller.</translation>
+        </message>
+        <message>
             <source>No GPU that PyTorch supports. Training runs on the CPU ({name}).</source>
             <translation>Keine GPU, die PyTorch unterstützt. Das Training läuft auf der CPU ({name}).</translation>
         </message>
@@ -7234,6 +7238,10 @@
             <translation>Andere Gespräche sind nicht betroffen.</translation>
         </message>
         <message>
+            <source>Others can't be compiled: {reason}.</source>
+            <translation>Andere lassen sich nicht kompilieren: {reason}.</translation>
+        </message>
+        <message>
             <source>Out of date: the model has changed since it was evaluated</source>
             <translation>Veraltet: Das Modell hat sich seit der Auswertung geändert</translation>
         </message>
@@ -7707,6 +7715,10 @@
         <message>
             <source>Python {version} wasn't found on this computer.</source>
             <translation>Python {version} wurde auf diesem Computer nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>Python's header files aren't installed (`sudo apt install python3-dev`). With them, training on this CPU is faster.</source>
+            <translation>Die Header-Dateien von Python sind nicht installiert (`sudo apt install python3-dev`). Mit ihnen ist das Training auf dieser CPU schneller.</translation>
         </message>
         <message>
             <source>Quality loss</source>
@@ -16864,6 +16876,10 @@
         <message>
             <source>{labels}, {rows}. Repairs are applied.</source>
             <translation>{labels}, {rows}. Reparaturen sind berücksichtigt.</translation>
+        </message>
+        <message>
+            <source>{layers} of these layers are compiled for this CPU.</source>
+            <translation>{layers} dieser Schichten sind für diese CPU kompiliert.</translation>
         </message>
         <message>
             <source>{left} free</source>

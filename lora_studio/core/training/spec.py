@@ -256,10 +256,10 @@ class TrainingSpec(
     )
     liger: Literal["auto", "off"] = setting(
         "auto",
-        "Liger kernels",
-        "Fused kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with "
-        "Liger installed. Each kernel is tested first and skipped if its values or gradients "
-        "differ.",
+        "Fused kernels",
+        "Liger's kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with "
+        "Liger installed; compiled ones on CPUs with AMX and g++. Each kernel is tested first "
+        "and skipped if its values or gradients differ.",
         choices={"auto": "Where results match", "off": "Off"},
         advanced=True,
         help_topic="kernels",

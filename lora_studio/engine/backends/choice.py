@@ -14,7 +14,7 @@ from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import build_tools, paths
+from lora_studio.core.system import build_tools
 from lora_studio.core.training import combinations, recipe_checks
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
@@ -127,8 +127,7 @@ def _is_spread(project: Project, folder: Path) -> bool:
 def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[str, Text]:
     """Import Unsloth; where that fails and it wasn't configured by name, return PEFT."""
     os.environ.update(_ENVIRONMENT)
-    # The folder for Unsloth's generated code; its default is the current folder.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.get_cache_folder() / "unsloth"))
+    build_tools.keep_compiled_code()
     job.report_progress(text("importing Unsloth"), 0, None)
     try:
         importlib.import_module("unsloth")

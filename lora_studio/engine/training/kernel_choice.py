@@ -13,10 +13,12 @@ import torch
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import build_tools
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.kernels import inductor
 from lora_studio.engine.training.kernels.fused import KernelPart
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.record import KernelRecord
@@ -62,10 +64,11 @@ def create_scorer(
     ranks: ProcessGroup,
     *,
     sharing: bool = False,
+    tokens: int = 0,
 ) -> Scorer:
     """Return the scorer of a training; emits and records how rows, logits and layers are computed.
 
-    With `sharing`, rows may share their prompts.
+    With `sharing`, rows may share their prompts; `tokens` is the number that the whole training reads.
     """
     record = read_record(run, ranks)
     set_matmul_precision(record, tuned.base.device, tuned.base.dtype, ranks)
@@ -76,11 +79,39 @@ def create_scorer(
         sharing=sharing,
         dtype=tuned.base.dtype,
         with_liger=spec.liger == "auto" and record.liger is not False,
+        with_inductor=spec.liger == "auto" and _should_compile(tuned, job, record, tokens),
         compiled=spec.torch_compile != "off",
         record=record,
     )
     report_kernels(run, scorer, job, ranks, record)
     return scorer
+
+
+def _should_compile(
+    tuned: AdaptedModel, job: JobContext, record: KernelRecord, tokens: int
+) -> bool:
+    """Return whether Inductor compiles layers for the CPU, as in the training's first part where it resumes."""
+    if record.kinds is not None:
+        is_wanted = any(kind.startswith(inductor.NAME) for kind in record.kinds)
+    else:
+        parameters = sum(value.numel() for value in tuned.model.parameters())
+        is_wanted = inductor.is_worthwhile(tuned.base.device, tuned.base.dtype, parameters, tokens)
+    missing = build_tools.find_missing_cpu_build_tool() if is_wanted else None
+    if missing is not None:
+        reason = (
+            text(
+                "No C++ compiler is installed (`sudo apt install g++`). With one, training on this CPU is faster."
+            )
+            if missing == "compiler"
+            else text(
+                "Python's header files aren't installed (`sudo apt install python3-dev`). With them, training on this CPU is faster."
+            )
+        )
+        job.emit(events.Log(text=reason))
+        return False
+    if is_wanted:
+        job.show_stage(text("compiling the model"))
+    return is_wanted
 
 
 def read_record(run: RunFolder, ranks: ProcessGroup) -> KernelRecord:
@@ -122,7 +153,7 @@ def report_kernels(
 
     `record` has the kernels that the training used before.
     """
-    sentences = [scorer.describe(), *describe_liger(scorer)]
+    sentences = [scorer.describe(), *describe_kernels(scorer)]
     if uses_tf32():
         sentences.append(text("Matrix products in 32-bit use TF32."))
     for sentence in sentences:
@@ -149,11 +180,18 @@ def list_changes(before: KernelRecord, now: KernelRecord) -> list[Text]:
     return changes
 
 
-def describe_liger(scorer: Scorer) -> list[Text]:
-    """Return what Liger's kernels compute, and why not the rest; empty if they weren't tried."""
-    if not scorer.tries_liger:
+def describe_kernels(scorer: Scorer) -> list[Text]:
+    """Return what a library's kernels compute, and why not the rest; empty if they weren't tried."""
+    layers = scorer.fused.by_library
+    if scorer.library is inductor:
+        compiled = text("{layers} of these layers are compiled for this CPU.", layers=layers)
+        reasons = list(scorer.fused.reasons.values())[:1]
+        return [
+            compiled,
+            *(text("Others can't be compiled: {reason}.", reason=why) for why in reasons),
+        ]
+    if scorer.library is None:
         return []
-    layers = scorer.fused.by_liger
     match layers > 0, scorer.scored_by_liger:
         case True, True:
             used = text(

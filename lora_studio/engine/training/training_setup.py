@@ -55,7 +55,11 @@ def build_setup(
     optimizer = optimizers.create_optimizer(spec, tuned.model)
     # The noise of NEFTune depends on the length of the row.
     sharing = data.task == "grpo" and not spec.neftune_alpha
-    scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks, sharing=sharing)
+    rows = spec.count_steps(len(data.training)) * spec.effective_batch
+    tokens = round(rows * data.training.lengths.mean())
+    scorer = kernel_choice.create_scorer(
+        run, spec, tuned, job, ranks, sharing=sharing, tokens=tokens
+    )
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
     counts = tuple(data.ready.labels.values())

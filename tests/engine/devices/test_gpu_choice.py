@@ -363,6 +363,33 @@ def test_what_triton_lacks_is_found(
     assert build_tools.find_missing_build_tool() == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "environment", "headers", "expected"),
+    [
+        (("g++",), {}, True, None),
+        (("gcc",), {}, True, "compiler"),
+        (("/opt/c++",), {"CXX": "/opt/c++"}, True, None),
+        (("g++",), {}, False, "headers"),
+    ],
+)
+def test_what_inductor_lacks_for_a_cpu_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    found: tuple[str, ...],
+    environment: dict[str, str],
+    headers: bool,
+    expected: str | None,
+) -> None:
+    if headers:
+        (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CXX", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(build_tools.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert build_tools.find_missing_cpu_build_tool() == expected
+
+
 def test_missing_headers_are_named_with_their_package() -> None:
     (problem,) = check_build_tools("headers", "cuda:0", TrainingSpec())
     assert "python3-dev" in str(problem.remedy)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 
 class _Adapted(torch.autograd.Function):
@@ -34,38 +33,42 @@ class _Adapted(torch.autograd.Function):
         weights, biases, every_a, every_b = _split_by_kind(tensors)
         flat = x.reshape(-1, x.shape[-1])
         ctx.ranks = [len(a) for a in every_a]
-        small = flat @ _stack(every_a, x.dtype).t()
+        stacked_a = _join(every_a, 0).to(x.dtype)
+        every_scaled = [(b * scale).to(x.dtype) for b, scale in zip(every_b, scales, strict=True)]
+        small = flat @ stacked_a.t()
         results = []
         parts = small.split(ctx.ranks, 1)
-        for h, weight, bias, b, scale in zip(parts, weights, biases, every_b, scales, strict=True):
-            y = F.linear(flat, weight, bias).addmm_(h, (b * scale).to(x.dtype).t())
+        for h, weight, bias, b in zip(parts, weights, biases, every_scaled, strict=True):
+            # The small product first: the large one adds to it in passing, while the reverse reads y again.
+            y = h @ b.t() if bias is None else torch.addmm(bias, h, b.t())
+            y.addmm_(flat, weight.t())
             # Not a view for autograd, because OLMo's attention changes its queries in place.
             results.append(torch.ops.aten._unsafe_view(y, [*x.shape[:-1], len(weight)]))
-        ctx.save_for_backward(flat, small, *weights, *every_a, *every_b)
+        ctx.save_for_backward(flat, small, stacked_a, *weights, *every_scaled)
         ctx.scales, ctx.shape = scales, x.shape
+        ctx.dtypes = [every_a[0].dtype, every_b[0].dtype]
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return dx, every dA and every dB; A and B may have a different dtype from x."""
-        flat, small, *tensors = ctx.saved_tensors
-        count = len(ctx.scales)
-        weights, every_a, every_b = (tensors[k * count : (k + 1) * count] for k in range(3))
+        flat, small, stacked_a, *tensors = ctx.saved_tensors
+        count, (a_dtype, b_dtype) = len(ctx.scales), ctx.dtypes
+        weights, every_scaled = tensors[:count], tensors[count:]
         grads = [g.reshape(-1, g.shape[-1]) for g in outer]
         every_d_small, every_d_b = [], []
         parts = small.split(ctx.ranks, 1)
-        for h, g, b, scale in zip(parts, grads, every_b, ctx.scales, strict=True):
-            d_small, d_b = _compute_gradients_at_b(h, g, b, scale)
-            every_d_small.append(d_small)
-            every_d_b.append(d_b)
+        for h, g, b, scale in zip(parts, grads, every_scaled, ctx.scales, strict=True):
+            every_d_small.append(g @ b)
+            every_d_b.append(_compute_gradient_of_b(h, g, scale, b_dtype))
         d_small = _join(every_d_small, 1)
-        every_d_a = (d_small.t() @ flat).to(every_a[0].dtype).split(ctx.ranks)
+        every_d_a = (d_small.t() @ flat).to(a_dtype).split(ctx.ranks)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = grads[0] @ weights[0]
-            for g, weight in zip(grads[1:], weights[1:], strict=True):
+            dx = d_small @ stacked_a
+            for g, weight in zip(grads, weights, strict=True):
                 dx.addmm_(g, weight)
-            dx = dx.addmm_(d_small, _stack(every_a, dx.dtype)).view(ctx.shape)
+            dx = dx.view(ctx.shape)
         return dx, None, *[None] * (2 * count), *every_d_a, *every_d_b
 
 
@@ -73,11 +76,6 @@ def _split_by_kind(tensors: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Yield the weights, biases, A and B of all layers."""
     count = len(tensors) // 4
     return (tensors[start : start + count] for start in range(0, len(tensors), count))
-
-
-def _stack(matrices: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """Return matrices below one another, in a dtype."""
-    return _join(matrices, 0).to(dtype)
 
 
 def _join(matrices: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
@@ -109,7 +107,8 @@ class _Adapted4bit(torch.autograd.Function):
         """Return dx, dA and dB; A and B may have a different dtype from x."""
         flat, small, a, b = ctx.saved_tensors
         g = outer[0].reshape(-1, outer[0].shape[-1]).to(flat.dtype)
-        d_small, d_b = _compute_gradients_at_b(small, g, b, ctx.scale)
+        d_b = _compute_gradient_of_b(small, g, ctx.scale, b.dtype)
+        d_small = g @ (b * ctx.scale).to(g.dtype)
         d_a = (d_small.t() @ flat).to(a.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
@@ -118,13 +117,12 @@ class _Adapted4bit(torch.autograd.Function):
         return dx, None, d_a, d_b, None
 
 
-def _compute_gradients_at_b(
-    small: torch.Tensor, g: torch.Tensor, b: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return s g·B [tokens, rank] and dB, from h [tokens, rank] and g [tokens, outputs]."""
+def _compute_gradient_of_b(
+    small: torch.Tensor, g: torch.Tensor, scale: float, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return dB in a dtype, from h [tokens, rank] and g [tokens, outputs]."""
     # Transposed: on a CPU, gᵀ·h takes up to twice the time of hᵀ·g.
-    d_b = (small.t() @ g).to(b.dtype).mul_(scale).t()
-    return g @ (b * scale).to(g.dtype), d_b
+    return (small.t() @ g).to(dtype).mul_(scale).t()
 
 
 def _dequantize(base: Any, dtype: torch.dtype) -> torch.Tensor:

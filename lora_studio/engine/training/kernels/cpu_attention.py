@@ -105,7 +105,7 @@ class _CausalAttention(torch.autograd.Function):
         """
         (query, key, value, y, sums), scale = ctx.saved_tensors, ctx.scale
         layout = compute_layout(tuple(ctx.documents), query.shape[1], key.shape[1])
-        d = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
+        d = outer[0][0].float().mul_(y[0]).sum(-1)
         vectors = (
             layout.extend_queries(query, sums / -scale, -_PADDING_OFFSET / scale),
             layout.extend_queries(outer[0].transpose(1, 2), -d),

@@ -1,10 +1,10 @@
-"""Fused layers: LoRA, norms and gates in fewer passes over memory, and Liger's rotary embeddings.
+"""Fused layers: LoRA, norms, gates and rotary embeddings in fewer passes over memory.
 
 A matrix product is cheap; the elementwise operations around it aren't, as each one reads and writes whole
 activations. Here the low-rank update is added by the product that computes it (`adapted_linear.py`), also
-where weights are stored in 4 bits; norms and gates keep only their inputs and are computed in blocks that
-fit the CPU's cache. On a GPU, Liger's kernels compute norms, gates and rotary embeddings in one pass where
-they are installed.
+where weights are stored in 4 bits. Norms, gates and rotary embeddings take one pass with a library's kernels:
+those of Liger on a GPU, and compiled ones on a CPU with AMX (`inductor.py`). Without them, norms and gates are
+computed in blocks (`elementwise.py`).
 Every replacement is compared with the layer's own values and gradients first (`fuse_layers`); where they
 differ, the next candidate is tried, and finally the layer stays unchanged.
 """
@@ -14,83 +14,47 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import peft
 import torch
-from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers.activations import GELUTanh, SiLUActivation
 
 from lora_studio.core.messages import Text
-from lora_studio.engine.training.kernels import adapted_linear, liger, numerical_equivalence
+from lora_studio.engine.training.kernels import (
+    adapted_linear,
+    elementwise,
+    inductor,
+    numerical_equivalence,
+)
+from lora_studio.engine.training.kernels.elementwise import Gate
 from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
 
-#: Values of an activation to compute at a time on a CPU: 0.5 MB in 32-bit.
-_CACHE_VALUES = 1 << 17
-
 #: The layers of an attention that compute queries, keys and values.
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+
+#: The layers of a gated feed-forward layer that compute what is activated, and what it is multiplied by.
+_INNER_LAYERS = ("gate_proj", "up_proj")
+
+#: The activation modules that compute each kind of gate.
+_ACTIVATIONS: dict[Gate, tuple[type[torch.nn.Module], ...]] = {
+    "silu": (torch.nn.SiLU, SiLUActivation),
+    "gelu": (GELUTanh,),
+}
 
 #: The function in transformers' modules that rotates queries and keys.
 _ROTATION = "apply_rotary_pos_emb"
 
 
-class _Norm(torch.autograd.Function):
-    """y = w ∘ x / √(mean(x²) + ε), computed in 32-bit (Zhang and Sennrich 2019, equation 4), w frozen.
-
-    dL/dx = r (v − x̂ mean(v ∘ x̂)) with r = 1 / √(…), x̂ = r x and v = w ∘ dL/dy.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-        """`x` [..., size], `weight` [size] of x's number format."""
-        flat = x.reshape(-1, x.shape[-1])
-        y = torch.empty_like(flat)
-        rates = flat.new_empty(len(flat), 1, dtype=torch.float32)
-        for part, out, rate in _iter_blocks(flat, y, rates):
-            exact = part.to(torch.float32, copy=True)
-            mean = torch.linalg.vector_norm(exact, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-            torch.rsqrt(mean.add_(epsilon), out=rate)
-            out.copy_(exact.mul_(rate)).mul_(weight)
-        ctx.save_for_backward(x, rates, weight)
-        return y.view(x.shape)
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Return the gradient of the input."""
-        x, rates, weight = ctx.saved_tensors
-        flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
-        dx, wide = torch.empty_like(flat), weight.float()
-        for part, g, rate, out in _iter_blocks(flat, grad, rates, dx):
-            unit = part.to(torch.float32, copy=True).mul_(rate)
-            v = g.to(torch.float32, copy=True).mul_(wide)
-            share = torch.linalg.vecdot(v, unit)[:, None].div_(-x.shape[-1])
-            out.copy_(v.addcmul_(unit, share).mul_(rate))
-        return dx.view(x.shape), None, None
-
-
-def _iter_blocks(*tensors: torch.Tensor) -> Any:
-    """Yield the same rows of several tensors, as many as fit the cache; all of them on a GPU."""
-    first = tensors[0]
-    rows = len(first) if first.device.type != "cpu" else max(1, _CACHE_VALUES // first.shape[-1])
-    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
-
-
-def compute_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """Compute an RMS norm."""
+def _norm_forward(
+    self: Any, x: torch.Tensor, norm: Callable[..., torch.Tensor], epsilon: str = "variance_epsilon"
+) -> torch.Tensor:
+    """Compute an RMS norm with `norm`; `epsilon` is the name of the layer's attribute."""
     if x.dtype != self.weight.dtype:
         return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
-    y: torch.Tensor = _Norm.apply(x, self.weight, self.variance_epsilon)
-    return y
-
-
-def _norm_by_liger(self: Any, x: torch.Tensor, kind: str, epsilon: str) -> torch.Tensor:
-    """Compute an RMS norm by one kernel; `epsilon` is the name of the layer's attribute."""
-    if x.dtype != self.weight.dtype:
-        return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
-    return liger.rms_norm(x, self.weight, getattr(self, epsilon), kind)
+    return norm(x, self.weight, getattr(self, epsilon))
 
 
 def is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
@@ -104,53 +68,17 @@ def is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> 
     )
 
 
-class _Gated(torch.autograd.Function):
-    """y = silu(u) ∘ v (Shazeer 2020, equation 6), whose gradients are silu'(u) ∘ v ∘ g and silu(u) ∘ g."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        """u and v of one shape [..., size]."""
-        y = torch.empty_like(gate, memory_format=torch.contiguous_format)
-        for u, v, out in _iter_blocks(*(each.flatten(0, -2) for each in (gate, up, y))):
-            torch.mul(F.silu(u), v, out=out)
-        ctx.save_for_backward(gate, up)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradients of both inputs."""
-        gate, up = ctx.saved_tensors
-        d_gate, d_up = (torch.empty_like(gate, memory_format=torch.contiguous_format) for _ in "uv")
-        parts = (each.flatten(0, -2) for each in (gate, up, outer[0], d_gate, d_up))
-        for u, v, g, du, dv in _iter_blocks(*parts):
-            torch.mul(F.silu(u), g, out=dv)
-            torch.ops.aten.silu_backward.grad_input(g * v, u, grad_input=du)
-        return d_gate, d_up
-
-
-def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """Compute a gated feed-forward layer."""
-    return _gate(self, self.gate_proj(x), self.up_proj(x), _Gated.apply)
-
-
-def _joined_gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """Compute a gated feed-forward layer whose inner layers are computed together."""
-    gate, up = adapted_linear.compute_together([self.gate_proj, self.up_proj], x)
-    return _gate(self, gate, up, _Gated.apply)
-
-
-def _liger_gated_forward(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
-    """Compute a gated feed-forward layer with one kernel for the gate, Gemma's as well."""
-    gate, up = self.gate_proj(x), self.up_proj(x)
-    return _gate(self, gate, up, lambda gate, up: liger.gated_activation(gate, up, kind))
-
-
-def _gate(
-    layer: Any, gate: torch.Tensor, up: torch.Tensor, activate: Callable[..., torch.Tensor]
+def _gated_forward(
+    self: Any, x: torch.Tensor, activate: Callable[..., torch.Tensor], joined: bool = False
 ) -> torch.Tensor:
+    """Compute a gated feed-forward layer; with `joined`, its inner layers are computed together."""
+    if joined:
+        gate, up = adapted_linear.compute_together([self.gate_proj, self.up_proj], x)
+    else:
+        gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
-        return layer.down_proj(layer.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
-    return layer.down_proj(activate(gate, up))  # type: ignore[no-any-return]  # a layer is Any
+        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
+    return self.down_proj(activate(gate, up))  # type: ignore[no-any-return]  # a layer is Any
 
 
 def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
@@ -159,16 +87,15 @@ def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
         isinstance(getattr(layer, f"{name}_proj", None), torch.nn.Module)
         for name in ("gate", "up", "down")
     )
-    return parts and isinstance(
-        getattr(layer, "act_fn", None), acts or (torch.nn.SiLU, SiLUActivation)
-    )
+    return parts and isinstance(getattr(layer, "act_fn", None), acts or _ACTIVATIONS["silu"])
 
 
-@cache
-def _create_rotating_forward(kind: type[torch.nn.Module]) -> Callable[..., Any] | None:
-    """Return an attention's forward that rotates with Liger's kernel, None if it doesn't rotate.
+def _replace_rotation(
+    kind: type[torch.nn.Module], rotation: Callable[..., Any]
+) -> Callable[..., Any] | None:
+    """Return an attention's forward that rotates queries and keys with `rotation`, None if it doesn't rotate.
 
-    The module's own function stays for heads in another layout than Liger's.
+    The module's own function stays for heads in another layout, and for those that are rotated in part.
     """
     forward = kind.forward
     code = getattr(forward, "__code__", None)
@@ -183,9 +110,9 @@ def _create_rotating_forward(kind: type[torch.nn.Module]) -> Callable[..., Any] 
         sine: torch.Tensor,
         unsqueeze_dim: int = 1,
     ) -> Any:
-        if unsqueeze_dim != 1:
+        if unsqueeze_dim != 1 or not cosine.shape[-1] == query.shape[-1] == key.shape[-1]:
             return own_rotation(query, key, cosine, sine, unsqueeze_dim=unsqueeze_dim)
-        return liger.rotary_embedding(query, key, cosine, sine)
+        return rotation(query, key, cosine, sine)
 
     names = {**forward.__globals__, _ROTATION: rotate}
     replaced = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
@@ -193,10 +120,43 @@ def _create_rotating_forward(kind: type[torch.nn.Module]) -> Callable[..., Any] 
     return replaced
 
 
-@cache
-def _join_projections(kind: type[torch.nn.Module]) -> Callable[..., Any]:
+def _compare_rotations(
+    rotation: Callable[..., Any], layer: Any, _: Any, x: torch.Tensor, others: dict[str, Any]
+) -> Comparison:
+    """Compare how an attention rotates the queries and keys of `x` with `rotation`.
+
+    The attention's own result says less: behind the softmax, the same rounding can change the gradients of
+    queries and keys by a tenth.
+    """
+    comparisons: list[Comparison] = []
+    own: Callable[..., Any] = type(layer).forward.__globals__[_ROTATION]
+
+    def compare(query: torch.Tensor, key: torch.Tensor, *angles: torch.Tensor) -> Any:
+        def compute(rotate: Callable[..., Any]) -> list[torch.Tensor]:
+            with torch.enable_grad():
+                leaves = [each.detach().requires_grad_() for each in (query, key)]
+                rotated = rotate(*(leaf.clone() for leaf in leaves), *angles)
+                weights = [
+                    torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
+                    for y in rotated
+                ]
+                return [
+                    *(y.detach() for y in rotated),
+                    *torch.autograd.grad(rotated, leaves, weights),
+                ]
+
+        results = numerical_equivalence.compare_results(lambda: (compute(rotation), compute(own)))
+        comparisons.append(results)
+        return own(query, key, *angles)
+
+    forward = _replace_rotation(type(layer), compare)
+    if forward is not None:
+        forward(layer, x, **others)
+    return comparisons[0] if comparisons else Comparison(agrees=False)
+
+
+def _join_projections(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return an attention's forward with queries, keys and values that are computed together."""
-    forward: Callable[..., Any] = kind.forward
 
     def joined_attention(self: Any, hidden_states: torch.Tensor, *args: Any, **named: Any) -> Any:
         with adapted_linear.precompute(_get_projections(self), hidden_states):
@@ -212,8 +172,7 @@ def _get_projections(attention: Any) -> list[Any]:
 def _compare_projections(layer: Any, _: Any, x: torch.Tensor, others: dict[str, Any]) -> Comparison:
     """Compare queries, keys and values that are computed together with those of each layer.
 
-    Behind the softmax, the same rounding can change the gradients of queries and keys by a tenth. An attention
-    that doesn't give its own input to all three gains nothing.
+    An attention that doesn't give its own input to all three gains nothing.
     """
     with adapted_linear.precompute(_get_projections(layer), x) as unused:
         type(layer).forward(layer, x, **others)
@@ -230,79 +189,128 @@ def _compare_projections(layer: Any, _: Any, x: torch.Tensor, others: dict[str, 
     return numerical_equivalence.compare_forward(layers, together, x, {}, alone)
 
 
-#: What Liger's kernels compute.
+def _compare_joined_rotations(
+    rotation: Callable[..., Any], layer: Any, forward: Any, x: torch.Tensor, others: dict[str, Any]
+) -> Comparison:
+    """Compare both what an attention's projections compute and how it rotates the result."""
+    comparison = _compare_projections(layer, forward, x, others)
+    if not comparison.agrees:
+        return comparison
+    return _compare_rotations(rotation, layer, forward, x, others)
+
+
+#: What kernels of a library compute.
 KernelPart = Literal["norms", "gates", "rotations", "scores"]
+
+
+class KernelLibrary(Protocol):
+    """A module with kernels; `NAME` is its name in manifests."""
+
+    NAME: str
+
+    def rms_norm(
+        self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str, /
+    ) -> torch.Tensor:
+        """Return an RMS norm as in Llama (`kind` "llama") or Gemma ("gemma", with weights relative to 1)."""
+        ...
+
+    def gated_activation(self, gate: torch.Tensor, up: torch.Tensor, kind: Gate, /) -> torch.Tensor:
+        """Return silu(u) ∘ v or gelu(u) ∘ v."""
+        ...
+
+    def rotary_embedding(
+        self, query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotate queries and keys [rows, heads, tokens, size] by their positions."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Replacement:
-    """A function that may replace a layer's forward, and how to compare it; `part` is what Liger computes in it."""
+    """A function that may replace a layer's forward, and how to compare it.
 
+    `kind` is the name under which a manifest records it; `part` is what a kernel of a library computes in it.
+    """
+
+    kind: str
     forward: Callable[..., Any]
     part: KernelPart | None = None
     compare: Callable[..., Comparison] = numerical_equivalence.compare_forward
 
-    @property
-    def kind(self) -> str:
-        """Return the name under which a manifest records it."""
-        return f"liger_{self.part}" if self.part else self.forward.__name__.strip("_")
-
 
 @dataclass
 class FusedLayers:
-    """How many layers are fused, how many of them by Liger, and why Liger's kernels weren't used.
+    """How many layers are fused, how many by kernels of a library, and why its other kernels weren't used.
 
     `kinds` and `exceptions` are those of a `KernelRecord`.
     """
 
     layers: int = 0
-    by_liger: int = 0
+    by_library: int = 0
     reasons: dict[KernelPart, Text] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
     exceptions: dict[str, str] = field(default_factory=dict)
 
 
-def _get_replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Replacement]:
+def _get_replacements(
+    layer: Any, library: KernelLibrary | None, gates_by_library: bool
+) -> list[_Replacement]:
     """Return what may replace a layer's forward, the fastest first."""
     if layer._forward_hooks or layer._forward_pre_hooks:
         return []
-    replacements = _get_liger_replacements(layer, gates_by_liger) if with_liger else []
+    every = [] if library is None else _get_library_replacements(layer, library, gates_by_library)
     if adapted_linear.is_plain_lora(layer):
-        replacements.append(_Replacement(adapted_linear.compute_adapted))
+        every.append(_Replacement("compute_adapted", adapted_linear.compute_adapted))
     elif adapted_linear.is_4bit_lora(layer):
-        replacements.append(_Replacement(adapted_linear.compute_adapted_4bit))
+        every.append(_Replacement("compute_adapted_4bit", adapted_linear.compute_adapted_4bit))
     elif is_plain_norm(layer):
-        replacements.append(_Replacement(compute_norm))
+        forward = partial(_norm_forward, norm=elementwise.rms_norm)
+        every.append(_Replacement("compute_norm", forward))
     elif is_gated_mlp(layer):
-        if adapted_linear.are_plain_lora(layer, "gate_proj", "up_proj"):
-            replacements.append(_Replacement(_joined_gated_forward))
-        replacements.append(_Replacement(_gated_forward))
+        forward = partial(_gated_forward, activate=elementwise.gated_silu)
+        if adapted_linear.are_plain_lora(layer, *_INNER_LAYERS):
+            every.append(_Replacement("joined_gated_forward", partial(forward, joined=True)))
+        every.append(_Replacement("gated_forward", forward))
     elif adapted_linear.are_plain_lora(layer, *_PROJECTIONS):
-        joined = _join_projections(layer.__class__)
-        replacements.append(_Replacement(joined, compare=_compare_projections))
-    return replacements
+        joined = _join_projections(layer.__class__.forward)
+        every.append(_Replacement("joined_attention", joined, compare=_compare_projections))
+    return every
 
 
-def _get_liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
-    replacements: list[_Replacement] = []
-    for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
+def _get_library_replacements(
+    layer: Any, library: KernelLibrary, with_gates: bool
+) -> list[_Replacement]:
+    """Return the replacements with a library's kernels."""
+    every: list[_Replacement] = []
+    for model, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
         if is_plain_norm(layer, epsilon):
-            forward = partial(_norm_by_liger, kind=kind, epsilon=epsilon)
-            replacements.append(_Replacement(forward, "norms"))
-    if gates_by_liger and is_gated_mlp(layer):
-        replacements.append(_Replacement(partial(_liger_gated_forward, kind="silu"), "gates"))
-    if gates_by_liger and is_gated_mlp(layer, GELUTanh):
-        replacements.append(_Replacement(partial(_liger_gated_forward, kind="gelu"), "gates"))
-    rotated = _create_rotating_forward(layer.__class__)
+            norm = partial(_call_with_kind, library.rms_norm, model)
+            norm_forward = partial(_norm_forward, norm=norm, epsilon=epsilon)
+            every.append(_Replacement(f"{library.NAME}_norms", norm_forward, "norms"))
+    for gate, activations in _ACTIVATIONS.items():
+        if with_gates and is_gated_mlp(layer, *activations):
+            activate = partial(_call_with_kind, library.gated_activation, gate)
+            joined = library is inductor and adapted_linear.are_plain_lora(layer, *_INNER_LAYERS)
+            forward = partial(_gated_forward, activate=activate, joined=joined)
+            every.append(_Replacement(f"{library.NAME}_gates", forward, "gates"))
+    rotated = _replace_rotation(layer.__class__, library.rotary_embedding)
     if rotated is not None:
-        replacements.append(_Replacement(rotated, "rotations"))
-    return replacements
+        compare = partial(_compare_rotations, library.rotary_embedding)
+        if library is inductor and adapted_linear.are_plain_lora(layer, *_PROJECTIONS):
+            rotated = _join_projections(rotated)
+            compare = partial(_compare_joined_rotations, library.rotary_embedding)
+        every.append(_Replacement(f"{library.NAME}_rotations", rotated, "rotations", compare))
+    return every
+
+
+def _call_with_kind(kernel: Callable[..., torch.Tensor], kind: str, *inputs: Any) -> torch.Tensor:
+    return kernel(*inputs, kind)
 
 
 class _LayerComparison:
     """A forward hook that compares each layer with its replacements on the first input that it gets.
 
-    `chosen` are the first replacements that agree; `reasons` say why Liger's kernels weren't used.
+    `chosen` are the first replacements that agree; `reasons` say why a library's kernels weren't used.
     """
 
     def __init__(self, candidates: dict[torch.nn.Module, list[_Replacement]]) -> None:
@@ -338,8 +346,8 @@ def fuse_layers(
     model: peft.PeftModel,
     run_few_tokens: Callable[[], object],
     *,
-    with_liger: bool = False,
-    gates_by_liger: bool = True,
+    library: KernelLibrary | None = None,
+    gates_by_library: bool = True,
     record: KernelRecord | None = None,
 ) -> FusedLayers:
     """Replace the forward of every layer for which a fused one agrees, and count them.
@@ -353,7 +361,7 @@ def fuse_layers(
     possible = {
         layer: replacements
         for layer in names
-        if (replacements := _get_replacements(layer, with_liger, gates_by_liger))
+        if (replacements := _get_replacements(layer, library, gates_by_library))
     }
     candidates = {
         layer: [each for each in replacements if allows(names[layer], each.kind)]
@@ -368,7 +376,7 @@ def fuse_layers(
     for layer, replacement in comparison.chosen.items():
         layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
         fused.layers += 1
-        fused.by_liger += replacement.part is not None
+        fused.by_library += replacement.part is not None
     return fused
 
 

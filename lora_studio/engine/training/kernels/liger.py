@@ -15,11 +15,12 @@ import importlib
 import importlib.util
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from lora_studio.core.messages import text
+from lora_studio.engine.training.kernels.elementwise import Gate
 from lora_studio.engine.training.kernels.numerical_equivalence import UnavailableKernelError
 
 #: Types of devices that the kernels are used on.
@@ -28,7 +29,8 @@ _DEVICES = ("cuda",)
 #: Largest block of logits that the cross-entropy kernel reads at once, as in Liger.
 _MAX_BLOCK = 1 << 15
 
-Gate = Literal["silu", "gelu"]
+#: The name in manifests.
+NAME = "liger"
 
 _GATES: dict[Gate, tuple[str, str]] = {
     "silu": ("swiglu", "LigerSiLUMulFunction"),

@@ -25,6 +25,7 @@ from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.training.kernels import (
     chunked_logprobs,
     fused,
+    inductor,
     liger,
     numerical_equivalence,
     sequence_packing,
@@ -36,6 +37,7 @@ from lora_studio.engine.training.kernels.distillation import (
     LogitDistillation,
     TeacherTokens,
 )
+from lora_studio.engine.training.kernels.fused import KernelLibrary
 from lora_studio.engine.training.kernels.output_head import (
     OutputHead,
     TokenLoss,
@@ -70,6 +72,7 @@ class Scorer:
         sharing: bool = False,
         dtype: torch.dtype | None = None,
         with_liger: bool = True,
+        with_inductor: bool = False,
         compiled: bool = False,
         record: KernelRecord | None = None,
     ) -> None:
@@ -77,8 +80,8 @@ class Scorer:
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
         rows are padded even where they could be packed; with `sharing`, rows may share their prompt, in
-        training and while answers are written. `with_liger` allows Liger's kernels. With `compiled`, torch.compile
-        fuses the gates. `dtype` is the base's by default. What `record` says wasn't used isn't tried.
+        training and while answers are written. `with_liger` allows Liger's kernels, `with_inductor` those that
+        are compiled for a CPU. With `compiled`, torch.compile fuses the gates. `dtype` is the base's by default. What `record` says wasn't used isn't tried.
         """
         self.model, self._start = model, start
         self._dropout_layers: list[torch.nn.Module] = []
@@ -90,7 +93,7 @@ class Scorer:
         self.will_repeat = False  # whether the current rows are computed again, with gradients
         self.packed = self.chunked = self.shared = self.writes_directly = False
         self._head: OutputHead | None = None
-        self.tries_liger = False  # whether Liger's kernels were tried at all
+        self.library: KernelLibrary | None = None  # whose kernels were tried
         #: What logits are divided by, the temperature of the distribution that answers are sampled from.
         self.temperature = 1.0
         self.fused = fused.FusedLayers()  # computed in fewer passes over memory
@@ -98,7 +101,11 @@ class Scorer:
         self._allows_flash = recorded.flash is not False  # for all rows at once
         if self._decoder is not None:
             packing = packing and recorded.packed is not False
-            self._choose_kernels(self._decoder, recorded, packing, with_liger, compiled)
+            if with_liger and liger.is_installed(self.device):
+                self.library = liger
+            elif with_inductor:
+                self.library = inductor
+            self._choose_kernels(self._decoder, recorded, packing, compiled)
             if sharing:
                 self._choose_sharing(self._decoder, recorded)
 
@@ -107,7 +114,6 @@ class Scorer:
         decoder: torch.nn.Module,
         record: KernelRecord,
         packing: bool,
-        with_liger: bool,
         compiled: bool,
     ) -> None:
         """Choose how rows, logits and layers are computed, by running the model."""
@@ -116,15 +122,18 @@ class Scorer:
             if record.chunked is not False:
                 self._head = find_frozen_head(self.base, decoder)
         self.chunked = self._head is not None
-        self.tries_liger = with_liger and liger.is_installed(self.device)
         self.fused = fused.fuse_layers(
             self.model,
             self._run_few_tokens,
-            with_liger=self.tries_liger,
-            gates_by_liger=not compiled,
+            library=self.library,
+            gates_by_library=not compiled,
             record=record,
         )
-        if self.tries_liger and self._head is not None and record.allows_kind("", _LIGER_SCORES):
+        if (
+            self.library is liger
+            and self._head is not None
+            and record.allows_kind("", _LIGER_SCORES)
+        ):
             self._head = self._with_liger_loss(self._head)
 
     def _choose_sharing(self, decoder: torch.nn.Module, record: KernelRecord) -> None:
@@ -238,7 +247,7 @@ class Scorer:
     @property
     def uses_liger(self) -> bool:
         """Return whether Liger's kernels compute any part of the model."""
-        return self.scored_by_liger or self.fused.by_liger > 0
+        return self.scored_by_liger or (self.library is liger and self.fused.by_library > 0)
 
     @property
     def scored_by_liger(self) -> bool:

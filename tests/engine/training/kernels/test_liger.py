@@ -62,7 +62,7 @@ def test_gpu_without_liger_trains_without_a_message(
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     assert not liger.is_installed(torch.device("cpu"))
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    assert (kernel_choice.describe_liger(scorer), scorer.uses_liger) == ([], False)
+    assert (kernel_choice.describe_kernels(scorer), scorer.uses_liger) == ([], False)
     assert scorer.fused.layers > 0
 
 

@@ -1,0 +1,128 @@
+"""Compiled layers: the same values and gradients as the model's own, on any CPU with a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.system import build_tools, paths
+from lora_studio.engine.training import kernel_choice
+from lora_studio.engine.training.kernels import inductor
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from tests.engine.conftest import TinyModel
+from tests.engine.training.kernels import test_record
+from tests.engine.training.kernels.test_fused import assert_equal, result, unfused_result, wrap
+
+_ALL = {"inductor_norms", "inductor_gates", "inductor_rotations"}
+
+CPU = torch.device("cpu")
+
+
+def compiles(test: Any) -> Any:
+    """Mark a test that compiles; PyTorch emits warnings about itself meanwhile."""
+    missing = shutil.which("g++") is None
+    test = pytest.mark.skipif(missing, reason="Inductor needs a C++ compiler")(test)
+    return pytest.mark.slow(pytest.mark.filterwarnings("default")(test))
+
+
+@compiles
+@pytest.mark.parametrize("family", ["llama3", "qwen3", "gemma3"])
+def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
+    model = wrap(tiny(family), LoraSpec(rank=4), torch.float32).train()
+    scorer = Scorer(model, with_inductor=True)
+    assert not scorer.fused.reasons
+    assert (scorer.record.kinds or set()) >= _ALL
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+
+
+@compiles
+def test_padded_rows_and_checkpointing_match_as_well(tiny: TinyModel) -> None:
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    scorer = Scorer(model, packing=False, with_inductor=True)
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+
+
+def test_single_token_is_computed_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    x, weight = torch.randn(1, 1, 8), torch.ones(8)
+    expected = torch.nn.functional.rms_norm(x, (8,), weight, 1e-5)
+    kernel = inductor._Kernel(inductor._norm._function, 0)
+    y, _ = kernel(x[0], weight, 1e-5, 0.0)
+    torch.testing.assert_close(y, expected[0])
+
+
+@compiles
+def test_resumed_run_compiles_what_it_started_with(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
+    began, logs = test_record.create_scorer(tiny, tmp_path / "a", None)
+    assert any("of these layers are compiled for this CPU" in log for log in logs)
+    monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: False)
+    record = began.record.to_manifest()
+    resumed, _ = test_record.create_scorer(tiny, tmp_path / "b", record)
+    assert resumed.record.kinds == began.record.kinds
+    assert (began.record.kinds or set()) >= _ALL
+
+
+@pytest.mark.parametrize("missing", ["compiler", "headers"])
+def test_missing_build_tool_is_named_and_layers_fused_without(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
+    monkeypatch.setattr(build_tools, "find_missing_cpu_build_tool", lambda: missing)
+    scorer, logs = test_record.create_scorer(tiny, tmp_path, None)
+    assert [log for log in logs if "apt install" in log and "on this CPU is faster" in log]
+    assert scorer.library is None
+    assert "compute_norm" in (scorer.record.kinds or set())
+
+
+def test_kernel_that_fails_is_reported_and_replaced(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("g++: fatal error: Killed signal terminated program cc1plus")
+
+    for name in ("rms_norm", "gated_activation", "rotary_embedding"):
+        monkeypatch.setattr(inductor, name, fails)
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    scorer = Scorer(model, with_inductor=True)
+    description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
+    assert description.startswith("0 of these layers are compiled for this CPU. Others can't be")
+    assert "Killed signal" in description
+    assert scorer.record.kinds == Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)).record.kinds  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "amx", "tokens", "expected"),
+    [
+        (CPU, torch.bfloat16, True, 100_000, True),
+        (CPU, torch.bfloat16, True, 1_000, False),
+        (CPU, torch.bfloat16, False, 100_000, False),
+        (CPU, torch.float32, True, 100_000, False),
+        (torch.device("cuda"), torch.bfloat16, True, 100_000, False),
+    ],
+    ids=["long training", "short one", "without AMX", "32-bit", "GPU"],
+)
+def test_layers_are_compiled_where_that_pays(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, dtype: torch.dtype, amx: bool, tokens: int, expected: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(inductor.sys, "platform", "linux")
+    assert inductor.is_worthwhile(device, dtype, 135_000_000, tokens) is expected
+
+
+def test_compiled_code_is_kept_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("UNSLOTH_COMPILE_LOCATION", "elsewhere")
+    build_tools.keep_compiled_code()
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(paths.get_cache_folder())
+    assert os.environ["UNSLOTH_COMPILE_LOCATION"] == "elsewhere"
