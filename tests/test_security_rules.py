@@ -79,7 +79,7 @@ PLACES: dict[str, set[str]] = {
     "ImmutableSandboxedEnvironment": set(),
     "yaml.load": {"engine/hub/front_matter.py"},
     "yaml.safe_load": set(),
-    "shutil.which": {"core/llama_cpp.py", "setup/tools.py", "setup/detect.py",
+    "shutil.which": {"core/llama_cpp.py", "core/system/build_tools.py", "setup/tools.py", "setup/detect.py",
                      "client/sleep_inhibitor.py", "gui/desktop/notifications.py"},
     "tarfile.open": {"engine/dataset/files/archives.py"},
     "gzip.*": {"engine/dataset/files/archives.py", "engine/dataset/files/byte_streams.py"},

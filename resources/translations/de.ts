@@ -2411,6 +2411,22 @@
             <translation>Passt, mit einer Einschränkung: {warning}</translation>
         </message>
         <message>
+            <source>Compiled kernels can't compute gates: {reason}.</source>
+            <translation>Kompilierte Kernel können die Gates nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Compiled kernels can't compute norms: {reason}.</source>
+            <translation>Kompilierte Kernel können die Normen nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Compiled kernels can't compute rotary embeddings: {reason}.</source>
+            <translation>Kompilierte Kernel können die Rotary Embeddings nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Compiled kernels compute {layers} of these layers.</source>
+            <translation>Kompilierte Kernel berechnen {layers} dieser Schichten.</translation>
+        </message>
+        <message>
             <source>Compiles the feed-forward layers where that is faster. This is measured on the longest micro-batch before training, which takes about a minute.</source>
             <translation>Kompiliert die Feed-Forward-Schichten, wo das schneller ist. Gemessen wird vor dem Training am längsten Mikro-Batch; das dauert etwa eine Minute.</translation>
         </message>
@@ -4302,10 +4318,6 @@
             <translation>Funktion</translation>
         </message>
         <message>
-            <source>Fused kernels</source>
-            <translation>Fusionierte Kernel</translation>
-        </message>
-        <message>
             <source>GB</source>
             <translation>GB</translation>
         </message>
@@ -5229,6 +5241,10 @@
             <translation>Behält alles andere. Unfertige Läufe lassen sich dann nicht mehr fortsetzen.</translation>
         </message>
         <message>
+            <source>Kernels for norms, gated MLPs, and rotary embeddings: Liger's on GPUs with Liger installed, also for the loss; compiled ones in long 16-bit training runs on Linux CPUs with AMX and g++. Each is tested first and skipped if its values or gradients differ.</source>
+            <translation>Kernel für Normen, Gated MLPs und Rotary Embeddings: die von Liger auf GPUs mit installiertem Liger, auch für den Loss; kompilierte in langen 16-Bit-Trainings auf Linux-CPUs mit AMX und g++. Jeder wird zuerst geprüft und ausgelassen, wenn seine Werte oder Gradienten abweichen.</translation>
+        </message>
+        <message>
             <source>Key variable</source>
             <translation>Schlüsselvariable</translation>
         </message>
@@ -5433,6 +5449,10 @@
             <translation>Lizenzen</translation>
         </message>
         <message>
+            <source>Liger and compiled kernels</source>
+            <translation>Liger- und kompilierte Kernel</translation>
+        </message>
+        <message>
             <source>Liger can't compute gates: {reason}.</source>
             <translation>Liger kann die Gates nicht berechnen: {reason}.</translation>
         </message>
@@ -5467,10 +5487,6 @@
         <message>
             <source>Liger kernels compute {layers} of these layers.</source>
             <translation>Liger-Kernel berechnen {layers} dieser Schichten.</translation>
-        </message>
-        <message>
-            <source>Liger's kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with Liger installed; compiled ones on CPUs with AMX and g++. Each kernel is tested first and skipped if its values or gradients differ.</source>
-            <translation>Ligers Kernel für Normen, Gated MLPs, Rotary Embeddings und den Loss auf GPUs mit installiertem Liger; kompilierte auf CPUs mit AMX und g++. Jeder Kernel wird zuerst geprüft und ausgelassen, wenn seine Werte oder Gradienten abweichen.</translation>
         </message>
         <message>
             <source>Light</source>
@@ -7236,10 +7252,6 @@
         <message>
             <source>Other conversations are not affected.</source>
             <translation>Andere Gespräche sind nicht betroffen.</translation>
-        </message>
-        <message>
-            <source>Others can't be compiled: {reason}.</source>
-            <translation>Andere lassen sich nicht kompilieren: {reason}.</translation>
         </message>
         <message>
             <source>Out of date: the model has changed since it was evaluated</source>
@@ -16067,6 +16079,10 @@
             <translation>dieses Modell hat keine Feed-forward-Schichten</translation>
         </message>
         <message>
+            <source>this model rotates only parts of its heads</source>
+            <translation>dieses Modell rotiert nur Teile seiner Heads</translation>
+        </message>
+        <message>
             <source>this part of the file is damaged</source>
             <translation>dieser Teil der Datei ist beschädigt</translation>
         </message>
@@ -16876,10 +16892,6 @@
         <message>
             <source>{labels}, {rows}. Repairs are applied.</source>
             <translation>{labels}, {rows}. Reparaturen sind berücksichtigt.</translation>
-        </message>
-        <message>
-            <source>{layers} of these layers are compiled for this CPU.</source>
-            <translation>{layers} dieser Schichten sind für diese CPU kompiliert.</translation>
         </message>
         <message>
             <source>{left} free</source>

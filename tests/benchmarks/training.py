@@ -46,7 +46,8 @@ GOALS = {
     "Unsloth / least memory, peak memory": 1.0,
 }
 
-#: Steps of the training that ours is the beginning of: preparations that pay for it are part of it.
+#: Steps to announce, so that preparations such as compiling are chosen as for a long training. They take place
+#: before the first step, and their time isn't measured.
 _LONG_TRAINING = 1000
 
 #: Largest relative difference of the first step's loss, in bfloat16.

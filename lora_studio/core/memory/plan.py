@@ -110,12 +110,13 @@ class MemoryPlan:
         return is_quantized and self.device.precision == "fp16" and not self.shape.expert_parameters
 
     @property
-    def fused(self) -> bool:
-        """Whether adapted layers use the fused kernels (engine/training/kernels/fused.py), which
-        cast the adapters' weights on the fly and keep no copies of them.
+    def keeps_casts(self) -> bool:
+        """Whether adapted layers keep their adapters' weights in the compute format for the backward pass.
+
+        Only fused 4-bit layers (engine/training/kernels/adapted_linear.py) cast them again instead.
         """
         plain = not (self.lora.dropout or self.lora.use_dora) and self.lora.adapter_type == "lora"
-        return plain and (self.precision in BYTES or self.precision == "4bit")
+        return not (plain and self.precision == "4bit")
 
     @property
     def checkpoints(self) -> bool:

@@ -34,7 +34,7 @@ def find_missing_cpu_build_tool() -> BuildTool | None:
     return _find_missing_headers()
 
 
-def keep_compiled_code() -> None:
+def set_compile_caches() -> None:
     """Let libraries keep what they compile in the user's cache; call it before they compile.
 
     Inductor's own folder is in the system's temporary one, under a name that others can guess, and code is

@@ -256,10 +256,10 @@ class TrainingSpec(
     )
     liger: Literal["auto", "off"] = setting(
         "auto",
-        "Fused kernels",
-        "Liger's kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with "
-        "Liger installed; compiled ones on CPUs with AMX and g++. Each kernel is tested first "
-        "and skipped if its values or gradients differ.",
+        "Liger and compiled kernels",
+        "Kernels for norms, gated MLPs, and rotary embeddings: Liger's on GPUs with Liger "
+        "installed, also for the loss; compiled ones in long 16-bit training runs on Linux CPUs "
+        "with AMX and g++. Each is tested first and skipped if its values or gradients differ.",
         choices={"auto": "Where results match", "off": "Off"},
         advanced=True,
         help_topic="kernels",

@@ -127,7 +127,7 @@ def _is_spread(project: Project, folder: Path) -> bool:
 def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[str, Text]:
     """Import Unsloth; where that fails and it wasn't configured by name, return PEFT."""
     os.environ.update(_ENVIRONMENT)
-    build_tools.keep_compiled_code()
+    build_tools.set_compile_caches()
     job.report_progress(text("importing Unsloth"), 0, None)
     try:
         importlib.import_module("unsloth")

@@ -92,7 +92,8 @@ def _should_compile(
 ) -> bool:
     """Return whether Inductor compiles layers for the CPU, as in the training's first part where it resumes."""
     if record.kinds is not None:
-        is_wanted = any(kind.startswith(inductor.NAME) for kind in record.kinds)
+        compiled = any(kind.startswith(inductor.NAME) for kind in record.kinds)
+        is_wanted = compiled and inductor.is_possible(tuned.base.device)
     else:
         parameters = sum(value.numel() for value in tuned.model.parameters())
         is_wanted = inductor.is_worthwhile(tuned.base.device, tuned.base.dtype, parameters, tokens)
@@ -183,15 +184,12 @@ def list_changes(before: KernelRecord, now: KernelRecord) -> list[Text]:
 def describe_kernels(scorer: Scorer) -> list[Text]:
     """Return what a library's kernels compute, and why not the rest; empty if they weren't tried."""
     layers = scorer.fused.by_library
-    if scorer.library is inductor:
-        compiled = text("{layers} of these layers are compiled for this CPU.", layers=layers)
-        reasons = list(scorer.fused.reasons.values())[:1]
-        return [
-            compiled,
-            *(text("Others can't be compiled: {reason}.", reason=why) for why in reasons),
-        ]
+    reasons = [_format_reason(part, why, scorer) for part, why in scorer.fused.reasons.items()]
     if scorer.library is None:
         return []
+    if scorer.library is inductor:
+        used = text("Compiled kernels compute {layers} of these layers.", layers=layers)
+        return [used, *reasons]
     match layers > 0, scorer.scored_by_liger:
         case True, True:
             used = text(
@@ -203,16 +201,22 @@ def describe_kernels(scorer: Scorer) -> list[Text]:
             used = text("Liger kernels compute the loss.")
         case _:
             used = text("Liger kernels aren't used.")
-    return [used, *(_format_reason(part, why) for part, why in scorer.fused.reasons.items())]
+    return [used, *reasons]
 
 
-def _format_reason(part: KernelPart, why: Text) -> Text:
-    match part:
-        case "norms":
+def _format_reason(part: KernelPart, why: Text, scorer: Scorer) -> Text:
+    match part, scorer.library is inductor:
+        case "norms", True:
+            return text("Compiled kernels can't compute norms: {reason}.", reason=why)
+        case "gates", True:
+            return text("Compiled kernels can't compute gates: {reason}.", reason=why)
+        case "rotations", True:
+            return text("Compiled kernels can't compute rotary embeddings: {reason}.", reason=why)
+        case "norms", _:
             return text("Liger can't compute norms: {reason}.", reason=why)
-        case "gates":
+        case "gates", _:
             return text("Liger can't compute gates: {reason}.", reason=why)
-        case "rotations":
+        case "rotations", _:
             return text("Liger can't compute rotary embeddings: {reason}.", reason=why)
         case _:
             return text("Liger can't compute the loss: {reason}.", reason=why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,8 @@ def build_setup(
     # The noise of NEFTune depends on the length of the row.
     sharing = data.task == "grpo" and not spec.neftune_alpha
     rows = spec.count_steps(len(data.training)) * spec.effective_batch
-    tokens = round(rows * data.training.lengths.mean())
+    rows = min(rows, math.ceil(spec.epochs * len(data.training)))
+    tokens = round(rows * data.training.lengths.mean() / ranks.world_size)
     scorer = kernel_choice.create_scorer(
         run, spec, tuned, job, ranks, sharing=sharing, tokens=tokens
     )

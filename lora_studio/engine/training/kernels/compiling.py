@@ -66,7 +66,7 @@ def compile_if_faster(
 
 def set_compiled(model: torch.nn.Module, *, enabled: bool) -> None:
     """Compile the feed-forward parts on their next use, for any number of tokens; or undo that."""
-    build_tools.keep_compiled_code()
+    build_tools.set_compile_caches()
     for part in _feed_forward_parts(model):
         if enabled and part._compiled_call_impl is None:
             part.compile(dynamic=True)

@@ -11,6 +11,7 @@ differ, the next candidate is tried, and finally the layer stays unchanged.
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import peft
 import torch
 from transformers.activations import GELUTanh, SiLUActivation
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Text, text
 from lora_studio.engine.training.kernels import (
     adapted_linear,
     elementwise,
@@ -49,12 +50,15 @@ _ROTATION = "apply_rotary_pos_emb"
 
 
 def _norm_forward(
-    self: Any, x: torch.Tensor, norm: Callable[..., torch.Tensor], epsilon: str = "variance_epsilon"
+    self: Any,
+    x: torch.Tensor,
+    kernel: Callable[..., torch.Tensor],
+    epsilon: str = "variance_epsilon",
 ) -> torch.Tensor:
-    """Compute an RMS norm with `norm`; `epsilon` is the name of the layer's attribute."""
+    """Compute an RMS norm with a kernel; `epsilon` is the name of the layer's attribute."""
     if x.dtype != self.weight.dtype:
         return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
-    return norm(x, self.weight, getattr(self, epsilon))
+    return kernel(x, self.weight, getattr(self, epsilon))
 
 
 def is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
@@ -102,6 +106,8 @@ def _replace_rotation(
     if code is None or _ROTATION not in code.co_names or forward.__closure__:
         return None
     own_rotation = forward.__globals__[_ROTATION]
+    if list(inspect.signature(own_rotation).parameters)[:4] != ["q", "k", "cos", "sin"]:
+        return None  # rotates one tensor at a time
 
     def rotate(
         query: torch.Tensor,
@@ -136,14 +142,8 @@ def _compare_rotations(
             with torch.enable_grad():
                 leaves = [each.detach().requires_grad_() for each in (query, key)]
                 rotated = rotate(*(leaf.clone() for leaf in leaves), *angles)
-                weights = [
-                    torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
-                    for y in rotated
-                ]
-                return [
-                    *(y.detach() for y in rotated),
-                    *torch.autograd.grad(rotated, leaves, weights),
-                ]
+            grads = numerical_equivalence.compute_gradients(rotated, leaves)
+            return [*(y.detach() for y in rotated), *grads]
 
         results = numerical_equivalence.compare_results(lambda: (compute(rotation), compute(own)))
         comparisons.append(results)
@@ -152,7 +152,9 @@ def _compare_rotations(
     forward = _replace_rotation(type(layer), compare)
     if forward is not None:
         forward(layer, x, **others)
-    return comparisons[0] if comparisons else Comparison(agrees=False)
+    if not comparisons:
+        return Comparison(False, text("this model rotates only parts of its heads"))
+    return next((each for each in comparisons if not each.agrees), comparisons[0])
 
 
 def _join_projections(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,17 +211,17 @@ class KernelLibrary(Protocol):
     NAME: str
 
     def rms_norm(
-        self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str, /
+        self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str
     ) -> torch.Tensor:
         """Return an RMS norm as in Llama (`kind` "llama") or Gemma ("gemma", with weights relative to 1)."""
         ...
 
-    def gated_activation(self, gate: torch.Tensor, up: torch.Tensor, kind: Gate, /) -> torch.Tensor:
+    def gated_activation(self, gate: torch.Tensor, up: torch.Tensor, kind: Gate) -> torch.Tensor:
         """Return silu(u) ∘ v or gelu(u) ∘ v."""
         ...
 
     def rotary_embedding(
-        self, query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, /
+        self, query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotate queries and keys [rows, heads, tokens, size] by their positions."""
         ...
@@ -264,7 +266,7 @@ def _get_replacements(
     elif adapted_linear.is_4bit_lora(layer):
         every.append(_Replacement("compute_adapted_4bit", adapted_linear.compute_adapted_4bit))
     elif is_plain_norm(layer):
-        forward = partial(_norm_forward, norm=elementwise.rms_norm)
+        forward = partial(_norm_forward, kernel=elementwise.rms_norm)
         every.append(_Replacement("compute_norm", forward))
     elif is_gated_mlp(layer):
         forward = partial(_gated_forward, activate=elementwise.gated_silu)
@@ -284,27 +286,28 @@ def _get_library_replacements(
     every: list[_Replacement] = []
     for model, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
         if is_plain_norm(layer, epsilon):
-            norm = partial(_call_with_kind, library.rms_norm, model)
-            norm_forward = partial(_norm_forward, norm=norm, epsilon=epsilon)
+            kernel = partial(library.rms_norm, kind=model)
+            norm_forward = partial(_norm_forward, kernel=kernel, epsilon=epsilon)
             every.append(_Replacement(f"{library.NAME}_norms", norm_forward, "norms"))
     for gate, activations in _ACTIVATIONS.items():
         if with_gates and is_gated_mlp(layer, *activations):
-            activate = partial(_call_with_kind, library.gated_activation, gate)
+            activate = partial(library.gated_activation, kind=gate)
             joined = library is inductor and adapted_linear.are_plain_lora(layer, *_INNER_LAYERS)
             forward = partial(_gated_forward, activate=activate, joined=joined)
             every.append(_Replacement(f"{library.NAME}_gates", forward, "gates"))
-    rotated = _replace_rotation(layer.__class__, library.rotary_embedding)
+    rotation = library.rotary_embedding
+    rotated = _replace_rotation(layer.__class__, rotation)
     if rotated is not None:
-        compare = partial(_compare_rotations, library.rotary_embedding)
         if library is inductor and adapted_linear.are_plain_lora(layer, *_PROJECTIONS):
-            rotated = _join_projections(rotated)
-            compare = partial(_compare_joined_rotations, library.rotary_embedding)
+            compare = partial(_compare_joined_rotations, rotation)
+            joined_name, joined_forward = (
+                f"{library.NAME}_joined_rotations",
+                _join_projections(rotated),
+            )
+            every.append(_Replacement(joined_name, joined_forward, "rotations", compare))
+        compare = partial(_compare_rotations, rotation)
         every.append(_Replacement(f"{library.NAME}_rotations", rotated, "rotations", compare))
     return every
-
-
-def _call_with_kind(kernel: Callable[..., torch.Tensor], kind: str, *inputs: Any) -> torch.Tensor:
-    return kernel(*inputs, kind)
 
 
 class _LayerComparison:

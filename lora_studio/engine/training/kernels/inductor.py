@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,11 +28,15 @@ NAME = "inductor"
 _LEAST_WORK = 5e12
 
 
+def is_possible(device: torch.device) -> bool:
+    """Return whether layers can be compiled for a device: for CPUs under Linux."""
+    return sys.platform == "linux" and device.type == "cpu"
+
+
 def is_worthwhile(device: torch.device, dtype: torch.dtype, parameters: int, tokens: int) -> bool:
     """Return whether compiling makes a training of so many tokens faster: in bfloat16, on a CPU with AMX."""
     return (
-        sys.platform == "linux"
-        and device.type == "cpu"
+        is_possible(device)
         and dtype == torch.bfloat16
         and torch.cpu._is_amx_tile_supported()
         and parameters * tokens >= _LEAST_WORK * torch.get_num_threads()
@@ -63,32 +67,33 @@ def rotary_embedding(
 class _Kernel:
     """A function that is compiled on its first call."""
 
-    def __init__(self, function: Callable[..., Any], *token_dims: int) -> None:
-        """Take which dimension of the first arguments counts tokens, and changes with the micro-batch.
+    def __init__(self, function: Callable[..., Any], count: int) -> None:
+        """Take a function whose first `count` arguments have tokens as their first dimension.
 
-        The others are compiled as constants, which makes the loops over them up to a third faster.
+        All other dimensions are compiled as constants, which makes the loops over them up to a third faster.
         """
-        self._function, self._token_dims = function, token_dims
+        self._function, self._count = function, count
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *inputs: Any) -> Any:
-        """Return the function's result; the first call compiles it.
+        """Return the function's result; the first call for a size compiles it.
 
         A single token, as in generation, would be compiled on its own, so it isn't.
         """
-        if inputs[0].shape[self._token_dims[0]] == 1:
+        if len(inputs[0]) == 1:
             return self._function(*inputs)
         if self._compiled is None:
-            build_tools.keep_compiled_code()
-            for value, dim in zip(inputs, self._token_dims, strict=False):
-                torch._dynamo.maybe_mark_dynamic(value, dim)
-            self._compiled = torch.compile(self._function, options={"compile_threads": 1})
+            build_tools.set_compile_caches()
+            options: dict[str, Any] = {"compile_threads": 1}
+            self._compiled = torch.compile(self._function, dynamic=False, options=options)
+        for value in inputs[: self._count]:
+            torch._dynamo.maybe_mark_dynamic(value, 0)
         return self._compiled(*inputs)
 
 
-def _compile(*token_dims: int) -> Callable[[Callable[..., Any]], _Kernel]:
-    """Let a function be compiled; see `_Kernel`."""
-    return lambda function: _Kernel(function, *token_dims)
+def _compiled(count: int) -> Callable[[Callable[..., Any]], _Kernel]:
+    """Decorate a function that is to be compiled; `count` is that of `_Kernel`."""
+    return lambda function: _Kernel(function, count)
 
 
 class _Norm(torch.autograd.Function):
@@ -113,14 +118,14 @@ class _Norm(torch.autograd.Function):
         return dx.view(g.shape), None, None, None
 
 
-@_compile(0)
+@_compiled(1)
 def _norm(x: Any, weight: Any, epsilon: float, offset: float) -> Any:
     exact = x.float()
     rates = torch.rsqrt(exact.square().mean(-1, keepdim=True) + epsilon)
     return (exact * rates * (weight.float() + offset)).to(x.dtype), rates
 
 
-@_compile(0, 0, 0)
+@_compiled(3)
 def _norm_gradient(x: Any, rates: Any, g: Any, weight: Any, offset: float) -> Any:
     unit, v = x.float() * rates, g.float() * (weight.float() + offset)
     return ((v - unit * (v * unit).mean(-1, keepdim=True)) * rates).to(x.dtype)
@@ -143,12 +148,12 @@ class _GatedSilu(torch.autograd.Function):
         return d_gate.view(g.shape), d_up.view(g.shape)
 
 
-@_compile(0, 0)
+@_compiled(2)
 def _gated_silu(gate: Any, up: Any) -> Any:
     return (F.silu(gate.float()) * up.float()).to(gate.dtype)
 
 
-@_compile(0, 0, 0)
+@_compiled(3)
 def _gated_silu_gradients(gate: Any, up: Any, g: Any) -> Any:
     u, v, outer = gate.float(), up.float(), g.float()
     share = torch.sigmoid(u)
@@ -177,12 +182,12 @@ class _GatedGelu(torch.autograd.Function):
         return d_gate.view(g.shape), d_up.view(g.shape)
 
 
-@_compile(0, 0)
+@_compiled(2)
 def _gated_gelu(gate: Any, up: Any) -> Any:
     return (F.gelu(gate.float(), approximate="tanh") * up.float()).to(gate.dtype)
 
 
-@_compile(0, 0, 0)
+@_compiled(3)
 def _gated_gelu_gradients(gate: Any, up: Any, g: Any) -> Any:
     u, v, outer = gate.float(), up.float(), g.float()
     factor, cubic = math.sqrt(2 / math.pi), 0.044715
@@ -199,29 +204,38 @@ class _Rotation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        query, key, cosine, sine = tensors
-        ctx.save_for_backward(cosine, sine)
-        rotated = _rotate(query.transpose(1, 2), key.transpose(1, 2), cosine, sine)
-        return tuple(each.transpose(1, 2) for each in rotated)
+        query, key, *angles = tensors
+        # One row of angles, where all rows have the same positions.
+        shape = (len(query), *angles[0].shape[1:])
+        flat = [each.expand(shape).flatten(0, 1) for each in angles]
+        ctx.save_for_backward(*flat)
+        return _apply_to_tokens(_rotate, (query, key), flat)
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of queries and keys."""
-        query_grad, key_grad = (each.transpose(1, 2) for each in outer)
-        rotated = _rotate_back(query_grad, key_grad, *ctx.saved_tensors)
-        return *(each.transpose(1, 2) for each in rotated), None, None
+        return *_apply_to_tokens(_rotate_back, outer, ctx.saved_tensors), None, None
 
 
-@_compile(1, 1, 1, 1)
+def _apply_to_tokens(
+    kernel: _Kernel, heads: Sequence[torch.Tensor], angles: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Call a kernel with heads [rows, heads, tokens, size] as [rows × tokens, heads, size]."""
+    rows = len(heads[0])
+    results = kernel(*(each.transpose(1, 2).flatten(0, 1) for each in heads), *angles)
+    return tuple(each.unflatten(0, (rows, -1)).transpose(1, 2) for each in results)
+
+
+@_compiled(4)
 def _rotate(query: Any, key: Any, cosine: Any, sine: Any) -> Any:
-    (cos1, cos2), (sin1, sin2) = (each.unsqueeze(2).chunk(2, -1) for each in (cosine, sine))
+    (cos1, cos2), (sin1, sin2) = (each.unsqueeze(1).chunk(2, -1) for each in (cosine, sine))
     halves = (each.chunk(2, -1) for each in (query, key))
     # Joined at the end, which Inductor vectorizes; a rotated copy as in transformers takes twice as long.
     return tuple(torch.cat([a * cos1 - b * sin1, b * cos2 + a * sin2], -1) for a, b in halves)
 
 
-@_compile(1, 1, 1, 1)
+@_compiled(4)
 def _rotate_back(query_grad: Any, key_grad: Any, cosine: Any, sine: Any) -> Any:
-    (cos1, cos2), (sin1, sin2) = (each.unsqueeze(2).chunk(2, -1) for each in (cosine, sine))
+    (cos1, cos2), (sin1, sin2) = (each.unsqueeze(1).chunk(2, -1) for each in (cosine, sine))
     halves = (each.chunk(2, -1) for each in (query_grad, key_grad))
     return tuple(torch.cat([a * cos1 + b * sin2, b * cos2 - a * sin1], -1) for a, b in halves)

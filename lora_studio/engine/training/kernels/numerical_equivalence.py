@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,24 @@ def compare_forward(
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             y = function(layer, leaf, **kwargs)
-            y = y[0] if isinstance(y, tuple) else y
-            grad = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
-            return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], grad)]
+        y = y[0] if isinstance(y, tuple) else y
+        return [y.detach(), *compute_gradients([y], [leaf, *trained])]
 
     tolerance = TOLERANCE[compute_itemsize(x)]
     return compare_results(
         lambda: (compute(forward), compute(own or type(layer).forward)), tolerance
     )
+
+
+def compute_gradients(
+    results: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]
+) -> Sequence[torch.Tensor]:
+    """Return the gradients of the inputs for varied gradients of the results, outside autocast as in training."""
+    outer = [
+        torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype) for y in results
+    ]
+    with torch.autocast(results[0].device.type, enabled=False):
+        return torch.autograd.grad(results, inputs, outer)
 
 
 def compute_itemsize(x: torch.Tensor) -> int:

@@ -126,7 +126,7 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = liger.rms_norm
-    monkeypatch.setattr(liger, "rms_norm", lambda x, *others: right(x, *others) * 1.01)
+    monkeypatch.setattr(liger, "rms_norm", lambda *inputs, kind: right(*inputs, kind) * 1.01)
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     norms = [layer for layer in scorer.model.modules() if fused.is_plain_norm(layer)]
     assert scorer.record.kinds is not None
@@ -142,7 +142,7 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 ) -> None:
     attempts = []
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         attempts.append(1)
         raise RuntimeError("Failed to find C compiler. Please specify via CC.")
 
