@@ -364,29 +364,21 @@ def test_what_triton_lacks_is_found(
 
 
 @pytest.mark.parametrize(
-    ("found", "environment", "headers", "expected"),
+    ("found", "compiler", "headers", "expected"),
     [
-        (("g++",), {}, True, None),
-        (("gcc",), {}, True, "compiler"),
-        (("/opt/c++",), {"CXX": "/opt/c++"}, True, None),
-        (("g++",), {}, False, "headers"),
+        ("g++", "", True, None),
+        ("gcc", "", True, "compiler"),
+        ("/opt/c++", "/opt/c++", True, None),
+        ("g++", "", False, "headers"),
     ],
 )
 def test_what_inductor_lacks_for_a_cpu_is_found(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    found: tuple[str, ...],
-    environment: dict[str, str],
-    headers: bool,
-    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch, found: str, compiler: str, headers: bool, expected: str | None
 ) -> None:
-    if headers:
-        (tmp_path / "Python.h").touch()
-    monkeypatch.delenv("CXX", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name in found else None)
-    monkeypatch.setattr(build_tools.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    missing = None if headers else "headers"
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name == found else None)
+    monkeypatch.setattr(build_tools, "_find_missing_headers", lambda: missing)
     assert build_tools.find_missing_cpu_build_tool() == expected
 
 

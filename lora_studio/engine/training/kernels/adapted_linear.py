@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 
 class _Adapted(torch.autograd.Function):
@@ -39,9 +40,8 @@ class _Adapted(torch.autograd.Function):
         results = []
         parts = small.split(ctx.ranks, 1)
         for h, weight, bias, b in zip(parts, weights, biases, every_scaled, strict=True):
-            # The small product first: the large one adds to it in passing, while the reverse reads y again.
-            y = h @ b.t() if bias is None else torch.addmm(bias, h, b.t())
-            y.addmm_(flat, weight.t())
+            # In PEFT's order, for its rounding.
+            y = F.linear(flat, weight, bias).addmm_(h, b.t())
             # Not a view for autograd, because OLMo's attention changes its queries in place.
             results.append(torch.ops.aten._unsafe_view(y, [*x.shape[:-1], len(weight)]))
         ctx.save_for_backward(flat, small, stacked_a, *weights, *every_scaled)

@@ -52,7 +52,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str) -
 
 def gated_activation(gate: torch.Tensor, up: torch.Tensor, kind: Gate) -> torch.Tensor:
     """Return silu(u) ∘ v or gelu(u) ∘ v."""
-    y: torch.Tensor = (_GatedSilu if kind == "silu" else _GatedGelu).apply(gate, up)
+    y: torch.Tensor = _Gated.apply(gate, up, kind)
     return y
 
 
@@ -131,21 +131,24 @@ def _norm_gradient(x: Any, rates: Any, g: Any, weight: Any, offset: float) -> An
     return ((v - unit * (v * unit).mean(-1, keepdim=True)) * rates).to(x.dtype)
 
 
-class _GatedSilu(torch.autograd.Function):
-    """y and the gradients of `elementwise.gated_silu`."""
+class _Gated(torch.autograd.Function):
+    """y = silu(u) ∘ v or gelu(u) ∘ v, and the gradients of u and v."""
 
     @staticmethod
-    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, kind: Gate) -> torch.Tensor:
         inputs = [each.flatten(0, -2) for each in (gate, up)]
         ctx.save_for_backward(*inputs)
-        return _gated_silu(*inputs).view(gate.shape)  # type: ignore[no-any-return]  # torch doesn't type it
+        ctx.kind = kind
+        kernel = _gated_silu if kind == "silu" else _gated_gelu
+        return kernel(*inputs).view(gate.shape)  # type: ignore[no-any-return]  # torch doesn't type it
 
     @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         """Return the gradients of both inputs."""
         (g,) = outer
-        d_gate, d_up = _gated_silu_gradients(*ctx.saved_tensors, g.flatten(0, -2))
-        return d_gate.view(g.shape), d_up.view(g.shape)
+        kernel = _gated_silu_gradients if ctx.kind == "silu" else _gated_gelu_gradients
+        d_gate, d_up = kernel(*ctx.saved_tensors, g.flatten(0, -2))
+        return d_gate.view(g.shape), d_up.view(g.shape), None
 
 
 @_compiled(2)
@@ -162,26 +165,6 @@ def _gated_silu_gradients(gate: Any, up: Any, g: Any) -> Any:
     return d_gate.to(gate.dtype), (outer * active).to(up.dtype)
 
 
-class _GatedGelu(torch.autograd.Function):
-    """y = gelu(u) ∘ v with gelu(u) = u (1 + t) / 2, t = tanh(√(2/π) (u + 0.044715 u³)).
-
-    Hendrycks and Gimpel 2016, section 2.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        inputs = [each.flatten(0, -2) for each in (gate, up)]
-        ctx.save_for_backward(*inputs)
-        return _gated_gelu(*inputs).view(gate.shape)  # type: ignore[no-any-return]  # torch doesn't type it
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradients of both inputs."""
-        (g,) = outer
-        d_gate, d_up = _gated_gelu_gradients(*ctx.saved_tensors, g.flatten(0, -2))
-        return d_gate.view(g.shape), d_up.view(g.shape)
-
-
 @_compiled(2)
 def _gated_gelu(gate: Any, up: Any) -> Any:
     return (F.gelu(gate.float(), approximate="tanh") * up.float()).to(gate.dtype)
@@ -189,6 +172,7 @@ def _gated_gelu(gate: Any, up: Any) -> Any:
 
 @_compiled(3)
 def _gated_gelu_gradients(gate: Any, up: Any, g: Any) -> Any:
+    # gelu(u) = u (1 + t) / 2 with t = tanh(√(2/π) (u + 0.044715 u³)) (Hendrycks and Gimpel 2016, section 2)
     u, v, outer = gate.float(), up.float(), g.float()
     factor, cubic = math.sqrt(2 / math.pi), 0.044715
     t = torch.tanh(factor * (u + cubic * u**3))

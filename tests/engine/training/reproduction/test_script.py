@@ -143,7 +143,7 @@ CASES = {
     "embeddings in bfloat16": Case(
         "qwen3",
         SEARCHES,
-        within=1e-1,  # a similarity counts 20 times, and PEFT adds the small product last
+        within=5e-2,  # a similarity counts 20 times
         settings={
             "model": {"precision": "bf16"},
             "training": {"pooling": "mean", "learning_rate": 1e-3},
