@@ -1,7 +1,7 @@
 """How many tokens to compute at once: more than the largest micro-batch has, where memory allows it.
 
 Each micro-batch reads all weights, dequantizes 4-bit ones, and starts every operation, whatever the number
-of its tokens. The rows of a step can share fewer micro-batches without changing the result.
+of its tokens. The rows of a step can share fewer micro-batches without changing the result, except for rounding.
 """
 
 from __future__ import annotations

@@ -173,10 +173,9 @@ def pick_device(devices: DevicesFound, setting: str) -> Device | None:
     """
     if setting == "auto":
         return next(iter(devices.devices), None)
-    matches = [
-        next((device for device in devices.devices if device.name.startswith(name)), None)
-        for name in list_device_names(setting)
-    ]
+    by_name = {device.name: device for device in devices.devices}
+    names = ["cuda:0" if name == "cuda" else name for name in list_device_names(setting)]
+    matches = [by_name.get(name) for name in names]
     present = [device for device in matches if device is not None]
     if len(present) < len(matches):
         return None

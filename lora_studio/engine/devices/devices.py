@@ -31,6 +31,10 @@ _PACKAGES = (
     "liger-kernel",
 )  # fmt: skip
 
+#: Bytes of ordinary memory up to which CUDA copies to a GPU without waiting (CUDA C++ Programming Guide, on
+#: concurrent execution between host and device).
+_READ_AT_ONCE = 64 << 10
+
 #: Share of the largest free memory from which another GPU is as good.
 _SIMILAR = 0.7
 
@@ -125,15 +129,19 @@ def get_gpu_identity(index: int) -> DeviceIdentity:
 
 
 def set_current_device(device: torch.device) -> None:
-    """Make a GPU the default of this process, for kernels of libraries that select none.
+    """Make a GPU the default of this process, and turn off attention kernels that return wrong results.
 
-    Otherwise they would also allocate memory on the first GPU.
+    The default is for kernels of libraries that select none: they would also allocate memory on the first GPU.
     """
     import torch
 
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
+    # WORKAROUND: cuDNN's attention, PyTorch's first choice on H100 and later since 2.11, returns NaN gradients
+    # of masked rows (pytorch/pytorch#196678) and wrong answers on B200 (#193893), and builds a plan for each new
+    # length of rows or cache. FlashAttention and the memory-efficient kernel remain.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if torch.version.hip is not None:
         # FlashAttention for Radeon RX 7000 and 9000 is marked experimental. Without it, attention keeps all
         # scores, whose memory grows with the square of a row's length. Read at its first use.
@@ -143,9 +151,14 @@ def set_current_device(device: torch.device) -> None:
 def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor in main memory on a device, without waiting for what a GPU still computes.
 
-    The driver reads the values before this returns. MPS has no such guarantee, so it waits there.
+    The driver reads small tensors before this returns; larger ones it reads from a pinned copy, which PyTorch
+    keeps until then. MPS has no such guarantee, so it waits there.
     """
-    return tensor.to(device, non_blocking=device.type == "cuda")
+    if device.type != "cuda":
+        return tensor.to(device)
+    if tensor.device.type == "cpu" and tensor.nbytes > _READ_AT_ONCE:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def get_widest_float(device: torch.device) -> torch.dtype:

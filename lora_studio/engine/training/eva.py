@@ -107,7 +107,9 @@ class _InputDirections:
                 n_components=min(rank, inputs.shape[-1]), lowrank=True, lowrank_seed=0,
                 lowrank_q=min(2 * rank, inputs.shape[-1]),
             )  # fmt: skip
-        self._components[name].partial_fit(inputs.flatten(0, -2)[self.positions].float())
+        # Autocast would give its decomposition 16-bit matrices, for which CUDA has none.
+        with torch.autocast(inputs.device.type, enabled=False):
+            self._components[name].partial_fit(inputs.flatten(0, -2)[self.positions].float())
 
 
 def _iter_batches(rows: TrainingRows, micro_batch: int, directions: int) -> Iterator[Batch]:

@@ -68,11 +68,14 @@ def build_setup(
     objective = objectives.create_objective(spec, data.task, scorer, ranks, counts)
     # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
     is_divisible = isinstance(objective, objectives.Sft)
+    # All ranks divide the same micro-batches, also where one of them can't pack rows.
+    is_padded = ranks.is_true_on_any(not scorer.packed)
+    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
     batches = StepBatches(
         data.training,
         spec,
-        padded=not scorer.packed,
-        fill=is_divisible and scorer.packed and scorer.chunked,
+        padded=is_padded,
+        fill=is_divisible and not (is_padded or has_all_logits),
     )
     scheduler = schedules.create_scheduler(spec, optimizer, batches.total_steps)
     return TrainingSetup(batches, scorer, objective, scaling, optimizer, scheduler)

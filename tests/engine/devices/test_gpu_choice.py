@@ -14,10 +14,13 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lora_studio.core.memory.plan import pick_device
 from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.events import DevicesFound
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import build_tools, device_locks
 from lora_studio.core.system.device_locks import LockHolder
@@ -134,6 +137,45 @@ def test_radeon_beside_an_integrated_gpu_trains(gpus: Install, monkeypatch: Any)
     assert devices.list_supported_gpus() == [1]
     devices.set_current_device(CUDA1)
     assert os.environ["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] == "1"
+
+
+def test_estimate_is_about_the_gpu_of_that_number() -> None:
+    # The one with the most free memory comes first.
+    names = ("cuda:10", "cuda:1", "cuda:0", "cpu")
+    found = DevicesFound(devices=tuple(plans.device(name=name) for name in names), packages={})
+    for setting, name in {"auto": "cuda:10", "cuda": "cuda:0", "cuda:1": "cuda:1"}.items():
+        device = pick_device(found, setting)
+        assert device is not None
+        assert device.name == name
+    assert pick_device(found, "cuda:2") is None
+
+
+def test_cudnn_attention_is_off_on_gpus(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    devices.set_current_device(torch.device("cpu"))
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        devices.set_current_device(CUDA1)
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+
+
+def test_large_tensors_are_copied_to_a_gpu_from_pinned_memory(monkeypatch: Any) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.nbytes)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for tokens in (8192, 8193):
+            copied = devices.copy_to_device(torch.zeros(tokens, dtype=torch.int64), CUDA0)
+            assert copied.device == CUDA0
+            devices.copy_to_device(copied, CUDA0)
+    assert pinned == [8193 * 8]
 
 
 # --- several --------------------------------------------------------------------------------------

@@ -244,6 +244,25 @@ def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: 
         eva.initialize_from_data(tuned, rows[:1], 1, make_job())
 
 
+def test_eva_decomposes_in_32_bit(
+    start: Start, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA has no decomposition of the 16-bit matrices that autocast would return."""
+    fit, seen = eva.IncrementalPCA.partial_fit, []
+
+    def check(self: Any, states: torch.Tensor) -> Any:
+        seen.append((torch.is_autocast_enabled("cpu"), states.dtype))
+        return fit(self, states)
+
+    monkeypatch.setattr(eva.IncrementalPCA, "partial_fit", check)
+    run = start({"init": "eva"}, "bf16")
+    tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
+    rows = prepare(run.load_project().dataset, load_tokenizer(tiny("llama3")), 0, make_job())
+    eva.initialize_from_data(tuned, list(EncodedRows(rows.training)), 4, make_job())
+    assert tuned.base.dtype == torch.bfloat16
+    assert set(seen) == {(False, torch.float32)}
+
+
 def test_loftq_brings_quantized_model_closer_to_the_original(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     ids = torch.arange(5, 60)[None]

@@ -7,9 +7,9 @@ CUDA changes PyTorch for the rest of it. That process reads no conftest.py, whic
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +17,30 @@ import numpy as np
 import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
+from peft.tuners.lora import Linear as LoraLinear
 from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol import events
-from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.grpo import ClipRange, GrpoVariant
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
-from lora_studio.engine.dataset.batches import Batch
+from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices import devices
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import generate_batch
 from lora_studio.engine.generation.continuations import Continuation, continuation_logprobs
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
-from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.rewards.registry import WeightedRewards
-from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedClassified,
-    EncodedLabeled,
-    EncodedPair,
-    EncodedPrompt,
-)
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
 from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
+from lora_studio.engine.training.kernels import liger
+from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer
 from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
 from lora_studio.engine.training.trainer import Trainer
@@ -55,6 +49,7 @@ from tests.helpers.models import fake_cuda
 from tests.helpers.models.fake_cuda import DeviceWaits
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import make_job, new_run
+from tests.helpers.runs.rows_in_memory import LABELS, RisingReward, Rows, make_rows
 
 DTYPES = {
     "bf16": torch.bfloat16, "fp16": torch.float16, "4bit": torch.bfloat16, "8bit": torch.float16,
@@ -76,9 +71,6 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "embedding": {"micro_batch": 1, "gradient_accumulation": 2},
 }  # fmt: skip
 
-#: The labels of classifiers.
-LABELS = ("good", "bad")
-
 CUDA = torch.device("cuda", 0)
 
 
@@ -92,64 +84,6 @@ def _fake_cuda() -> None:
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a tiny model. Tests must not change it."""
     return tiny_model("llama3", tmp_path_factory.mktemp("llama3") / "tiny")
-
-
-class Rows(list[Any]):
-    """Rows in memory."""
-
-    selection: Any = None
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.array([int(row.tokens) for row in self])
-
-
-class RisingReward:
-    """Rates the answers of a step 0, 1, 2, …: all fake answers are the same, and would teach nothing."""
-
-    name = "rising"
-
-    def __init__(self) -> None:
-        self.failures = FailureList()
-
-    def score(self, answers: Sequence[RatedAnswer]) -> list[float | None]:
-        return [float(index) for index in range(len(answers))]
-
-
-def make_rows(objective: str, *, packed: bool = True) -> Rows:
-    """Return four rows, of the same length where they are packed: fake tensors of a known shape are faster."""
-    generator = np.random.default_rng(0)
-
-    def encode(length: int) -> Encoded:
-        ids = generator.integers(5, 200, length).astype(np.int32)
-        return Encoded(ids, np.arange(length) >= length // 2, length)
-
-    lengths = (12,) * 4 if packed else (12, 7, 9, 5)
-    match objective:
-        case "sft":
-            return Rows(map(encode, lengths))
-        case "kto":
-            return Rows(EncodedLabeled(encode(n), i % 2 == 0) for i, n in enumerate(lengths))
-        case "grpo":
-            asked = (Message(role="user", content="Who is Pim?"),)
-            return Rows(EncodedPrompt(encode(n - 2).ids, asked) for n in lengths)
-        case "distillation":
-            rows = [encode(n) for n in lengths]
-            return Rows(replace(row, teacher=make_records(row)) for row in rows)
-        case "classification":
-            return Rows(EncodedClassified(encode(n), i % 2) for i, n in enumerate(lengths))
-        case "embedding":
-            return Rows(EncodedSearchPair(*(encode(n // 2).ids for _ in range(3))) for n in lengths)
-    more = 0 if packed else 3
-    return Rows(EncodedPair(encode(n // 2), encode(n // 2 + more)) for n in lengths)
-
-
-def make_records(row: Encoded) -> np.ndarray:
-    """Return a teacher's tokens of a row, [trained tokens]."""
-    dtype = TeacherStore(Path("none"), np.ones(1, np.int64), 4).dtype
-    records = np.zeros(int(row.trained[1:].sum()), dtype)
-    records["ids"], records["logprobs"], records["rest"] = np.arange(4), -1.5, -2.0
-    return records
 
 
 def create_run(
@@ -358,6 +292,34 @@ def test_step_stays_on_its_device(
             monkeypatch.setattr(kernel_choice, "create_scorer", lambda *_, same=scorer, **__: same)
         if resumes:
             save_and_resume(trainer, lambda: make_trainer(runs[last], tuned, last))
+
+
+def test_layers_behind_a_layernorm_are_fused(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CUDA, but not on a CPU, autocast lets a LayerNorm return 32-bit."""
+    folder = shutil.copytree(llama, tmp_path / "stablelm")
+    config = AutoConfig.for_model(
+        "stablelm", vocab_size=AutoConfig.from_pretrained(llama).vocab_size, hidden_size=64,
+        intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tuned = load_model(create_run(tmp_path, folder, "sft", "bf16"), ["sft"], "bf16", monkeypatch)
+    dtypes: list[torch.dtype] = []
+
+    def compute(logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool) -> torch.Tensor:
+        dtypes.append(logits.dtype)
+        return compute_cross_entropy(logits, targets, wants_gradient)
+
+    with fake_cuda.use_fake_cuda():
+        fake_cuda.move_to_fake_cuda(tuned.model)
+        monkeypatch.setattr(liger, "is_installed", lambda _: True)
+        monkeypatch.setattr(liger, "cross_entropy", compute)
+        scorer = Scorer(tuned.model, dtype=torch.bfloat16)
+        assert dtypes == [torch.bfloat16]  # those of the logits
+        monkeypatch.setattr(LoraLinear, "forward", lambda *_: pytest.fail("not fused"))
+        with torch.autocast("cuda", torch.bfloat16):
+            assert scorer(collate(make_rows("sft"))).dtype == torch.float32
 
 
 def test_batches_of_answers_stay_on_one_device(

@@ -137,18 +137,28 @@ def _dequantize(base: Any, dtype: torch.dtype) -> torch.Tensor:
 def compute_adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
     """Compute a LoRA layer; falls back to its own forward where this one doesn't apply."""
     base, name = self.base_layer, _get_only_adapter(self)
-    if others or named or not name or x.dtype != base.weight.dtype:
+    cast = _cast_like_autocast(x, base.weight.dtype)
+    if others or named or not name or cast.dtype != base.weight.dtype:
         return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
-    y: torch.Tensor = _compute([(self, name)], x)[0]
+    y: torch.Tensor = _compute([(self, name)], cast)[0]
     return y
 
 
 def compute_together(layers: Sequence[Any], x: torch.Tensor) -> Sequence[torch.Tensor]:
     """Compute LoRA layers of one input; one after the other where they aren't all plain at the moment."""
     named = [(layer, _get_only_adapter(layer)) for layer in layers]
-    if all(name and x.dtype == layer.base_layer.weight.dtype for layer, name in named):
-        return _compute(named, x)
+    cast = _cast_like_autocast(x, layers[0].base_layer.weight.dtype)
+    if all(name and cast.dtype == layer.base_layer.weight.dtype for layer, name in named):
+        return _compute(named, cast)
     return [layer(x) for layer in layers]
+
+
+def _cast_like_autocast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return x as autocast would give it to a product: CUDA's turns what a LayerNorm returns into 32-bit."""
+    kind = x.device.type
+    if x.dtype == dtype or not torch.is_autocast_enabled(kind):
+        return x
+    return x.to(dtype) if torch.get_autocast_dtype(kind) == dtype else x
 
 
 @contextmanager

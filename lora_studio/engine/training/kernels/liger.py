@@ -110,10 +110,18 @@ def cross_entropy(
             reduction="none",
             HAS_GRADIENTS=wants_gradient,
             BLOCK_SIZE=min(_MAX_BLOCK, 1 << (logits.shape[1] - 1).bit_length()),
-            num_warps=16 if torch.version.hip else 32,
+            num_warps=_count_warps(logits),
             **unused,
         )
     return losses
+
+
+def _count_warps(logits: torch.Tensor) -> int:
+    """Return the number of warps that Liger's own function uses."""
+    if torch.version.hip is not None:
+        return 16
+    is_blackwell = logits.is_cuda and torch.cuda.get_device_capability(logits.device)[0] >= 10
+    return 8 if is_blackwell and logits.element_size() == 2 else 32
 
 
 def _set_device(device: torch.device) -> AbstractContextManager[Any]:

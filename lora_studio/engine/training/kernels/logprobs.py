@@ -258,7 +258,7 @@ class Scorer:
         """Return the same output layer with Liger's loss, if values and gradients agree."""
 
         def compute(loss: TokenLoss) -> list[torch.Tensor]:
-            with torch.no_grad():
+            with torch.no_grad(), self._autocast():
                 logits = head(self._run_few_tokens()[0])
             targets = torch.arange(len(logits), device=logits.device) * 7 % logits.shape[1]
             return [loss(logits, targets, True), logits]

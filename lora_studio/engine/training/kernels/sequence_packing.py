@@ -247,9 +247,11 @@ def should_use_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    size = getattr(config, "qk_head_dim", None) or size  # DeepSeek's differs from that of values
+    values = getattr(config, "v_head_dim", None) or size
     half = dtype in (torch.bfloat16, torch.float16)
     return (
-        device.type == "cuda" and half and is_varlen_equal(dtype, device, heads, keys, size, size)
+        device.type == "cuda" and half and is_varlen_equal(dtype, device, heads, keys, size, values)
     )
 
 
@@ -322,7 +324,6 @@ def build_position_ids(
     return copy_to_device(torch.cat(positions)[None], device)
 
 
-@torch.no_grad()
 def _make_test_ids(model: PreTrainedModel) -> torch.Tensor:
     """Return token IDs for two short rows, [1, tokens]."""
     device = next(model.parameters()).device
@@ -330,6 +331,7 @@ def _make_test_ids(model: PreTrainedModel) -> torch.Tensor:
     return (torch.arange(sum(_TEST_LENGTHS), device=device)[None] * 7 + 11) % vocabulary
 
 
+@torch.no_grad()
 def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     """Make `packed_attention` the model's attention, unless that changes what any block computes.
 
@@ -363,7 +365,10 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     fits = False
     try:
         rows = torch.arange(sum(_TEST_LENGTHS), device=ids.device).split(_TEST_LENGTHS)
-        fits = is_independent_of_packing(decoder, rows, run_packed, run_row)
+        uses_int8 = getattr(model, "is_loaded_in_8bit", False)
+        fits = is_independent_of_packing(decoder, rows, run_packed, run_row, uses_int8=uses_int8)
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the model; other ranks may have had enough memory
     except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
         fits = False
     finally:

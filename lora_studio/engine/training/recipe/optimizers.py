@@ -135,7 +135,12 @@ def _page_states(optimizer: Any) -> None:
         for name in ("state1", "state2"):
             value = state.get(name)
             if value is not None and not getattr(value, "is_paged", False):
-                buffer = optimizer.get_state_buffer(parameter, value.dtype)
+                # AdEMAMix has two averages in one tensor.
+                is_double = value.numel() > parameter.numel()
+                create = (
+                    optimizer._get_state_double_buffer if is_double else optimizer.get_state_buffer
+                )
+                buffer = create(parameter, value.dtype)
                 buffer.copy_(value)
                 state[name] = buffer
 

@@ -57,6 +57,24 @@ def test_layers_computed_together_match_those_of_peft() -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_32_bit_inputs_are_cast_like_autocast_casts_them() -> None:
+    """On CUDA, a LayerNorm returns 32-bit under autocast."""
+    layers, x = make_layers(torch.bfloat16), torch.randn(2, 7, _INPUTS)
+
+    def compute_fused(layers: list[Any], x: torch.Tensor) -> list[torch.Tensor]:
+        results = [*adapted_linear.compute_together(layers, x)]
+        alone = [adapted_linear.compute_adapted(layer, x) for layer in layers]
+        assert {y.grad_fn.name() for y in (*results, *alone) if y.grad_fn} == {"_AdaptedBackward"}
+        return results
+
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = compute(layers, x, compute_fused)
+        expected = compute(layers, x, one_by_one)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-2)
+    assert actual[len(layers)].dtype == torch.float32  # the gradient of x
+
+
 def test_one_input_gradient_is_passed_on_for_all_layers() -> None:
     layers, x = make_layers(torch.float32), torch.randn(7, _INPUTS).requires_grad_()
     results = adapted_linear.compute_together(layers, x)

@@ -6,10 +6,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
@@ -64,6 +68,27 @@ def test_gpu_without_liger_trains_without_a_message(
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     assert (kernel_choice.describe_kernels(scorer), scorer.uses_liger) == ([], False)
     assert scorer.fused.layers > 0
+
+
+@pytest.mark.parametrize(
+    ("major", "dtype", "warps"),
+    [(9, torch.bfloat16, 32), (10, torch.bfloat16, 8), (12, torch.float16, 8), (12, torch.float32, 32)],
+)  # fmt: skip
+def test_loss_takes_as_many_warps_as_in_liger(
+    monkeypatch: pytest.MonkeyPatch, major: int, dtype: torch.dtype, warps: int
+) -> None:
+    taken: list[int] = []
+
+    def launch(*, num_warps: int, **_: Any) -> None:
+        taken.append(num_warps)
+
+    monkeypatch.setattr(liger, "_import", lambda *_: defaultdict(lambda: launch))
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (major, 0))
+    with FakeTensorMode():
+        logits = torch.empty(2, 8, dtype=dtype, device="cuda:0")
+        liger.cross_entropy(logits, torch.empty(2, dtype=torch.int64, device="cuda:0"), True)
+    assert taken == [warps]
 
 
 @pytest.fixture

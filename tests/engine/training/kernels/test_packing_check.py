@@ -82,3 +82,38 @@ def test_block_with_a_state_along_the_sequence_is_noticed() -> None:
     forward = mlp.forward
     mlp.forward = lambda hidden: forward(hidden + 0.5 * hidden.cumsum(1))
     assert not sequence_packing.enable_packing(model, model.model)
+
+
+def test_packing_is_tried_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = make_llama(2), []
+    monkeypatch.setattr(
+        sequence_packing, "is_independent_of_packing", lambda *_, **__: seen.append(torch.is_grad_enabled())
+    )  # fmt: skip
+    sequence_packing.enable_packing(model, model.model)
+    assert seen == [False]
+
+
+def test_lack_of_memory_says_nothing_about_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> bool:
+        raise torch.OutOfMemoryError
+
+    model = make_llama(2)
+    monkeypatch.setattr(sequence_packing, "is_independent_of_packing", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        sequence_packing.enable_packing(model, model.model)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("uses_int8", [False, True])
+def test_int8_weights_may_round_more(uses_int8: bool) -> None:
+    model = make_llama(2)
+    model.is_loaded_in_8bit = uses_int8
+    attention: Any = model.model.layers[0].self_attn
+    forward = attention.forward
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        attended, *others = forward(*args, **kwargs)
+        return attended * (1.04 if kwargs.get("documents") else 1.0), *others
+
+    attention.forward = compute
+    assert sequence_packing.enable_packing(model, model.model) == uses_int8

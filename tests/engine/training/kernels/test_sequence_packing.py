@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from transformers import DeepseekV3Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lora_studio.engine.training.kernels import sequence_packing
@@ -118,6 +120,19 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
             monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
             sequence_packing.packed_attention(module, query, key, key, None, documents=(5, 7))
     assert dtypes == [torch.float32] * 3 + [torch.bfloat16] * 3
+
+
+def test_varlen_kernel_is_tried_with_the_sizes_of_deepseek(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DeepseekV3Config(
+        num_attention_heads=4, num_key_value_heads=4, qk_nope_head_dim=128, qk_rope_head_dim=64,
+        v_head_dim=128,
+    )  # fmt: skip
+    seen: list[Any] = []
+    monkeypatch.setattr(sequence_packing, "is_varlen_equal", lambda *about: seen.append(about[2:]))
+    weight = SimpleNamespace(device=torch.device("cuda:0"))
+    model: Any = SimpleNamespace(config=config, parameters=lambda: iter([weight]))
+    sequence_packing.should_use_varlen_kernel(model, torch.bfloat16)
+    assert seen == [(4, 4, 192, 128)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -404,17 +404,27 @@ def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel
     assert np.load(run.data / "order.npy").shape == (1, 1, 4)
 
 
-def test_script_multiplies_in_tf32_if_the_run_did(
+def test_script_of_a_gpu_chooses_the_kernels_of_the_run(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = 'torch.set_float32_matmul_precision("high")'
-    assert line not in make_run(tmp_path, tiny, ONE_STEP)[0].train_script.read_text("utf-8")
+    render = script.render_scripts
+
+    def render_for_gpu(run: RunFolder, facts: Any, folder: Path) -> Any:
+        facts.tuned.base.device = torch.device("cuda:0")
+        return render(run, facts, folder)
+
+    run, _ = make_run(tmp_path, tiny, ONE_STEP)
+    assert "torch.set_float32" not in (source := run.train_script.read_text("utf-8"))
+    assert "torch.backends" not in source
+    monkeypatch.setattr(script, "render_scripts", render_for_gpu)
     monkeypatch.setattr(kernel_choice, "has_tf32", lambda _: True)
     try:
         run, _ = make_run(tmp_path, tiny, ONE_STEP)
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert line in run.train_script.read_text("utf-8")
+    source = run.train_script.read_text("utf-8")
+    assert 'torch.set_float32_matmul_precision("high")' in source
+    assert "torch.backends.cuda.enable_cudnn_sdp(False)" in source
     check_code(run.train_script)
 
 
