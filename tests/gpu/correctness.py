@@ -186,7 +186,7 @@ def deepen(context: CheckContext, family: str, depth: int) -> Any:
         return source
     folder = context.folder / f"{family}-{depth}"
     if not folder.exists():
-        tiny_model(family, folder)
+        tiny_model(family, folder, tokens_of="llama3")
         config.num_hidden_layers = depth
         config.initializer_range = 0.02
         config.layer_types = None

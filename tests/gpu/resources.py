@@ -37,17 +37,23 @@ _RECIPES: dict[str, tuple[str, int, dict[str, Any]]] = {
 )
 def count_waits(context: CheckContext) -> None:
     """Count waits with two and four micro-batches a step; then the share of time that the GPU computes."""
+    # Of one length, so that short rows don't share a micro-batch.
+    rows = [{"instruction": "Count.", "output": "one two three " * 8} for _ in range(16)]
     for layout in ("packed", "padded"):
         counts = {}
         for micro_batches in (2, 4):
             settings: dict[str, Any] = {"micro_batch": 2, "gradient_accumulation": micro_batches}
-            with _count_waits() as waits:
+            with _count_waits() as (waits, computed):
                 train(
-                    context, model={"precision": "bf16"}, max_steps=8, packing=layout == "packed", **settings
+                    context, rows=rows, model={"precision": "bf16"},
+                    max_steps=8, packing=layout == "packed", **settings,
                 )  # fmt: skip
             counts[micro_batches] = max(waits[_FIRST_STEPS:])
             name = f"{layout}: waits of a step with {micro_batches} micro-batches"
             context.figures[name] = counts[micro_batches]
+            context.expect(
+                set(computed) == {micro_batches}, f"{layout}: steps of {computed} micro-batches"
+            )
         context.expect(counts[4] == counts[2], f"{layout}: each micro-batch waits for the device")
         context.expect(counts[4] <= 2, f"{layout}: a step waits {counts[4]} times")
     busy = _measure_busy_share(context)
@@ -56,16 +62,21 @@ def count_waits(context: CheckContext) -> None:
 
 
 @contextlib.contextmanager
-def _count_waits() -> Iterator[list[int]]:
-    """Yield a list that gets the number of waits of each step."""
+def _count_waits() -> Iterator[tuple[list[int], list[int]]]:
+    """Yield lists that get the numbers of waits and micro-batches of each step.
+
+    Micro-batches aren't filled up to the tokens that a GPU has room for: these small ones would be one.
+    """
     import torch
 
     from lora_studio.engine.training.trainer import Trainer
 
     counts: list[int] = []
-    original = Trainer.training_step
+    micro_batches: list[int] = []
+    original, fill = Trainer.training_step, Trainer.fill_micro_batches
 
     def step(trainer: Trainer) -> None:
+        micro_batches.append(len(trainer.batches.read_step(trainer.step)))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
@@ -75,8 +86,11 @@ def _count_waits() -> Iterator[list[int]]:
                 torch.cuda.set_sync_debug_mode("default")
         counts.append(sum("synchronizing" in str(each.message) for each in caught))
 
-    with mock.patch.object(Trainer, "training_step", step):
-        yield counts
+    with (
+        mock.patch.object(Trainer, "training_step", step),
+        mock.patch.object(Trainer, "fill_micro_batches", lambda trainer, _: fill(trainer, 0)),
+    ):
+        yield counts, micro_batches
 
 
 def _measure_busy_share(context: CheckContext) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from tests.gpu.peers import release_gpu
-from tests.gpu.registry import CheckContext, check
+from tests.gpu.registry import CheckContext, UnavailableCheckError, check
 from tests.gpu.trainings import create_run, find_model, train
 
 #: Steps of the training in a worker, with an evaluation after each.
@@ -91,6 +92,10 @@ def _perform(command: Any, pause_after: int = 0) -> list[Any]:
 )
 def chat(context: CheckContext) -> None:
     """Ask the base model and two adapters at once, twice; then while a training holds the device."""
+    if importlib.util.find_spec("ollama") is None:
+        raise UnavailableCheckError(
+            "the package ollama, which answers may come from, isn't installed"
+        )
     from lora_studio.core.chat import AdapterSpeaker, Sampling
     from lora_studio.core.lora.adapters import WeightedAdapter
     from lora_studio.engine.chat.session import Session

@@ -84,12 +84,15 @@ class Family:
     rstrip: tuple[str, ...] = ()
 
 
-def tiny_model(family: str, folder: Path, *, seed: int = 7, stored: str = "bfloat16") -> Path:
+def tiny_model(
+    family: str, folder: Path, *, seed: int = 7, stored: str = "bfloat16", tokens_of: str = ""
+) -> Path:
     """Write the model into `folder` with weights drawn by `seed` and stored as dtype `stored`.
 
-    Returns `folder`. Raises KeyError for an unknown family.
+    `tokens_of` is another family whose tokenizer and template it gets. Returns `folder`. Raises KeyError for
+    an unknown family.
     """
-    about = _FAMILIES[family]
+    shape, about = _FAMILIES[family], _FAMILIES[tokens_of or family]
     folder.mkdir(parents=True, exist_ok=True)
     backend = about.tokenizer(about)
     tokenizer = PreTrainedTokenizerFast(
@@ -101,15 +104,15 @@ def tiny_model(family: str, folder: Path, *, seed: int = 7, stored: str = "bfloa
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
     )
-    tokenizer.chat_template = _chat_template(family)
+    tokenizer.chat_template = _chat_template(tokens_of or family)
     tokenizer.save_pretrained(folder)
     if about.tokenizer in (_sentencepiece_prefixed, _sentencepiece_gemma):
         (folder / "tokenizer.model").write_bytes(_train_sentencepiece(about))
     ids = backend.get_vocab()
     end = [ids[token] for token in about.end_of_turn]
     config = AutoConfig.for_model(
-        about.config,
-        **_SIZES | about.settings,
+        shape.config,
+        **_SIZES | shape.settings,
         vocab_size=-(-len(ids) // 32) * 32,
         bos_token_id=ids.get(about.bos or ""),
         eos_token_id=end if len(end) > 1 else end[0],
