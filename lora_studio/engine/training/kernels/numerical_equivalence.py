@@ -97,7 +97,10 @@ def compare_results(
     except UnavailableKernelError as error:
         return Comparison(False, error.reason)
     except Exception as error:  # compilers, drivers and models fail in many ways
-        message = failures.get_first_line(error).rstrip(".")[:_MAX_MESSAGE]
+        cause = getattr(
+            error, "inner_exception", error
+        )  # the outer one of torch.compile names the backend only
+        message = failures.get_first_line(cause).rstrip(".")[:_MAX_MESSAGE]
         return Comparison(False, text("{error}", error=message))
     return Comparison(agrees)
 

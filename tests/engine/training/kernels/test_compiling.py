@@ -130,14 +130,13 @@ def test_compiled_training_has_the_same_curve_and_resumes(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_training_without_a_compiler_continues_with_a_warning(
-    start: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., RunFolder],
 ) -> None:
     import torch._inductor.config as settings
 
     torch.compiler.reset()
-    monkeypatch.setattr(settings.cpp, "cxx", ("/nowhere/g++",))
-    monkeypatch.setattr(settings, "force_disable_caches", True)
-    channel = handle(commands.Train(run=str(start(torch_compile="auto").path)))
+    with settings.patch({"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True}):
+        channel = handle(commands.Train(run=str(start(torch_compile="auto").path)))
     assert channel.of(events.Done)
     result = [item.problem for item in channel.of(events.Warned)]
     assert [item.code for item in result] == ["training.not_compiled"]
