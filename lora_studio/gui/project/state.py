@@ -14,6 +14,7 @@ from PySide6.QtGui import QUndoStack
 
 from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.messages import Text
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import checks, known_projects, linked_settings, project
 from lora_studio.core.project.project import SPECS, Draft
@@ -74,6 +75,7 @@ class ProjectState(QObject):
         saved(Path): the project file was written.
         dirty_changed(bool): whether there are unsaved changes.
         facts_changed(name): this attribute of `facts` was set or cleared.
+        device_needed: a job needs the GPU, so models on it have to be unloaded.
         run_changed: `run`, `running`, `stopping` or `pausing` has changed.
     """
 
@@ -85,6 +87,7 @@ class ProjectState(QObject):
     saved = Signal(object)
     dirty_changed = Signal(bool)
     facts_changed = Signal(str)
+    device_needed = Signal()
     run_changed = Signal()
 
     def __init__(self, messages: Messages | None = None, parent: QObject | None = None) -> None:
@@ -358,8 +361,17 @@ class ProjectState(QObject):
         """Set the run that merging and export use, the kind of the running job, and how it ends."""
         job = (run, running, stopping, pausing)
         if job != (self.run, self.running, self.stopping, self.pausing):
+            was_needed = self.is_device_needed()
             self.run, self.running, self.stopping, self.pausing = job
+            if self.is_device_needed() and not was_needed:
+                self.device_needed.emit()
             self.run_changed.emit()
+
+    def is_device_needed(self) -> bool:
+        """Return whether the running job needs the GPU that the playground would use."""
+        spec = self.get_spec("model")
+        busy = self.running not in ("", "push", "create_ollama")
+        return busy and isinstance(spec, ModelSpec) and spec.devices[0] != "cpu"
 
     # --- helpers ------------------------------------------------------------------------------
 

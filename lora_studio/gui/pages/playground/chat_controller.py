@@ -68,6 +68,7 @@ class ChatController(QObject):
         self.store.failed.connect(self.failed)
         self._proposed: tuple[AnySpeaker, ...] = ()
         state.opened.connect(self.open_project)
+        state.device_needed.connect(self._on_device_needed)
         state.run_changed.connect(self._on_run_changed)
         if state.draft.path is not None:  # the page is built when it is first shown
             self.open_project()
@@ -290,14 +291,8 @@ class ChatController(QObject):
         spec = self._state.get_spec("model")
         if not isinstance(spec, ModelSpec):
             return None
-        device = self.device or ("cpu" if self.is_device_needed() else spec.devices[0])
+        device = self.device or ("cpu" if self._state.is_device_needed() else spec.devices[0])
         return spec.model_copy(update={"device": device})
-
-    def is_device_needed(self) -> bool:
-        """Return whether a running job needs the device that chat would use."""
-        spec = self._state.get_spec("model")
-        busy = self._state.running not in ("", "push", "create_ollama")
-        return busy and isinstance(spec, ModelSpec) and spec.devices[0] != "cpu"
 
     def _get_template(self) -> str:
         return str(self._state.get("dataset", "chat_template"))
@@ -364,13 +359,16 @@ class ChatController(QObject):
             if self.is_busy:
                 self._finish()
 
-    def _on_run_changed(self) -> None:
-        """Unload models when a job needs the device; search for new models when it has ended."""
-        if self.is_device_needed() and self.link.held and self.device != "cpu":
+    def _on_device_needed(self) -> None:
+        """Unload models for a job."""
+        if self.link.held and self.device != "cpu":
             self.link.release()
             self.status_changed.emit(
                 tr("The playground's models were unloaded to free memory for the job.")
             )
+
+    def _on_run_changed(self) -> None:
+        """Search for new models when a job has ended."""
         if not self._state.running:
             self.find_speakers()
         self.changed.emit()

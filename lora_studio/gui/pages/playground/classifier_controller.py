@@ -13,6 +13,7 @@ from lora_studio.core.runs import names
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
+from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_stage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
@@ -58,6 +59,7 @@ class ClassifierController(QObject):
         self.link.event_received.connect(self._on_event)
         self.link.busy_changed.connect(self._on_busy_changed)
         state.opened.connect(self._on_opened)
+        state.device_needed.connect(self._on_device_needed)
 
     def find_runs(self) -> None:
         """Search for classifiers that runs have trained meanwhile."""
@@ -84,6 +86,14 @@ class ClassifierController(QObject):
             self.runs = ()
             self.found.emit()
         self.find_runs()
+
+    def _on_device_needed(self) -> None:
+        """Unload the classifier for a job."""
+        if self.link.held:
+            self.link.release()
+            self.status_changed.emit(
+                tr("The playground's models were unloaded to free memory for the job.")
+            )
 
     def _on_found(self, result: object) -> None:
         """Show the runs, unless another project was opened meanwhile."""

@@ -353,7 +353,7 @@ class PlaygroundPage(AppPage):
                     " or press Esc to cancel."
                 )
             )
-        if self.controller.is_device_needed() and not self.controller.device:
+        if self.state.is_device_needed() and not self.controller.device:
             notes.append(tr("Training is using the GPU; chat runs on the CPU."))
         card.show_note(" ".join(notes))
 

@@ -151,6 +151,22 @@ def test_status_is_cleared_when_the_worker_is_released(
     assert view.status.text() == ""
 
 
+def test_classifier_is_unloaded_when_a_training_starts(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(classify=[emit(predicted((0.2, 0.8)))])
+    page.state.set("model", "device", "cuda:0")
+    classify(page, qtbot, "Where is it?")
+    page.state.set_run(None, "push")
+    assert page.classifier.controller.link.held, "an upload needs no GPU"
+    page.state.set_run(None, "train")
+    assert not page.classifier.controller.link.held
+    assert "unloaded to free memory" in page.classifier.status.text()
+    classify(page, qtbot, "Where is it?")
+    page.state.set_run(None, "train", stopping=True)
+    assert page.classifier.controller.link.held, "a stop starts no job"
+
+
 def test_first_thousand_lines_are_classified(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
