@@ -146,6 +146,12 @@ install_python_packages() {
         echo "For a smaller download, set LORA_STUDIO_TORCH_INDEX to the URL of PyTorch's CPU index."
     fi
     "${pip[@]}" --editable ".[$extras]"
+    if command -v nvidia-smi >/dev/null && ! .venv/bin/python -c \
+        'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        echo "The installed PyTorch can't use this computer's GPU, so trainings use the CPU. A build for CUDA 13"
+        echo "needs NVIDIA's driver 580 or newer: update the driver, or set LORA_STUDIO_TORCH_INDEX to the URL of"
+        echo "PyTorch's index for an older CUDA, such as 12.6, and run this command again."
+    fi
     echo "$stamp" >".venv/set-up-$extras"
 }
 

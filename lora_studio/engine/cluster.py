@@ -25,7 +25,7 @@ from lora_studio.core.system import consent
 from lora_studio.engine import worker
 from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
-from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
+from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 
 #: Exit status of a training that failed.
 _FAILED = 1
@@ -101,7 +101,7 @@ def main() -> None:
     """
     consent.trust_in_this_process(_read_trusted(sys.argv[2:]))
     memory_guard.make_memory_countable()
-    set_allocator_defaults()
+    set_torch_defaults()
     run = RunFolder(Path(sys.argv[1]).resolve())
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     status = _report(run, count) if rank == 0 else _follow(run, rank, count)

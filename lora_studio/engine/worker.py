@@ -33,8 +33,8 @@ from lora_studio.engine import jobs
 from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory, to_problem
-from lora_studio.engine.runtime.gpu_allocator import set_allocator_defaults
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
+from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 
 #: Seconds to keep trying to acquire the lock of a run.
 _LOCK_TIMEOUT = 2.0
@@ -55,7 +55,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
     call_on_sigterm(inbox.request_shutdown)
     memory_guard.make_memory_countable()
-    set_allocator_defaults()
+    set_torch_defaults()
     while (command := pending.get()) is not None:
         if handle(command, channel, inbox, run_command) is not None:
             break  # the parent starts a new worker for the commands that follow

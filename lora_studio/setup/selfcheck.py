@@ -68,7 +68,10 @@ def _run_training(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> Non
             max_length=64,
             validation_share=0.0,
         ),
-        training=TrainingSpec(max_steps=steps, micro_batch=2, gradient_accumulation=1),
+        # PEFT, because Unsloth is optional: without it, trainings only take longer.
+        training=TrainingSpec(
+            max_steps=steps, micro_batch=2, gradient_accumulation=1, backend="peft"
+        ),
     )
     run = run_folder.create_run(folder / "runs", project, folder)
     trial.send(commands.Train(run=str(run.path)))

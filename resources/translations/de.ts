@@ -4989,6 +4989,10 @@
             <translation>Installieren Sie pip für dieses Python mit {command} oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
+            <source>Install the compiler and header files that the warning names, or set the backend to Automatic.</source>
+            <translation>Installieren Sie den Compiler und die Header-Dateien, die die Warnung nennt, oder setzen Sie das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
             <source>Install the engine again, or choose your own llama.cpp folder.</source>
             <translation>Installieren Sie die Engine neu oder wählen Sie einen eigenen llama.cpp-Ordner.</translation>
         </message>
@@ -7695,6 +7699,10 @@
         <message>
             <source>PyTorch {build} has no code for this computer's AMD GPU ({gpu}), so it isn't used.</source>
             <translation>PyTorch {build} enthält keinen Code für die AMD-GPU dieses Computers ({gpu}); sie wird deshalb nicht verwendet.</translation>
+        </message>
+        <message>
+            <source>PyTorch {version} can't use this computer's GPU, so training uses the CPU. Its driver may be too old: update the NVIDIA driver.</source>
+            <translation>PyTorch {version} kann die GPU dieses Computers nicht verwenden, deshalb nutzt das Training die CPU. Der Treiber ist vielleicht zu alt: Aktualisieren Sie den NVIDIA-Treiber.</translation>
         </message>
         <message>
             <source>PyTorch {version} has no code for {title} (cuda:{index:d}).</source>
@@ -12284,6 +12292,10 @@
             <translation>Triton braucht einen C-Compiler, um GPU-Kernel zu bauen, aber keiner ist installiert.</translation>
         </message>
         <message>
+            <source>Triton, which Unsloth needs, has no code for this GPU.</source>
+            <translation>Triton, das Unsloth braucht, hat keinen Code für diese GPU.</translation>
+        </message>
+        <message>
             <source>Truncate</source>
             <translation>Abschneiden</translation>
         </message>
@@ -12550,6 +12562,10 @@
         <message>
             <source>Unsloth's gradient checkpointing needs the Unsloth backend.</source>
             <translation>Das Gradient Checkpointing von Unsloth braucht das Unsloth-Backend.</translation>
+        </message>
+        <message>
+            <source>Unsloth's kernels can't be built on this computer.</source>
+            <translation>Die Kernel von Unsloth lassen sich auf diesem Computer nicht bauen.</translation>
         </message>
         <message>
             <source>Up to 1 B</source>

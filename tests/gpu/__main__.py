@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 from tests.gpu import checks as _checks  # noqa: F401 - they register themselves
 from tests.gpu.registry import CHECKS, Check, get_smi_name
 from tests.helpers.faults.preloaded import PreloadedPython
@@ -62,6 +63,7 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cuda:0", help="device to run on")
     chosen = parser.parse_args()
+    set_torch_defaults()  # as in a worker, for the processes of the checks
     chosen.out.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(chosen.device)
     reason = "" if chosen.device == "cpu" or machine["gpu"] else "this computer has no NVIDIA GPU"
@@ -171,7 +173,7 @@ def run_process(check: Check, device: str, folder: Path, preloaded: PreloadedPyt
     }
     arguments = "tests.gpu.checks", check.name, device, str(folder)
     command = [sys.executable, "-m", *arguments]
-    if preloaded is not None and not check.imports_first:
+    if preloaded is not None:
         command = preloaded.command(*arguments)
     limit = _PATIENCE * check.seconds
     with (folder / "output.txt").open("w+b") as output:

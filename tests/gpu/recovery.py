@@ -204,15 +204,11 @@ def _train_under_a_cap(context: CheckContext) -> None:
     "rows of random lengths near the limit don't fragment memory",
     seconds=30,
     needs_gpu=True,
-    imports_first=True,
 )
 def train_random_lengths(context: CheckContext) -> None:
     """Train 300 steps of random lengths; count how often the allocator had to free its cache and retry."""
     import random
 
-    from lora_studio.engine.runtime import gpu_allocator
-
-    gpu_allocator.set_allocator_defaults()
     import torch
 
     draw = random.Random(1)

@@ -45,17 +45,13 @@ class CheckContext:
 
 @dataclass(frozen=True)
 class Check:
-    """A check with its name, what it shows, and the seconds that it may take on an H100.
-
-    With `imports_first`, it sets what PyTorch reads when it is imported.
-    """
+    """A check with its name, what it shows, and the seconds that it may take on an H100."""
 
     name: str
     title: str
     run: Callable[[CheckContext], None]
     seconds: int
     needs_gpu: bool = False
-    imports_first: bool = False
 
 
 CHECKS: dict[str, Check] = {}
@@ -67,12 +63,11 @@ def check(
     *,
     seconds: int,
     needs_gpu: bool = False,
-    imports_first: bool = False,
 ) -> Callable[[Callable[[CheckContext], None]], Callable[[CheckContext], None]]:
     """Register a function as a check."""
 
     def register(function: Callable[[CheckContext], None]) -> Callable[[CheckContext], None]:
-        CHECKS[name] = Check(name, title, function, seconds, needs_gpu, imports_first)
+        CHECKS[name] = Check(name, title, function, seconds, needs_gpu)
         return function
 
     return register

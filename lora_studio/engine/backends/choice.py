@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_studio.core.messages import Text, fill, text
+from lora_studio.core.messages import Template, Text, fill, text
 from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -34,6 +34,15 @@ _FAST_MODEL_TYPES = (
 #: a model; without the second, patched models return no logits in training mode.
 _ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 
+_CANNOT_BUILD = text("Unsloth's kernels can't be built on this computer.")
+
+_INSTALL: Template = (
+    "Install it (pip install unsloth) in the engine's environment, or set the backend to Automatic."
+)
+_INSTALL_TOOLS: Template = (
+    "Install the compiler and header files that the warning names, or set the backend to Automatic."
+)
+
 
 def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
     """Return "peft", or "unsloth" after importing it; emits and records the choice.
@@ -49,11 +58,14 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     missing_tool = build_tools.find_missing_build_tool()
     for problem in recipe_checks.check_build_tools(missing_tool, str(device), project.training):
         job.emit(events.Warned(problem=problem))
-    name, reason = _choose(project, job)
+    cannot_build = device.type == "cuda" and missing_tool is not None
+    name, reason = _choose(project, job, cannot_build=cannot_build)
     recorded = run.read_manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
         name, reason = recorded["name"], text("The run started with this backend.")
     if name == "unsloth":
+        if cannot_build:
+            raise ProblemError(_unavailable_problem(_CANNOT_BUILD, _INSTALL_TOOLS))
         name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
     run.update_manifest(backend={"name": name, "why": str(reason), "version": version})
@@ -77,14 +89,16 @@ def create_backend(name: str) -> Backend:
     return PeftBackend()
 
 
-def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
-    """Return the name and the reason for it."""
+def _choose(project: Project, job: JobContext, *, cannot_build: bool) -> tuple[str, Text]:
+    """Return the name and the reason for it; with `cannot_build`, Triton can't build kernels for the GPU."""
     configured = project.training.backend
     if configured != "auto":
         if configured == "unsloth" and importlib.util.find_spec("unsloth") is None:
             raise ProblemError(_unavailable_problem(text("Unsloth isn't installed.")))
         return configured, text("It is set in the project.")
     reason = _get_reason_against_unsloth(project, job)
+    if not reason and cannot_build:
+        reason = _CANNOT_BUILD
     return (
         ("peft", reason)
         if reason
@@ -103,8 +117,11 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
     # `recipe/grpo.py` refuses it. Prompts for rewards are never detected, so the format of a source says it.
     if any(source.format == "prompts" for source in project.dataset.sources):
         return text("Unsloth can't train on rewards.")
-    if devices.choose_device(project.model.device).type != "cuda":
+    device = devices.choose_device(project.model.device)
+    if device.type != "cuda":
         return text("Unsloth is only faster on a GPU.")
+    if not devices.can_run_triton(device):
+        return text("Triton, which Unsloth needs, has no code for this GPU.")
     folder = sources.resolve(project.model, job)
     model_type = model_folder.read_config(folder).get("model_type")
     if str(model_type) not in _FAST_MODEL_TYPES:
@@ -140,12 +157,11 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
     return "unsloth", reason
 
 
-def _unavailable_problem(what: Text) -> Problem:
+def _unavailable_problem(what: Text, remedy: Template = _INSTALL) -> Problem:
     return error(
         "training.no_unsloth",
         what,
-        "Install it (pip install unsloth) in the engine's environment, or set the backend to "
-        "Automatic.",
+        remedy,
         where=Where(step="training", field="backend"),
         fix=Fix(
             label=text("Set the backend to Automatic"),

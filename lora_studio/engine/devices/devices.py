@@ -148,6 +148,18 @@ def set_current_device(device: torch.device) -> None:
         os.environ.setdefault("TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL", "1")
 
 
+def can_run_triton(device: torch.device) -> bool:
+    """Return whether Triton's kernels run on a device, as far as that is known without trying.
+
+    On NVIDIA's GPUs before Volta, its compiler ends the process.
+    """
+    import torch
+
+    if device.type != "cuda" or torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_properties(device).major >= 7
+
+
 def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor in main memory on a device, without waiting for what a GPU still computes.
 
@@ -211,9 +223,11 @@ def get_free_gpu_bytes(index: int) -> int:
 
 
 def list_supported_gpus() -> list[int]:
-    """Return the indices of the GPUs that this build of PyTorch has code for."""
+    """Return the indices of the GPUs that this build of PyTorch can use and has code for."""
     import torch
 
+    if not torch.cuda.is_available():
+        return []  # GPUs are still counted where their driver is too old for this build
     return [index for index in range(torch.cuda.device_count()) if is_gpu_supported(index)]
 
 
@@ -254,7 +268,7 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(list_device_names(wanted)[0])
     present = {
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }

@@ -65,7 +65,14 @@ def require_on_gpus(model: torch.nn.Module) -> None:
 def describe_choice(spec: ModelSpec, device: torch.device, *, spread: bool) -> Text | None:
     """Return which of this computer's devices are used, and why; None if there is no choice."""
     gpus = devices.list_supported_gpus()
-    if device.type == "cpu" and spec.device == "auto" and torch.cuda.device_count() and not gpus:
+    has_unused = device.type == "cpu" and spec.device == "auto" and torch.cuda.device_count()
+    if has_unused and not torch.cuda.is_available():
+        return text(
+            "PyTorch {version} can't use this computer's GPU, so training uses the CPU. Its driver may be too "
+            "old: update the NVIDIA driver.",
+            version=torch.__version__,
+        )
+    if has_unused and not gpus:
         return text(
             "PyTorch {version} has no code for {title}, so training uses the CPU.",
             version=torch.__version__,

@@ -25,6 +25,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends import choice
 from tests.engine.conftest import TinyModel
+from tests.helpers.models.fake_gpus import FakeGpus, Gpu
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 Start = Callable[..., RunFolder]
@@ -84,6 +85,29 @@ def test_auto_backend_explains_why_it_chose_peft(
     run = start(**specs)
     assert choose(run) == ("peft", f"The training backend is PEFT. {why}")
     assert run.read_manifest()["backend"]["why"] == why
+
+
+def test_unsloth_is_left_out_where_triton_cannot_build(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    FakeGpus([Gpu("3090", "a")], monkeypatch).install()
+    imported: list[str] = []
+    monkeypatch.setattr(choice.importlib, "import_module", imported.append)
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(choice.importlib.metadata, "version", lambda _: "1.0")
+    on_gpu = {"model": {"device": "cuda:0"}}
+    assert choose(start(**on_gpu))[0] == "unsloth"
+    assert imported == ["unsloth"]
+    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    why = "The training backend is PEFT. Unsloth's kernels can't be built on this computer."
+    assert choose(start(**on_gpu)) == ("peft", why)
+    begun = start(**on_gpu)
+    begun.update_manifest(backend={"name": "unsloth", "why": "", "version": "1"})
+    for run, resume in ((start("unsloth", **on_gpu), False), (begun, True)):
+        with pytest.raises(ProblemError, match="can't be built"):
+            choose(run, resume=resume)
+    assert imported == ["unsloth"]
 
 
 def test_resumed_training_keeps_its_backend(start: Start) -> None:

@@ -31,6 +31,7 @@ from lora_studio.engine.model import loading, placement
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
 from lora_studio.engine.training.distributed.ranks import GradientBucket, ProcessGroup
+from lora_studio.engine.training.kernels import liger
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from tests.helpers.models import plans
@@ -148,6 +149,24 @@ def test_estimate_is_about_the_gpu_of_that_number() -> None:
         assert device is not None
         assert device.name == name
     assert pick_device(found, "cuda:2") is None
+
+
+def test_gpu_with_an_old_driver_leaves_the_cpu(gpus: Install) -> None:
+    gpus(Gpu("3090", "a"), old_driver=True)
+    assert name_auto() == "cpu"
+    assert [device.name for device in devices.list_devices().devices] == ["cpu"]
+    said = placement.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
+    assert "update the NVIDIA driver" in str(said)
+    with pytest.raises(ProblemError, match="has no device cuda:0 that PyTorch"):
+        devices.choose_device("cuda:0")
+
+
+def test_triton_is_left_out_before_volta(gpus: Install, monkeypatch: Any) -> None:
+    monkeypatch.setattr(liger.importlib.util, "find_spec", lambda _: True)
+    gpus(Gpu("1080 Ti", "a", major=6, minor=1), Gpu("T4", "b", major=7, minor=5))
+    assert [liger.is_installed(device) for device in (CUDA0, CUDA1)] == [False, True]
+    gpus(Gpu("MI100", "a", major=6), hip="7.2")
+    assert liger.is_installed(CUDA0)
 
 
 def test_cudnn_attention_is_off_on_gpus(monkeypatch: Any) -> None:

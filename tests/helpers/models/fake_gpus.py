@@ -33,20 +33,22 @@ class Gpu:
 class FakeGpus:
     """The GPUs that PyTorch sees, in its order: those of CUDA_VISIBLE_DEVICES, if it is set.
 
-    `limits` are the shares of memory that this process has been limited to, by index.
+    `limits` are the shares of memory that this process has been limited to, by index. An `old_driver` counts its
+    GPUs, but PyTorch can't use them.
     """
 
     cards: list[Gpu]
     monkeypatch: pytest.MonkeyPatch
     names: tuple[str, ...] = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_120")
     hip: str | None = None
+    old_driver: bool = False
     limits: dict[int, float] = field(default_factory=dict)
 
     def install(self) -> FakeGpus:
         """Replace PyTorch's and NVML's answers until the test ends."""
         for target, name, value in (
             (torch.cuda, "device_count", lambda: len(self.visible)),
-            (torch.cuda, "is_available", lambda: bool(self.visible)),
+            (torch.cuda, "is_available", lambda: bool(self.visible) and not self.old_driver),
             (torch.cuda, "get_device_properties", self._describe),
             (torch.cuda, "get_arch_list", lambda: list(self.names)),
             (torch.cuda, "mem_get_info", lambda _: pytest.fail("creates a CUDA context")),
@@ -87,6 +89,8 @@ class FakeGpus:
         return self.visible[index or 0]
 
     def _describe(self, device: Any) -> Any:
+        if self.old_driver:
+            raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).")
         card = self.find(device)
         return SimpleNamespace(
             name=card.name, uuid=card.uuid, major=card.major, minor=card.minor,

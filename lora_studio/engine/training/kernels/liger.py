@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from lora_studio.core.messages import text
+from lora_studio.engine.devices import devices
 from lora_studio.engine.training.kernels.elementwise import Gate
 from lora_studio.engine.training.kernels.numerical_equivalence import UnavailableKernelError
 
@@ -40,8 +41,10 @@ _GATES: dict[Gate, tuple[str, str]] = {
 
 def is_installed(device: torch.device) -> bool:
     """Return whether the kernels are installed and `device` can run them."""
-    return device.type in _DEVICES and all(
-        importlib.util.find_spec(name) is not None for name in ("triton", "liger_kernel")
+    return (
+        device.type in _DEVICES
+        and all(importlib.util.find_spec(name) is not None for name in ("triton", "liger_kernel"))
+        and devices.can_run_triton(device)
     )
 
 
