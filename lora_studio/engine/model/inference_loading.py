@@ -18,7 +18,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices, nvml
-from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model import loading, placement, safetensors_files
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
@@ -68,12 +68,10 @@ def release_gpu() -> None:
 
 
 def _fits_on_gpu(spec: ModelSpec, job: JobContext) -> bool:
-    """Return whether 16-bit weights fit in the free memory of the GPU, or of all with "auto"."""
-    device = devices.choose_device(spec.device)
-    if device.type != "cuda" or "bit" in spec.precision:
+    """Return whether 16-bit weights fit in the free memory of the GPUs that may hold them."""
+    if devices.choose_device(spec.device).type != "cuda" or "bit" in spec.precision:
         return True
-    indices = devices.list_supported_gpus() if spec.device == "auto" else [device.index or 0]
-    free = [nvml.get_free_bytes(index) for index in indices]
+    free = [nvml.get_free_bytes(index) for index in placement.list_gpus(spec)]
     if None in free:
         return True
     size = 4 if spec.precision == "fp32" else 2

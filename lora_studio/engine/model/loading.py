@@ -144,7 +144,7 @@ def _prepare_devices(
     """Make devices ready for the weights, and log why a training uses them."""
     if training and (choice := placement.describe_choice(spec, device, spread=spread)):
         job.emit(events.Log(text=choice))
-    placement.prepare_devices(device, spread=spread)
+    placement.prepare_devices(spec, device, spread=spread)
 
 
 def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool) -> None:
@@ -355,7 +355,8 @@ def _choose_places(
         # `sharding.py` moves a block at a time to the device.
         return {"device_map": {"": torch.device("cpu")}}
     if spread:
-        return {"device_map": "auto", "max_memory": placement.get_spread_limits(training=training)}
+        limits = placement.get_spread_limits(spec, training=training)
+        return {"device_map": "auto", "max_memory": limits}
     return {"device_map": {"": device}}
 
 

@@ -14,37 +14,48 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.engine.devices import devices, lock, memory_limit
 
 
+def list_gpus(spec: ModelSpec) -> list[int]:
+    """Return the indices of the GPUs that may hold layers of a model: all with "auto", else those it names.
+
+    Several names mean a process each only to a training, whose processes get one name each.
+    """
+    if spec.device == "auto":
+        return devices.list_supported_gpus()
+    chosen = dict.fromkeys(devices.choose_device(name) for name in spec.devices)
+    return [device.index or 0 for device in chosen if device.type == "cuda"]
+
+
 def should_spread(spec: ModelSpec, device: torch.device, count_bytes: Callable[[], int]) -> bool:
-    """Return whether the layers have to be spread over all GPUs, because no GPU has room for the model.
+    """Return whether the layers have to be spread over several GPUs, because one has no room for the model.
 
     That is slower than one GPU, as only one of them computes at a time. `count_bytes` returns the bytes
     of the weights.
     """
-    if spec.device != "auto" or device.type != "cuda" or len(devices.list_supported_gpus()) < 2:
+    if device.type != "cuda" or len(list_gpus(spec)) < 2:
         return False
     return count_bytes() > DIVIDED_ABOVE * devices.get_free_gpu_bytes(device.index or 0)
 
 
-def prepare_devices(device: torch.device, *, spread: bool) -> None:
-    """Lock and limit the GPUs that a model is about to be loaded on: one, or all where layers are spread."""
+def prepare_devices(spec: ModelSpec, device: torch.device, *, spread: bool) -> None:
+    """Lock and limit the GPUs that a model is about to be loaded on: several where layers are spread."""
     if spread:
-        lock.hold_every_gpu()
-        devices.set_partner_gpus(devices.list_supported_gpus())
-        for index in devices.list_supported_gpus():
+        if spec.device == "auto":  # named ones are locked already
+            lock.hold_every_gpu()
+        devices.set_partner_gpus(list_gpus(spec))
+        for index in list_gpus(spec):
             memory_limit.limit_device_memory(torch.device("cuda", index))
     devices.set_current_device(device)
     memory_limit.limit_device_memory(device)
 
 
-def get_spread_limits(*, training: bool) -> dict[int | str, int]:
+def get_spread_limits(spec: ModelSpec, *, training: bool) -> dict[int | str, int]:
     """Return how many bytes of weights each GPU may hold, by index, where layers are spread.
 
     Without a limit, accelerate would also use GPUs that PyTorch has no code for. Main memory ("cpu") holds the
     rest of a model that only answers.
     """
     limits: dict[int | str, int] = {
-        index: int(DIVIDED_ABOVE * devices.get_free_gpu_bytes(index))
-        for index in devices.list_supported_gpus()
+        index: int(DIVIDED_ABOVE * devices.get_free_gpu_bytes(index)) for index in list_gpus(spec)
     }
     return limits if training else limits | {"cpu": psutil.virtual_memory().available}
 

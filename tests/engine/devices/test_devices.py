@@ -162,6 +162,8 @@ def test_auto_avoids_gpus_that_the_build_has_no_code_for(
         pytest.param("auto", 1, False, id="fits one"),
         pytest.param("auto", 2, True, id="larger than 70 % of the free memory"),
         pytest.param("cuda:0", 100, False, id="one GPU by name"),
+        pytest.param("cuda:0,cuda:1", 1, False, id="fits the first of several by name"),
+        pytest.param("cuda:0,cuda:1", 2, True, id="several by name"),
     ],
 )
 @pytest.mark.usefixtures("two_cards")

@@ -208,8 +208,8 @@ def test_layers_are_spread_over_gpus_with_code_only(gpus: Install) -> None:
     )
     assert not placement.should_spread(ModelSpec(), CUDA0, lambda: 13 * GIB)
     assert placement.should_spread(ModelSpec(), CUDA0, lambda: 15 * GIB)
-    assert placement.get_spread_limits(training=True) == {0: 14 * GIB, 2: 7 * GIB}
-    assert placement.get_spread_limits(training=False).keys() == {0, 2, "cpu"}
+    assert placement.get_spread_limits(ModelSpec(), training=True) == {0: 14 * GIB, 2: 7 * GIB}
+    assert placement.get_spread_limits(ModelSpec(), training=False).keys() == {0, 2, "cpu"}
     reason = str(placement.describe_choice(ModelSpec(), CUDA0, spread=True))
     assert "all 2" in reason
     assert "cuda:0,cuda:2" in str(placement.describe_choice(ModelSpec(), CUDA0, spread=False))
@@ -227,22 +227,39 @@ def test_model_larger_than_all_gpus_is_refused() -> None:
 def test_all_gpus_are_locked_only_for_spread_layers(
     gpus: Install, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    gpus(Gpu("A", "a"), Gpu("B", "b"))
+    gpus(Gpu("A", "a"), Gpu("B", "b"), Gpu("C", "c"))
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    identities = [devices.get_gpu_identity(index) for index in (0, 1)]
+    identities = [devices.get_gpu_identity(index) for index in (0, 1, 2)]
 
     def held() -> list[bool]:
         return [device_locks.find_holder(each) is not None for each in identities]
 
     with lock.hold_devices(ModelSpec(), RunFolder(tmp_path), "training", make_job()):
-        assert held() == [True, False]
-        placement.prepare_devices(CUDA0, spread=False)
-        assert held() == [True, False]
-        placement.prepare_devices(CUDA0, spread=True)
-        assert held() == [True, True]
-    assert held() == [False, False]
+        assert held() == [True, False, False]
+        placement.prepare_devices(ModelSpec(), CUDA0, spread=False)
+        assert held() == [True, False, False]
+        placement.prepare_devices(ModelSpec(), CUDA0, spread=True)
+        assert held() == [True, True, True]
+    assert held() == [False, False, False]
     lock.hold_every_gpu()  # without a job
-    assert held() == [False, False]
+    assert held() == [False, False, False]
+
+
+def test_named_gpus_share_the_layers_of_a_model_that_answers(
+    gpus: Install, tmp_path: Path, monkeypatch: Any
+) -> None:
+    gpus(*(Gpu(letter, letter, free=20) for letter in "abcd"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    named = ModelSpec(device="cuda:1,cuda:2,cuda:1")
+    assert not placement.should_spread(named, CUDA1, lambda: 13 * GIB)
+    assert placement.should_spread(named, CUDA1, lambda: 15 * GIB)
+    assert placement.get_spread_limits(named, training=False).keys() == {1, 2, "cpu"}
+    with lock.hold_devices(named, RunFolder(tmp_path), "evaluation", make_job()):
+        placement.prepare_devices(named, CUDA1, spread=True)
+        holders = [device_locks.find_holder(devices.get_gpu_identity(each)) for each in range(4)]
+    assert [holder is not None for holder in holders] == [False, True, True, False]
+    assert devices.get_partner_gpus() == (1, 2)
+    devices.set_partner_gpus(())
 
 
 def test_dtype_is_one_that_all_gpus_have(gpus: Install) -> None:

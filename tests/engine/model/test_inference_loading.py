@@ -10,7 +10,7 @@ import torch
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices, nvml
-from lora_studio.engine.model import inference_loading
+from lora_studio.engine.model import inference_loading, safetensors_files
 from lora_studio.engine.model.inference_loading import run_where_it_fits
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, make_job
@@ -22,7 +22,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     memory = {"free": 1 << 40}
 
     def choose(wanted: str) -> torch.device:
-        return torch.device("cpu") if wanted == "cpu" else torch.device("cuda", 0)
+        return torch.device(wanted.replace("auto", "cuda:0").partition(",")[0])
 
     monkeypatch.setattr(devices, "choose_device", choose)
     monkeypatch.setattr(nvml, "get_free_bytes", lambda _: memory["free"])
@@ -46,6 +46,17 @@ def test_model_larger_than_the_gpu_is_not_loaded_there(
     run_where_it_fits(spec, make_job(channel), lambda placed: tried.append(placed.device))
     assert tried == ["cpu"]
     assert "The CPU is used" in str(channel.last(events.Log).text)
+
+
+def test_model_that_fits_on_the_named_gpus_together_uses_them(
+    tiny: TinyModel, gpu: dict[str, int]
+) -> None:
+    source = str(tiny("llama3"))
+    bytes_in_16_bits = 2 * safetensors_files.count_parameters(tiny("llama3"))
+    gpu["free"] = int(0.7 * bytes_in_16_bits)
+    for device, used in (("cuda:0", "cpu"), ("cuda:0,cuda:1", "cuda:0,cuda:1")):
+        spec = ModelSpec(source=source, device=device)
+        assert run_where_it_fits(spec, make_job(), lambda placed: placed.device) == used
 
 
 @pytest.mark.usefixtures("gpu")

@@ -291,7 +291,7 @@ class ChatController(QObject):
         spec = self._state.get_spec("model")
         if not isinstance(spec, ModelSpec):
             return None
-        device = self.device or ("cpu" if self._state.is_device_needed() else spec.devices[0])
+        device = self.device or ("cpu" if self._state.is_device_needed() else spec.device)
         return spec.model_copy(update={"device": device})
 
     def _get_template(self) -> str:

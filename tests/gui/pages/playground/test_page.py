@@ -335,7 +335,7 @@ def test_chat_moves_to_the_cpu_while_a_job_runs(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     scenario(ask_chat=BOTH)
-    page.state.set("model", "device", "cuda:0")
+    page.state.set("model", "device", "cuda:0,cuda:1")
     ask(page, qtbot, "Hi")
     assert page.controller.link.held
     page.state.set_run(None, "train")
@@ -345,7 +345,7 @@ def test_chat_moves_to_the_cpu_while_a_job_runs(
     assert spec.device == "cpu"
     assert "runs on the CPU" in page.card.note.text()
     page.state.set_run(None, "")
-    assert page.controller.get_model_spec().device == "cuda:0"
+    assert page.controller.get_model_spec().device == "cuda:0,cuda:1"
 
 
 def test_busy_device_offers_to_use_the_cpu(
