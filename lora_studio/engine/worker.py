@@ -32,7 +32,12 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime import memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
-from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory, to_problem
+from lora_studio.engine.runtime.failures import (
+    CancelledError,
+    is_device_lost,
+    is_out_of_memory,
+    to_problem,
+)
 from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 
@@ -57,7 +62,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     memory_guard.make_memory_countable()
     set_torch_defaults()
     while (command := pending.get()) is not None:
-        if handle(command, channel, inbox, run_command) is not None:
+        if handle(command, channel, inbox, run_command):
             break  # the parent starts a new worker for the commands that follow
     channel.drain()
     sys.stderr.flush()
@@ -93,10 +98,11 @@ def handle(
     channel: Channel,
     inbox: Inbox,
     run_command: RunCommand = jobs.run_command,
-) -> Problem | None:
+) -> bool:
     """Carry out one command from `Started` to its ending event.
 
-    Returns the problem of a command that used up the memory that it is allowed, else None.
+    Returns whether the worker has to end: the command used up the memory that it is allowed, or the GPU
+    can't be used in this process anymore.
     """
     allowance = memory_guard.get_allowance(command)
     job = JobContext(
@@ -106,16 +112,19 @@ def handle(
         reports_files=command.reads_foreign_files,
     )
 
-    exhausted: Problem | None = None
+    must_end = False
     try:
         with _hold_run(command, job, channel, inbox) as (held, warnings):
             try:
                 ending = _carry_out(held, warnings, job, allowance, run_command)
             except BaseException as error:
                 ending = _to_ending(error, command, job)
+                must_end = is_device_lost(error)
                 if allowance is not None and is_out_of_memory(error):
-                    exhausted = memory_guard.exceeded_problem(job.file, allowance)
-                    ending = events.Failed(problem=exhausted)
+                    must_end = True
+                    ending = events.Failed(
+                        problem=memory_guard.exceeded_problem(job.file, allowance)
+                    )
             connections.save()
             # Still under the run's lock: once it is free, the record says how the command ended. The
             # parent gets the ending even if the disk can't take the record.
@@ -126,7 +135,7 @@ def handle(
     finally:
         if job.folder is not None:
             job.folder.close()
-    return exhausted
+    return must_end
 
 
 def _carry_out(

@@ -274,3 +274,24 @@ def test_nothing_answers_for_a_run_without_consent(
         command, channel, Inbox(lambda command: None), lambda *_: pytest.fail("carried out")
     )
     assert channel.last(events.Failed).problem.code == "run.access_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("message", "ends"),
+    [
+        ("CUDA error: device-side assert triggered\nCUDA kernel errors might be", True),
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: out of memory", False),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB.", False),
+        ("The size of tensor a (2) must match", False),
+    ],
+)
+def test_worker_ends_once_its_gpu_can_not_be_used(message: str, ends: bool) -> None:
+    channel, command = RecordingChannel(), commands.InspectDevices()
+
+    def fail(*_: object) -> events.Ending:
+        raise RuntimeError(message)
+
+    inbox = Inbox(lambda _: None)
+    assert worker.handle(command, channel, inbox, fail) is ends
+    assert len(channel.of(events.Failed)) == 1

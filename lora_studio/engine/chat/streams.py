@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.export.ollama import server
+from lora_studio.engine.generation.token_choice import find_unusable
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
-from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
 
 #: Longest wait for a server's next piece while other columns are active, in seconds.
 _NAP = 0.02
@@ -131,6 +132,18 @@ class _ClosedError(Exception):
     """The stream was closed while it computed."""
 
 
+class _UsableScores(LogitsProcessor):
+    """Replaces scores that aren't finite: drawing from them would make CUDA unusable for this process."""
+
+    def __init__(self) -> None:
+        self.is_replaced = torch.zeros(1, dtype=torch.bool)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores to draw from; `is_replaced` says for each row whether they are made up."""
+        self.is_replaced = find_unusable(scores)
+        return scores.masked_fill(self.is_replaced[:, None], 0.0)
+
+
 class TorchTokens(StoppingCriteria):
     """The tokens of transformers' `generate`, which pauses in a thread after each token.
 
@@ -149,6 +162,7 @@ class TorchTokens(StoppingCriteria):
         """Take the prompt, `ids`; nothing is computed before the first `next_token`."""
         self._network, self._ids, self._settings = network, list(ids), settings
         self._activate, self._random = activate, _Random(network.device, seed)
+        self._usable = _UsableScores()
         self._wanted = threading.Semaphore(0)
         self._made: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         self._over = False
@@ -184,7 +198,11 @@ class TorchTokens(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """Pause after a token; `generate` calls this."""
-        self._made.put(int(input_ids[0, -1]))
+        last = torch.stack([input_ids[0, -1], self._usable.is_replaced[0].to(input_ids)])
+        token, is_unusable = last.tolist()  # the only wait for the device
+        if is_unusable:
+            raise NotFiniteError
+        self._made.put(token)
         self._wait()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
@@ -203,6 +221,7 @@ class TorchTokens(StoppingCriteria):
                     input_ids=prompt,
                     attention_mask=torch.ones_like(prompt),
                     generation_config=self._settings,
+                    logits_processor=LogitsProcessorList([self._usable]),
                     stopping_criteria=[self],
                 )
         except _ClosedError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError, to_problem
+from lora_studio.engine.runtime.failures import CancelledError, is_device_lost, to_problem
 
 #: Seconds between two updates of a growing answer; more frequent ones wouldn't look smoother.
 UPDATE_INTERVAL = 0.05
@@ -86,12 +86,17 @@ def create_answered_event(column: int, clocked: TimedStream) -> events.Answered:
 def refuse_column_on_error(
     column: int, streams: dict[int, TimedStream], job: JobContext
 ) -> Iterator[None]:
-    """Report an error inside the block for this column only; the others continue."""
+    """Report an error inside the block for this column only; the others continue.
+
+    Without its GPU, this process can continue none: then the error passes.
+    """
     try:
         yield
     except CancelledError:
         raise
     except Exception as error:
+        if is_device_lost(error):
+            raise
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)

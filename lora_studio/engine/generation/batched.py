@@ -20,7 +20,7 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.generation.prefix_cache import PrefixGroup
-from lora_studio.engine.generation.token_choice import TokenChooser
+from lora_studio.engine.generation.token_choice import TokenChooser, read_tokens
 from lora_studio.engine.generation.turn_boundaries import (
     CancelCriteria,
     TurnEndCriteria,
@@ -184,7 +184,7 @@ def _decode(
             logits = compute_logits(work.network, ids, cache, mask=mask, keep=1)[:, -1]
             work.job.check()
             kept = []
-            tokens = work.chooser.choose(logits, rows, work.answers).tolist()
+            tokens = read_tokens(work.chooser.choose(logits, rows, work.answers))
             for position, (row, token) in enumerate(zip(rows, tokens, strict=True)):
                 if (answer := work.add(row, token)) is None:
                     kept.append(position)
@@ -265,16 +265,21 @@ class _ChosenToken(LogitsProcessor):
 
     def __init__(self, work: _Work, rows: Sequence[int]) -> None:
         self._work, self._rows = work, rows
+        self._tokens = torch.zeros(len(rows), dtype=torch.long)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores of which only those of the chosen tokens are finite."""
+        self.require_usable()
         length = input_ids.shape[1] - len(self._work.prompts[self._rows[0]])
         generated = input_ids[:, input_ids.shape[1] - length :].tolist()
         answers = dict(zip(self._rows, generated, strict=True))
-        tokens = self._work.chooser.choose(scores, self._rows, answers)
-        return torch.full_like(scores, -torch.inf).scatter_(
-            1, tokens[:, None].to(scores.device), 0.0
-        )
+        self._tokens = self._work.chooser.choose(scores, self._rows, answers)
+        chosen = self._tokens.clamp(min=0)[:, None].to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+    def require_usable(self) -> None:
+        """Raise NotFiniteError for the last tokens, which `generate` has waited for since."""
+        read_tokens(self._tokens)
 
 
 def _generate_by_transformers(work: _Work, in_step: bool) -> Iterator[tuple[int, GeneratedAnswer]]:
@@ -299,15 +304,17 @@ def _call_generate(work: _Work, rows: Sequence[int], length: int, in_step: bool)
         pad_token_id=work.tokenizer.pad_token_id,
         stop_strings=list(stops) or None,
     )
+    chosen_token = _ChosenToken(work, rows)
     outputs = work.network.generate(
         input_ids=prompts,
         attention_mask=torch.ones_like(prompts),
         generation_config=settings,
         tokenizer=work.tokenizer,
-        logits_processor=LogitsProcessorList([_ChosenToken(work, rows)]),
+        logits_processor=LogitsProcessorList([chosen_token]),
         stopping_criteria=[CancelCriteria(work.job)],
         synced_gpus=in_step,
     )
+    chosen_token.require_usable()
     return outputs[:, length:].tolist()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, get_start_token, pad_left
 from lora_studio.engine.model.inference_loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.runtime.failures import NotFiniteError, is_out_of_memory
 
 #: Tokens of prompts that are read at once on a CPU and on a GPU.
 _CPU_TOKENS, _GPU_TOKENS = 1 << 10, 1 << 14
@@ -287,6 +288,9 @@ class _Sums:
         self._greedy &= ((logprobs.argmax(-1) == targets) | ~valid).all(1)
 
     def get_scores(self) -> list[ContinuationScore]:
-        """Return the score of each row."""
-        values = zip(self._logprobs.tolist(), self._lengths, self._greedy.tolist(), strict=True)
+        """Return the score of each row; raises NotFiniteError."""
+        logprobs = self._logprobs.tolist()
+        if any(map(math.isnan, logprobs)):
+            raise NotFiniteError
+        values = zip(logprobs, self._lengths, self._greedy.tolist(), strict=True)
         return [ContinuationScore(*each) for each in values]

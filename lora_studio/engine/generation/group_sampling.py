@@ -15,6 +15,7 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, pad_left
 from lora_studio.engine.generation.direct_decoder import DirectDecoder
+from lora_studio.engine.generation.token_choice import mark_unusable, require_usable
 from lora_studio.engine.generation.turn_boundaries import (
     TurnEndCriteria,
     create_turn_end_criteria,
@@ -200,6 +201,7 @@ def _write_answers(work: _Work, names: list[_Name]) -> None:
     while True:
         work.check(work.complete)
         tokens = work.sync_tokens(_choose(work, logits, names).tolist())
+        require_usable(tokens)
         kept = [
             position
             for position, (name, token) in enumerate(zip(names, tokens, strict=True))
@@ -227,7 +229,7 @@ def _choose(work: _Work, logits: torch.Tensor, names: Sequence[_Name]) -> torch.
     """Return a token for each answer, by inverting the cumulative distribution."""
     sampling = work.sampling
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        return mark_unusable(logits, logits.argmax(-1))
     shares = (logits.float() / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
         ordered, tokens = shares.sort(-1, descending=True)
@@ -238,4 +240,5 @@ def _choose(work: _Work, logits: torch.Tensor, names: Sequence[_Name]) -> torch.
     draws = copy_to_device(torch.tensor([work.draw(name) for name in names]), sums.device)
     picks = torch.searchsorted(sums, draws[:, None] * sums[:, -1:], right=True)
     # Rounding may lead past the last token with a share.
-    return picks.clamp(max=(shares > 0).cumsum(-1).argmax(-1, keepdim=True))[:, 0]
+    picks = picks.clamp(max=(shares > 0).cumsum(-1).argmax(-1, keepdim=True))[:, 0]
+    return mark_unusable(logits, picks)

@@ -10,6 +10,10 @@ import torch
 
 from lora_studio.core.chat import Sampling
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.runtime.failures import NotFiniteError
+
+#: Stands for the token of a row whose logits aren't finite; see `read_tokens`.
+_NO_TOKEN = -1
 
 
 class TokenChooser:
@@ -31,7 +35,7 @@ class TokenChooser:
     def choose(
         self, logits: torch.Tensor, rows: Sequence[int], answers: Mapping[int, Sequence[int]]
     ) -> torch.Tensor:
-        """Return one token for each of `rows` from logits [rows, vocabulary].
+        """Return one token for each of `rows` from logits [rows, vocabulary]; pass them to `read_tokens`.
 
         `answers` are the tokens of each row after its prompt so far.
         """
@@ -40,9 +44,8 @@ class TokenChooser:
             scores = self._penalize(
                 scores, [sorted({*self._prompts[row], *answers.get(row, ())}) for row in rows]
             )
-        if self._sampling.temperature == 0:
-            return scores.argmax(-1)
-        return self._sample(scores, rows)
+        greedy = self._sampling.temperature == 0
+        return mark_unusable(logits, scores.argmax(-1) if greedy else self._sample(scores, rows))
 
     def _penalize(self, scores: torch.Tensor, tokens: Sequence[list[int]]) -> torch.Tensor:
         """Return scores with positive ones of each row's earlier tokens divided, negative ones multiplied.
@@ -77,6 +80,32 @@ class TokenChooser:
             name = f"{self._sampling.seed} {hash_tokens(self._prompts[row])}"
             self._random[row] = random.Random(name)
         return self._random[row].random()
+
+
+def find_unusable(logits: torch.Tensor) -> torch.Tensor:
+    """Return which rows of logits [rows, vocabulary] have NaN, infinity, or no finite value [rows].
+
+    Single values of minus infinity are tokens that are excluded.
+    """
+    return ~logits.amax(-1).isfinite()
+
+
+def mark_unusable(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return tokens [rows] that `read_tokens` refuses if their logits can't be used."""
+    return tokens.masked_fill(find_unusable(logits), _NO_TOKEN)
+
+
+def read_tokens(tokens: torch.Tensor) -> list[int]:
+    """Wait for chosen tokens [rows] and return them; raises NotFiniteError."""
+    read: list[int] = tokens.tolist()
+    require_usable(read)
+    return read
+
+
+def require_usable(tokens: Sequence[int]) -> None:
+    """Raise NotFiniteError if a token was chosen from logits that aren't finite."""
+    if _NO_TOKEN in tokens:
+        raise NotFiniteError
 
 
 def hash_tokens(tokens: Sequence[int]) -> str:

@@ -28,6 +28,10 @@ class PausedError(CancelledError):
     """The user paused a training at a point where nothing is lost."""
 
 
+class NotFiniteError(Exception):
+    """The model computed NaN or infinite values."""
+
+
 #: Messages of libraries that ran out of memory: cuBLAS and cuDNN with codes of their own (cuBLAS with
 #: another one when its workspace doesn't fit), and Apple's GPU of a buffer larger than it allows.
 _OUT_OF_MEMORY = re.compile(
@@ -36,6 +40,10 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+#: Errors of CUDA after which no computation on the GPU succeeds in this process.
+_DEVICE_LOST = re.compile(
+    r"(CUDA|HIP) error: (?!no kernel image|invalid device)|device-side assert"
+)
 
 #: Errors that say nothing about the content of the file at which they happen.
 _NOT_CONTENT = (errno.EIO, errno.EMFILE, errno.ENFILE)
@@ -51,9 +59,6 @@ _STREAM_ERROR = "iostream error"
 
 #: Bytes that are written to find out whether a disk is full: a block of any file system.
 _TRIAL_BYTES = 1 << 16
-
-#: What torch says when it draws a token from values that aren't finite.
-_NOT_FINITE = "probability tensor contains either"
 
 #: A panic of tokenizers: Oniguruma gave up a search.
 _PATTERN_PANIC = "Onig:"
@@ -107,7 +112,7 @@ def _model_problem(exception: BaseException, title: Template | Text) -> Problem 
             where=Where(step="model", field="source"),
             title=title,
         )
-    if _NOT_FINITE in str(exception):
+    if isinstance(exception, NotFiniteError):
         return error(
             "model.not_finite",
             "{title} failed: the model computes NaN or infinite values.",
@@ -353,6 +358,14 @@ def is_out_of_memory(exception: BaseException) -> bool:
         return True
     return isinstance(exception, (RuntimeError, OSError)) and bool(
         _OUT_OF_MEMORY.search(str(exception))
+    )
+
+
+def is_device_lost(exception: BaseException) -> bool:
+    """Return whether this process may no longer be able to use its GPU, so that it has to end."""
+    return any(
+        bool(_DEVICE_LOST.search(str(cause))) and not is_out_of_memory(cause)
+        for cause in (exception, *_iter_causes(exception))
     )
 
 

@@ -28,7 +28,7 @@ from lora_studio.engine.generation.continuations import (
 )
 from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_prefix
 from lora_studio.engine.generation.token_choice import TokenChooser
-from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
 from tests.helpers.models.tiny_models import FAMILIES, tiny_model
 from tests.helpers.runs.recorded_job import recorded_job
 
@@ -235,6 +235,49 @@ def test_smaller_batches_answer_after_memory_ran_out(
     monkeypatch.setattr(batched, "compute_logits", compute)
     assert answer_all(*llama, sampling=sampling) == expected
     assert max(sizes) > 2
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("is_recurrent", [False, True])
+def test_logits_that_are_not_finite_end_the_answers(
+    temperature: float,
+    value: float,
+    is_recurrent: bool,
+    llama: tuple[Any, PreTrainedTokenizerBase],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, tokenizer = llama
+    steps: list[int] = []
+
+    def damage(_: object, __: object, logits: torch.Tensor) -> torch.Tensor:
+        steps.append(len(logits))
+        if len(steps) == 3:
+            logits[-1, -1, 7] = value
+        return logits
+
+    if is_recurrent:
+        monkeypatch.setattr(prefix_cache, "find_window", lambda _: None)
+    hook = network.lm_head.register_forward_hook(damage)
+    sampling = Sampling(temperature=temperature, top_p=0.9, max_tokens=6)
+    try:
+        with pytest.raises(NotFiniteError):
+            answer_all(network, tokenizer, PROMPTS[:2], sampling)
+    finally:
+        hook.remove()
+
+
+def test_scores_that_are_not_finite_are_refused(
+    llama: tuple[Any, PreTrainedTokenizerBase],
+) -> None:
+    network, _ = llama
+    hook = network.lm_head.register_forward_hook(lambda *call: call[-1] * math.nan)
+    pairs = [Continuation((1, 2), (3, 4))]
+    try:
+        with pytest.raises(NotFiniteError):
+            list(continuation_logprobs(network, pairs, recorded_job()[0]))
+    finally:
+        hook.remove()
 
 
 def test_cancel_ends_a_batch_between_tokens(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:

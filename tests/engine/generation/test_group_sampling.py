@@ -18,7 +18,7 @@ from lora_studio.engine.generation.group_sampling import (
     sample_groups,
 )
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import make_job
 
@@ -109,3 +109,12 @@ def test_cancel_ends_the_writing_of_answers(
 
     with pytest.raises(CancelledError):
         sample_groups(network, tokenizer, _PROMPTS, _SAMPLING, cancel)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_end_the_writing(
+    temperature: float, network: Any, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    network.lm_head.register_forward_hook(lambda *call: call[-1] * float("nan"))
+    with pytest.raises(NotFiniteError):
+        sample(network, tokenizer, replace(_SAMPLING, temperature=temperature))

@@ -21,7 +21,7 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import CancelledError
-from lora_studio.engine.runtime.failures import to_problem
+from lora_studio.engine.runtime.failures import NotFiniteError, to_problem
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import make_job
 
@@ -204,7 +204,7 @@ class PanicException(BaseException):
     ("exception", "code"),
     [
         (PanicException("Onig: Regex search error: retry-limit-in-match over"), "model.tokenizer_pattern"),
-        (RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"), "model.not_finite"),
+        (NotFiniteError(), "model.not_finite"),
     ],
     ids=["pattern", "not finite"],
 )  # fmt: skip
