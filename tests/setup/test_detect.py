@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from lora_studio.setup import app_wheel, detect, plan
 from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,14 @@ def test_cuda_build_supports_the_gpu_and_the_driver(
     driver: tuple[int, int], capability: tuple[int, int], build: str | None
 ) -> None:
     assert choose_cuda_build(driver, [capability]) == build
+
+
+def test_oldest_allowed_torch_shards_and_has_a_cuda_11_build() -> None:
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    engine = map(Requirement, content["project"]["optional-dependencies"]["engine"])
+    allowed = next(each.specifier for each in engine if each.name == "torch")
+    assert "2.6.0" not in allowed, "fully_shard has `ignored_params` since 2.7 (sharding.py)"
+    assert "2.7.1" in allowed, "the last with a build for CUDA 11.8"
 
 
 @pytest.mark.parametrize(
