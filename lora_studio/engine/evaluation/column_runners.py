@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
@@ -27,29 +27,46 @@ from lora_studio.engine.runtime.channel import JobContext
 
 @dataclass
 class RunnerFactory:
-    """Creates runners for the models of an evaluation; `models` holds the one in memory."""
+    """Creates runners for the models of an evaluation; `models` holds the one in memory.
+
+    The training device is held as long as a model may be on it, so that no other job waits beside a model, and
+    no model waits for another job.
+    """
 
     run: RunFolder
     project: Project
     models: TorchModels
     job: JobContext
+    _held: ExitStack | None = None
 
     @contextmanager
     def open(self, model: AnyColumnModel) -> Iterator[ColumnRunner]:
-        """Yield the runner of a model, with the training device held while one in torch runs.
+        """Yield the runner of a model, with the training device held for one in torch.
 
         Raises ProblemError.
         """
         if isinstance(model, AdapterSpeaker | ModelSpeaker):
-            with lock.hold_devices(self.project.model, self.run, "evaluation", self.job):
-                yield self._create(model)
+            if self._held is None:
+                with ExitStack() as held:
+                    held.enter_context(
+                        lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
+                    )
+                    self._held = held.pop_all()
+            yield self._create(model)
             return
-        self.models.release()
+        self.release()
         runner = self._create(model)
         try:
             yield runner
         finally:
             runner.close()
+
+    def release(self) -> None:
+        """Free the memory of the model in torch, and then the training device."""
+        self.models.release()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def _create(self, model: AnyColumnModel) -> ColumnRunner:
         match model:

@@ -45,15 +45,14 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
     project = run.load_project()
     folder = _open_folder(run, command)
     job.pausable = True
-    models = TorchModels(job)
+    factory = RunnerFactory(run, project, TorchModels(job), job)
     try:
         with answer_cache.open_database() as database:
-            factory = RunnerFactory(run, project, models, job)
             _Evaluation(folder, folder.read_plan(), factory, database, job).run()
     except PausedError:
         return events.Done(paused=True)
     finally:
-        models.release()
+        factory.release()
     return events.Done()
 
 
