@@ -47,7 +47,7 @@ def test_gpu_is_held_until_its_model_is_freed(
             pass
         assert device_locks.find_holder(GPU) is not None, "the next column may use the model"
     assert models.held_at_release == []
-    with factory.open(ServerModel(address="http://127.0.0.1:1/v1", model="m")):
+    with factory.open(ServerModel(address="http://127.0.0.1:1/v1", name="m")):
         assert device_locks.find_holder(GPU) is None
     assert models.held_at_release == [True]
     with factory.open(AdapterSpeaker()):
