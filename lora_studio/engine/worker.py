@@ -169,7 +169,8 @@ def _to_ending(
         error = job.folder.gone_error()
     with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
         traceback.print_exception(error, file=sys.stderr)
-    return events.Failed(problem=_name_disk(to_problem(error, command.title), job))
+    problem = to_problem(error, command.title, only_answers=command.only_answers)
+    return events.Failed(problem=_name_disk(problem, job))
 
 
 def _name_disk(problem: Problem, job: JobContext) -> Problem:

@@ -12736,6 +12736,10 @@
             <translation>Verwenden Sie exact oder exact:verbatim.</translation>
         </message>
         <message>
+            <source>Use fewer models at a time, limit the length of answers, choose 4-bit precision, or run on the CPU. Closing other programs that use the device also helps.</source>
+            <translation>Verwenden Sie weniger Modelle gleichzeitig, begrenzen Sie die Länge der Antworten, wählen Sie 4-Bit-Genauigkeit oder rechnen Sie auf der CPU. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
+        </message>
+        <message>
             <source>Use for Merge and Export</source>
             <translation>Für Zusammenführen und Export verwenden</translation>
         </message>

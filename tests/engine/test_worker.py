@@ -22,13 +22,14 @@ from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, ChatQuestion
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.serving import ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import worker
 from lora_studio.engine.runtime.channel import Inbox, JobContext
 from tests.helpers.models.tiny_models import tiny_model
@@ -295,3 +296,23 @@ def test_worker_ends_once_its_gpu_can_not_be_used(message: str, ends: bool) -> N
     inbox = Inbox(lambda _: None)
     assert worker.handle(command, channel, inbox, fail) is ends
     assert len(channel.of(events.Failed)) == 1
+
+
+def _run_out_of_memory(*_: object) -> events.Ending:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        commands.Classify(run="none", texts=("A",)),
+        commands.TryRewards(model=ModelSpec(), dataset=DatasetSpec(), training=TrainingSpec()),
+    ],
+)
+def test_remedy_for_lack_of_memory_is_about_answers(command: commands.Question) -> None:
+    channel = RecordingChannel()
+    worker.handle(command, channel, Inbox(lambda _: None), _run_out_of_memory)
+    problem = channel.last(events.Failed).problem
+    assert (problem.code, problem.where.step) == ("device.out_of_memory", "model")
+    assert "answers" in str(problem.remedy)
+    assert "micro-batch" not in str(problem.remedy)

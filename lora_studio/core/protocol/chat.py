@@ -27,6 +27,7 @@ class OpenChat(BaseCommand):
     """
 
     title = text("Loading the chat models")
+    only_answers = True
     kind: Literal["open_chat"] = "open_chat"
     model: ModelSpec
     chat_template: str = "model"
@@ -40,6 +41,7 @@ class AskChat(BaseCommand):
     """
 
     title = text("Generating answers")
+    only_answers = True
     kind: Literal["ask_chat"] = "ask_chat"
     run: str = ""
     model: ModelSpec
@@ -51,6 +53,7 @@ class ShowPrompt(BaseCommand):
     """Show the exact tokens that a speaker receives for a conversation."""
 
     title = text("Tokenizing the prompt")
+    only_answers = True
     kind: Literal["show_prompt"] = "show_prompt"
     model: ModelSpec
     chat_template: str = "model"
@@ -65,6 +68,7 @@ class Generate(BaseCommand):
     """
 
     title = text("Generating answers")
+    only_answers = True
     kind: Literal["generate"] = "generate"
     run: str
     sources: tuple[TextSource, ...]

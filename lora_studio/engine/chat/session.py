@@ -132,15 +132,26 @@ class Session:
         timed_streams: dict[int, TimedStream] = {}
         with self._close_unfinished(timed_streams, job):
             for question in questions:
-                with turn_scheduler.refuse_column_on_error(question.column, timed_streams, job):
-                    timed_streams[question.column] = TimedStream(self._stream(base, question, job))
+                begin = functools.partial(self._begin, timed_streams, base, question, job)
+                turn_scheduler.run_or_refuse_column(question.column, timed_streams, job, begin)
             self._emit_ready(job)
-            sent = dict.fromkeys(timed_streams, ("", 0.0))
+            updates = dict.fromkeys(timed_streams, ("", 0.0))
             active = dict(timed_streams)
             while active:
                 for column in turn_scheduler.select_next_columns(active):
-                    with turn_scheduler.refuse_column_on_error(column, active, job):
-                        sent[column] = turn_scheduler.advance(column, active, sent[column], job)
+                    advance = functools.partial(
+                        turn_scheduler.advance, column, active, updates, job
+                    )
+                    turn_scheduler.run_or_refuse_column(column, active, job, advance)
+
+    def _begin(
+        self,
+        timed_streams: dict[int, TimedStream],
+        base: _Base,
+        question: ChatQuestion,
+        job: JobContext,
+    ) -> None:
+        timed_streams[question.column] = TimedStream(self._stream(base, question, job))
 
     @contextmanager
     def _close_unfinished(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
+from lora_studio.engine.model.inference_loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError, is_device_lost, to_problem
+from lora_studio.engine.runtime.failures import (
+    CancelledError,
+    is_device_lost,
+    is_out_of_memory,
+    to_problem,
+)
 
 #: Seconds between two updates of a growing answer; more frequent ones wouldn't look smoother.
 UPDATE_INTERVAL = 0.05
@@ -31,21 +36,25 @@ def select_next_columns(active: dict[int, TimedStream]) -> list[int]:
 
 
 def advance(
-    column: int, active: dict[int, TimedStream], sent: tuple[str, float], job: JobContext
-) -> tuple[str, float]:
-    """Advance one answer by a turn and send what is new; returns the text sent and when."""
+    column: int,
+    active: dict[int, TimedStream],
+    updates: dict[int, tuple[str, float]],
+    job: JobContext,
+) -> None:
+    """Advance one answer by a turn and send what is new; `updates` are the text sent last, and when."""
     timed_stream, deadline = active[column], time.perf_counter() + _TURN
     is_growing = timed_stream.step(job.check)
     while is_growing and (len(active) == 1 or time.perf_counter() < deadline):
-        if time.perf_counter() - sent[1] >= UPDATE_INTERVAL:
-            sent = send_update(column, timed_stream.stream, sent[0], job)
+        text, sent = updates[column]
+        if time.perf_counter() - sent >= UPDATE_INTERVAL:
+            updates[column] = send_update(column, timed_stream.stream, text, job)
         is_growing = timed_stream.step(job.check)
     if is_growing:
-        return send_update(column, timed_stream.stream, sent[0], job)
+        updates[column] = send_update(column, timed_stream.stream, updates[column][0], job)
+        return
     job.emit(create_answered_event(column, timed_stream))
     timed_stream.stream.close()
     del active[column]
-    return sent
 
 
 def send_update(
@@ -82,23 +91,26 @@ def create_answered_event(column: int, clocked: TimedStream) -> events.Answered:
     )
 
 
-@contextmanager
-def refuse_column_on_error(
-    column: int, streams: dict[int, TimedStream], job: JobContext
-) -> Iterator[None]:
-    """Report an error inside the block for this column only; the others continue.
+def run_or_refuse_column(
+    column: int, streams: dict[int, TimedStream], job: JobContext, action: Callable[[], None]
+) -> None:
+    """Call `action`, and report its error for this column only; the others continue.
 
     Without its GPU, this process can continue none: then the error passes.
     """
     try:
-        yield
+        action()
+        return
     except CancelledError:
         raise
-    except Exception as error:
+    except Exception as error:  # its traceback keeps tensors until the block ends
         if is_device_lost(error):
             raise
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)
-        problem = to_problem(error, commands.AskChat.title)
+        problem = to_problem(error, commands.AskChat.title, only_answers=True)
         job.emit(events.AnswerRefused(column=column, problem=problem))
+        needs_memory = is_out_of_memory(error)
+    if needs_memory:
+        release_gpu()

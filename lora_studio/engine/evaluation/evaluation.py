@@ -173,7 +173,7 @@ class _Evaluation:
             raise
         except Exception as failure:
             traceback.print_exception(failure, file=sys.stderr)
-            problem = to_problem(failure, commands.Evaluate.title)
+            problem = to_problem(failure, commands.Evaluate.title, only_answers=True)
             report = report.model_copy(update={"problem": problem})
             self.job.emit(events.ColumnRefused(column=column.key, problem=problem))
         self._set_report(self._with_counts(report))
@@ -258,7 +258,7 @@ class _Evaluation:
             raise
         except Exception as failure:
             traceback.print_exception(failure, file=sys.stderr)
-            problem = to_problem(failure, text("The judge"))
+            problem = to_problem(failure, text("The judge"), only_answers=True)
             self.facts = self.facts.model_copy(update={"judge_problem": problem})
             self.job.emit(events.Warned(problem=problem))
 

@@ -67,14 +67,21 @@ _PATTERN_PANIC = "Onig:"
 _DISK_ERRORS = (errno.EIO, errno.EROFS)
 
 
-def to_problem(exception: BaseException, title: Template | Text) -> Problem:
-    """Return the problem that an exception means; `title` names the work, as in "Training"."""
+def to_problem(
+    exception: BaseException, title: Template | Text, *, only_answers: bool = False
+) -> Problem:
+    """Return the problem that an exception means; `title` names the work, as in "Training".
+
+    `only_answers`: the work uses models and doesn't train them.
+    """
     if (refused := _offline_problem(exception)) is not None:
         return refused
     if isinstance(exception, ProblemError):
         return _name_system_cause(exception, title)
+    if is_out_of_memory(exception):
+        return _memory_problem(title, only_answers)
     for translate in (
-        _memory_problem, cache_problem, disk_problem, _system_limit_problem, _model_problem,
+        cache_problem, disk_problem, _system_limit_problem, _model_problem,
         _permission_problem, _file_problem,
     ):  # fmt: skip
         if (problem := translate(exception, title)) is not None:
@@ -88,15 +95,17 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
     )
 
 
-def _memory_problem(exception: BaseException, title: Template | Text) -> Problem | None:
-    if not is_out_of_memory(exception):
-        return None
+def _memory_problem(title: Template | Text, only_answers: bool) -> Problem:
     return error(
         "device.out_of_memory",
         "{title} ran out of memory.",
-        "Reduce the micro-batch size or the max. sequence length, enable gradient "
+        "Use fewer models at a time, limit the length of answers, choose 4-bit precision, or run on "
+        "the CPU. Closing other programs that use the device also helps."
+        if only_answers
+        else "Reduce the micro-batch size or the max. sequence length, enable gradient "
         "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
         "also helps.",
+        where=Where(step="model", field="precision") if only_answers else Where(),
         title=title,
     )
 
@@ -419,22 +428,17 @@ def is_native_panic(exception: BaseException) -> bool:
 
 def disk_full_problem(title: Template | Text, file: object, *, is_quota: bool = False) -> Problem:
     """Return the problem of a full disk, or of an account that may use no more of it: `is_quota`."""
-    where = Where(file=str(file) if file else None)
-    if is_quota:
-        return error(
-            "disk.full",
-            "{title} failed: your disk quota is used up.",
-            "Delete some of your files on this disk or move the project to another disk, then start this "
-            "step again. Files that were complete are unchanged.",
-            where=where,
-            title=title,
-        )
     return error(
         "disk.full",
-        "{title} failed: the disk is full.",
-        "Free up some space or move the project to a larger disk, then start this step again. "
+        "{title} failed: your disk quota is used up."
+        if is_quota
+        else "{title} failed: the disk is full.",
+        "Delete some of your files on this disk or move the project to another disk, then start this "
+        "step again. Files that were complete are unchanged."
+        if is_quota
+        else "Free up some space or move the project to a larger disk, then start this step again. "
         "Files that were complete are unchanged.",
-        where=where,
+        where=Where(file=str(file) if file else None),
         title=title,
     )
 

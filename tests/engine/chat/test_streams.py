@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,18 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.chat import Sampling
-from lora_studio.engine.chat.streams import TorchTokens, create_generation_config
+from lora_studio.core.protocol import events
+from lora_studio.engine.chat import turn_scheduler
+from lora_studio.engine.chat.streams import (
+    TimedStream,
+    TokenStream,
+    TorchTokens,
+    create_generation_config,
+)
+from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
 from lora_studio.engine.runtime.failures import NotFiniteError
 from tests.engine.conftest import TinyModel
+from tests.helpers.runs.recorded_job import Recorder, recorded_job
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -44,3 +54,53 @@ def test_scores_that_are_not_finite_are_never_drawn_from(
         tokens.next_token(lambda: None)
     assert tokens.next_token(lambda: None) is None
     assert drawn == [True] * (3 if temperature else 0)
+
+
+class _Cache:
+    """Stands for the memory of an answer."""
+
+
+class _FailingModel:
+    """A model whose computation fails after the first token."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, kind: type[Exception], message: str) -> None:
+        self._kind, self._message = kind, message
+        self.caches: list[weakref.ref[_Cache]] = []
+
+    def generate(self, input_ids: torch.Tensor, stopping_criteria: Any, **_: Any) -> None:
+        cache = _Cache()
+        self.caches.append(weakref.ref(cache))
+        stopping_criteria[0](input_ids, None)
+        raise self._kind(self._message)
+
+
+def _answer(network: _FailingModel) -> Recorder:
+    """Answer in one column as the chat does."""
+    job, recorder = recorded_job()
+    settings = create_generation_config(Sampling(), [], 0)
+    tokens = TorchTokens(network, [1, 2], settings, 0, lambda: None)
+    stream = TokenStream(tokens, str, lambda _: False, TurnEndCriteria(()), 2)
+    active, updates = {0: TimedStream(stream)}, {0: ("", 0.0)}
+    while active:
+        turn_scheduler.run_or_refuse_column(
+            0, active, job, lambda: turn_scheduler.advance(0, active, updates, job)
+        )
+    return recorder
+
+
+def test_memory_of_an_answer_that_had_too_little_is_free() -> None:
+    """A traceback in a cycle kept it, and the next question failed as well."""
+    network = _FailingModel(torch.OutOfMemoryError, "CUDA out of memory.")
+    [refused] = _answer(network).of(events.AnswerRefused)
+    assert [cache() for cache in network.caches] == [None]
+    assert refused.problem.code == "device.out_of_memory"
+    assert "micro-batch" not in str(refused.problem.remedy)
+    assert refused.problem.where.step == "model"
+
+
+def test_lost_gpu_ends_the_command_instead_of_a_column() -> None:
+    network = _FailingModel(RuntimeError, "CUDA error: device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side"):
+        _answer(network)
