@@ -233,7 +233,10 @@ def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunne
         ending = "end" if reply.finished else "length"
         return Reply(reply.text, reply.tokens, reply.prompt, ending=ending)  # type: ignore[arg-type]  # one of the two
 
-    return ServerRunner(ask, combine("ollama", digest, listed.version), "Ollama", job)
+    connections = ExitStack()
+    connections.enter_context(server.unload_afterwards(speaker.host, speaker.name))
+    model_hash = combine("ollama", digest, listed.version)
+    return ServerRunner(ask, model_hash, "Ollama", job, connections)
 
 
 def create_server_runner(model: ServerModel, job: JobContext) -> ServerRunner:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.evaluation import server_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
+from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.export.ollama.server import CreateRequest
 from lora_studio.engine.servers.replies import Reply
+from tests.helpers.models import tiny_gguf
 from tests.helpers.runs.jobs import make_job
+from tests.helpers.servers.ollama_server import fake_ollama
 from tests.helpers.servers.ports import run_server
 
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=7)
@@ -148,6 +153,19 @@ def test_missing_key_is_refused_by_the_name_of_its_variable(
     with fake_server() as fake, pytest.raises(ProblemError, match="MY_KEY"):
         list(ask(fake, "MY_KEY"))
     assert fake.bodies == []
+
+
+def test_model_of_an_ollama_column_is_unloaded_at_its_end(tmp_path: Path) -> None:
+    with fake_ollama() as fake:
+        recipe = CreateRequest(name="pim", template="{{ .Prompt }}", stops=())
+        ollama_server.create(fake.host, tiny_gguf.write(tmp_path / "m.gguf"), recipe, make_job())
+        runner = server_runner.create_ollama_runner(
+            OllamaSpeaker(name="pim", host=fake.host), make_job()
+        )
+        assert len(list(runner.answer(REQUESTS[:2], SAMPLING))) == 2
+        assert fake.loaded == {"pim:latest"}
+        runner.close()
+        assert fake.loaded == set()
 
 
 def test_ollama_that_isnt_running_gets_a_remedy_for_evaluations() -> None:

@@ -58,6 +58,7 @@ class FakeOllama:
     """The server's address, what it received, and its faults.
 
     `answer` is what every model writes, and `counter` counts the tokens of a prompt in place of llama.cpp.
+    `loaded` are the models in memory.
     """
 
     host: str = ""
@@ -73,6 +74,7 @@ class FakeOllama:
     store: Path | None = None
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
     answer: str = ""
+    loaded: set[str] = field(default_factory=set)
     counter: Callable[[str], int] | None = None
 
     @property
@@ -174,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b"<html>a router</html>")
         elif self.path == "/api/version":
             self._json(200, {"version": self.state.version})
+        elif self.path == "/api/ps":
+            self._json(200, {"models": [{"name": name} for name in sorted(self.state.loaded)]})
         elif self.path == "/api/tags":
             self._json(200, {"models": [_listed(*item) for item in self.state.models.items()]})
         else:
@@ -186,7 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._blob(self.path.rpartition("/")[2])
             return
         request = json.loads(self._body())
+        if self.path in ("/api/chat", "/api/embed"):
+            self.state.loaded.add(_full(request["model"]))
         match self.path:
+            case "/api/generate":  # unloads; this server generates by /api/chat only
+                assert request["keep_alive"] == 0
+                self.state.loaded.discard(_full(request["model"]))
+                self._json(200, {"done": True, "done_reason": "unload"})
             case "/api/create":
                 self._create(request)
             case "/api/show":

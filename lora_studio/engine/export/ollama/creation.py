@@ -91,7 +91,8 @@ def create_on(
             can_think="thinking" in stored.capabilities,
         )
         step_records.record_settings(run, project, "create_ollama")
-        _prove(judged, run, ollama.host, job)
+        with server.unload_afterwards(spec.ollama_host, recipe.name):
+            _prove(judged, run, ollama.host, job)
 
 
 @contextmanager

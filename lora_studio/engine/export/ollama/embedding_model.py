@@ -64,7 +64,8 @@ def create_on(
         if differences:
             raise read_back.stored_differently_error(recipe.name, differences)
         step_records.record_settings(run, project, "create_ollama")
-        proof = vector_proof.compare_vectors(host, recipe.name, run, project, gguf, job)
+        with server.unload_afterwards(host, recipe.name):
+            proof = vector_proof.compare_vectors(host, recipe.name, run, project, gguf, job)
     job.emit(events.Log(text=proof.verdict))
     if proof.is_different:
         raise _other_vectors_error(ollama.version, recipe.name, proof.least)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +18,7 @@ import ollama
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.messages import text
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.export.ollama.blobs import digest_file, read_chunks
@@ -32,6 +34,9 @@ from lora_studio.engine.runtime.channel import JobContext
 T = TypeVar("T")
 
 _WHERE = Where(step="export", field="ollama_host")
+
+#: Seconds that a server may take to unload a model.
+_UNLOADING = 5.0
 
 
 def inspect_server(host: str) -> events.OllamaFound:
@@ -171,6 +176,41 @@ class _AnswerText:
         if answer and self._thinks:
             text, self._thinks = f"{text}\n</think>\n\n", False
         return text + answer
+
+
+@contextmanager
+def unload_afterwards(host: str, name: str) -> Iterator[None]:
+    """Unload a model at the end of the block, which would stay on the GPU for five minutes otherwise.
+
+    A model that was loaded before, or that a server elsewhere runs, stays. Failures are ignored.
+    """
+    server = create_client(host)
+    was_free = server.is_loopback and _is_loaded(server, name) is False
+    try:
+        yield
+    finally:
+        if was_free and _is_loaded(server, name):
+            with (
+                suppress(ProblemError),
+                translate_ollama_errors(server),
+                server.create_http_client() as http,
+            ):
+                http.post("/api/generate", json={"model": name, "keep_alive": 0})
+            until = time.monotonic() + _UNLOADING
+            while _is_loaded(server, name) and time.monotonic() < until:
+                time.sleep(0.1)
+
+
+def _is_loaded(server: OllamaClient, name: str) -> bool | None:
+    """Return whether a model is in memory, None if the server doesn't tell."""
+    try:
+        with translate_ollama_errors(server), server.create_http_client() as http:
+            answer = http.get("/api/ps")
+            answer.raise_for_status()
+            loaded = [each["name"] for each in answer.json()["models"]]
+    except ProblemError:
+        return None
+    return name in loaded or f"{name}:latest" in loaded
 
 
 def get_model_name(project: Project) -> str:

@@ -69,7 +69,8 @@ def prove_model(command: commands.ProveOllama, job: JobContext) -> events.Ollama
         prediction=_predict_path(version, stored, header),
         can_think="thinking" in stored.capabilities,
     )
-    proof = prompt_judge.judge_prompts(judged, job)
+    with server.unload_afterwards(host, name):
+        proof = prompt_judge.judge_prompts(judged, job)
     is_template_unseen = proof.by != "server" and proof.path is PromptPath.TEMPLATE
     settings = (
         *_compare_chat_template(tokenizer, stored),

@@ -11,6 +11,7 @@ from pathlib import Path
 import ollama
 import pytest
 
+from lora_studio.engine.export.ollama.server import unload_afterwards
 from tests.helpers.models import tiny_gguf
 from tests.helpers.servers.real_ollama import VERSION, Server, install, running_server
 
@@ -76,6 +77,16 @@ def test_model_is_created_shown_and_deleted(client: ollama.Client, tiny_model: P
     with pytest.raises(ollama.ResponseError) as refusal:
         client.show("tiny")
     assert refusal.value.status_code == 404
+
+
+def test_model_that_answered_is_unloaded(client: ollama.Client, server: Server) -> None:
+    gguf = tiny_gguf.write(server.models.parent / "tiny.gguf")
+    client.create(model="tiny", files={gguf.name: client.create_blob(gguf)}, template=TEMPLATE)
+    with unload_afterwards(server.host, "tiny"):
+        client.generate("tiny", "Hello", options={"num_predict": 1})
+        assert [model.name for model in client.ps().models] == ["tiny:latest"]
+    assert client.ps().models == []
+    client.delete("tiny")
 
 
 def test_stopped_server_leaves_no_process_and_no_model_store(program: Path) -> None:

@@ -139,6 +139,18 @@ def test_password_comes_from_ollama_host_for_the_same_server(
     assert not ollama_server.create_client("http://elsewhere:11434").headers
 
 
+def test_model_is_unloaded_unless_it_was_loaded_before(server: FakeOllama, gguf: Path) -> None:
+    create(server, gguf)
+    for before in (set(), {"harbour:v1"}, {"other:latest"}):
+        server.loaded = set(before)
+        with ollama_server.unload_afterwards(server.host, "harbour:v1"):
+            ask(server, "a b c")
+            assert "harbour:v1" in server.loaded
+        assert server.loaded == before
+    with pytest.raises(CancelledError), ollama_server.unload_afterwards("http://127.0.0.1:1", "x"):
+        raise CancelledError  # not hidden by a server that can't be reached
+
+
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
 def test_missing_or_wrong_password_is_reported(server: FakeOllama, credentials: str) -> None:
     server.faults.password = "pim:s3cret"

@@ -100,6 +100,7 @@ def test_model_of_a_native_server_is_proven(version: str, fake: FakeOllama, sour
     create(fake, source)
     proven = prove(fake, source)
     assert (proven.outcome, proven.proof.by) == ("proven", "server")
+    assert fake.loaded == set(), "the GPU is free for others"
     assert proven.proof.path is PromptPath.CHAT_TEMPLATE
     assert f"Verified by Ollama {version}" in str(proven.proof.verdict)
 
