@@ -30,8 +30,8 @@ from lora_studio.engine.model.inference_loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
-#: Rows answered at once on a CPU and on a GPU, and the tokens that they may have in all. A GPU whose
-#: memory runs out gets half as many.
+#: Rows answered at once on a CPU and on a GPU, and the tokens that they may have in all. A device whose
+#: memory runs out gets half as many, unless every rank answers.
 _CPU_ROWS, _GPU_ROWS = 16, 64
 _CPU_TOKENS, _GPU_TOKENS = 1 << 14, 1 << 17
 
@@ -120,6 +120,14 @@ class _Work:
             yield pending[:count]
             pending = [row for row in pending if row not in self.done]
 
+    def halve(self, rows: Sequence[int]) -> None:
+        """Start the answers of a batch that ran out of memory again, in smaller batches."""
+        self.most_rows = max(1, len(rows) // 2)
+        for row in rows:
+            self.answers.pop(row, None)
+            self.chooser.restart(row)
+        release_gpu()
+
     def add(self, row: int, token: int) -> GeneratedAnswer | None:
         """Add a token to an answer; return the answer if it is complete."""
         answer = self.answers.setdefault(row, [])
@@ -201,11 +209,7 @@ def _decode(
     except Exception as error:  # its traceback keeps tensors until the block ends
         if not is_out_of_memory(error) or len(started) == 1:
             raise
-    work.most_rows = max(1, len(started) // 2)
-    for row in started:
-        work.answers.pop(row, None)
-        work.chooser.restart(row)
-    release_gpu()
+    work.halve(started)
 
 
 def pad_left(rows: Sequence[Sequence[int]], shared: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -289,8 +293,20 @@ def _generate_by_transformers(work: _Work, in_step: bool) -> Iterator[tuple[int,
         by_length.setdefault(len(prompt), []).append(row)
     for length in sorted(by_length, reverse=True):
         for rows in work.iter_batches(PrefixGroup(tuple(by_length[length]), 0)):
-            for row, ids in zip(rows, _call_generate(work, rows, length, in_step), strict=True):
+            answers = _try_generate(work, rows, length, in_step)
+            for row, ids in zip(rows, answers, strict=False):  # none if memory ran out
                 yield row, _cut(work, row, ids)
+
+
+def _try_generate(work: _Work, rows: Sequence[int], length: int, in_step: bool) -> list[list[int]]:
+    """Return the answers to equally long prompts; none if memory runs out: batches are smaller then."""
+    try:
+        return _call_generate(work, rows, length, in_step)
+    except Exception as error:  # its traceback keeps tensors until the block ends
+        if not is_out_of_memory(error) or len(rows) == 1 or in_step:
+            raise
+    work.halve(rows)
+    return []
 
 
 @torch.no_grad()

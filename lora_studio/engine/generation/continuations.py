@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from lora_studio.engine.runtime.failures import NotFiniteError, is_out_of_memory
 #: Tokens of prompts that are read at once on a CPU and on a GPU.
 _CPU_TOKENS, _GPU_TOKENS = 1 << 10, 1 << 14
 
-#: Most logits of continuations that are computed at once.
+#: Most logits that are computed at once, unless a single text has more.
 _MOST_LOGITS = 1 << 26
 
 
@@ -150,19 +151,22 @@ class _Scorer:
                 count = max(1, self._most_tokens // (len(pending[0]) - shared))
                 batch = pending[:count]
                 self._job.check()
-                if (scores := self._try(batch, prefix, shared)) is None:
+                score = partial(self._score_batch, batch, prefix, shared)
+                if (scores := self._try(batch, score)) is None:
                     continue
                 yield from scores
                 pending = pending[len(batch) :]
 
     def _try(
-        self, prompts: list[tuple[int, ...]], prefix: Cache, shared: int
+        self,
+        batch: Sequence[object],
+        score: Callable[[], Iterable[tuple[int, ContinuationScore]]],
     ) -> list[tuple[int, ContinuationScore]] | None:
-        """Return the scores of a batch of prompts, None if memory runs out: batches are smaller then."""
+        """Return the scores of a batch, None if memory runs out: batches are smaller then."""
         try:
-            return list(self._score_batch(prompts, prefix, shared))
+            return list(score())
         except Exception as error:  # its traceback keeps tensors until the block ends
-            if not is_out_of_memory(error) or len(prompts) == 1:
+            if not is_out_of_memory(error) or len(batch) == 1:
                 raise
         self._most_tokens = max(1, self._most_tokens // 2)
         release_gpu()
@@ -234,11 +238,16 @@ class _Scorer:
     def score_whole(self) -> Iterator[tuple[int, ContinuationScore]]:
         """Yield scores of each prompt and continuation as one sequence, padded on the right."""
         order = sorted(self._continuations, key=lambda index: -self._get_length(index))
+        vocabulary = self._network.config.get_text_config().vocab_size
+        self._most_tokens = min(self._most_tokens, _MOST_LOGITS // vocabulary)
         while order:
-            count = max(1, self._most_tokens // max(1, self._get_length(order[0])))
-            batch, order = order[:count], order[count:]
+            count = max(1, self._most_tokens // self._get_length(order[0]))
+            batch = order[:count]
             self._job.check()
-            yield from zip(batch, self._score_sequences(batch), strict=True)
+            if (scores := self._try(batch, partial(self._score_sequences, batch))) is None:
+                continue
+            yield from scores
+            order = order[len(batch) :]
 
     def _get_length(self, index: int) -> int:
         """Return the number of tokens that are read for a continuation."""
@@ -246,7 +255,7 @@ class _Scorer:
         return len(continuation.prompt) + len(continuation.ids) - 1
 
     @torch.no_grad()
-    def _score_sequences(self, indices: Sequence[int]) -> list[ContinuationScore]:
+    def _score_sequences(self, indices: Sequence[int]) -> list[tuple[int, ContinuationScore]]:
         chosen = [self._continuations[index] for index in indices]
         longest = max(self._get_length(index) for index in indices)
         ids = torch.zeros(len(chosen), longest, dtype=torch.long)
@@ -255,12 +264,12 @@ class _Scorer:
             row[: len(whole)] = torch.tensor(whole)
         ids = copy_to_device(ids, self._network.device)
         logits = self._network(input_ids=ids, use_cache=False).logits
-        scores = []
-        for row, continuation in zip(logits, chosen, strict=True):
+        scores: list[tuple[int, ContinuationScore]] = []
+        for index, row, continuation in zip(indices, logits, chosen, strict=True):
             begin = len(continuation.prompt) - 1
             sums = _Sums([continuation.ids], row.device)
             sums.add(row[None, begin : begin + len(continuation.ids)].float().log_softmax(-1), 0)
-            scores.extend(sums.get_scores())
+            scores.extend((index, score) for score in sums.get_scores())
         return scores
 
 

@@ -430,14 +430,14 @@ def disk_full_problem(title: Template | Text, file: object, *, is_quota: bool = 
     """Return the problem of a full disk, or of an account that may use no more of it: `is_quota`."""
     return error(
         "disk.full",
-        "{title} failed: your disk quota is used up."
-        if is_quota
-        else "{title} failed: the disk is full.",
-        "Delete some of your files on this disk or move the project to another disk, then start this "
-        "step again. Files that were complete are unchanged."
-        if is_quota
-        else "Free up some space or move the project to a larger disk, then start this step again. "
-        "Files that were complete are unchanged.",
+        "{title} failed: the disk is full."
+        if not is_quota
+        else "{title} failed: your disk quota is used up.",
+        "Free up some space or move the project to a larger disk, then start this step again. "
+        "Files that were complete are unchanged."
+        if not is_quota
+        else "Delete some of your files on this disk or move the project to another disk, then start this "
+        "step again. Files that were complete are unchanged.",
         where=Where(file=str(file) if file else None),
         title=title,
     )

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from lora_studio.core.chat import Sampling
-from lora_studio.engine.generation import batched, prefix_cache
+from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.generation.batched import GeneratedAnswer, generate_batch
 from lora_studio.engine.generation.continuations import (
     Continuation,
@@ -235,6 +235,55 @@ def test_smaller_batches_answer_after_memory_ran_out(
     monkeypatch.setattr(batched, "compute_logits", compute)
     assert answer_all(*llama, sampling=sampling) == expected
     assert max(sizes) > 2
+
+
+def test_models_with_states_answer_after_memory_ran_out(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, tokenizer = llama
+    monkeypatch.setattr(prefix_cache, "find_window", lambda _: None)
+    prompts = [tokenizer.decode([40 + row, 90, 70]) for row in range(7)]
+    assert len({len(tokenizer(each, add_special_tokens=False).input_ids) for each in prompts}) == 1
+    sampling = Sampling(temperature=1.0, max_tokens=6)
+    expected = answer_all(network, tokenizer, prompts, sampling)
+    sizes: list[int] = []
+
+    def run_out(_: object, __: object, logits: torch.Tensor) -> None:
+        sizes.append(len(logits))
+        if len(logits) > 2 and len(sizes) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = network.lm_head.register_forward_hook(run_out)
+    try:
+        assert answer_all(network, tokenizer, prompts, sampling) == expected
+    finally:
+        hook.remove()
+    assert max(sizes) == 7
+
+
+def test_whole_sequences_are_scored_within_the_memory(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _ = llama
+    pairs = [Continuation((1, 2 + row), (3, 4, 5 + row)) for row in range(9)]
+    scores = dict(continuation_logprobs(network, pairs, recorded_job()[0]))
+    monkeypatch.setattr(prefix_cache, "find_window", lambda _: None)
+    monkeypatch.setattr(continuations, "_MOST_LOGITS", 5 * 4 * network.config.vocab_size)
+    sizes: list[int] = []
+
+    def run_out(_: object, __: object, logits: torch.Tensor) -> None:
+        sizes.append(len(logits))
+        if len(logits) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = network.lm_head.register_forward_hook(run_out)
+    try:
+        whole = dict(continuation_logprobs(network, pairs, recorded_job()[0]))
+    finally:
+        hook.remove()
+    assert sizes == [5, 2, 2, 2, 2, 1]
+    for index, score in scores.items():
+        assert math.isclose(whole[index].logprob, score.logprob, rel_tol=1e-4)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
