@@ -23,7 +23,7 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_identity import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import translate_library_errors
+from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
 from lora_studio.engine.training.kernels.output_head import find_decoder
 from lora_studio.engine.training.recipe import score_head
 
@@ -62,7 +62,7 @@ class LabelPredictor:
         require_classifier(run)
         key = (str(run.path), get_folder_state(run.adapter), project.model.model_dump_json())
         if cls._held is None or cls._held[0] != key:
-            cls._held = None  # frees the memory of the former one first
+            cls._held = None  # loading frees its memory first
             cls._held = (key, _load(run, project, job))
         return cls._held[1]
 
@@ -89,7 +89,10 @@ class LabelPredictor:
 
     @torch.inference_mode()
     def _compute(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the probabilities, [rows, labels], of the head's scores at the last token of each row."""
+        """Return the probabilities, [rows, labels], of the head's scores at the last token of each row.
+
+        Raises NotFiniteError.
+        """
         lengths = torch.tensor([len(row) for row in rows])
         ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
         for number, row in enumerate(rows):
@@ -101,7 +104,10 @@ class LabelPredictor:
         last = hidden[torch.arange(len(rows), device=hidden.device), lengths.to(hidden.device) - 1]
         weight: Any = next(self.head.parameters())
         scores: torch.Tensor = self.head(last.to(weight.device, weight.dtype))
-        return scores.float().softmax(1).cpu().tolist()
+        shares = scores.float().softmax(1).cpu()
+        if shares.isnan().any():
+            raise NotFiniteError
+        return shares.tolist()
 
 
 def _batch_by_length(rows: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -5,14 +5,12 @@ together.
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import (
@@ -48,7 +46,7 @@ from lora_studio.engine.chat.streams import (
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -101,6 +99,7 @@ class Session:
     def __init__(self) -> None:
         """Start without a model."""
         self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
+        self._columns: tuple[AnySpeaker, ...] = ()  # of the last `OpenChat`
         self._job: JobContext | None = None
 
     def run_command(
@@ -112,12 +111,15 @@ class Session:
         match command:
             case commands.OpenChat():
                 with _hold_device(base, command.speakers):
-                    self._drop_but([self._get_key(base, speaker) for speaker in command.speakers])
+                    self._columns = command.speakers
+                    self._drop_unused(base, ())
                     for speaker in command.speakers:
                         self._open(base, speaker, job)
                 self._emit_ready(job)
             case commands.AskChat():
-                with _hold_device(base, [question.speaker for question in command.asked]):
+                speakers = [question.speaker for question in command.asked]
+                with _hold_device(base, speakers):
+                    self._drop_unused(base, speakers)
                     self._answer(base, command.asked, job)
             case commands.ShowPrompt():
                 job.emit(self._render_prompt(base, command.speaker, command.messages, job))
@@ -299,12 +301,16 @@ class Session:
         self._drop_but([key])
         return cast(_InTorch | _InLlama, load())
 
-    def _drop_but(self, keys: Sequence[tuple[Any, ...] | None]) -> None:
-        for key in [key for key in self._held if key not in keys]:
+    def _drop_unused(self, base: _Base, speakers: Sequence[AnySpeaker]) -> None:
+        """Unload what neither these speakers nor a column uses: the CPU is used where no room is left."""
+        self._drop_but([self._get_key(base, speaker) for speaker in (*self._columns, *speakers)])
+
+    def _drop_but(self, keys: Sequence[tuple[Any, ...]]) -> None:
+        unused = [key for key in self._held if key not in keys]
+        for key in unused:
             self._held.pop(key).close()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if unused:
+            release_gpu()
 
     def _get_key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
         match speaker:

@@ -40,8 +40,9 @@ def run_where_it_fits(spec: ModelSpec, job: JobContext, action: Callable[[ModelS
     """Return the result of `action`, which loads and uses the model of a spec.
 
     It gets the spec with the CPU as device if the weights don't fit on the GPU, or once its memory has
-    run out.
+    run out. What this process doesn't need anymore is freed first.
     """
+    release_gpu()
     if devices.choose_device(spec.device).type == "cpu":
         return action(widen_on_cpu(spec, job))
     if _fits_on_gpu(spec, job):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,35 @@ def test_retrained_adapter_is_reloaded(session: Session, models: Path, tmp_path:
     random_adapter(models / "base", tmp_path / "own", seed=9)
     after, _ = ask(session, models, blend(tmp_path, own=1))
     assert before[0].text != after[0].text
+
+
+def test_models_that_no_column_uses_leave_before_others_load(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ModelSpeaker(folder=str(tiny_model("llama3", tmp_path / "other")))
+    networks: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    load = loading.load
+
+    def recording_load(*args: Any) -> loading.LoadedModel:
+        alive.append(sum(network() is not None for network in networks))
+        loaded = load(*args)
+        networks.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(loading, "load", recording_load)
+    session = Session()
+    ask(session, models, AdapterSpeaker())
+    ask(session, models, other)
+    assert alive == [0, 0]
+    model = question(models, other).model
+    both = commands.OpenChat(model=model, speakers=(AdapterSpeaker(), other))
+    session.run_command(both, recorded_job()[0])
+    assert alive == [0, 0, 1]
+    ask(session, models, AdapterSpeaker())
+    ask(session, models, other)
+    assert alive == [0, 0, 1]
+    session.close()
 
 
 def test_failing_column_leaves_other_columns_unaffected(

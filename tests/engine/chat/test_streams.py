@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import events
 from lora_studio.engine.chat import turn_scheduler
+from lora_studio.engine.chat.label_predictor import LabelPredictor
 from lora_studio.engine.chat.streams import (
     TimedStream,
     TokenStream,
@@ -20,6 +21,7 @@ from lora_studio.engine.chat.streams import (
     create_generation_config,
 )
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
+from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import NotFiniteError
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.recorded_job import Recorder, recorded_job
@@ -104,3 +106,15 @@ def test_lost_gpu_ends_the_command_instead_of_a_column() -> None:
     network = _FailingModel(RuntimeError, "CUDA error: device-side assert triggered")
     with pytest.raises(RuntimeError, match="device-side"):
         _answer(network)
+
+
+def test_probabilities_that_are_not_finite_are_refused(tiny: TinyModel) -> None:
+    network: Any = AutoModelForCausalLM.from_pretrained(Path(tiny("llama3"))).eval()
+    head = torch.nn.Linear(network.config.hidden_size, 2)
+    tokenizer = load_tokenizer(tiny("llama3"))
+    device = torch.device("cpu")
+    classifier = LabelPredictor(network.model, head, ("no", "yes"), tokenizer, device, 64)
+    assert len(classifier.predict(["Lit."], lambda _: None).probabilities[0]) == 2
+    torch.nn.init.constant_(head.weight, float("nan"))
+    with pytest.raises(NotFiniteError):
+        classifier.predict(["Lit."], lambda _: None)

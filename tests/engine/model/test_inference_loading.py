@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -57,6 +59,30 @@ def test_model_that_fits_on_the_named_gpus_together_uses_them(
     for device, used in (("cuda:0", "cpu"), ("cuda:0,cuda:1", "cuda:0,cuda:1")):
         spec = ModelSpec(source=source, device=device)
         assert run_where_it_fits(spec, make_job(), lambda placed: placed.device) == used
+
+
+class _Model:
+    """A model that refers to itself, as models with hooks do."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.usefixtures("gpu")
+def test_dropped_model_leaves_its_memory_to_the_next(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count_free(_: int) -> int:
+        return 1 << 10 if dropped() is not None else 1 << 40
+
+    monkeypatch.setattr(nvml, "get_free_bytes", count_free)
+    spec = ModelSpec(source=str(tiny("llama3")), device="cuda:0")
+    gc.disable()
+    try:
+        dropped = weakref.ref(_Model())
+        assert run_where_it_fits(spec, make_job(), lambda placed: placed.device) == "cuda:0"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("gpu")
