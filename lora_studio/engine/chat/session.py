@@ -45,6 +45,7 @@ from lora_studio.engine.chat.streams import (
 )
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.generation import turn_boundaries
+from lora_studio.engine.lora.new_tokens import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
@@ -227,10 +228,13 @@ class Session:
     ) -> events.PromptShown:
         if isinstance(speaker, OllamaSpeaker):
             return prompts.show_ollama_prompt(speaker, messages)
-        open_model = self._open(base, speaker, job)
-        if isinstance(open_model, _InLlama):
-            return prompts.show_gguf_prompt(open_model.llama, open_model.tokenizer, messages)
-        return prompts.show_torch_prompt(open_model.get_tokenizer(speaker), messages)
+        if isinstance(speaker, GgufSpeaker):
+            in_llama = cast(_InLlama, self._open(base, speaker, job))
+            return prompts.show_gguf_prompt(in_llama.llama, in_llama.tokenizer, messages)
+        in_torch = self._held.get(self._get_key(base, speaker))
+        if isinstance(in_torch, _InTorch):
+            return prompts.show_torch_prompt(in_torch.get_tokenizer(speaker), messages)
+        return prompts.show_torch_prompt(_load_tokenizer(base, speaker, job), messages)
 
     # --- what is loaded -----------------------------------------------------------------------
 
@@ -257,28 +261,10 @@ class Session:
     def _load(
         self, base: _Base, speaker: AnySpeaker, context: int, job: JobContext
     ) -> _InTorch | _InLlama:
-        match speaker:
-            case GgufSpeaker():
-                return _load_gguf(speaker, context, base, job, self._is_cancelled)
-            case ModelSpeaker():
-                if not (Path(speaker.folder) / "config.json").is_file():
-                    raise fail(
-                        "chat.no_model",
-                        "{folder} doesn't contain a model.",
-                        "Merge the adapter first, or choose another model.",
-                        where=Where(file=speaker.folder),
-                        folder=speaker.folder,
-                    )
-                checksums.require_intact_source(Path(speaker.folder), job.check)
-                spec = ModelSpec(
-                    source=speaker.folder,
-                    device=base.spec.device,
-                    trust_remote_code=base.spec.trust_remote_code,
-                )
-                loaded = load_for_inference(spec, job)
-            case _:
-                dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
-                loaded = load_for_inference(base.spec, job, dataset)
+        if isinstance(speaker, GgufSpeaker):
+            return _load_gguf(speaker, context, base, job, self._is_cancelled)
+        spec, dataset = _choose_model(base, speaker, job)
+        loaded = load_for_inference(spec, job, dataset)
         loaded.model.eval()
         end = turn_boundaries.create_turn_end_criteria(
             loaded.tokenizer, loaded.model.generation_config.eos_token_id
@@ -370,6 +356,39 @@ class _Base:
 
     spec: ModelSpec
     chat_template: str
+
+
+def _choose_model(
+    base: _Base, speaker: AnySpeaker, job: JobContext
+) -> tuple[ModelSpec, DatasetSpec | None]:
+    """Return the model of a speaker in torch, and what chooses its chat template; raises ProblemError."""
+    if not isinstance(speaker, ModelSpeaker):
+        dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
+        return base.spec, dataset
+    if not (Path(speaker.folder) / "config.json").is_file():
+        raise fail(
+            "chat.no_model",
+            "{folder} doesn't contain a model.",
+            "Merge the adapter first, or choose another model.",
+            where=Where(file=speaker.folder),
+            folder=speaker.folder,
+        )
+    checksums.require_intact_source(Path(speaker.folder), job.check)
+    trust = base.spec.trust_remote_code
+    spec = ModelSpec(source=speaker.folder, device=base.spec.device, trust_remote_code=trust)
+    return spec, None
+
+
+def _load_tokenizer(base: _Base, speaker: AnySpeaker, job: JobContext) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a speaker without its model, which a job may leave no memory for."""
+    spec, dataset = _choose_model(base, speaker, job)
+    tokenizer = loading.load_tokenizer(
+        loading.resolve(spec, job), dataset, trust=spec.trust_remote_code
+    )
+    for adapter in _mix(speaker).adapters:
+        require_fit(Path(adapter.folder), base.spec, job)
+        add_adapter_tokens(tokenizer, Path(adapter.folder))
+    return tokenizer
 
 
 def _load_gguf(

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.devices import devices
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation.token_choice import find_unusable
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
@@ -214,6 +215,7 @@ class TorchTokens(StoppingCriteria):
     def _run(self) -> None:
         try:
             self._wait()
+            devices.set_current_device(self._network.device)  # each thread has its own
             prompt = torch.tensor([self._ids], device=self._network.device)
             # Not in inference mode: tensors that a model caches, such as rotations, could not change later.
             with torch.no_grad():

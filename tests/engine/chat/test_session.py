@@ -242,13 +242,14 @@ def test_failing_column_leaves_other_columns_unaffected(
     assert refused[2].code == "chat.no_model"
 
 
-def test_prompt_is_shown_as_tokens_with_special_tokens(session: Session, models: Path) -> None:
+def test_prompt_is_shown_as_tokens_with_special_tokens(models: Path) -> None:
     job, recorder = recorded_job()
     spec = ModelSpec(source=str(models / "base"), device="cpu")
-    session.run_command(
+    Session().run_command(
         commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job
     )
     (shown,) = recorder.of(events.PromptShown)
+    assert not recorder.of(events.ModelLoaded), "another window may train on the GPU"
     tokenizer = loading.load_tokenizer(models / "base")
     assert [token.id for token in shown.tokens] == tokenizer(
         shown.text, add_special_tokens=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lora_studio.engine.chat.streams import (
     TorchTokens,
     create_generation_config,
 )
+from lora_studio.engine.devices import devices
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import NotFiniteError
@@ -56,6 +58,24 @@ def test_scores_that_are_not_finite_are_never_drawn_from(
         tokens.next_token(lambda: None)
     assert tokens.next_token(lambda: None) is None
     assert drawn == [True] * (3 if temperature else 0)
+
+
+def test_thread_of_an_answer_computes_on_its_models_gpu(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA's current device is another one in each thread."""
+    network: Any = AutoModelForCausalLM.from_pretrained(Path(tiny("llama3"))).eval()
+    chosen: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(
+        devices,
+        "set_current_device",
+        lambda device: chosen.append((threading.current_thread().name, device)),
+    )
+    settings = create_generation_config(Sampling(max_tokens=2), [], 0)
+    tokens = TorchTokens(network, [5, 6, 7], settings, 0, lambda: None)
+    assert isinstance(tokens.next_token(lambda: None), int)
+    tokens.close()
+    assert chosen == [("answer", network.device)]
 
 
 class _Cache:
