@@ -6670,6 +6670,10 @@
             <translation>Noch keine Läufe</translation>
         </message>
         <message>
+            <source>No sample answers were generated: the model computed NaN or infinite values.</source>
+            <translation>Es wurden keine Beispielantworten erzeugt: Das Modell hat NaN oder unendliche Werte berechnet.</translation>
+        </message>
+        <message>
             <source>No standalone Python {series} is available for this system.</source>
             <translation>Für dieses System ist kein eigenständiges Python {series} verfügbar.</translation>
         </message>
@@ -12118,6 +12122,10 @@
         <message>
             <source>Training continues without it, with the same result. It needs a C++ compiler, and Triton on a GPU.</source>
             <translation>Das Training läuft ohne weiter, mit demselben Ergebnis. Nötig sind ein C++-Compiler und auf einer GPU Triton.</translation>
+        </message>
+        <message>
+            <source>Training continues without them. A model in float16 may need bfloat16.</source>
+            <translation>Das Training läuft ohne sie weiter. Ein Modell in float16 braucht möglicherweise bfloat16.</translation>
         </message>
         <message>
             <source>Training continues without them. Fewer prompts or tokens need less memory.</source>

@@ -10,7 +10,6 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.messages import text
-from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
@@ -19,8 +18,7 @@ from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.training.memory.problems import samples_memory_warning
+from lora_studio.engine.training.memory.capture import sample_or_warn
 from lora_studio.engine.training.random_state import preserve_random_state
 
 
@@ -52,8 +50,8 @@ class AnswerScorer:
     def score(self) -> float | None:
         """Return the mean score of the answers, 0 to 1, the same on every rank.
 
-        None if the recipe doesn't ask for one, no row has a reference answer, or memory runs out, which
-        is emitted as a warning. Weights and random state don't change.
+        None if the recipe doesn't ask for one, no row has a reference answer, or answers can't be
+        generated, which is emitted as a warning. Weights and random state don't change.
         """
         if self._spec.best_by == "loss":
             return None
@@ -61,18 +59,10 @@ class AnswerScorer:
         if self._ranks.is_first or self._ranks.is_sharded:
             self._job.show_stage(text("answering validation rows"))
             with preserve_random_state():
-                score = self._score_within_memory()
+                # With sharded weights, other ranks wait inside the model.
+                is_sharded = self._ranks.is_sharded
+                score = self._compute() if is_sharded else sample_or_warn(self._compute, self._job)
         return self._ranks.broadcast(score)
-
-    def _score_within_memory(self) -> float | None:
-        if self._ranks.is_sharded:  # other ranks wait inside the model
-            return self._compute()
-        result = capture_oom(self._compute)
-        if isinstance(result, OutOfMemory):
-            release_memory()
-            self._job.emit(events.Warned(problem=samples_memory_warning()))
-            return None
-        return result
 
     def _compute(self) -> float | None:
         questions = self._get_questions()

@@ -76,6 +76,16 @@ def disk_pause_problem(problem: Problem, saved_step: int) -> Problem:
     return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
 
+def samples_not_finite_warning() -> Problem:
+    """Return the warning for answers that were left out because their logits aren't finite."""
+    return warning(
+        "training.samples_not_finite",
+        "No sample answers were generated: the model computed NaN or infinite values.",
+        "Training continues without them. A model in float16 may need bfloat16.",
+        where=Where(step="model", field="precision"),
+    )
+
+
 def script_not_written_warning(file: Path, reason: Text | str) -> Problem:
     """Return the warning for a train.py that couldn't be written."""
     return warning(

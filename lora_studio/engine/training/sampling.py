@@ -25,8 +25,7 @@ from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.training.memory.problems import samples_memory_warning
+from lora_studio.engine.training.memory.capture import sample_or_warn
 from lora_studio.engine.training.random_state import preserve_random_state
 
 _T = TypeVar("_T")
@@ -76,16 +75,16 @@ class Sampler:
         """
         changes_base = self._tuned.initial_adapter is not None
         if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
-            self._run_within_memory(lambda: self._get_base_answers(is_base=True))
+            self._run_or_warn(lambda: self._get_base_answers(is_base=True))
 
     def emit_answers(self, step: int) -> float:
-        """Emit an answer of each model to each prompt; without enough memory, a warning instead.
+        """Emit an answer of each model to each prompt; if they can't be generated, a warning instead.
 
         Return the seconds that the base model's answers took, which aren't generated again.
         """
         self._base_seconds = 0.0
         if self._is_participant() and self.prepare_prompts():
-            self._run_within_memory(lambda: self._emit_answers(step))
+            self._run_or_warn(lambda: self._emit_answers(step))
         return self._base_seconds
 
     def _is_participant(self) -> bool:
@@ -108,8 +107,8 @@ class Sampler:
         for index, (prompt, answer) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", answer)
 
-    def _run_within_memory(self, action: Callable[[], object]) -> None:
-        """Run an action; on a lack of memory emit a warning and continue.
+    def _run_or_warn(self, action: Callable[[], object]) -> None:
+        """Run an action; on a lack of memory or finite values emit a warning and continue.
 
         With sharded weights the exception passes through, because other ranks wait inside the model.
         """
@@ -122,9 +121,8 @@ class Sampler:
 
         if self._ranks.is_sharded:
             run_unnoticed()
-        elif isinstance(capture_oom(run_unnoticed), OutOfMemory):
-            release_memory()
-            self._job.emit(events.Warned(problem=samples_memory_warning()))
+        else:
+            sample_or_warn(run_unnoticed, self._job)
 
     def prepare_prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""

@@ -22,6 +22,7 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel
@@ -454,8 +455,19 @@ def test_base_samples_are_computed_once_per_run(
 
 
 @pytest.mark.slow
-def test_samples_without_memory_are_skipped_with_a_warning(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [  # the message of the CPU allocator
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes."),
+            "training.no_memory_for_samples",
+        ),
+        (NotFiniteError(), "training.samples_not_finite"),
+    ],
+    ids=["memory", "NaN"],
+)
+def test_samples_that_fail_are_skipped_with_a_warning(
+    error: Exception, code: str, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training import sampling
 
@@ -469,14 +481,14 @@ def test_samples_without_memory_are_skipped_with_a_warning(
 
     def complete(*about: Any, **how: Any) -> Any:
         calls.append(1)
-        if len(calls) < 3:  # the message of the CPU allocator
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
+        if len(calls) < 3:
+            raise error
         return own(*about, **how)
 
     monkeypatch.setattr(sampling.answering, "complete", complete)
     channel = train(run)
     warned = [item.problem.code for item in channel.of(events.Warned)]
-    assert warned == ["training.no_memory_for_samples"] * 2
+    assert warned == [code] * 2
     assert sampled(channel) == [(4, 0, "tuned")]
 
 
