@@ -162,6 +162,8 @@ def check_kernels(context: CheckContext) -> None:
 
 
 def _check_kernels(context: CheckContext, family: str, depth: int, precision: str) -> None:
+    import torch
+
     name = f"{family} {depth} layers {precision}"
     source = deepen(context, family, depth)
     model = {"precision": precision, "source": str(source)}
@@ -172,6 +174,8 @@ def _check_kernels(context: CheckContext, family: str, depth: int, precision: st
         context.expect(kernels[part], f"{name}: not {part}")
     context.expect(bool(kernels["fused"]["kinds"]), f"{name}: no layer is fused")
     context.expect(kernels["flash"] or context.is_cpu, f"{name}: no variable-length attention")
+    uses_cudnn = torch.backends.cuda.cudnn_sdp_enabled() and not context.is_cpu
+    context.expect(not uses_cudnn, f"{name}: cuDNN's attention isn't off")
 
 
 def deepen(context: CheckContext, family: str, depth: int) -> Any:
