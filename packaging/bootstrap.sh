@@ -140,14 +140,18 @@ install_python_packages() {
         "$python" -m venv .venv
     fi
     if [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
-        "${pip[@]}" --index-url "$LORA_STUDIO_TORCH_INDEX" torch torchvision
+        # Another index has other builds of the same version.
+        [ "$LORA_STUDIO_TORCH_INDEX" = "$(cat .venv/torch-index 2>/dev/null)" ] ||
+            "${pip[@]}" --force-reinstall --index-url "$LORA_STUDIO_TORCH_INDEX" torch torchvision
+        echo "$LORA_STUDIO_TORCH_INDEX" >.venv/torch-index
     elif [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null; then
         echo "No NVIDIA GPU found. PyTorch's default Linux build includes CUDA (about 3 GB)."
         echo "For a smaller download, set LORA_STUDIO_TORCH_INDEX to the URL of PyTorch's CPU index."
     fi
     "${pip[@]}" --editable ".[$extras]"
     if command -v nvidia-smi >/dev/null && ! .venv/bin/python -c \
-        'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        'import sys, torch; sys.exit(bool(torch.version.cuda) and not torch.cuda.is_available())' \
+        2>/dev/null; then
         echo "The installed PyTorch can't use this computer's GPU, so trainings use the CPU. A build for CUDA 13"
         echo "needs NVIDIA's driver 580 or newer: update the driver, or set LORA_STUDIO_TORCH_INDEX to the URL of"
         echo "PyTorch's index for an older CUDA, such as 12.6, and run this command again."

@@ -105,13 +105,8 @@ def handle(
     can't be used in this process anymore.
     """
     allowance = memory_guard.get_allowance(command)
-    job = JobContext(
-        command.id,
-        channel,
-        inbox.start_command(command),
-        reports_files=command.reads_foreign_files,
-    )
-
+    flags, reports_files = inbox.start_command(command), command.reads_foreign_files
+    job = JobContext(command.id, channel, flags, reports_files=reports_files)
     must_end = False
     try:
         with _hold_run(command, job, channel, inbox) as (held, warnings):

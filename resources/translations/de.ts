@@ -4989,10 +4989,6 @@
             <translation>Installieren Sie pip für dieses Python mit {command} oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
-            <source>Install the compiler and header files that the warning names, or set the backend to Automatic.</source>
-            <translation>Installieren Sie den Compiler und die Header-Dateien, die die Warnung nennt, oder setzen Sie das Backend auf „Automatisch“.</translation>
-        </message>
-        <message>
             <source>Install the engine again, or choose your own llama.cpp folder.</source>
             <translation>Installieren Sie die Engine neu oder wählen Sie einen eigenen llama.cpp-Ordner.</translation>
         </message>
@@ -9627,6 +9623,10 @@
         <message>
             <source>Start a new one.</source>
             <translation>Starten Sie eine neue.</translation>
+        </message>
+        <message>
+            <source>Start a new run with the backend Automatic. If a warning names missing tools, you can also install them.</source>
+            <translation>Beginnen Sie einen neuen Lauf mit dem Backend „Automatisch“. Wenn eine Warnung fehlende Werkzeuge nennt, können Sie auch diese installieren.</translation>
         </message>
         <message>
             <source>Start a run that merges this adapter into the project's model</source>

@@ -22,6 +22,8 @@ from lora_studio.engine.model import placement, sources
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
+    import torch
+
     from lora_studio.engine.backends.backend import Backend
 
 #: Values of `model_type` that Unsloth has fast layers for. Models with experts aren't listed: Unsloth would
@@ -33,15 +35,6 @@ _FAST_MODEL_TYPES = (
 #: WORKAROUND: without the first, Unsloth downloads files from the Hub to count its users whenever it loads
 #: a model; without the second, patched models return no logits in training mode.
 _ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
-
-_CANNOT_BUILD = text("Unsloth's kernels can't be built on this computer.")
-
-_INSTALL: Template = (
-    "Install it (pip install unsloth) in the engine's environment, or set the backend to Automatic."
-)
-_INSTALL_TOOLS: Template = (
-    "Install the compiler and header files that the warning names, or set the backend to Automatic."
-)
 
 
 def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
@@ -58,14 +51,14 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     missing_tool = build_tools.find_missing_build_tool()
     for problem in recipe_checks.check_build_tools(missing_tool, str(device), project.training):
         job.emit(events.Warned(problem=problem))
-    cannot_build = device.type == "cuda" and missing_tool is not None
-    name, reason = _choose(project, job, cannot_build=cannot_build)
+    unusable = _find_triton_problem(device, missing_tool)
+    name, reason = _choose(project, job, unusable)
     recorded = run.read_manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
         name, reason = recorded["name"], text("The run started with this backend.")
     if name == "unsloth":
-        if cannot_build:
-            raise ProblemError(_unavailable_problem(_CANNOT_BUILD, _INSTALL_TOOLS))
+        if unusable:
+            raise ProblemError(unusable)
         name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
     run.update_manifest(backend={"name": name, "why": str(reason), "version": version})
@@ -89,16 +82,16 @@ def create_backend(name: str) -> Backend:
     return PeftBackend()
 
 
-def _choose(project: Project, job: JobContext, *, cannot_build: bool) -> tuple[str, Text]:
-    """Return the name and the reason for it; with `cannot_build`, Triton can't build kernels for the GPU."""
+def _choose(project: Project, job: JobContext, unusable: Problem | None) -> tuple[str, Text]:
+    """Return the name and the reason for it; `unusable` says why Triton's kernels don't run here."""
     configured = project.training.backend
     if configured != "auto":
         if configured == "unsloth" and importlib.util.find_spec("unsloth") is None:
             raise ProblemError(_unavailable_problem(text("Unsloth isn't installed.")))
         return configured, text("It is set in the project.")
     reason = _get_reason_against_unsloth(project, job)
-    if not reason and cannot_build:
-        reason = _CANNOT_BUILD
+    if not reason and unusable:
+        reason = unusable.what
     return (
         ("peft", reason)
         if reason
@@ -117,11 +110,8 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
     # `recipe/grpo.py` refuses it. Prompts for rewards are never detected, so the format of a source says it.
     if any(source.format == "prompts" for source in project.dataset.sources):
         return text("Unsloth can't train on rewards.")
-    device = devices.choose_device(project.model.device)
-    if device.type != "cuda":
+    if devices.choose_device(project.model.device).type != "cuda":
         return text("Unsloth is only faster on a GPU.")
-    if not devices.can_run_triton(device):
-        return text("Triton, which Unsloth needs, has no code for this GPU.")
     folder = sources.resolve(project.model, job)
     model_type = model_folder.read_config(folder).get("model_type")
     if str(model_type) not in _FAST_MODEL_TYPES:
@@ -157,11 +147,31 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
     return "unsloth", reason
 
 
-def _unavailable_problem(what: Text, remedy: Template = _INSTALL) -> Problem:
+def _find_triton_problem(
+    device: torch.device, missing: build_tools.BuildTool | None
+) -> Problem | None:
+    """Return why Unsloth's kernels can't run on a GPU, None if they can; `missing` is what Triton lacks."""
+    if device.type != "cuda" or (missing is None and devices.can_run_triton(device)):
+        return None
+    template: Template = (
+        "Unsloth's kernels can't be built on this computer."
+        if missing
+        else "Triton, which Unsloth needs, has no code for this GPU."
+    )
+    return error(
+        "training.no_unsloth_kernels",
+        template,
+        "Start a new run with the backend Automatic. If a warning names missing tools, you can also install them.",
+        where=Where(step="training", field="backend"),
+    )
+
+
+def _unavailable_problem(what: Text) -> Problem:
     return error(
         "training.no_unsloth",
         what,
-        remedy,
+        "Install it (pip install unsloth) in the engine's environment, or set the backend to "
+        "Automatic.",
         where=Where(step="training", field="backend"),
         fix=Fix(
             label=text("Set the backend to Automatic"),

@@ -96,21 +96,23 @@ def run_or_refuse_column(
 ) -> None:
     """Call `action`, and report its error for this column only; the others continue.
 
-    Without its GPU, this process can continue none: then the error passes.
+    If the GPU is lost, no column can continue, so the error is raised.
     """
     try:
         action()
         return
     except CancelledError:
         raise
-    except Exception as error:  # its traceback keeps tensors until the block ends
+    except (
+        Exception
+    ) as error:  # its traceback keeps tensors until the block ends, and so do copies of its frame
         if is_device_lost(error):
             raise
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)
         problem = to_problem(error, commands.AskChat.title, only_answers=True)
-        job.emit(events.AnswerRefused(column=column, problem=problem))
         needs_memory = is_out_of_memory(error)
+    job.emit(events.AnswerRefused(column=column, problem=problem))
     if needs_memory:
         release_gpu()

@@ -47,11 +47,11 @@ class RunnerFactory:
         """
         if isinstance(model, AdapterSpeaker | ModelSpeaker):
             if self._held is None:
-                with ExitStack() as held:
-                    held.enter_context(
-                        lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
-                    )
-                    self._held = held.pop_all()
+                held = ExitStack()
+                held.enter_context(
+                    lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
+                )
+                self._held = held
             yield self._create(model)
             return
         self.release()
@@ -63,10 +63,12 @@ class RunnerFactory:
 
     def release(self) -> None:
         """Free the memory of the model in torch, and then the training device."""
-        self.models.release()
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        try:
+            self.models.release()
+        finally:
+            if self._held is not None:
+                self._held.close()
+                self._held = None
 
     def _create(self, model: AnyColumnModel) -> ColumnRunner:
         match model:

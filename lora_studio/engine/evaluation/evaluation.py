@@ -33,7 +33,12 @@ from lora_studio.engine.evaluation.scoring import ItemScorer, choose_measures
 from lora_studio.engine.evaluation.test_sets import read_test_sets
 from lora_studio.engine.evaluation.torch_runner import TorchModels
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError, PausedError, to_problem
+from lora_studio.engine.runtime.failures import (
+    CancelledError,
+    PausedError,
+    is_device_lost,
+    to_problem,
+)
 
 #: Seconds between two reports that answers were recorded.
 _REPORT_INTERVAL = 1.0
@@ -172,6 +177,8 @@ class _Evaluation:
         except CancelledError:
             raise
         except Exception as failure:
+            if is_device_lost(failure):
+                raise  # the next start of the evaluation continues it, in a new process
             traceback.print_exception(failure, file=sys.stderr)
             problem = to_problem(failure, commands.Evaluate.title, only_answers=True)
             report = report.model_copy(update={"problem": problem})
@@ -257,6 +264,8 @@ class _Evaluation:
         except CancelledError:
             raise
         except Exception as failure:
+            if is_device_lost(failure):
+                raise
             traceback.print_exception(failure, file=sys.stderr)
             problem = to_problem(failure, text("The judge"), only_answers=True)
             self.facts = self.facts.model_copy(update={"judge_problem": problem})

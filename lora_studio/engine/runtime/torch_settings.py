@@ -24,7 +24,7 @@ def set_torch_defaults(
 ) -> None:
     """Set what PyTorch does on GPUs, where the environment doesn't: call it before PyTorch is imported.
 
-    CUDA's products need no compiler, and the segments of its allocator grow. Child processes inherit it.
+    Matrix products on CUDA need no compiler, and the segments of its allocator grow. Child processes inherit it.
     """
     variables = os.environ if environment is None else environment
     # WORKAROUND: PyTorch replaces the outer product of every rotary embedding by a Triton kernel, also where

@@ -20,7 +20,7 @@ from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.recipe import neftune, objectives, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.step_batches import StepBatches
-from lora_studio.engine.training.training_data import TrainingData
+from lora_studio.engine.training.training_data import TrainingData, TrainingRows
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,24 @@ def build_setup(
     objective = objectives.create_objective(spec, data.task, scorer, ranks, counts)
     # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
     is_divisible = isinstance(objective, objectives.Sft)
-    # All ranks divide the same micro-batches, also where one of them can't pack rows.
-    is_padded = ranks.is_true_on_any(not scorer.packed)
-    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
-    batches = StepBatches(
-        data.training,
-        spec,
-        padded=is_padded,
-        fill=is_divisible and not (is_padded or has_all_logits),
-    )
+    batches = plan_batches(data.training, spec, scorer, ranks, divisible=is_divisible)
     scheduler = schedules.create_scheduler(spec, optimizer, batches.total_steps)
     return TrainingSetup(batches, scorer, objective, scaling, optimizer, scheduler)
+
+
+def plan_batches(
+    rows: TrainingRows,
+    spec: TrainingSpec,
+    scorer: Scorer,
+    ranks: ProcessGroup,
+    *,
+    divisible: bool,
+) -> StepBatches:
+    """Return the micro-batches that all ranks divide, also where one of them can't pack rows.
+
+    `divisible`: the rows of a micro-batch don't depend on one another.
+    """
+    is_padded = ranks.is_true_on_any(not scorer.packed)
+    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
+    can_fill = divisible and not (is_padded or has_all_logits)
+    return StepBatches(rows, spec, padded=is_padded, fill=can_fill)

@@ -91,7 +91,7 @@ def test_unsloth_is_left_out_where_triton_cannot_build(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    FakeGpus([Gpu("3090", "a")], monkeypatch).install()
+    table = FakeGpus([Gpu("3090", "a")], monkeypatch, names=("sm_60", "sm_86")).install()
     imported: list[str] = []
     monkeypatch.setattr(choice.importlib, "import_module", imported.append)
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: True)
@@ -107,6 +107,13 @@ def test_unsloth_is_left_out_where_triton_cannot_build(
     for run, resume in ((start("unsloth", **on_gpu), False), (begun, True)):
         with pytest.raises(ProblemError, match="can't be built"):
             choose(run, resume=resume)
+    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: None)
+    table.cards[0].major = 6
+    assert choose(start(**on_gpu))[1].endswith(
+        "Triton, which Unsloth needs, has no code for this GPU."
+    )
+    with pytest.raises(ProblemError, match="no code for this GPU"):
+        choose(begun, resume=True)
     assert imported == ["unsloth"]
 
 

@@ -55,3 +55,21 @@ def test_gpu_is_held_until_its_model_is_freed(
     factory.release()
     assert models.held_at_release == [True, True]
     assert device_locks.find_holder(GPU) is None
+
+
+def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
+    monkeypatch.setattr(column_runners, "create_adapter_runner", lambda *_: None)
+    models = TorchModels(make_job())
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(models, "release", fail)
+    factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
+    with factory.open(AdapterSpeaker()):
+        assert device_locks.find_holder(GPU) is not None
+    with pytest.raises(RuntimeError, match="device-side"):
+        factory.release()
+    assert device_locks.find_holder(GPU) is None

@@ -20,6 +20,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.evaluation import column_runners
 from lora_studio.engine.evaluation.continuation_scores import list_continuations
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
@@ -190,6 +191,18 @@ def test_missing_models_are_refused_and_the_others_continue(run: RunFolder) -> N
     assert reports["base"].complete
     assert reports["dead"].unmeasured == ("perplexity",)
     assert all(reports[key].problem is not None for key in refused)
+
+
+def test_evaluation_that_loses_its_gpu_ends(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(column_runners, "create_adapter_runner", lose)
+    channel = handle(commands.Evaluate(run=str(run.path), plan=make_plan(run, "base", "adapter")))
+    assert len(channel.of(events.Failed)) == 1
+    assert channel.of(events.ColumnRefused) == []
 
 
 def test_run_without_validation_rows_is_refused(run: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Settings of PyTorch: no compiler for products, growing segments on NVIDIA's driver, and never over the user's."""
+"""Settings of PyTorch: no compiler for matrix products, growing segments on NVIDIA's driver, and never over the user's."""
 
 from __future__ import annotations
 

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lora_studio.core.protocol import events
-from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.training_data import TrainingData
-from lora_studio.engine.training.training_setup import build_setup
-from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import make_job, new_run
-from tests.helpers.runs.rows_in_memory import Rows, make_rows
+from lora_studio.engine.training.step_batches import StepBatches
+from lora_studio.engine.training.training_setup import plan_batches
+from tests.helpers.runs.rows_in_memory import make_rows
 
 
-class BesideRankWithoutPacking(ProcessGroup):
-    """A rank that can pack rows, beside one that can't."""
+class ThreadGroup(ProcessGroup):
+    """Ranks that are threads of this process."""
 
-    def is_true_on_any(self, condition: bool) -> bool:
-        return True
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._barrier = threading.Barrier(size, timeout=10)
+        self._values: list[Any] = []
+
+    def all_gather(self, value: Any) -> list[Any]:
+        self._values.append(value)
+        self._barrier.wait()
+        gathered = [*self._values]
+        if self._barrier.wait() == 0:
+            self._values.clear()
+        self._barrier.wait()
+        return gathered
 
 
-@pytest.mark.parametrize("ranks", [ProcessGroup(), BesideRankWithoutPacking()], ids=["alone", "two"])  # fmt: skip
-def test_all_ranks_divide_the_same_micro_batches(
-    tiny: TinyModel, tmp_path: Path, ranks: Any
-) -> None:
-    run = new_run(tmp_path, model={"source": str(tiny("llama3")), "precision": "fp32"})
-    project, rows = run.load_project(), make_rows("sft", packed=False)
-    tuned = PeftBackend().prepare(project, make_job(), run.path)
-    ready = events.DatasetReady(
-        task="sft", rows_read=4, rows_train=4, rows_validation=0, tokens=0, trained_tokens=0
-    )
-    data = TrainingData("sft", rows, Rows(), "rows", ready)
-    setup = build_setup(run, project.training, tuned, data, make_job(), ranks)
-    assert setup.scorer.packed
-    assert setup.scorer.chunked
-    assert setup.batches.can_fill == (type(ranks) is ProcessGroup)
+def plan_on_each(scorers: Sequence[Any]) -> list[StepBatches]:
+    """Return the micro-batches that each rank plans."""
+    spec = TrainingSpec(micro_batch=2, gradient_accumulation=2)
+    rows, ranks = make_rows("sft", packed=False), ThreadGroup(len(scorers))
+
+    def plan(scorer: Any) -> StepBatches:
+        return plan_batches(rows, spec, scorer, ranks, divisible=True)
+
+    with ThreadPoolExecutor(len(scorers)) as threads:
+        return list(threads.map(plan, scorers))
+
+
+def test_ranks_that_can_pack_rows_fill_micro_batches() -> None:
+    able = SimpleNamespace(packed=True, chunked=True)
+    assert [batches.can_fill for batches in plan_on_each([able, able])] == [True, True]
+
+
+@pytest.mark.parametrize("lacking", ["packed", "chunked"])
+def test_all_ranks_divide_the_same_micro_batches(lacking: str) -> None:
+    able = {"packed": True, "chunked": True}
+    scorers = [SimpleNamespace(**able), SimpleNamespace(**able | {lacking: False})]
+    one, other = plan_on_each(scorers)
+    for batches in (one, other):
+        batches.set_micro_batch(2)
+        batches.fill_up_to(100)
+    assert one.plan.get_step(0) == other.plan.get_step(0)
+    assert one.read_longest() == other.read_longest()
+    assert (one.can_fill, other.can_fill) == (False, False)

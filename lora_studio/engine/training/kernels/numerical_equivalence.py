@@ -97,9 +97,8 @@ def compare_results(
     except UnavailableKernelError as error:
         return Comparison(False, error.reason)
     except Exception as error:  # compilers, drivers and models fail in many ways
-        cause = getattr(
-            error, "inner_exception", error
-        )  # the outer one of torch.compile names the backend only
+        # The outer exception of torch.compile only names the backend.
+        cause = getattr(error, "inner_exception", error)
         message = failures.get_first_line(cause).rstrip(".")[:_MAX_MESSAGE]
         return Comparison(False, text("{error}", error=message))
     return Comparison(agrees)

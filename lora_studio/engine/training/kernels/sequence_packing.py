@@ -25,6 +25,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.mask_checks import skip_mask_checks
+from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
 from lora_studio.engine.training.kernels.continued_attention import (
     continued_attention,
@@ -367,10 +368,9 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
         rows = torch.arange(sum(_TEST_LENGTHS), device=ids.device).split(_TEST_LENGTHS)
         uses_int8 = getattr(model, "is_loaded_in_8bit", False)
         fits = is_independent_of_packing(decoder, rows, run_packed, run_row, uses_int8=uses_int8)
-    except torch.OutOfMemoryError:
-        raise  # says nothing about the model; other ranks may have had enough memory
-    except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
-        fits = False
+    except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise  # says nothing about the model; other ranks may have had enough memory
     finally:
         model.train(was_training)
         model.config._attn_implementation = _NAME if fits else implementation
