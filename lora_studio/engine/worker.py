@@ -164,7 +164,7 @@ def _to_ending(
         error = job.folder.gone_error()
     with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
         traceback.print_exception(error, file=sys.stderr)
-    problem = to_problem(error, command.title, only_answers=command.only_answers)
+    problem = to_problem(error, command.title, trains=command.trains)
     return events.Failed(problem=_name_disk(problem, job))
 
 

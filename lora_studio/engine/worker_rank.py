@@ -68,9 +68,8 @@ def main() -> None:
         if is_peer_lost(error):
             os._exit(EXIT_PEER_LOST)
         with contextlib.suppress(OSError):
-            write_atomic(
-                rendezvous.problem_file, to_problem(error, commands.Train.title).model_dump_json()
-            )
+            problem = to_problem(error, commands.Train.title, trains=True)
+            write_atomic(rendezvous.problem_file, problem.model_dump_json())
         os._exit(1)
     os._exit(0)
 

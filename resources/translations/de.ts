@@ -1660,6 +1660,10 @@
             <translation>Wählen Sie 4 Bit als Genauigkeit des Lehrers, einen kleineren Lehrer oder eine kürzere maximale Sequenzlänge.</translation>
         </message>
         <message>
+            <source>Choose 4-bit precision or run on the CPU. Fewer models at a time and shorter answers also need less memory. Closing other programs that use the device also helps.</source>
+            <translation>Wählen Sie 4-Bit-Genauigkeit oder rechnen Sie auf der CPU. Weniger Modelle gleichzeitig und kürzere Antworten brauchen ebenfalls weniger Speicher. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
+        </message>
+        <message>
             <source>Choose 4-bit precision or the default initialization.</source>
             <translation>Wählen Sie 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
@@ -12742,10 +12746,6 @@
         <message>
             <source>Use exact or exact:verbatim.</source>
             <translation>Verwenden Sie exact oder exact:verbatim.</translation>
-        </message>
-        <message>
-            <source>Use fewer models at a time, limit the length of answers, choose 4-bit precision, or run on the CPU. Closing other programs that use the device also helps.</source>
-            <translation>Verwenden Sie weniger Modelle gleichzeitig, begrenzen Sie die Länge der Antworten, wählen Sie 4-Bit-Genauigkeit oder rechnen Sie auf der CPU. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
         </message>
         <message>
             <source>Use for Merge and Export</source>

@@ -316,3 +316,25 @@ def test_remedy_for_lack_of_memory_is_about_answers(command: commands.Question) 
     assert (problem.code, problem.where.step) == ("device.out_of_memory", "model")
     assert "answers" in str(problem.remedy)
     assert "micro-batch" not in str(problem.remedy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "trains"),
+    [
+        (commands.Train, True),
+        (commands.Merge, False),
+        (commands.Export, False),
+        (commands.CreateOllama, False),
+    ],
+)
+def test_remedy_names_micro_batches_only_for_a_training(
+    kind: type[commands.Train | commands.Merge | commands.Export | commands.CreateOllama],
+    trains: bool,
+    tmp_path: Path,
+) -> None:
+    run = folder.create_run(tmp_path / "runs", Project(name="lamp"), tmp_path)
+    channel = RecordingChannel()
+    worker.handle(kind(run=str(run.path)), channel, Inbox(lambda _: None), _run_out_of_memory)
+    problem = channel.last(events.Failed).problem
+    assert problem.code == "device.out_of_memory"
+    assert ("micro-batch" in str(problem.remedy)) is trains

@@ -71,8 +71,8 @@ class BaseCommand(BaseModel):
     reads_foreign_files: ClassVar[bool] = False
     #: Whether it only queries a server or a program, and changes nothing.
     only_queries: ClassVar[bool] = False
-    #: Whether it uses models and doesn't train them, so that its memory is that of weights and answers.
-    only_answers: ClassVar[bool] = False
+    #: Whether it trains a model, so that its memory also depends on the micro-batch size.
+    trains: ClassVar[bool] = False
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
 

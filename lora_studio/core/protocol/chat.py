@@ -27,7 +27,6 @@ class OpenChat(BaseCommand):
     """
 
     title = text("Loading the chat models")
-    only_answers = True
     kind: Literal["open_chat"] = "open_chat"
     model: ModelSpec
     chat_template: str = "model"
@@ -41,7 +40,6 @@ class AskChat(BaseCommand):
     """
 
     title = text("Generating answers")
-    only_answers = True
     kind: Literal["ask_chat"] = "ask_chat"
     run: str = ""
     model: ModelSpec
@@ -53,7 +51,6 @@ class ShowPrompt(BaseCommand):
     """Show the exact tokens that a speaker receives for a conversation."""
 
     title = text("Tokenizing the prompt")
-    only_answers = True
     kind: Literal["show_prompt"] = "show_prompt"
     model: ModelSpec
     chat_template: str = "model"
@@ -68,7 +65,6 @@ class Generate(BaseCommand):
     """
 
     title = text("Generating answers")
-    only_answers = True
     kind: Literal["generate"] = "generate"
     run: str
     sources: tuple[TextSource, ...]

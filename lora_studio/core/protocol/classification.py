@@ -17,7 +17,6 @@ class Classify(BaseCommand):
     title = text("Classifying texts")
     step = "training"
     ends_with_parent = True
-    only_answers = True
     kind: Literal["classify"] = "classify"
     run: str
     texts: tuple[str, ...] = Field(min_length=1)
@@ -33,7 +32,6 @@ class ClassifyFile(BaseCommand):
     title = text("Classifying texts")
     step = "training"
     ends_with_parent = True
-    only_answers = True
     kind: Literal["classify_file"] = "classify_file"
     run: str
     source: DataSource

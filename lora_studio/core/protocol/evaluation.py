@@ -24,7 +24,6 @@ class Evaluate(BaseCommand):
 
     title = text("Evaluating")
     changes_run = True
-    only_answers = True
     kind: Literal["evaluate"] = "evaluate"
     run: str
     plan: EvaluationPlan | None = None

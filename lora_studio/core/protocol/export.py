@@ -29,7 +29,6 @@ class SelfTest(BaseCommand):
     title = text("Running the self-test")
     step = "export"
     changes_run = True
-    only_answers = True
     kind: Literal["selftest"] = "selftest"
     run: str
 

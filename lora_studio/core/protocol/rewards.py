@@ -23,7 +23,6 @@ class TryRewards(BaseCommand):
     title = text("Trying the rewards")
     step = "training"
     ends_with_parent = True
-    only_answers = True
     kind: Literal["try_rewards"] = "try_rewards"
     model: ModelSpec
     dataset: DatasetSpec

@@ -22,6 +22,7 @@ class Train(BaseCommand):
     step = "training"
     changes_run = True
     state_after = "trained"
+    trains = True
     kind: Literal["train"] = "train"
     run: str
     resume: bool = False

@@ -111,7 +111,7 @@ def run_or_refuse_column(
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)
-        problem = to_problem(error, commands.AskChat.title, only_answers=True)
+        problem = to_problem(error, commands.AskChat.title)
         needs_memory = is_out_of_memory(error)
     job.emit(events.AnswerRefused(column=column, problem=problem))
     if needs_memory:

@@ -180,7 +180,7 @@ class _Evaluation:
             if is_device_lost(failure):
                 raise  # the next start of the evaluation continues it, in a new process
             traceback.print_exception(failure, file=sys.stderr)
-            problem = to_problem(failure, commands.Evaluate.title, only_answers=True)
+            problem = to_problem(failure, commands.Evaluate.title)
             report = report.model_copy(update={"problem": problem})
             self.job.emit(events.ColumnRefused(column=column.key, problem=problem))
         self._set_report(self._with_counts(report))
@@ -267,7 +267,7 @@ class _Evaluation:
             if is_device_lost(failure):
                 raise
             traceback.print_exception(failure, file=sys.stderr)
-            problem = to_problem(failure, text("The judge"), only_answers=True)
+            problem = to_problem(failure, text("The judge"))
             self.facts = self.facts.model_copy(update={"judge_problem": problem})
             self.job.emit(events.Warned(problem=problem))
 

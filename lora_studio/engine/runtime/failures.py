@@ -68,18 +68,18 @@ _DISK_ERRORS = (errno.EIO, errno.EROFS)
 
 
 def to_problem(
-    exception: BaseException, title: Template | Text, *, only_answers: bool = False
+    exception: BaseException, title: Template | Text, *, trains: bool = False
 ) -> Problem:
     """Return the problem that an exception means; `title` names the work, as in "Training".
 
-    `only_answers`: the work uses models and doesn't train them.
+    `trains`: the work trains a model instead of only using it.
     """
     if (refused := _offline_problem(exception)) is not None:
         return refused
     if isinstance(exception, ProblemError):
         return _name_system_cause(exception, title)
     if is_out_of_memory(exception):
-        return _memory_problem(title, only_answers)
+        return _memory_problem(title, trains)
     for translate in (
         cache_problem, disk_problem, _system_limit_problem, _model_problem,
         _permission_problem, _file_problem,
@@ -95,17 +95,17 @@ def to_problem(
     )
 
 
-def _memory_problem(title: Template | Text, only_answers: bool) -> Problem:
+def _memory_problem(title: Template | Text, trains: bool) -> Problem:
     return error(
         "device.out_of_memory",
         "{title} ran out of memory.",
-        "Use fewer models at a time, limit the length of answers, choose 4-bit precision, or run on "
-        "the CPU. Closing other programs that use the device also helps."
-        if only_answers
-        else "Reduce the micro-batch size or the max. sequence length, enable gradient "
+        "Reduce the micro-batch size or the max. sequence length, enable gradient "
         "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
-        "also helps.",
-        where=Where(step="model", field="precision") if only_answers else Where(),
+        "also helps."
+        if trains
+        else "Choose 4-bit precision or run on the CPU. Fewer models at a time and shorter answers also need "
+        "less memory. Closing other programs that use the device also helps.",
+        where=Where() if trains else Where(step="model", field="precision"),
         title=title,
     )
 
