@@ -229,6 +229,16 @@ def test_models_that_no_column_uses_leave_before_others_load(
     session.close()
 
 
+def test_chat_without_columns_in_torch_holds_no_model(models: Path) -> None:
+    session, model = Session(), question(models, AdapterSpeaker()).model
+    memory = []
+    for speakers in ((AdapterSpeaker(),), ()):
+        job, recorder = recorded_job()
+        session.run_command(commands.OpenChat(model=model, speakers=speakers), job)
+        memory += [ready.memory_bytes for ready in recorder.of(events.ChatReady)]
+    assert memory[0] > memory[1] == 0
+
+
 def test_failing_column_leaves_other_columns_unaffected(
     session: Session, models: Path, tmp_path: Path
 ) -> None:

@@ -261,7 +261,8 @@ class ChatController(QObject):
         )
         opened = commands.OpenChat(model=spec, chat_template=self._get_template(), speakers=loaded)
         without_id = opened.model_copy(update={"id": ""})
-        if without_id != self._opened and loaded:
+        # Also without speakers: then the models that no column uses anymore leave.
+        if without_id != self._opened:
             self._opened = without_id
             self.link.send(opened)
         questions = tuple(

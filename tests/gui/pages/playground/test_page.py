@@ -159,6 +159,23 @@ def test_columns_are_asked_with_their_history_and_sampling(
     page.controller.waiting = {}
 
 
+def test_columns_switched_to_ollama_unload_their_models(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(ask_chat=BOTH)
+    ask(page, qtbot, "Hi")
+    for column in range(2):
+        page.controller.choose(column, OllamaSpeaker(name="lamp"))
+    sent: list[Any] = []
+    page.controller.link.send, send = sent.append, page.controller.link.send
+    for _ in range(2):
+        page.controller.regenerate()
+        page.controller._finish()
+    assert [each.kind for each in sent] == ["open_chat", "ask_chat", "ask_chat"]
+    assert sent[0].speakers == ()
+    page.controller.link.send = send
+
+
 def test_regenerated_answer_is_kept_beside_the_first(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
