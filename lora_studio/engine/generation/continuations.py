@@ -23,8 +23,9 @@ from lora_studio.engine.runtime.failures import NotFiniteError, is_out_of_memory
 #: Tokens of prompts that are read at once on a CPU and on a GPU.
 _CPU_TOKENS, _GPU_TOKENS = 1 << 10, 1 << 14
 
-#: Most logits that are computed at once, unless a single text has more.
-_MOST_LOGITS = 1 << 26
+#: Most logits that are computed at once, unless a single text has more; more of them for whole texts on a
+#: GPU, whose batches get smaller if memory runs out: about 1 GiB in 16-bit.
+_MOST_LOGITS, _GPU_WHOLE_LOGITS = 1 << 26, 1 << 29
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class _Scorer:
     ) -> None:
         self._network, self._job = network, job
         self._continuations = continuations
-        is_cpu = network.device.type == "cpu"
-        self._most_tokens = _CPU_TOKENS if is_cpu else _GPU_TOKENS
+        self._is_cpu = network.device.type == "cpu"
+        self._most_tokens = _CPU_TOKENS if self._is_cpu else _GPU_TOKENS
         self._by_prompt: dict[tuple[int, ...], list[int]] = {}
         for index, continuation in continuations.items():
             self._by_prompt.setdefault(continuation.prompt, []).append(index)
@@ -148,27 +149,34 @@ class _Scorer:
                 compute_logits(self._network, ids, prefix, keep=1)
             pending = sorted((prompts[row] for row in group.rows), key=len, reverse=True)
             while pending:
-                count = max(1, self._most_tokens // (len(pending[0]) - shared))
-                batch = pending[:count]
+                longest_prompt = len(pending[0]) - shared
+                batch = pending[: max(1, self._most_tokens // longest_prompt)]
                 self._job.check()
                 score = partial(self._score_batch, batch, prefix, shared)
-                if (scores := self._try(batch, score)) is None:
+                tokens = max(len(batch) * longest_prompt, self._count_continued(batch))
+                if (scores := self._try(batch, tokens, score)) is None:
                     continue
                 yield from scores
                 pending = pending[len(batch) :]
 
+    def _count_continued(self, prompts: Sequence[tuple[int, ...]]) -> int:
+        """Return the number of tokens in all continuations of prompts."""
+        indices = itertools.chain.from_iterable(self._by_prompt[prompt] for prompt in prompts)
+        return sum(len(self._continuations[index].ids) for index in indices)
+
     def _try(
         self,
         batch: Sequence[object],
+        tokens: int,
         score: Callable[[], Iterable[tuple[int, ContinuationScore]]],
     ) -> list[tuple[int, ContinuationScore]] | None:
-        """Return the scores of a batch, None if memory runs out: batches are smaller then."""
+        """Return the scores of a batch, None if memory runs out: batches have half its `tokens` then."""
         try:
             return list(score())
         except Exception as error:  # its traceback keeps tensors until the block ends
             if not is_out_of_memory(error) or len(batch) == 1:
                 raise
-        self._most_tokens = max(1, self._most_tokens // 2)
+        self._most_tokens = max(1, min(self._most_tokens, tokens) // 2)
         release_gpu()
         return None
 
@@ -239,12 +247,14 @@ class _Scorer:
         """Yield scores of each prompt and continuation as one sequence, padded on the right."""
         order = sorted(self._continuations, key=lambda index: -self._get_length(index))
         vocabulary = self._network.config.get_text_config().vocab_size
-        self._most_tokens = min(self._most_tokens, _MOST_LOGITS // vocabulary)
+        most_logits = _MOST_LOGITS if self._is_cpu else _GPU_WHOLE_LOGITS
+        self._most_tokens = min(self._most_tokens, most_logits // vocabulary)
         while order:
-            count = max(1, self._most_tokens // self._get_length(order[0]))
-            batch = order[:count]
+            longest = self._get_length(order[0])
+            batch = order[: max(1, self._most_tokens // longest)]
             self._job.check()
-            if (scores := self._try(batch, partial(self._score_sequences, batch))) is None:
+            score = partial(self._score_sequences, batch)
+            if (scores := self._try(batch, len(batch) * longest, score)) is None:
                 continue
             yield from scores
             order = order[len(batch) :]

@@ -286,6 +286,58 @@ def test_whole_sequences_are_scored_within_the_memory(
         assert math.isclose(whole[index].logprob, score.logprob, rel_tol=1e-4)
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_scored_batch_that_ran_out_of_memory_is_halved(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    network, _ = llama
+    if is_whole:
+        monkeypatch.setattr(prefix_cache, "find_window", lambda _: None)
+    pairs = [Continuation((row, *range(1, 100)), (5,)) for row in range(4)]
+    sizes: list[int] = []
+
+    def run_out(_: object, __: object, logits: torch.Tensor) -> None:
+        sizes.append(len(logits))
+        if len(logits) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = network.lm_head.register_forward_hook(run_out)
+    try:
+        assert len(dict(continuation_logprobs(network, pairs, recorded_job()[0]))) == 4
+    finally:
+        hook.remove()
+    assert sizes == [4, 2, 2]
+
+
+class _OnDevice:
+    """Stands for a model on a device; counts the rows that it computes at once."""
+
+    def __init__(self, network: Any, device: str) -> None:
+        self.config, self._network = network.config, network
+        self.device = torch.device(device)
+        self.sizes: list[int] = []
+
+    def __call__(self, input_ids: torch.Tensor, **settings: Any) -> Any:
+        self.sizes.append(len(input_ids))
+        return self._network(input_ids=input_ids, **settings)
+
+
+@pytest.mark.parametrize(("is_gpu", "sizes"), [(False, [2, 2, 2]), (True, [6])])
+def test_gpu_computes_more_logits_of_whole_texts(
+    llama: tuple[Any, PreTrainedTokenizerBase], monkeypatch: pytest.MonkeyPatch,
+    is_gpu: bool, sizes: list[int],
+) -> None:  # fmt: skip
+    pairs = [Continuation((1, 2 + row), (3, 4, 5)) for row in range(6)]
+    logits = 4 * llama[0].config.vocab_size
+    monkeypatch.setattr(prefix_cache, "find_window", lambda _: None)
+    monkeypatch.setattr(continuations, "_MOST_LOGITS", 2 * logits)
+    monkeypatch.setattr(continuations, "_GPU_WHOLE_LOGITS", 6 * logits)
+    monkeypatch.setattr(continuations, "copy_to_device", lambda tensor, _: tensor)
+    network = _OnDevice(llama[0], "cuda" if is_gpu else "cpu")
+    assert len(dict(continuation_logprobs(network, pairs, recorded_job()[0]))) == 6
+    assert network.sizes == sizes
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("is_recurrent", [False, True])
