@@ -18,8 +18,8 @@ from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.capture import sample_or_warn
 from lora_studio.engine.training.random_state import preserve_random_state
+from lora_studio.engine.training.sampling import sample_or_warn
 
 
 @dataclass(frozen=True)

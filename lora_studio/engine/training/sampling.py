@@ -23,9 +23,12 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.capture import sample_or_warn
+from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
+from lora_studio.engine.training.memory.problems import samples_memory_warning
+from lora_studio.engine.training.problems import samples_not_finite_warning
 from lora_studio.engine.training.random_state import preserve_random_state
 
 _T = TypeVar("_T")
@@ -205,6 +208,23 @@ class Sampler:
         self._job.emit(
             events.Sampled(step=step, index=index, prompt=prompt, source=source, text=text)
         )
+
+
+def sample_or_warn(action: Callable[[], _T], job: JobContext) -> _T | None:
+    """Return the result of an action that generates answers.
+
+    None if memory runs out or the model computes NaN, which is emitted as a warning: training continues.
+    """
+    try:
+        result = capture_oom(action)
+    except NotFiniteError:
+        job.emit(events.Warned(problem=samples_not_finite_warning()))
+        return None
+    if isinstance(result, OutOfMemory):
+        release_memory()
+        job.emit(events.Warned(problem=samples_memory_warning()))
+        return None
+    return result
 
 
 def _read_saved(run: RunFolder) -> dict[str, Any]:

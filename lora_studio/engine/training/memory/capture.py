@@ -10,12 +10,8 @@ from typing import TypeVar
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.protocol import events
 from lora_studio.engine.runtime import cpu_allocator, failures
-from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.problems import samples_memory_warning
-from lora_studio.engine.training.problems import samples_not_finite_warning
 
 T = TypeVar("T")
 
@@ -81,23 +77,6 @@ def run_on_every_rank(ranks: ProcessGroup, action: Callable[[], T]) -> T:
     if ranks.is_true_on_any(failure is not None):
         raise MemoryPressureError(failure.reason if failure else _get_device_note())
     assert not isinstance(result, OutOfMemory)
-    return result
-
-
-def sample_or_warn(action: Callable[[], T], job: JobContext) -> T | None:
-    """Return the result of an action that generates answers.
-
-    None if memory runs out or the model computes NaN, which is emitted as a warning: training continues.
-    """
-    try:
-        result = capture_oom(action)
-    except failures.NotFiniteError:
-        job.emit(events.Warned(problem=samples_not_finite_warning()))
-        return None
-    if isinstance(result, OutOfMemory):
-        release_memory()
-        job.emit(events.Warned(problem=samples_memory_warning()))
-        return None
     return result
 
 
