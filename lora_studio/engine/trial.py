@@ -15,8 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lora_studio.engine.runtime.torch_settings import set_torch_defaults
-
 #: Modules that jobs import, by the name of their package.
 MODULES = {
     "torch": "torch", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate",
@@ -40,7 +38,6 @@ def main(folder: Path) -> None:
     In the report, `broken` has the modules that can't be imported, with the reason.
     """
     broken: dict[str, str] = {}
-    set_torch_defaults()
     gc.disable()  # collecting cycles takes a quarter of the time of imports
     for package, module in MODULES.items():
         try:

@@ -202,8 +202,9 @@ def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
-    # bitsandbytes calls torch.compile during import, which would load the whole compiler.
-    overrides = {"TORCHDYNAMO_DISABLE": "1"}
+    # bitsandbytes calls torch.compile during import, which would load the whole compiler. The second is what a
+    # worker sets: here, PyTorch is imported before the worker starts.
+    overrides = {"TORCHDYNAMO_DISABLE": "1", "TORCH_DISABLE_NATIVE_JIT": "1"}
     if engine.own_python:
         overrides["PYTHONDONTWRITEBYTECODE"] = (
             ""  # empty: write missing byte-code, for the next start
