@@ -202,8 +202,8 @@ def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
-    # bitsandbytes calls torch.compile during import, which would load the whole compiler. The second is what a
-    # worker sets: here, PyTorch is imported before the worker starts.
+    # bitsandbytes calls torch.compile during import, which would load the whole compiler. A worker sets the second
+    # variable itself, but the trial imports PyTorch before it becomes one.
     overrides = {"TORCHDYNAMO_DISABLE": "1", "TORCH_DISABLE_NATIVE_JIT": "1"}
     if engine.own_python:
         overrides["PYTHONDONTWRITEBYTECODE"] = (

@@ -149,10 +149,7 @@ def set_current_device(device: torch.device) -> None:
 
 
 def can_run_triton(device: torch.device) -> bool:
-    """Return whether Triton's kernels run on a device, as far as that is known without trying.
-
-    On NVIDIA's GPUs before Volta, its compiler ends the process.
-    """
+    """Return False for GPUs on which Triton's compiler aborts the process: NVIDIA's before Volta."""
     import torch
 
     if device.type != "cuda" or torch.version.hip is not None:
