@@ -31,9 +31,10 @@ readonly apt_patience=600 apt_interval=3
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf '\n%s\n' "$*" >&2; exit 1; }
 
+# Prints the path of a Python that the program supports: the system's, else the downloaded one.
 find_python() {
     local name
-    for name in python3 python3.12 python3.13 python3.11; do
+    for name in python3 python3.12 python3.13 python3.11 "$PWD"/.python/cpython-*/bin/python3; do
         if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
             2>/dev/null; then
             command -v "$name"
@@ -43,20 +44,45 @@ find_python() {
     return 1
 }
 
+# Downloads a Python into .python: Ubuntu 22.04 has an older one, the newest distributions have newer ones.
+download_python() {
+    say "Python 3.12, into .python (the system has none of Python 3.11, 3.12, and 3.13)"
+    {
+        python3 -m venv .python/uv &&
+            .python/uv/bin/python -m pip install --quiet uv &&
+            .python/uv/bin/uv python install 3.12 --install-dir "$PWD/.python" --no-bin --no-config
+    } || fail "Python couldn't be downloaded. Install Python 3.11, 3.12, or 3.13, then run this script again."
+}
+
+# Prints the versions of PyTorch whose default Linux build supports this computer's NVIDIA driver and newest GPU,
+# nothing if all do. From 2.11 on, it is for CUDA 13 (driver 580, Turing), from 2.8 on for CUDA 12.8 (driver 525;
+# 2.10 has code for Volta), and before for CUDA 12.6 (Maxwell and Pascal).
+torch_versions() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || return 0
+    { nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader 2>/dev/null || true; } |
+        awk -F ', *' '
+            { driver = int($1); split($2, version, "."); capability = 10 * version[1] + version[2] }
+            capability > newest { newest = capability }
+            END {
+                if (driver < 525 || !newest) exit
+                if (newest < 70) print "<2.8"
+                else if (newest < 75 || driver < 580) print "<2.11"
+            }'
+}
+
 # Prints the Debian packages that this machine lacks.
 missing_packages() {
     local python version known library package
     if python=$(find_python); then
         version=$("$python" -c 'import sys; print("python3.%d" % sys.version_info[1])')
-    else
-        echo python3
-        python=false version=python3
+        # Debian has these parts of Python in separate packages.
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
+    elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        echo python3 python3-venv # any version, to download another one
     fi
-    # Debian has these parts of Python in separate packages.
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
     # The tests, and Triton on a GPU, compile small programs.
     command -v gcc >/dev/null || echo gcc libc6-dev
-    if command -v nvidia-smi >/dev/null && ! "$python" -c \
+    if [ -n "$python" ] && command -v nvidia-smi >/dev/null && ! "$python" -c \
         'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()' \
         2>/dev/null; then
         echo "$version-dev"
@@ -121,14 +147,16 @@ install_system_packages() {
 
 # install_python_packages EXTRAS: a virtual environment in .venv, this checkout editable in it.
 install_python_packages() {
-    local extras=$1 python stamp
+    local extras=$1 python stamp versions
     local -a pip=(.venv/bin/python -m pip install)
     # Compiling all 25,000 modules takes two minutes of one core; the tests import a part of them,
     # and several processes compile it.
     [[ $extras != *test* ]] || pip+=(--no-compile)
     [ -t 1 ] || pip+=(--quiet)
+    find_python >/dev/null || download_python
     python=$(find_python) || fail "Python 3.11, 3.12, or 3.13 wasn't found. Install one of them."
-    stamp=$(cat <(echo "$PWD $extras ${LORA_STUDIO_TORCH_INDEX:-}") pyproject.toml | sha256sum)
+    versions=$(torch_versions)
+    stamp=$(cat <(echo "$PWD $extras ${LORA_STUDIO_TORCH_INDEX:-$versions}") pyproject.toml | sha256sum)
     if [ -e ".venv/set-up-$extras" ] && [ "$stamp" = "$(cat ".venv/set-up-$extras")" ] &&
         .venv/bin/python -c '' 2>/dev/null; then
         return
@@ -139,22 +167,31 @@ install_python_packages() {
         rm -rf .venv
         "$python" -m venv .venv
     fi
+    # Older versions don't continue a download whose connection breaks.
+    "${pip[@]}" "pip>=25.2"
     if [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
         # Another index has other builds of the same version.
         [ "$LORA_STUDIO_TORCH_INDEX" = "$(cat .venv/torch-index 2>/dev/null)" ] ||
             "${pip[@]}" --force-reinstall --index-url "$LORA_STUDIO_TORCH_INDEX" torch torchvision
         echo "$LORA_STUDIO_TORCH_INDEX" >.venv/torch-index
-    elif [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null; then
+        versions=""
+    elif [ -n "$versions" ]; then
+        echo "PyTorch $versions, because newer builds don't support this computer's NVIDIA driver or GPU."
+    elif command -v nvidia-smi >/dev/null; then
+        :
+    elif grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
+        echo "This computer has an NVIDIA GPU, but NVIDIA's driver isn't installed, so training uses the CPU. To use"
+        echo "the GPU, install the driver, restart the computer, and run this command again."
+    elif [ "$(uname -sm)" = "Linux x86_64" ]; then
         echo "No NVIDIA GPU found. PyTorch's default Linux build includes CUDA (about 3 GB)."
         echo "For a smaller download, set LORA_STUDIO_TORCH_INDEX to the URL of PyTorch's CPU index."
     fi
-    "${pip[@]}" --editable ".[$extras]"
+    "${pip[@]}" --editable ".[$extras]" ${versions:+"torch$versions"}
     if command -v nvidia-smi >/dev/null && ! .venv/bin/python -c \
         'import sys, torch; sys.exit(bool(torch.version.cuda) and not torch.cuda.is_available())' \
         2>/dev/null; then
-        echo "The installed PyTorch can't use this computer's GPU, so trainings use the CPU. A build for CUDA 13"
-        echo "needs NVIDIA's driver 580 or newer: update the driver, or set LORA_STUDIO_TORCH_INDEX to the URL of"
-        echo "PyTorch's index for an older CUDA, such as 12.6, and run this command again."
+        echo "The installed PyTorch can't use this computer's GPU, so training uses the CPU. Install NVIDIA's driver"
+        echo "525 or newer, restart the computer, and run this command again."
     fi
     echo "$stamp" >".venv/set-up-$extras"
 }

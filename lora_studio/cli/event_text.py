@@ -6,7 +6,7 @@ import textwrap
 from functools import singledispatch
 
 from lora_studio.core import serving
-from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.messages import NO_TEXT, Text, counted, join_sentences, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.core.protocol.row_counts import describe_row_counts
@@ -367,20 +367,16 @@ def describe_machine(accelerator: Accelerator) -> Text:
     """Return the device that PyTorch can use on this computer, with memory and driver."""
     if accelerator.variant == "cpu":
         cpu = text("PyTorch runs on the CPU ({title}): no supported GPU.", title=accelerator.title)
-        if not accelerator.note:
-            return cpu
-        return text("{device} {note}", device=cpu, note=accelerator.note)
-    name = text("{title}", title=accelerator.title or accelerator.variant)
-    if accelerator.count > 1:
-        name = text("{count} × {title}", count=accelerator.count, title=name)
-    parts = [name]
+        return join_sentences([cpu, accelerator.note]) if accelerator.note else cpu
+    parts = [text("{title}", title=accelerator.title or accelerator.variant)]
     if accelerator.memory:
         parts.append(text("{memory:memory}", memory=accelerator.memory))
     if accelerator.driver:
         parts.append(text("driver {version}", version=accelerator.driver))
     if accelerator.cuda:
         parts.append(text("CUDA {version}", version=".".join(map(str, accelerator.cuda))))
-    return text("{parts}.", parts=tuple(parts))
+    device = text("{parts}.", parts=tuple(parts))
+    return join_sentences([device, accelerator.note]) if accelerator.note else device
 
 
 @describe.register

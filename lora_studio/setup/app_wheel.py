@@ -69,17 +69,17 @@ def provide_wheel(
     return _hash_wheel(next(built.glob(pattern)))
 
 
-def format_project(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
+def format_project(wheel: Path, extras: tuple[str, ...], torch: str, versions: str = "") -> str:
     """Return a pyproject.toml whose dependencies are the engine's, for uv to resolve.
 
     `torch` is `STANDARD`, the name of a build (passed to uv separately), or an index or folder for
-    PyTorch alone.
+    PyTorch alone. `versions` limits its version, as in <2.11.
     """
     requirement = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
     excluded = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)
     lines = [
         "[project]", 'name = "engine"', 'version = "0"', 'requires-python = ">=3.11"',
-        f'dependencies = ["{requirement}", "torch"]', "[tool.uv]", f"override-dependencies = [{excluded}]",
+        f'dependencies = ["{requirement}", "torch{versions}"]', "[tool.uv]", f"override-dependencies = [{excluded}]",
     ]  # fmt: skip
     if torch != STANDARD and not BUILD.fullmatch(torch):
         flat = Path(torch).expanduser().is_dir()

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -45,12 +47,15 @@ _ROCM_GPUS = {
 }  # fmt: skip
 _SECONDS = 10.0
 
+#: A GPU of NVIDIA: name, bytes of memory (0 if unknown), and compute capability.
+_NvidiaGpu = tuple[str, int, tuple[int, int]]
+
 
 class Accelerator(BaseModel):
     """The device that an engine is chosen for; memory in bytes, 0 if it shares the machine's
     memory.
 
-    `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capabilities`
+    `title` names all GPUs; `memory` is that of the first, which training prefers. `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capabilities`
     the compute capabilities of all GPUs. `torch` is the matching build of PyTorch, `note`
     is a note for the user.
     """
@@ -70,7 +75,29 @@ class Accelerator(BaseModel):
 
 def detect_accelerator() -> Accelerator:
     """Return the best device of this computer; falls back to the CPU."""
-    return _detect_nvidia() or detect_amd() or _detect_apple() or get_cpu()
+    if (nvidia := _detect_nvidia()) is not None:
+        return nvidia
+    device = detect_amd() or _detect_apple() or get_cpu()
+    if device.variant == "cpu" and has_nvidia_gpu():
+        return get_cpu(
+            text(
+                "This computer has an NVIDIA GPU, but its driver isn't installed or doesn't respond. Install "
+                "NVIDIA's driver 525 or newer, restart the computer, and set up the engine again."
+            )
+        )
+    return device
+
+
+def has_nvidia_gpu(pci: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Return whether the kernel lists a display controller of NVIDIA, with or without a driver."""
+    for device in pci.glob("*"):
+        with contextlib.suppress(OSError):
+            vendor, kind = (
+                (device / name).read_text("ascii", "replace") for name in ("vendor", "class")
+            )
+            if vendor.startswith("0x10de") and kind.startswith("0x03"):
+                return True
+    return False
 
 
 def get_cpu(note: Text = NO_TEXT) -> Accelerator:
@@ -131,33 +158,31 @@ def _count_supported(build: str, capabilities: Sequence[tuple[int, int]]) -> int
 def _query_nvml() -> Accelerator | None:
     """Query NVML, the library of the driver."""
     nvml = Nvml()
-    if not (cards := nvml.list_cards()):
-        return None
-    capabilities = [nvml.query("nvmlDeviceGetCudaComputeCapability", card) for card in cards]
+    gpus: list[_NvidiaGpu] = []
+    for card in nvml.list_cards():
+        name, memory = nvml.read_text("nvmlDeviceGetName", card), nvml.read_memory(card)
+        capability = nvml.query("nvmlDeviceGetCudaComputeCapability", card)
+        if not name or memory is None or capability is None:
+            return None
+        gpus.append((name, int(memory.total), (int(capability[0]), int(capability[1]))))
     version = nvml.query("nvmlSystemGetCudaDriverVersion_v2")
-    memory = nvml.read_memory(cards[0])
-    title = nvml.read_text("nvmlDeviceGetName", cards[0])
     driver = nvml.read_text("nvmlSystemGetDriverVersion")
-    if memory is None or not (title and driver and version) or None in capabilities:
+    if not (gpus and driver and version):
         return None
-    return Accelerator(
-        variant="cuda",
-        title=title,
-        count=len(cards),
-        memory=int(memory.total),
-        driver=driver,
-        cuda=(version // 1000, version % 1000 // 10),
-        capabilities=tuple((int(major), int(minor)) for major, minor in capabilities),
-        torch="",
-    )
+    return _summarize_nvidia(gpus, driver, (version // 1000, version % 1000 // 10))
 
 
 def _query_nvidia_smi() -> Accelerator | None:
     """Query nvidia-smi, for when NVML can't be loaded."""
     fields = "name,driver_version,memory.total,compute_cap"
     table = _run_program("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _run_program("nvidia-smi", "-q"))
-    return parse_nvidia_smi(table, (int(version[1]), int(version[2])) if version else None)
+    return parse_nvidia_smi(table, parse_cuda_version(_run_program("nvidia-smi", "-q")))
+
+
+def parse_cuda_version(output: str) -> tuple[int, int] | None:
+    """Return the CUDA version in nvidia-smi's output, which newer drivers call CUDA UMD Version."""
+    version = re.search(r"CUDA (?:UMD )?Version\s*:?\s*(\d+)\.(\d+)", output)
+    return (int(version[1]), int(version[2])) if version else None
 
 
 def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | None:
@@ -166,24 +191,42 @@ def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | 
     rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
     if not rows:
         return None
-    capabilities = [row[3].split(".") for row in rows]
-    name, driver, memory, _ = rows[0]
+    gpus: list[_NvidiaGpu] = []
+    for name, _, memory, capability in rows:
+        major, minor = capability.split(".")
+        gpus.append((name, int(memory) << 20 if memory.isdigit() else 0, (int(major), int(minor))))
+    return _summarize_nvidia(gpus, rows[0][1], cuda)
+
+
+def _summarize_nvidia(
+    gpus: list[_NvidiaGpu], driver: str, cuda: tuple[int, int] | None
+) -> Accelerator:
+    """Return the GPUs as one device, the most capable first."""
+    ordered = sorted(gpus, key=lambda gpu: (gpu[2], gpu[1]), reverse=True)
     return Accelerator(
         variant="cuda",
-        title=name,
-        count=len(rows),
-        memory=int(memory) << 20 if memory.isdigit() else 0,
+        title=_join_names([name for name, _, _ in ordered]),
+        count=len(ordered),
+        memory=ordered[0][1],
         driver=driver,
         cuda=cuda,
-        capabilities=tuple((int(major), int(minor)) for major, minor in capabilities),
+        capabilities=tuple(capability for _, _, capability in ordered),
         torch="",
     )
 
 
-def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
+def _join_names(names: Sequence[str]) -> str:
+    """Return the names of GPUs as one title, equal ones once with their number."""
+    return " + ".join(f"{n} × {name}" if n > 1 else name for name, n in Counter(names).items())
+
+
+def detect_amd(
+    kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes"), interface: Path = Path("/dev/kfd")
+) -> Accelerator | None:
     """Return the GPUs that the kernel lists, nodes with compute units, if PyTorch has code for them.
 
-    Otherwise return the CPU with a note, and None without such a node.
+    Otherwise return the CPU with a note, and None without such a node. `interface` is the file
+    through which programs compute on them.
     """
     if not sys.platform.startswith("linux") or not kfd.is_dir():
         return None
@@ -213,11 +256,21 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
     version = Path("/sys/module/amdgpu/version")
     return Accelerator(
         variant="rocm",
-        title=f"AMD GPU ({gpus[0][0]})",
+        title=_join_names([f"AMD GPU ({name})" for name, _ in gpus]),
         count=len(gpus),
         memory=gpus[0][1],
         driver=version.read_text("utf-8").strip() if version.is_file() else "",
         torch=ROCM_BUILD,
+        note=NO_TEXT if os.access(interface, os.R_OK | os.W_OK) else _explain_no_access(interface),
+    )
+
+
+def _explain_no_access(interface: Path) -> Text:
+    return text(
+        "{file} can't be opened, so PyTorch can't use the GPU. Run `{command}`, then sign out and sign in "
+        "again.",
+        file=str(interface),
+        command="sudo usermod -aG render,video $USER",
     )
 
 

@@ -39,6 +39,10 @@ from lora_studio.setup.tools import (
 #: wheels.
 OLDEST_MACOS = "14.0"
 
+#: Versions of PyTorch whose standard Linux wheels are for the CUDA version of a build; None if there are none. Later
+#: ones are for CUDA 13, which older drivers and GPUs can't run.
+_STANDARD_VERSIONS = {"cu118": None, "cu126": "<2.8", "cu128": "<2.11"}
+
 
 @dataclass(frozen=True)
 class Resolver:
@@ -68,19 +72,17 @@ class Resolver:
         ProblemError.
         """
         extras = _EXTRAS if variant == "cuda" else (("engine",),)
-        sources = [torch]
-        # The standard index's Linux build is for NVIDIA GPUs, but also runs without a GPU. Its Windows
-        # build is for the CPU only.
-        has_standard = variant in ("cpu", "mps") or (variant == "cuda" and not self._is_for_windows)
-        if BUILD.fullmatch(torch) and self.wheelhouse is None and has_standard:
-            sources.append(STANDARD)
+        sources = [(torch, "")]
+        versions = self._get_standard_versions(variant, torch)
+        if BUILD.fullmatch(torch) and self.wheelhouse is None and versions is not None:
+            sources.append((STANDARD, versions))
         local = yield from self._local(torch, variant)
         warnings: list[Problem] = []
         output = ""
-        for source in sources:
+        for source, versions in sources:
             failures: dict[str, str] = {}
             for extra in extras:
-                output, wheels = self._compile(source, extra, local)
+                output, wheels = self._compile(source, extra, local, versions)
                 if wheels is not None:
                     missing = [name for name in extras[0] if name not in extra]
                     warnings += [_LEFT_OUT[name](failures[name]) for name in missing]
@@ -95,10 +97,16 @@ class Resolver:
             warnings = [_standard_torch_warning(source, output)]
         raise self._unresolved(output)
 
-    @property
-    def _is_for_windows(self) -> bool:
+    def _get_standard_versions(self, variant: Variant, torch: str) -> str | None:
+        """Return the versions whose standard wheels can replace a build of PyTorch; None if none can.
+
+        The standard index's Linux wheels are for NVIDIA GPUs, but also run without a GPU. Its Windows
+        wheels are for the CPU only.
+        """
         platform = self.target[0] if self.target is not None else sys.platform
-        return platform.startswith("win")
+        if variant == "cuda" and not platform.startswith("win"):
+            return _STANDARD_VERSIONS.get(torch, "")
+        return "" if variant in ("cpu", "mps") else None
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
         """Return the local wheels to choose from, with their checksums."""
@@ -107,9 +115,9 @@ class Resolver:
         return (yield from wheelhouse.compute_checksums(self._own_torch(torch, variant), self.stop))
 
     def _compile(
-        self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
+        self, torch: str, extras: tuple[str, ...], local: dict[Path, str], versions: str
     ) -> tuple[str, list[WheelFile] | None]:
-        """Return uv's output, and the wheels unless it failed."""
+        """Return uv's output, and the wheels unless it failed; `versions` limits that of PyTorch."""
         try:
             create_folder(self.root.path)
         except OSError as error:
@@ -127,7 +135,7 @@ class Resolver:
                 output, wheels = self._lock(index, extras, folder)
                 if wheels is not None:
                     return output, wheels
-            return self._lock(torch, extras, folder)
+            return self._lock(torch, extras, folder, versions=versions)
 
     def _own_torch(self, torch: str, variant: Variant) -> list[Path]:
         """Return the user's own wheels of PyTorch if its source is the standard index."""
@@ -138,12 +146,17 @@ class Resolver:
         return find_own_torch_wheels(build_uv_environment(), tag, variant)
 
     def _lock(
-        self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
+        self,
+        torch: str,
+        extras: tuple[str, ...],
+        folder: Path,
+        index: str = "",
+        versions: str = "",
     ) -> tuple[str, list[WheelFile] | None]:
         """Return uv's output and the wheels, with PyTorch from `torch`, and only from `index` if it
         is set.
         """
-        text = format_project(self.own.path, extras, torch)
+        text = format_project(self.own.path, extras, torch, versions)
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
         environment = build_uv_environment()
@@ -286,7 +299,7 @@ def _standard_torch_warning(source: str, output: str) -> Problem:
     return warning(
         "engine.standard_torch",
         "PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your "
-        "index instead, which can be larger.",
+        "index instead, which can be older and larger.",
         "To choose where PyTorch comes from, set {variable}.",
         source=source,
         reason=_get_last_line(output),

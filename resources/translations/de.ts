@@ -7721,8 +7721,8 @@
             <translation>PyTorch {version} funktioniert, kann hier aber keine GPU nutzen. Das Training läuft auf der CPU.</translation>
         </message>
         <message>
-            <source>PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your index instead, which can be larger.</source>
-            <translation>PyTorchs eigener Index für {source} ist nicht erreichbar ({reason}). Stattdessen wird die Standardversion aus Ihrem Index verwendet, die größer sein kann.</translation>
+            <source>PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your index instead, which can be older and larger.</source>
+            <translation>PyTorchs eigener Index für {source} ist nicht erreichbar ({reason}). Stattdessen wird die Standardversion aus Ihrem Index verwendet, die älter und größer sein kann.</translation>
         </message>
         <message>
             <source>Python</source>
@@ -11683,6 +11683,10 @@
         <message>
             <source>This computer</source>
             <translation>Dieser Computer</translation>
+        </message>
+        <message>
+            <source>This computer has an NVIDIA GPU, but its driver isn't installed or doesn't respond. Install NVIDIA's driver 525 or newer, restart the computer, and set up the engine again.</source>
+            <translation>Dieser Computer hat eine NVIDIA-GPU, aber ihr Treiber ist nicht installiert oder antwortet nicht. Installieren Sie den NVIDIA-Treiber 525 oder neuer, starten Sie den Computer neu und richten Sie die Engine erneut ein.</translation>
         </message>
         <message>
             <source>This computer has no device {device} that PyTorch {version} can use.</source>
@@ -16528,6 +16532,10 @@
         <message>
             <source>{file} and manifest.json in the run folder belong to different runs.</source>
             <translation>{file} und manifest.json im Ordner des Laufs gehören zu verschiedenen Läufen.</translation>
+        </message>
+        <message>
+            <source>{file} can't be opened, so PyTorch can't use the GPU. Run `{command}`, then sign out and sign in again.</source>
+            <translation>{file} lässt sich nicht öffnen, daher kann PyTorch die GPU nicht verwenden. Führen Sie `{command}` aus, melden Sie sich ab und wieder an.</translation>
         </message>
         <message>
             <source>{file} can't be opened: {reason}.</source>

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from lora_studio.cli import event_text
+from lora_studio.gui.pages.settings.setup_dialog import describe_machine as describe_in_window
 from lora_studio.setup import app_wheel, detect, plan
 from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
 
@@ -75,14 +77,69 @@ def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = detect.detect_accelerator()
     assert (accelerator.variant, accelerator.torch, accelerator.count) == ("cuda", "cu130", 2)
     assert "has no code for 1 " in str(accelerator.note)
+    for described in (
+        str(event_text.describe_machine(accelerator)),
+        describe_in_window(accelerator),
+    ):
+        assert described.startswith("NVIDIA GeForce RTX 5090 + NVIDIA GeForce GTX 1080, 32")
+        assert described.endswith(f"13.0. {accelerator.note}")
 
 
 def test_nvidia_smi_lists_all_gpus() -> None:
     table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
     gpu = parse_nvidia_smi(table, (12, 8))
     assert gpu is not None
-    assert (gpu.title, gpu.count, gpu.capabilities) == ("NVIDIA GeForce RTX 4090", 2, ((8, 9), (6, 1)))  # fmt: skip
+    assert gpu.title == "NVIDIA GeForce RTX 4090 + NVIDIA TITAN X (Pascal)"
+    assert (gpu.count, gpu.capabilities) == (2, ((8, 9), (6, 1)))
     assert gpu.memory == 24564 << 20
+
+
+def test_equal_gpus_are_named_once_with_their_number() -> None:
+    gpu = parse_nvidia_smi("Tesla T4, 550.54.14, 15360, 7.5\n" * 4, (12, 4))
+    assert gpu is not None
+    assert (gpu.title, gpu.memory) == ("4 × Tesla T4", 15360 << 20)
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("CUDA Version                              : 12.4", (12, 4)),
+        ("CUDA UMD Version                          : 13.3", (13, 3)),
+        ("CUDA Version : [Deprecated]\nCUDA UMD Version : 13.4", (13, 4)),
+        ("NVIDIA-SMI has failed", None),
+    ],
+    ids=["driver-550", "driver-610", "both", "no-driver"],
+)
+def test_cuda_version_is_read_from_old_and_new_drivers(
+    output: str, version: tuple[int, int] | None
+) -> None:
+    assert detect.parse_cuda_version(output) == version
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "is_named"),
+    [
+        pytest.param("0x10de", "0x030000", True, id="GeForce"),
+        pytest.param("0x10de", "0x030200", True, id="without display outputs"),
+        pytest.param("0x10de", "0x020700", False, id="network adapter of NVIDIA"),
+        pytest.param("0x8086", "0x030000", False, id="Intel graphics"),
+    ],
+)
+def test_nvidia_gpu_without_driver_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, kind: str, is_named: bool
+) -> None:
+    device = tmp_path / "0000:01:00.0"
+    device.mkdir()
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text(f"{kind}\n")
+    found = detect.has_nvidia_gpu(tmp_path)
+    assert found == is_named
+    for query in ("_query_nvml", "_query_nvidia_smi", "detect_amd"):
+        monkeypatch.setattr(detect, query, lambda: None)
+    monkeypatch.setattr(detect, "has_nvidia_gpu", lambda: found)
+    accelerator = detect.detect_accelerator()
+    assert accelerator.variant in ("cpu", "mps")
+    assert ("driver isn't installed" in str(accelerator.note)) == is_named
 
 
 def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
@@ -107,10 +164,16 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
             f"simd_count {simd}\nvendor_id {vendor}\ngfx_target_version 110000\n"
         )
         (bank / "properties").write_text("heap_type 1\nsize_in_bytes 25753026560\n")
-    accelerator = detect.detect_amd(tmp_path)
+    interface = tmp_path / "kfd"
+    interface.write_text("")
+    accelerator = detect.detect_amd(tmp_path, interface)
     assert accelerator is not None
     assert (accelerator.variant, accelerator.count, accelerator.memory) == ("rocm", 1, 25753026560)
     assert accelerator.title == "AMD GPU (gfx1100)"
+    assert not accelerator.note
+    locked = detect.detect_amd(tmp_path, tmp_path / "no access")
+    assert locked is not None
+    assert "sudo usermod -aG render,video $USER" in str(locked.note)
     assert accelerator.torch.startswith("rocm")
 
 

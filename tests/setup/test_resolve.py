@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup.app_wheel import STANDARD
+from lora_studio.setup import resolve
+from lora_studio.setup.app_wheel import STANDARD, AppWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.resolve import Resolver
@@ -45,3 +47,32 @@ def test_standard_wheels_are_tried_where_they_support_the_gpu(
     with pytest.raises(ProblemError, match="can't be reached"):
         list(resolver.resolve(variant, "cu130"))
     assert sources == tried
+
+
+@pytest.mark.parametrize(
+    ("build", "tried"),
+    [
+        pytest.param("cu126", ["", "<2.8"], id="CUDA 12.6: 2.7"),
+        pytest.param("cu128", ["", "<2.11"], id="CUDA 12.8: 2.8 to 2.10"),
+        pytest.param("cu130", ["", ""], id="CUDA 13: newest"),
+        pytest.param("cu118", [""], id="CUDA 11.8: none"),
+    ],
+)
+def test_standard_torch_is_for_the_same_cuda_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: str, tried: list[str]
+) -> None:
+    limits: list[str] = []
+
+    def fail_to_connect(_: object, *, cwd: Path, **__: Any) -> tuple[int, str]:
+        project = tomllib.loads((cwd / "pyproject.toml").read_text("utf-8"))["project"]
+        limits.append(project["dependencies"][1].removeprefix("torch"))
+        return 2, "error: dns error"
+
+    monkeypatch.setattr(resolve, "run", fail_to_connect)
+    log = cast(SetupLog, SimpleNamespace(file=tmp_path / "log", write=lambda _: None))
+    root = cast(EngineRoot, SimpleNamespace(path=tmp_path))
+    wheel = AppWheel(tmp_path / "lora_studio.whl", "")
+    resolver = Resolver(root, wheel, StopFlag(), log, None, target=("linux", "3.12"))
+    with pytest.raises(ProblemError, match="can't be reached"):
+        list(resolver.resolve("cuda", build))
+    assert limits == tried

@@ -311,4 +311,5 @@ def describe_machine(accelerator: Accelerator) -> str:
         parts.append(tr("driver {version}").format(version=accelerator.driver))
     if accelerator.cuda:
         parts.append(f"CUDA {accelerator.cuda[0]}.{accelerator.cuda[1]}")
-    return ", ".join(parts)
+    text = ", ".join(parts)
+    return f"{text}. {localize(accelerator.note)}" if accelerator.note else text
