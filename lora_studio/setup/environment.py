@@ -99,6 +99,9 @@ def build_uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, st
             variables.get(one) for one in (variable, *_ALIASES.get(variable, ()))
         ):
             variables[variable] = _join_values(value, "," if variable == "UV_FIND_LINKS" else " ")
+            if variable == "UV_INDEX":
+                # pip takes the newest version of all indexes, uv by default that of the first with the package.
+                variables.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
         elif name == "cert":
             variables.setdefault("SSL_CERT_FILE", value)
         elif name == "proxy":

@@ -39,6 +39,9 @@ from lora_studio.setup.tools import (
 #: wheels.
 OLDEST_MACOS = "14.0"
 
+#: Lets uv trust the system's certificates instead of its own; the second is the name in older versions.
+_SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+
 #: Versions of PyTorch whose standard Linux wheels are for the CUDA version of a build; None if there are none. Later
 #: ones are for CUDA 13, which older drivers and GPUs can't run.
 _STANDARD_VERSIONS = {"cu118": None, "cu126": "<2.8", "cu128": "<2.11"}
@@ -164,14 +167,20 @@ class Resolver:
             environment.setdefault("MACOSX_DEPLOYMENT_TARGET", OLDEST_MACOS)
         if self.wheelhouse is not None:
             environment = without_indexes(environment)
-        status, output = run(
-            self._command(folder, lock, torch, index),
-            environment=environment, stop=self.stop, log=self.log, cwd=folder,
-        )  # fmt: skip
+        command = self._command(folder, lock, torch, index)
+        status, output = self._run(command, environment, folder)
+        if status and "UnknownIssuer" in output:
+            # Of a proxy that inspects connections: only the system's certificates include its own.
+            status, output = self._run(command, environment | _SYSTEM_CERTIFICATES, folder)
         if status:
             return output, None
         locked = tomllib.loads(lock.read_text("utf-8"))
         return output, read_wheels(locked, self.into or self.root.downloads)
+
+    def _run(
+        self, command: list[object], environment: dict[str, str], folder: Path
+    ) -> tuple[int, str]:
+        return run(command, environment=environment, stop=self.stop, log=self.log, cwd=folder)
 
     def _command(self, folder: Path, lock: Path, torch: str, index: str) -> list[object]:
         command: list[object] = [

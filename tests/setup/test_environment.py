@@ -70,6 +70,26 @@ def test_uv_gets_the_settings_of_pip(pip_file: Path) -> None:
     assert uv_settings["ALL_PROXY"] == "http://proxy:3128"
 
 
+def test_extra_index_of_pip_adds_versions(pip_file: Path, tmp_path: Path) -> None:
+    for index, version in (("default", "2.0"), ("extra", "1.0")):
+        folder = tmp_path / index / "parts"
+        folder.mkdir(parents=True)
+        name, content = make_wheel("parts", version)
+        (folder / name).write_bytes(content)
+        (folder / "index.html").write_text(f'<a href="{name}">{name}</a>')
+    pip_file.write_text(
+        f"[global]\nindex-url = {(tmp_path / 'default').as_uri()}\n"
+        f"extra-index-url = {(tmp_path / 'extra').as_uri()}\n"
+    )
+    done = subprocess.run(
+        [find_uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config",
+         "--python", sys.executable, "-"],
+        input="parts>=1.5", text=True, capture_output=True, check=False,
+        env=build_uv_environment({"UV_CACHE_DIR": str(tmp_path / "cache")}),
+    )  # fmt: skip
+    assert done.stdout.split() == ["parts==2.0"], done.stderr
+
+
 def test_uv_variables_take_precedence_over_pip_settings(
     pip_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,3 +76,24 @@ def test_standard_torch_is_for_the_same_cuda_version(
     with pytest.raises(ProblemError, match="can't be reached"):
         list(resolver.resolve("cuda", build))
     assert limits == tried
+
+
+def test_certificates_of_the_system_are_trusted_behind_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object, *, environment: dict[str, str], cwd: Path, **__: Any) -> tuple[int, str]:
+        if environment.get("UV_SYSTEM_CERTS") != "1":
+            return 2, "error: Failed to fetch\n  cause: invalid peer certificate: UnknownIssuer"
+        (cwd / "pylock.toml").write_text(
+            '[[packages]]\nname = "torch"\nversion = "2.14.0"\n'
+            'wheels = [{ url = "https://a.example/torch.whl", size = 1 }]\n'
+        )
+        return 0, ""
+
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    monkeypatch.setattr(resolve, "run", refuse)
+    log = cast(SetupLog, SimpleNamespace(file=tmp_path / "log", write=lambda _: None))
+    root = cast(EngineRoot, SimpleNamespace(path=tmp_path, downloads=tmp_path))
+    wheel = AppWheel(tmp_path / "lora_studio.whl", "")
+    resolver = Resolver(root, wheel, StopFlag(), log, None, target=("linux", "3.12"))
+    assert list(resolver.resolve("cuda", "cu130")) == [], "no other source is needed"
