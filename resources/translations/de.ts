@@ -252,6 +252,10 @@
             <translation>Ein Muster passt irgendwo in der Antwort.</translation>
         </message>
         <message>
+            <source>A process can't use the GPU after such an error, so each job starts a new one. If `nvidia-smi` no longer lists the GPU, restart the computer. The system's log (`journalctl -k`) gives the reason as an Xid number.</source>
+            <translation>Nach einem solchen Fehler kann ein Prozess die GPU nicht mehr verwenden, deshalb startet jeder Auftrag einen neuen. Wenn `nvidia-smi` die GPU nicht mehr anzeigt, starten Sie den Computer neu. Das Systemprotokoll (`journalctl -k`) nennt den Grund als Xid-Nummer.</translation>
+        </message>
+        <message>
             <source>A project contains a model, your dataset, and all of its training runs. Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a GPU. Another one shows how a model learns from rewards for its own answers.</source>
             <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Legen Sie eine Datei mit Daten hier ab, um eines anzulegen. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU. Ein weiteres zeigt, wie ein Modell aus Belohnungen für seine eigenen Antworten lernt.</translation>
         </message>
@@ -914,8 +918,8 @@
             <translation>Antworten pro Prompt</translation>
         </message>
         <message>
-            <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. The server stops when you close the window.</source>
-            <translation>Beantwortet Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse, mit llama-server. Der Server wird beendet, wenn Sie das Fenster schließen.</translation>
+            <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. The server stops when you close the window. If llama-server is built for your GPU, the model takes GPU memory while it runs.</source>
+            <translation>Beantwortet mit llama-server Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse. Der Server endet, wenn Sie das Fenster schließen. Ist llama-server für Ihre GPU gebaut, belegt das Modell so lange GPU-Speicher, wie er läuft.</translation>
         </message>
         <message>
             <source>Answers without a reward</source>
@@ -1180,6 +1184,10 @@
         <message>
             <source>Bulgarian</source>
             <translation>Bulgarisch</translation>
+        </message>
+        <message>
+            <source>By default, Ollama keeps a model for five minutes after its last answer.</source>
+            <translation>Ollama behält ein Modell normalerweise fünf Minuten nach der letzten Antwort im Speicher.</translation>
         </message>
         <message>
             <source>By name</source>
@@ -3782,6 +3790,10 @@
             <translation>Alles zuvor Gespeicherte ist unversehrt. Starten Sie den Schritt erneut.</translation>
         </message>
         <message>
+            <source>Everything saved before is kept. Resume training to continue from the last checkpoint. If it happens again, restart the computer and update the GPU driver. Overheating and a weak power supply are other causes.</source>
+            <translation>Alles zuvor Gespeicherte bleibt erhalten. Setzen Sie das Training fort, um beim letzten Checkpoint weiterzumachen. Wenn es wieder passiert, starten Sie den Computer neu und aktualisieren Sie den GPU-Treiber. Weitere Ursachen sind Überhitzung und ein zu schwaches Netzteil.</translation>
+        </message>
+        <message>
             <source>Everything that was saved is intact. Close other programs, or reduce memory use with a smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit precision.</source>
             <translation>Alles Gespeicherte ist unversehrt. Schließen Sie andere Programme oder senken Sie den Speicherbedarf: mit einem kleineren Mikro-Batch, einer kleineren maximalen Sequenzlänge, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
         </message>
@@ -4832,6 +4844,10 @@
         <message>
             <source>In this order:</source>
             <translation>In dieser Reihenfolge:</translation>
+        </message>
+        <message>
+            <source>In use by other programs: {programs}.</source>
+            <translation>Von anderen Programmen belegt: {programs}.</translation>
         </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
@@ -7434,12 +7450,16 @@
             <translation>Wird pausiert …</translation>
         </message>
         <message>
-            <source>Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs.</source>
-            <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
+            <source>Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs; models below 1 B parameters often need more.</source>
+            <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe; Modelle mit weniger als 1 B Parametern brauchen oft mehr.</translation>
         </message>
         <message>
             <source>Peak learning rate. {rate} is common for {method}.</source>
             <translation>Höchste Lernrate. {rate} ist für {method} üblich.</translation>
+        </message>
+        <message>
+            <source>Peak memory</source>
+            <translation>Speicherspitze</translation>
         </message>
         <message>
             <source>Percent</source>
@@ -7705,8 +7725,12 @@
             <translation>PyTorch {build} enthält keinen Code für die AMD-GPU dieses Computers ({gpu}); sie wird deshalb nicht verwendet.</translation>
         </message>
         <message>
-            <source>PyTorch {version} can't use this computer's GPU, so training uses the CPU. Its driver may be too old: update the NVIDIA driver.</source>
-            <translation>PyTorch {version} kann die GPU dieses Computers nicht verwenden, deshalb nutzt das Training die CPU. Der Treiber ist vielleicht zu alt: Aktualisieren Sie den NVIDIA-Treiber.</translation>
+            <source>PyTorch {version} can't use this computer's GPU, so training uses the CPU. The GPU's driver may be too old.</source>
+            <translation>PyTorch {version} kann die GPU dieses Computers nicht verwenden, deshalb läuft das Training auf der CPU. Vielleicht ist der GPU-Treiber zu alt.</translation>
+        </message>
+        <message>
+            <source>PyTorch {version} can't use {title}, so training uses the CPU. The GPU's driver may be too old.</source>
+            <translation>PyTorch {version} kann {title} nicht verwenden, deshalb läuft das Training auf der CPU. Vielleicht ist der GPU-Treiber zu alt.</translation>
         </message>
         <message>
             <source>PyTorch {version} has no code for {title} (cuda:{index:d}).</source>
@@ -7715,6 +7739,10 @@
         <message>
             <source>PyTorch {version} has no code for {title}, so training uses the CPU.</source>
             <translation>PyTorch {version} enthält keinen Code für {title}, deshalb wird auf der CPU trainiert.</translation>
+        </message>
+        <message>
+            <source>PyTorch {version} is a build without CUDA. It can't use {title}, so training uses the CPU.</source>
+            <translation>PyTorch {version} ist ohne CUDA gebaut. Es kann {title} nicht verwenden, deshalb läuft das Training auf der CPU.</translation>
         </message>
         <message>
             <source>PyTorch {version} works but can't use a GPU here. Training runs on the CPU.</source>
@@ -8035,10 +8063,6 @@
         <message>
             <source>Reduce memory use</source>
             <translation>Speicherbedarf senken</translation>
-        </message>
-        <message>
-            <source>Reduce memory use: {change}</source>
-            <translation>Speicherbedarf senken: {change}</translation>
         </message>
         <message>
             <source>Reduce on plateau</source>
@@ -9212,6 +9236,10 @@
             <translation>Einrichten</translation>
         </message>
         <message>
+            <source>Set up an engine in Settings: it gets the build of PyTorch for your GPU.</source>
+            <translation>Richten Sie in den Einstellungen eine Engine ein: Sie bekommt die PyTorch-Version für Ihre GPU.</translation>
+        </message>
+        <message>
             <source>Set up the engine</source>
             <translation>Engine einrichten</translation>
         </message>
@@ -9246,6 +9274,10 @@
         <message>
             <source>Settings reference</source>
             <translation>Referenz der Einstellungen</translation>
+        </message>
+        <message>
+            <source>Settings that fit: {change}.</source>
+            <translation>Einstellungen, die passen: {change}.</translation>
         </message>
         <message>
             <source>Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash.</source>
@@ -9667,6 +9699,10 @@
         <message>
             <source>Start the setup again; damaged files are downloaded again.</source>
             <translation>Starten Sie die Einrichtung erneut; beschädigte Dateien werden neu heruntergeladen.</translation>
+        </message>
+        <message>
+            <source>Start this step again. If it happens again, restart the computer and update the GPU driver. Overheating and a weak power supply are other causes.</source>
+            <translation>Starten Sie diesen Schritt noch einmal. Wenn es wieder passiert, starten Sie den Computer neu und aktualisieren Sie den GPU-Treiber. Weitere Ursachen sind Überhitzung und ein zu schwaches Netzteil.</translation>
         </message>
         <message>
             <source>Start training</source>
@@ -11411,6 +11447,10 @@
             <translation>Die Trainingszeilen haben sich seit dem Checkpoint geändert.</translation>
         </message>
         <message>
+            <source>The training time can be estimated once you have trained a similar model on this device.</source>
+            <translation>Die Trainingsdauer lässt sich schätzen, sobald Sie auf diesem Gerät ein ähnliches Modell trainiert haben.</translation>
+        </message>
+        <message>
             <source>The turns contain images, audio, or video. LoRA Studio trains on text only.</source>
             <translation>Die Beiträge enthalten Bilder, Ton oder Video. LoRA Studio trainiert nur mit Text.</translation>
         </message>
@@ -11939,6 +11979,10 @@
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
             <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
+        </message>
+        <message>
+            <source>To train on several GPUs, select them on the Model page.</source>
+            <translation>Um auf mehreren GPUs zu trainieren, wählen Sie sie auf der Seite „Modell“ aus.</translation>
         </message>
         <message>
             <source>Token F1</source>
@@ -12630,6 +12674,10 @@
         <message>
             <source>Update strength by layer</source>
             <translation>Stärke der Änderung je Schicht</translation>
+        </message>
+        <message>
+            <source>Update the GPU driver, or set up an engine in Settings: it gets the build of PyTorch for your driver.</source>
+            <translation>Aktualisieren Sie den GPU-Treiber oder richten Sie in den Einstellungen eine Engine ein: Sie bekommt die PyTorch-Version für Ihren Treiber.</translation>
         </message>
         <message>
             <source>Update the engine</source>
@@ -16810,6 +16858,10 @@
             <translation>{format} (passt auch)</translation>
         </message>
         <message>
+            <source>{format} (best for this device)</source>
+            <translation>{format} (am besten für dieses Gerät)</translation>
+        </message>
+        <message>
             <source>{format} ({confidence})</source>
             <translation>{format} ({confidence})</translation>
         </message>
@@ -18083,6 +18135,10 @@
             <translation>{title} ist fehlgeschlagen: keine Berechtigung für {file}.</translation>
         </message>
         <message>
+            <source>{title} failed: the GPU reported an error ({reason}).</source>
+            <translation>{title} ist fehlgeschlagen: Die GPU hat einen Fehler gemeldet ({reason}).</translation>
+        </message>
+        <message>
             <source>{title} failed: the cache folder {folder} can't be written to ({reason}).</source>
             <translation>{title} ist fehlgeschlagen: In den Cache-Ordner {folder} kann nicht geschrieben werden ({reason}).</translation>
         </message>
@@ -18249,6 +18305,10 @@
         <message>
             <source>{verdict} For example, {details}.</source>
             <translation>{verdict} Zum Beispiel: {details}.</translation>
+        </message>
+        <message>
+            <source>{weights} · fits with reduced memory use</source>
+            <translation>{weights} · passt mit verringertem Speicherbedarf</translation>
         </message>
         <message>
             <source>{weights} ⚠ training needs {memory}</source>

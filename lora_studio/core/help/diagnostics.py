@@ -67,6 +67,8 @@ def add_event(report: dict[str, Any], event: object) -> None:
                 for item in event.devices
             ]
             report["packages"] |= event.packages
+            if (unused := event.unused_gpu) is not None:
+                report["problems"].append(unused.model_dump(mode="json", context=READABLE))
         case events.OllamaFound():
             report["ollama"] = {"host": event.host, "version": event.version}
         case events.Failed():

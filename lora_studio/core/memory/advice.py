@@ -32,9 +32,10 @@ class MemoryChange:
 
     @property
     def fix(self) -> Fix:
-        """The change as a fix that applies with one click."""
+        """The change as a fix that applies with one click; its label is short, however many settings change."""
         (step, field, value), *others = self.changes
-        return Fix(label=self.title, step=step, field=field, value=value, also=tuple(others))
+        label = text("Reduce memory use")
+        return Fix(label=label, step=step, field=field, value=value, also=tuple(others))
 
 
 def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
@@ -89,7 +90,11 @@ def check_fit(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
     change = find_cheapest_change(plan)
     largest = max(estimate.parts, key=lambda name: estimate.parts[name])
     where = change.changes[0] if change else ("model", "source", None)
-    remedy = text("{change}.", change=change.title) if change else _NO_CHANGE[largest == "weights"]
+    remedy = (
+        text("Settings that fit: {change}.", change=change.title)
+        if change
+        else _NO_CHANGE[largest == "weights"]
+    )
     return warning(
         "training.does_not_fit",
         "Training needs about {needed:memory}, but {device} has only {available:memory} free.",

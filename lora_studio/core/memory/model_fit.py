@@ -103,7 +103,7 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
         outputs = settings.training.count_head_outputs(rows.task, rows.labels)
         sized = adapter_size.with_head(sized, outputs)
         plan = replace(plan, inspected=sized)
-        for candidate in (plan, _with_least_memory(plan)):
+        for candidate in (plan, with_least_memory(plan)):
             needed = estimate(candidate).total
             result = ModelFit(precision, needed, settings.device.free_bytes, candidate is not plan)
             if result.fits:
@@ -111,7 +111,7 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
     return result
 
 
-def _with_least_memory(plan: MemoryPlan) -> MemoryPlan:
+def with_least_memory(plan: MemoryPlan) -> MemoryPlan:
     """Return the recipe with the same effective batch and the least memory."""
     least = advice.with_micro_batch(plan, 1)
     recomputing = least.training.model_copy(update={"gradient_checkpointing": "on"})

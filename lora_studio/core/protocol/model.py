@@ -106,11 +106,21 @@ class InspectDevices(BaseCommand):
     kind: Literal["inspect_devices"] = "inspect_devices"
 
 
+class DeviceProgram(BaseModel):
+    """A program that has memory of a GPU, in bytes."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    name: str
+    bytes: int
+
+
 class Device(BaseModel):
     """A device to run a model on; memory in bytes.
 
     `precision` is what "auto" means on it, `identifier` is the UUID of an NVIDIA card. `can_shard` says
-    whether processes on several such devices can share the weights.
+    whether processes on several such devices can share the weights. `programs` are other programs that
+    have memory of it, the largest first, as far as its driver tells.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
@@ -122,6 +132,7 @@ class Device(BaseModel):
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     identifier: str = ""
     can_shard: bool = True
+    programs: tuple[DeviceProgram, ...] = ()
 
 
 class DevicesFound(BaseEvent):
@@ -129,7 +140,7 @@ class DevicesFound(BaseEvent):
 
     `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` maps the
     names of its main packages to their versions. `missing_build_tool` is what Triton lacks to build GPU
-    kernels.
+    kernels, `unused_gpu` why "auto" means the CPU although this computer has a GPU.
     """
 
     kind: Literal["devices_found"] = "devices_found"
@@ -138,6 +149,7 @@ class DevicesFound(BaseEvent):
     missing: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
     missing_build_tool: BuildTool | None = None
+    unused_gpu: Problem | None = None
 
 
 class ParametersCounted(BaseEvent):

@@ -56,6 +56,15 @@ class Nvml:
         celsius = self.query("nvmlDeviceGetTemperature", card, sensor)
         return None if celsius is None else int(celsius)
 
+    def list_processes(self, card: Any) -> dict[int, int]:
+        """Return the bytes of each process with memory of a card, by its ID.
+
+        Windows doesn't tell how much, so it has none.
+        """
+        kinds = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
+        found = [each for kind in kinds for each in self.query(kind, card) or ()]
+        return {int(each.pid): int(each.usedGpuMemory) for each in found if each.usedGpuMemory}
+
     def read_text(self, function: str, *arguments: Any) -> str | None:
         """Return a name, a UUID or a version; older libraries return bytes."""
         value = self.query(function, *arguments)

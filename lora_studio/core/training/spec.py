@@ -85,7 +85,7 @@ class TrainingSpec(
     learning_rate: float = setting(
         2e-4,
         "Learning rate",
-        "Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs.",
+        "Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs; models below 1 B parameters often need more.",
         gt=0.0,
         le=1.0,
         help_topic="learning-rate",

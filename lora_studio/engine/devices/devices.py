@@ -114,6 +114,7 @@ def _describe_cuda(index: int) -> events.Device:
         precision=get_auto_precision(torch.device("cuda", index)),
         identifier=nvml.get_uuid(index),
         can_shard=torch.distributed.is_nccl_available(),
+        programs=nvml.list_programs(index),
     )
 
 

@@ -5,9 +5,14 @@ NVML numbers cards by slot and CUDA the fastest first, so cards are matched by U
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import psutil
+
+from lora_studio.core.protocol.model import DeviceProgram
 from lora_studio.core.system.nvml import Nvml
 
 
@@ -30,6 +35,19 @@ def get_free_bytes(index: int) -> int | None:
     nvml, card = get_card(index)
     memory = None if card is None else nvml.read_memory(card)
     return None if memory is None else int(memory.free)
+
+
+def list_programs(index: int) -> tuple[DeviceProgram, ...]:
+    """Return the programs that have memory of a card, the largest first.
+
+    Processes of one program count together. Those of other users have a name, too, but not in a container.
+    """
+    nvml, card = get_card(index)
+    sizes: Counter[str] = Counter()
+    for pid, size in (nvml.list_processes(card) if card is not None else {}).items():
+        with suppress(psutil.Error):
+            sizes[psutil.Process(pid).name()] += size
+    return tuple(DeviceProgram(name=name, bytes=size) for name, size in sizes.most_common())
 
 
 def read_load(index: int) -> dict[str, float]:

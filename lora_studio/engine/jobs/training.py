@@ -60,9 +60,11 @@ def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
 def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     """Report the devices of this computer and the packages of this engine."""
     from lora_studio.engine.devices import devices
+    from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
     from lora_studio.engine.training import trackers
     from lora_studio.engine.training.recipe import optimizers
 
     missing = (*optimizers.get_missing_packages(), *trackers.get_missing_packages())
     packages = devices.get_package_versions()
-    job.emit(devices.list_devices().model_copy(update={"missing": missing, "packages": packages}))
+    facts = {"missing": missing, "packages": packages, "unused_gpu": find_unused_gpu_problem()}
+    job.emit(devices.list_devices().model_copy(update=facts))

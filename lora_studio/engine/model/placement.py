@@ -12,6 +12,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
 
 
 def list_gpus(spec: ModelSpec) -> list[int]:
@@ -75,20 +76,9 @@ def require_on_gpus(model: torch.nn.Module) -> None:
 
 def describe_choice(spec: ModelSpec, device: torch.device, *, spread: bool) -> Text | None:
     """Return which of this computer's devices are used, and why; None if there is no choice."""
+    if device.type == "cpu" and spec.device == "auto" and (problem := find_unused_gpu_problem()):
+        return text("{what} {remedy}", what=problem.what, remedy=problem.remedy)
     gpus = devices.list_supported_gpus()
-    has_unused = device.type == "cpu" and spec.device == "auto" and torch.cuda.device_count()
-    if has_unused and not torch.cuda.is_available():
-        return text(
-            "PyTorch {version} can't use this computer's GPU, so training uses the CPU. Its driver may be too "
-            "old: update the NVIDIA driver.",
-            version=torch.__version__,
-        )
-    if has_unused and not gpus:
-        return text(
-            "PyTorch {version} has no code for {title}, so training uses the CPU.",
-            version=torch.__version__,
-            title=torch.cuda.get_device_properties(0).name,
-        )
     if device.type != "cuda" or spec.device != "auto" or len(gpus) < 2:
         return None
     if spread:

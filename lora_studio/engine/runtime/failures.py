@@ -80,6 +80,8 @@ def to_problem(
         return _name_system_cause(exception, title)
     if is_out_of_memory(exception):
         return _memory_problem(title, trains)
+    if is_device_lost(exception):
+        return _gpu_problem(exception, title, trains)
     for translate in (
         cache_problem, disk_problem, _system_limit_problem, _model_problem,
         _permission_problem, _file_problem,
@@ -107,6 +109,21 @@ def _memory_problem(title: Template | Text, trains: bool) -> Problem:
         "less memory. Closing other programs that use the device also helps.",
         where=Where() if trains else Where(step="model", field="precision"),
         title=title,
+    )
+
+
+def _gpu_problem(exception: BaseException, title: Template | Text, trains: bool) -> Problem:
+    return error(
+        "gpu.failed",
+        "{title} failed: the GPU reported an error ({reason}).",
+        "Everything saved before is kept. Resume training to continue from the last checkpoint. If it happens "
+        "again, restart the computer and update the GPU driver. Overheating and a weak power supply are "
+        "other causes."
+        if trains
+        else "Start this step again. If it happens again, restart the computer and update the GPU driver. "
+        "Overheating and a weak power supply are other causes.",
+        title=title,
+        reason=get_first_line(exception).removesuffix("."),
     )
 
 

@@ -6,12 +6,14 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
 from PySide6.QtCore import QThread, Signal
 
 from lora_studio.core.protocol import events
+from lora_studio.core.system import amdgpu
 from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.threads import DetachedThread
 
@@ -21,11 +23,13 @@ INTERVAL = 2.0
 _FIRST = 0.2
 #: Longest wait for the thread when the window closes, in milliseconds; a sample takes far less.
 _SHUTDOWN_MS = 300
+#: Relative difference up to which two drivers mean the same size of memory.
+_ALIKE = 0.02
 
 
 @dataclass(frozen=True)
 class GpuSample:
-    """One NVIDIA GPU: memory in bytes, load in percent, None if the driver doesn't report it."""
+    """One GPU: memory in bytes, load in percent, None if the driver doesn't report it; AMD's have no UUID."""
 
     name: str
     uuid: str
@@ -94,6 +98,15 @@ def read_gpus(nvml: Nvml, cards: Sequence[Any]) -> tuple[GpuSample, ...]:
     return tuple(gpu for gpu in samples if gpu is not None)
 
 
+def read_amd_gpus(folders: Sequence[Path]) -> tuple[GpuSample, ...]:
+    """Return a sample of every AMD GPU."""
+    gpus = [gpu for gpu in map(amdgpu.read_gpu, folders) if gpu is not None]
+    return tuple(
+        GpuSample(gpu.name, "", gpu.used_bytes, gpu.total_bytes, gpu.load, gpu.celsius)
+        for gpu in gpus
+    )
+
+
 def _read_gpu(nvml: Nvml, card: Any) -> GpuSample | None:
     memory, name = nvml.read_memory(card), nvml.read_text("nvmlDeviceGetName", card)
     if memory is None or name is None:
@@ -118,6 +131,10 @@ def find_gpu(
         matches = [gpu for gpu in sample.gpus if gpu.uuid.endswith(device.identifier)]
         if matches:
             return matches[0]
+    if sample.gpus and not any(gpu.uuid for gpu in sample.gpus):
+        # Without identifiers, only a GPU with a size of its own is certainly the right one.
+        alike = [gpu for gpu in sample.gpus if abs(gpu.total_bytes / max(1, device.total_bytes) - 1) < _ALIKE]  # fmt: skip
+        return alike[0] if len(alike) == 1 else None
     index = int(device.name.partition(":")[2] or 0)
     visible = [part.strip() for part in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     chosen = visible[index] if index < len(visible) and visible[index] else str(index)
@@ -133,12 +150,16 @@ def find_gpu(
 def _make_reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
     cards = nvml.list_cards()
+    folders = [] if cards else amdgpu.list_folders()
     psutil.cpu_percent()  # starts the measurement: the first result is meaningless
 
     def read() -> DeviceSample:
         ram = psutil.virtual_memory()
         return DeviceSample(
-            psutil.cpu_percent(), ram.total - ram.available, ram.total, read_gpus(nvml, cards)
+            psutil.cpu_percent(),
+            ram.total - ram.available,
+            ram.total,
+            read_gpus(nvml, cards) or read_amd_gpus(folders),
         )
 
     return read

@@ -79,27 +79,31 @@ class GaugesView(QWidget):
         if gpu is not None:
             self._show_gpu(gpu)
         elif sample is not None and (device is None or not device.name.startswith("cuda")):
-            self._show_machine(sample)
+            self._show_machine(sample, is_cpu=device is None or device.name == "cpu")
         elif device is not None:
             self.load.setText("")
             self.heat.setText("")
-            self._show_memory(device.total_bytes - device.free_bytes, device.total_bytes)
+            # Without samples of this GPU, its used memory is only that of a moment ago.
+            used = device.total_bytes - device.free_bytes
+            self._show_memory(used, 0 if sample else device.total_bytes)
         self._show_around(gpu)
         self.changed.emit()
 
     def _show_gpu(self, gpu: GpuSample) -> None:
         self.load.setText(f"{gpu.load} %" if gpu.load is not None else "")
-        self._show_memory(gpu.used_bytes, gpu.total_bytes)
+        # A training leaves little of a GPU's memory unused, which is no error.
+        self._show_memory(gpu.used_bytes, gpu.total_bytes, may_be_full=True)
         hot = gpu.celsius is not None and gpu.celsius >= _HOT
         self.heat.setText(f"{'▲ ' if hot else ''}{gpu.celsius} °C" if gpu.celsius else "")
         set_role(self.heat, "warn" if hot else "muted")
 
-    def _show_machine(self, sample: DeviceSample) -> None:
-        self.load.setText(f"{sample.cpu_load:.0f} %")
+    def _show_machine(self, sample: DeviceSample, *, is_cpu: bool) -> None:
+        """Show the memory of the machine, which an Apple GPU shares, and the load of the CPU."""
+        self.load.setText(f"{sample.cpu_load:.0f} %" if is_cpu else "")
         self._show_memory(sample.ram_used, sample.ram_total)
         self.heat.setText("")
 
-    def _show_memory(self, used: int, total: int) -> None:
+    def _show_memory(self, used: int, total: int, *, may_be_full: bool = False) -> None:
         self.bar.setVisible(total > 0)
         self.memory.setVisible(total > 0)
         if total <= 0:
@@ -107,6 +111,7 @@ class GaugesView(QWidget):
         share = used / total
         self.bar.setValue(round(100 * share))
         level = "error" if share > 0.95 else "warn" if share > 0.85 else ""
+        level = "" if may_be_full else level
         if self.bar.property("level") != level:
             self.bar.setProperty("level", level)
             restyle(self.bar)

@@ -46,6 +46,11 @@ _EXPLANATIONS = {
         "Another program might have the file open, or the disk might be full, disconnected, or "
         "write-protected. The previous content is unchanged."
     ),
+    "gpu": mark(
+        "A process can't use the GPU after such an error, so each job starts a new one. If `nvidia-smi` no "
+        "longer lists the GPU, restart the computer. The system's log (`journalctl -k`) gives the reason as "
+        "an Xid number."
+    ),
     "grid": mark(
         "A grid search creates one run for each combination of values and adds the runs to the "
         "queue. The project itself doesn't change."

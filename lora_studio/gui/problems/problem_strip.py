@@ -23,6 +23,8 @@ from lora_studio.gui.widgets.glyph import ElidedLink
 
 #: Maximum number of problems that the folded strip shows.
 _IN_LINE = 2
+#: Characters of a problem in the folded strip, which elides what has no room.
+_LONGEST = 140
 
 
 class ProblemStrip(QFrame):
@@ -207,7 +209,7 @@ def _count_problems(problems: list[Problem]) -> str:
 
 def _shorten(text: str) -> str:
     plain = text.split("\n")[0].removesuffix(".")
-    return plain if len(plain) <= 64 else f"{plain[:63]}…"
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 
 def _clear(layout: QHBoxLayout) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from accelerate import Accelerator
@@ -97,6 +99,22 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
     assert (fast.identifier, old.identifier) == ("ff", "00")
     assert device_load.read_gpu_load(torch.device("cuda", 0)) == {"gpu_percent": 20.0, "gpu_celsius": 41.0}  # fmt: skip
     assert device_load.read_gpu_load(torch.device("cuda", 1)) == {"gpu_percent": 10.0, "gpu_celsius": 40.0}  # fmt: skip
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_programs_with_gpu_memory_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, gone = os.getpid(), 2**22 + 1
+    processes = {
+        "nvmlDeviceGetComputeRunningProcesses": [(own, 5 * GIB), (gone, GIB)],
+        "nvmlDeviceGetGraphicsRunningProcesses": [(os.getppid(), None)],  # as on Windows
+    }
+    driver = Driver("GPU-00", "GPU-ff")
+    for name, found in processes.items():
+        answer = [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in found]
+        monkeypatch.setattr(driver, name, lambda _, answer=answer: answer, raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    programs = device.list_devices().devices[0].programs
+    assert [(each.name, each.bytes) for each in programs] == [(psutil.Process(own).name(), 5 * GIB)]
 
 
 @pytest.mark.usefixtures("two_cards")

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from lora_studio.core.memory.plan import pick_device
 from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.commands import InspectDevices
 from lora_studio.core.protocol.events import DevicesFound
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import build_tools, device_locks
@@ -27,6 +29,7 @@ from lora_studio.core.system.device_locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.jobs.training import inspect_devices
 from lora_studio.engine.model import loading, placement
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
@@ -36,7 +39,7 @@ from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from tests.helpers.models import plans
 from tests.helpers.models.fake_gpus import GIB, FakeGpus, Gpu
-from tests.helpers.runs.jobs import make_job
+from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 CUDA0, CUDA1 = torch.device("cuda", 0), torch.device("cuda", 1)
 
@@ -156,9 +159,49 @@ def test_gpu_with_an_old_driver_leaves_the_cpu(gpus: Install) -> None:
     assert name_auto() == "cpu"
     assert [device.name for device in devices.list_devices().devices] == ["cpu"]
     said = placement.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
-    assert "update the NVIDIA driver" in str(said)
+    assert "Update the GPU driver" in str(said)
     with pytest.raises(ProblemError, match="has no device cuda:0 that PyTorch"):
         devices.choose_device("cuda:0")
+
+
+def _inspect_devices() -> DevicesFound:
+    channel = RecordingChannel()
+    inspect_devices(InspectDevices(), make_job(channel))
+    return channel.last(DevicesFound)
+
+
+def test_unused_gpu_is_reported_with_its_reason(gpus: Install, monkeypatch: Any) -> None:
+    driver = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda _: "NVIDIA GeForce RTX 3090",
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    card = Gpu("NVIDIA GeForce RTX 3090", "a")
+    gpus(card)
+    assert _inspect_devices().unused_gpu is None
+    reasons = []
+    for others in (
+        {"old_driver": True},
+        {"names": ("sm_90",)},
+        {"hip": "7.2", "names": ("gfx90a",)},
+    ):
+        gpus(replace(card, arch="gfx1103"), **others)
+        problem = _inspect_devices().unused_gpu
+        assert problem is not None
+        reasons.append(str(problem.what))
+    assert "can't use NVIDIA GeForce RTX 3090" in reasons[0]
+    assert "has no code for NVIDIA GeForce RTX 3090" in reasons[1]
+    assert "has no code for" in reasons[2]
+    gpus()  # a build for the CPU sees none
+    monkeypatch.setattr(torch.version, "cuda", None)
+    problem = _inspect_devices().unused_gpu
+    assert problem is not None
+    assert "without CUDA. It can't use NVIDIA GeForce RTX 3090" in str(problem.what)
+    assert "so training uses the CPU" in str(problem.what)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # on purpose
+    assert _inspect_devices().unused_gpu is None
 
 
 def test_triton_is_left_out_before_volta(gpus: Install, monkeypatch: Any) -> None:

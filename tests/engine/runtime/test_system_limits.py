@@ -43,6 +43,19 @@ def test_limit_of_the_system_is_named(exception: Exception, code: str) -> None:
     assert to_problem(exception, "Training").code == code
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_failed_gpu_is_named_with_what_to_do(trains: bool) -> None:
+    lost = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be …")
+    problem = to_problem(lost, "Training", trains=trains)
+    assert problem.code == "gpu.failed"
+    assert str(problem.what) == (
+        "Training failed: the GPU reported an error (CUDA error: unspecified launch failure)."
+    )
+    assert ("Resume training" in str(problem.remedy)) == trains
+    full = to_problem(RuntimeError("CUDA error: out of memory"), "Training", trains=trains)
+    assert full.code == "device.out_of_memory"
+
+
 @pytest.mark.parametrize(
     ("number", "cause"), [(errno.EDQUOT, "your disk quota is used up"), (errno.ENOSPC, "the disk is full")]
 )  # fmt: skip

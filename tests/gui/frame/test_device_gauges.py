@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
+from lora_studio.core.system import amdgpu
 from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.frame.device_gauges import (
     DeviceGauges,
     DeviceSample,
     GpuSample,
     find_gpu,
+    read_amd_gpus,
     read_gpus,
 )
 from lora_studio.gui.frame.gauges_view import GaugesView
@@ -131,6 +134,60 @@ def test_gauges_show_load_memory_and_temperature_of_the_device(qtbot: QtBot) -> 
     assert "RTX 3090: 3 %" in view.accessibleName()
     view.set_roomy(False)
     assert view.machine.isHidden()
+
+
+def test_radeon_is_sampled_through_sysfs(qtbot: QtBot, tmp_path: Path) -> None:
+    values = {
+        "mem_info_vram_total": 24 * GIB, "mem_info_vram_used": 20 * GIB, "gpu_busy_percent": 97,
+        "hwmon/hwmon3/temp1_input": 66_000,
+    }  # fmt: skip
+    for name, value in values.items():
+        file = tmp_path / "card1" / "device" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
+    (tmp_path / "card2" / "device").mkdir(parents=True)  # another driver's
+    gpus = read_amd_gpus(amdgpu.list_folders(tmp_path))
+    view = GaugesView()
+    qtbot.addWidget(view)
+    view.show_device(DEVICE.model_copy(update={"title": "AMD Radeon RX 7900 XTX"}))
+    view.show_sample(DeviceSample(12.4, 7 * GIB, 16 * GIB, gpus))
+    assert view.name.text() == "AMD Radeon RX 7900 XTX"
+    shown = [view.load.text(), view.memory.text(), view.heat.text()]
+    assert shown == ["97 %", "20 GiB of 24 GiB", "66 °C"]
+
+
+@pytest.mark.parametrize("samples", [0, 2], ids=["none", "two alike"])
+def test_memory_of_an_earlier_moment_is_not_shown(qtbot: QtBot, samples: int) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    view.show_device(DEVICE)
+    radeon = GpuSample("AMD GPU", "", 3 * GIB, 24 * GIB, 97, 66)
+    view.show_sample(DeviceSample(12.4, 7 * GIB, 16 * GIB, (radeon,) * samples))
+    assert view.name.text() == "RTX 4090"
+    assert view.memory.isHidden()
+    assert view.bar.isHidden()
+    assert view.load.text() == ""
+
+
+def test_load_of_the_cpu_is_not_shown_as_that_of_an_apple_gpu(qtbot: QtBot) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    view.show_device(CPU.model_copy(update={"name": "mps", "title": "Apple GPU"}))
+    view.show_sample(DeviceSample(40.0, 4 * GIB, 16 * GIB))
+    assert view.load.text() == ""
+    assert view.memory.text() == "4 GiB of 16 GiB"
+
+
+def test_full_gpu_memory_is_no_error_but_full_ram_is(qtbot: QtBot) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    full = GpuSample(CARD.name, CARD.uuid, 24 * GIB, 24 * GIB, 99, 70)
+    sample = DeviceSample(12.4, 16 * GIB, 16 * GIB, (full,))
+    view.show_device(DEVICE)
+    view.show_sample(sample)
+    assert view.bar.property("level") == ""
+    view.show_device(CPU)
+    assert view.bar.property("level") == "error"
 
 
 def test_throttling_temperature_has_a_warning_glyph(qtbot: QtBot) -> None:

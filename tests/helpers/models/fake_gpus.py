@@ -55,7 +55,9 @@ class FakeGpus:
             (torch.cuda, "memory_reserved", lambda card: int(self.find(card).reserved * GIB)),
             (torch.cuda, "set_per_process_memory_fraction", self._limit),
             (torch.version, "hip", self.hip),
+            (torch.version, "cuda", None if self.hip else "13.0"),
             (nvml, "get_free_bytes", lambda index: int(self.find(index).free * GIB)),
+            (nvml, "list_programs", lambda _: ()),
             (nvml, "get_uuid", lambda index: self.find(index).uuid),
         ):
             self.monkeypatch.setattr(target, name, value)

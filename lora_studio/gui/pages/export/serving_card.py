@@ -105,7 +105,8 @@ class ServingCard(Card):
         about = label(
             tr(
                 "Answers requests from programs on this computer at an OpenAI-compatible address, "
-                "using llama-server. The server stops when you close the window."
+                "using llama-server. The server stops when you close the window. If llama-server is built for "
+                "your GPU, the model takes GPU memory while it runs."
             ),
             role="muted",
             wrap=True,

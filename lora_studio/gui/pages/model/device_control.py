@@ -45,6 +45,7 @@ class DeviceControl(Control):
             box.hide()
             box.deleteLater()
         gpus = [device for device in (devices.devices if devices else ()) if "cuda:" in device.name]
+        gpus.sort(key=lambda device: int(device.name.partition(":")[2]))
         self.ticks = {
             device.name: QCheckBox(f"{localize(device.title)} ({device.name})") for device in gpus
         }
@@ -87,10 +88,13 @@ def list_device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
     if devices is None or not devices.devices:
         return {"auto": mark("Automatic"), "cpu": "CPU"}
     choices = {"auto": tr("Automatic ({title})").format(title=localize(devices.devices[0].title))}
+    several = sum(device.name.startswith("cuda") for device in devices.devices) > 1
     for device in devices.devices:
         if device.name != "auto":
+            title = localize(device.title)
+            is_one_of_several = several and device.name.startswith("cuda")
             choices[device.name] = tr("{device}, {free} of {total} free").format(
-                device=localize(device.title),
+                device=f"{title} ({device.name})" if is_one_of_several else title,
                 free=formatting.format_memory(device.free_bytes),
                 total=formatting.format_memory(device.total_bytes),
             )

@@ -11,8 +11,6 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
-from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import ModelSpec, classify_source
 from lora_studio.core.project import checks
@@ -30,7 +28,7 @@ from lora_studio.gui.pages.model.browser import ModelBrowser
 from lora_studio.gui.pages.model.device_control import DeviceControl
 from lora_studio.gui.pages.model.download_line import DownloadLine
 from lora_studio.gui.pages.model.finder import ModelFinder
-from lora_studio.gui.pages.model.precision_control import PrecisionControl
+from lora_studio.gui.pages.model.precision_control import PrecisionControl, describe_fit
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import memory_plan
@@ -273,6 +271,7 @@ class ModelPage(StepPage):
         return plan or (model_fit.build_default_settings(device) if device else None)
 
     def _on_opened(self) -> None:
+        self._report_unused_gpu()
         self.query.forget()
         self.query.schedule()
         self._show_kind()
@@ -290,10 +289,12 @@ class ModelPage(StepPage):
             self.query.schedule()
         if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()
+            self._report_unused_gpu()
 
     def _on_facts_changed(self, name: str) -> None:
         if name == "devices":
             self.device.show_devices(self.state.facts.devices)
+            self._report_unused_gpu()
             self._show_memory()
             self.browser.refresh()
         elif name == "model":
@@ -301,6 +302,12 @@ class ModelPage(StepPage):
             self.status_changed.emit()
         elif name == "lengths":
             self._show_memory()
+
+    def _report_unused_gpu(self) -> None:
+        """Report why training doesn't use this computer's GPU, unless the CPU was chosen."""
+        machine, chosen = self.state.facts.devices, self.state.get("model", "device")
+        problem = machine.unused_gpu if machine and chosen == "auto" else None
+        self.state.report("unused_gpu", [problem] if problem else [])
 
     def _inspect_account(self) -> None:
         """Query the account the first time the Hub is shown, never before."""
@@ -379,21 +386,11 @@ class ModelPage(StepPage):
         for precision, needed in (model.weight_bytes if model else {}).items():
             plan = memory_plan.make_plan(self.state, precision)
             memory = formatting.format_memory(needed)
-            notes[precision] = _fit(memory, plan) if plan else memory
+            notes[precision] = describe_fit(memory, plan) if plan else memory
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
         why_not = tr("This model is already quantized ({method}).").format(method=already)
         self.precision.set_quantized_available(not already, why_not)
-
-
-def _fit(weights: str, plan: MemoryPlan) -> str:
-    """Return the memory of the weights, and whether training with the current settings fits."""
-    needed = estimate(plan)
-    if needed.fits:
-        return tr("{weights} ✓ fits").format(weights=weights)
-    return tr("{weights} ⚠ training needs {memory}").format(
-        weights=weights, memory=formatting.format_memory(needed.total)
-    )
 
 
 def _list_facts(model: events.ModelInspected, added: str) -> list[Fact]:

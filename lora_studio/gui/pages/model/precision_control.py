@@ -7,6 +7,10 @@ from typing import Any
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.model_fit import with_least_memory
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control, name_control
@@ -72,3 +76,15 @@ class PrecisionControl(Control):
 
     def _on_card_chosen(self, value: str) -> None:
         self.apply_choice("auto" if value == _FULL else value)
+
+
+def describe_fit(weights: str, plan: MemoryPlan) -> str:
+    """Return the memory of the weights, and whether training fits: with the current settings, or with the least."""
+    needed = estimate(plan)
+    if needed.fits:
+        return tr("{weights} ✓ fits").format(weights=weights)
+    if estimate(with_least_memory(plan)).fits:
+        return tr("{weights} · fits with reduced memory use").format(weights=weights)
+    return tr("{weights} ⚠ training needs {memory}").format(
+        weights=weights, memory=formatting.format_memory(needed.total)
+    )

@@ -23,6 +23,8 @@ from lora_studio.gui.widgets.basics import button, label, row, set_role
 _UNKNOWN = mark(
     "The memory estimate appears when the model and device are known and all settings are valid."
 )
+#: Bytes of GPU memory from which another program is named, and how many are.
+_NOTABLE, _PROGRAMS = 1 << 28, 3
 
 
 class MemoryPanel(QWidget):
@@ -40,6 +42,7 @@ class MemoryPanel(QWidget):
         self.sentence = label(wrap=True)
         self.bar = MemoryBar()
         self.rows = label(role="caption", wrap=True)
+        self.change = label(wrap=True)
         self.larger = button(tr("Use largest micro-batch"), lambda: self._choose(self._largest))
         self.fit = button(tr("Reduce memory use"), lambda: self._choose(self._cheapest))
         self._largest: Fix | None = None
@@ -50,6 +53,7 @@ class MemoryPanel(QWidget):
         layout.addWidget(self.sentence)
         layout.addWidget(self.bar)
         layout.addWidget(self.rows)
+        layout.addWidget(self.change)
         layout.addLayout(row(self.fit, self.larger, None))
         self.show_plan(None)
 
@@ -63,27 +67,29 @@ class MemoryPanel(QWidget):
         self._largest = self._cheapest = None
         problem = None
         if plan is not None and needed is not None:
-            self._show_sentence(needed)
+            self._show_sentence(needed, plan)
             teacher = localize(describe_teacher(needed)) if needed.teacher else ""
             sentences = (
-                _describe_rows(needed, measured),
-                localize(describe_placement(plan)),
-                teacher,
-            )
+                _describe_rows(needed, measured), _describe_placement(plan), _describe_programs(plan), teacher,
+            )  # fmt: skip
             self.rows.setText(" ".join(filter(None, sentences)))
-            self._largest = _find_largest_micro_batch(plan)
             problem = advice.check_fit(plan, needed)
             self._cheapest = problem.fix if problem else None
+            self._largest = _find_largest_micro_batch(plan)
+            if self._cheapest and self._largest and self._cheapest.changes == self._largest.changes:
+                self._largest = None
         else:
             self.sentence.setText(tr(_UNKNOWN))
             set_role(self.sentence, "muted")
         self.bar.setVisible(needed is not None)
         self.rows.setVisible(needed is not None)
-        _show_fix(self.larger, self._largest, "{change}")
-        _show_fix(self.fit, self._cheapest, tr("Reduce memory use: {change}"))
+        self.change.setText(localize(problem.remedy) if problem else "")
+        self.change.setVisible(problem is not None)
+        _show_fix(self.larger, self._largest)
+        _show_fix(self.fit, self._cheapest)
         return problem
 
-    def _show_sentence(self, needed: MemoryEstimate) -> None:
+    def _show_sentence(self, needed: MemoryEstimate, plan: MemoryPlan) -> None:
         total = formatting.format_memory(needed.total)
         if needed.available is None:
             text = tr("Needs about {total}.").format(total=total)
@@ -100,6 +106,8 @@ class MemoryPanel(QWidget):
         if needed.seconds is not None:
             time = localize(messages.describe_remaining(needed.seconds))
             text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
+        elif not plan.tokens_per_s and plan.processes == 1 and plan.rows.task != "grpo":
+            text = f"{text} {tr('The training time can be estimated once you have trained a similar model on this device.')}"
         self.sentence.setText(text)
         set_role(self.sentence, "body" if needed.fits is not False else "warn")
 
@@ -108,10 +116,30 @@ class MemoryPanel(QWidget):
             self.chosen.emit(fix)
 
 
-def _show_fix(target: QPushButton, fix: Fix | None, template: str) -> None:
+def _show_fix(target: QPushButton, fix: Fix | None) -> None:
     target.setVisible(fix is not None)
     if fix is not None:
-        target.setText(template.format(change=localize(fix.label)))
+        target.setText(localize(fix.label))
+
+
+def _describe_placement(plan: MemoryPlan) -> str:
+    """Return which of several GPUs are used, and how to use more of them."""
+    placement = localize(describe_placement(plan))
+    if plan.gpus < 2 or plan.spread:
+        return placement
+    return f"{placement} {tr('To train on several GPUs, select them on the Model page.')}"
+
+
+def _describe_programs(plan: MemoryPlan) -> str:
+    """Return which programs have how much of the GPU's memory, the largest first; "" if that is little."""
+    programs = [each for each in plan.device.programs if each.bytes >= _NOTABLE][:_PROGRAMS]
+    if not programs:
+        return ""
+    names = (f"{each.name} {formatting.format_memory(each.bytes)}" for each in programs)
+    text = tr("In use by other programs: {programs}.").format(programs=", ".join(names))
+    if any(each.name.startswith("ollama") for each in programs):
+        text = f"{text} {tr('By default, Ollama keeps a model for five minutes after its last answer.')}"
+    return text
 
 
 def _describe_rows(needed: MemoryEstimate, measured: bool) -> str:

@@ -308,8 +308,14 @@ class RecipeForm(QWidget):
         self.state.report("recipe", [*unavailable, *missing, *tools, *rates, *teacher])
 
     def _describe_precision(self) -> str:
+        """Return the format of the weights, with what "auto" means on the device."""
         choices = self.state.get_facts("model", "precision").choices
         value = str(self.state.get("model", "precision"))
+        plan = memory_plan.make_plan(self.state) if value == "auto" else None
+        if plan is not None:
+            return tr("{format} (best for this device)").format(
+                format=choices.get(plan.precision, plan.precision)
+            )
         return choices.get(value, value)
 
     def _describe_device(self) -> str:

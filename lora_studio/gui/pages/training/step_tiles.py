@@ -22,7 +22,7 @@ _TILES = {
     "eval": mark("Eval loss"),
     "cut": mark("Answers cut"),
     "kl": mark("KL to the reference"),
-    "memory": mark("Memory"),
+    "memory": mark("Peak memory"),
     "load": mark("Device"),
     "rate": mark("Learning rate"),
     "norm": mark("Gradient norm"),

@@ -124,6 +124,8 @@ class VerdictCard(Card):
             self._show_texts(f"✗ {localize(problem.what)}", localize(problem.remedy), "error")
             if problem.code == "training.diverged":
                 self.fixes.show_fixes(self._find_fixes(divergence_verdict(problem.what)))
+            elif problem.fix is not None:
+                self.fixes.show_fixes([problem.fix])
         elif phase == "paused":
             self._show_texts(tr("Training paused"), resume_hint)
         elif phase == "cancelled":

@@ -14,9 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.recommended import RECOMMENDED
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
+from lora_studio.gui.pages.model.device_control import list_device_choices
 from lora_studio.gui.pages.model.model_list import describe, judge_fit
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
@@ -95,6 +96,34 @@ def test_model_sources_are_listed_once_in_sequence(worker: Worker) -> None:
     assert locations == ["folder", "cache", "ollama", "lm_studio"]
     worker.page.on_shown()
     assert len([q for q in worker.questions if q.kind == "list_models"]) == 4
+
+
+def test_unused_gpu_is_a_problem_unless_the_cpu_was_chosen(page: ModelPage) -> None:
+    cpu = model_facts.devices().devices[-1]
+    problem = warning(
+        "model.gpu_not_used",
+        "It can't use the GPU.",
+        "Update the driver.",
+        where=Where(step="model", field="device"),
+    )
+    page.state.set_answer(events.DevicesFound(devices=(cpu,), unused_gpu=problem))
+    assert problem in page.state.list_problems("model", "device")
+    page.state.set("model", "device", "cpu")
+    assert problem not in page.state.list_problems()
+    page.state.set("model", "device", "auto")
+    assert problem in page.state.list_problems()
+    page.state.set_answer(model_facts.devices())  # after the update
+    assert problem not in page.state.list_problems()
+
+
+def test_equal_gpus_differ_in_the_list_of_devices(page: ModelPage) -> None:
+    first, cpu = model_facts.devices().devices
+    second = first.model_copy(update={"name": "cuda:1"})
+    page.state.set_answer(events.DevicesFound(devices=(second, first, cpu)))
+    assert list(page.device.ticks) == ["cuda:0", "cuda:1"]
+    titles = list_device_choices(page.state.facts.devices)
+    assert titles["cuda:0"].startswith("RTX 4090 (cuda:0), ")
+    assert titles["cpu"].startswith("Processor, ")
 
 
 def test_base_models_are_chosen_by_keyboard_but_encoders_are_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core import formatting
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.model import DeviceProgram
 from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
 from lora_studio.gui.pages.lora.page import LoraPage
@@ -114,6 +116,38 @@ class TestPanel:
         problem = panel.show_plan(plan(free=4, micro_batch=16))
         assert problem is not None
         assert "but only" in panel.sentence.text()
+        assert "training time can be estimated once" in panel.sentence.text()
+
+    def test_change_of_many_settings_does_not_widen_the_panel(self, qtbot: QtBot) -> None:
+        panel = MemoryPanel()
+        qtbot.addWidget(panel)
+        problem = panel.show_plan(plan(free=1.5, micro_batch=16, limit=4096))
+        assert problem is not None
+        assert problem.fix is not None
+        assert len(problem.fix.changes) >= 3
+        assert panel.change.text().startswith("Settings that fit: Gradient checkpointing, ")
+        assert panel.fit.text() == "Reduce memory use"
+        assert panel.minimumSizeHint().width() < 500
+
+    def test_one_change_has_one_button(self, qtbot: QtBot) -> None:
+        panel = MemoryPanel()
+        qtbot.addWidget(panel)
+        panel.show_plan(plan(free=4, micro_batch=16))
+        assert "Micro-batch" in panel.change.text()
+        assert (panel.fit.isHidden(), panel.larger.isHidden()) == (False, True)
+
+    def test_programs_that_use_the_gpu_are_named(self, qtbot: QtBot) -> None:
+        programs = (
+            DeviceProgram(name="ollama", bytes=5 << 30),
+            DeviceProgram(name="llama-server", bytes=3 << 30),
+            DeviceProgram(name="Xorg", bytes=80 << 20),
+        )
+        free = plan(free=24)
+        panel = MemoryPanel()
+        qtbot.addWidget(panel)
+        panel.show_plan(replace(free, device=free.device.model_copy(update={"programs": programs})))
+        assert "In use by other programs: ollama 5 GiB, llama-server 3 GiB. By default, Ollama keeps" in panel.rows.text()  # fmt: skip
+        assert "Xorg" not in panel.rows.text()
 
 
 class TestPage:

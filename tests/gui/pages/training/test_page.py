@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.cards import CardsControl
@@ -311,7 +311,8 @@ def test_failed_training_shows_problem_and_remedy(
 ) -> None:
     page = show_widget(qtbot, TrainingPage(state))
     state.set_run(run, "train")
-    problem = Problem(code="training.memory", what="Out of memory.", remedy="Use 4-bit.")
+    fix = Fix(label="4-bit weights", step="model", field="precision", value="4bit")
+    problem = Problem(code="training.memory", what="Out of memory.", remedy="Use 4-bit.", fix=fix)
     play_events(page, [*started_events(), events.Failed(id="t", problem=problem)])
     state.set_run(run, "")
     assert (page.verdict.what.text(), page.verdict.advice.text()) == (
@@ -320,6 +321,8 @@ def test_failed_training_shows_problem_and_remedy(
     )
     assert page.header.primary.text() == "Train again"
     assert not page.is_done()
+    page.verdict.fixes.buttons[0].click()
+    assert state.get("model", "precision") == "4bit"
 
 
 def test_problem_of_a_field_opens_the_settings(
