@@ -2204,10 +2204,6 @@
             <translation>Bevorzugte Antwort</translation>
         </message>
         <message>
-            <source>Chosen when training starts</source>
-            <translation>Wird beim Start des Trainings gewählt</translation>
-        </message>
-        <message>
             <source>Classifier</source>
             <translation>Klassifikator</translation>
         </message>
@@ -5073,16 +5069,16 @@
             <translation>Es ist ein Adapter auf einem anderen Modell, das Ollama getrennt speichert.</translation>
         </message>
         <message>
-            <source>It is faster for this model on this GPU.</source>
-            <translation>Es ist für dieses Modell auf dieser GPU schneller.</translation>
-        </message>
-        <message>
             <source>It is one part of a split file. Join the parts with llama-gguf-split first.</source>
             <translation>Es ist ein Teil einer geteilten Datei. Fügen Sie die Teile zuerst mit llama-gguf-split zusammen.</translation>
         </message>
         <message>
             <source>It is set in the project.</source>
             <translation>Es ist im Projekt eingestellt.</translation>
+        </message>
+        <message>
+            <source>It is the default.</source>
+            <translation>Es ist die Voreinstellung.</translation>
         </message>
         <message>
             <source>It passes with a top-1 agreement of at least {top1} and at most {kl} nats.</source>
@@ -5457,8 +5453,8 @@
             <translation>Ein anderes Modell die Antworten vergleichen lassen</translation>
         </message>
         <message>
-            <source>Library that loads and wraps the model. Unsloth has faster kernels for GPUs and models it supports; PEFT works everywhere. Automatic uses Unsloth where it is installed and faster.</source>
-            <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. Unsloth hat schnellere Kernel für GPUs und für unterstützte Modelle; PEFT funktioniert überall. „Automatisch“ nimmt Unsloth, wo es installiert und schneller ist.</translation>
+            <source>Library that loads and wraps the model. Automatic is PEFT: it works everywhere, and what this program estimates is about it. Unsloth has its own kernels for the GPUs and models that it supports.</source>
+            <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. „Automatisch“ ist PEFT: Es funktioniert überall, und die Schätzungen dieses Programms gelten dafür. Unsloth hat eigene Kernel für die GPUs und Modelle, die es unterstützt.</translation>
         </message>
         <message>
             <source>License</source>
@@ -7338,24 +7334,12 @@
             <translation>PEFT</translation>
         </message>
         <message>
-            <source>PEFT (Unsloth isn't installed)</source>
-            <translation>PEFT (Unsloth ist nicht installiert)</translation>
-        </message>
-        <message>
-            <source>PEFT (Unsloth needs a GPU to be faster)</source>
-            <translation>PEFT (Unsloth ist nur auf einer GPU schneller)</translation>
-        </message>
-        <message>
             <source>PEFT merge</source>
             <translation>Merge mit PEFT</translation>
         </message>
         <message>
             <source>PEFT merges it with the model in memory: {reason}.</source>
             <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
-        </message>
-        <message>
-            <source>PEFT. {reason}</source>
-            <translation>PEFT. {reason}</translation>
         </message>
         <message>
             <source>Package</source>
@@ -9196,8 +9180,8 @@
             <translation>Gradient Checkpointing auf „An“ stellen</translation>
         </message>
         <message>
-            <source>Set gradient checkpointing to On, or the backend to Automatic.</source>
-            <translation>Stellen Sie Gradient Checkpointing auf „An“ oder das Backend auf „Automatisch“.</translation>
+            <source>Set gradient checkpointing to On, or the backend to Unsloth.</source>
+            <translation>Stellen Sie Gradient Checkpointing auf „An“ oder das Backend auf „Unsloth“.</translation>
         </message>
         <message>
             <source>Set it to the key of the server before you start LoRA Studio.</source>
@@ -12560,10 +12544,6 @@
             <translation>Unsloth kann nicht auf Apple-GPUs trainieren.</translation>
         </message>
         <message>
-            <source>Unsloth can't train on rewards.</source>
-            <translation>Unsloth kann nicht mit Belohnungen trainieren.</translation>
-        </message>
-        <message>
             <source>Unsloth can't train the rows of new tokens alone.</source>
             <translation>Unsloth kann die Zeilen neuer Token nicht einzeln trainieren.</translation>
         </message>
@@ -12576,18 +12556,6 @@
             <translation>Unsloth unterstützt keine Modelle mit Remote-Code.</translation>
         </message>
         <message>
-            <source>Unsloth has no fast layers for {model_type} models.</source>
-            <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}.</translation>
-        </message>
-        <message>
-            <source>Unsloth if it supports the model, otherwise PEFT</source>
-            <translation>Unsloth, wenn es das Modell unterstützt, sonst PEFT</translation>
-        </message>
-        <message>
-            <source>Unsloth is only faster on a GPU.</source>
-            <translation>Unsloth ist nur auf einer GPU schneller.</translation>
-        </message>
-        <message>
             <source>Unsloth isn't installed because it isn't compatible with the other packages ({reason}).</source>
             <translation>Unsloth wird nicht installiert, weil es nicht zu den anderen Paketen passt ({reason}).</translation>
         </message>
@@ -12598,10 +12566,6 @@
         <message>
             <source>Unsloth supports 4-bit and 16-bit precision, not 8-bit.</source>
             <translation>Unsloth unterstützt 4-Bit- und 16-Bit-Genauigkeit, nicht 8-Bit.</translation>
-        </message>
-        <message>
-            <source>Unsloth trains on one GPU, but the model is spread over several.</source>
-            <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt.</translation>
         </message>
         <message>
             <source>Unsloth trains on one device only.</source>

@@ -145,7 +145,6 @@ class DevicesFound(BaseEvent):
 
     kind: Literal["devices_found"] = "devices_found"
     devices: tuple[Device, ...]
-    has_unsloth: bool = False  # whether that backend is installed
     missing: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
     missing_build_tool: BuildTool | None = None

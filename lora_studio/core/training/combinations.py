@@ -194,10 +194,10 @@ _RULES: tuple[CombinationRule, ...] = (
         "gradient_checkpointing",
         lambda chosen: (
             chosen.training.gradient_checkpointing == "unsloth"
-            and chosen.training.backend == "peft"
+            and chosen.training.backend != "unsloth"
         ),
         "Unsloth's gradient checkpointing needs the Unsloth backend.",
-        "Set gradient checkpointing to On, or the backend to Automatic.",
+        "Set gradient checkpointing to On, or the backend to Unsloth.",
         Fix(
             label="Set gradient checkpointing to On",
             step="training",
@@ -207,8 +207,7 @@ _RULES: tuple[CombinationRule, ...] = (
     ),
 )
 
-#: Features that Unsloth lacks or doesn't speed up: rules if it is selected, otherwise reasons
-#: against it.
+#: Features that Unsloth lacks or doesn't speed up: rules if it is selected.
 _UNSLOTH: tuple[CombinationRule, ...] = tuple(
     CombinationRule(
         f"training.unsloth_{code}", cast(Step, step), field, when, what, _OR_PEFT, _OPEN
@@ -320,14 +319,6 @@ def check(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> list[Prob
     chosen = Combination(model, lora, training)
     rules = (*_RULES, *_UNSLOTH) if training.backend == "unsloth" else _RULES
     return [rule.problem() for rule in rules if rule.when(chosen)]
-
-
-def explain_unsloth_conflict(
-    model: ModelSpec, lora: LoraSpec, training: TrainingSpec
-) -> Text | None:
-    """Return why Unsloth can't be used, in a sentence; None where no choice rules it out."""
-    chosen = Combination(model, lora, training)
-    return next((Text.model_validate(rule.what) for rule in _UNSLOTH if rule.when(chosen)), None)
 
 
 def find_blocked_values(

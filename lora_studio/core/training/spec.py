@@ -392,9 +392,8 @@ class TrainingSpec(
     backend: Backend = setting(
         "auto",
         "Backend",
-        "Library that loads and wraps the model. Unsloth has faster kernels for GPUs and "
-        "models it supports; PEFT works everywhere. Automatic uses Unsloth where it is "
-        "installed and faster.",
+        "Library that loads and wraps the model. Automatic is PEFT: it works everywhere, and what this program "
+        "estimates is about it. Unsloth has its own kernels for the GPUs and models that it supports.",
         choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
         advanced=True,
         help_topic="backends",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import platform
 import sys
@@ -70,10 +69,8 @@ def list_devices() -> events.DevicesFound:
         free_bytes=memory.available,
         precision=get_auto_precision(torch.device("cpu")),
     )
-    has_unsloth = importlib.util.find_spec("unsloth") is not None
     return events.DevicesFound(
         devices=(*devices, cpu),
-        has_unsloth=has_unsloth,
         missing_build_tool=build_tools.find_missing_build_tool(),
     )
 

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import Task
-from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.state import ProjectState
 
@@ -107,20 +103,9 @@ def describe_negatives(training: TrainingSpec, task: Task | None) -> str:
 
 
 def describe_backend(state: ProjectState) -> str:
-    """Return the backend that will probably load the model, and why; the worker decides."""
-    model, lora, training = (state.get_spec(step) for step in ("model", "lora", "training"))
+    """Return the backend that will load the model."""
+    training = state.get_spec("training")
     if not isinstance(training, TrainingSpec):
         return ""
-    if training.backend != "auto":
-        return state.get_facts("training", "backend").choices[training.backend]
-    devices = state.facts.devices
-    if devices is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
-        return tr("Chosen when training starts")
-    if not devices.has_unsloth:
-        return tr("PEFT (Unsloth isn't installed)")
-    if reason := combinations.explain_unsloth_conflict(model, lora, training):
-        return tr("PEFT. {reason}").format(reason=localize(reason))
-    device = devices.devices[0].name if model.device == "auto" else model.device
-    if not device.startswith("cuda"):
-        return tr("PEFT (Unsloth needs a GPU to be faster)")
-    return tr("Unsloth if it supports the model, otherwise PEFT")
+    name = "peft" if training.backend == "auto" else training.backend
+    return state.get_facts("training", "backend").choices[name]

@@ -66,28 +66,17 @@ def choose(run: RunFolder, resume: bool = False) -> tuple[str, str]:
 # --- the choice -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("specs", "why"),
-    [
-        ({}, "Unsloth is only faster on a GPU."),
-        ({"lora": {"bias": "all"}}, "Unsloth can't train biases."),
-        ({"model": {"precision": "8bit"}}, "Unsloth supports 4-bit and 16-bit precision, not 8-bit."),
-        ({"lora": {"init": "pissa"}}, "Unsloth doesn't support initialization from weights or data."),
-        ({"dataset": {"sources": [{"path": "rows.jsonl", "format": "prompts"}]}},
-         "Unsloth can't train on rewards."),
-        ({"training": {"rewards": [{"kind": "length"}]}}, "Unsloth is only faster on a GPU."),
-    ],
-    ids=["no GPU", "biases", "8-bit", "init from weights", "prompts for rewards", "unused rewards"],
-)  # fmt: skip
-def test_auto_backend_explains_why_it_chose_peft(
-    start: Start, specs: dict[str, Any], why: str
+def test_automatic_backend_is_peft_though_unsloth_is_installed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = start(**specs)
-    assert choose(run) == ("peft", f"The training backend is PEFT. {why}")
-    assert run.read_manifest()["backend"]["why"] == why
+    FakeGpus([Gpu("3090", "a")], monkeypatch).install()
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: True)
+    run = start(model={"device": "cuda:0"})
+    assert choose(run) == ("peft", "The training backend is PEFT. It is the default.")
+    assert run.read_manifest()["backend"]["why"] == "It is the default."
 
 
-def test_unsloth_is_left_out_where_triton_cannot_build(
+def test_unsloth_is_refused_where_triton_cannot_build(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
@@ -97,21 +86,16 @@ def test_unsloth_is_left_out_where_triton_cannot_build(
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: True)
     monkeypatch.setattr(choice.importlib.metadata, "version", lambda _: "1.0")
     on_gpu = {"model": {"device": "cuda:0"}}
-    assert choose(start(**on_gpu))[0] == "unsloth"
+    assert choose(start("unsloth", **on_gpu))[0] == "unsloth"
     assert imported == ["unsloth"]
-    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
-    why = "The training backend is PEFT. Unsloth's kernels can't be built on this computer."
-    assert choose(start(**on_gpu)) == ("peft", why)
     begun = start(**on_gpu)
     begun.update_manifest(backend={"name": "unsloth", "why": "", "version": "1"})
+    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
     for run, resume in ((start("unsloth", **on_gpu), False), (begun, True)):
         with pytest.raises(ProblemError, match="can't be built"):
             choose(run, resume=resume)
     monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: None)
     table.cards[0].major = 6
-    assert choose(start(**on_gpu))[1].endswith(
-        "Triton, which Unsloth needs, has no code for this GPU."
-    )
     with pytest.raises(ProblemError, match="no code for this GPU"):
         choose(begun, resume=True)
     assert imported == ["unsloth"]
@@ -130,7 +114,7 @@ def test_missing_unsloth_fails_only_when_requested(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
-    assert choose(start())[1] == "The training backend is PEFT. Unsloth isn't installed."
+    assert choose(start())[0] == "peft"
     with pytest.raises(ProblemError) as caught:
         choose(start("unsloth"))
     assert caught.value.problems[0].where.field == "backend"
@@ -146,7 +130,7 @@ def test_missing_unsloth_fails_only_when_requested(
         ("bias", {}, {"bias": "lora_only"}, {}),
         ("init", {}, {"init": "olora"}, {}),
         ("modules_to_save", {}, {"modules_to_save": ("down_proj",)}, {}),
-        ("gradient_checkpointing", {}, {}, {"gradient_checkpointing": "unsloth", "backend": "peft"}),
+        ("gradient_checkpointing", {}, {}, {"gradient_checkpointing": "unsloth", "backend": "auto"}),
     ],
     ids=[
         "fp4",

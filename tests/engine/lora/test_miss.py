@@ -168,4 +168,5 @@ def test_settings_of_lora_are_refused_with_a_reset() -> None:
         assert problem.fix is not None
         assert problem.fix.value in (False, (), 1.0)
     assert not combinations.check(ModelSpec(), SPEC, TrainingSpec())
-    assert combinations.explain_unsloth_conflict(ModelSpec(), SPEC, TrainingSpec())
+    by_unsloth = combinations.check(ModelSpec(), SPEC, TrainingSpec(backend="unsloth"))
+    assert [problem.code for problem in by_unsloth] == ["training.unsloth_miss"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
@@ -274,23 +273,12 @@ def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: Train
 
 
 @pytest.mark.parametrize(
-    ("installed", "setting", "expected"),
-    [
-        (False, None, "PEFT (Unsloth isn't installed)"),
-        (True, None, "Unsloth if it supports the model, otherwise PEFT"),
-        (True, ("model", "device", "cpu"), "PEFT (Unsloth needs a GPU to be faster)"),
-        (True, ("lora", "bias", "all"), "PEFT. Unsloth can't train biases."),
-        (True, ("training", "backend", "peft"), "PEFT"),
-    ],
-    ids=["not-installed", "installed", "cpu", "biases", "peft-chosen"],
+    ("backend", "expected"), [("auto", "PEFT"), ("peft", "PEFT"), ("unsloth", "Unsloth")]
 )
-def test_backend_is_shown_with_its_reason(
-    state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, expected: str
+def test_backend_that_will_load_the_model_is_shown(
+    state: ProjectState, backend: str, expected: str
 ) -> None:
-    if setting is not None:
-        state.set(*setting)
-    assert run_preview.describe_backend(state) == "Chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
-    state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
+    state.set("training", "backend", backend)
     assert run_preview.describe_backend(state) == expected
     state.undo.setClean()
 
