@@ -68,10 +68,7 @@ def _run_training(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> Non
             max_length=64,
             validation_share=0.0,
         ),
-        # PEFT, because Unsloth is optional: without it, trainings only take longer.
-        training=TrainingSpec(
-            max_steps=steps, micro_batch=2, gradient_accumulation=1, backend="peft"
-        ),
+        training=TrainingSpec(max_steps=steps, micro_batch=2, gradient_accumulation=1),
     )
     run = run_folder.create_run(folder / "runs", project, folder)
     trial.send(commands.Train(run=str(run.path)))

@@ -12316,8 +12316,8 @@
             <translation>Das Training dauerte {time}.</translation>
         </message>
         <message>
-            <source>Training uses PEFT instead, which is slower but gives the same results.</source>
-            <translation>Das Training verwendet stattdessen PEFT: langsamer, aber mit denselben Ergebnissen.</translation>
+            <source>Training uses PEFT. Only the backend Unsloth can't be selected.</source>
+            <translation>Trainiert wird mit PEFT. Nur das Backend „Unsloth“ lässt sich nicht auswählen.</translation>
         </message>
         <message>
             <source>Training {steps:d} steps, starting at step {step:d}.</source>

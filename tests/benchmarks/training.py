@@ -503,7 +503,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=sample)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--micro-batch", type=int, default=4)
-    parser.add_argument("--accumulation", type=int, default=2)
+    parser.add_argument("--accumulation", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4, help="the first is not counted")
     parser.add_argument("--quick", action="store_true", help="one round of two steps")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
