@@ -72,6 +72,12 @@ class StepBatches:
         self._least_tokens = tokens
         self.set_micro_batch(self.plan.micro_batch, self.plan.ranks)
 
+    def stop_filling(self) -> bool:
+        """Fill micro-batches no further than the longest has tokens; return whether they had more."""
+        room = self.plan.room
+        self.fill_up_to(0)
+        return self.plan.room < room
+
     def read_step(self, step: int) -> list[list[TrainingRow]]:
         """Return the micro-batches of a step, counted from 0, the longest first."""
         return [[self._rows[row] for row in rows] for rows in self.plan.get_step(step)]

@@ -427,21 +427,22 @@ class Trainer:
         return self.state.memory_level
 
     def fill_micro_batches(self, tokens: int) -> int:
-        """Let short rows fill micro-batches up to so many tokens, on every rank, and return how many.
-
-        A resumed training keeps what it started with.
-        """
+        """Fill micro-batches of all ranks up to so many tokens, or as before a pause; return how many."""
         if self.state.least_tokens is None:
             tokens = min(tokens, self.batches.most_step_tokens) if self.batches.can_fill else 0
             self.state.least_tokens = min(self.ranks.all_gather(tokens))
         self.batches.fill_up_to(self.state.least_tokens)
         return self.state.least_tokens
 
+    def stop_filling(self) -> bool:
+        """Fill micro-batches no further than the longest has tokens; return whether they had more."""
+        self.state.least_tokens = 0
+        return self.batches.stop_filling()
+
     def apply_memory_level(self, level: MemoryLevel) -> None:
         """Compute at this level from now on; the rows of a step stay the same."""
         if level != self.state.memory_level:
-            self.state.least_tokens = 0
-            self.batches.fill_up_to(0)
+            self.stop_filling()
         self.state.memory_level = level
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:

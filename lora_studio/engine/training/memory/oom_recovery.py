@@ -67,6 +67,10 @@ class RecoverableTrainer(Protocol):
         """Compute at this level from now on; the rows of a step stay the same."""
         ...
 
+    def stop_filling(self) -> bool:
+        """Compute no more tokens at once than the level's largest micro-batch has; return whether that is less."""
+        ...
+
     def load_checkpoint(self) -> None:
         """Restore the last complete checkpoint."""
         ...
@@ -121,6 +125,7 @@ class OomRecovery:
         current = asdict(self._trainer.memory_level)
         self._trainer.apply_memory_level(choose_starting_level(spec, current, recorded))
         if lower:
+            self._trainer.stop_filling()
             killed = OutOfMemory(text("The system ended the training because memory ran out."))
             outcome = self._step_down(killed)
             if isinstance(outcome, GiveUp):
@@ -155,12 +160,18 @@ class OomRecovery:
         return outcome
 
     def _step_down(self, failure: OutOfMemory) -> Retry | RolledBack | GiveUp:
-        """Release memory and apply the next lower level."""
+        """Release memory and apply the next lower level.
+
+        Where short rows fill micro-batches because memory seemed to allow it, the settings' own micro-batches
+        are the first to try: halving them too, or recomputing, would slow down all further steps.
+        """
         trainer = self._trainer
         self._discard_gradients()
         self._watch.reset()
         can_recompute = ladder.can_recompute(self._tuned.model)
-        lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
+        lower: MemoryLevel | None = trainer.memory_level
+        if not trainer.stop_filling():
+            lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
         if lower is None:
             return GiveUp(
                 problems.memory_exhausted_error(
@@ -169,6 +180,7 @@ class OomRecovery:
             )
         if failure.weights_changed:
             trainer.load_checkpoint()
+            trainer.stop_filling()  # the checkpoint may be from before
         trainer.apply_memory_level(lower)
         self._report(lower, failure.reason)
         return RolledBack() if failure.weights_changed else Retry()
