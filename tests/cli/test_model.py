@@ -81,6 +81,20 @@ def test_size_based_estimate_is_close_to_the_exact_one() -> None:
     assert describe_verdict(known).startswith("yes, in 16-bit with the smallest micro-batch: ")
 
 
+def test_stacked_experts_are_not_counted_as_4_bit() -> None:
+    """Like Qwen3-30B-A3B: its experts, 95 % of the weights, stay in 16-bit."""
+    settings = model_fit.build_default_settings(device(24))
+    mixture = entry(30_532_122_624, architecture="Qwen3MoeForCausalLM")
+    fit = model_fit.estimate_fit(mixture, settings)
+    dense = model_fit.estimate_fit(entry(30_532_122_624), settings)
+    assert fit is not None
+    assert dense is not None
+    assert fit.precision == "4bit"
+    assert not fit.fits
+    assert 56e9 < fit.needed < 66e9
+    assert dense.needed < 24 * GIB
+
+
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:

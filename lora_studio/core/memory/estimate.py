@@ -96,6 +96,7 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     working = (
         tokens * size * (plan.constants.transient * _compute_widest(shape) + 2 * model.hidden_size)
     )
+    working = max(working, estimate_dora_bytes(plan))
     experts = estimate_expert_bytes(plan)
     if plan.checkpoints:
         inputs = tokens * (4 if plan.has_fp32_weights else size) * model.hidden_size * model.layers
@@ -149,6 +150,8 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
     size, shape = plan.bytes_each, plan.shape
     norms = (size if shape.plain_norms and not plan.has_fp32_weights else 4) * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
+    if _repeats_keys(plan):
+        attention += size * 2 * (shape.query_width - shape.key_width)
     if shape.fused_attention:  # values are a view of the fused result, which is kept whole
         attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
@@ -157,6 +160,38 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
     mlp = result_bytes * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
     return norms + attention + mlp + size * routed
+
+
+def _repeats_keys(plan: MemoryPlan) -> bool:
+    """Return whether keys and values are copied for each query head, as all kernels of a GPU but
+    FlashAttention need it. That one takes no mask, which padded rows have.
+    """
+    has_mask = not plan.training.packing and plan.micro_batch > 1
+    return plan.kind == "cuda" and (has_mask or not plan.has_flash_attention)
+
+
+def _keeps_result(plan: MemoryPlan) -> bool:
+    """Return whether attention keeps its result in the layout that the next layer reads.
+
+    Without FlashAttention, a GPU computes packed rows one by one, and their results are joined in a copy.
+    """
+    if plan.kind == "cuda":
+        return plan.has_flash_attention or not plan.training.packing
+    return plan.bytes_each == 2 and plan.device.precision == "bf16" and plan.training.packing
+
+
+def estimate_dora_bytes(plan: MemoryPlan) -> int:
+    """Return the transient bytes of the norms of DoRA's updated weights, for the layer that needs the most.
+
+    PEFT multiplies B and A by an identity matrix as wide as the inputs, in 32-bit, which autocast copies in
+    the compute format. The weights, their update, and the sum are in memory with it.
+    """
+    if not plan.lora.use_dora:
+        return 0
+    size = plan.bytes_each
+    identity = 4 + (size if size < 4 else 0)
+    layers = list_adapted_layers(plan)
+    return max((x.inputs * (identity * x.inputs + 3 * size * x.outputs) for x in layers), default=0)
 
 
 def estimate_adapter_bytes(plan: MemoryPlan) -> float:
@@ -168,9 +203,7 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     """
     size, lora = plan.bytes_each, plan.lora
     mask = 1 if plan.kind == "cuda" else size
-    # The engine's own attention for packed rows keeps its result already.
-    in_16_bits = size == 2 and (plan.kind == "cuda" or plan.device.precision == "bf16")
-    keeps_result = in_16_bits and plan.training.packing
+    keeps_result = _keeps_result(plan)
     ranks, shared, per_adapter = lora.rank_pattern, {}, 0.0
     per_layer = max(1, plan.inspected.layers)
     for layer in list_adapted_layers(plan):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from dataclasses import dataclass, replace
 
 from lora_studio.core.lora.spec import LoraSpec
@@ -28,6 +29,9 @@ _VOCABULARY = 128_256
 
 #: Models below this size usually tie the input and output embeddings.
 _TIED_BELOW = 4_000_000_000
+
+#: Architectures of mixtures of experts. A model on the Hub has no further description in a list.
+_MIXTURE = re.compile(r"moe|mixtral|gpt.?oss|deepseek_?v?[23]|llama.?4|dbrx|jamba", re.IGNORECASE)
 
 #: Precisions to try, the best first.
 _TRIED: tuple[Precision, ...] = ("auto", "8bit", "4bit")
@@ -126,7 +130,10 @@ def resolve_outline(entry: ModelEntry) -> ModelInspected | None:
     outline = _complete_outline(entry.outline, parameters)
     if not parameters or not outline.hidden_size:
         return None
-    shape = _limit_shape(_build_llama_shape(outline), parameters)
+    shape = _build_llama_shape(outline)
+    if _MIXTURE.search(entry.architecture):
+        shape = _stack_experts(shape, parameters - 2 * outline.vocabulary * outline.hidden_size)
+    shape = _limit_shape(shape, parameters)
     return ModelInspected(
         source=entry.source,
         folder="",
@@ -219,6 +226,17 @@ def _build_llama_shape(known: ModelOutline) -> ModelShape:
             for name, i, o, reads in widths
         ),
     )
+
+
+def _stack_experts(shape: ModelShape, parameters: int) -> ModelShape:
+    """Return the shape with all of a block's weights but those of attention in stacked experts.
+
+    transformers has a tensor for all experts of a block, which bitsandbytes doesn't quantize. `parameters` are
+    those of all blocks.
+    """
+    attention = tuple(layer for layer in shape.linear if layer.is_in_attention)
+    experts = max(0, parameters - sum(layer.parameters for layer in attention))
+    return shape.model_copy(update={"linear": attention, "expert_parameters": experts})
 
 
 def _limit_shape(shape: ModelShape, parameters: int) -> ModelShape:

@@ -110,6 +110,14 @@ class MemoryPlan:
         return is_quantized and self.device.precision == "fp16" and not self.shape.expert_parameters
 
     @property
+    def has_flash_attention(self) -> bool:
+        """Whether PyTorch has FlashAttention for this training: in 16-bit, on NVIDIA's GPUs since Ampere.
+
+        These are the GPUs with bfloat16. AMD's count as well.
+        """
+        return self.kind == "cuda" and self.bytes_each == 2 and self.device.precision == "bf16"
+
+    @property
     def keeps_casts(self) -> bool:
         """Whether adapted layers keep their adapters' weights in the compute format for the backward pass.
 

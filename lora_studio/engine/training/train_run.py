@@ -302,6 +302,7 @@ def _fit(
             job,
             step=trainer.step,
             world_size=ranks.world_size,
+            is_packed=trainer.scorer.packed,
             fill=lambda tokens: trainer.fill_micro_batches(0 if lower else tokens),
         )
         if writes_script:

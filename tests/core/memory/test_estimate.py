@@ -14,7 +14,12 @@ from lora_studio.core.memory.calibration import (
     CalibrationRecord,
     MachineCalibration,
 )
-from lora_studio.core.memory.estimate import estimate, estimate_adapter_bytes, estimate_block_bytes
+from lora_studio.core.memory.estimate import (
+    estimate,
+    estimate_adapter_bytes,
+    estimate_block_bytes,
+    estimate_dora_bytes,
+)
 from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.memory.rows import approximate_row_statistics
 from lora_studio.core.memory.weights import is_sharded
@@ -132,6 +137,37 @@ class TestActivations:
     def test_dropout_keeps_an_input_copy_per_adapter(self) -> None:
         dropping = with_lora(plan(), dropout=0.1)
         assert estimate_adapter_bytes(dropping) > estimate_adapter_bytes(plan()) + 2 * 4 * HIDDEN
+
+    def test_keys_are_repeated_without_flash_attention(self) -> None:
+        turing = replace(plan(), device=device().model_copy(update={"precision": "fp16"}))
+        more = estimate_block_bytes(with_model(turing, precision="fp16")) - estimate_block_bytes(
+            plan()
+        )
+        assert more == pytest.approx(2 * 2 * (HIDDEN - KEYS))
+        # 32-bit on any GPU: twice the 16-bit values, but for a 32-bit number per head.
+        wide = estimate_block_bytes(with_model(plan(), precision="fp32"))
+        assert wide == pytest.approx(2 * (estimate_block_bytes(plan()) + more) - 4 * 32)
+
+    def test_rows_computed_one_by_one_are_joined_in_a_copy(self) -> None:
+        turing = replace(plan(), device=device().model_copy(update={"precision": "fp16"}))
+        turing = with_model(turing, precision="fp16")
+        padded = replace(turing, training=turing.training.model_copy(update={"packing": False}))
+        copied = estimate_adapter_bytes(turing) - estimate_adapter_bytes(plan())
+        assert copied == pytest.approx(2 * HIDDEN)
+        assert estimate_adapter_bytes(padded) == estimate_adapter_bytes(plan())
+
+    def test_mask_of_padded_rows_repeats_keys(self) -> None:
+        packed = estimate_block_bytes(plan(micro_batch=2))
+        masked = estimate_block_bytes(plan(micro_batch=2, packing=False))
+        assert masked - packed == pytest.approx(2 * 2 * (HIDDEN - KEYS))
+        assert estimate_block_bytes(plan(micro_batch=1, packing=False)) == pytest.approx(packed)
+
+    def test_dora_multiplies_an_identity_matrix(self) -> None:
+        dora = with_lora(plan(gradient_checkpointing="on", micro_batch=1), use_dora=True)
+        needed = INNER * (INNER * (4 + 2) + 3 * 2 * HIDDEN)  # of down_proj
+        assert estimate_dora_bytes(dora) == needed
+        assert estimate(dora).activations > needed
+        assert estimate_dora_bytes(plan()) == 0
 
     def test_activations_start_at_the_first_adapted_block(self) -> None:
         upper = estimate(with_lora(plan(), blocks="11-21")).activations

@@ -65,14 +65,17 @@ def estimate_training(
     *,
     step: int,
     world_size: int,
+    is_packed: bool,
     fill: Callable[[int], int],
 ) -> MemoryForecast:
     """Estimate the training from `step` on and emit MemoryEstimated.
 
+    `is_packed` says whether rows are packed: some models train on padded ones, whatever the settings say.
     `fill` gets the tokens that fit a micro-batch, and returns those up to which short rows fill it.
     """
     plan = calibration.apply_correction(_plan_memory(project, tuned, data), calibration.load())
-    plan = replace(plan, ranks=world_size)
+    training = plan.training.model_copy(update={"packing": is_packed})
+    plan = replace(plan, training=training, ranks=world_size)
     plan = replace(plan, least_tokens=fill(fill_micro_batches(plan).least_tokens))
     if plan.least_tokens:
         job.emit(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.memory import calibration
+from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset import lengths
+from lora_studio.engine.training.memory import forecast
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.models.plans import plan
+from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 SFT = [
     {"instruction": f"What is {n} and {n}?", "output": "It is all of it. " * (n % 5 + 1)}
@@ -80,6 +85,22 @@ def test_training_calibrates_the_speed_of_this_machine(
     seconds = second.last(events.MemoryEstimated).estimate.seconds
     assert seconds is not None
     assert seconds > 0
+
+
+def test_estimate_counts_the_padding_of_rows_that_cannot_be_packed(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, channel = plan(micro_batch=4), RecordingChannel()
+    monkeypatch.setattr(forecast, "_plan_memory", lambda *_: wanted)
+    tuned: Any = SimpleNamespace(base=SimpleNamespace(device=torch.device("cpu")))
+    for is_packed in (True, False):
+        forecast.estimate_training(
+            Project(name="test"), tuned, None, make_job(channel), step=0, world_size=1, is_packed=is_packed,  # type: ignore[arg-type]  # no rows are read
+            fill=lambda tokens: tokens,
+        )  # fmt: skip
+    packed, padded = (event.estimate.tokens for event in channel.of(events.MemoryEstimated))
+    assert padded == wanted.rows.count_padded_tokens(4, wanted.limit) == 4 * 1000
+    assert packed > wanted.tokens  # filled
 
 
 def test_failed_training_does_not_calibrate(
