@@ -4374,6 +4374,10 @@
             <translation>GPU (°C)</translation>
         </message>
         <message>
+            <source>GPU memory in use: {programs}.</source>
+            <translation>Belegter GPU-Speicher: {programs}.</translation>
+        </message>
+        <message>
             <source>GPU temperature</source>
             <translation>GPU-Temperatur</translation>
         </message>
@@ -4840,10 +4844,6 @@
         <message>
             <source>In this order:</source>
             <translation>In dieser Reihenfolge:</translation>
-        </message>
-        <message>
-            <source>In use by other programs: {programs}.</source>
-            <translation>Von anderen Programmen belegt: {programs}.</translation>
         </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
@@ -7435,7 +7435,7 @@
         </message>
         <message>
             <source>Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs; models below 1 B parameters often need more.</source>
-            <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe; Modelle mit weniger als 1 B Parametern brauchen oft mehr.</translation>
+            <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe; Modelle mit weniger als 1 Mrd. Parametern brauchen oft mehr.</translation>
         </message>
         <message>
             <source>Peak learning rate. {rate} is common for {method}.</source>
@@ -18272,7 +18272,7 @@
         </message>
         <message>
             <source>{weights} · fits with reduced memory use</source>
-            <translation>{weights} · passt mit verringertem Speicherbedarf</translation>
+            <translation>{weights} · passt mit gesenktem Speicherbedarf</translation>
         </message>
         <message>
             <source>{weights} ⚠ training needs {memory}</source>

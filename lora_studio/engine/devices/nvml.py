@@ -40,14 +40,23 @@ def get_free_bytes(index: int) -> int | None:
 def list_programs(index: int) -> tuple[DeviceProgram, ...]:
     """Return the programs that have memory of a card, the largest first.
 
-    Processes of one program count together. Those of other users have a name, too, but not in a container.
+    Processes of one program count together.
     """
     nvml, card = get_card(index)
     sizes: Counter[str] = Counter()
     for pid, size in (nvml.list_processes(card) if card is not None else {}).items():
         with suppress(psutil.Error):
-            sizes[psutil.Process(pid).name()] += size
+            sizes[_get_program_name(pid)] += size
     return tuple(DeviceProgram(name=name, bytes=size) for name, size in sizes.most_common())
+
+
+def _get_program_name(pid: int) -> str:
+    """Return the name of a process's program; workers of this app are called like it, not Python."""
+    process = psutil.Process(pid)
+    with suppress(psutil.Error):  # another user's
+        if any(part.startswith("lora_studio") for part in process.cmdline()):
+            return "LoRA Studio"
+    return process.name()
 
 
 def read_load(index: int) -> dict[str, float]:

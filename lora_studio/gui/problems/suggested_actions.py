@@ -85,6 +85,8 @@ def suggest_action(problem: Problem) -> SuggestedAction:
         return SuggestedAction("window", tr("Show that window"))
     if problem.code == "run.interrupted":
         return SuggestedAction("resume", tr("Resume"))
+    if problem.code == "model.gpu_not_used":
+        return SuggestedAction("engine", tr("Set up the engine…"))
     if (step := problem.where.step) is not None:
         return _show_page(step)
     if problem.code in MEMORY_PROBLEMS:

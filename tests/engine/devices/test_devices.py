@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,9 +104,16 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
 
 @pytest.mark.usefixtures("two_cards")
 def test_programs_with_gpu_memory_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", "input()", "lora_studio.engine"], stdin=subprocess.PIPE
+    )
     own, gone = os.getpid(), 2**22 + 1
     processes = {
-        "nvmlDeviceGetComputeRunningProcesses": [(own, 5 * GIB), (gone, GIB)],
+        "nvmlDeviceGetComputeRunningProcesses": [
+            (own, 5 * GIB),
+            (gone, GIB),
+            (worker.pid, 2 * GIB),
+        ],
         "nvmlDeviceGetGraphicsRunningProcesses": [(os.getppid(), None)],  # as on Windows
     }
     driver = Driver("GPU-00", "GPU-ff")

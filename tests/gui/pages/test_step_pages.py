@@ -162,6 +162,19 @@ def test_precision_cards_show_whether_training_fits(qtbot: QtBot, opened: Projec
     assert cards["4bit"].note().startswith("2 GiB ⚠ training needs ")
 
 
+def test_card_of_full_precision_shows_what_automatic_means(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.set_answer(model_facts.model())
+    cpu = model_facts.devices().devices[-1].model_copy(update={"precision": "fp32"})
+    opened.set_answer(events.DevicesFound(devices=(cpu,)))
+    assert page.precision.cards.cards["16bit"].note().startswith("12 GiB")
+    opened.set("model", "precision", "bf16")
+    assert page.precision.cards.cards["16bit"].note().startswith("6 GiB")
+
+
 def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)

@@ -387,6 +387,8 @@ class ModelPage(StepPage):
             plan = memory_plan.make_plan(self.state, precision)
             memory = formatting.format_memory(needed)
             notes[precision] = describe_fit(memory, plan) if plan else memory
+        if (device := memory_plan.get_device(self.state)) is not None:
+            notes["auto"] = notes.get(device.precision, "")
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
         why_not = tr("This model is already quantized ({method}).").format(method=already)

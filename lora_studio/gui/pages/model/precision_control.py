@@ -63,9 +63,9 @@ class PrecisionControl(Control):
         self._format_row.setVisible(full)
 
     def show_memory(self, notes: Mapping[str, str]) -> None:
-        """Show the memory that each precision needs; a missing entry shows nothing."""
-        precise = self._value if self._value in ("fp16", "fp32") else "bf16"
-        self.cards.set_note(_FULL, notes.get(precise, ""))
+        """Show the memory that each precision needs, "auto" among them; a missing entry shows nothing."""
+        precise = self._value if self._value in ("bf16", "fp16", "fp32") else "auto"
+        self.cards.set_note(_FULL, notes.get(precise) or notes.get("bf16", ""))
         for value in ("8bit", "4bit"):
             self.cards.set_note(value, notes.get(value, ""))
 

@@ -23,7 +23,7 @@ from lora_studio.gui.widgets.basics import button, label, row, set_role
 _UNKNOWN = mark(
     "The memory estimate appears when the model and device are known and all settings are valid."
 )
-#: Bytes of GPU memory from which another program is named, and how many are.
+#: Bytes of GPU memory from which a program is named, and how many are.
 _NOTABLE, _PROGRAMS = 1 << 28, 3
 
 
@@ -67,10 +67,11 @@ class MemoryPanel(QWidget):
         self._largest = self._cheapest = None
         problem = None
         if plan is not None and needed is not None:
-            self._show_sentence(needed, plan)
+            self._show_sentence(needed)
             teacher = localize(describe_teacher(needed)) if needed.teacher else ""
             sentences = (
                 _describe_rows(needed, measured), _describe_placement(plan), _describe_programs(plan), teacher,
+                _explain_missing_time(needed, plan),
             )  # fmt: skip
             self.rows.setText(" ".join(filter(None, sentences)))
             problem = advice.check_fit(plan, needed)
@@ -89,7 +90,7 @@ class MemoryPanel(QWidget):
         _show_fix(self.fit, self._cheapest)
         return problem
 
-    def _show_sentence(self, needed: MemoryEstimate, plan: MemoryPlan) -> None:
+    def _show_sentence(self, needed: MemoryEstimate) -> None:
         total = formatting.format_memory(needed.total)
         if needed.available is None:
             text = tr("Needs about {total}.").format(total=total)
@@ -106,8 +107,6 @@ class MemoryPanel(QWidget):
         if needed.seconds is not None:
             time = localize(messages.describe_remaining(needed.seconds))
             text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
-        elif not plan.tokens_per_s and plan.processes == 1 and plan.rows.task != "grpo":
-            text = f"{text} {tr('The training time can be estimated once you have trained a similar model on this device.')}"
         self.sentence.setText(text)
         set_role(self.sentence, "body" if needed.fits is not False else "warn")
 
@@ -130,13 +129,22 @@ def _describe_placement(plan: MemoryPlan) -> str:
     return f"{placement} {tr('To train on several GPUs, select them on the Model page.')}"
 
 
+def _explain_missing_time(needed: MemoryEstimate, plan: MemoryPlan) -> str:
+    """Return when the training time is estimated; "" if it is, or if it never is for such a training."""
+    if needed.seconds is not None or plan.processes > 1 or plan.rows.task == "grpo":
+        return ""
+    return tr(
+        "The training time can be estimated once you have trained a similar model on this device."
+    )
+
+
 def _describe_programs(plan: MemoryPlan) -> str:
     """Return which programs have how much of the GPU's memory, the largest first; "" if that is little."""
     programs = [each for each in plan.device.programs if each.bytes >= _NOTABLE][:_PROGRAMS]
     if not programs:
         return ""
     names = (f"{each.name} {formatting.format_memory(each.bytes)}" for each in programs)
-    text = tr("In use by other programs: {programs}.").format(programs=", ".join(names))
+    text = tr("GPU memory in use: {programs}.").format(programs=", ".join(names))
     if any(each.name.startswith("ollama") for each in programs):
         text = f"{text} {tr('By default, Ollama keeps a model for five minutes after its last answer.')}"
     return text

@@ -108,6 +108,7 @@ def test_unused_gpu_is_a_problem_unless_the_cpu_was_chosen(page: ModelPage) -> N
     )
     page.state.set_answer(events.DevicesFound(devices=(cpu,), unused_gpu=problem))
     assert problem in page.state.list_problems("model", "device")
+    assert suggest_action(problem).kind == "engine"
     page.state.set("model", "device", "cpu")
     assert problem not in page.state.list_problems()
     page.state.set("model", "device", "auto")

@@ -116,7 +116,7 @@ class TestPanel:
         problem = panel.show_plan(plan(free=4, micro_batch=16))
         assert problem is not None
         assert "but only" in panel.sentence.text()
-        assert "training time can be estimated once" in panel.sentence.text()
+        assert "training time can be estimated once" in panel.rows.text()
 
     def test_change_of_many_settings_does_not_widen_the_panel(self, qtbot: QtBot) -> None:
         panel = MemoryPanel()
@@ -146,7 +146,7 @@ class TestPanel:
         panel = MemoryPanel()
         qtbot.addWidget(panel)
         panel.show_plan(replace(free, device=free.device.model_copy(update={"programs": programs})))
-        assert "In use by other programs: ollama 5 GiB, llama-server 3 GiB. By default, Ollama keeps" in panel.rows.text()  # fmt: skip
+        assert "GPU memory in use: ollama 5 GiB, llama-server 3 GiB. By default, Ollama keeps" in panel.rows.text()  # fmt: skip
         assert "Xorg" not in panel.rows.text()
 
 
