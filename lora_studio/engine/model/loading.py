@@ -32,7 +32,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.devices import devices
+from lora_studio.engine.devices import cpu_products, devices
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import placement, sources, vocabulary
 from lora_studio.engine.model.folder import unreadable_model_error
@@ -148,8 +148,8 @@ def _prepare_devices(
 
 
 def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool) -> None:
-    if training:
-        placement.require_on_gpus(model)
+    prepare = placement.require_on_gpus if training else cpu_products.widen_products
+    prepare(model)
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
     model.config.use_cache = not training
