@@ -27,7 +27,6 @@ def export(command: commands.Export, job: JobContext) -> None:
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
     from lora_studio.core.runs.manifest import get_task
-    from lora_studio.engine.devices import lock
     from lora_studio.engine.export.gguf import conversion
     from lora_studio.engine.export.ollama import embedding_model
     from lora_studio.engine.export.ollama import model as ollama_model
@@ -46,8 +45,7 @@ def export(command: commands.Export, job: JobContext) -> None:
         file = converted.files[first]
         derived = _write_modelfile(run, project, file, job, embeds=embeds)
         if project.export.self_test:
-            with lock.hold_devices(project.model, run, "self-test", job):
-                results = selftest.run(run, project, converted.get_stages(), job)
+            results = selftest.run(run, project, converted.get_stages(), job)
             tested = {result.stage: result.passed for result in results}
     if project.export.lm_studio:
         _add_to_lm_studio(run, project, converted.files.values(), derived, job)
@@ -100,7 +98,6 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
     """Test every stage that a run has, ignoring earlier results."""
     from lora_studio.core.export import QUANTIZATIONS
     from lora_studio.core.problems import Where, fail
-    from lora_studio.engine.devices import lock
     from lora_studio.engine.selftest import problems, selftest
 
     run = RunFolder(Path(command.run))
@@ -120,8 +117,7 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    with lock.hold_devices(project.model, run, "self-test", job):
-        selftest.run(run, project, existing, job, fresh=True)
+    selftest.run(run, project, existing, job, fresh=True)
 
 
 def _list_missing_files(run: RunFolder, files: Mapping[str, Path]) -> list[str]:

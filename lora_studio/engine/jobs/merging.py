@@ -18,7 +18,6 @@ def merge(command: commands.Merge, job: JobContext) -> None:
     """Merge the adapter of a run into its base model and self-test the result."""
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
-    from lora_studio.engine.devices import lock
     from lora_studio.engine.merging import merge as merging_merge
     from lora_studio.engine.selftest import selftest
 
@@ -28,8 +27,7 @@ def merge(command: commands.Merge, job: JobContext) -> None:
         run.require_inputs(project, with_data=False)
     merging_merge.merge(run, job)
     if project.export.self_test and heldout.is_expected(run):
-        with lock.hold_devices(project.model, run, "self-test", job):
-            selftest.run(run, project, {}, job)
+        selftest.run(run, project, {}, job)
 
 
 @handles(commands.PlanMerge)

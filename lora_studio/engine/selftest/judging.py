@@ -49,6 +49,7 @@ class Stage:
     values are known to be right. `find_rounding` returns rounding as a cause where it explains a
     failure. `inherited` is the loss of the model that it was made from.
     `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
+    `computed_in` is the dtype of the computation; llama.cpp adds up in 32 bits.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stage:
     find_rounding: Callable[[], Cause] = Cause
     inherited: limits.InheritedLoss = limits.InheritedLoss()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
+    computed_in: str = "float32"
 
 
 def judge_stage(
@@ -66,7 +68,7 @@ def judge_stage(
 ) -> events.SelfTested:
     """Read every case with a stage, emit how well it agrees, and warn when it fails."""
     top1, kl, positions = _measure(stage, cases, reference, job)
-    limit = _choose_limit(stage, reference, positions)
+    limit = choose_limit(stage, reference, positions)
     passing = limits.get_passing_limit(stage.name, limit)
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
@@ -103,11 +105,15 @@ def judge_stage(
     return result
 
 
-def _choose_limit(stage: Stage, reference: Reference, positions: int) -> limits.Limit:
+def choose_limit(stage: Stage, reference: Reference, positions: int) -> limits.Limit:
+    """Return the limit that a stage must meet for this number of compared positions."""
     if stage.comparison.is_exact and stage.is_conversion_proven and not limits.is_exact(stage.name):
         return limits.OWN_LOSS
+    # Base + adapter may have run on the CPU in 32 bits, and the merged model on a GPU that was free again.
+    is_wide = reference.computed_in == "float32"
+    computed_in = stage.computed_in if is_wide else reference.computed_in
     return limits.get_limit(
-        stage.name, reference.computed_in, positions, reference.parameters, stage.inherited
+        stage.name, computed_in, positions, reference.parameters, stage.inherited
     )
 
 

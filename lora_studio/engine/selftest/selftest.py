@@ -34,6 +34,7 @@ from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.chat import adapters
+from lora_studio.engine.devices import lock
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
@@ -144,7 +145,6 @@ class _Test:
             self._results.append(report_faults("merged", missing, self._job))
         comparisons = self._comparer.compare_files(files)
         for stage, file in files.items():
-            release_gpu()
             comparison = comparisons[stage]
             measure = self._choose(
                 partial(self._measure_gguf, stage, file, comparison), stage, comparison, file
@@ -179,6 +179,15 @@ class _Test:
             return None
         return checksums.find_damage(self._folder, folder, on_block=self._job.check)
 
+    @contextmanager
+    def _hold_gpu(self) -> Iterator[None]:
+        """Hold the GPUs while a model is on them: comparing values and llama.cpp take most of the time, without them."""
+        with lock.hold_devices(self._project.model, self._folder, "self-test", self._job):
+            try:
+                yield
+            finally:
+                release_gpu()
+
     def _get_reference(self) -> Reference:
         """Return base + adapter's predictions, computed when the first stage needs them."""
         if self._reference is None:
@@ -210,16 +219,18 @@ class _Test:
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
         if not comparison.is_exact:  # then damage would go unnoticed
             checksums.require_intact(self._folder, self._folder.merged, on_block=self._job.check)
-        reference, project = self._get_reference(), self._project
+        project = self._project
         spec = ModelSpec(
             source=str(self._folder.merged),
             precision=_without_quantization(project.model).precision,
             device=project.model.device,
             trust_remote_code=project.model.trust_remote_code,
         )
-        return run_where_it_fits(
-            spec, self._job, lambda placed: self._judge_merged(placed, comparison, reference)
-        )
+        with self._hold_gpu():
+            reference = self._get_reference()
+            return run_where_it_fits(
+                spec, self._job, lambda placed: self._judge_merged(placed, comparison, reference)
+            )
 
     def _judge_merged(
         self, spec: ModelSpec, comparison: StageComparison, reference: Reference
@@ -243,6 +254,7 @@ class _Test:
             token_fault=reading.find_token_fault(cases, tokenize),
             faults=tuple(faults),
             comparison=comparison,
+            computed_in=safetensors_files.get_dtype_name(loaded.dtype),
             find_rounding=self._find_rounding if comparison.is_exact else lambda: Cause(),
         )
         result = judge_stage(stage, cases, reference, self._job)
@@ -271,6 +283,9 @@ class _Test:
     ) -> events.SelfTested:
         if file.parent == self._folder.gguf and not comparison.is_exact:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
+        if self._reference is None:
+            with self._hold_gpu():
+                self._get_reference()
         reference, cases, job = self._get_reference(), self._cases, self._job
         longest = max(len(case.ids) for case in cases)
         context = longest + reading.ANSWER_TOKENS + 8
@@ -358,9 +373,7 @@ def _compute_reference(
         tokenizer = switch.get_tokenizer(loaded.tokenizer, mix)
         return _read_reference(switch.to(mix), tokenizer, cases, scratch, job)
 
-    reference = run_where_it_fits(spec, job, compute)
-    release_gpu()
-    return reference
+    return run_where_it_fits(spec, job, compute)
 
 
 def _read_reference(

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +25,16 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import jobs
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.devices import devices, lock, nvml
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import judging, limits, reading, selftest
+from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.judging import Reference, Stage
+from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import FAMILIES, write_config
@@ -252,6 +257,50 @@ def test_few_conversations_are_used_and_reported(run: RunFolder) -> None:
     assert "all held-out conversations" in few
 
 
+def test_merged_model_in_16_bits_has_the_limit_of_16_bits() -> None:
+    """Base + adapter may run on the CPU in 32 bits because the GPU is full, the merged model on the GPU."""
+    reference = Reference(np.zeros((0, 1)), "float32", 8_000_000_000, [])
+    stage = Stage("merged", lambda _: np.zeros(0), None, (), StageComparison())
+    for dtype, exact in (("float32", limits.EXACT), ("bfloat16", limits.EXACT_IN_16_BITS)):
+        limit = judging.choose_limit(replace(stage, computed_in=dtype), reference, 1000)
+        assert limit.kl == exact.kl, dtype
+
+
+def test_gpu_is_held_only_while_a_model_is_on_it(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.heldout_file.write_text(json.dumps(heldout_rows(1)[0]) + "\n", "utf-8")
+    held: list[str] = []
+    seen: list[tuple[str, list[str]]] = []
+
+    @contextmanager
+    def hold(_model: ModelSpec, _run: RunFolder, doing: str, _job: Any) -> Iterator[None]:
+        assert not held
+        held.append(doing)
+        yield
+        held.clear()
+
+    def observe(place: Any, name: str) -> None:
+        original = getattr(place, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            seen.append((name, [*held]))
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(place, name, call)
+
+    monkeypatch.setattr(lock, "hold_devices", hold)
+    monkeypatch.setattr(RunComparer, "compare_files", lambda *_: {"F16": StageComparison()})
+    for place, name in ((loading, "load"), (RunComparer, "compare_merged"), (selftest, "Llama")):
+        observe(place, name)
+    file = tmp_path / "damaged.gguf"
+    file.write_bytes(b"GGUF")
+    results, _ = check(run, {"F16": file})
+    assert results["merged"].passed
+    loads = [("load", ["self-test"])] * 2
+    assert seen == [("compare_merged", []), *loads, ("Llama", [])]
+
+
 @pytest.mark.slow
 def test_gpu_too_small_for_16_bits_leaves_it_to_the_cpu(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
@@ -275,6 +324,7 @@ def test_gpu_too_small_for_16_bits_leaves_it_to_the_cpu(
 
     monkeypatch.setattr(devices, "choose_device", choose)
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
+    monkeypatch.setattr(lock, "hold_devices", lambda *_: nullcontext())
     monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
     monkeypatch.setattr(loading, "load", load_on_cpu)
     results, _ = check(run)
