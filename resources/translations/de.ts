@@ -10039,8 +10039,8 @@
             <translation>Die GPU</translation>
         </message>
         <message>
-            <source>The GPU's memory is too small for this model. The CPU is used.</source>
-            <translation>Der Speicher der GPU ist zu klein für dieses Modell. Die CPU wird verwendet.</translation>
+            <source>The GPU ran out of memory. The CPU is used, which takes longer.</source>
+            <translation>Der Speicher der GPU hat nicht gereicht. Die CPU wird verwendet, was länger dauert.</translation>
         </message>
         <message>
             <source>The Hub answered with a name that can't be a file, checksum, or commit: {value}. Nothing was written.</source>
@@ -10964,6 +10964,10 @@
         <message>
             <source>The model isn't on this computer yet. Download it on the Model page.</source>
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
+        </message>
+        <message>
+            <source>The model needs {needed:size} of GPU memory, but only {free:size} of {total:size} is free. The CPU is used, which takes longer.</source>
+            <translation>Das Modell braucht {needed:size} GPU-Speicher, von {total:size} sind aber nur {free:size} frei. Die CPU wird verwendet, was länger dauert.</translation>
         </message>
         <message>
             <source>The model {model} already exists at {host}.</source>

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices, nvml
@@ -45,16 +45,16 @@ def run_where_it_fits(spec: ModelSpec, job: JobContext, action: Callable[[ModelS
     release_gpu()
     if devices.choose_device(spec.device).type == "cpu":
         return action(widen_on_cpu(spec, job))
-    if _fits_on_gpu(spec, job):
+    lack = _describe_lack(spec, job)
+    if lack is None:
         try:
             return action(spec)
         except Exception as error:  # its traceback keeps tensors until the block ends
             if not is_out_of_memory(error):
                 raise
         release_gpu()
-    job.emit(
-        events.Log(text=text("The GPU's memory is too small for this model. The CPU is used."))
-    )
+        lack = text("The GPU ran out of memory. The CPU is used, which takes longer.")
+    job.emit(events.Log(text=lack))
     on_cpu = widen_on_cpu(spec.model_copy(update={"device": "cpu"}), job)
     if on_cpu.precision == "auto":  # 32 bits may need more memory than there is
         on_cpu = on_cpu.model_copy(update={"precision": "bf16"})
@@ -68,16 +68,25 @@ def release_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def _fits_on_gpu(spec: ModelSpec, job: JobContext) -> bool:
-    """Return whether 16-bit weights fit in the free memory of the GPUs that may hold them."""
+def _describe_lack(spec: ModelSpec, job: JobContext) -> Text | None:
+    """Return how much memory 16-bit weights lack on the GPUs that may hold them, None if they fit."""
     if devices.choose_device(spec.device).type != "cuda" or "bit" in spec.precision:
-        return True
-    free = [nvml.get_free_bytes(index) for index in placement.list_gpus(spec)]
-    if None in free:
-        return True
+        return None
+    gpus = placement.list_gpus(spec)
+    known = [each for each in map(nvml.get_free_bytes, gpus) if each is not None]
+    if len(known) < len(gpus):
+        return None
     size = 4 if spec.precision == "fp32" else 2
-    needed = size * safetensors_files.count_parameters(loading.resolve(spec, job), job.check)
-    return needed <= _MAX_SHARE * sum(each for each in free if each is not None)
+    weights = size * safetensors_files.count_parameters(loading.resolve(spec, job), job.check)
+    if weights <= _MAX_SHARE * sum(known):
+        return None
+    return text(
+        "The model needs {needed:size} of GPU memory, but only {free:size} of {total:size} is free. The CPU is "
+        "used, which takes longer.",
+        needed=int(weights / _MAX_SHARE),
+        free=sum(known),
+        total=sum(nvml.get_total_bytes(index) or 0 for index in gpus),
+    )
 
 
 def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:

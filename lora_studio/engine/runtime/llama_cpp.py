@@ -16,6 +16,7 @@ import numpy as np
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.runtime import cpu_threads
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.token_sampler import TokenSampler
 
@@ -237,9 +238,8 @@ class Llama:
         if sequences > 1:
             parameters.n_seq_max, parameters.kv_unified = sequences, True
         parameters.n_batch = parameters.n_ubatch = BATCH
-        parameters.n_outputs_max_per_seq = (
-            0  # outputs may be requested at every position of a batch
-        )
+        # Outputs may be requested at every position of a batch.
+        parameters.n_outputs_max_per_seq = 0
         parameters.n_threads = parameters.n_threads_batch = count_threads()
         parameters.abort_callback = self._on_node
         if self._observer != self._ffi.NULL:
@@ -433,9 +433,9 @@ class _Log:
 
 
 def count_threads() -> int:
-    """Return how many threads llama.cpp uses: the user's setting, else one per core."""
+    """Return how many threads llama.cpp uses: the user's setting, else one per processor it may use."""
     granted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
+    return int(granted) if granted.isdigit() and int(granted) else cpu_threads.count_cores()
 
 
 def _loading_error(file: Path, reason: Text) -> ProblemError:

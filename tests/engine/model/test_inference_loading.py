@@ -38,16 +38,18 @@ def test_model_that_fits_is_used_on_the_gpu(tiny: TinyModel) -> None:
     assert run_where_it_fits(spec, make_job(), lambda placed: placed) == spec
 
 
-def test_model_larger_than_the_gpu_is_not_loaded_there(
-    tiny: TinyModel, gpu: dict[str, int]
+def test_model_larger_than_the_free_memory_is_not_loaded_there(
+    tiny: TinyModel, gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu["free"] = 1 << 10
+    monkeypatch.setattr(nvml, "get_total_bytes", lambda _: 24_000_000_000)
     channel = RecordingChannel()
     tried: list[str] = []
     spec = ModelSpec(source=str(tiny("llama3")))
     run_where_it_fits(spec, make_job(channel), lambda placed: tried.append(placed.device))
     assert tried == ["cpu"]
-    assert "The CPU is used" in str(channel.last(events.Log).text)
+    message = str(channel.last(events.Log).text)
+    assert "only 1 kB of 24 GB is free. The CPU is used" in message
 
 
 def test_model_that_fits_on_the_named_gpus_together_uses_them(

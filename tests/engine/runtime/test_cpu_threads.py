@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime import cpu_threads, llama_cpp
 from lora_studio.engine.runtime.cpu_threads import ThreadChoice
 from tests.helpers.runs.jobs import RecordingChannel, make_job
 
@@ -103,6 +103,14 @@ def test_resumed_job_keeps_its_threads(environment: pytest.MonkeyPatch) -> None:
     cpu_threads.choose_for_job(make_job(), threads=2)
     assert os.environ["OMP_NUM_THREADS"] == "2"
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    environment.undo()
+
+
+def test_llama_cpp_uses_the_processors_it_may_run_on(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(os, "cpu_count", lambda: 64)
+    assert llama_cpp.count_threads() == 2
+    environment.setenv("OMP_NUM_THREADS", "7")
+    assert llama_cpp.count_threads() == 7
     environment.undo()
 
 

@@ -40,6 +40,9 @@ _PROBING = (
 #: without these settings ignore them; options that they don't know would end them.
 _VARIABLES = {"LLAMA_ARG_CORS_ORIGINS": "localhost", "LLAMA_ARG_OFFLINE": "1"}
 
+#: Keeps builds for GPUs off them: with no layer there, they still reserve memory, and end if a training holds it.
+_ON_CPU = {"LLAMA_ARG_DEVICE": "none"}
+
 #: What to do about a failure where the server only proves an export.
 _NOT_NEEDED = "Update llama.cpp, or remove llama-server from PATH. The export doesn't depend on it."
 
@@ -151,7 +154,7 @@ def _to_json(arguments: Any) -> str:
 def run_server(program: str, model: Path, job: JobContext, *options: str) -> Iterator[LlamaServer]:
     """Run llama-server for questions about prompts until the block ends; raises ProblemError."""
     process = ServerProcess(job)
-    with process.run(program, model, (*_PROBING, *options)) as server:
+    with process.run(program, model, (*_PROBING, *options), variables=_ON_CPU) as server:
         yield server
 
 

@@ -44,6 +44,26 @@ def test_crashed_server_is_a_problem(tmp_path: Path) -> None:
     assert raised.value.problems[0].code == "export.llama_server_failed"
 
 
+_NAMING_DEVICE = """
+import os, sys
+print("started on device", os.environ.get("LLAMA_ARG_DEVICE"))
+sys.exit(1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script with a #! line")
+def test_server_that_only_builds_prompts_stays_off_the_gpu(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!{sys.executable}\n{_NAMING_DEVICE}")
+    program.chmod(0o755)
+    job, _ = recorded_job()
+    with (
+        pytest.raises(ProblemError, match="started on device none"),
+        run_server(str(program), tmp_path / "model.gguf", job),
+    ):
+        pass
+
+
 _OUTDATED = """
 import sys
 if "--version" in sys.argv:
