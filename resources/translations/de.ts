@@ -208,6 +208,10 @@
             <translation>Es läuft bereits ein Auftrag.</translation>
         </message>
         <message>
+            <source>A job is using the GPU; chat runs on the CPU.</source>
+            <translation>Ein Auftrag nutzt die GPU; der Chat läuft auf der CPU.</translation>
+        </message>
+        <message>
             <source>A learning rate of {rate} is high for {method}: the model forgets how to answer.</source>
             <translation>Eine Lernrate von {rate} ist hoch für {method}: Das Modell verlernt zu antworten.</translation>
         </message>

@@ -25,6 +25,7 @@ from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.playground.store import PlaygroundStore
+from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 
 
@@ -218,6 +219,16 @@ class ChatController(QObject):
         )
         problems = [take.problem for take in takes if take is not None and take.problem is not None]
         return any(problem.code == "chat.device_busy" for problem in problems)
+
+    def explain_cpu(self) -> str:
+        """Return why the chat runs on the CPU although there is a GPU, "" if it doesn't."""
+        device = memory_plan.get_device(self._state)
+        has_gpu = device is None or device.name != "cpu"
+        if self.device or not has_gpu or not self._state.is_device_needed():
+            return ""
+        if self._state.running == "train":
+            return tr("Training is using the GPU; chat runs on the CPU.")
+        return tr("A job is using the GPU; chat runs on the CPU.")
 
     def stop(self) -> None:
         """Stop generating; partial answers are kept."""

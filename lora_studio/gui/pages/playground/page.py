@@ -353,8 +353,8 @@ class PlaygroundPage(AppPage):
                     " or press Esc to cancel."
                 )
             )
-        if self.state.is_device_needed() and not self.controller.device:
-            notes.append(tr("Training is using the GPU; chat runs on the CPU."))
+        if reason := self.controller.explain_cpu():
+            notes.append(reason)
         card.show_note(" ".join(notes))
 
     def _arrange_columns(self) -> None:

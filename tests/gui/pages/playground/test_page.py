@@ -29,6 +29,7 @@ from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.models import model_facts
 from tests.helpers.runs.scenarios import emit
 
 WAIT = 30_000
@@ -360,9 +361,18 @@ def test_chat_moves_to_the_cpu_while_a_job_runs(
     spec = page.controller.get_model_spec()
     assert spec is not None
     assert spec.device == "cpu"
-    assert "runs on the CPU" in page.card.note.text()
+    assert page.card.note.text() == "Training is using the GPU; chat runs on the CPU."
+    page.state.set_run(None, "merge")
+    assert page.card.note.text() == "A job is using the GPU; chat runs on the CPU."
     page.state.set_run(None, "")
     assert page.controller.get_model_spec().device == "cuda:0,cuda:1"
+
+
+def test_no_note_names_the_gpu_on_a_computer_without_one(page: PlaygroundPage) -> None:
+    cpu = model_facts.devices().devices[-1]
+    page.state.set_answer(events.DevicesFound(devices=(cpu,)))
+    page.state.set_run(None, "train")
+    assert page.card.note.text() == ""
 
 
 def test_busy_device_offers_to_use_the_cpu(
