@@ -56,9 +56,7 @@ def list_devices() -> events.DevicesFound:
                 name="mps",
                 title=text("Apple GPU"),
                 total_bytes=torch.mps.recommended_max_memory(),
-                free_bytes=max(
-                    0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-                ),
+                free_bytes=_get_free_mps_bytes(memory.available),
                 precision=get_auto_precision(torch.device("mps")),
             )
         )
@@ -73,6 +71,17 @@ def list_devices() -> events.DevicesFound:
         devices=(*devices, cpu),
         missing_build_tool=build_tools.find_missing_build_tool(),
     )
+
+
+def _get_free_mps_bytes(available: int) -> int:
+    """Return the memory that an Apple GPU may still use, of `available` bytes that it shares with programs.
+
+    A training that used more would swap, and stops before that (`training/memory/watch.py`).
+    """
+    import torch
+
+    left = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return max(0, min(left, available))
 
 
 def _get_processor_title(threads: int) -> Text:

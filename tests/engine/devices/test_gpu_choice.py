@@ -433,6 +433,22 @@ def test_gpu_on_windows_never_spills_into_main_memory(
         assert table.limits == ({0: 7 / 16} if limit else {})
 
 
+@pytest.mark.parametrize(
+    ("available", "free"), [(30, 20), (6, 6)], ids=["GPU's limit", "other programs"]
+)
+def test_apple_gpu_has_no_more_free_memory_than_the_computer(
+    monkeypatch: pytest.MonkeyPatch, available: int, free: int
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *_: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 24 * GIB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 4 * GIB)
+    memory = SimpleNamespace(total=36 * GIB, available=available * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    apple = next(device for device in devices.list_devices().devices if device.name == "mps")
+    assert (apple.free_bytes, apple.total_bytes) == (free * GIB, 24 * GIB)
+
+
 def test_apple_gpu_stops_before_the_system_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
     memory = SimpleNamespace(available=10 * GIB, allocated=4 * GIB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.filling import fill_micro_batches
-from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.plan import CONSTANTS, MemoryPlan
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.memory.weights import combine_gpus
 from lora_studio.core.messages import text
@@ -147,10 +146,14 @@ def _describe_device(tuned: AdaptedModel) -> events.Device:
 
 
 def _with_own_memory(device: events.Device) -> events.Device:
-    own_bytes = (
-        torch.cuda.memory_reserved(device.name)
-        if device.name.startswith("cuda")
-        else psutil.Process().memory_info().rss
-    )
-    free = min(device.total_bytes, device.free_bytes + math.floor(own_bytes))
+    free = min(device.total_bytes, device.free_bytes + _get_own_bytes(device))
     return device.model_copy(update={"free_bytes": free})
+
+
+def _get_own_bytes(device: events.Device) -> int:
+    """Return the memory that this process has of a device, its CUDA context included."""
+    if device.name.startswith("cuda"):
+        return int(torch.cuda.memory_reserved(device.name)) + CONSTANTS.context
+    if device.name == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    return int(psutil.Process().memory_info().rss)

@@ -11,12 +11,13 @@ import torch
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.memory import calibration
+from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.training.memory import forecast
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.plans import plan
+from tests.helpers.models.plans import GIB, device, plan
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 SFT = [
@@ -101,6 +102,19 @@ def test_estimate_counts_the_padding_of_rows_that_cannot_be_packed(
     packed, padded = (event.estimate.tokens for event in channel.of(events.MemoryEstimated))
     assert padded == wanted.rows.count_padded_tokens(4, wanted.limit) == 4 * 1000
     assert packed > wanted.tokens  # filled
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("cuda:0", 6 * GIB + CONSTANTS.context), ("mps", 4 * GIB)]
+)
+def test_memory_of_this_process_counts_as_free(
+    monkeypatch: pytest.MonkeyPatch, name: str, own: int
+) -> None:
+    """The estimate counts the context, so what the driver calls free isn't all that there is for it."""
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 6 * GIB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 4 * GIB)
+    assert forecast._with_own_memory(device(10, name)).free_bytes == 10 * GIB + own
+    assert forecast._with_own_memory(device(23, name)).free_bytes == 24 * GIB
 
 
 def test_failed_training_does_not_calibrate(
