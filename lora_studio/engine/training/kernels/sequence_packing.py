@@ -18,9 +18,8 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward, use_gqa_in_sdpa
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lora_studio.engine.devices.devices import copy_to_device
@@ -30,6 +29,7 @@ from lora_studio.engine.training.kernels import cpu_attention, numerical_equival
 from lora_studio.engine.training.kernels.continued_attention import (
     continued_attention,
     get_window_mask,
+    should_repeat_keys,
 )
 from lora_studio.engine.training.kernels.packing_check import is_independent_of_packing
 
@@ -94,12 +94,16 @@ def _unpacked_attention(
     scaling: float | None,
     others: dict[str, Any],
 ) -> tuple[torch.Tensor, None]:
-    """Return transformers' own attention, without the copies of keys that it would make in vain."""
+    """Return transformers' own attention, with copies of keys only where a kernel needs them."""
     if others.get("position_bias") is None and _copies_keys(query, key, mask):
         attended = F.scaled_dot_product_attention(
             query, key, value, mask, scale=scaling, enable_gqa=True
         )
         return attended.transpose(1, 2).contiguous(), None
+    # Where transformers repeats them itself, it does so in any case.
+    if use_gqa_in_sdpa(mask, key, value) and should_repeat_keys(query, key, value, mask):
+        groups = query.shape[1] // key.shape[1]
+        key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     return sdpa_attention_forward(module, query, key, value, mask, dropout, scaling, **others)
 
 
@@ -137,7 +141,7 @@ def rowwise_attention(
     """Compute each row by PyTorch's own attention, which every device has."""
     windows = [get_window_mask(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
-    if groups > 1 and any(should_repeat_keys(query, key, value, window) for window in windows):
+    if any(should_repeat_keys(query, key, value, window) for window in windows):
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     parts = [
         F.scaled_dot_product_attention(
@@ -156,22 +160,6 @@ def rowwise_attention(
         )
     ]  # fmt: skip
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
-
-
-def should_repeat_keys(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> bool:
-    """Return whether grouped-query attention needs the keys repeated for each query head.
-
-    On a GPU, FlashAttention supports grouped queries, but not GPUs before Ampere, 32-bit or masks. The
-    memory-efficient kernel doesn't support them, and the math kernel keeps all scores for the backward
-    pass.
-    """
-    if query.device.type != "cuda":
-        return False
-    # Whether a mask is allowed doesn't depend on its values.
-    params = SDPAParams(query, key, value, mask, 0.0, mask is None, True)
-    return not can_use_flash_attention(params)
 
 
 def varlen_attention(

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import DeepseekV3Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from lora_studio.engine.training.kernels import sequence_packing
+from lora_studio.engine.training.kernels import continued_attention, sequence_packing
 
 LENGTHS = (7, 1, 12)
 
@@ -147,15 +147,25 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     def has_kernel(about: Any) -> bool:
-        return about.query.element_size() == 2 and about.attn_mask is None and about.enable_gqa
-
-    monkeypatch.setattr(sequence_packing, "can_use_flash_attention", has_kernel)
-    with FakeTensorMode():
-        query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
-        mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
-        assert sequence_packing.should_repeat_keys(query, key, key, None) == (
-            dtype == torch.float32
+        is_square = about.query.shape[2] == about.key.shape[2]
+        return (
+            about.query.element_size() == 2
+            and about.attn_mask is None
+            and about.enable_gqa
+            and (is_square or not about.is_causal)
         )
+
+    monkeypatch.setattr(continued_attention, "can_use_flash_attention", has_kernel)
+    with FakeTensorMode():
+        query, key, last = (
+            torch.empty(1, *shape, 16, dtype=dtype, device="cuda")
+            for shape in ((4, 8), (2, 8), (4, 1))
+        )
+        mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
+        for queries in (query, last):
+            assert sequence_packing.should_repeat_keys(queries, key, key, None) == (
+                dtype == torch.float32
+            )
         assert sequence_packing.should_repeat_keys(query, key, key, mask)
     assert not sequence_packing.should_repeat_keys(
         *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
@@ -169,6 +179,49 @@ def test_repeated_keys_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
     actual = sequence_packing.rowwise_attention(query, key, value, LENGTHS, None, 4)
     torch.testing.assert_close(actual, expected)
+
+
+@pytest.fixture
+def head_counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list of how many query and key heads PyTorch's attention is called with."""
+    counts: list[tuple[int, int]] = []
+    compute = F.scaled_dot_product_attention
+
+    def record(query: torch.Tensor, key: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        counts.append((query.shape[1], key.shape[1]))
+        return compute(query, key, *others, **named)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", record)
+    return counts
+
+
+def test_keys_of_continued_rows_are_repeated_for_fused_kernels(
+    monkeypatch: pytest.MonkeyPatch, head_counts: list[tuple[int, int]]
+) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
+    parents = [-1, *[0] * (len(LENGTHS) - 1)]
+    rows = query, key, value, LENGTHS, parents, None, None
+    expected = continued_attention.continued_attention(*rows)
+    monkeypatch.setattr(continued_attention, "should_repeat_keys", lambda *_: True)
+    actual = continued_attention.continued_attention(*rows)
+    torch.testing.assert_close(actual, expected)
+    assert head_counts == [(4, 2)] * len(LENGTHS) + [(4, 4)] * len(LENGTHS)
+
+
+@pytest.mark.parametrize("queries", [5, 1], ids=["prompt", "next token"])
+def test_keys_of_unpacked_rows_are_repeated_for_fused_kernels(
+    monkeypatch: pytest.MonkeyPatch, head_counts: list[tuple[int, int]], queries: int
+) -> None:
+    torch.manual_seed(0)
+    module: Any = SimpleNamespace(num_key_value_groups=2, is_causal=True)
+    query, key, value = (torch.randn(2, n, 5, 8) for n in (4, 2, 2))
+    rows = module, query[:, :, -queries:], key, value, None
+    expected, _ = sequence_packing.packed_attention(*rows)
+    monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
+    actual, _ = sequence_packing.packed_attention(*rows)
+    torch.testing.assert_close(actual, expected)
+    assert head_counts == [(4, 2), (4, 4)]
 
 
 def test_varlen_kernel_is_unused_where_missing_or_different(
