@@ -1,9 +1,8 @@
 """Products with 16-bit weights in 32 bits, on processors without instructions for 16 bits.
 
-WORKAROUND: PyTorch computes such products there with one thread, however many there are: 512 rows times a
-matrix of 14,336 × 4,096 took 9.1 s, and 1.2 s on one core with weights that were widened to 32 bits, one
-block at a time. With 8 billion parameters, the 10,000 tokens of a self-test would take hours instead of
-minutes. The whole model in 32 bits would be as fast, but needs twice the memory.
+WORKAROUND: PyTorch's own code for them is slow: 512 rows times a matrix of 14,336 × 4,096 took 9.1 s on one
+core, and 1.2 s with weights that were widened first, one block at a time. The whole model in 32 bits would be
+as fast, but needs twice the memory.
 """
 
 from __future__ import annotations
