@@ -195,7 +195,7 @@ def head_counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return counts
 
 
-def test_keys_of_continued_rows_are_repeated_for_fused_kernels(
+def test_keys_of_continued_rows_are_repeated_for_kernels(
     monkeypatch: pytest.MonkeyPatch, head_counts: list[tuple[int, int]]
 ) -> None:
     torch.manual_seed(0)
@@ -210,7 +210,7 @@ def test_keys_of_continued_rows_are_repeated_for_fused_kernels(
 
 
 @pytest.mark.parametrize("queries", [5, 1], ids=["prompt", "next token"])
-def test_keys_of_unpacked_rows_are_repeated_for_fused_kernels(
+def test_keys_of_unpacked_rows_are_repeated_for_kernels(
     monkeypatch: pytest.MonkeyPatch, head_counts: list[tuple[int, int]], queries: int
 ) -> None:
     torch.manual_seed(0)

@@ -88,7 +88,7 @@ def test_training_calibrates_the_speed_of_this_machine(
     assert seconds > 0
 
 
-def test_estimate_counts_the_padding_of_rows_that_cannot_be_packed(
+def test_estimate_counts_padding_of_rows_that_are_not_packed(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, channel = plan(micro_batch=4), RecordingChannel()
