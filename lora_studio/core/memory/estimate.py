@@ -45,7 +45,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     logits = round(plan.correction * logits)
     on_cpu = plan.kind == "cpu"
     held = round(plan.correction * _estimate_reserved(plan, tokens, stored))
-    fixed = plan.constants.process if on_cpu else plan.constants.context
+    fixed = plan.fixed_bytes
     return MemoryEstimate(
         weights=times * estimate_process_bytes(plan),
         adapters=times * (4 * trained + casts),

@@ -86,6 +86,13 @@ class MemoryPlan:
         return self.device.name.partition(":")[0]
 
     @property
+    def fixed_bytes(self) -> int:
+        """Bytes in use before a model is loaded: by the worker itself, or by the context on each GPU with layers."""
+        if self.kind == "cpu":
+            return self.constants.process
+        return self.constants.context * (self.gpus if self.spread else 1)
+
+    @property
     def precision(self) -> str:
         """Format of the base weights in memory: bf16, fp16, fp32, 8bit or 4bit."""
         stored = self.inspected.prequantized

@@ -32,8 +32,8 @@ def estimate_teacher_bytes(plan: MemoryPlan) -> int:
     states = tokens * size * (_HIDDEN * own.inspected.hidden_size + _WIDEST * widest)
     whole = round(plan.rows.trained * tokens * own.inspected.vocabulary)
     logits = (size + _COPIES * BYTES["fp32"]) * min(whole, _LOGITS_AT_ONCE)
-    fixed = plan.constants.process if plan.kind == "cpu" else plan.constants.context
-    return estimate_process_bytes(own) + estimate_dequantized_bytes(own) + states + logits + fixed
+    weights = estimate_process_bytes(own) + estimate_dequantized_bytes(own)
+    return weights + states + logits + plan.fixed_bytes
 
 
 def estimate_teacher_seconds(plan: MemoryPlan) -> float:

@@ -247,6 +247,11 @@ class TestOverhead:
         estimated = estimate(plan())
         assert estimated.total - estimated.reported == estimated.uncounted > 0
 
+    def test_each_gpu_with_layers_has_a_context(self) -> None:
+        alone, spread = estimate(plan()), estimate(replace(plan(), gpus=3, spread=True))
+        assert spread.overhead - alone.overhead == 2 * CONSTANTS.context
+        assert estimate(replace(plan(), gpus=3)).overhead == alone.overhead
+
     def test_cpu_overhead_includes_the_process(self) -> None:
         estimated = estimate(plan(name="cpu"))
         assert estimated.overhead >= CONSTANTS.process

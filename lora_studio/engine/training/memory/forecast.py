@@ -91,6 +91,8 @@ def estimate_training(
 
 
 def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPlan:
+    devices_used = _describe_devices(tuned)
+    is_spread = len(devices_used) > 1
     return MemoryPlan(
         inspected=_inspect_model(project, tuned),
         model=project.model,
@@ -98,7 +100,9 @@ def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> M
         training=project.training,
         rows=build_row_statistics(planning.describe_epoch(data.ready, data.training.selection)),
         limit=project.dataset.max_length,
-        device=_describe_device(tuned),
+        device=combine_gpus(devices_used) if is_spread else devices_used[0],
+        gpus=len(devices_used),
+        spread=is_spread,
     )
 
 
@@ -129,20 +133,18 @@ def _inspect_model(project: Project, tuned: AdaptedModel) -> events.ModelInspect
     )
 
 
-def _describe_device(tuned: AdaptedModel) -> events.Device:
-    """Return the device in use, with this process's own memory counted as free.
+def _describe_devices(tuned: AdaptedModel) -> list[events.Device]:
+    """Return the devices in use, several where layers are on several GPUs.
 
-    Where layers are on several GPUs, it stands for all of them.
+    The memory that this process has of each counts as free.
     """
     all_devices = devices.list_devices().devices
     places = {str(value.device) for value in tuned.model.parameters()}
-    if len(gpus := [device for device in all_devices if device.name in places - {"cpu"}]) > 1:
-        return combine_gpus([_with_own_memory(device) for device in gpus])
-    name = str(tuned.base.device)
-    device = next(
-        (candidate for candidate in all_devices if candidate.name == name), all_devices[-1]
-    )
-    return _with_own_memory(device)
+    used = [device for device in all_devices if device.name in places - {"cpu"}]
+    if len(used) < 2:
+        name = str(tuned.base.device)
+        used = [device for device in all_devices if device.name == name] or [all_devices[-1]]
+    return [_with_own_memory(device) for device in used]
 
 
 def _with_own_memory(device: events.Device) -> events.Device:

@@ -117,6 +117,30 @@ def test_memory_of_this_process_counts_as_free(
     assert forecast._with_own_memory(device(23, name)).free_bytes == 24 * GIB
 
 
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["cuda:0", "cuda:1"], ["cuda:0", "cuda:1"]),
+        (["cuda:1"], ["cuda:1"]),
+        (["cpu"], ["cuda:1"]),  # sharded weights are loaded in main memory
+    ],
+)
+def test_estimate_is_about_the_gpus_that_hold_layers(
+    monkeypatch: pytest.MonkeyPatch, places: list[str], names: list[str]
+) -> None:
+    every = tuple(device(name=name) for name in ("cuda:0", "cuda:1", "cpu"))
+    monkeypatch.setattr(
+        forecast.devices, "list_devices", lambda: events.DevicesFound(devices=every)
+    )
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+    parameters = [SimpleNamespace(device=place) for place in places]
+    tuned: Any = SimpleNamespace(
+        model=SimpleNamespace(parameters=lambda: parameters),
+        base=SimpleNamespace(device=torch.device("cuda:1")),
+    )
+    assert [used.name for used in forecast._describe_devices(tuned)] == names
+
+
 def test_failed_training_does_not_calibrate(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
