@@ -351,10 +351,12 @@ def test_weights_are_never_unpickled(calls: list[tuple[str, ast.Call, str]]) -> 
 #: Everything else reads through `core/system/foreign_files.py`.
 OPENERS = {
     "core/help/topics.py",  # the documentation
+    "core/system/amdgpu.py",  # /sys
     "core/system/files.py",  # copies, which the caller has checked
     "core/system/memory_limits.py",  # /proc
     "engine/dataset/rows/verdicts.py",  # the cache of the user
     "engine/dataset/splitting.py",  # the cache of the user
+    "engine/devices/unused_gpus.py",  # the driver of the GPU
     "engine/export/gguf/direct_gguf.py",  # its own recipe
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
     "engine/model/base_templates.py",  # resources

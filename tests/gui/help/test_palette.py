@@ -229,7 +229,7 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
     assert len(codes) > 250
     unexplained = explain_kind(_problem().model_copy(update={"code": "nothing.known"}))
     only_in_terminal = {"classify", "command", "demo"}
-    shown_where_they_arise = {"chat", "device", "disk", "files", "hub"} | only_in_terminal
+    shown_where_they_arise = {"chat", "device", "disk", "files", "gpu", "hub"} | only_in_terminal
     shown_where_they_arise |= {"playground", "project", "settings", "system", "window", "worker"}
     for code in codes:
         family = code.partition(".")[0]
