@@ -53,4 +53,7 @@ def _is_slow(weight: torch.Tensor) -> bool:
         return False
     if weight.dtype == torch.bfloat16:
         return not devices.has_bfloat16_instructions()
-    return weight.dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    if weight.dtype != torch.float16:
+        return False
+    has_library = torch.backends.mkldnn.is_available()
+    return not (has_library and torch.ops.mkldnn._is_mkldnn_fp16_supported())

@@ -391,7 +391,10 @@ def has_bfloat16_instructions() -> bool:
 
     if platform.machine().lower() in ("x86_64", "amd64"):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # PyTorch for Apple silicon is built without oneDNN, and has no such operation.
+    return bool(
+        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def get_peak_memory_bytes(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import pytest
@@ -92,3 +93,14 @@ def test_fast_16_bit_products_are_not_widened(monkeypatch: pytest.MonkeyPatch) -
     layer = nn.Sequential(nn.Linear(64, 20).bfloat16(), nn.Linear(64, 20))
     cpu_products.widen_products(layer)
     assert [type(each) for each in layer] == [nn.Linear, nn.Linear]
+
+
+def test_pytorch_without_onednn_has_no_fast_16_bit_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    for dtype in (torch.bfloat16, torch.float16):
+        layer = nn.Sequential(nn.Linear(64, 20).to(dtype))
+        cpu_products.widen_products(layer)
+        assert type(layer[0]) is cpu_products.WidenedLinear
