@@ -223,7 +223,8 @@ run_tests() {
         -m "not slow and not end2end" "$@"
     say "Slow tests: real models, servers, and end-to-end runs"
     # In the order of the folders: by number of tests, files with few long ones would come last, in one process.
-    OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
+    # Three processes keep two cores busy, because many tests wait for a worker, a server, or a disk.
+    OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder \
         -m "(slow or end2end) and not thorough" "$@"
     if command -v nvidia-smi >/dev/null; then
         say "Checks on the GPU"
