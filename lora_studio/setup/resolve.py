@@ -320,7 +320,7 @@ def _no_unsloth_warning(output: str) -> Problem:
     return warning(
         "engine.no_unsloth",
         "Unsloth isn't installed because it isn't compatible with the other packages ({reason}).",
-        "Training uses PEFT. Only the backend Unsloth can't be selected.",
+        "Training uses PEFT. Only runs that select the Unsloth backend need it.",
         reason=_get_last_line(output),
     )
 

@@ -1191,7 +1191,7 @@
         </message>
         <message>
             <source>By default, Ollama keeps a model for five minutes after its last answer.</source>
-            <translation>Ollama behält ein Modell normalerweise fünf Minuten nach der letzten Antwort im Speicher.</translation>
+            <translation>Ollama behält ein Modell standardmäßig fünf Minuten nach der letzten Antwort im Speicher.</translation>
         </message>
         <message>
             <source>By name</source>
@@ -5457,8 +5457,8 @@
             <translation>Ein anderes Modell die Antworten vergleichen lassen</translation>
         </message>
         <message>
-            <source>Library that loads and wraps the model. Automatic is PEFT: it works everywhere, and what this program estimates is about it. Unsloth has its own kernels for the GPUs and models that it supports.</source>
-            <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. „Automatisch“ ist PEFT: Es funktioniert überall, und die Schätzungen dieses Programms gelten dafür. Unsloth hat eigene Kernel für die GPUs und Modelle, die es unterstützt.</translation>
+            <source>Library that loads and wraps the model. Automatic uses PEFT, which works everywhere; estimates of memory and time are for PEFT. Unsloth has its own kernels for the GPUs and models that it supports.</source>
+            <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. „Automatisch“ verwendet PEFT, das überall funktioniert; die Schätzungen von Speicher und Zeit gelten für PEFT. Unsloth hat eigene Kernel für die GPUs und Modelle, die es unterstützt.</translation>
         </message>
         <message>
             <source>License</source>
@@ -9200,8 +9200,8 @@
             <translation>Backend auf „Automatisch“ stellen</translation>
         </message>
         <message>
-            <source>Set the backend to Automatic or PEFT.</source>
-            <translation>Stellen Sie das Backend auf „Automatisch“ oder PEFT.</translation>
+            <source>Set the backend to Automatic.</source>
+            <translation>Stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Set the computer's date and time, then start the setup again; completed downloads are kept. If they are correct, the certificate has expired: use another index, or a wheel folder from another computer.</source>
@@ -12324,8 +12324,8 @@
             <translation>Das Training dauerte {time}.</translation>
         </message>
         <message>
-            <source>Training uses PEFT. Only the backend Unsloth can't be selected.</source>
-            <translation>Trainiert wird mit PEFT. Nur das Backend „Unsloth“ lässt sich nicht auswählen.</translation>
+            <source>Training uses PEFT. Only runs that select the Unsloth backend need it.</source>
+            <translation>Trainiert wird mit PEFT. Nur Läufe mit dem Backend „Unsloth“ brauchen es.</translation>
         </message>
         <message>
             <source>Training {steps:d} steps, starting at step {step:d}.</source>
@@ -16831,7 +16831,7 @@
         </message>
         <message>
             <source>{format} (best for this device)</source>
-            <translation>{format} (am besten für dieses Gerät)</translation>
+            <translation>{format} (optimal für dieses Gerät)</translation>
         </message>
         <message>
             <source>{format} ({confidence})</source>
@@ -18280,7 +18280,7 @@
         </message>
         <message>
             <source>{weights} · fits with reduced memory use</source>
-            <translation>{weights} · passt mit gesenktem Speicherbedarf</translation>
+            <translation>{weights} · passt mit reduziertem Speicherbedarf</translation>
         </message>
         <message>
             <source>{weights} ⚠ training needs {memory}</source>

@@ -285,7 +285,7 @@ def check_build_tools(missing: BuildTool | None, device: str, spec: TrainingSpec
 
     `missing` is what Triton lacks, `device` the name of the device that trains.
     """
-    is_wanted = spec.liger != "off" or spec.torch_compile != "off" or spec.backend != "peft"
+    is_wanted = spec.liger != "off" or spec.torch_compile != "off" or spec.backend == "unsloth"
     if missing is None or not device.startswith("cuda") or not is_wanted:
         return []
     what: Template = (

@@ -392,8 +392,8 @@ class TrainingSpec(
     backend: Backend = setting(
         "auto",
         "Backend",
-        "Library that loads and wraps the model. Automatic is PEFT: it works everywhere, and what this program "
-        "estimates is about it. Unsloth has its own kernels for the GPUs and models that it supports.",
+        "Library that loads and wraps the model. Automatic uses PEFT, which works everywhere; estimates of memory "
+        "and time are for PEFT. Unsloth has its own kernels for the GPUs and models that it supports.",
         choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
         advanced=True,
         help_topic="backends",

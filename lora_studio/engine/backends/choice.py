@@ -30,26 +30,29 @@ _ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
     """Return "peft", or "unsloth" after importing it; emits and records the choice.
 
-    Unsloth is used only where the project says so: memory estimates and the GPU's checks are about PEFT
+    Unsloth is used only where the project says so: memory estimates and the checks on GPUs are for PEFT
     with this program's kernels. Call this before transformers is imported, since Unsloth patches it. A
     resumed training keeps its backend. Raises ProblemError for settings that exclude each other, or a
     backend that isn't available.
     """
     project = run.load_project()
-    problems = combinations.check(project.model, project.lora, project.training)
-    if problems:
+    recorded = run.read_manifest().get("backend") if resume else None
+    if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
+        # Its settings were checked when it started, maybe when Automatic could mean Unsloth.
+        name, reason = recorded["name"], text("The run started with this backend.")
+    elif problems := combinations.check(project.model, project.lora, project.training):
         raise ProblemError(problems)
+    elif project.training.backend == "auto":
+        name, reason = "peft", text("It is the default.")
+    else:
+        name, reason = project.training.backend, text("It is set in the project.")
     device = devices.choose_device(project.model.device)
     missing_tool = build_tools.find_missing_build_tool()
     for problem in recipe_checks.check_build_tools(missing_tool, str(device), project.training):
         job.emit(events.Warned(problem=problem))
-    name, reason = project.training.backend, text("It is set in the project.")
-    if name == "auto":
-        name, reason = "peft", text("It is the default.")
-    recorded = run.read_manifest().get("backend") if resume else None
-    if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
-        name, reason = recorded["name"], text("The run started with this backend.")
     if name == "unsloth":
+        if importlib.util.find_spec("unsloth") is None:
+            raise _unavailable_error(text("Unsloth isn't installed."))
         _check_triton(device, missing_tool)
         _import_unsloth(job)
     version = importlib.metadata.version(name)
@@ -92,9 +95,7 @@ def _check_triton(device: torch.device, missing: build_tools.BuildTool | None) -
 
 
 def _import_unsloth(job: JobContext) -> None:
-    """Import Unsloth; raises ProblemError where it isn't installed or fails."""
-    if importlib.util.find_spec("unsloth") is None:
-        raise _unavailable_error(text("Unsloth isn't installed."))
+    """Import Unsloth; raises ProblemError where it fails."""
     os.environ.update(_ENVIRONMENT)
     build_tools.set_compile_caches()
     job.report_progress(text("importing Unsloth"), 0, None)

@@ -133,7 +133,7 @@ def _not_loaded_error(reason: Text | str) -> ProblemError:
     return fail(
         "training.unsloth_model",
         "Unsloth can't load this model: {reason}.",
-        "Set the backend to Automatic or PEFT.",
+        "Set the backend to Automatic.",
         where=Where(step="training", field="backend"),
         reason=reason,
     )

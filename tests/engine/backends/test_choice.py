@@ -110,12 +110,21 @@ def test_resumed_training_keeps_its_backend(start: Start) -> None:
     )
 
 
+def test_paused_run_resumes_with_settings_that_are_refused_now(start: Start) -> None:
+    run = start(training={"gradient_checkpointing": "unsloth"})
+    with pytest.raises(ProblemError, match="needs the Unsloth backend"):
+        choose(run)
+    run.update_manifest(backend={"name": "peft", "why": "", "version": "1"})
+    assert choose(run, resume=True)[0] == "peft"
+
+
 def test_missing_unsloth_fails_only_when_requested(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     assert choose(start())[0] == "peft"
-    with pytest.raises(ProblemError) as caught:
+    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    with pytest.raises(ProblemError, match="isn't installed") as caught:
         choose(start("unsloth"))
     assert caught.value.problems[0].where.field == "backend"
 

@@ -522,6 +522,7 @@ def test_what_inductor_lacks_for_a_cpu_is_found(
 def test_missing_headers_are_named_with_their_package() -> None:
     (problem,) = check_build_tools("headers", "cuda:0", TrainingSpec())
     assert "python3-dev" in str(problem.remedy)
-    without = TrainingSpec(liger="off", torch_compile="off", backend="peft")
+    without = TrainingSpec(liger="off", torch_compile="off")
     assert not check_build_tools("headers", "cuda:0", without)
+    assert check_build_tools("headers", "cuda:0", without.model_copy(update={"backend": "unsloth"}))
     assert not check_build_tools("headers", "cpu", TrainingSpec())
