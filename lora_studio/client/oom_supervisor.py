@@ -39,7 +39,7 @@ _INTERVAL = 1.0
 #: the lock also holds it for a moment.
 _LOCK_TIMEOUT, _GUARD_LOCK_TIMEOUT = 0.3, 5.0
 
-#: Restarts before giving up. Four are enough to go from a micro-batch of 16 rows to one row.
+#: Restarts before giving up. Five are enough to stop filling micro-batches of 16 rows and to go to one row.
 MAX_RESTARTS = 6
 
 

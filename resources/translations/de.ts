@@ -18311,6 +18311,10 @@
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
         <message>
+            <source>{why} Training continues after step {step}. Short rows no longer share larger micro-batches; the effective batch size stays the same.</source>
+            <translation>{why} Das Training läuft nach Schritt {step} weiter. Kurze Zeilen teilen sich keine größeren Mikro-Batches mehr; die effektive Batch-Größe bleibt gleich.</translation>
+        </message>
+        <message>
             <source>“{column}” contains two answers to each prompt. The first one is used as the preferred answer.</source>
             <translation>„{column}“ enthält zwei Antworten zu jedem Prompt. Die erste gilt als die bevorzugte.</translation>
         </message>

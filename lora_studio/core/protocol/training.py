@@ -195,7 +195,8 @@ class CheckpointSaved(BaseEvent):
 class Recovered(BaseEvent):
     """Memory ran out; training continues after step `step` with less memory.
 
-    The effective batch stays the same; `why` is a sentence about what ran out.
+    The effective batch stays the same; `why` is a sentence about what ran out. `stopped_filling`: short rows
+    no longer share larger micro-batches, and nothing else changed.
     """
 
     kind: Literal["recovered"] = "recovered"
@@ -203,12 +204,18 @@ class Recovered(BaseEvent):
     micro_batch: int
     gradient_accumulation: int
     gradient_checkpointing: bool
+    stopped_filling: bool = False
     why: Text
 
     @property
     def text(self) -> Text:
         """Return what happened and how training continues."""
-        if self.gradient_checkpointing:
+        if self.stopped_filling:
+            template = (
+                "{why} Training continues after step {step}. Short rows no longer share larger micro-batches; "
+                "the effective batch size stays the same."
+            )
+        elif self.gradient_checkpointing:
             template = (
                 "{why} Training continues after step {step} with micro-batches of {micro_batch} and "
                 "gradient checkpointing; the effective batch size stays the same."

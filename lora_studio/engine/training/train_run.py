@@ -303,7 +303,7 @@ def _fit(
             step=trainer.step,
             world_size=ranks.world_size,
             is_packed=trainer.scorer.packed,
-            fill=lambda tokens: trainer.fill_micro_batches(0 if lower else tokens),
+            fill=trainer.fill_micro_batches,
         )
         if writes_script:
             facts = _collect_reproduction_facts(project, tuned, trainer)

@@ -428,6 +428,7 @@ class Trainer:
 
     def fill_micro_batches(self, tokens: int) -> int:
         """Fill micro-batches of all ranks up to so many tokens, or as before a pause; return how many."""
+        self.recovery.keep_unfilled()
         if self.state.least_tokens is None:
             tokens = min(tokens, self.batches.most_step_tokens) if self.batches.can_fill else 0
             self.state.least_tokens = min(self.ranks.all_gather(tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import torch
 
 from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training import trainer
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
@@ -102,8 +104,10 @@ def test_oom_stops_the_filling_before_it_halves_micro_batches(
     while isinstance(recovery.run(fail_twice), RolledBack):
         pass
     assert counts == [1, 4, 8]
-    levels = [(event.micro_batch, event.gradient_checkpointing) for event in channel.of(events.Recovered)]  # fmt: skip
-    assert levels == [(2, False), (1, False)]
+    recovered = channel.of(events.Recovered)
+    assert [(event.micro_batch, event.stopped_filling) for event in recovered] == [(2, True), (1, False)]  # fmt: skip
+    assert "Short rows no longer share larger micro-batches" in str(recovered[0].text)
+    assert "micro-batches of 1;" in str(recovered[1].text)
 
 
 def test_training_stops_the_filling_for_later_checkpoints_too() -> None:
@@ -113,6 +117,60 @@ def test_training_stops_the_filling_for_later_checkpoints_too() -> None:
     assert trainer.Trainer.stop_filling(trained)
     assert trained.state.least_tokens == 0
     assert not trainer.Trainer.stop_filling(trained)
+
+
+@pytest.fixture
+def filled(start: Start, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """Return a run whose micro-batches of two rows are filled with all four rows of a step."""
+    monkeypatch.setattr(
+        forecast, "fill_micro_batches", lambda plan: replace(plan, least_tokens=400)
+    )
+    return start(training={"max_steps": 2, "save_every": 1})
+
+
+def read_least_tokens(run: RunFolder) -> int:
+    entries = json.loads((run.checkpoint(run.list_checkpoint_steps()[-1]) / "checkpoint.json").read_text())  # fmt: skip
+    return int(entries["memory"]["least_tokens"])
+
+
+def test_state_of_a_filled_checkpoint_is_unfilled_after_oom(
+    filled: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = torch.optim.AdamW.step
+    saved: list[int] = []
+
+    def fail_second_time(optimizer: Any, *about: Any) -> Any:
+        saved.append(read_least_tokens(filled) if filled.list_checkpoint_steps() else 0)
+        result = own(optimizer, *about)
+        if len(saved) == 2:
+            raise MemoryError  # after the weights have changed
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail_second_time)
+    (recovered,) = train(filled).of(events.Recovered)
+    assert saved[1] > 0
+    assert (recovered.step, recovered.micro_batch, recovered.stopped_filling) == (1, 2, True)
+    assert read_least_tokens(filled) == 0
+
+
+@pytest.mark.parametrize("checkpoints", [0, 1])
+def test_restarts_stop_the_filling_before_they_halve(filled: RunFolder, checkpoints: int) -> None:
+    def end_early(event: Any, flags: Any) -> None:
+        if isinstance(event, events.CheckpointSaved if checkpoints else events.MemoryEstimated):
+            flags.cancel.set()
+
+    def end_at_once(event: Any, flags: Any) -> None:
+        if isinstance(event, events.Recovered):
+            flags.cancel.set()
+
+    train(filled, end_early)
+    assert len(filled.list_checkpoint_steps()) == checkpoints
+    levels = []
+    for _ in range(2):
+        channel = train(filled, end_at_once, resume=True, lower=True)
+        recovered = channel.last(events.Recovered)
+        levels.append((recovered.micro_batch, recovered.stopped_filling))
+    assert levels == [(2, True), (1, False)]
 
 
 @pytest.mark.slow

@@ -115,6 +115,11 @@ class OomRecovery:
         self._tuned, self._batches = tuned, batches
         self._optimizer, self._scaler = optimizer, scaler
 
+    def keep_unfilled(self) -> None:
+        """Stop filling micro-batches if memory ran out before; the last checkpoint may be older than that."""
+        if self._ranks.broadcast(self._run.read_manifest().get("memory")):
+            self._trainer.stop_filling()
+
     def start(self, spec: TrainingSpec, *, lower: bool) -> None:
         """Apply the level that was low enough before, or with `lower` the next lower one.
 
@@ -125,7 +130,6 @@ class OomRecovery:
         current = asdict(self._trainer.memory_level)
         self._trainer.apply_memory_level(choose_starting_level(spec, current, recorded))
         if lower:
-            self._trainer.stop_filling()
             killed = OutOfMemory(text("The system ended the training because memory ran out."))
             outcome = self._step_down(killed)
             if isinstance(outcome, GiveUp):
@@ -170,7 +174,8 @@ class OomRecovery:
         self._watch.reset()
         can_recompute = ladder.can_recompute(self._tuned.model)
         lower: MemoryLevel | None = trainer.memory_level
-        if not trainer.stop_filling():
+        stopped_filling = trainer.stop_filling()
+        if not stopped_filling:
             lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
         if lower is None:
             return GiveUp(
@@ -182,7 +187,7 @@ class OomRecovery:
             trainer.load_checkpoint()
             trainer.stop_filling()  # the checkpoint may be from before
         trainer.apply_memory_level(lower)
-        self._report(lower, failure.reason)
+        self._report(lower, failure.reason, stopped_filling=stopped_filling)
         return RolledBack() if failure.weights_changed else Retry()
 
     def _discard_gradients(self) -> None:
@@ -199,7 +204,7 @@ class OomRecovery:
                 self._scaler.update()
                 self._scaler.load_state_dict(scaler_state)
 
-    def _report(self, level: MemoryLevel, reason: Text) -> None:
+    def _report(self, level: MemoryLevel, reason: Text, *, stopped_filling: bool) -> None:
         accumulation = level.count_micro_batches(self._batches.rows_per_step)
         if self._ranks.is_first:
             entry = {"gradient_accumulation": accumulation, "why": str(reason)}
@@ -210,6 +215,7 @@ class OomRecovery:
                 micro_batch=level.micro_batch,
                 gradient_accumulation=accumulation,
                 gradient_checkpointing=level.recomputing,
+                stopped_filling=stopped_filling,
                 why=reason,
             )
         )
