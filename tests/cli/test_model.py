@@ -95,6 +95,23 @@ def test_stacked_experts_are_not_counted_as_4_bit() -> None:
     assert dense.needed < 24 * GIB
 
 
+@pytest.mark.parametrize(
+    ("names", "is_mixture"),
+    [
+        ("Qwen3MoeForCausalLM Qwen3NextForCausalLM MixtralForCausalLM GptOssForCausalLM DeepseekV3ForCausalLM "
+         "OlmoeForCausalLM Llama4ForConditionalGeneration GraniteMoeForCausalLM PhimoeForCausalLM", True),
+        ("LlamaForCausalLM Qwen3ForCausalLM Gemma2ForCausalLM SmolLM3ForCausalLM", False),
+    ],
+    ids=["mixtures", "dense"],
+)  # fmt: skip
+def test_mixtures_of_experts_are_known_by_architecture(names: str, is_mixture: bool) -> None:
+    for name in names.split():
+        inspected = model_fit.resolve_outline(entry(30_532_122_624, architecture=name))
+        assert inspected is not None
+        assert inspected.shape is not None
+        assert bool(inspected.shape.expert_parameters) == is_mixture, name
+
+
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:

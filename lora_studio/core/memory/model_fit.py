@@ -31,7 +31,9 @@ _VOCABULARY = 128_256
 _TIED_BELOW = 4_000_000_000
 
 #: Architectures of mixtures of experts. A model on the Hub has no further description in a list.
-_MIXTURE = re.compile(r"moe|mixtral|gpt.?oss|deepseek_?v?[23]|llama.?4|dbrx|jamba", re.IGNORECASE)
+_MIXTURE = re.compile(
+    r"moe|mixtral|qwen3_?next|gpt.?oss|deepseek_?v?[23]|llama.?4|dbrx|jamba", re.IGNORECASE
+)
 
 #: Precisions to try, the best first.
 _TRIED: tuple[Precision, ...] = ("auto", "8bit", "4bit")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lora_studio.core.memory.plan import BYTES, MemoryPlan, get_common_precision
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
-from lora_studio.core.protocol.model import Device, DevicesFound
+from lora_studio.core.protocol.model import Device, DeviceProgram, DevicesFound
 
 #: Share of a GPU's memory that whole weights may use before they are sharded; training needs the
 #: rest.
@@ -86,8 +87,17 @@ def combine_gpus(gpus: Sequence[Device]) -> Device:
         "total_bytes": sum(device.total_bytes for device in gpus),
         "free_bytes": sum(device.free_bytes for device in gpus),
         "precision": get_common_precision(gpus),
+        "programs": _merge_programs(gpus),
     }
     return gpus[0].model_copy(update=together)
+
+
+def _merge_programs(gpus: Sequence[Device]) -> tuple[DeviceProgram, ...]:
+    """Return the programs that have memory of any GPU, with their bytes on all, the largest first."""
+    totals: Counter[str] = Counter()
+    for program in (program for gpu in gpus for program in gpu.programs):
+        totals[program.name] += program.bytes
+    return tuple(DeviceProgram(name=name, bytes=size) for name, size in totals.most_common())
 
 
 def estimate_weight_bytes(plan: MemoryPlan) -> int:

@@ -22,8 +22,9 @@ from lora_studio.core.memory.estimate import (
 )
 from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.memory.rows import approximate_row_statistics
-from lora_studio.core.memory.weights import is_sharded
+from lora_studio.core.memory.weights import combine_gpus, is_sharded
 from lora_studio.core.protocol.events import LengthsMeasured
+from lora_studio.core.protocol.model import DeviceProgram
 from tests.helpers.models.plans import (
     GIB,
     HIDDEN,
@@ -463,6 +464,18 @@ class TestSeveralDevices:
         assert ("model", "sharding", "shard") in suggestion.changes
         assert not [change for change in suggestion.changes if change[1] == "precision"]
         assert estimate(suggestion.plan).fits
+
+
+def test_programs_of_several_gpus_are_merged() -> None:
+    programs = [(("python", 3), ("ollama", 2)), (("ollama", 4), ("Xorg", 1))]
+    gpus = [
+        device(name=f"cuda:{number}").model_copy(
+            update={"programs": tuple(DeviceProgram(name=name, bytes=size) for name, size in found)}
+        )
+        for number, found in enumerate(programs)
+    ]
+    merged = combine_gpus(gpus).programs
+    assert [(each.name, each.bytes) for each in merged] == [("ollama", 6), ("python", 3), ("Xorg", 1)]  # fmt: skip
 
 
 def test_available_memory_decides_whether_training_fits() -> None:
