@@ -256,8 +256,8 @@
             <translation>Ein Muster passt irgendwo in der Antwort.</translation>
         </message>
         <message>
-            <source>A process can't use the GPU after such an error, so each job starts a new one. If `nvidia-smi` no longer lists the GPU, restart the computer. The system's log (`journalctl -k`) gives the reason as an Xid number.</source>
-            <translation>Nach einem solchen Fehler kann ein Prozess die GPU nicht mehr verwenden, deshalb startet jeder Auftrag einen neuen. Wenn `nvidia-smi` die GPU nicht mehr anzeigt, starten Sie den Computer neu. Das Systemprotokoll (`journalctl -k`) nennt den Grund als Xid-Nummer.</translation>
+            <source>A process can't use the GPU after such an error, so each job starts a new one. On Linux with an NVIDIA GPU, `nvidia-smi` shows whether the driver still finds the GPU, and the system's log (`journalctl -k`) gives the reason as an Xid number.</source>
+            <translation>Nach einem solchen Fehler kann ein Prozess die GPU nicht mehr verwenden, deshalb startet jeder Auftrag einen neuen. Unter Linux mit einer NVIDIA-GPU zeigt `nvidia-smi`, ob der Treiber die GPU noch findet, und das Systemprotokoll (`journalctl -k`) nennt den Grund als Xid-Nummer.</translation>
         </message>
         <message>
             <source>A project contains a model, your dataset, and all of its training runs. Drop a data file here to start one. The sample project shows the whole workflow in a few minutes, without a GPU. Another one shows how a model learns from rewards for its own answers.</source>
@@ -10970,8 +10970,8 @@
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
         </message>
         <message>
-            <source>The model needs {needed:size} of GPU memory, but only {free:size} of {total:size} is free. The CPU is used, which takes longer.</source>
-            <translation>Das Modell braucht {needed:size} GPU-Speicher, von {total:size} sind aber nur {free:size} frei. Die CPU wird verwendet, was länger dauert.</translation>
+            <source>The model needs {needed:memory} of GPU memory, but only {free:memory} of {total:memory} is free. The CPU is used, which takes longer.</source>
+            <translation>Das Modell braucht {needed:memory} GPU-Speicher, von {total:memory} sind aber nur {free:memory} frei. Die CPU wird verwendet, was länger dauert.</translation>
         </message>
         <message>
             <source>The model {model} already exists at {host}.</source>

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import psutil
@@ -36,25 +37,33 @@ def load_for_inference(
     return run_where_it_fits(spec, job, lambda placed: loading.load(placed, job, chat_template))
 
 
-def run_where_it_fits(spec: ModelSpec, job: JobContext, action: Callable[[ModelSpec], T]) -> T:
+def run_where_it_fits(
+    spec: ModelSpec,
+    job: JobContext,
+    action: Callable[[ModelSpec], T],
+    *,
+    on_gpu: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> T:
     """Return the result of `action`, which loads and uses the model of a spec.
 
     It gets the spec with the CPU as device if the weights don't fit on the GPU, or once its memory has
-    run out. What this process doesn't need anymore is freed first.
+    run out. What this process doesn't need anymore is freed first. `on_gpu` returns a context manager
+    that is active while the GPU's free memory is read and `action` uses the GPU, but not on the CPU.
     """
     release_gpu()
     if devices.choose_device(spec.device).type == "cpu":
         return action(widen_on_cpu(spec, job))
-    lack = _describe_lack(spec, job)
-    if lack is None:
-        try:
-            return action(spec)
-        except Exception as error:  # its traceback keeps tensors until the block ends
-            if not is_out_of_memory(error):
-                raise
-        release_gpu()
-        lack = text("The GPU ran out of memory. The CPU is used, which takes longer.")
-    job.emit(events.Log(text=lack))
+    with on_gpu():
+        shortage = _describe_memory_shortage(spec, job)
+        if shortage is None:
+            try:
+                return action(spec)
+            except Exception as error:  # its traceback keeps tensors until the block ends
+                if not is_out_of_memory(error):
+                    raise
+            release_gpu()
+            shortage = text("The GPU ran out of memory. The CPU is used, which takes longer.")
+    job.emit(events.Log(text=shortage))
     on_cpu = widen_on_cpu(spec.model_copy(update={"device": "cpu"}), job)
     if on_cpu.precision == "auto":  # 32 bits may need more memory than there is
         on_cpu = on_cpu.model_copy(update={"precision": "bf16"})
@@ -68,8 +77,8 @@ def release_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def _describe_lack(spec: ModelSpec, job: JobContext) -> Text | None:
-    """Return how much memory 16-bit weights lack on the GPUs that may hold them, None if they fit."""
+def _describe_memory_shortage(spec: ModelSpec, job: JobContext) -> Text | None:
+    """Return why 16-bit weights don't fit on the GPUs that may hold them, None if they fit."""
     if devices.choose_device(spec.device).type != "cuda" or "bit" in spec.precision:
         return None
     gpus = placement.list_gpus(spec)
@@ -81,8 +90,8 @@ def _describe_lack(spec: ModelSpec, job: JobContext) -> Text | None:
     if weights <= _MAX_SHARE * sum(known):
         return None
     return text(
-        "The model needs {needed:size} of GPU memory, but only {free:size} of {total:size} is free. The CPU is "
-        "used, which takes longer.",
+        "The model needs {needed:memory} of GPU memory, but only {free:memory} of {total:memory} is free. The "
+        "CPU is used, which takes longer.",
         needed=int(weights / _MAX_SHARE),
         free=sum(known),
         total=sum(nvml.get_total_bytes(index) or 0 for index in gpus),

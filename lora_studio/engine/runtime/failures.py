@@ -45,6 +45,13 @@ _DEVICE_LOST = re.compile(
     r"(CUDA|HIP) error: (?!no kernel image|invalid device)|device-side assert"
 )
 
+#: Those of them that the GPU or its driver may have caused; others are faults of the software.
+_GPU_FAILED = re.compile(
+    r"(CUDA|HIP) error: .*(launch failure|launch timed out|\bECC\b|NVLink error|hardware stack error|"
+    r"illegal instruction|\bXid\b|\blost\b|fallen off the bus|no \S+-capable device|unknown error)",
+    re.IGNORECASE,
+)
+
 #: Errors that say nothing about the content of the file at which they happen.
 _NOT_CONTENT = (errno.EIO, errno.EMFILE, errno.ENFILE)
 
@@ -80,7 +87,7 @@ def to_problem(
         return _name_system_cause(exception, title)
     if is_out_of_memory(exception):
         return _memory_problem(title, trains)
-    if is_device_lost(exception):
+    if _is_gpu_failure(exception):
         return _gpu_problem(exception, title, trains)
     for translate in (
         cache_problem, disk_problem, _system_limit_problem, _model_problem,
@@ -393,6 +400,11 @@ def is_device_lost(exception: BaseException) -> bool:
         bool(_DEVICE_LOST.search(str(cause))) and not is_out_of_memory(cause)
         for cause in (exception, *_iter_causes(exception))
     )
+
+
+def _is_gpu_failure(exception: BaseException) -> bool:
+    causes = (exception, *_iter_causes(exception))
+    return is_device_lost(exception) and any(_GPU_FAILED.search(str(cause)) for cause in causes)
 
 
 @contextmanager

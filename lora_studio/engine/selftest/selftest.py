@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,10 @@ class _Test:
 
     @contextmanager
     def _hold_gpu(self) -> Iterator[None]:
-        """Hold the GPUs while a model is on them: comparing values and llama.cpp take most of the time, without them."""
+        """Hold the GPUs while a model is on them.
+
+        Most of a self-test needs no GPU: it compares values and runs llama.cpp.
+        """
         with lock.hold_devices(self._project.model, self._folder, "self-test", self._job):
             try:
                 yield
@@ -192,7 +195,7 @@ class _Test:
         """Return base + adapter's predictions, computed when the first stage needs them."""
         if self._reference is None:
             self._reference = _compute_reference(
-                self._folder, self._project, self._cases, self._scratch, self._job
+                self._folder, self._project, self._cases, self._scratch, self._job, self._hold_gpu
             )
         return self._reference
 
@@ -226,11 +229,13 @@ class _Test:
             device=project.model.device,
             trust_remote_code=project.model.trust_remote_code,
         )
-        with self._hold_gpu():
-            reference = self._get_reference()
-            return run_where_it_fits(
-                spec, self._job, lambda placed: self._judge_merged(placed, comparison, reference)
-            )
+        reference = self._get_reference()
+        return run_where_it_fits(
+            spec,
+            self._job,
+            lambda placed: self._judge_merged(placed, comparison, reference),
+            on_gpu=self._hold_gpu,
+        )
 
     def _judge_merged(
         self, spec: ModelSpec, comparison: StageComparison, reference: Reference
@@ -283,9 +288,6 @@ class _Test:
     ) -> events.SelfTested:
         if file.parent == self._folder.gguf and not comparison.is_exact:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
-        if self._reference is None:
-            with self._hold_gpu():
-                self._get_reference()
         reference, cases, job = self._get_reference(), self._cases, self._job
         longest = max(len(case.ids) for case in cases)
         context = longest + reading.ANSWER_TOKENS + 8
@@ -359,7 +361,12 @@ def _build_comparison(
 
 
 def _compute_reference(
-    folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
+    folder: RunFolder,
+    project: Project,
+    cases: list[SelfTestCase],
+    scratch: Path,
+    job: JobContext,
+    hold_gpu: Callable[[], AbstractContextManager[None]],
 ) -> Reference:
     source = str(merge.resolve_base(project.model, project.merging, job, folder))
     spec = _without_quantization(project.model).model_copy(update={"source": source})
@@ -373,7 +380,7 @@ def _compute_reference(
         tokenizer = switch.get_tokenizer(loaded.tokenizer, mix)
         return _read_reference(switch.to(mix), tokenizer, cases, scratch, job)
 
-    return run_where_it_fits(spec, job, compute)
+    return run_where_it_fits(spec, job, compute, on_gpu=hold_gpu)
 
 
 def _read_reference(

@@ -47,9 +47,9 @@ _EXPLANATIONS = {
         "write-protected. The previous content is unchanged."
     ),
     "gpu": mark(
-        "A process can't use the GPU after such an error, so each job starts a new one. If `nvidia-smi` no "
-        "longer lists the GPU, restart the computer. The system's log (`journalctl -k`) gives the reason as "
-        "an Xid number."
+        "A process can't use the GPU after such an error, so each job starts a new one. On Linux with an "
+        "NVIDIA GPU, `nvidia-smi` shows whether the driver still finds the GPU, and the system's log "
+        "(`journalctl -k`) gives the reason as an Xid number."
     ),
     "grid": mark(
         "A grid search creates one run for each combination of values and adds the runs to the "

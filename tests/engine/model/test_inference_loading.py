@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -42,14 +44,14 @@ def test_model_larger_than_the_free_memory_is_not_loaded_there(
     tiny: TinyModel, gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu["free"] = 1 << 10
-    monkeypatch.setattr(nvml, "get_total_bytes", lambda _: 24_000_000_000)
+    monkeypatch.setattr(nvml, "get_total_bytes", lambda _: 24 << 30)
     channel = RecordingChannel()
     tried: list[str] = []
     spec = ModelSpec(source=str(tiny("llama3")))
     run_where_it_fits(spec, make_job(channel), lambda placed: tried.append(placed.device))
     assert tried == ["cpu"]
     message = str(channel.last(events.Log).text)
-    assert "only 1 kB of 24 GB is free. The CPU is used" in message
+    assert "only 1 KiB of 24 GiB is free. The CPU is used" in message
 
 
 def test_model_that_fits_on_the_named_gpus_together_uses_them(
@@ -101,6 +103,28 @@ def test_gpu_out_of_memory_repeats_the_work_on_the_cpu(tiny: TinyModel) -> None:
     assert run_where_it_fits(spec, make_job(), use) == "answer"
     assert [placed.device for placed in tried] == ["cuda:0", "cpu"]
     assert tried[1].precision == "fp32"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_model_for_the_cpu_waits_for_no_gpu(tiny: TinyModel) -> None:
+    def wait() -> AbstractContextManager[None]:
+        pytest.fail("waited for a GPU")
+
+    spec = ModelSpec(source=str(tiny("llama3")), device="cpu")
+    used = run_where_it_fits(spec, make_job(), lambda placed: placed.device, on_gpu=wait)
+    assert used == "cpu"
+
+
+def test_gpu_is_waited_for_before_its_memory_is_read(tiny: TinyModel, gpu: dict[str, int]) -> None:
+    @contextmanager
+    def wait() -> Iterator[None]:
+        gpu["free"] = 1 << 40  # another job has ended
+        yield
+
+    gpu["free"] = 0
+    spec = ModelSpec(source=str(tiny("llama3")), device="cuda:0")
+    used = run_where_it_fits(spec, make_job(), lambda placed: placed.device, on_gpu=wait)
+    assert used == "cuda:0"
 
 
 @pytest.mark.usefixtures("gpu")

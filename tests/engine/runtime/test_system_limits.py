@@ -57,6 +57,24 @@ def test_failed_gpu_is_named_with_what_to_do(trains: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered", "gpu.failed"),
+        ("CUDA error: an illegal instruction was encountered", "gpu.failed"),
+        ("HIP error: unspecified launch failure", "gpu.failed"),
+        ("CUDA error: device-side assert triggered", "engine.unexpected"),
+        ("CUDA error: invalid argument", "engine.unexpected"),
+        ("CUDA error: misaligned address", "engine.unexpected"),
+    ],
+)
+def test_only_errors_like_those_of_hardware_blame_the_gpu(reason: str, code: str) -> None:
+    assert to_problem(RuntimeError(reason), "Training").code == code
+    caused = RuntimeError("the forward pass failed")
+    caused.__cause__ = RuntimeError(reason)
+    assert to_problem(caused, "Training").code == code
+
+
+@pytest.mark.parametrize(
     ("number", "cause"), [(errno.EDQUOT, "your disk quota is used up"), (errno.ENOSPC, "the disk is full")]
 )  # fmt: skip
 def test_quota_is_not_called_a_full_disk(number: int, cause: str) -> None:

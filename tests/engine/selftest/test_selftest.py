@@ -289,6 +289,23 @@ def test_gpu_is_held_only_while_a_model_is_on_it(
 
         monkeypatch.setattr(place, name, call)
 
+    load = loading.load
+    had_room: list[str] = []
+
+    def load_in_turn(spec: ModelSpec, *arguments: Any) -> loading.LoadedModel:
+        """Load on a made-up GPU that has room for the first model only."""
+        if spec.device != "cpu" and had_room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        had_room.append(spec.source)
+        return load(spec.model_copy(update={"device": "cpu"}), *arguments)
+
+    project = run.load_project()
+    automatic = project.model.model_copy(update={"device": "auto"})
+    run.write_project(project.model_copy(update={"model": automatic}))
+    monkeypatch.setattr(devices, "choose_device", _choose_a_gpu)
+    monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(loading, "load", load_in_turn)
     monkeypatch.setattr(lock, "hold_devices", hold)
     monkeypatch.setattr(RunComparer, "compare_files", lambda *_: {"F16": StageComparison()})
     for place, name in ((loading, "load"), (RunComparer, "compare_merged"), (selftest, "Llama")):
@@ -297,8 +314,12 @@ def test_gpu_is_held_only_while_a_model_is_on_it(
     file.write_bytes(b"GGUF")
     results, _ = check(run, {"F16": file})
     assert results["merged"].passed
-    loads = [("load", ["self-test"])] * 2
+    loads = [("load", ["self-test"]), ("load", ["self-test"]), ("load", [])]
     assert seen == [("compare_merged", []), *loads, ("Llama", [])]
+
+
+def _choose_a_gpu(wanted: str) -> torch.device:
+    return torch.device("cpu") if wanted == "cpu" else torch.device("cuda", 0)
 
 
 @pytest.mark.slow
@@ -313,16 +334,13 @@ def test_gpu_too_small_for_16_bits_leaves_it_to_the_cpu(
     tried: list[str] = []
     load = loading.load
 
-    def choose(wanted: str) -> torch.device:
-        return torch.device("cpu") if wanted == "cpu" else torch.device("cuda", 0)
-
     def load_on_cpu(spec: ModelSpec, *arguments: Any) -> loading.LoadedModel:
         tried.append(spec.device)
         if spec.device != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory")
         return load(spec, *arguments)
 
-    monkeypatch.setattr(devices, "choose_device", choose)
+    monkeypatch.setattr(devices, "choose_device", _choose_a_gpu)
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
     monkeypatch.setattr(lock, "hold_devices", lambda *_: nullcontext())
     monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
