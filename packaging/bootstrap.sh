@@ -25,6 +25,9 @@ libwayland-cursor.so.0  libwayland-cursor0
 libwayland-egl.so.1     libwayland-egl1
 "
 
+# Where Debian and Fedora have the certificates: Fedora 44 no longer has the first file.
+readonly certificates="/etc/ssl/certs/ca-certificates.crt /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"
+
 # Seconds to wait for the locks of apt, and between two attempts.
 readonly apt_patience=600 apt_interval=3
 
@@ -55,8 +58,8 @@ download_python() {
 }
 
 # Prints the versions of PyTorch whose default Linux build supports this computer's NVIDIA driver and newest GPU,
-# nothing if all do. From 2.11 on, it is for CUDA 13 (driver 580, Turing), from 2.8 on for CUDA 12.8 (driver 525;
-# 2.10 has code for Volta), and before for CUDA 12.6 (Maxwell and Pascal).
+# nothing if all do. From 2.11 on, it is for CUDA 13 (driver 580, Turing), from 2.8 on for CUDA 12.8 (driver 525,
+# Volta), and before for CUDA 12.6 (Maxwell and Pascal). Sources: detect.py in lora_studio/setup.
 torch_versions() {
     [ "$(uname -sm)" = "Linux x86_64" ] || return 0
     { nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader 2>/dev/null || true; } |
@@ -70,9 +73,42 @@ torch_versions() {
             }'
 }
 
+# has_nvidia_gpu [FOLDER]: whether the kernel lists a display controller of NVIDIA, with or without a driver.
+has_nvidia_gpu() {
+    local device
+    for device in "${1:-/sys/bus/pci/devices}"/*; do
+        if grep -qs '^0x10de' "$device/vendor" && grep -qs '^0x03' "$device/class"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Prints what is wrong with NVIDIA's driver, nothing if it works or this computer has no NVIDIA GPU.
+driver_problem() {
+    local driver
+    if ! command -v nvidia-smi >/dev/null; then
+        ! has_nvidia_gpu || echo "isn't installed"
+        return 0
+    fi
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null) || driver=""
+    driver=${driver%%$'\n'*}
+    if ! [[ $driver =~ ^[0-9]+ ]]; then
+        echo "doesn't respond"
+    elif [ "${BASH_REMATCH[0]}" -lt 525 ]; then
+        echo "($driver) is too old"
+    fi
+}
+
+# explain_driver PROBLEM
+explain_driver() {
+    echo "NVIDIA's driver $1, so training uses the CPU. To use the GPU, install driver 525 or newer, restart the"
+    echo "computer, and run this command again."
+}
+
 # Prints the Debian packages that this machine lacks.
 missing_packages() {
-    local python version known library package
+    local python version known library package file bundle=""
     if python=$(find_python); then
         version=$("$python" -c 'import sys; print("python3.%d" % sys.version_info[1])')
         # Debian has these parts of Python in separate packages.
@@ -87,7 +123,10 @@ missing_packages() {
         2>/dev/null; then
         echo "$version-dev"
     fi
-    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    for file in $certificates; do
+        [ ! -e "$file" ] || bundle=$file
+    done
+    [ -n "$bundle" ] || echo ca-certificates
     known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p || true)
     while read -r library package; do
         if [ -n "$library" ] && [[ $known != *[[:space:]]"$library "* ]]; then
@@ -147,7 +186,7 @@ install_system_packages() {
 
 # install_python_packages EXTRAS: a virtual environment in .venv, this checkout editable in it.
 install_python_packages() {
-    local extras=$1 python stamp versions
+    local extras=$1 python stamp versions problem
     local -a pip=(.venv/bin/python -m pip install)
     # Compiling all 25,000 modules takes two minutes of one core; the tests import a part of them,
     # and several processes compile it.
@@ -168,7 +207,9 @@ install_python_packages() {
         "$python" -m venv .venv
     fi
     # Older versions don't continue a download whose connection breaks.
-    "${pip[@]}" "pip>=25.2"
+    "${pip[@]}" "pip>=25.2" ||
+        echo "pip can't be updated, so a download whose connection breaks starts from zero."
+    problem=$(driver_problem)
     if [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
         # Another index has other builds of the same version.
         [ "$LORA_STUDIO_TORCH_INDEX" = "$(cat .venv/torch-index 2>/dev/null)" ] ||
@@ -177,12 +218,9 @@ install_python_packages() {
         versions=""
     elif [ -n "$versions" ]; then
         echo "PyTorch $versions, because newer builds don't support this computer's NVIDIA driver or GPU."
-    elif command -v nvidia-smi >/dev/null; then
-        :
-    elif grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
-        echo "This computer has an NVIDIA GPU, but NVIDIA's driver isn't installed, so training uses the CPU. To use"
-        echo "the GPU, install the driver, restart the computer, and run this command again."
-    elif [ "$(uname -sm)" = "Linux x86_64" ]; then
+    elif [ -n "$problem" ]; then
+        explain_driver "$problem"
+    elif ! command -v nvidia-smi >/dev/null && [ "$(uname -sm)" = "Linux x86_64" ]; then
         echo "No NVIDIA GPU found. PyTorch's default Linux build includes CUDA (about 3 GB)."
         echo "For a smaller download, set LORA_STUDIO_TORCH_INDEX to the URL of PyTorch's CPU index."
     fi
@@ -190,8 +228,15 @@ install_python_packages() {
     if command -v nvidia-smi >/dev/null && ! .venv/bin/python -c \
         'import sys, torch; sys.exit(bool(torch.version.cuda) and not torch.cuda.is_available())' \
         2>/dev/null; then
-        echo "The installed PyTorch can't use this computer's GPU, so training uses the CPU. Install NVIDIA's driver"
-        echo "525 or newer, restart the computer, and run this command again."
+        if [ -n "$problem" ]; then
+            explain_driver "$problem"
+        elif [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
+            echo "The build of PyTorch from LORA_STUDIO_TORCH_INDEX needs a newer NVIDIA driver, so training uses the CPU."
+            echo "Unset the variable or update the driver, then run this command again."
+        else
+            echo "The installed PyTorch can't use this computer's GPU, so training uses the CPU. Update NVIDIA's driver,"
+            echo "restart the computer, and run this command again."
+        fi
     fi
     echo "$stamp" >".venv/set-up-$extras"
 }

@@ -93,6 +93,119 @@ def test_another_python_with_venv_needs_no_python_package(
 ) -> None:
     write_program(other_python / "gcc", "")
     write_program(other_python / "ldconfig", "")
-    program = 'window_libraries=""\nmissing_packages'
+    program = 'window_libraries="" certificates=""\nmissing_packages'
     packages = run_functions(program, other_python, tmp_path).split()
     assert [name for name in packages if "python" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("present", "is_missing"),
+    [
+        pytest.param("debian.crt", False, id="Debian"),
+        pytest.param("fedora.pem", False, id="Fedora"),
+        pytest.param("other.pem", True, id="none"),
+    ],
+)
+def test_certificates_are_found_where_distributions_have_them(
+    other_python: Path, tmp_path: Path, present: str, is_missing: bool
+) -> None:
+    (tmp_path / present).write_text("")
+    write_program(other_python / "ldconfig", "")
+    program = 'window_libraries="" certificates="debian.crt fedora.pem"\nmissing_packages'
+    packages = run_functions(program, other_python, tmp_path).split()
+    assert ("ca-certificates" in packages) == is_missing
+
+
+def test_certificates_of_fedora_are_known() -> None:
+    known = re.search(r'^readonly certificates="(.*)"$', SCRIPT.read_text("utf-8"), re.MULTILINE)
+    assert known is not None
+    debian, fedora = known[1].split()
+    assert debian == "/etc/ssl/certs/ca-certificates.crt"
+    assert fedora == "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "found"),
+    [
+        pytest.param("0x10de", "0x030000", True, id="GeForce"),
+        pytest.param("0x10de", "0x030200", True, id="without display outputs"),
+        pytest.param("0x10de", "0x020700", False, id="network adapter of NVIDIA"),
+        pytest.param("0x10de", "0x040300", False, id="audio device of NVIDIA"),
+        pytest.param("0x8086", "0x030000", False, id="Intel graphics"),
+    ],
+)
+def test_only_a_display_controller_is_a_gpu(
+    tmp_path: Path, vendor: str, kind: str, found: bool
+) -> None:
+    write_program(tmp_path / "bin" / "grep", 'exec grep "$@"')
+    device = tmp_path / "pci" / "0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text(f"{kind}\n")
+    program = "if has_nvidia_gpu pci; then echo found; fi"
+    assert run_functions(program, tmp_path / "bin", tmp_path) == ("found" if found else "")
+
+
+def install(folder: Path, nvidia_smi: str | None, index: str = "", pip: str = "") -> list[str]:
+    """Return what the set-up says before and after it downloads PyTorch, which can't use a GPU.
+
+    `nvidia_smi` is the body of that program, None if there is none; `pip` runs instead of its update.
+    """
+    programs, python = folder / "bin", folder / ".venv" / "bin" / "python"
+    for name in ("awk", "cat", "sha256sum"):
+        write_program(programs / name, f'exec {name} "$@"')
+    write_program(programs / "uname", "echo Linux x86_64")
+    write_program(programs / "python3", "")
+    if nvidia_smi is not None:
+        write_program(programs / "nvidia-smi", nvidia_smi)
+    write_program(
+        python,
+        f"""case "$*" in
+            *sys.prefix*) echo "{folder}/.venv" ;; *"import sys, torch"*) exit 1 ;;
+            *"pip>="*) {pip or ":"} ;; *--editable*) echo DOWNLOAD ;;
+        esac""",
+    )
+    (folder / "pyproject.toml").write_text("")
+    program = f"""find_python() {{ echo python3; }}
+    has_nvidia_gpu() {{ true; }}
+    LORA_STUDIO_TORCH_INDEX={index}
+    install_python_packages engine"""
+    before, after = run_functions(program, programs, folder).split("DOWNLOAD")
+    return [" ".join(said.split()) for said in (before, after)]
+
+
+@pytest.mark.parametrize(
+    ("nvidia_smi", "problem"),
+    [
+        pytest.param(None, "isn't installed", id="none"),
+        pytest.param("echo NVIDIA-SMI has failed; exit 9", "doesn't respond", id="not loaded"),
+        pytest.param("echo No devices were found", "doesn't respond", id="no devices"),
+        pytest.param("echo 470.256.02", "(470.256.02) is too old", id="too old"),
+    ],
+)
+def test_driver_is_named_before_torch_is_downloaded(
+    tmp_path: Path, nvidia_smi: str | None, problem: str
+) -> None:
+    before, after = install(tmp_path, nvidia_smi)
+    assert f"NVIDIA's driver {problem}, so training uses the CPU." in before
+    assert "install driver 525 or newer" in before
+    assert after == ("" if nvidia_smi is None else before[before.index("NVIDIA's driver") :])
+
+
+def test_torch_of_an_index_needs_a_newer_driver(tmp_path: Path) -> None:
+    before, after = install(tmp_path, "echo 550.54.14, 8.9", "https://mirror.example/whl/cu130")
+    assert "driver" not in before
+    assert "from LORA_STUDIO_TORCH_INDEX needs a newer NVIDIA driver" in after
+    assert "Unset the variable or update the driver" in after
+    assert "525" not in after
+
+
+def test_working_driver_is_no_problem_before_the_download(tmp_path: Path) -> None:
+    before, after = install(tmp_path, "echo 580.65.06, 8.9")
+    assert "driver" not in before
+    assert "Update NVIDIA's driver" in after
+
+
+def test_mirror_without_a_newer_pip_ends_nothing(tmp_path: Path) -> None:
+    before, _ = install(tmp_path, "echo 580.65.06, 8.9", pip="exit 1")
+    assert "pip can't be updated" in before
