@@ -28,8 +28,10 @@ Variant = Literal["cpu", "cuda", "rocm", "mps"]
 VARIANTS: tuple[Variant, ...] = ("cpu", "cuda", "rocm", "mps")
 
 #: Builds of PyTorch by the CUDA version that the driver must support, the newest first, each with
-#: the lowest and highest compute capability that it has code for. From PyTorch's release notes:
-#: 12.8 and later dropped Maxwell to Volta, 12.6 has no code for Blackwell.
+#: the lowest and highest compute capability that the newest version on PyTorch's own index has code
+#: for. From the support matrix in PyTorch's RELEASE.md, and `.ci/manywheel/build_cuda.sh` before 2.9:
+#: cu128 starts at Turing in 2.7 and since 2.11. 2.8 to 2.10, also the standard index's builds for 12.8,
+#: start at Volta, although 2.8's release notes say otherwise. cu126 has no code for Blackwell.
 _CUDA_BUILDS: tuple[tuple[str, tuple[int, int], tuple[int, int], tuple[int, int]], ...] = (
     ("cu130", (13, 0), (7, 5), (99, 0)),
     ("cu128", (12, 8), (7, 5), (99, 0)),
@@ -55,16 +57,15 @@ class Accelerator(BaseModel):
     """The device that an engine is chosen for; memory in bytes, 0 if it shares the machine's
     memory.
 
-    `title` names all GPUs; `memory` is that of the first, which training prefers. `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capabilities`
-    the compute capabilities of all GPUs. `torch` is the matching build of PyTorch, `note`
-    is a note for the user.
+    `title` names all GPUs; `memory` is that of the first, which training prefers. `driver` is the
+    driver's version, `cuda` the newest CUDA version that it supports, `capabilities` the compute
+    capabilities of all GPUs. `torch` is the matching build of PyTorch, `note` is a note for the user.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     variant: Variant
     title: str
-    count: int = 1
     memory: int = 0
     driver: str = ""
     cuda: tuple[int, int] | None = None
@@ -206,7 +207,6 @@ def _summarize_nvidia(
     return Accelerator(
         variant="cuda",
         title=_join_names([name for name, _, _ in ordered]),
-        count=len(ordered),
         memory=ordered[0][1],
         driver=driver,
         cuda=cuda,
@@ -257,7 +257,6 @@ def detect_amd(
     return Accelerator(
         variant="rocm",
         title=_join_names([f"AMD GPU ({name})" for name, _ in gpus]),
-        count=len(gpus),
         memory=gpus[0][1],
         driver=version.read_text("utf-8").strip() if version.is_file() else "",
         torch=ROCM_BUILD,

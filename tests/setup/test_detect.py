@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
         ((12, 6), (8, 6), "cu126"),
         ((12, 2), (9, 0), "cu126"),  # minor versions of CUDA 12 run on each other's drivers
         ((13, 0), (6, 1), "cu126"),  # Pascal: later builds have no code for it
+        ((12, 8), (7, 0), "cu126"),  # Volta: the newest for CUDA 12.8 has no code for it
         ((12, 4), (12, 0), None),  # Blackwell with a driver too old for it
         ((11, 8), (8, 0), "cu118"),
         ((11, 4), (8, 0), None),
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
         "cuda-12.6",
         "newer-minor-version",
         "pascal",
+        "volta",
         "blackwell-old-driver",
         "cuda-11.8",
         "cuda-11.4",
@@ -75,7 +77,7 @@ def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(table, (13, 0)))
     accelerator = detect.detect_accelerator()
-    assert (accelerator.variant, accelerator.torch, accelerator.count) == ("cuda", "cu130", 2)
+    assert (accelerator.variant, accelerator.torch) == ("cuda", "cu130")
     assert "has no code for 1 " in str(accelerator.note)
     for described in (
         str(event_text.describe_machine(accelerator)),
@@ -90,7 +92,7 @@ def test_nvidia_smi_lists_all_gpus() -> None:
     gpu = parse_nvidia_smi(table, (12, 8))
     assert gpu is not None
     assert gpu.title == "NVIDIA GeForce RTX 4090 + NVIDIA TITAN X (Pascal)"
-    assert (gpu.count, gpu.capabilities) == (2, ((8, 9), (6, 1)))
+    assert gpu.capabilities == ((8, 9), (6, 1))
     assert gpu.memory == 24564 << 20
 
 
@@ -168,7 +170,7 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
     interface.write_text("")
     accelerator = detect.detect_amd(tmp_path, interface)
     assert accelerator is not None
-    assert (accelerator.variant, accelerator.count, accelerator.memory) == ("rocm", 1, 25753026560)
+    assert (accelerator.variant, accelerator.memory) == ("rocm", 25753026560)
     assert accelerator.title == "AMD GPU (gfx1100)"
     assert not accelerator.note
     locked = detect.detect_amd(tmp_path, tmp_path / "no access")

@@ -30,7 +30,7 @@ def find_unused_gpu_problem() -> Problem | None:
     title = _get_driver_title()
     if not title and not torch.cuda.device_count():
         return None
-    if torch.version.cuda is None and torch.version.hip is None:
+    if torch.version.cuda is None and title:
         what: Template = "PyTorch {version} is a build without CUDA. It can't use {title}, so training uses the CPU."
         return _make_problem(what, _SET_UP, title)
     what = (

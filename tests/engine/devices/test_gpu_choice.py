@@ -200,6 +200,10 @@ def test_unused_gpu_is_reported_with_its_reason(gpus: Install, monkeypatch: Any)
     assert problem is not None
     assert "without CUDA. It can't use NVIDIA GeForce RTX 3090" in str(problem.what)
     assert "so training uses the CPU" in str(problem.what)
+    gpus(hip="7.2")  # so does one for AMD's
+    problem = _inspect_devices().unused_gpu
+    assert problem is not None
+    assert "without CUDA. It can't use NVIDIA GeForce RTX 3090" in str(problem.what)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # on purpose
     assert _inspect_devices().unused_gpu is None
 
