@@ -1,10 +1,14 @@
-"""Check for disk space before a large file is written, and reserve it."""
+"""Check for disk space before a large file is written, reserve it, and find out whether a disk ended a program."""
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import re
 import shutil
+import tempfile
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
@@ -12,14 +16,22 @@ from typing import IO, Any
 import numpy as np
 
 from lora_studio.core.messages import Template, Text
-from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.foreign_files import NamingFile, name_file
+from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.system.foreign_files import NamingFile, name_file, open_regular
+from lora_studio.engine.runtime.failures import DISK_WORDS, disk_problem
 
 #: Room left for everything else that writes to the same disk, in bytes.
 RESERVE = 64 * 1024 * 1024
 
 #: Zeros that are written at once where a system can't reserve space.
 _PIECE = bytes(1 << 20)
+
+#: A file that Python names in its error, and the message of a failed stream of C++.
+_NAMED_FILE = re.compile(r"(?:error|system|device|exceeded): '([^']+)'")
+_STREAM_ERROR = "iostream error"
+
+#: Bytes that are written to find out whether a disk is full: a block of any file system.
+_TRIAL_BYTES = 1 << 16
 
 _REMEDY = "Free up some space or move the project to a larger disk, then start this step again."
 
@@ -66,3 +78,50 @@ def reserve_space(stream: IO[bytes] | FileIO, size: int) -> None:
         for begin in range(0, size, len(_PIECE)):
             stream.write(_PIECE[: size - begin])
         stream.seek(0)
+
+
+def find_program_disk_problem(
+    lines: Iterable[str], title: Template | Text, source: Path, target: Path
+) -> Problem | None:
+    """Return the problem of the disk that ended a program, by its last lines; None for another cause.
+
+    The program read `source` and wrote `target`. Its lines often name neither file nor error, so `source`
+    is read again, and a little is written beside `target`.
+    """
+    output = "\n".join(lines)
+    named = next((Path(match[1]) for match in _NAMED_FILE.finditer(output)), None)
+    words = DISK_WORDS | {
+        errno.ENOSPC: "No space left on device",
+        errno.EDQUOT: "Disk quota exceeded",
+    }
+    for number, word in words.items():
+        if word in output:
+            return disk_problem(OSError(number, word, str(named or target)), title)
+    try:
+        _read_all(source)
+        _try_to_write(target)
+    except OSError as error:
+        return disk_problem(error, title)
+    if _STREAM_ERROR in output:  # of C++, which keeps no number
+        return disk_problem(OSError(errno.EIO, DISK_WORDS[errno.EIO], str(target)), title)
+    return None
+
+
+def _try_to_write(target: Path) -> None:
+    """Write some bytes beside a file; raises OSError with the name of that file."""
+    try:
+        with tempfile.TemporaryFile(dir=target.parent) as file:
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(target)
+        raise
+
+
+def _read_all(source: Path) -> None:
+    files = [source] if source.is_file() else sorted(f for f in source.glob("*") if f.is_file())
+    for file in files:
+        with open_regular(file) as stream:
+            while stream.read(1 << 22):
+                pass

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lora_studio.core.messages import NO_TEXT, Template, Text, text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import UnsafeFileError, open_regular
+from lora_studio.core.system.foreign_files import UnsafeFileError
 from lora_studio.core.system.user_folders import cache_problem
 
 
@@ -57,15 +54,7 @@ _NOT_CONTENT = (errno.EIO, errno.EMFILE, errno.ENFILE)
 
 #: The number of an error of the system in the text of a library in Rust, and words in those of C++.
 _NUMBER = re.compile(r"\(os error (\d{1,4})\)|\bOs \{ code: (\d{1,4})\b")
-_WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
-
-
-#: A file that Python names in its error, and the message of a failed stream of C++.
-_NAMED_FILE = re.compile(r"(?:error|system|device|exceeded): '([^']+)'")
-_STREAM_ERROR = "iostream error"
-
-#: Bytes that are written to find out whether a disk is full: a block of any file system.
-_TRIAL_BYTES = 1 << 16
+DISK_WORDS = {errno.EIO: "Input/output error", errno.EROFS: "Read-only file system"}
 
 #: A panic of tokenizers: Oniguruma gave up a search.
 _PATTERN_PANIC = "Onig:"
@@ -285,50 +274,6 @@ def _failing_disk_problem(number: int | None, file: str, title: Template | Text)
     )
 
 
-def find_program_disk_problem(
-    lines: Iterable[str], title: Template | Text, source: Path, target: Path
-) -> Problem | None:
-    """Return the problem of the disk that ended a program, by its last lines; None for another cause.
-
-    The program read `source` and wrote `target`. Its lines often name neither file nor error, so `source`
-    is read again, and a little is written beside `target`.
-    """
-    output = "\n".join(lines)
-    named = next((Path(match[1]) for match in _NAMED_FILE.finditer(output)), None)
-    words = _WORDS | {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
-    for number, word in words.items():
-        if word in output:
-            return disk_problem(OSError(number, word, str(named or target)), title)
-    try:
-        _read_all(source)
-        _try_to_write(target)
-    except OSError as error:
-        return disk_problem(error, title)
-    if _STREAM_ERROR in output:  # of C++, which keeps no number
-        return _failing_disk_problem(errno.EIO, str(target), title)
-    return None
-
-
-def _try_to_write(target: Path) -> None:
-    """Write some bytes beside a file; raises OSError with the name of that file."""
-    try:
-        with tempfile.TemporaryFile(dir=target.parent) as file:
-            file.write(bytes(_TRIAL_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        error.filename = str(target)
-        raise
-
-
-def _read_all(source: Path) -> None:
-    files = [source] if source.is_file() else sorted(f for f in source.glob("*") if f.is_file())
-    for file in files:
-        with open_regular(file) as stream:
-            while stream.read(1 << 22):
-                pass
-
-
 def _system_limit_problem(exception: BaseException, title: Template | Text) -> Problem | None:
     """Return the problem of a limit of the account or a missing temporary folder, else None."""
     if "failed to map segment from shared object" in str(exception):
@@ -382,7 +327,7 @@ def _get_error_number(exception: BaseException) -> int | None:
     content = str(exception)
     if (match := _NUMBER.search(content)) is not None:
         return int(match[1] or match[2])
-    return next((number for number, words in _WORDS.items() if words in content), None)
+    return next((number for number, words in DISK_WORDS.items() if words in content), None)
 
 
 def is_out_of_memory(exception: BaseException) -> bool:

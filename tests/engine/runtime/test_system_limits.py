@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.problems import ProblemError, fail
+from lora_studio.engine.runtime.disk import find_program_disk_problem
 from lora_studio.engine.runtime.failures import (
     CancelledError,
-    find_program_disk_problem,
     to_problem,
     translate_library_errors,
 )

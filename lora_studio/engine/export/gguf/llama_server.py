@@ -28,7 +28,8 @@ from lora_studio.engine.export.gguf.architecture_support import (
 )
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError, find_program_disk_problem
+from lora_studio.engine.runtime.disk import find_program_disk_problem
+from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import THINKING_KEYS
 
 #: Options to ask for prompts: probe conversations are short, and the model runs for few tokens.

@@ -25,7 +25,8 @@ from lora_studio.engine.export.gguf.architecture_support import (
 )
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import disk_full_problem, find_program_disk_problem
+from lora_studio.engine.runtime.disk import find_program_disk_problem
+from lora_studio.engine.runtime.failures import disk_full_problem
 from lora_studio.engine.runtime.llama_cpp import count_threads
 
 #: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.

@@ -32,7 +32,7 @@ from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import find_program_disk_problem
+from lora_studio.engine.runtime.disk import find_program_disk_problem
 
 #: A child's wall-clock limit as a multiple of its CPU limit, since it may have to share the processor.
 _PATIENCE = 4
