@@ -47,7 +47,7 @@ _LAZY = {
     "cluster": ("runs", "cluster"),
     "doctor": ("diagnostics", "doctor"),
     "diagnostics": ("diagnostics", "diagnostics_"),
-    "benchmarks": ("benchmarks", "benchmarks"),
+    "benchmarks": ("evaluate", "benchmarks"),
     "network": ("network", "network"),
     "runs": ("runs", "runs"),
     "import": ("adapters", "import_"),

@@ -1,4 +1,7 @@
-"""`lora-studio evaluate`: compare what a run trained with its base model, on rows it wasn't trained on."""
+"""`lora-studio evaluate`: compare what a run trained with its base model, on rows it wasn't trained on.
+
+`lora-studio benchmarks` lists the public benchmarks for it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from lora_studio.cli import evaluation_report, headless
-from lora_studio.cli.common import JsonLinesOption, add_spec_options, exit_on_problem
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonObjectOption,
+    add_spec_options,
+    ask,
+    exit_on_problem,
+    print_json,
+)
 from lora_studio.cli.console import Display, write_out
 from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
@@ -30,7 +41,7 @@ from lora_studio.core.evaluation.test_sets import (
     HeldoutRows,
     PlaygroundPrompts,
 )
-from lora_studio.core.messages import text
+from lora_studio.core.messages import counted, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
@@ -164,6 +175,40 @@ def evaluate(
             )
             command = commands.Evaluate(run=str(run.path), plan=plan)
     raise typer.Exit(_perform(run, command, out, display))
+
+
+def benchmarks(
+    search: Annotated[
+        str, typer.Argument(help="Words in the name or the dataset. Without them, all are listed.")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option(min=1, max=20_000, help="Maximum number of benchmarks to list.")
+    ] = 40,
+    as_json: JsonObjectOption = False,
+) -> None:
+    """List public benchmarks of lm-eval, for `lora-studio evaluate --test benchmark:NAME`."""
+    display = Display(as_json=as_json)
+    command = commands.ListBenchmarks(search=search, limit=limit)
+    listed = ask(command, events.BenchmarksListed, display)
+    if as_json:
+        shown = [each.model_dump(mode="json", exclude={"file"}) for each in listed.benchmarks]
+        print_json({"benchmarks": shown, "total": listed.total})
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in (text("Benchmark"), text("Dataset"), text("Kind")):
+        table.add_column(str(title), overflow="fold")
+    for each in listed.benchmarks:
+        table.add_row(each.name, each.dataset, each.output_type)
+    if listed.benchmarks:
+        display.console.print(table)
+    shown_count = len(listed.benchmarks)
+    display.console.print(
+        str(
+            text("{shown} of {total} benchmarks are shown.", shown=shown_count, total=listed.total)
+            if shown_count < listed.total
+            else counted(listed.total, "{n} benchmark found.", "{n} benchmarks found.")
+        )
+    )
 
 
 def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, display: Display) -> int:
