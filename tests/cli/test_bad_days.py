@@ -133,17 +133,23 @@ def test_unwritable_home_is_named(trainable: Path, command: str, home: str) -> N
 
 _WINDOW = """
 import sys
+import time
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QLabel
 from lora_studio.gui import app
 
-def end():
-    print([label.text() for label in QApplication.allWidgets() if isinstance(label, QLabel)])
-    QApplication.quit()
+def end_once_reported():
+    texts = [label.text() for label in QApplication.allWidgets() if isinstance(label, QLabel)]
+    if any("can't be written to" in text for text in texts) or time.monotonic() > latest:
+        print(texts)
+        QApplication.quit()
 
+latest = time.monotonic() + 120
+timer = QTimer(interval=200)
+timer.timeout.connect(end_once_reported)
 prepare = app.prepare
 def prepare_to_end(application):
-    QTimer.singleShot(1500, end)
+    timer.start()
     return prepare(application)
 app.prepare = prepare_to_end
 sys.exit(app.main([]))
