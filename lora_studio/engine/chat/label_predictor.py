@@ -20,7 +20,7 @@ from lora_studio.core.system.file_states import get_folder_state
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import classifier_head
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors

@@ -29,7 +29,7 @@ from lora_studio.engine.evaluation.runners import AnswerRequest, template_proble
 from lora_studio.engine.generation import batched, continuations
 from lora_studio.engine.lora.new_tokens import add_adapter_tokens
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers.replies import Reply

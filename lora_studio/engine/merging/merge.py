@@ -46,7 +46,7 @@ from lora_studio.engine.merging.plan import (
 from lora_studio.engine.merging.shards import Shard, ShardRecord
 from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files, sources
-from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 

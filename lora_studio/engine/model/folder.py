@@ -15,6 +15,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import (
     leads_outside,
@@ -218,6 +219,24 @@ def get_identity(folder: Path) -> dict[str, Any]:
                 digest.update(stream.read(1 << 16))
     commit = folder.name if folder.parent.name == "snapshots" else None
     return {"folder": str(folder), "hash": digest.hexdigest(), "bytes": size, "commit": commit}
+
+
+def require_same_base(run: RunFolder, folder: Path) -> None:
+    """Raise ProblemError if the model in `folder` isn't the one that the run recorded.
+
+    Weights of the same shapes would be accepted anywhere else, and the answers would be meaningless.
+    """
+    recorded = run.read_manifest().get("base_model")
+    expected = recorded.get("hash") if isinstance(recorded, dict) else None
+    if isinstance(expected, str) and get_identity(folder)["hash"] != expected:
+        raise fail(
+            "run.base_changed",
+            "The base model in {folder} has changed since the adapter was trained on it.",
+            "Restore the model that the adapter was trained on. To merge into another one, choose it on "
+            "the Merge page.",
+            where=Where(step="model", field="source", file=str(folder)),
+            folder=str(folder),
+        )
 
 
 def read_safetensors_headers(

@@ -33,8 +33,8 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import cpu_products, devices
+from lora_studio.engine.model import capped_attention, placement, sources, vocabulary
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import placement, sources, vocabulary
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
@@ -148,10 +148,10 @@ def _prepare_devices(
 
 
 def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool) -> None:
-    prepare = placement.require_on_gpus if training else cpu_products.widen_products
-    prepare(model)
+    (placement.require_on_gpus if training else cpu_products.widen_products)(model)
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
+    capped_attention.cap_scores(model)
     model.config.use_cache = not training
 
 

@@ -17,7 +17,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import capped_attention, loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.selftest import judging, vectors
@@ -100,6 +100,7 @@ def predict_labels(
         network: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, **safely
         )
+        capped_attention.cap_scores(network)
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     network.eval()

@@ -19,7 +19,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.embedding import Pooling
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import capped_attention, loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import BATCH
@@ -177,6 +177,7 @@ def _load_network(folder: Path, adapter: Path | None, *, trust: bool) -> Any:
             trust_remote_code=is_allowed,
             local_files_only=True,
         )
+        capped_attention.cap_scores(network)
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     return network.eval()

@@ -20,7 +20,7 @@ from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import attach, continue_from_adapter
-from lora_studio.engine.model.base_identity import require_same_base
+from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.cpu_allocator import keep_freed_memory

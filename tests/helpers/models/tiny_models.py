@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "chat_templates"
 
 FAMILIES = (
-    "llama3", "qwen3", "gemma3", "mistral", "phi3", "granite", "smollm3", "qwen3_moe",
+    "llama3", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "granite", "smollm3", "qwen3_moe",
 )  # fmt: skip
 
 #: Training text of the tokenizers: words and punctuation from the tests' conversations.
@@ -331,6 +331,17 @@ _FAMILIES: dict[str, Family] = {
         pad="<|endoftext|>",
         end_of_turn=("<|im_end|>", "<|endoftext|>"),
         settings={"tie_word_embeddings": True, "rope_theta": 1000000.0},
+    ),
+    "gemma2": Family(
+        config="gemma2",
+        tokenizer=_sentencepiece_gemma,
+        special=("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+        bos="<bos>",
+        eos="<eos>",
+        pad="<pad>",
+        unk="<unk>",
+        end_of_turn=("<eos>", "<end_of_turn>"),
+        settings={"query_pre_attn_scalar": 16, "sliding_window": 8, "attn_logit_softcapping": 2.0},
     ),
     "gemma3": Family(
         config="gemma3_text",

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
+from lora_studio.engine.model.capped_attention import attend
+
 
 def continued_attention(
     query: torch.Tensor,
@@ -19,11 +21,13 @@ def continued_attention(
     scaling: float | None,
     sliding_window: int | None,
     dropout: float = 0.0,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """Compute each row by PyTorch's own attention; a row with a parent also attends to all of its parent.
 
-    A parent has none itself.
+    A parent has none itself. No `parents` at all means that no row has one. `softcap` caps the scores.
     """
+    parents = parents or [-1] * len(documents)
     keys, values = key.split(documents, 2), value.split(documents, 2)
     parts = []
     for number, (q, parent) in enumerate(zip(query.split(documents, 2), parents, strict=True)):
@@ -31,6 +35,11 @@ def continued_attention(
         if parent >= 0:
             before = documents[parent]
             k, v = torch.cat([keys[parent], k], 2), torch.cat([values[parent], v], 2)
+        if softcap is not None:
+            parts.append(
+                attend(q, k, v, softcap, scale=scaling, window=sliding_window, dropout=dropout)
+            )
+            continue
         mask = _get_continuation_mask(before, documents[number], sliding_window, query.device)
         if should_repeat_keys(q, k, v, mask):
             k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))

@@ -24,6 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.mask_checks import skip_mask_checks
+from lora_studio.engine.model import capped_attention
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
 from lora_studio.engine.training.kernels.continued_attention import (
@@ -67,18 +68,25 @@ def packed_attention(
 
     `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens; without
     them, transformers' own attention is used. A row with one of `parents`, which isn't -1, continues that row.
-    `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks and
-    capped scores, which PyTorch's fused kernels don't support.
+    `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks, which
+    PyTorch's fused kernels don't support.
     """
+    if documents is None and softcap is not None:
+        return capped_attention.capped_attention(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout,
+            sliding_window=sliding_window, softcap=softcap,
+        )  # fmt: skip
     if documents is None:
         return _unpacked_attention(
             module, query, key, value, attention_mask, dropout, scaling, others
         )
-    if softcap is not None or s_aux is not None:
-        raise NotImplementedError("attention with capped scores or sinks")
+    if s_aux is not None:
+        raise NotImplementedError("attention with sinks")
     query, key, value = _cast_as_autocast(query, key, value)
-    if parents:
-        return continued_attention(query, key, value, documents, parents, scaling, sliding_window, dropout), None  # fmt: skip
+    if parents or softcap is not None:
+        return continued_attention(
+            query, key, value, documents, parents, scaling, sliding_window, dropout, softcap
+        ), None
     if allows_flash and dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
     sees_all = sliding_window is None or max(documents) <= sliding_window
@@ -336,7 +344,7 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     tokens. `decoder` is the part of the model below its output layer.
     """
     implementation = model.config._attn_implementation
-    if implementation != "sdpa":
+    if implementation not in ("sdpa", capped_attention.NAME):
         return False
     ids = _make_test_ids(model)
 

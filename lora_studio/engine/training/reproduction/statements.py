@@ -17,6 +17,8 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import feature_extraction
+from lora_studio.engine.model import loading
+from lora_studio.engine.model.capped_attention import has_capped_scores
 from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
@@ -35,6 +37,9 @@ _PROVENANCE = {
 #: Entries that are written even where they are PEFT's defaults.
 _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "miss_dropout")
 
+#: The only attention of transformers that caps scores.
+_CAPPING_ATTENTION = 'attn_implementation="eager"'
+
 #: Initial values that are computed from rows or rounding errors, not from the weights alone.
 _COMPUTED = ("eva", "loftq")
 
@@ -51,6 +56,8 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
     arguments.append('device_map="auto"' if is_spread else 'device_map={"": DEVICE}')
     if facts.project.model.trust_remote_code:
         arguments.append("trust_remote_code=True")
+    if has_capped_scores(facts.tuned.base.model.config):
+        arguments.append(_CAPPING_ATTENTION)
     if facts.task == "classification":
         arguments += [
             "id2label=dict(enumerate(LABELS))",
@@ -93,6 +100,8 @@ def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
     if is_hub:
         arguments.append(f"revision={format_literal(source['commit'])}")
     arguments.append('device_map={"": DEVICE}')
+    if has_capped_scores(loading.read_config(Path(source["folder"]), model)):
+        arguments.append(_CAPPING_ATTENTION)
     if model.precision in ("8bit", "4bit"):
         settings = _get_bits(model)
         arguments.append(

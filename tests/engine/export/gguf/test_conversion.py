@@ -100,7 +100,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
         value = stored.read().float()
         if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
             value = interleave(value, heads=4 if ".q_proj." in name else 2)
-        if family == "gemma3" and name.endswith("norm.weight"):
+        if family.startswith("gemma") and name.endswith("norm.weight"):
             value += 1  # Gemma multiplies by 1 + weight, llama.cpp by the weight
         if ".experts." in name:
             layer, projection = name.split(".")[2], name.split(".")[-2]

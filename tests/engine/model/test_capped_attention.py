@@ -1,0 +1,111 @@
+"""Capped attention scores: a model computes as transformers' slow attention does, which has the cap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.engine.model import capped_attention, loading
+from lora_studio.engine.training.kernels import sequence_packing
+from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
+
+#: More tokens than the window of the layers that have one.
+TOKENS = 40
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    """A model whose scores are large enough for their cap to matter."""
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, sliding_window=16, attn_logit_softcapping=5.0,
+        query_pre_attn_scalar=1,
+    )  # fmt: skip
+    network = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for layer in network.model.layers:
+            layer.self_attn.q_proj.weight *= 12
+            layer.self_attn.k_proj.weight *= 12
+    return network
+
+
+def compute(model: PreTrainedModel, attention: str, **inputs: Any) -> list[torch.Tensor]:
+    """Return logits where there is a token, and gradients of what scores depend on."""
+    model.set_attn_implementation(attention)
+    parameters = [
+        getattr(layer.self_attn, name).weight
+        for layer in model.model.layers
+        for name in ("q_proj", "k_proj", "v_proj")
+    ]
+    logits = model(**inputs, use_cache=False).logits[inputs["attention_mask"].bool()]
+    return [logits.detach(), *torch.autograd.grad(logits.square().sum(), parameters)]
+
+
+def difference(results: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    return max(
+        float((one - other).abs().max() / other.abs().max())
+        for one, other in zip(results, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("scores", [1 << 22, 500], ids=["at once", "in blocks"])
+def test_logits_and_gradients_equal_those_of_eager(
+    model: PreTrainedModel, scores: int, padding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capped_attention, "_SCORES", scores)
+    mask = torch.ones(2, TOKENS, dtype=torch.int64)
+    mask[0, :padding] = 0
+    inputs = {"input_ids": torch.arange(2 * TOKENS).view(2, -1) * 7 % 300, "attention_mask": mask}
+    expected = compute(model, "eager", **inputs)
+    assert difference(compute(model, capped_attention.NAME, **inputs), expected) < 1e-4
+    assert difference(compute(model, "sdpa", **inputs), expected) > 0.1  # the cap matters
+
+
+def test_answers_equal_those_of_eager(model: PreTrainedModel) -> None:
+    written = []
+    for attention in ("eager", capped_attention.NAME):
+        model.set_attn_implementation(attention)
+        ids = torch.arange(TOKENS)[None] * 7 % 300
+        written.append(model.generate(ids, max_new_tokens=20, do_sample=False))
+    assert torch.equal(*written)
+
+
+def test_packed_rows_have_the_cap_in_the_window(model: PreTrainedModel) -> None:
+    lengths = (30, 21)
+    ids = torch.arange(sum(lengths))[None] * 7 % 300
+    model.set_attn_implementation("eager")
+    alone = [model(input_ids=row, use_cache=False).logits for row in ids.split(lengths, 1)]
+    model.set_attn_implementation(capped_attention.NAME)
+    assert sequence_packing.enable_packing(model, model.model)
+    with sequence_packing.use_packed_rows():
+        packed = model(
+            input_ids=ids,
+            position_ids=sequence_packing.build_position_ids(lengths, ids.device),
+            documents=lengths,
+            use_cache=False,
+        ).logits
+    assert torch.allclose(packed, torch.cat(alone, 1), atol=1e-4)
+    assert sequence_packing.can_share_prompts(model, model.model)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_loaded_model_caps_scores_with_an_adapter(training: bool, tmp_path: Any) -> None:
+    folder = tiny_model("gemma2", tmp_path)
+    spec = ModelSpec(source=str(folder), precision="fp32", device="cpu")
+    network = loading.load(spec, recorded_job()[0], training=training).model
+    adapted = get_peft_model(network, LoraConfig(target_modules=["q_proj"])).eval()
+    ids = torch.arange(TOKENS)[None]
+    results = []
+    for attention in (None, "eager"):
+        if attention:
+            network.set_attn_implementation(attention)
+        results.append(adapted(input_ids=ids).logits.detach())
+    assert torch.allclose(*results, atol=1e-4)
