@@ -9737,10 +9737,6 @@
             <translation>Schritt</translation>
         </message>
         <message>
-            <source>Step {step} of {steps}</source>
-            <translation>Schritt {step} von {steps}</translation>
-        </message>
-        <message>
             <source>Step {step}: all answers have the same reward. This is one of them.</source>
             <translation>Schritt {step}: Alle Antworten haben dieselbe Belohnung. Dies ist eine davon.</translation>
         </message>
@@ -11899,10 +11895,6 @@
         <message>
             <source>Time limit</source>
             <translation>Zeitgrenze</translation>
-        </message>
-        <message>
-            <source>Time remaining</source>
-            <translation>Verbleibende Zeit</translation>
         </message>
         <message>
             <source>Tip: change one setting at a time to see its effect.</source>

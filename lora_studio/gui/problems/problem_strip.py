@@ -77,9 +77,10 @@ class ProblemStrip(QFrame):
 
     def show_problems(self, problems: list[Problem]) -> None:
         """Show problems: errors first, then warnings, then steps still to do."""
-        self._problems = sorted(problems, key=_rank_problem)
-        self._index = -1
-        self._show()
+        ranked = sorted(problems, key=_rank_problem)
+        if ranked != self._problems:  # new links would lose the keyboard's focus
+            self._problems, self._index = ranked, -1
+            self._show()
 
     def show_next(self) -> None:
         """Show the field or step of the next problem that has one, and start over after the last."""

@@ -383,11 +383,7 @@ class TrainingPage(StepPage):
             share = latest.done / latest.total if latest.total else None
             self.progress.show_progress(localize_stage(latest.stage), share, latest.eta_s)
         elif latest is not None:
-            doing = tr("Step {step} of {steps}").format(
-                step=formatting.format_number(min(latest.step + 1, latest.steps)),
-                steps=formatting.format_number(latest.steps),
-            )
-            self.progress.show_progress(doing, latest.step / latest.steps, latest.eta_s)
+            self.progress.show_progress(tr("Training"), latest.step / latest.steps, latest.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
 

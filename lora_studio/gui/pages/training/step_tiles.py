@@ -6,26 +6,24 @@ from collections.abc import Mapping
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import formatting, messages
+from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import has_rewards
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
 _TILES = {
     "step": mark("Step"),
     "epoch": mark("Epoch"),
-    "left": mark("Time remaining"),
-    "speed": mark("Tokens/s"),
     "loss": mark("Loss"),
     "eval": mark("Eval loss"),
     "cut": mark("Answers cut"),
     "kl": mark("KL to the reference"),
+    "speed": mark("Tokens/s"),
     "memory": mark("Peak memory"),
-    "load": mark("Device"),
     "rate": mark("Learning rate"),
     "norm": mark("Gradient norm"),
+    "load": mark("Device"),
 }
 
 
@@ -42,8 +40,9 @@ class StepTiles(StatTiles):
         self._show_figures({})
 
     def show_step(self, last: events.StepDone, *, running: bool) -> None:
-        """Show the metrics of a step."""
+        """Show the metrics of a step; the load of the device only while the training is running."""
         self._show_figures(last.figures)
+        self.tiles["load"].setVisible(running)
         value: float | None = last.loss
         form = formatting.format_loss
         if has_rewards(last.figures):
@@ -55,7 +54,6 @@ class StepTiles(StatTiles):
                     steps=formatting.format_number(last.steps),
                 ),
                 "epoch": formatting.format_float(last.epoch, ".2f"),
-                "left": localize(messages.describe_remaining(last.eta_s)) if running else "–",
                 "speed": formatting.format_number(round(last.tokens_per_s)),
                 "loss": "" if value is None else form(value),
                 "memory": formatting.format_memory(last.memory_bytes),

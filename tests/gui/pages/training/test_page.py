@@ -136,7 +136,9 @@ def test_running_training_updates_metrics_and_curve(
     play_events(page, training_events(30, 60))
     qtbot.waitUntil(lambda: page.tiles.text("step") == "30 of 60")
     assert page.tiles.text("epoch") == "1.50"
-    assert page.tiles.text("left") == "about 2 min"
+    assert page.progress.doing.text() == "Training"
+    assert page.progress.left.text() == "50 %  ·  about 2 min left"
+    assert page.tiles.tiles["load"].isVisible()
     assert page.tiles.text("speed") == "2,310"
     assert page.tiles.text("loss") == "1.26"
     assert page.tiles.text("eval") == "1.36"
