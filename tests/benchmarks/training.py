@@ -1,9 +1,9 @@
 """Measure speed and memory of training: ours, TRL's SFTTrainer, Unsloth's recipe, and the time that
 the machine's matrix products alone would take.
 
-    python -m tests.benchmarks.training [--data FILE] [--rounds 2] [--quick] [--busy] [--json]
+    python -m tests.benchmarks.training [--data FILE] [--size 1B] [--rounds 2] [--quick] [--busy] [--json]
 
-SmolLM2-135M-Instruct in bfloat16 on real rows; every way takes the same optimizer steps on the same
+SmolLM2-135M-Instruct in bfloat16 on real rows, or random weights of Llama 3.2 1B's shape; every way takes the same optimizer steps on the same
 rows with the same adapter, each in its own process, in turns (A-B-A-B). Ours runs in the worker like
 any training, with ample memory and once more with the settings of least memory. Counted are text
 tokens without padding, from the end of the first step to the end of the last; memory is the peak of
@@ -32,6 +32,14 @@ from typing import Any
 import psutil
 
 MODEL = "builtin:SmolLM2-135M-Instruct"
+
+#: Shapes of models with random weights and SmolLM2's vocabulary, by size.
+SHAPES = {
+    "1B": {
+        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "head_dim": 64,
+        "num_attention_heads": 32, "num_key_value_heads": 8,
+    },
+}  # fmt: skip
 SEED = 42
 LEARNING_RATE = 2e-4
 RANK, ALPHA = 16, 32
@@ -62,6 +70,7 @@ class Recipe:
     micro_batch: int
     accumulation: int
     steps: int
+    size: str = ""
 
     @property
     def per_step(self) -> int:
@@ -87,6 +96,8 @@ def prepare(work: Path) -> dict[str, Any]:
 
     recipe, job = load_recipe(work), make_job()
     folder = sources.resolve(ModelSpec(source=MODEL), job)
+    if recipe.size:
+        folder = _create_model(folder, SHAPES[recipe.size], work / "model")
     spec = DatasetSpec.model_validate(dataset_settings(recipe))
     rows = EncodedRows(read(spec, load_tokenizer(folder), SEED, job).training)
     plan = BatchPlan(rows.lengths, recipe.micro_batch, recipe.accumulation, SEED)
@@ -98,6 +109,20 @@ def prepare(work: Path) -> dict[str, Any]:
         steps.append([{"input_ids": row.ids.tolist(), "labels": row.labels} for row in chosen])
     (work / "steps.json").write_text(json.dumps(steps))
     return {"model": str(folder), "tokens": [sum(len(r["input_ids"]) for r in s) for s in steps]}
+
+
+def _create_model(base: Path, shape: dict[str, int], folder: Path) -> Path:
+    """Write a model of a shape with random weights and the tokenizer of `base`, and return its folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(base)
+    config.update(shape)
+    torch.manual_seed(SEED)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    for file in [*base.glob("*token*"), *base.glob("*.jinja")]:
+        shutil.copy(file, folder)
+    return folder
 
 
 def dataset_settings(recipe: Recipe) -> dict[str, Any]:
@@ -141,7 +166,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
     project = Project.model_validate(
         {
             "name": "benchmark",
-            "model": {"source": MODEL},
+            "model": {"source": _prepared_facts(work)["model"]},
             "lora": {"rank": RANK, "alpha": ALPHA, "targets": "all_linear"},
             "dataset": dataset_settings(recipe),
             "training": training,
@@ -501,6 +526,7 @@ def main() -> int:
     sample = Path(__file__).parents[2] / "resources" / "sample" / "assistant.jsonl"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=sample)
+    parser.add_argument("--size", choices=SHAPES, default="", help="of a model with random weights")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument("--accumulation", type=int, default=4)
@@ -522,8 +548,9 @@ def main() -> int:
         return 0
     steps, rounds = (2, 1) if arguments.quick else (arguments.steps, arguments.rounds)
     recipe = Recipe(
-        str(arguments.data.resolve()), arguments.micro_batch, arguments.accumulation, steps
-    )
+        str(arguments.data.resolve()), arguments.micro_batch, arguments.accumulation, steps,
+        arguments.size,
+    )  # fmt: skip
     work = Path(tempfile.mkdtemp(prefix="training-"))
     try:
         if arguments.busy:
