@@ -167,7 +167,7 @@ def _find_packed_precision(entry: ModelEntry) -> str | None:
     for bits in ("4", "8"):
         if entry.stored.startswith(f"{bits}-bit"):
             return f"{bits}bit"
-    return "4bit" if entry.stored in ("gptq", "awq", "bitsandbytes") else None
+    return "4bit" if entry.stored == "bitsandbytes" else None
 
 
 def _complete_outline(outline: ModelOutline, parameters: int | None) -> ModelOutline:

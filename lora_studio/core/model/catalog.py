@@ -114,6 +114,20 @@ def explain_refusal(architectures: object) -> Text:
     return NO_TEXT
 
 
+def explain_quantization(method: str) -> Text:
+    """Return why weights that are stored with a quantization method can't be trained on, empty if they can.
+
+    PEFT's adapters would fit GPTQ and AWQ layers, but their kernels for training depend on the GPU and the
+    release, and the merged model needs the original weights anyway.
+    """
+    if method.lower() in ("", "bitsandbytes", "4bit", "8bit"):
+        return NO_TEXT
+    return text(
+        "The model is stored with {method} quantization, which can't be trained on.",
+        method=method.upper(),
+    )
+
+
 def get_architecture(config: Mapping[str, Any]) -> str:
     """Return the architecture that a config.json names, else its model type; "" if it names neither."""
     names = config.get("architectures")

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.catalog import ModelEntry, explain_refusal, get_architecture
+from lora_studio.core.model.catalog import (
+    ModelEntry,
+    explain_quantization,
+    explain_refusal,
+    get_architecture,
+)
 from lora_studio.core.network.bounded_answers import MALFORMED_ERRORS, UntrustedAnswerError
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.protocol.commands import SearchModels
@@ -75,7 +80,8 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     main_dtype = max(counts, key=lambda name: counts[name], default="")
     quantization = config.get("quantization_config")
-    refusal = explain_refusal(config.get("architectures"))
+    method = str(quantization.get("quant_method", "")) if isinstance(quantization, dict) else ""
+    refusal = explain_refusal(config.get("architectures")) or explain_quantization(method)
     return ModelEntry(
         source=info.id,
         title=info.id,

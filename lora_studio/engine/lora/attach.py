@@ -182,10 +182,10 @@ def count_parameters(
 
 
 def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelInspected:
-    """Return facts of a model and of its adapter, from file headers; no weights are read."""
+    """Return facts of a model and of its adapter, from file headers; raises ProblemError if it can't be trained."""
     located = sources.locate(spec, job)
     folder = located.folder
-    config = loading.read_config(folder, spec)
+    config, stored = loading.read_trainable_config(folder, spec, has_weights=False)
     model = loading.load_on_meta(folder, spec, config)
     text_config = config.get_text_config()
     parameters, vocabulary_size = loading.count_parameters(model), text_config.vocab_size
@@ -207,7 +207,7 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         gated=located.gated,
         license=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),
-        prequantized=loading.get_quantization_method(config),
+        prequantized=stored,
         weight_bytes=loading.count_weight_bytes(
             model, devices.get_dtype("auto", devices.choose_device("auto"))
         ),

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model import remote_code
-from lora_studio.core.model.catalog import get_architecture
+from lora_studio.core.model.catalog import explain_quantization, get_architecture
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -55,8 +55,7 @@ __all__ = [
     "load_on_meta",
     "load_tokenizer",
     "prepare_quantized_layers",
-    "read_config",
-    "resolve",
+    "read_config", "read_trainable_config", "resolve",
 ]  # fmt: skip
 
 transformers_logging.disable_progress_bar()
@@ -103,7 +102,7 @@ def load(
     """
     folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
-    config, precision = _read_checked_config(folder, spec)
+    config, precision = read_trainable_config(folder, spec)
     spread = _should_spread(folder, spec, config, device)
     _prepare_devices(spec, device, job, spread=spread, training=training)
     dtype = devices.get_dtype(spec.precision, device)
@@ -128,12 +127,15 @@ def load(
     return loaded
 
 
-def _read_checked_config(folder: Path, spec: ModelSpec) -> tuple[PreTrainedConfig, str | None]:
-    """Return the configuration and how its weights are quantized; raises ProblemError."""
+def read_trainable_config(
+    folder: Path, spec: ModelSpec, *, has_weights: bool = True
+) -> tuple[PreTrainedConfig, str | None]:
+    """Return the configuration and how its weights are quantized; raises ProblemError if that can't be trained."""
     config = read_config(folder, spec)
     method = get_quantization_method(config)
     if method is not None:
         check_prequantized(method)
+    if method is not None and has_weights:
         _require_quantized_weights(folder, method)
     return config, method
 
@@ -294,9 +296,7 @@ def get_quantization_method(config: PreTrainedConfig) -> str | None:
 
 def check_prequantized(stored: str) -> None:
     """Raise ProblemError for a stored quantization that can't be trained on."""
-    if stored not in ("4bit", "8bit"):
-        # Adapters of PEFT would fit GPTQ and AWQ layers, but their kernels for training depend on the GPU
-        # and the release, and the merged model needs the original weights anyway.
+    if explain_quantization(stored):
         raise fail(
             "model.prequantized",
             "The model is stored with {method} quantization, which can't be trained on.",

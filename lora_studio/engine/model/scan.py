@@ -17,6 +17,7 @@ from lora_studio.core.model.catalog import (
     ModelEntry,
     ModelLocation,
     ModelOutline,
+    explain_quantization,
     explain_refusal,
     get_architecture,
     read_outline,
@@ -160,7 +161,10 @@ def _read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | No
         return None
     weights = sorted(folder.glob("*.safetensors"))
     missing = count_missing_weights(folder)
-    parameters, stored, refusal = 0, "", explain_refusal(config.get("architectures"))
+    parameters, stored = 0, ""
+    about = config.get("quantization_config")
+    method = str(about.get("quant_method") or "") if isinstance(about, dict) else ""
+    refusal = explain_refusal(config.get("architectures")) or explain_quantization(method)
     if weights and not missing:
         try:
             headers = model_folder.read_safetensors_headers(folder)

@@ -175,6 +175,9 @@ def test_other_quantization_methods_are_refused_by_name(
     assert problem.code == "model.prequantized"
     assert expected in str(problem.what)
     assert "4-bit" in str(problem.remedy)
+    with pytest.raises(ProblemError) as caught:  # before a model of the Hub is downloaded
+        attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job())
+    assert caught.value.problems == [problem]
 
 
 def test_pickled_checkpoint_is_never_opened(copy: Path) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelInfo
 
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation, explain_refusal
 from lora_studio.core.model.spec import classify_source
+from lora_studio.engine.hub.search import to_model_entry
 from lora_studio.engine.model import from_gguf, gguf_header
 from lora_studio.engine.model import scan as model_scan
 from tests.engine.conftest import TinyModel
+from tests.helpers.models.tiny_models import write_config
 from tests.helpers.runs.recorded_job import recorded_job
 
 
@@ -89,6 +92,21 @@ def test_non_text_model_is_listed_with_a_reason(
 )
 def test_text_model_is_not_refused_by_architecture_name(architecture: str) -> None:
     assert not explain_refusal([architecture])
+
+
+@pytest.mark.parametrize(
+    ("method", "is_usable"), [("gptq", False), ("awq", False), ("bitsandbytes", True)]
+)
+def test_quantization_that_cannot_be_trained_is_named(
+    tiny: TinyModel, tmp_path: Path, method: str, is_usable: bool
+) -> None:
+    folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "model"))
+    settings = {"quant_method": method, "bits": 4}
+    write_config(folder, quantization_config=settings)
+    listed = to_model_entry(ModelInfo(id="a/b", config={"quantization_config": settings}))
+    for entry in (scan("folder", tmp_path)["model"], listed):
+        assert entry.is_usable == is_usable
+        assert (method.upper() in str(entry.refusal)) != is_usable
 
 
 def test_pickles_and_missing_files_are_reported(tiny: TinyModel, tmp_path: Path) -> None:

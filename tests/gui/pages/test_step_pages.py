@@ -201,9 +201,9 @@ def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectSta
 def test_prequantized_model_cannot_be_quantized_again(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.set_answer(model_facts.model(prequantized="gptq"))
+    opened.set_answer(model_facts.model(prequantized="4bit"))
     assert not page.precision.cards.cards["4bit"].isEnabled()
-    assert page.facts.get_facts()["Quantization"] == "gptq"
+    assert page.facts.get_facts()["Quantization"] == "4bit"
 
 
 def test_devices_are_listed_as_choices(qtbot: QtBot, opened: ProjectState) -> None:
