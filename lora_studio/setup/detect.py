@@ -114,14 +114,7 @@ def _detect_nvidia() -> Accelerator | None:
         return None
     build = choose_cuda_build(gpus.cuda, gpus.capabilities)
     if build is None:
-        return get_cpu(
-            text(
-                "The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA "
-                "11.8 or newer. Update the NVIDIA driver, then update the engine.",
-                gpu=gpus.title,
-                version=gpus.driver,
-            )
-        )
+        return get_cpu(_explain_no_build(gpus))
     left_out = len(gpus.capabilities) - _count_supported(build, gpus.capabilities)
     note = counted(
         left_out,
@@ -129,6 +122,24 @@ def _detect_nvidia() -> Accelerator | None:
         "This build of PyTorch has no code for {n} older or newer GPUs. They aren't used.",
     )
     return gpus.model_copy(update={"torch": build, "note": note if left_out else NO_TEXT})
+
+
+def _explain_no_build(gpus: Accelerator) -> Text:
+    """Return why no build of PyTorch runs on the GPUs with their driver."""
+    needed = [
+        needs for build, needs, _, _ in _CUDA_BUILDS if _count_supported(build, gpus.capabilities)
+    ]
+    if not needed:
+        return text("PyTorch has no code for {gpu}, so training uses the CPU.", gpu=gpus.title)
+    major, minor = min(needed)
+    return text(
+        "The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA "
+        "{major:d}.{minor:d} or newer on this GPU. Update the NVIDIA driver, then update the engine.",
+        gpu=gpus.title,
+        version=gpus.driver,
+        major=major,
+        minor=minor,
+    )
 
 
 def choose_cuda_build(

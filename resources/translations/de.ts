@@ -4626,8 +4626,8 @@
             <translation>Wie überraschend die Referenz für das Modell ist; niedriger ist besser.</translation>
         </message>
         <message>
-            <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
-            <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit spart bis zur Hälfte und 4 Bit bis zu drei Viertel ihres Speichers bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
+            <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality. On a GPU, 4-bit usually trains faster than 8-bit. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
+            <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit spart bis zur Hälfte und 4 Bit bis zu drei Viertel ihres Speichers bei etwas geringerer Qualität. Auf einer GPU trainiert 4 Bit meist schneller als 8 Bit. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
         <message>
             <source>How the learning rate decays after warmup.</source>
@@ -7709,6 +7709,10 @@
             <translation>PyTorch</translation>
         </message>
         <message>
+            <source>PyTorch has no code for {gpu}, so training uses the CPU.</source>
+            <translation>PyTorch enthält keinen Code für {gpu}, deshalb wird auf der CPU trainiert.</translation>
+        </message>
+        <message>
             <source>PyTorch {build} has no code for this computer's AMD GPU ({gpu}), so it isn't used.</source>
             <translation>PyTorch {build} enthält keinen Code für die AMD-GPU dieses Computers ({gpu}); sie wird deshalb nicht verwendet.</translation>
         </message>
@@ -10508,8 +10512,8 @@
             <translation>Der Download von {repository} wurde unterbrochen: {reason}.</translation>
         </message>
         <message>
-            <source>The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA 11.8 or newer. Update the NVIDIA driver, then update the engine.</source>
-            <translation>Der Treiber von {gpu} ({version}) ist zu alt für PyTorch, das einen Treiber für CUDA 11.8 oder neuer braucht. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
+            <source>The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA {major:d}.{minor:d} or newer on this GPU. Update the NVIDIA driver, then update the engine.</source>
+            <translation>Der Treiber von {gpu} ({version}) ist zu alt für PyTorch, das auf dieser GPU einen Treiber für CUDA {major:d}.{minor:d} oder neuer braucht. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
         <message>
             <source>The embedding model pools in a way that can't be trained here: {modes}.</source>

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from lora_studio.cli import event_text
 from lora_studio.gui.pages.settings.setup_dialog import describe_machine as describe_in_window
 from lora_studio.setup import app_wheel, detect, plan
 from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
+from lora_studio.setup.tools import find_uv
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,14 +151,22 @@ def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
     assert parse_nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate\n", None) is None
 
 
-def test_driver_too_old_is_reported_and_cpu_is_used(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("gpu", "cuda", "reason"),
+    [
+        ("A100, 450.10, 40960, 8.0", (11, 0), "too old for PyTorch, which needs a driver for CUDA 11.8"),
+        ("RTX 5090, 550.54, 32768, 12.0", (12, 4), "needs a driver for CUDA 12.8 or newer on this GPU"),
+        ("Tesla K80, 470.10, 11441, 3.7", (11, 4), "PyTorch has no code for Tesla K80"),
+    ],
+    ids=["old driver", "older than the GPU", "no driver helps"],
+)  # fmt: skip
+def test_driver_that_runs_no_build_is_reported_and_cpu_is_used(
+    monkeypatch: pytest.MonkeyPatch, gpu: str, cuda: tuple[int, int], reason: str
 ) -> None:
-    old = parse_nvidia_smi("Tesla K80, 450.10, 11441, 3.7\n", (11, 0))
-    monkeypatch.setattr(detect, "_query_nvml", lambda: old)
+    monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(gpu, cuda))
     accelerator = detect.detect_accelerator()
     assert accelerator.variant == "cpu"
-    assert "too old" in str(accelerator.note)
+    assert reason in str(accelerator.note)
 
 
 def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
@@ -188,6 +199,19 @@ def test_integrated_amd_gpu_without_code_in_pytorch_is_not_used(tmp_path: Path) 
     assert accelerator is not None
     assert accelerator.variant == "cpu"
     assert "gfx1036" in str(accelerator.note)
+
+
+def test_installer_knows_every_build() -> None:
+    command = [find_uv(), "pip", "compile", "--torch-backend", "none", "-"]
+    refused = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    known = refused.stderr.partition("[possible values: ")[2].partition("]")[0].split(", ")
+    assert {*(build[0] for build in detect._CUDA_BUILDS), detect.ROCM_BUILD} <= {*known}
+
+
+def test_amd_build_is_one_with_code_for_its_newest_gpus() -> None:
+    """Builds for ROCm 6 have none for the Instinct MI350 (gfx950), and PyTorch makes them no more."""
+    assert "gfx950" in detect._ROCM_GPUS
+    assert Version(detect.ROCM_BUILD.removeprefix("rocm")) >= Version("7.0")
 
 
 def test_amd_generations_have_gfx_names() -> None:
