@@ -134,6 +134,26 @@ def test_stdout_carries_only_events() -> None:
         assert stray in result.stderr
 
 
+def test_settings_of_pytorch_are_set_before_it_is_imported() -> None:
+    code = (
+        "import os, sys\n"
+        "from lora_studio.core.protocol import events\n"
+        "from lora_studio.engine import worker\n"
+        "def run(command, job):\n"
+        "    found = os.environ.get('TORCH_DISABLE_NATIVE_JIT'), 'torch' in sys.modules\n"
+        "    job.emit(events.Log(text=str(found)))\n"
+        "    return events.Done()\n"
+        "worker.main(run)\n"
+    )
+    name = "TORCH_DISABLE_NATIVE_JIT"
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    result = subprocess.run(
+        [sys.executable, "-c", code], input=commands.InspectDevices().model_dump_json() + "\n",
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert "('1', False)" in result.stdout
+
+
 @pytest.mark.slow
 def test_killed_worker_is_reported_and_its_run_resumes(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))

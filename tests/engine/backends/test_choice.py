@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +27,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends import choice
+from lora_studio.engine.backends.unsloth import UnslothBackend
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.fake_gpus import FakeGpus, Gpu
+from tests.helpers.models.tiny_models import write_config
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 Start = Callable[..., RunFolder]
@@ -99,6 +104,21 @@ def test_unsloth_is_refused_where_triton_cannot_build(
     with pytest.raises(ProblemError, match="no code for this GPU"):
         choose(begun, resume=True)
     assert imported == ["unsloth"]
+
+
+def test_unsloth_loads_no_gptq_model_and_on_a_limited_gpu(
+    start: Start, tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FakeGpus([Gpu("3090", "a")], monkeypatch).install()
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(platform, "release", lambda: "5.15-microsoft-standard-WSL2")
+    monkeypatch.setitem(sys.modules, "unsloth", SimpleNamespace(FastLanguageModel=None))
+    folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "gptq"))
+    write_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    run = start("unsloth", model={"source": str(folder), "device": "cuda:0"})
+    with pytest.raises(ProblemError, match="GPTQ"):
+        UnslothBackend().prepare(run.load_project(), make_job(), tmp_path)
+    assert table.limits.keys() == {0}
 
 
 def test_resumed_training_keeps_its_backend(start: Start) -> None:

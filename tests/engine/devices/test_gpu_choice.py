@@ -346,6 +346,38 @@ def _ten_gib_model(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loading, name, lambda *_, value=value: value)
 
 
+class _LoadedError(Exception):
+    """Ends a loading once its places are known."""
+
+
+@pytest.mark.usefixtures("_ten_gib_model")
+@pytest.mark.parametrize(
+    ("free", "places"), [(20, {"device_map": {"": CUDA0}}), (12, {"device_map": "auto"})]
+)
+def test_weights_are_loaded_on_one_gpu_where_they_fit(
+    gpus: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    free: int,
+    places: dict[str, Any],
+) -> None:
+    gpus(Gpu("A", "a", free=free), Gpu("B", "b", free=free))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(loading.sources, "resolve_intact", lambda *_: tmp_path)
+    chosen: dict[str, Any] = {}
+
+    def load(_: Path, **settings: Any) -> None:
+        chosen.update(settings)
+        raise _LoadedError
+
+    monkeypatch.setattr(loading, "_load_weights", load)
+    with pytest.raises(_LoadedError):
+        loading.load(ModelSpec(), make_job(), training=True)
+    limits = chosen.get("max_memory", {})
+    assert {"device_map": chosen["device_map"]} == places
+    assert limits.keys() == ({0, 1} if free == 12 else set())
+
+
 def decide(own: str, *names: str, **spec: Any) -> str:
     group = ProcessGroup(0, 2)
     return sharding.decide_sharding(ModelSpec(device=own, **spec), names, group, make_job())
@@ -435,6 +467,18 @@ def test_gpu_on_windows_never_spills_into_main_memory(
     table.cards[0].free = 5.5  # another program has started
     with MemoryWatch(CUDA0):
         assert table.limits == ({0: 7 / 16} if limit else {})
+
+
+def test_gpus_are_limited_before_weights_are_loaded(
+    gpus: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = gpus(Gpu("A", "a"), Gpu("B", "b"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(platform, "release", lambda: "5.15-microsoft-standard-WSL2")
+    placement.prepare_devices(ModelSpec(device="cuda:1"), CUDA1, spread=False)
+    assert table.limits.keys() == {1}
+    placement.prepare_devices(ModelSpec(), CUDA1, spread=True)
+    assert table.limits.keys() == {0, 1}
 
 
 @pytest.mark.parametrize(

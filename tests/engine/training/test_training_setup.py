@@ -21,7 +21,7 @@ class ThreadGroup(ProcessGroup):
     """Ranks that are threads of this process."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
+        super().__init__(world_size=size)
         self._barrier = threading.Barrier(size, timeout=10)
         self._values: list[Any] = []
 

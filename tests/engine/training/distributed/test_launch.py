@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.training import checkpoint_files
+from lora_studio.engine.training import checkpoint_files, train_run
 from lora_studio.engine.training.distributed import launch
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.recipe import best_adapter
@@ -568,6 +569,34 @@ def test_failed_rank_leaves_without_waiting_for_the_others(
             raise CancelledError
     assert nccl.aborted
     assert not nccl.alive_at_end
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_that_others_started_leave_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """NCCL ends its communicators together: a rank that only exits lets the others wait."""
+    steps: list[str] = []
+    monkeypatch.setattr(RunFolder, "require_inputs", lambda *_, **__: None)
+    monkeypatch.setattr(train_run, "_train_rank", lambda *_, **__: steps.append("train"))
+    monkeypatch.setattr(launch, "leave_group", lambda: steps.append("leave"))
+    run, ranks = new_run(tmp_path), ProcessGroup(rank, 2)
+    if ranks.is_first:
+        train_run.train(run, make_job(), ranks=ranks)
+    else:
+        train_run.follow(run, ranks, make_job(), resume=False)
+    assert steps == ["train", "leave"]
+
+
+def test_rank_does_not_wait_forever_for_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    gone = threading.Event()
+    monkeypatch.setattr(launch, "_LEAVE_PERIOD", 0.01)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append(gone.wait(5)))
+    launch.leave_group()
+    assert not ended
+    gone.set()
 
 
 def test_sharded_ranks_compute_equally_many_passes() -> None:

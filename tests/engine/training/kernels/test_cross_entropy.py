@@ -66,6 +66,34 @@ def test_trained_output_layers_get_the_exact_gradient(dtype: torch.dtype, tolera
     torch.testing.assert_close(leaf.grad.double(), expected, rtol=tolerance, atol=1e-6)
 
 
+class _Operations(TorchDispatchMode):
+    """Lists the names of operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_softmax_is_one_operation_on_a_gpu() -> None:
+    """Each one reads and writes all logits, and a CPU's cache isn't there to help."""
+    logits = torch.empty(POSITIONS, VOCABULARY, dtype=torch.bfloat16, device="meta")
+    targets = torch.empty(POSITIONS, dtype=torch.int64, device="meta")
+    with _Operations() as listed:
+        cross_entropy.compute_cross_entropy(logits, targets, True)
+    assert [listed.names.count(name) for name in ("_log_softmax", "exp", "sub", "sub_")] == [
+        1,
+        1,
+        0,
+        0,
+    ]
+
+
 class _LargestResult(TorchDispatchMode):
     """Notes the most elements of any 32-bit tensor that an operation returns."""
 

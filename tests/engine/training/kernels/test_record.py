@@ -83,6 +83,19 @@ def test_resumed_run_leaves_out_what_it_started_without(tiny: TinyModel, tmp_pat
     assert scorer.fused.layers > 0
 
 
+@pytest.mark.parametrize("has_tf32", [False, True])
+def test_training_in_32_bit_records_whether_it_uses_tf32(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_tf32: bool
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(kernel_choice, "has_tf32", lambda _: has_tf32)
+    try:
+        _, logs = create_scorer(tiny, tmp_path, None)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert ("Matrix products in 32-bit use TF32." in logs) == has_tf32
+
+
 def test_layer_that_was_not_fused_stays_so(tiny: TinyModel, tmp_path: Path) -> None:
     whole, _ = create_scorer(tiny, tmp_path / "a", None)
     one = next(name for name, layer in whole.model.named_modules() if name.endswith("layernorm"))
