@@ -426,6 +426,32 @@ def test_sharding_without_nccl_is_refused_with_a_remedy(
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "own", "used"),
+    [
+        ("NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 4090", None, "1"),
+        ("NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 4090", "0", "0"),
+        ("NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 3090", None, None),
+        ("NVIDIA RTX 4000 Ada Generation", "NVIDIA H100 PCIe", None, None),
+    ],
+)
+def test_nccl_needs_no_access_between_gpus_without_it(
+    gpus: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+    own: str | None,
+    used: str | None,
+) -> None:
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    variables = {} if own is None else {"NCCL_P2P_DISABLE": own}
+    monkeypatch.setattr(os, "environ", variables)
+    gpus(Gpu(first, "a"), Gpu(second, "b"))
+    assert choose_transport("cuda:0") == "cpu:gloo,cuda:nccl"
+    assert variables.get("NCCL_P2P_DISABLE") == used
+
+
+@pytest.mark.parametrize(
     ("config", "expected"), [("gloo", ["cpu", "back"]), ("cpu:gloo,cuda:nccl", ["cuda"])]
 )
 def test_gradients_cross_main_memory_without_nccl(

@@ -59,6 +59,9 @@ _LEAVE_PERIOD = 30.0
 #: Seconds between two reads of the out-of-memory kill counters.
 _KILL_COUNT_INTERVAL = 10.0
 
+#: In the names of GPUs that have no access to each other's memory, whatever their driver says.
+_WITHOUT_PEER_ACCESS = "GeForce RTX 40"
+
 #: Exit status of a rank that failed because it lost another one, which has the actual cause.
 EXIT_PEER_LOST = 70
 
@@ -153,8 +156,22 @@ def choose_transport(device: str) -> str:
     if not device.startswith("cuda"):
         return "gloo"
     torch.cuda.set_device(device)
-    # Windows builds have no NCCL. gloo copies through main memory, which only gradients of adapters cross.
-    return "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
+    if not dist.is_nccl_available():
+        # As on Windows. gloo copies through main memory, which only gradients of adapters cross.
+        return "gloo"
+    _avoid_missing_peer_access()
+    return "cpu:gloo,cuda:nccl"
+
+
+def _avoid_missing_peer_access() -> None:
+    """Let NCCL copy through main memory where a GPU can't read another one's.
+
+    WORKAROUND: GeForce cards of the RTX 40 series can't, but drivers before 550.40.07 say so, and NCCL waits
+    forever (NVIDIA/nccl-tests#117). All GPUs count, because all ranks have to copy in the same way.
+    """
+    names = [torch.cuda.get_device_properties(i).name for i in range(torch.cuda.device_count())]
+    if any(_WITHOUT_PEER_ACCESS in name for name in names):
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
 
 
 def _bind_to_loopback() -> None:
