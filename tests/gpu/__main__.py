@@ -32,7 +32,8 @@ from tests.helpers.faults.preloaded import PreloadedPython
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "triton", "liger-kernel", "unsloth")
 _SMI_FIELDS = (
-    "name,uuid,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm,power.limit"
+    "name,uuid,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm,power.limit,"
+    "mig.mode.current"
 )
 
 #: Times the seconds on an H100 after which a check is ended: other GPUs are slower, and so are busy computers.
@@ -114,8 +115,13 @@ def describe_machine(device: str) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    gpu = read_smi(device)
+    # nvidia-smi describes the whole card even if the device is a slice of it.
+    is_slice = gpu.pop("mig.mode.current", "") == "Enabled"
+    if is_slice or not gpu:
+        gpu |= ask_pytorch(device)
     return {
-        "gpu": read_smi(device) or ask_pytorch(device),
+        "gpu": gpu,
         "python": sys.version.split()[0],
         "versions": versions,
     }

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import random
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,6 +128,18 @@ def synchronize(device: str) -> None:
 
     if device != "cpu":
         torch.cuda.synchronize()
+
+
+def read_clock(device: str) -> int | None:
+    """Return the clock of a GPU's multiprocessors in MHz; None on the CPU, or if the driver doesn't tell."""
+    import torch
+
+    if device == "cpu":
+        return None
+    try:
+        return int(torch.cuda.clock_rate(torch.device(device)))
+    except Exception:  # libraries of two vendors with errors of their own
+        return None
 
 
 def compute_share(shape: Shape, tokens_per_s: float, trained_share: float, rate: float) -> float:
@@ -256,15 +267,16 @@ def _train_padded(network: Any, rows: TrainedRows, device: str, micro_batch: int
 
 def measure_way(
     way: str, model: Path, rows: TrainedRows, micro_batch: int, work: Path
-) -> dict[str, float] | None:
+) -> dict[str, float] | str:
     """Return tokens per second, first loss, and peak memory of TRL or Unsloth's recipe in its own process.
 
-    None if it isn't installed, or fails.
+    If it isn't installed, or fails, returns why instead.
     """
     from tests.benchmarks import training
 
-    if importlib.util.find_spec(way.lower()) is None or importlib.util.find_spec("trl") is None:
-        return None
+    for package in (way.lower(), "trl"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} isn't installed"
     per_step = len(rows.steps[0])
     recipe = training.Recipe("", micro_batch, per_step // micro_batch, len(rows.steps))
     work.mkdir(exist_ok=True)
@@ -274,8 +286,7 @@ def measure_way(
     try:
         result = training.measure(way, work)
     except SystemExit as failure:  # another program's failure isn't one of this check
-        sys.stderr.write(f"{failure}\n")
-        return None
+        return f"failed: {str(failure).strip().splitlines()[-1]}"
     seconds = result["clock"][-1][0] - result["clock"][0][0]
     return {
         "tokens/s": sum(rows.tokens[1:]) / seconds,

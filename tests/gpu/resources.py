@@ -132,10 +132,13 @@ def compare_estimates(context: CheckContext) -> None:
     """Train eight recipes at 0.5B's shape, and compare each peak with its estimate."""
     import torch
 
+    from lora_studio.core.memory import calibration
     from lora_studio.core.protocol import events
 
     rows = peers.make_long_rows(32, 700)
     for name, (precision, micro_batch, recipe) in _RECIPES.items():
+        # The first training on a computer has nothing to correct its estimate by.
+        calibration.get_path().unlink(missing_ok=True)
         torch.cuda.reset_peak_memory_stats()
         _, channel = train_shape(
             context, "0.5B", rows, precision, micro_batch=micro_batch, max_steps=3, **recipe

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,15 @@ import psutil
 import pytest
 import torch
 
+from lora_studio.client import worker
+from lora_studio.core.memory import calibration
+from lora_studio.core.memory.calibration import CalibrationRecord, MachineCalibration
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import build_tools
 from lora_studio.engine.devices import devices, nvml
-from tests.gpu import correctness
+from lora_studio.engine.training.kernels import liger
+from tests.benchmarks import training
+from tests.gpu import correctness, peers, resources, speed
 from tests.gpu.__main__ import (
     ask_pytorch,
     describe_machine,
@@ -49,7 +58,7 @@ def run_tier(out: Path, *arguments: str) -> dict[str, Any]:
 @pytest.mark.skipif(bool(describe_machine("cuda:0")["gpu"]), reason="this computer has a GPU")
 def test_without_a_gpu_every_check_is_skipped(tmp_path: Path) -> None:
     results = run_tier(tmp_path)
-    assert results.keys() == {f"T{number}" for number in range(20)}
+    assert results.keys() == {f"T{number}" for number in range(21)}
     assert {result["status"] for result in results.values()} == {"skipped"}
 
 
@@ -131,6 +140,33 @@ def test_gpu_without_nvidia_smi_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert ask_pytorch("cuda:0") == {"name": "H100"}
 
 
+@pytest.mark.parametrize(
+    ("mode", "name", "is_whole"),
+    [("[N/A]", "A100", True), ("Disabled", "A100", True), ("Enabled", "A100 MIG 1g.5gb", False)],
+)
+def test_slice_of_a_card_is_not_reported_as_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, name: str, is_whole: bool
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    card = f"A100, GPU-1, 580.65, 40960 MiB, 8.0, 210 MHz, 1410 MHz, 400.00 W, {mode}"
+    program.write_text(
+        f"#!/bin/sh\ncase $1 in *free*) echo 40000, {mode} ;; *) echo {card} ;; esac"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tests.gpu.__main__._DRIVERS", (program,))
+    monkeypatch.setattr("tests.gpu.__main__._ASK_PYTORCH", 'print(\'{"name": "A100 MIG 1g.5gb"}\')')
+    gpu = describe_machine("cuda:0")["gpu"]
+    assert gpu["name"] == name
+    assert gpu["driver_version"] == "580.65"
+    assert mode not in gpu.values()
+    if is_whole:
+        assert correctness._read_free_bytes("cuda:0") == 40000 << 20
+    else:
+        with pytest.raises(UnavailableCheckError, match="memory of this device"):
+            correctness._read_free_bytes("cuda:0")
+
+
 @pytest.mark.parametrize("has_context", [False, True])
 def test_listing_devices_needs_no_context(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_context: bool
@@ -165,6 +201,161 @@ def test_only_a_check_that_ran_without_failures_passes(
     result = judge(report, error)
     assert (result["status"], result["figures"]) == (status, report["figures"])
     assert bool(result["reason"]) == (status != "passed")
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "capability", "expected"),
+    [
+        ("cuda:0", "2.13.0+cu130", 9, True),
+        ("cuda:0", "2.11.1", 8, True),
+        ("cuda:0", "2.10.0+cu128", 9, False),
+        ("cuda:0", "2.13.0+cu130", 7, False),
+        ("cpu", "2.13.0", 9, False),
+    ],
+)
+def test_flash_attention_is_expected_where_pytorch_has_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, version: str, capability: int, expected: bool
+) -> None:
+    card = SimpleNamespace(major=capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch, "__version__", version)
+    assert correctness.has_flash_attention(device) == expected
+
+
+def test_liger_is_not_compared_where_triton_builds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liger, "is_installed", lambda _: True)
+    monkeypatch.setattr(build_tools, "find_missing_build_tool", lambda: "compiler")
+    with pytest.raises(UnavailableCheckError, match="compiler"):
+        correctness.compare_liger(CheckContext("cuda:0", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("code", "fails"), [("training.no_build_tool", False), ("training.not_finite", True)]
+)
+def test_missing_compiler_says_nothing_about_float16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, fails: bool
+) -> None:
+    for name, result in {
+        "create_run": None, "train_run": None, "get_losses": {1: 2.0, 24: 1.0}, "get_warnings": [code],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(correctness, name, lambda *_, result=result, **__: result)
+    context = CheckContext("cuda:0", tmp_path)
+    correctness.train_float16(context)
+    assert bool(context.failures) == fails
+
+
+def test_estimates_are_compared_without_earlier_corrections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    corrections: list[dict[str, CalibrationRecord]] = []
+
+    def train(*_: Any, **__: Any) -> tuple[None, Any]:
+        corrections.append(calibration.load().learned)
+        record = CalibrationRecord(factor=1.5)
+        calibration.save(MachineCalibration().with_record("H100", "bf16", record))
+        sent = {
+            events.StepDone: SimpleNamespace(memory_bytes=10),
+            events.MemoryEstimated: SimpleNamespace(estimate=SimpleNamespace(reported=11)),
+        }
+        return None, SimpleNamespace(last=sent.__getitem__)
+
+    monkeypatch.setattr(resources, "train_shape", train)
+    context = CheckContext("cuda:0", tmp_path)
+    resources.compare_estimates(context)
+    assert corrections == [{}] * 8
+    assert not context.failures
+
+
+def test_ways_that_are_not_measured_are_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = peers.TrainedRows([[{"input_ids": [1], "labels": [1]}] * 2])
+
+    def measure(installed: tuple[str, ...]) -> object:
+        find = {name: object() for name in installed}.get
+        monkeypatch.setattr(peers.importlib.util, "find_spec", find)
+        return peers.measure_way("Unsloth", tmp_path, rows, 1, tmp_path / "work")
+
+    def fail(*_: Any) -> None:
+        raise SystemExit("Unsloth failed:\nTraceback\nValueError: no GPU")
+
+    monkeypatch.setattr(training, "measure", fail)
+    assert measure(("trl",)) == "unsloth isn't installed"
+    assert measure(("unsloth",)) == "trl isn't installed"
+    assert measure(("unsloth", "trl")) == "failed: ValueError: no GPU"
+
+
+def test_unsloth_is_compared_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def perform(command: commands.Train) -> list[events.Event]:
+        trained.append(command.run)
+        steps = [
+            events.StepDone(
+                step=step, steps=6, epoch=1.0, loss=2.0, learning_rate=1e-4, grad_norm=1.0, tokens=80,
+                tokens_per_s=80.0 if trained[-1] == "peft" else 90.0, memory_bytes=1 << 30,
+            )
+            for step in range(1, 7)
+        ]  # fmt: skip
+        return [*steps, events.Done()]
+
+    monkeypatch.setattr(worker, "perform", perform)
+    monkeypatch.setattr(peers, "write_model", lambda *_: tmp_path)
+    monkeypatch.setattr(peers.TrainedRows, "read", lambda _: None)
+    monkeypatch.setattr(peers, "measure_way", lambda *_: "trl isn't installed")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(
+        speed, "create_run", lambda *_, backend, **__: SimpleNamespace(path=backend)
+    )
+    monkeypatch.setattr(peers, "release_gpu", lambda: None)
+    context = CheckContext("cpu", tmp_path)
+    speed.compare_unsloth(context)
+    assert trained == ["peft", "unsloth"]
+    assert context.figures["Unsloth's recipe"] == "trl isn't installed"
+    assert context.figures["Unsloth backend"] == "90 tokens/s, peak 1.07 GB"
+    assert not context.failures
+
+
+@pytest.mark.parametrize(
+    ("names", "ratio", "failures"),
+    [
+        (["H100", "H100"], 1.9, 0),
+        (["H100", "T4", "H100"], 1.7, 1),
+        (["H100", "T4"], None, 0),
+        (["H100"], None, 0),
+    ],
+)
+def test_two_gpus_of_a_kind_are_compared_with_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    ratio: float | None,
+    failures: int,
+) -> None:
+    used: list[str] = []
+
+    def train(context: CheckContext, *_: Any, **__: Any) -> tuple[None, float]:
+        used.append(context.device)
+        return None, 100.0 * (ratio or 1) if "," in context.device else 100.0
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+    monkeypatch.setattr(speed, "train_shape", train)
+    monkeypatch.setattr(speed, "get_tokens_per_s", lambda channel: channel)
+    context = CheckContext("cuda:0", tmp_path)
+    if ratio is None:
+        with pytest.raises(UnavailableCheckError, match="second GPU"):
+            speed.compare_two_gpus(context)
+        return
+    speed.compare_two_gpus(context)
+    assert used == ["cuda:0", f"cuda:0,cuda:{len(names) - 1}"]
+    assert len(context.failures) == failures
 
 
 @pytest.mark.slow

@@ -114,6 +114,21 @@ def train(context: CheckContext, objective: str = "sft", **settings: Any) -> tup
     return run, train_run(run)
 
 
+def train_in_worker(run: Any) -> Any:
+    """Train a run in a process of its own, as the window does; return a channel with all events.
+
+    Raises AssertionError if the training fails.
+    """
+    from lora_studio.client import worker
+    from lora_studio.core.protocol import commands, events
+    from tests.helpers.runs import jobs
+
+    channel = jobs.RecordingChannel()
+    channel.events += worker.perform(commands.Train(run=str(run.path)))
+    assert channel.of(events.Done), channel.events[-1]
+    return channel
+
+
 def get_losses(channel: Any) -> dict[int, float]:
     """Return the loss of each step."""
     from lora_studio.core.protocol import events

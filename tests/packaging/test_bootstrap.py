@@ -146,6 +146,22 @@ def test_only_a_display_controller_is_a_gpu(
     assert run_functions(program, tmp_path / "bin", tmp_path) == ("found" if found else "")
 
 
+@pytest.mark.parametrize(
+    ("present", "runs"),
+    [
+        pytest.param("bin/nvidia-smi", True, id="nvidia-smi"),
+        pytest.param("nvidiactl", True, id="container without nvidia-smi"),
+        pytest.param("other", False, id="no GPU"),
+    ],
+)
+def test_gpu_is_checked_where_there_is_one(tmp_path: Path, present: str, runs: bool) -> None:
+    for name in ("ruff", "python", "mypy", "lint-imports", "pytest"):
+        write_program(tmp_path / "bin" / name, f'echo {name} "$@"')
+    write_program(tmp_path / present, "")
+    said = run_functions("nvidia_device=nvidiactl\nrun_tests", tmp_path / "bin", tmp_path)
+    assert ("python -m tests.gpu --out" in said) == runs
+
+
 def install(folder: Path, nvidia_smi: str | None, index: str = "", pip: str = "") -> list[str]:
     """Return what the set-up says before and after it downloads PyTorch, which can't use a GPU.
 
