@@ -12,7 +12,11 @@ from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.system import damaged_files
+from lora_studio.engine.runtime import fast_imports
 from tests.helpers.faults.preloaded import get_shared, share
+
+fast_imports.hide_rarely_used_packages()  # as in a worker
+gc.disable()  # until all modules are imported
 
 #: Default timeout of pytest-qt's waits, in milliseconds; its default of 5 s is too short on a busy machine.
 PATIENCE = 120_000
@@ -43,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Exclude the imported libraries, a million objects, from all garbage collections of the tests."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -30,7 +30,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
-from lora_studio.engine.runtime import memory_guard
+from lora_studio.engine.runtime import fast_imports, memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.failures import (
     CancelledError,
@@ -61,6 +61,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     call_on_sigterm(inbox.request_shutdown)
     memory_guard.make_memory_countable()
     set_torch_defaults()
+    fast_imports.hide_rarely_used_packages()
     while (command := pending.get()) is not None:
         if handle(command, channel, inbox, run_command):
             break  # the parent starts a new worker for the commands that follow

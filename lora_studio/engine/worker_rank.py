@@ -16,6 +16,7 @@ from typing import Any
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import to_problem
 
@@ -42,6 +43,7 @@ def main() -> None:
     """Wait for a line on stdin with the decision about sharding, train, and exit without joining threads."""
     _end_with_parent()
     ignore_signals()
+    fast_imports.hide_rarely_used_packages()
     from lora_studio.engine.training import train_run
     from lora_studio.engine.training.distributed.launch import (
         EXIT_PEER_LOST,

@@ -15,6 +15,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import build_tools
 from lora_studio.core.training import combinations, recipe_checks
 from lora_studio.engine.devices import devices
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _import_unsloth(job: JobContext) -> None:
     """Import Unsloth; raises ProblemError where it fails."""
     os.environ.update(_ENVIRONMENT)
     build_tools.set_compile_caches()
+    fast_imports.show_rarely_used_packages()
     job.report_progress(text("importing Unsloth"), 0, None)
     try:
         importlib.import_module("unsloth")

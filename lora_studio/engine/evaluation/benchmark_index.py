@@ -21,6 +21,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.system.mounts import create_folder
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Folders with definitions of the user's own, separated as in PATH.
@@ -125,6 +126,7 @@ def require_lm_eval() -> None:
 def import_task_manager() -> Any:
     """Return lm-eval's class of tasks; raises ProblemError if lm-eval or what it needs is missing."""
     require_lm_eval()
+    fast_imports.show_rarely_used_packages()
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
+import json
 import subprocess
 import sys
 from typing import Any
@@ -14,17 +16,32 @@ from lora_studio.engine.runtime import fast_imports
 
 
 @pytest.mark.slow
-def test_training_does_not_import_the_compiler() -> None:
+def test_training_imports_no_compiler_and_nothing_unused() -> None:
     code = (
-        "import sys\n"
+        "import gc, sys\n"
         "from lora_studio.engine.runtime import fast_imports\n"
+        "fast_imports.hide_rarely_used_packages()\n"
         "with fast_imports.speed_up_imports():\n"
         "    from lora_studio.engine.backends import choice\n"
         "    from lora_studio.engine.training import train_run\n"
-        "print(*(name in sys.modules for name in ('bitsandbytes', 'torch._inductor.compile_fx')))\n"
+        "names = ('bitsandbytes', 'torch._inductor.compile_fx', 'torchao', 'sklearn')\n"
+        "print(*(sys.modules.get(name) is not None for name in names), gc.get_freeze_count() > 100_000)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["True", "False"], done.stdout + done.stderr
+    assert done.stdout.split() == ["True", "False", "False", "False", "True"], (
+        done.stdout + done.stderr
+    )
+
+
+def test_hidden_package_can_be_imported_once_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_imports, "_RARELY_USED", ("wave", "json"))
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    fast_imports.hide_rarely_used_packages()
+    assert importlib.util.find_spec("wave") is None
+    assert importlib.import_module("json") is json, "a package that is in use stays"
+    fast_imports.show_rarely_used_packages()
+    assert importlib.util.find_spec("wave") is not None
+    assert importlib.import_module("json") is json
 
 
 def test_compilation_is_deferred_to_the_first_call() -> None:
