@@ -21,7 +21,7 @@ from lora_studio.core.memory.calibration import CalibrationRecord, MachineCalibr
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import build_tools
 from lora_studio.engine.devices import devices, nvml
-from lora_studio.engine.training.kernels import liger
+from lora_studio.engine.training.kernels import liger, sequence_packing
 from tests.benchmarks import training
 from tests.gpu import correctness, peers, resources, speed
 from tests.gpu.__main__ import (
@@ -220,6 +220,34 @@ def test_flash_attention_is_expected_where_pytorch_has_it(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     monkeypatch.setattr(torch, "__version__", version)
     assert correctness.has_flash_attention(device) == expected
+
+
+@pytest.mark.parametrize(
+    ("is_recorded", "passes", "failures"), [(True, 1, 0), (True, 2, 1), (False, 0, 1)]
+)
+def test_recorded_flash_attention_has_to_be_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_recorded: bool,
+    passes: int,
+    failures: int,
+) -> None:
+    kernels = {"said": "", "packed": True, "chunked": True, "fused": {"kinds": ["compute_adapted"]}}
+    manifest = {"kernels": kernels | {"flash": is_recorded}}
+
+    def train(*_: Any, **__: Any) -> tuple[Any, None]:
+        for _ in range(passes):
+            sequence_packing.rowwise_attention(None, None, None, (3, 4))
+        return SimpleNamespace(read_manifest=lambda: manifest), None
+
+    monkeypatch.setattr(sequence_packing, "rowwise_attention", lambda *_: None)
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: False)
+    monkeypatch.setattr(correctness, "deepen", lambda *_: tmp_path)
+    monkeypatch.setattr(correctness, "has_flash_attention", lambda _: True)
+    monkeypatch.setattr(correctness, "train", train)
+    context = CheckContext("cuda:0", tmp_path)
+    correctness._check_kernels(context, "llama3", 8, "bf16")
+    assert len(context.failures) == failures
 
 
 def test_liger_is_not_compared_where_triton_builds_nothing(
