@@ -522,6 +522,30 @@ def test_ranks_use_a_transport_that_this_build_has(
     assert launch.choose_transport(device) == transport
 
 
+class _JoinedError(Exception):
+    """Ends a process that joins the others."""
+
+
+def test_ranks_join_with_that_transport(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transports: list[str] = []
+
+    def join(transport: str, **_: Any) -> None:
+        transports.append(transport)
+        raise _JoinedError
+
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "lo")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setattr(launch, "choose_transport", "transport of {}".format)
+    monkeypatch.setattr(dist, "init_process_group", join)
+    run = new_run(tmp_path, model={"device": "cpu:2"})
+    with pytest.raises(_JoinedError):
+        launch.Rendezvous("", str(tmp_path), 1, 2, "cuda:1").join()
+    with pytest.raises(_JoinedError):
+        launch.join_launched_ranks(run, 1, 2)
+    assert transports == ["transport of cuda:1", "transport of cpu"]
+
+
 class FakeNccl:
     """A process group whose end waits for every rank, as NCCL's does."""
 

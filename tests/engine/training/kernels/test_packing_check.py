@@ -62,16 +62,29 @@ def test_deep_model_is_packed_despite_rounding() -> None:
     assert compute_last_difference(model) > 0.02
 
 
+def forget_rows(attention: Any) -> None:
+    """Let all packed rows count as one."""
+    forward = attention.forward
+
+    def compute(*args: Any, documents: Any = None, **kwargs: Any) -> Any:
+        return forward(*args, documents=documents and (sum(documents),), **kwargs)
+
+    attention.forward = compute
+
+
+def test_wrong_attention_is_noticed_beside_larger_states() -> None:
+    model = make_llama(4)
+    attention = model.model.layers[1].self_attn
+    with torch.no_grad():
+        attention.o_proj.weight.mul_(1e-3)
+    forget_rows(attention)
+    assert not sequence_packing.enable_packing(model, model.model)
+
+
 @pytest.mark.parametrize("layer", [0, 79])
 def test_one_block_that_sees_another_row_is_noticed(layer: int) -> None:
     model = make_llama(80)
-    attention: Any = model.model.layers[layer].self_attn
-    forward = attention.forward
-
-    def forget_rows(*args: Any, documents: Any = None, **kwargs: Any) -> Any:
-        return forward(*args, documents=documents and (sum(documents),), **kwargs)
-
-    attention.forward = forget_rows
+    forget_rows(model.model.layers[layer].self_attn)
     assert not sequence_packing.enable_packing(model, model.model)
     assert model.config._attn_implementation == "sdpa"
 
