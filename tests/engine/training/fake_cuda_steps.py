@@ -203,12 +203,12 @@ def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
 
 
 #: Recipes that every change is tested with: each objective, each way to store weights. Objectives joined by
-#: "+" train the same model, one after another: to choose its kernels takes as long as a step. Only they have
-#: several micro-batches; a step waits as often with one.
+#: "+" train the same model, one after another: to choose its kernels takes as long as a step. Only the
+#: resumed ones and KTO have several micro-batches; other steps wait as often with one.
 RECIPES = {
     "orpo+reward-bf16-packed": {"lora": {"use_dora": True}},
     "embedding+sft-4bit-fp16-packed": {"neftune_alpha": 5.0, "gradient_checkpointing": "on"},
-    "kto+classification-fp16-padded": {"neftune_alpha": 5.0},
+    "kto+classification-fp16-padded": {"neftune_alpha": 5.0, "gradient_accumulation": 2},
     "sft-8bit-packed": {"lora": {"dropout": 0.1}},
     "dpo+distillation+grpo-fp16-packed": {},
 }  # fmt: skip
@@ -268,11 +268,11 @@ def test_step_stays_on_its_device(
     precision, _, layout = rest.rpartition("-")
     packing = layout == "packed"
     resumes = name == _RESUMED or request.node.get_closest_marker("thorough")
-    more: dict[str, Any] = {} if resumes else {"gradient_accumulation": 1}
+    settings = recipe if resumes else {"gradient_accumulation": 1, **recipe}
     *_, last = names = objectives.split("+")
     runs = {
         objective: create_run(
-            tmp_path, llama, objective, precision, packing=packing, **more, **recipe,
+            tmp_path, llama, objective, precision, packing=packing, **settings,
             sample_prompts=("Hi",) if resumes and objective == last else (),
         )
         for objective in names
@@ -285,6 +285,7 @@ def test_step_stays_on_its_device(
             trainer = make_trainer(run, tuned, objective)
             scorer = trainer.scorer
             assert scorer.packed == packing
+            assert (trainer.setup.scaler is not None) == (DTYPES[precision] == torch.float16)
             assert scorer.chunked == ("modules_to_save" not in recipe.get("lora", {}))
             waited, blocking = run_steps(trainer, waits)
             assert len(waited) <= count_waits(trainer), waited
