@@ -28,6 +28,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends import choice
 from lora_studio.engine.backends.unsloth import UnslothBackend
+from lora_studio.engine.devices.devices import list_devices
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.fake_gpus import FakeGpus, Gpu
 from tests.helpers.models.tiny_models import write_config
@@ -79,6 +80,19 @@ def test_automatic_backend_is_peft_though_unsloth_is_installed(
     run = start(model={"device": "cuda:0"})
     assert choose(run) == ("peft", "The training backend is PEFT. It is the default.")
     assert run.read_manifest()["backend"]["why"] == "It is the default."
+
+
+def test_missing_compiler_is_reported_as_training_starts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeGpus([Gpu("3090", "a")], monkeypatch).install()
+    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    assert list_devices().missing_build_tool == "compiler"  # before that, too
+    channel = RecordingChannel()
+    choice.choose_backend(start(model={"device": "cuda:0"}), make_job(channel), resume=False)
+    problem = channel.last(events.Warned).problem
+    assert problem.code == "training.no_build_tool"
+    assert "sudo apt install gcc" in str(problem.remedy)
 
 
 def test_unsloth_is_refused_where_triton_cannot_build(
