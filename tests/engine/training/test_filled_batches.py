@@ -119,6 +119,18 @@ def test_training_stops_the_filling_for_later_checkpoints_too() -> None:
     assert not trainer.Trainer.stop_filling(trained)
 
 
+def test_ranks_share_the_rows_of_a_filled_step() -> None:
+    level = MemoryLevel(2, False)
+    trained: Any = SimpleNamespace(
+        state=TrainerState(level, least_tokens=800),
+        batches=FilledTrainer().batches,
+        ranks=ProcessGroup(0, 2),
+    )
+    assert [len(rows) for rows in trained.batches.plan.get_step(0)] == [8]
+    trainer.Trainer.apply_memory_level(trained, level)
+    assert [len(rows) for rows in trained.batches.plan.get_step(0)] == [4, 4]
+
+
 @pytest.fixture
 def filled(start: Start, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Return a run whose micro-batches of two rows are filled with all four rows of a step."""
