@@ -24,6 +24,7 @@ from lora_studio.core.system import consent
 from lora_studio.engine import cluster as engine_cluster
 from lora_studio.engine import worker_rank
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.runtime.torch_settings import ALLOCATOR_VARIABLES
 from lora_studio.engine.training.distributed import launch
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
@@ -127,6 +128,27 @@ def test_no_rank_joins_without_consent(
     printed = capsys.readouterr().err
     assert "haven't allowed" in printed
     assert "Traceback" not in printed
+
+
+def test_settings_of_pytorch_are_set_in_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("TORCH_DISABLE_NATIVE_JIT", *ALLOCATOR_VARIABLES)
+    for name in (*settings, "RANK"):
+        monkeypatch.setenv(name, "")  # restored at the end
+        monkeypatch.delenv(name)
+    seen: list[object] = []
+
+    def report(*_: object) -> int:
+        seen.append(os.environ.get(settings[0]))
+        return 0
+
+    monkeypatch.setattr(engine_cluster, "_report", report)
+    monkeypatch.setattr(engine_cluster.memory_guard, "make_memory_countable", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["cluster", str(tmp_path)])
+    monkeypatch.setattr(os, "_exit", seen.append)
+    engine_cluster.main()
+    assert seen == ["1", 0]
 
 
 def test_missing_copies_resolve_to_their_original_paths(here: RunFolder, tmp_path: Path) -> None:

@@ -295,6 +295,14 @@ class TestCheapestChange:
         assert estimate(change.plan).fits
         assert set(changed) <= {field for _, field, _ in change.changes}
 
+    def test_optimizers_of_bitsandbytes_are_not_advised_first(self) -> None:
+        """They wait for the GPU once for each parameter."""
+        change = advice.find_cheapest_change(
+            plan(free=3.5, micro_batch=16, gradient_accumulation=1)
+        )
+        assert change is not None
+        assert "optimizer" not in {field for _, field, _ in change.changes}
+
     def test_shorter_limit_says_how_many_rows_it_cuts(self) -> None:
         change = advice.find_cheapest_change(plan(free=1.5, micro_batch=16))
         assert change is not None
