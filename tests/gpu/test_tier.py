@@ -23,7 +23,7 @@ from lora_studio.core.system import build_tools
 from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.training.kernels import liger, sequence_packing
 from tests.benchmarks import training
-from tests.gpu import correctness, peers, resources, speed
+from tests.gpu import correctness, distributed, peers, resources, speed
 from tests.gpu.__main__ import (
     ask_pytorch,
     describe_machine,
@@ -348,6 +348,21 @@ def test_unsloth_is_compared_in_processes_of_their_own(
     assert context.figures["Unsloth's recipe"] == "trl isn't installed"
     assert context.figures["Unsloth backend"] == "90 tokens/s, peak 1.07 GB"
     assert not context.failures
+
+
+@pytest.mark.parametrize(
+    ("norm", "failures"), [(1.0, []), (0.6, ["two ranks: gradient norms differ by 40.0%"])]
+)
+def test_ranks_that_train_alone_have_other_gradients(
+    tmp_path: Path, norm: float, failures: list[str]
+) -> None:
+    def train(norm: float) -> Any:
+        steps = [SimpleNamespace(step=step, loss=2.0, grad_norm=norm) for step in (1, 2)]
+        return SimpleNamespace(of=lambda _: steps)
+
+    context = CheckContext("cuda:0", tmp_path)
+    distributed.compare_with_one_process(context, "two ranks", train(norm), train(1.0))
+    assert context.failures == failures
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,14 @@ def get_losses(channel: Any) -> dict[int, float]:
     return {event.step: event.loss for event in channel.of(events.StepDone)}
 
 
+def compare_norms(actual: Any, expected: Any) -> float:
+    """Return the largest relative difference of the gradient norms of two trainings, by step."""
+    from lora_studio.core.protocol import events
+
+    pairs = zip(actual.of(events.StepDone), expected.of(events.StepDone), strict=True)
+    return max(abs(one.grad_norm / other.grad_norm - 1) for one, other in pairs)
+
+
 def compare_losses(actual: Any, expected: Any) -> float:
     """Return the largest relative difference of the losses of two trainings; they must have the same steps."""
     own, others = get_losses(actual), get_losses(expected)
