@@ -131,7 +131,7 @@ def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> 
     assert end.text == ""
     marks = tokenizer.convert_ids_to_tokens(list(end.ids))
     expected = {
-        "llama3": "<|eot_id|>", "qwen3": "<|im_end|>", "gemma3": "<end_of_turn>",
+        "llama3": "<|eot_id|>", "qwen3": "<|im_end|>", "gemma2": "<end_of_turn>", "gemma3": "<end_of_turn>",
         "mistral": "</s>", "phi3": "<|end|>", "granite": "<|end_of_text|>",
         "smollm3": "<|im_end|>", "qwen3_moe": "<|im_end|>",
     }  # fmt: skip

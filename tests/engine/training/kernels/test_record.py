@@ -16,7 +16,7 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.model import loading
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.kernels import numerical_equivalence, sequence_packing
+from lora_studio.engine.training.kernels import liger, numerical_equivalence, sequence_packing
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
@@ -81,6 +81,14 @@ def test_resumed_run_leaves_out_what_it_started_without(tiny: TinyModel, tmp_pat
     scorer, _ = create_scorer(tiny, tmp_path, began.to_manifest())
     assert replace(scorer.record, tf32=False) == began
     assert scorer.fused.layers > 0
+
+
+def test_run_that_began_without_liger_tries_none_of_it(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liger, "is_installed", lambda _: True)
+    scorer, _ = create_scorer(tiny, tmp_path, {"liger": False, "said": ""})
+    assert scorer.library is None
 
 
 @pytest.mark.parametrize("has_tf32", [False, True])

@@ -22,6 +22,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
+from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.kernels import chunked_logprobs, output_head
@@ -67,6 +68,7 @@ def wrapped(tiny: TinyModel) -> Wrapped:
 
     def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
+        capped_attention.cap_scores(base)
         torch.manual_seed(seed)
         model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
         for name, value in model.named_parameters():
