@@ -60,7 +60,7 @@ def difference(results: list[torch.Tensor], expected: list[torch.Tensor]) -> flo
 def test_logits_and_gradients_equal_those_of_eager(
     model: PreTrainedModel, scores: int, padding: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capped_attention, "_SCORES", scores)
+    monkeypatch.setattr(capped_attention, "_CPU_SCORES", scores)
     mask = torch.ones(2, TOKENS, dtype=torch.int64)
     mask[0, :padding] = 0
     inputs = {"input_ids": torch.arange(2 * TOKENS).view(2, -1) * 7 % 300, "attention_mask": mask}
@@ -109,3 +109,16 @@ def test_loaded_model_caps_scores_with_an_adapter(training: bool, tmp_path: Any)
             network.set_attn_implementation(attention)
         results.append(adapted(input_ids=ids).logits.detach())
     assert torch.allclose(*results, atol=1e-4)
+
+
+def test_formats_are_those_of_autocast() -> None:
+    """In a quantized base that computes in 16 bits, rotations are in 32 bits and values are not."""
+    query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8)
+    value = torch.randn(1, 2, 6, 8).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        result, _ = capped_attention.capped_attention(
+            torch.nn.Module(), query, key, value, None, softcap=5.0
+        )
+    assert result.dtype == torch.bfloat16
+    in_16_bits = capped_attention.attend(query.bfloat16(), key.bfloat16(), value, 5.0, scale=None)
+    assert torch.equal(result, in_16_bits.transpose(1, 2))

@@ -82,7 +82,7 @@ def packed_attention(
         )
     if s_aux is not None:
         raise NotImplementedError("attention with sinks")
-    query, key, value = _cast_as_autocast(query, key, value)
+    query, key, value = capped_attention.cast_as_autocast(query, key, value)
     if parents or softcap is not None:
         return continued_attention(
             query, key, value, documents, parents, scaling, sliding_window, dropout, softcap
@@ -131,18 +131,6 @@ def _copies_keys(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | No
     """
     is_grouped = mask is not None and query.shape[1] != key.shape[1]
     return is_grouped and query.device.type == "cpu" and not torch.is_grad_enabled()
-
-
-def _cast_as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Cast tensors as autocast does for PyTorch's own attention; it doesn't cover other kernels.
-
-    In a quantized base that computes in float16, everything else is in 32-bit, and so are queries, keys
-    and values.
-    """
-    kind = tensors[0].device.type
-    if kind not in ("cuda", "cpu") or not torch.is_autocast_enabled(kind):
-        return tensors
-    return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
 
 
 def rowwise_attention(
