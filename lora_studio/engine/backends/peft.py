@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from transformers import set_seed
 
 from lora_studio.core.messages import text
@@ -12,6 +13,10 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
+
+# WORKAROUND: PEFT 0.21 reads this from each of its layers before it turns it off, and layers of new tokens lack it,
+# because they don't cast their input.
+TrainableTokensLayer.cast_input_dtype_enabled = False
 
 
 class PeftBackend:

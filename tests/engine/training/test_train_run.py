@@ -94,6 +94,16 @@ def test_loss_falls_and_only_the_adapter_changes(
     assert {f.name: f.read_bytes() for f in tiny(family).iterdir()} == before
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_rows_of_new_tokens_are_trained(start: Start, precision: str) -> None:
+    lora = {"new_tokens": ["<lamp>"]}
+    run = start(model={"precision": precision}, lora=lora, training={"max_steps": 2})
+    assert train(run).of(events.Done)
+    rows = [value for name, value in adapter_of(run).items() if "token_adapter" in name]
+    assert rows
+    assert all(value.isfinite().all() for value in rows)
+
+
 def test_new_training_chooses_its_kernels_freely(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
