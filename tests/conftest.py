@@ -16,7 +16,7 @@ from lora_studio.engine.runtime import fast_imports
 from tests.helpers.faults.preloaded import get_shared, share
 
 fast_imports.hide_rarely_used_packages()  # as in a worker
-gc.disable()  # until all modules are imported
+gc.disable()  # until the tests run
 
 #: Default timeout of pytest-qt's waits, in milliseconds; its default of 5 s is too short on a busy machine.
 PATIENCE = 120_000
@@ -47,9 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Exclude the imported libraries, a million objects, from all garbage collections of the tests."""
-    gc.enable()
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)  # also in the process that hands out the tests, which collects none
+def pytest_runtestloop() -> None:
+    """Collect garbage again."""
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

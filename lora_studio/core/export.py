@@ -110,7 +110,7 @@ class ExportSpec(Spec):
         ("Q4_K_M",),
         "Quantizations",
         "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is "
-        "practically lossless. Of several, Ollama gets the one chosen first.",
+        "practically lossless. If you choose several, Ollama gets the one you chose first.",
         min_length=1,
         help_topic="gguf-quantization",
     )

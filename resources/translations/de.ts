@@ -4354,8 +4354,8 @@
             <translation>GGUF-Dateien (*.gguf)</translation>
         </message>
         <message>
-            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is practically lossless. Of several, Ollama gets the one chosen first.</source>
-            <translation>GGUF-Dateien, die geschrieben werden. Q4_K_M ist der übliche Kompromiss aus Größe und Qualität; F16 ist praktisch verlustfrei. Von mehreren erhält Ollama die zuerst gewählte.</translation>
+            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is practically lossless. If you choose several, Ollama gets the one you chose first.</source>
+            <translation>GGUF-Dateien, die geschrieben werden. Q4_K_M ist der übliche Kompromiss aus Größe und Qualität; F16 ist praktisch verlustfrei. Wenn Sie mehrere wählen, erhält Ollama die zuerst gewählte.</translation>
         </message>
         <message>
             <source>GGUF files with the architecture {architecture} can't be unpacked for training.</source>

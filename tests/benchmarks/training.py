@@ -3,9 +3,9 @@ the machine's matrix products alone would take.
 
     python -m tests.benchmarks.training [--data FILE] [--size 1B] [--rounds 2] [--quick] [--busy] [--json]
 
-SmolLM2-135M-Instruct in bfloat16 on real rows, or random weights of Llama 3.2 1B's shape; every way takes the same optimizer steps on the same
-rows with the same adapter, each in its own process, in turns (A-B-A-B). Ours runs in the worker like
-any training, with ample memory and once more with the settings of least memory. Counted are text
+SmolLM2-135M-Instruct in bfloat16 on real rows, or random weights of Llama 3.2 1B's shape. Every way
+takes the same optimizer steps on the same rows with the same adapter, each in its own process, in turns
+(A-B-A-B). Ours runs in the worker like any training, with ample memory and once more with the settings of least memory. Counted are text
 tokens without padding, from the end of the first step to the end of the last; memory is the peak of
 the process, or of the GPU if there is one. All must start with the same loss.
 

@@ -44,9 +44,9 @@ class ModelSpec(Spec):
         "auto",
         "Precision",
         "How the frozen base weights are stored during training. 16-bit is exact and fastest."
-        " 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality. On a "
-        "GPU, 4-bit usually trains faster than 8-bit. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in "
-        "32-bit.",
+        " 8-bit saves up to half and 4-bit up to three quarters of their memory, at a small cost in quality."
+        " On a GPU, 4-bit usually trains faster than 8-bit. On a CPU without 16-bit arithmetic, use 32-bit."
+        " The adapter itself is always trained in 32-bit.",
         choices={
             "auto": "Best for this device",
             "bf16": "bfloat16",

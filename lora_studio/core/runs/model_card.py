@@ -38,7 +38,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 config = AutoConfig.from_pretrained("{repository}")
-base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config{attention})
 model = PeftModel.from_pretrained(base, "{repository}")
 tokenizer = AutoTokenizer.from_pretrained("{repository}")
 classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
@@ -48,14 +48,14 @@ print(classify("A text to classify.", top_k=None))
 _MERGED_CLASSIFIER_USAGE = """```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repository}")
+classify = pipeline("text-classification", model="{repository}"{keywords})
 print(classify("A text to classify.", top_k=None))
 ```"""
 
 _EMBEDDING_USAGE = """```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{repository}")
+model = SentenceTransformer("{repository}"{keywords})
 print(model.encode(["A text to search for."]))
 ```"""
 
@@ -76,7 +76,8 @@ class CardFacts:
     """The sources of a card: settings, manifest, events, self-test, and newest complete evaluation of a run.
 
     `votes` are people's blind votes in the project. `license_name` is the base model's, None if it doesn't
-    state one; `files` are the uploaded ones.
+    state one; `files` are the uploaded ones. `has_capped_scores`: the base caps attention scores, which only
+    the slower attention of transformers does.
     """
 
     project: Project
@@ -87,6 +88,7 @@ class CardFacts:
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
     evaluation: EvaluationResults | None = None
     votes: Sequence[PreferenceVote] = ()
+    has_capped_scores: bool = False
 
 
 def build_card(what: What, repository: str, facts: CardFacts) -> str:
@@ -153,18 +155,23 @@ def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
         program = "llama-server -hf {} --embeddings" if kind == "embedding" else "llama-cli -hf {} -cnv"  # fmt: skip
         return f"{table}\n\n```bash\n{program.format(repository)}\n```"
+    attention = ', attn_implementation="eager"' if facts.has_capped_scores else ""
+    keywords = ', model_kwargs={"attn_implementation": "eager"}' if facts.has_capped_scores else ""
     if kind == "classification":
         usage = _MERGED_CLASSIFIER_USAGE if what == "merged" else _CLASSIFIER_USAGE
-        return usage.format(repository=repository, base=_get_base_name(facts.project))
+        base = _get_base_name(facts.project)
+        return usage.format(
+            repository=repository, base=base, attention=attention, keywords=keywords
+        )
     if kind == "embedding" and what == "merged":
-        return _EMBEDDING_USAGE.format(repository=repository)
+        return _EMBEDDING_USAGE.format(repository=repository, keywords=keywords)
     model = {"reward": "SequenceClassification", "embedding": "FeatureExtraction"}.get(kind, "CausalLM")  # fmt: skip
     labels = ", num_labels=1" if kind == "reward" else ""
     load = {
         "adapter": f"from peft import AutoPeftModelFor{model}\n\n"
-        f'model = AutoPeftModelFor{model}.from_pretrained("{repository}"{labels})',
+        f'model = AutoPeftModelFor{model}.from_pretrained("{repository}"{labels}{attention})',
         "merged": "from transformers import AutoModelForCausalLM\n\n"
-        f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
+        f'model = AutoModelForCausalLM.from_pretrained("{repository}"{attention})',
     }[what]
     tokenizer = (
         "from transformers import AutoTokenizer\n\n"

@@ -152,7 +152,17 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
         files=tuple((file.name, file.stat().st_size) for file in files),
         evaluation=storage.read_latest(run.evaluations, complete=True),
         votes=Playground.of_run(run.path).find_votes(),
+        has_capped_scores=isinstance(base, str) and _has_capped_scores(Path(base)),
     )
+
+
+def _has_capped_scores(folder: Path) -> bool:
+    """Return whether the configuration of a base asks for capped attention scores; False if it has moved."""
+    try:
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and bool(config.get("attn_logit_softcapping"))
 
 
 def _public_repository_warning(repository: str) -> Problem:

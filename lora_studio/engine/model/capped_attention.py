@@ -19,8 +19,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 #: Name of this attention in transformers' registry.
 NAME = "capped"
 
-#: Maximum number of scores at a time, for all heads: 16 MB in 32 bits. On a GPU, fewer launches are worth 64 MB.
-_CPU_SCORES, _GPU_SCORES = 1 << 22, 1 << 24
+#: Maximum number of scores at a time, for all heads: 16 MB in 32 bits. On a GPU, fewer launches are worth 32 MB.
+_CPU_SCORES, _GPU_SCORES = 1 << 22, 1 << 23
 
 
 def has_capped_scores(config: PreTrainedConfig) -> bool:
@@ -48,9 +48,9 @@ def attend(
     """Return Σ_j p_ij v_j with p_i = softmax_j(c·tanh(s q_i·k_j / c)), [rows, heads, queries, size].
 
     `query` is [rows, heads, queries, size]; `key` and `value` have as many heads or fewer, each for a group of
-    neighboring query heads. `mask` [rows, 1, queries, keys] is true where a query sees a key. Without it, the
-    last query sees all keys, and each one before it one less, but at most `window`. Scores are computed in
-    32 bits, and again in the backward pass.
+    neighboring query heads. `mask` [rows, 1, queries, keys] is true where a query sees a key. Without a mask,
+    attention is causal, aligned to the last key, and limited to `window` keys. Scores are computed in 32 bits,
+    and again in the backward pass; those of a single query are multiplied in the format of the keys.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(query.device.type, enabled=False):
@@ -87,13 +87,15 @@ class _Scores:
         cap: float,
         scale: float,
     ) -> None:
-        self.query, self.key = query, key
+        self.query = query
+        # A single query isn't worth a copy of all keys.
+        self._key = key.float() if query.shape[2] > 1 else key
         self.offset = key.shape[2] - query.shape[2]  # position of the first query
         self._mask, self._window, self._cap, self._scale = mask, window, cap, scale
 
     def iter_blocks(self) -> Iterator[tuple[slice, slice]]:
         """Yield blocks of queries, and the keys that they may see."""
-        (rows, heads, queries, _), keys = self.query.shape, self.key.shape[2]
+        (rows, heads, queries, _), keys = self.query.shape, self._key.shape[2]
         most = _GPU_SCORES if self.query.is_cuda else _CPU_SCORES
         step = max(most // (rows * heads * keys), 1)
         for begin in range(0, queries, step):
@@ -105,14 +107,14 @@ class _Scores:
                 yield slice(begin, end), slice(max(first, 0), end + self.offset)
 
     def compute(self, queries: slice, keys: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the weights of keys and the derivative of the cap, [rows, key heads, group · queries, keys]."""
-        key = self.key[:, :, keys].float()
-        query = _join_groups(self.query[:, :, queries], self.key.shape[1]).float()
-        ratio = (query @ key.mT).mul_(self._scale / self._cap).tanh_()
+        """Return the weights of keys and tanh(s q·k / c), [rows, key heads, group · queries, keys]."""
+        key = self._key[:, :, keys]
+        query = _join_groups(self.query[:, :, queries], key.shape[1]).to(key.dtype)
+        ratio = (query @ key.mT).float().mul_(self._scale / self._cap).tanh_()
         hidden = ~self._get_visible(queries, keys)
         scores = (ratio * self._cap).unflatten(2, (-1, hidden.shape[-2]))
         scores.masked_fill_(hidden[:, :, None], torch.finfo(scores.dtype).min)
-        return scores.flatten(2, 3).softmax(-1), 1 - ratio.square_()
+        return scores.flatten(2, 3).softmax(-1), ratio
 
     def _get_visible(self, queries: slice, keys: slice) -> torch.Tensor:
         """Return which keys each query sees, [rows or 1, 1, queries, keys] bool."""
@@ -175,15 +177,16 @@ class _CappedAttention(torch.autograd.Function):
         scores = _Scores(query, key, mask, ctx.window, ctx.cap, ctx.scale)
         dq = torch.empty_like(query)
         dk, dv = (torch.zeros_like(each, dtype=torch.float32) for each in (key, value))
-        for queries, keys in scores.iter_blocks():
-            weights, slope = scores.compute(queries, keys)
-            grad = _join_groups(outer[0][:, :, queries], key.shape[1])
-            dv[:, :, keys] += weights.to(grad.dtype).mT @ grad
-            change = (grad @ value[:, :, keys].mT).float().mul_(weights)
-            change = torch.addcmul(change, weights, change.sum(-1, keepdim=True), value=-1)
-            change = change.mul_(slope).mul_(ctx.scale).to(key.dtype)
-            dq[:, :, queries] = _leave_groups(change @ key[:, :, keys], query)
-            dk[:, :, keys] += change.mT @ _join_groups(query[:, :, queries], key.shape[1])
+        with torch.autocast(query.device.type, enabled=False):
+            for queries, keys in scores.iter_blocks():
+                weights, ratio = scores.compute(queries, keys)
+                grad = _join_groups(outer[0][:, :, queries], key.shape[1])
+                dv[:, :, keys] += weights.to(grad.dtype).mT @ grad
+                change = (grad @ value[:, :, keys].mT).float().mul_(weights)
+                change = torch.addcmul(change, weights, change.sum(-1, keepdim=True), value=-1)
+                change = change.mul_(1 - ratio.square_()).mul_(ctx.scale).to(key.dtype)
+                dq[:, :, queries] = _leave_groups(change @ key[:, :, keys], query)
+                dk[:, :, keys] += change.mT @ _join_groups(query[:, :, queries], key.shape[1])
         return dq, dk.to(key.dtype), dv.to(value.dtype), None, None, None, None
 
 

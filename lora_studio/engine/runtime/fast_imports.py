@@ -37,6 +37,8 @@ def speed_up_imports() -> Iterator[None]:
     40 MB, which most trainings never need.
     """
     is_first = "transformers" not in sys.modules
+    if is_first:
+        gc.collect()
     gc.disable()
     try:
         import torch

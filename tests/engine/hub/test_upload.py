@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.export import What
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import model_card
@@ -225,9 +227,14 @@ def test_card_describes_data_parameters_curve_and_self_test(exported_run: RunFol
     assert 'AutoModelForCausalLM.from_pretrained("me/harbour")' in card
 
 
-def test_unknown_license_is_stated(exported_run: RunFolder) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("what", ["adapter", "merged"])
+def test_card_uses_an_attention_that_caps_scores(exported_run: RunFolder, what: What) -> None:
+    capped = replace(facts(exported_run), has_capped_scores=True)
+    card = model_card.build_card(what, "me/harbour", capped)
+    assert 'from_pretrained("me/harbour", attn_implementation="eager")' in card
 
+
+def test_unknown_license_is_stated(exported_run: RunFolder) -> None:
     card = model_card.build_card(
         "gguf", "me/harbour", replace(facts(exported_run), license_name=None)
     )

@@ -122,3 +122,30 @@ def test_formats_are_those_of_autocast() -> None:
     assert result.dtype == torch.bfloat16
     in_16_bits = capped_attention.attend(query.bfloat16(), key.bfloat16(), value, 5.0, scale=None)
     assert torch.equal(result, in_16_bits.transpose(1, 2))
+
+
+def test_dropout_trains_as_without_it_on_average() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 6, 8, requires_grad=True) for _ in range(3))
+    whole = capped_attention.attend(query, key, value, 5.0, scale=None)
+    dropped = torch.stack(
+        [
+            capped_attention.attend(query, key, value, 5.0, scale=None, dropout=0.1)
+            for _ in range(400)
+        ]
+    )
+    assert torch.allclose(dropped.mean(0), whole, atol=0.1)
+    dropped.sum().backward()
+    assert all(bool(each.grad.isfinite().all()) for each in (query, key, value))
+
+
+def test_single_query_equals_the_last_of_several() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 6, 8) for _ in range(3))
+    several = capped_attention.attend(query, key, value, 5.0, scale=None, window=4)
+    single = capped_attention.attend(query[:, :, -1:], key, value, 5.0, scale=None, window=4)
+    assert torch.allclose(single, several[:, :, -1:], atol=1e-6)
+
+
+def test_no_kernel_of_flash_attention_is_reported(model: PreTrainedModel) -> None:
+    assert not sequence_packing.should_use_varlen_kernel(model, torch.bfloat16)

@@ -446,6 +446,16 @@ def test_info_message_disappears_with_its_page_once_read(
     assert "It failed." in window.toasts.text
 
 
+def test_problem_strip_keeps_links_of_the_same_problems(window: Window) -> None:
+    problems = [warning("test", "One thing is odd.", "Look at it.")]
+    window.strip.show_problems(problems)
+    (link,) = window.strip.findChildren(ElidedLink)
+    window.strip.show_problems([*problems])
+    assert window.strip.findChildren(ElidedLink) == [link]
+    window.strip.show_problems([warning("test", "Another thing is odd.", "Look at it.")])
+    assert "Another" in window.strip.findChildren(ElidedLink)[-1].text()
+
+
 @pytest.mark.slow
 def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)

@@ -166,8 +166,8 @@ def choose_transport(device: str) -> str:
 def _avoid_missing_peer_access() -> None:
     """Let NCCL copy through main memory where a GPU can't read another one's.
 
-    WORKAROUND: GeForce cards of the RTX 40 series can't, but drivers before 550.40.07 say so, and NCCL waits
-    forever (NVIDIA/nccl-tests#117). All GPUs count, because all ranks have to copy in the same way.
+    WORKAROUND: GeForce cards of the RTX 40 series can't, but drivers before 550.40.07 report that they can, and
+    NCCL waits forever (NVIDIA/nccl-tests#117). All GPUs count, because all ranks have to copy in the same way.
     """
     names = [torch.cuda.get_device_properties(i).name for i in range(torch.cuda.device_count())]
     if any(_WITHOUT_PEER_ACCESS in name for name in names):

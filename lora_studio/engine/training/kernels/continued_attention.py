@@ -23,7 +23,7 @@ def continued_attention(
     dropout: float = 0.0,
     softcap: float | None = None,
 ) -> torch.Tensor:
-    """Compute each row by PyTorch's own attention; a row with a parent also attends to all of its parent.
+    """Compute row by row; a row with a parent also attends to all of its parent.
 
     A parent has none itself. No `parents` at all means that no row has one. `softcap` caps the scores.
     """

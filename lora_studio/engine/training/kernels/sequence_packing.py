@@ -67,7 +67,7 @@ def packed_attention(
     """Return causal attention within each packed row, [1, tokens, heads, size].
 
     `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens; without
-    them, transformers' own attention is used. A row with one of `parents`, which isn't -1, continues that row.
+    them, attention is that of rows that aren't packed. A row with one of `parents`, which isn't -1, continues that row.
     `allows_flash` allows one kernel for all rows. Raises NotImplementedError for attention sinks, which
     PyTorch's fused kernels don't support.
     """
@@ -237,6 +237,8 @@ def can_use_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.T
 def should_use_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     """Return whether a model that computes in `dtype` uses `varlen_attention`."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
+    if capped_attention.has_capped_scores(config):
+        return False
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads

@@ -196,6 +196,7 @@ def test_replayed_run_looks_the_same(qtbot: QtBot, state: ProjectState, run: Run
     page = show_widget(qtbot, TrainingPage(state))
     state.set_run(run, "")
     play_events(page, [*started_events(), *training_events(60, 60), *finished_events()])
+    assert page.tiles.tiles["load"].isHidden(), "it was measured while the training ran"
     assert page.is_done()
     assert page.header.primary.text() == "Continue"
     assert len(page.plot.run.steps) == 60
