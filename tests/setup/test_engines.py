@@ -126,9 +126,13 @@ def test_removing_the_current_engine_restores_the_previous_one(root: EngineRoot)
 def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     job = subprocess.Popen(
-        [str(engine.python), "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [str(engine.python), "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
+    assert job.stdout is not None
     try:
+        job.stdout.readline()  # Popen returns before the system has the new command line
         with pytest.raises(ProblemError, match="in use by a job"):
             engines.remove_engine(engine, root)
         assert engine.python.exists()
