@@ -106,24 +106,20 @@ def without_secrets(text: str) -> str:
 
 
 def find_uv() -> Path:
-    """Return the path of uv: the user's own, the app's, one on PATH, or the Python package's.
+    """Return the path of uv: the configured one, the app's, the Python package's, or one on PATH.
 
-    Raises ProblemError if there is none.
+    The last may be too old to know the builds of PyTorch that setup asks for. Raises ProblemError if there is none.
     """
     name = "uv.exe" if os.name == "nt" else "uv"
     configured = os.environ.get(VARIABLE)
     for candidate in (
         Path(configured) if configured else None,
         *list_bundled_paths("bin", name),
+        _find_package_uv(),
         _find_on_path(name),
     ):
         if candidate is not None and candidate.is_file():
             return candidate
-    if importlib.util.find_spec("uv") is not None:
-        import uv
-
-        with contextlib.suppress(FileNotFoundError):
-            return Path(uv.find_uv_bin())
     raise fail(
         "engine.no_uv",
         "The uv installer wasn't found.",
@@ -139,6 +135,16 @@ def list_bundled_paths(*parts: str) -> list[Path]:
         candidates.append(paths.get_resources_folder().joinpath(*parts))
     candidates.append(Path(sys.executable).parent / Path(*parts))
     return candidates
+
+
+def _find_package_uv() -> Path | None:
+    if importlib.util.find_spec("uv") is None:
+        return None
+    import uv
+
+    with contextlib.suppress(FileNotFoundError):
+        return Path(uv.find_uv_bin())
+    return None
 
 
 def _find_on_path(name: str) -> Path | None:

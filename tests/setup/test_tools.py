@@ -106,3 +106,15 @@ def test_uv_of_the_user_takes_precedence(tmp_path: Path, monkeypatch: pytest.Mon
     own.write_text("")
     monkeypatch.setenv(tools.VARIABLE, str(own))
     assert tools.find_uv() == own
+
+
+def test_uv_on_path_is_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not know the builds of PyTorch that setup asks for."""
+    monkeypatch.delenv(tools.VARIABLE, raising=False)
+    other = tmp_path / ("uv.exe" if os.name == "nt" else "uv")
+    other.write_text("")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tools.find_uv() != other
+    monkeypatch.setitem(sys.modules, "uv", None)
+    assert tools.find_uv() == other
