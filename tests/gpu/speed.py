@@ -224,14 +224,14 @@ def _get_first_norm(channel: Any) -> float:
 
 @check("T20", "two GPUs train at least 1.85 times as fast as one", seconds=20, needs_gpu=True)
 def compare_two_gpus(context: CheckContext) -> None:
-    """Train 1B's shape on one GPU, and with a rank on each of two GPUs of the same kind."""
+    """Train 1B's shape on one GPU, and with a rank on each of two GPUs of the same model."""
     import torch
 
     own = torch.device(context.device).index or 0
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     others = [index for index, name in enumerate(names) if name == names[own] and index != own]
     if not others:
-        raise UnavailableCheckError("there is no second GPU of the same kind")
+        raise UnavailableCheckError("this check needs two GPUs of the same model")
     rows = peers.make_long_rows(32 * 6, 1000)
     speeds = []
     for device in (f"cuda:{own}", f"cuda:{own},cuda:{others[0]}"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,6 +309,18 @@ def _begin_with(tokenizer: Tokenizer, token: str) -> processors.PostProcessor:
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _THINK = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 
+_GEMMA3 = Family(
+    config="gemma3_text",
+    tokenizer=_sentencepiece_gemma,
+    special=("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+    bos="<bos>",
+    eos="<eos>",
+    pad="<pad>",
+    unk="<unk>",
+    end_of_turn=("<eos>", "<end_of_turn>"),
+    settings={"query_pre_attn_scalar": 16, "sliding_window": 512},
+)
+
 _FAMILIES: dict[str, Family] = {
     "llama3": Family(
         config="llama",
@@ -332,28 +344,12 @@ _FAMILIES: dict[str, Family] = {
         end_of_turn=("<|im_end|>", "<|endoftext|>"),
         settings={"tie_word_embeddings": True, "rope_theta": 1000000.0},
     ),
-    "gemma2": Family(
+    "gemma2": replace(
+        _GEMMA3,
         config="gemma2",
-        tokenizer=_sentencepiece_gemma,
-        special=("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
-        bos="<bos>",
-        eos="<eos>",
-        pad="<pad>",
-        unk="<unk>",
-        end_of_turn=("<eos>", "<end_of_turn>"),
         settings={"query_pre_attn_scalar": 16, "sliding_window": 8, "attn_logit_softcapping": 2.0},
     ),
-    "gemma3": Family(
-        config="gemma3_text",
-        tokenizer=_sentencepiece_gemma,
-        special=("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
-        bos="<bos>",
-        eos="<eos>",
-        pad="<pad>",
-        unk="<unk>",
-        end_of_turn=("<eos>", "<end_of_turn>"),
-        settings={"query_pre_attn_scalar": 16, "sliding_window": 512},
-    ),
+    "gemma3": _GEMMA3,
     "mistral": Family(
         config="mistral",
         tokenizer=_sentencepiece_prefixed,
