@@ -393,7 +393,7 @@ def test_two_gpus_of_a_kind_are_compared_with_one(
     monkeypatch.setattr(speed, "get_tokens_per_s", lambda channel: channel)
     context = CheckContext("cuda:0", tmp_path)
     if ratio is None:
-        with pytest.raises(UnavailableCheckError, match="second GPU"):
+        with pytest.raises(UnavailableCheckError, match="two GPUs of the same model"):
             speed.compare_two_gpus(context)
         return
     speed.compare_two_gpus(context)
