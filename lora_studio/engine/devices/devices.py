@@ -19,7 +19,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import build_tools
 from lora_studio.core.system.device_locks import DeviceIdentity, find_holder
-from lora_studio.engine.devices import nvml
+from lora_studio.engine.devices import free_memory, nvml
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,7 @@ def _describe_cuda(index: int) -> events.Device:
     import torch
 
     facts = torch.cuda.get_device_properties(index)
-    free = nvml.get_free_bytes(index)
+    free = free_memory.read_free_bytes(index)
     if free is None:  # creates a CUDA context, which costs some of its memory
         free = torch.cuda.mem_get_info(index)[0]
     return events.Device(
@@ -222,7 +222,7 @@ def get_free_gpu_bytes(index: int) -> int:
     """Return the free memory of a GPU in bytes, all of it where that can't be told without using it."""
     import torch
 
-    free = nvml.get_free_bytes(index)
+    free = free_memory.read_free_bytes(index)
     return torch.cuda.get_device_properties(index).total_memory if free is None else free
 
 

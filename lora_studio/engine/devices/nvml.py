@@ -37,13 +37,6 @@ def get_free_bytes(index: int) -> int | None:
     return None if memory is None else int(memory.free)
 
 
-def get_total_bytes(index: int) -> int | None:
-    """Return the memory of a card in bytes; None if NVML can't tell."""
-    nvml, card = get_card(index)
-    memory = None if card is None else nvml.read_memory(card)
-    return None if memory is None else int(memory.total)
-
-
 def list_programs(index: int) -> tuple[DeviceProgram, ...]:
     """Return the programs that have memory of a card, the largest first.
 

@@ -18,17 +18,17 @@ import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_studio.core.memory.plan import pick_device
-from lora_studio.core.memory.weights import spread_over_gpus
+from lora_studio.core.memory.weights import describe_placement, spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import InspectDevices
 from lora_studio.core.protocol.events import DevicesFound
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import build_tools, device_locks
+from lora_studio.core.system import amdgpu, build_tools, device_locks
 from lora_studio.core.system.device_locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.devices import devices, lock, memory_limit, nvml
 from lora_studio.engine.jobs.training import inspect_devices
 from lora_studio.engine.model import loading, placement
 from lora_studio.engine.training.distributed import sharding
@@ -72,10 +72,18 @@ def test_auto_avoids_a_gpu_that_a_job_has_just_locked(gpus: Install) -> None:
     )
     locked = device_locks.lock_devices([devices.get_gpu_identity(0)], LockHolder("r"), pytest.fail)
     assert name_auto() == "cuda:1"
+    assert "only one, currently 4090 (cuda:1)" in _describe_placement()
     table.cards[1].free = 3  # in use by another program: waiting is better
     assert name_auto() == "cuda:0"
     locked[0].release()
     assert name_auto() == "cuda:0"
+
+
+def _describe_placement() -> str:
+    """Return what the memory estimate says about the GPUs of a small model."""
+    found = devices.list_devices()
+    plan = replace(plans.plan(free=20), device=found.devices[0])
+    return str(describe_placement(spread_over_gpus(plan, found)))
 
 
 def test_full_gpu_counts_as_full(gpus: Install) -> None:
@@ -476,6 +484,55 @@ def test_gradients_cross_main_memory_without_nccl(
 
 
 # --- memory ---------------------------------------------------------------------------------------
+
+
+def _write_amd_driver(folder: Path, **cards: tuple[float, float]) -> None:
+    """Write what Linux's driver reports: the used and the total memory in GiB, by PCI bus."""
+    for number, (bus, memory) in enumerate(cards.items()):
+        device = folder / "devices" / f"0000:{bus}:00.0"
+        device.mkdir(parents=True)
+        for name, size in zip(("used", "total"), memory, strict=True):
+            (device / f"mem_info_vram_{name}").write_text(f"{int(size * GIB)}\n")
+        card = folder / "drm" / f"card{number}"
+        card.mkdir(parents=True)
+        (card / "device").symlink_to(device)
+
+
+@pytest.fixture
+def radeons(gpus: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpus:
+    """Two equal AMD GPUs and an integrated one, which uses main memory beside its own."""
+    list_folders = amdgpu.list_folders
+    monkeypatch.setattr(amdgpu, "list_folders", lambda: list_folders(tmp_path / "drm"))
+    amd: dict[str, Any] = {"major": 11, "arch": "gfx1100"}
+    table = gpus(
+        Gpu("RX 7900", "a", **amd), Gpu("RX 7900", "b", **amd), Gpu("8060S", "c", total=60, **amd),
+        hip="7.2", names=("gfx1100",),
+    )  # fmt: skip
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    return table
+
+
+@pytest.mark.usefixtures("radeons")
+def test_free_memory_of_amd_gpus_is_that_of_their_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _write_amd_driver(tmp_path, c1=(3, 24), c2=(0.2, 0.5), c0=(20, 24))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: ((50 + index) * GIB, 60 * GIB))
+    assert [devices.get_free_gpu_bytes(index) // GIB for index in range(3)] == [4, 21, 60]
+    found = {each.name: each.free_bytes for each in devices.list_devices().devices[:-1]}
+    assert found == {"cuda:0": 4 * GIB, "cuda:1": 21 * GIB, "cuda:2": 52 * GIB}
+
+
+def test_auto_means_the_amd_gpu_with_most_free_memory(radeons: FakeGpus, tmp_path: Path) -> None:
+    del radeons.cards[2]
+    _write_amd_driver(tmp_path, c0=(20, 24), c1=(3, 24))
+    assert name_auto() == "cuda:1"
+    assert devices.list_devices().devices[0].name == "cuda:1"  # creates no context
+
+
+@pytest.mark.usefixtures("radeons")
+def test_amd_gpu_without_a_driver_file_counts_as_free() -> None:
+    assert [devices.get_free_gpu_bytes(index) // GIB for index in (0, 1)] == [24, 24]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(devices, "choose_device", choose)
     monkeypatch.setattr(nvml, "get_free_bytes", lambda _: memory["free"])
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
+    facts = SimpleNamespace(total_memory=24 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
     return memory
 
 
@@ -41,10 +44,9 @@ def test_model_that_fits_is_used_on_the_gpu(tiny: TinyModel) -> None:
 
 
 def test_model_larger_than_the_free_memory_is_not_loaded_there(
-    tiny: TinyModel, gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    tiny: TinyModel, gpu: dict[str, int]
 ) -> None:
     gpu["free"] = 1 << 10
-    monkeypatch.setattr(nvml, "get_total_bytes", lambda _: 24 << 30)
     channel = RecordingChannel()
     tried: list[str] = []
     spec = ModelSpec(source=str(tiny("llama3")))

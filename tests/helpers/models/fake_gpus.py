@@ -17,7 +17,10 @@ GIB = 1 << 30
 
 @dataclass
 class Gpu:
-    """A GPU with a name, a UUID, its capability, and its memory in GiB; `arch` is AMD's architecture."""
+    """A GPU with a name, a UUID, its capability, and its memory in GiB; `arch` is AMD's architecture.
+
+    Its PCI address is 0000:c0:00.0 for the first, then 0000:c1:00.0.
+    """
 
     name: str
     uuid: str
@@ -97,6 +100,7 @@ class FakeGpus:
         return SimpleNamespace(
             name=card.name, uuid=card.uuid, major=card.major, minor=card.minor,
             total_memory=int(card.total * GIB), gcnArchName=card.arch,
+            pci_domain_id=0, pci_bus_id=0xC0 + self.cards.index(card), pci_device_id=0,
         )  # fmt: skip
 
     def _limit(self, share: float, device: Any) -> None:
