@@ -131,6 +131,13 @@ def _explain_no_build(gpus: Accelerator) -> Text:
     ]
     if not needed:
         return text("PyTorch has no code for {gpu}, so training uses the CPU.", gpu=gpus.title)
+    if gpus.cuda is None:
+        return text(
+            "The driver of {gpu} ({version}) doesn't report a CUDA version, so training uses the CPU. Its CUDA "
+            "library may be missing. Install the complete NVIDIA driver, then update the engine.",
+            gpu=gpus.title,
+            version=gpus.driver,
+        )
     major, minor = min(needed)
     return text(
         "The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA "

@@ -10512,6 +10512,10 @@
             <translation>Der Download von {repository} wurde unterbrochen: {reason}.</translation>
         </message>
         <message>
+            <source>The driver of {gpu} ({version}) doesn't report a CUDA version, so training uses the CPU. Its CUDA library may be missing. Install the complete NVIDIA driver, then update the engine.</source>
+            <translation>Der Treiber von {gpu} ({version}) meldet keine CUDA-Version, deshalb nutzt das Training die CPU. Möglicherweise fehlt seine CUDA-Bibliothek. Installieren Sie den vollständigen NVIDIA-Treiber und aktualisieren Sie dann die Engine.</translation>
+        </message>
+        <message>
             <source>The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA {major:d}.{minor:d} or newer on this GPU. Update the NVIDIA driver, then update the engine.</source>
             <translation>Der Treiber von {gpu} ({version}) ist zu alt für PyTorch, das auf dieser GPU einen Treiber für CUDA {major:d}.{minor:d} oder neuer braucht. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
@@ -11491,8 +11495,8 @@
             <translation>Die Gewichte passen nicht auf eine GPU, deshalb hält jede der {count} einige der Schichten. Es rechnet immer nur eine.</translation>
         </message>
         <message>
-            <source>The weights fit on one GPU, so training uses the one with the most free memory.</source>
-            <translation>Die Gewichte passen auf eine GPU, deshalb nutzt das Training die mit dem meisten freien Speicher.</translation>
+            <source>The weights fit on one GPU, so training uses only one, currently {title} ({device}).</source>
+            <translation>Die Gewichte passen auf eine GPU, deshalb nutzt das Training nur eine, derzeit {title} ({device}).</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>

@@ -157,11 +157,13 @@ def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
         ("A100, 450.10, 40960, 8.0", (11, 0), "too old for PyTorch, which needs a driver for CUDA 11.8"),
         ("RTX 5090, 550.54, 32768, 12.0", (12, 4), "needs a driver for CUDA 12.8 or newer on this GPU"),
         ("Tesla K80, 470.10, 11441, 3.7", (11, 4), "PyTorch has no code for Tesla K80"),
+        ("Tesla K80, 470.10, 11441, 3.7", None, "PyTorch has no code for Tesla K80"),
+        ("RTX 4090, 590.10, 24564, 8.9", None, "RTX 4090 (590.10) doesn't report a CUDA version"),
     ],
-    ids=["old driver", "older than the GPU", "no driver helps"],
+    ids=["old driver", "older than the GPU", "no driver helps", "of any version", "no CUDA library"],
 )  # fmt: skip
 def test_driver_that_runs_no_build_is_reported_and_cpu_is_used(
-    monkeypatch: pytest.MonkeyPatch, gpu: str, cuda: tuple[int, int], reason: str
+    monkeypatch: pytest.MonkeyPatch, gpu: str, cuda: tuple[int, int] | None, reason: str
 ) -> None:
     monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(gpu, cuda))
     accelerator = detect.detect_accelerator()

@@ -67,7 +67,9 @@ def describe_placement(plan: MemoryPlan) -> Text:
         )
     if plan.gpus > 1:
         return text(
-            "The weights fit on one GPU, so training uses the one with the most free memory."
+            "The weights fit on one GPU, so training uses only one, currently {title} ({device}).",
+            title=plan.device.title,
+            device=plan.device.name,
         )
     if plan.kind != "cuda" or plan.processes == 1:
         return NO_TEXT

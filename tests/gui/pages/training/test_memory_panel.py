@@ -216,7 +216,7 @@ def test_panel_says_why_layers_are_spread_over_gpus(page: TrainingPage) -> None:
     second = first.model_copy(update={"name": "cuda:1", "precision": "fp16"})
     page.state.set_answer(events.DevicesFound(devices=(first, second, cpu)))
     page.state.set("model", "precision", "4bit")
-    assert "fit on one GPU" in page.recipe.memory.rows.text()
+    assert "currently RTX 4090 (cuda:0)" in page.recipe.memory.rows.text()
     page.state.set("model", "precision", "auto")
     assert "each of 2 holds some of the layers" in page.recipe.memory.rows.text()
     plan = memory_plan.make_plan(page.state)
