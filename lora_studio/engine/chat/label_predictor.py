@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.file_states import get_folder_state
+from lora_studio.engine.devices import lock
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import classifier_head
 from lora_studio.engine.model import loading
@@ -38,7 +40,22 @@ def classify(run: RunFolder, texts: Sequence[str], job: JobContext) -> events.Te
         job.report_progress(text("classifying"), done, len(texts), "texts")
         job.check()
 
-    return LabelPredictor.open(run, job).predict(texts, report)
+    with open_predictor(run, job) as predictor:
+        return predictor.predict(texts, report)
+
+
+@contextmanager
+def open_predictor(run: RunFolder, job: JobContext) -> Iterator[LabelPredictor]:
+    """Yield the classifier of a run, with the training device held unless it is on the CPU; raises ProblemError."""
+    require_classifier(run)
+    with ExitStack() as held:
+        if not LabelPredictor.is_on_cpu(run):
+            model = run.load_project().model
+            held.enter_context(lock.hold_devices(model, run, "classification", job))
+        predictor = LabelPredictor.open(run, job)
+        if predictor.device.type == "cpu":
+            held.close()
+        yield predictor
 
 
 @dataclass
@@ -58,13 +75,18 @@ class LabelPredictor:
     @classmethod
     def open(cls, run: RunFolder, job: JobContext) -> LabelPredictor:
         """Return the classifier of a run, loaded unless it already is; raises ProblemError."""
-        project = run.load_project()
-        require_classifier(run)
-        key = (str(run.path), get_folder_state(run.adapter), project.model.model_dump_json())
+        key = _identify(run)
         if cls._held is None or cls._held[0] != key:
             cls._held = None  # loading frees its memory first
-            cls._held = (key, _load(run, project, job))
+            cls._held = (key, _load(run, run.load_project(), job))
         return cls._held[1]
+
+    @classmethod
+    def is_on_cpu(cls, run: RunFolder) -> bool:
+        """Return whether the classifier of a run is in memory already, and not on a GPU."""
+        if cls._held is None or cls._held[0] != _identify(run):
+            return False
+        return cls._held[1].device.type == "cpu"
 
     def predict(
         self, texts: Sequence[str], report: Callable[[int], object]
@@ -108,6 +130,12 @@ class LabelPredictor:
         if shares.isnan().any():
             raise NotFiniteError
         return shares.tolist()
+
+
+def _identify(run: RunFolder) -> Hashable:
+    """Return what changes with the classifier of a run."""
+    model = run.load_project().model
+    return str(run.path), get_folder_state(run.adapter), model.model_dump_json()
 
 
 def _batch_by_length(rows: Sequence[Sequence[int]]) -> list[list[int]]:

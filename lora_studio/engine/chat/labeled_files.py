@@ -23,7 +23,6 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat import label_predictor
-from lora_studio.engine.chat.label_predictor import LabelPredictor
 from lora_studio.engine.dataset.files import row_faults
 from lora_studio.engine.dataset.reasons import NO_FORMAT
 from lora_studio.engine.dataset.rows import scan
@@ -49,11 +48,12 @@ def classify_file(run: RunFolder, command: commands.ClassifyFile, job: JobContex
     chunks = reader.iter_chunks()
     # The first rows show whether the file can be used, before the model is loaded.
     first, column = _choose_column(run, command, chunks)
-    for rows in itertools.chain(first, chunks):
-        predictor = LabelPredictor.open(run, job)
-        texts = [_get_text(values, column) for _, values in rows]
-        predicted = predictor.predict(texts, lambda _: job.check())
-        job.emit(predicted.model_copy(update={"rows": tuple(line for line, _ in rows)}))
+    if first:
+        with label_predictor.open_predictor(run, job) as predictor:
+            for rows in itertools.chain(first, chunks):
+                texts = [_get_text(values, column) for _, values in rows]
+                predicted = predictor.predict(texts, lambda _: job.check())
+                job.emit(predicted.model_copy(update={"rows": tuple(line for line, _ in rows)}))
     if reader.skipped:
         problem = reader.describe_skipped()
         if not column:

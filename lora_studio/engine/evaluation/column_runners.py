@@ -19,6 +19,7 @@ from lora_studio.engine.evaluation.server_runner import (
 )
 from lora_studio.engine.evaluation.torch_runner import (
     TorchModels,
+    TorchRunner,
     create_adapter_runner,
     create_model_runner,
 )
@@ -30,7 +31,7 @@ class RunnerFactory:
     """Creates runners for the models of an evaluation; `models` holds the one in memory.
 
     The training device is held as long as a model may be on it, so that no other job waits beside a model, and
-    no model waits for another job.
+    no model waits for another job. A model that was loaded on the CPU gives it back.
     """
 
     run: RunFolder
@@ -39,23 +40,24 @@ class RunnerFactory:
     job: JobContext
     _held: ExitStack | None = None
 
+    def __post_init__(self) -> None:
+        """Have the models report that they need no training device."""
+        self.models.on_cpu = self._release_device
+
     @contextmanager
     def open(self, model: AnyColumnModel) -> Iterator[ColumnRunner]:
         """Yield the runner of a model, with the training device held for one in torch.
 
         Raises ProblemError.
         """
-        if isinstance(model, AdapterSpeaker | ModelSpeaker):
-            if self._held is None:
-                held = ExitStack()
-                held.enter_context(
-                    lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
-                )
-                self._held = held
-            yield self._create(model)
-            return
-        self.release()
+        if not isinstance(model, AdapterSpeaker | ModelSpeaker):
+            self.release()
         runner = self._create(model)
+        if isinstance(runner, TorchRunner):
+            if not self.models.has_on_cpu(runner.spec):
+                self._hold_device()
+            yield runner
+            return
         try:
             yield runner
         finally:
@@ -66,9 +68,20 @@ class RunnerFactory:
         try:
             self.models.release()
         finally:
-            if self._held is not None:
-                self._held.close()
-                self._held = None
+            self._release_device()
+
+    def _hold_device(self) -> None:
+        if self._held is None:
+            held = ExitStack()
+            held.enter_context(
+                lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
+            )
+            self._held = held
+
+    def _release_device(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def _create(self, model: AnyColumnModel) -> ColumnRunner:
         match model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,9 +38,13 @@ from lora_studio.engine.tokens import encoder
 
 @dataclass
 class TorchModels:
-    """The model in memory: one at a time, and adapters on it are switched."""
+    """The model in memory: one at a time, and adapters on it are switched.
+
+    `on_cpu` is called after a model was loaded on the CPU.
+    """
 
     job: JobContext
+    on_cpu: Callable[[], object] = lambda: None
     _key: str = ""
     _loaded: loading.LoadedModel | None = None
     _switch: AdapterSwitch | None = None
@@ -53,7 +57,13 @@ class TorchModels:
             self._loaded = load_for_inference(spec, self.job, template)
             self._loaded.model.eval()
             self._key, self._switch = key, AdapterSwitch(self._loaded.model)
+            if self._loaded.device.type == "cpu":
+                self.on_cpu()
         return self._switch
+
+    def has_on_cpu(self, spec: ModelSpec) -> bool:
+        """Return whether a model is in memory already, and not on a GPU."""
+        return self.device == "cpu" and self._key == spec.model_dump_json()
 
     @property
     def device(self) -> str:

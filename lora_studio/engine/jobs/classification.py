@@ -16,11 +16,8 @@ def classify(command: commands.Classify, job: JobContext) -> None:
     """Predict the labels of texts."""
     job.show_stage(text("starting PyTorch"))
     from lora_studio.engine.chat import label_predictor
-    from lora_studio.engine.devices import lock
 
-    run = RunFolder(Path(command.run))
-    with lock.hold_devices(run.load_project().model, run, "classification", job):
-        job.emit(label_predictor.classify(run, command.texts, job))
+    job.emit(label_predictor.classify(RunFolder(Path(command.run)), command.texts, job))
 
 
 @handles(commands.ClassifyFile)
@@ -28,8 +25,5 @@ def classify_file(command: commands.ClassifyFile, job: JobContext) -> None:
     """Predict the labels of the rows of a file."""
     job.show_stage(text("starting PyTorch"))
     from lora_studio.engine.chat import labeled_files
-    from lora_studio.engine.devices import lock
 
-    run = RunFolder(Path(command.run))
-    with lock.hold_devices(run.load_project().model, run, "classification", job):
-        labeled_files.classify_file(run, command, job)
+    labeled_files.classify_file(RunFolder(Path(command.run)), command, job)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import ProblemError
@@ -23,6 +24,8 @@ from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run
 
 class Predictor:
     """Gives every text the same label, and records the texts."""
+
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.texts: list[str] = []

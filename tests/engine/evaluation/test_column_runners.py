@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
 from lora_studio.core.evaluation.columns import ServerModel
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity
+from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.evaluation import column_runners
 from lora_studio.engine.evaluation.column_runners import RunnerFactory
-from lora_studio.engine.evaluation.torch_runner import TorchModels
+from lora_studio.engine.evaluation.torch_runner import TorchModels, TorchRunner
+from lora_studio.engine.model import loading
+from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import make_job
 
 GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
@@ -33,14 +41,19 @@ class WatchedModels(TorchModels):
         super().release()
 
 
+def make_runner(models: TorchModels, spec: ModelSpec) -> TorchRunner:
+    tokenizer: Any = None
+    return TorchRunner(models, spec, None, tokenizer, "hash")
+
+
 def test_gpu_is_held_until_its_model_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
-    for name in ("create_adapter_runner", "create_model_runner"):  # they read real models
-        monkeypatch.setattr(column_runners, name, lambda *_: None)
     models = WatchedModels()
+    for name in ("create_adapter_runner", "create_model_runner"):  # they read real models
+        monkeypatch.setattr(column_runners, name, lambda *_: make_runner(models, ModelSpec()))
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
     for model in (AdapterSpeaker(), ModelSpeaker(folder="/models/merged")):
         with factory.open(model):
@@ -57,11 +70,49 @@ def test_gpu_is_held_until_its_model_is_freed(
     assert device_locks.find_holder(GPU) is None
 
 
+@pytest.mark.parametrize("free", [0, 1 << 40], ids=["too small a GPU", "GPU"])
+def test_gpu_is_given_back_by_a_model_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: TinyModel, free: int
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
+    chosen = {"auto": torch.device("cuda", 0), "cpu": torch.device("cpu")}
+    monkeypatch.setattr(devices, "choose_device", chosen.__getitem__)
+    monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
+    facts = SimpleNamespace(total_memory=24 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
+    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: free)
+    load = loading.load
+
+    def load_on_cpu(spec: ModelSpec, *arguments: Any) -> loading.LoadedModel:
+        """Load on the CPU, and name the device of the spec."""
+        loaded = load(spec.model_copy(update={"device": "cpu"}), *arguments)
+        return replace(loaded, device=chosen[spec.device])
+
+    monkeypatch.setattr(loading, "load", load_on_cpu)
+    models = TorchModels(make_job())
+    spec = ModelSpec(source=str(tiny("llama3")))
+    monkeypatch.setattr(
+        column_runners, "create_adapter_runner", lambda *_: make_runner(models, spec)
+    )
+    factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
+    keeps = bool(free)
+    for held_before in (True, keeps):
+        with factory.open(AdapterSpeaker()) as runner:
+            held = [device_locks.find_holder(GPU) is not None]
+            assert list(runner.score([])) == []
+            held.append(device_locks.find_holder(GPU) is not None)
+        assert held == [held_before, keeps]
+    factory.release()
+    assert device_locks.find_holder(GPU) is None
+
+
 def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
-    monkeypatch.setattr(column_runners, "create_adapter_runner", lambda *_: None)
     models = TorchModels(make_job())
+    runner = make_runner(models, ModelSpec())
+    monkeypatch.setattr(column_runners, "create_adapter_runner", lambda *_: runner)
 
     def fail() -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
