@@ -23,6 +23,13 @@ from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
 #: Logits in memory at a time, since they are computed in chunks: 32 million, 64 MB in 16-bit.
 LOGITS_AT_ONCE = 1 << 25
 
+#: Scores at a time of attention with a cap, for all heads, by the kind of device: 16 MB in 32 bits. On a GPU,
+#: fewer launches are worth 32 MB.
+CAPPED_SCORES = {"cpu": 1 << 22, "mps": 1 << 22, "cuda": 1 << 23}
+
+#: Tensors as large as these scores that its backward pass has in memory at once.
+_SCORE_COPIES = 5
+
 #: Time of a training with gradient checkpointing relative to one without: the second forward pass
 #: is a third of the work (Chen et al. 2016).
 RECOMPUTING = 4 / 3
@@ -96,7 +103,7 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     working = (
         tokens * size * (plan.constants.transient * _compute_widest(shape) + 2 * model.hidden_size)
     )
-    working = max(working, estimate_dora_bytes(plan))
+    working = max(working, estimate_dora_bytes(plan), estimate_capped_attention_bytes(plan))
     experts = estimate_expert_bytes(plan)
     if plan.checkpoints:
         inputs = tokens * (4 if plan.has_fp32_weights else size) * model.hidden_size * model.layers
@@ -194,6 +201,19 @@ def estimate_dora_bytes(plan: MemoryPlan) -> int:
     return max((x.inputs * (identity * x.inputs + 3 * size * x.outputs) for x in layers), default=0)
 
 
+def estimate_capped_attention_bytes(plan: MemoryPlan) -> int:
+    """Return the transient bytes of attention with a cap in the backward pass: the largest block of scores, and four
+    32-bit tensors as wide as keys or values beside the gradient of the queries. Packed rows come one by one.
+    """
+    if not plan.shape.caps_scores:
+        return 0
+    longest = min(plan.rows.longest, plan.limit)
+    tokens = longest if plan.training.packing else plan.tokens
+    at_once = min(CAPPED_SCORES[plan.kind], plan.shape.heads * longest * tokens)
+    widths = 4 * 4 * plan.shape.key_width + plan.bytes_each * plan.shape.query_width
+    return 4 * _SCORE_COPIES * at_once + tokens * widths
+
+
 def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that the adapters of one block keep.
 
@@ -255,8 +275,8 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of the logits.
 
-    One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax. If the output layer
-    trains: all logits and their gradient.
+    One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax, or three copies for the
+    gradient of a cap. If the output layer trains: all logits and their gradient.
     """
     if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row
@@ -268,7 +288,8 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     in_full = 0 if plan.kind == "cpu" else 4
     if plan.lora.new_tokens or any("head" in name for name in plan.lora.modules_to_save):
         return 2 * size * whole + in_full * chunk
-    return (plan.constants.logit * size + in_full) * chunk
+    copies = 3 * size if plan.shape.caps_logits else 0
+    return (plan.constants.logit * size + max(in_full, copies)) * chunk
 
 
 def estimate_seconds(plan: MemoryPlan) -> float | None:

@@ -47,7 +47,8 @@ class ModelShape(BaseModel):
     `norm_width` is the sum of the widths of one block's norms, `plain_norms` whether these are RMS
     norms like Llama's, `plain_gates` whether its gated layers are like Llama's. `expert_size` is
     the inner width of one expert, `expert_parameters` counts the stacked weights of all experts in
-    all blocks.
+    all blocks. `caps_scores` and `caps_logits` are whether attention and output have a cap, as
+    Gemma 2's.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
@@ -61,6 +62,8 @@ class ModelShape(BaseModel):
     gated: bool = True
     plain_gates: bool = False
     fused_attention: bool = False
+    caps_scores: bool = False
+    caps_logits: bool = False
     tied: bool = False
     experts: int = 0
     experts_per_token: int = 0

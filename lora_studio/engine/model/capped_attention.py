@@ -16,11 +16,13 @@ from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from lora_studio.core.memory.estimate import CAPPED_SCORES
+
 #: Name of this attention in transformers' registry.
 NAME = "capped"
 
-#: Maximum number of scores at a time, for all heads: 16 MB in 32 bits. On a GPU, fewer launches are worth 32 MB.
-_CPU_SCORES, _GPU_SCORES = 1 << 22, 1 << 23
+#: Maximum number of scores at a time, for all heads.
+_CPU_SCORES, _GPU_SCORES = CAPPED_SCORES["cpu"], CAPPED_SCORES["cuda"]
 
 
 def has_capped_scores(config: PreTrainedConfig) -> bool:

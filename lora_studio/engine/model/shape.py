@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lora_studio.core.model.shape import LinearLayers, ModelShape
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import capped_attention, loading
 
 #: Layers whose input is the output of the part before them, not the block's normalized input.
 _READS_OWN = re.compile(
@@ -46,6 +46,8 @@ def get_model_shape(model: PreTrainedModel) -> ModelShape:
         gated=any(_GATED.search(layer.name) for layer in dense),
         plain_gates=any(_is_plainly_gated(module) for module in model.modules()),
         fused_attention=any(_FUSED.search(layer.name) for layer in layers),
+        caps_scores=capped_attention.has_capped_scores(config),
+        caps_logits=bool(getattr(config, "final_logit_softcapping", None)),
         tied=bool(config.tie_word_embeddings),
         experts=int(
             _get_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)

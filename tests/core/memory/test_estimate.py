@@ -18,6 +18,7 @@ from lora_studio.core.memory.estimate import (
     estimate,
     estimate_adapter_bytes,
     estimate_block_bytes,
+    estimate_capped_attention_bytes,
     estimate_dora_bytes,
 )
 from lora_studio.core.memory.plan import CONSTANTS
@@ -169,6 +170,32 @@ class TestActivations:
         assert estimate_dora_bytes(dora) == needed
         assert estimate(dora).activations > needed
         assert estimate_dora_bytes(plan()) == 0
+
+    def test_capped_attention_needs_a_block_of_scores(self) -> None:
+        """Gemma 2's, whose backward pass is larger than that of the MLP for short rows."""
+        shape = plan().shape.model_copy(update={"caps_scores": True})
+        capped = replace(plan(micro_batch=1), inspected=inspected(shape=shape))
+        widths = 4 * 4 * KEYS + 2 * HIDDEN
+        block = 4 * 5 * 2**23  # 32 heads · 1,000² scores are more
+        assert estimate_capped_attention_bytes(capped) == block + 1000 * widths
+        classifier = replace(capped, rows=replace(capped.rows, task="classification"))
+        plain = replace(classifier, inspected=inspected())
+        more = estimate(classifier).activations - estimate(plain).activations
+        mlp = 1000 * 2 * (3 * INNER + 2 * HIDDEN)
+        assert more == pytest.approx(block + 1000 * widths - mlp, abs=1)
+        short = replace(capped, limit=200)
+        assert estimate_capped_attention_bytes(short) == 4 * 5 * 32 * 200**2 + 200 * widths
+        padded = replace(short, training=capped.training.model_copy(update={"packing": False, "micro_batch": 3, "gradient_accumulation": 1}))  # fmt: skip
+        assert estimate_capped_attention_bytes(padded) == 3 * estimate_capped_attention_bytes(short)
+        assert estimate_capped_attention_bytes(plan()) == 0
+
+    def test_cap_of_the_logits_keeps_copies(self) -> None:
+        shape = plan().shape.model_copy(update={"caps_logits": True})
+        for name, plain, capped in (("cuda:0", 2 + 4, 4 * 2), ("cpu", 2, 4 * 2)):
+            training_plan = plan(name=name)
+            chunk = estimate(training_plan).logits / plain
+            with_cap = replace(training_plan, inspected=inspected(shape=shape))
+            assert estimate(with_cap).logits == pytest.approx(capped * chunk, abs=1)
 
     def test_activations_start_at_the_first_adapted_block(self) -> None:
         upper = estimate(with_lora(plan(), blocks="11-21")).activations

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
+from lora_studio.core.memory.estimate import estimate_capped_attention_bytes
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.engine.model import capped_attention, loading
+from lora_studio.engine.model.shape import get_model_shape
 from lora_studio.engine.training.kernels import sequence_packing
+from lora_studio.engine.training.kernels.chunked_logprobs import compute_chunked_logprobs
+from lora_studio.engine.training.kernels.output_head import OutputHead
+from tests.helpers.models import plans
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.recorded_job import recorded_job
 
@@ -67,6 +76,66 @@ def test_logits_and_gradients_equal_those_of_eager(
     expected = compute(model, "eager", **inputs)
     assert difference(compute(model, capped_attention.NAME, **inputs), expected) < 1e-4
     assert difference(compute(model, "sdpa", **inputs), expected) > 0.1  # the cap matters
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that were made inside, and holds their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self._known:
+                self._known.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+        return result
+
+    def _free(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self.now -= size
+
+
+@pytest.mark.parametrize("tokens", [150, 700, 2500])
+def test_estimate_equals_the_measured_peak(tokens: int) -> None:
+    query = torch.randn(1, 8, tokens, 64, dtype=torch.bfloat16, requires_grad=True)
+    key, value = (torch.randn(1, 4, tokens, 64).bfloat16().requires_grad_() for _ in range(2))
+    result = capped_attention.attend(query, key, value, 50.0, scale=None)
+    outer = torch.ones_like(result)
+    with LiveBytes() as live:
+        torch.autograd.grad(result, (query, key, value), outer)
+    size = {"heads": 8, "kv_heads": 4, "head_size": 64, "caps_scores": True}
+    shape = plans.plan().shape.model_copy(update=size)
+    plan = replace(plans.plan(name="cpu"), inspected=plans.inspected(shape=shape))
+    plan = replace(plan, rows=replace(plan.rows, longest=tokens), limit=tokens)
+    assert 0.9 < estimate_capped_attention_bytes(plan) / live.peak < 1.25
+
+
+def test_capped_logits_of_a_chunk_have_four_copies() -> None:
+    hidden = torch.randn(64, 8, dtype=torch.bfloat16, requires_grad=True)
+    layer = torch.nn.Linear(8, 1 << 15, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    peaks = []
+    for finish in (lambda logits: logits, lambda logits: torch.tanh(logits / 30) * 30):
+        with LiveBytes() as live:
+            compute_chunked_logprobs(hidden, torch.arange(64), OutputHead(layer, finish))
+        peaks.append(live.peak)
+    chunk = 2 * 64 * (1 << 15)
+    assert peaks[1] / chunk == pytest.approx(4, rel=0.1)
+    assert peaks[0] < 2 * chunk
+
+
+def test_outline_says_what_is_capped(model: PreTrainedModel) -> None:
+    shape = get_model_shape(model)
+    assert (shape.caps_scores, shape.caps_logits) == (True, True)
+    model.config.attn_logit_softcapping = model.config.final_logit_softcapping = None
+    shape = get_model_shape(model)
+    assert (shape.caps_scores, shape.caps_logits) == (False, False)
 
 
 def test_answers_equal_those_of_eager(model: PreTrainedModel) -> None:
