@@ -26,7 +26,6 @@ from transformers.utils import logging as transformers_logging
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model import remote_code
 from lora_studio.core.model.catalog import explain_quantization, get_architecture
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
@@ -37,6 +36,7 @@ from lora_studio.engine.model import capped_attention, placement, sources, vocab
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.weight_conversion import raise_lack_of_memory
@@ -111,7 +111,7 @@ def load(
     model = _load_weights(
         folder,
         dtype=dtype,
-        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
+        trust_remote_code=model_code.is_allowed(folder, requested=spec.trust_remote_code),
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
         **_choose_places(spec, device, training=training, spread=spread),
     )
@@ -236,7 +236,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     Raises ProblemError when the model needs its own code or has an unknown architecture.
     """
     raw = model_folder.read_config(folder)
-    is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
+    is_allowed = model_code.is_allowed(folder, requested=spec.trust_remote_code)
     if raw.get("auto_map") and not is_allowed and not _has_known_type(raw):
         raise fail(
             "model.remote_code",
@@ -384,7 +384,7 @@ def _loading_error(folder: Path, reason: Text | str) -> Exception:
 def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
     """Return the model's layers on the meta device, without memory; raises ProblemError."""
     config = copy.deepcopy(config) if config else read_config(folder, spec)
-    is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
+    is_allowed = model_code.is_allowed(folder, requested=spec.trust_remote_code)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with (

@@ -8,7 +8,6 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.model import remote_code
 from lora_studio.core.runs import checksums
 from lora_studio.engine.model import (
     base_templates,
@@ -16,6 +15,7 @@ from lora_studio.engine.model import (
     tokenizer_files,
     vocabulary,
 )  # fmt: skip
+from lora_studio.engine.runtime import model_code
 
 
 def load_tokenizer(
@@ -34,7 +34,7 @@ def load_tokenizer(
     ProblemError, also for a folder of a run that has changed since it was written.
     """
     checksums.require_intact_source(folder, with_weights=False)
-    is_allowed = remote_code.is_allowed(folder, requested=trust)
+    is_allowed = model_code.is_allowed(folder, requested=trust)
 
     def load(source: Path) -> PreTrainedTokenizerBase:
         tokenizer_files.require_loadable(source)

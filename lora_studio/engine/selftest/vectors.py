@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model import remote_code
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import heldout
@@ -20,6 +19,7 @@ from lora_studio.core.training.embedding import Pooling
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import capped_attention, loading
+from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import BATCH
@@ -166,7 +166,7 @@ def _load_network(folder: Path, adapter: Path | None, *, trust: bool) -> Any:
     from peft import PeftModel
     from transformers import AutoModel
 
-    is_allowed = remote_code.is_allowed(folder, requested=trust)
+    is_allowed = model_code.is_allowed(folder, requested=trust)
     with translate_library_errors(
         lambda reason: adapter_files.foreign_adapter_error(adapter or folder, reason)
     ):

@@ -27,6 +27,7 @@ from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_templates import get_template
+from lora_studio.engine.runtime import fast_imports
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import write_config
 from tests.helpers.runs.jobs import RecordingChannel, make_job
@@ -299,6 +300,8 @@ def own_code(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A tiny Llama with a configuration class of its own, which leaves a file when it is imported."""
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    for name in [each for each in sys.modules if each.startswith("transformers_modules")]:
+        monkeypatch.delitem(sys.modules, name)  # of another test's folder
     (copy / "configuration_own.py").write_text(
         "import pathlib\n"
         "from transformers import LlamaConfig\n"
@@ -337,6 +340,21 @@ def test_code_that_the_user_allowed_runs(own_code: Path, tmp_path: Path) -> None
     assert (tmp_path / "ran").exists()
     (own_code / "modeling_own.py").write_text("raise SystemExit('changed')")
     assert problem_of(own_code, trust_remote_code=True).code == "model.code_not_trusted"
+
+
+def test_code_that_the_user_allowed_imports_any_package(
+    own_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_imports, "_RARELY_USED", ("wave",))
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    fast_imports.hide_rarely_used_packages()
+    modeling = own_code / "modeling_own.py"
+    modeling.write_text(f"import wave\n{modeling.read_text()}")
+    code = remote_code.find_code(own_code)
+    assert code is not None
+    consent.trust(code)
+    spec = ModelSpec(source=str(own_code), trust_remote_code=True, device="cpu")
+    assert type(loading.load(spec, make_job()).model).__name__ == "OwnForCausalLM"
 
 
 @pytest.mark.slow
