@@ -41,7 +41,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     # Processes on the CPU share one memory; each GPU has its own.
     times = plan.processes if plan.kind == "cpu" else 1
     rows = estimate_token_row_bytes(plan)
-    casts = plan.bytes_each * trained if plan.bytes_each < 4 and plan.keeps_casts else 0
+    casts = plan.bytes_each * trained if plan.bytes_each < 4 else 0
     tokens = plan.tokens
     stored, working = estimate_activations(plan, tokens)
     logits = _estimate_logits(plan, tokens)

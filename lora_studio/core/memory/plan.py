@@ -125,15 +125,6 @@ class MemoryPlan:
         return self.kind == "cuda" and self.bytes_each == 2 and self.device.precision == "bf16"
 
     @property
-    def keeps_casts(self) -> bool:
-        """Whether adapted layers keep their adapters' weights in the compute format for the backward pass.
-
-        Only fused 4-bit layers (engine/training/kernels/adapted_linear.py) cast them again instead.
-        """
-        plain = not (self.lora.dropout or self.lora.use_dora) and self.lora.adapter_type == "lora"
-        return not (plain and self.precision == "4bit")
-
-    @property
     def checkpoints(self) -> bool:
         """Whether activations are recomputed instead of being kept."""
         return self.training.gradient_checkpointing != "off"

@@ -28,7 +28,7 @@ from lora_studio.engine.training.checkpoints import CheckpointManager
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
-from lora_studio.engine.training.kernels import compiling
+from lora_studio.engine.training.kernels import adapted_linear, compiling
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.capture import (
     MemoryPressureError,
@@ -132,8 +132,7 @@ class Trainer:
             return events.Done(paused=True)
 
     def _fit(self) -> events.Done:
-        started = time.monotonic() - self.state.seconds
-        stopped = False
+        started, stopped = time.monotonic() - self.state.seconds, False
         self._prepare_first_step()
         while self.state.step < self.total_steps and not stopped and not self._should_stop_early():
             if self.job.flags.pause.is_set():
@@ -308,6 +307,7 @@ class Trainer:
             raise problems.divergence_error(loss, self.state.step + 1)
         return loss, grad_norm, metrics
 
+    @adapted_linear.keep_casts()
     def accumulate_gradients(
         self, batches: Sequence[Sequence[TrainingRow]], weight: int
     ) -> dict[str, torch.Tensor]:

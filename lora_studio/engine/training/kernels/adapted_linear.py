@@ -34,8 +34,7 @@ class _Adapted(torch.autograd.Function):
         weights, biases, every_a, every_b = _split_by_kind(tensors)
         flat = x.reshape(-1, x.shape[-1])
         ctx.ranks = [len(a) for a in every_a]
-        stacked_a = _join(every_a, 0).to(x.dtype)
-        every_scaled = [(b * scale).to(x.dtype) for b, scale in zip(every_b, scales, strict=True)]
+        stacked_a, *every_scaled = _casts.get(every_a, every_b, scales, x.dtype)
         small = flat @ stacked_a.t()
         results = []
         parts = small.split(ctx.ranks, 1)
@@ -72,6 +71,49 @@ class _Adapted(torch.autograd.Function):
         return dx, None, *[None] * (2 * count), *every_d_a, *every_d_b
 
 
+class _CastCache:
+    """All A of layers of one input, stacked, and each s B, in the format of the activations."""
+
+    def __init__(self) -> None:
+        """Keep nothing."""
+        self._kept: dict[tuple[Any, ...], tuple[Sequence[torch.Tensor], list[torch.Tensor]]] | None
+        self._kept = None
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Compute each cast once: no weight may change within."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def get(
+        self,
+        every_a: Sequence[torch.Tensor],
+        every_b: Sequence[torch.Tensor],
+        scales: Sequence[float],
+        dtype: torch.dtype,
+    ) -> list[torch.Tensor]:
+        """Return stacked A [sum of ranks, inputs] and every s B [outputs, rank] in a dtype."""
+        # Compiled code can't change a dictionary.
+        kept = None if torch.compiler.is_compiling() else self._kept
+        key = (dtype, *map(id, every_a))
+        if kept is not None and key in kept:
+            return kept[key][1]
+        scaled = [(b * scale).to(dtype) for b, scale in zip(every_b, scales, strict=True)]
+        casts = [_join(every_a, 0).to(dtype), *scaled]
+        if kept is not None:
+            kept[key] = every_a, casts  # with every A, so that no other tensor gets its id
+        return casts
+
+
+_casts = _CastCache()
+
+#: Within this context, casts of A and B are computed once: no weight may change.
+keep_casts = _casts.keep
+
+
 def _split_by_kind(tensors: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Yield the weights, biases, A and B of all layers."""
     count = len(tensors) // 4
@@ -95,9 +137,10 @@ class _Adapted4bit(torch.autograd.Function):
     ) -> torch.Tensor:
         """`x` [..., inputs], `base` a Linear4bit, `a` [rank, inputs], `b` [outputs, rank]."""
         flat = x.reshape(-1, x.shape[-1]).to(base.compute_dtype)
-        small = flat @ a.to(flat.dtype).t()
+        cast_a, scaled_b = _casts.get([a], [b], [scale], flat.dtype)
+        small = flat @ cast_a.t()
         y: torch.Tensor = base(flat)
-        y.addmm_(small, (b * scale).to(flat.dtype).t())
+        y.addmm_(small, scaled_b.t())
         ctx.save_for_backward(flat, small, a, b)
         ctx.base, ctx.scale, ctx.shape, ctx.dtype = base, scale, x.shape, x.dtype
         return y.to(x.dtype).view(*x.shape[:-1], -1)
@@ -107,12 +150,13 @@ class _Adapted4bit(torch.autograd.Function):
         """Return dx, dA and dB; A and B may have a different dtype from x."""
         flat, small, a, b = ctx.saved_tensors
         g = outer[0].reshape(-1, outer[0].shape[-1]).to(flat.dtype)
+        cast_a, scaled_b = _casts.get([a], [b], [ctx.scale], g.dtype)
         d_b = _compute_gradient_of_b(small, g, ctx.scale, b.dtype)
-        d_small = g @ (b * ctx.scale).to(g.dtype)
+        d_small = g @ scaled_b
         d_a = (d_small.t() @ flat).to(a.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = (g @ _dequantize(ctx.base, g.dtype)).addmm_(d_small, a.to(g.dtype))
+            dx = (g @ _dequantize(ctx.base, g.dtype)).addmm_(d_small, cast_a)
             dx = dx.to(ctx.dtype).view(ctx.shape)
         return dx, None, d_a, d_b, None
 

@@ -7,6 +7,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.training.kernels import adapted_linear, fused
@@ -89,6 +90,39 @@ def test_result_without_gradient_counts_as_zero() -> None:
     for one, other in zip(gradients, expected, strict=False):
         torch.testing.assert_close(one, other)
     assert not any(each.any() for each in gradients[len(expected) :])
+
+
+class CastCounter(TorchDispatchMode):
+    """Counts the copies in another data type."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count += function is torch.ops.aten._to_copy.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_adapters_are_cast_once_while_no_weight_changes() -> None:
+    layers, x = make_layers(torch.bfloat16), torch.randn(7, _INPUTS).bfloat16()
+    for layer in layers:
+        layer.lora_A.float(), layer.lora_B.float()
+    expected = compute(layers, x, adapted_linear.compute_together)
+    counts = []
+    with adapted_linear.keep_casts():
+        for _ in range(2):
+            with CastCounter() as counter:
+                actual = compute(layers, x, adapted_linear.compute_together)
+            counts.append(counter.count)
+    # One of all A and one of each B.
+    assert counts[0] - counts[1] == 1 + len(layers)
+    assert all(map(torch.equal, actual, expected))
+    with torch.no_grad():
+        layers[0].lora_A["default"].weight.mul_(3)
+    with adapted_linear.keep_casts():
+        changed = compute(layers, x, adapted_linear.compute_together)
+    assert not torch.equal(changed[0], expected[0])
 
 
 @pytest.mark.parametrize("state", ["disabled", "merged"])

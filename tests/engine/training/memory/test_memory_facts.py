@@ -193,7 +193,7 @@ def compare_activations(
     model = attach.attach_adapter(loaded.model, lora, job())
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
-    casts = 2 * inspected.adapter.trainable if narrow and plan.keeps_casts else 0
+    casts = 2 * inspected.adapter.trainable if narrow else 0
     layers, _ = estimate.estimate_activations(plan, TOKENS)
     positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
     # The dropout mask of the first input isn't kept, because no gradient flows there.
