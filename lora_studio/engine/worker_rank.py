@@ -44,12 +44,13 @@ def main() -> None:
     _end_with_parent()
     ignore_signals()
     fast_imports.hide_rarely_used_packages()
-    from lora_studio.engine.training import train_run
-    from lora_studio.engine.training.distributed.launch import (
-        EXIT_PEER_LOST,
-        Rendezvous,
-        is_peer_lost,
-    )
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.training import train_run
+        from lora_studio.engine.training.distributed.launch import (
+            EXIT_PEER_LOST,
+            Rendezvous,
+            is_peer_lost,
+        )
 
     rendezvous = Rendezvous(**json.loads(sys.argv[1]))
     sharding: Any = sys.stdin.readline().strip()

@@ -28,6 +28,7 @@ from lora_studio.engine.lora.new_tokens import (
 from lora_studio.engine.merging import library
 from lora_studio.engine.merging.new_tokens import new_tokens_error
 from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 
@@ -155,11 +156,11 @@ class AdapterSwitch:
 
     def _load(self, folder: Path) -> str:
         """Return the name of an adapter in the model; load the adapter if necessary."""
-        from peft import PeftModel
-
         key = _get_key(folder)
         if key in self._names:
             return self._names[key]
+        with fast_imports.speed_up_imports():
+            from peft import PeftModel
         checksums.require_intact_source(folder)
         require_generative(adapter_files.read_config(folder))
         self._at_work = None  # loading makes the new adapter the only active one

@@ -29,6 +29,7 @@ from lora_studio.engine.lora.new_tokens import add_adapter_tokens, grow_for_adap
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -121,8 +122,8 @@ def _answer_of_llama(
 
 def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     """Return the base model with the run's adapter attached, not merged."""
-    from peft import PeftModel
-
+    with fast_imports.speed_up_imports():
+        from peft import PeftModel
     if not (run.adapter / "adapter_config.json").is_file():
         raise fail(
             "chat.no_adapter",

@@ -7,6 +7,7 @@ from pathlib import Path
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -17,12 +18,12 @@ def generate(command: commands.Generate, job: JobContext) -> None:
     project = run.load_project()
     sources = {*command.sources}
     if command.mixes:
-        from lora_studio.engine.chat import adapters
-
+        with fast_imports.speed_up_imports():
+            from lora_studio.engine.chat import adapters
         adapters.answer(project, command, job)
     if {"base", "tuned", "merged", "gguf"} & sources:
-        from lora_studio.engine.generation import answering
-
+        with fast_imports.speed_up_imports():
+            from lora_studio.engine.generation import answering
         if {"base", "tuned"} & sources:
             answering.answer_in_torch(run, project, command.sources, command, job)
         if "merged" in sources:
@@ -40,6 +41,6 @@ def run_chat_command(
     command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: JobContext
 ) -> None:
     """Carry out a command of the chat, whose models stay loaded as long as the worker lives."""
-    from lora_studio.engine.chat import session
-
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.chat import session
     session.get_session().run_command(command, job)

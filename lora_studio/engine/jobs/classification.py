@@ -8,6 +8,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -15,8 +16,8 @@ from lora_studio.engine.runtime.channel import JobContext
 def classify(command: commands.Classify, job: JobContext) -> None:
     """Predict the labels of texts."""
     job.show_stage(text("starting PyTorch"))
-    from lora_studio.engine.chat import label_predictor
-
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.chat import label_predictor
     job.emit(label_predictor.classify(RunFolder(Path(command.run)), command.texts, job))
 
 
@@ -24,6 +25,6 @@ def classify(command: commands.Classify, job: JobContext) -> None:
 def classify_file(command: commands.ClassifyFile, job: JobContext) -> None:
     """Predict the labels of the rows of a file."""
     job.show_stage(text("starting PyTorch"))
-    from lora_studio.engine.chat import labeled_files
-
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.chat import labeled_files
     labeled_files.classify_file(RunFolder(Path(command.run)), command, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.jobs.registry import handles
-from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime import cpu_threads, fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -14,8 +14,8 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
     """Start or continue an evaluation of a run."""
     job.show_stage(text("starting PyTorch"))
     cpu_threads.choose_for_job(job)
-    from lora_studio.engine.evaluation import evaluation
-
+    with fast_imports.speed_up_imports():
+        from lora_studio.engine.evaluation import evaluation
     return evaluation.evaluate(command, job)
 
 

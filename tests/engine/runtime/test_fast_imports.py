@@ -33,6 +33,38 @@ def test_training_imports_no_compiler_and_nothing_unused() -> None:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        "commands.OpenChat(model=ModelSpec())",
+        "commands.Evaluate(run='none')",
+        "commands.Classify(run='none', texts=('A',))",
+    ],
+    ids=["chat", "evaluation", "classification"],
+)
+def test_jobs_that_answer_import_no_compiler(command: str) -> None:
+    code = (
+        "import contextlib, gc, sys\n"
+        "from pathlib import Path\n"
+        "from lora_studio.core.model.spec import ModelSpec\n"
+        "from lora_studio.core.protocol import commands\n"
+        "from lora_studio.engine import jobs, worker_rank\n"
+        "from lora_studio.engine.runtime import fast_imports\n"
+        "fast_imports.hide_rarely_used_packages()\n"
+        "with contextlib.suppress(Exception):\n"
+        f"    jobs.run_command({command}, worker_rank.create_silent_job())\n"
+        "ignores_imported = gc.get_freeze_count() > 100_000\n"
+        "from lora_studio.engine.chat.adapters import AdapterSwitch\n"
+        "with contextlib.suppress(Exception):\n"
+        "    AdapterSwitch(None)._load(Path('none'))\n"
+        "names = ('peft', 'bitsandbytes', 'torch._inductor.compile_fx')\n"
+        "print(*(sys.modules.get(name) is not None for name in names), ignores_imported)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "True", "False", "True"], done.stdout + done.stderr
+
+
 def test_hidden_package_can_be_imported_once_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_imports, "_RARELY_USED", ("wave", "json"))
     monkeypatch.delitem(sys.modules, "wave", raising=False)
