@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -41,6 +42,9 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 _WIDTH = 760
 
+#: Milliseconds between two scans while a run is running.
+_RESCAN_EVERY = 2000
+
 
 class HomePage(AppPage):
     """The start page: three buttons above the recent projects, unfinished ones first.
@@ -74,6 +78,9 @@ class HomePage(AppPage):
         super().__init__(parent)
         self.header.hide()  # the title is in the column below
         self.scan: ProjectScan | None = None
+        self._files: list[Path] = []
+        self._rescan = QTimer(self, singleShot=True, interval=_RESCAN_EVERY)
+        self._rescan.timeout.connect(self._scan_again)
         self.unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
         self._recent, self._rows = _list_card(tr("Recent projects"))
         self.new = button(tr("New project"), self.new_clicked.emit, kind="primary", icon="plus")
@@ -110,15 +117,14 @@ class HomePage(AppPage):
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
-        """List the projects immediately, then read their runs in the background."""
-        self.leave()
+        """List the projects immediately, then read their runs in the background.
+
+        While the page is shown, running runs are read again until they end.
+        """
         previous = {item.file: item for item in self.summaries}
-        self._set_summaries(
-            [previous.get(file) or ProjectSummary(file, 0.0, is_loaded=False) for file in files]
-        )
-        self.scan = ProjectScan(files)
-        self.scan.scanned.connect(self._on_scanned)
-        self.scan.start()
+        self._set_summaries([_mark_unknown(previous.get(file), file) for file in files])
+        self._files = files
+        self._start_scan()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept data files; the window accepts projects."""
@@ -137,6 +143,7 @@ class HomePage(AppPage):
 
     def leave(self) -> None:
         """Stop a running scan of the projects."""
+        self._rescan.stop()
         if self.scan is not None:
             self.scan.forget()
             self.scan = None
@@ -154,8 +161,22 @@ class HomePage(AppPage):
 
     def _on_scanned(self, scan: ProjectScan) -> None:
         if scan is self.scan:  # a dropped scan may still deliver its result
-            self._set_summaries(scan.summaries)
+            # A new list loses the keyboard focus: not for every step.
+            if _without_progress(scan.summaries) != _without_progress(self.summaries):
+                self._set_summaries(scan.summaries)
             self.scanned.emit(scan.summaries)
+            if any(summary.state == "running" for summary in scan.summaries):
+                self._rescan.start()
+
+    def _start_scan(self) -> None:
+        self.leave()
+        self.scan = ProjectScan(self._files)
+        self.scan.scanned.connect(self._on_scanned)
+        self.scan.start()
+
+    def _scan_again(self) -> None:
+        if self.isVisible():
+            self._start_scan()
 
     def _set_summaries(self, summaries: list[ProjectSummary]) -> None:
         self.summaries = summaries
@@ -222,6 +243,17 @@ class HomePage(AppPage):
             )
         )
         return project_row
+
+
+def _mark_unknown(summary: ProjectSummary | None, file: Path) -> ProjectSummary:
+    """Return the summary of a project until its runs have been read: a run may have ended meanwhile."""
+    if summary is None:
+        return ProjectSummary(file, 0.0, is_loaded=False)
+    return replace(summary, is_loaded=summary.is_loaded and summary.state != "running")
+
+
+def _without_progress(summaries: list[ProjectSummary]) -> list[ProjectSummary]:
+    return [replace(summary, step=0, changed=0.0) for summary in summaries]
 
 
 class _ProjectRow(QFrame):

@@ -1,12 +1,21 @@
-"""Recent projects on Home: their names and how old they are."""
+"""Recent projects on Home: their names, how old they are, and what their runs do."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+import pytest
+from pytestqt.qtbot import QtBot
+
 from lora_studio.core.project import project
+from lora_studio.core.project.project import Project
 from lora_studio.core.project.samples import copy_sample
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.system.locks import FileLock
+from lora_studio.gui.pages.home import page as home_page
+from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.home.recent_projects import summarize_project
 
 
@@ -23,3 +32,34 @@ def test_copied_sample_project_is_new(tmp_path: Path) -> None:
     folder = copy_sample("assistant", tmp_path / "copy")
     (file,) = folder.glob("*.lorastudio")
     assert time.time() - summarize_project(file).changed < 30
+
+
+@pytest.mark.parametrize("is_shown", [True, False], ids=["while shown", "while hidden"])
+def test_run_that_ends_changes_its_state_on_home(
+    qtbot: QtBot, project_folder: Path, monkeypatch: pytest.MonkeyPatch, is_shown: bool
+) -> None:
+    monkeypatch.setattr(home_page, "_RESCAN_EVERY", 20)
+    run = run_folder.create_run(project_folder / "runs", Project(name="bot"), project_folder)
+    run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 1})
+    home = HomePage()
+    qtbot.addWidget(home)
+    home.show()
+    files = [project_folder / "support bot.lorastudio"]
+    home.show_recent(files)
+    qtbot.waitUntil(lambda: _get_states(home) == ["Running"])
+    home.setVisible(is_shown)
+    with run.events_file.open("a") as file:
+        file.write(events.to_line(events.Done(id="a")) + "\n")
+    lock.release()
+    if not is_shown:
+        home.show()
+        home.show_recent(files)
+        assert _get_states(home) == ["Loading runs…"], "it may have ended"
+    qtbot.waitUntil(lambda: _get_states(home) == ["Trained"])
+    home.leave()
+
+
+def _get_states(home: HomePage) -> list[str]:
+    return [each.status_text for each in home.summaries]
