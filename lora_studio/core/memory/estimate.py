@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lora_studio.core.memory.logits import SOFTMAX_ON_GPU, count_logits_at_once
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.teacher import (
     estimate_cache_bytes,
@@ -19,9 +20,6 @@ from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
-
-#: Logits in memory at a time, since they are computed in chunks: 32 million, 64 MB in 16-bit.
-LOGITS_AT_ONCE = 1 << 25
 
 #: Scores at a time of attention with a cap, for all heads, by the kind of device: 16 MB in 32 bits. On a GPU,
 #: fewer launches are worth 32 MB.
@@ -275,8 +273,8 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of the logits.
 
-    One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax, or three copies for the
-    gradient of a cap. If the output layer trains: all logits and their gradient.
+    One chunk, which its gradient overwrites, and on a GPU the 32-bit softmax of a part of it, or three copies
+    for the gradient of a cap. If the output layer trains: all logits and their gradient.
     """
     if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row
@@ -284,12 +282,13 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     if plan.rows.task == "grpo":
         trained = plan.micro_batch * plan.training.rollout_tokens
     whole = trained * plan.inspected.vocabulary
-    size, chunk = plan.bytes_each, min(whole, LOGITS_AT_ONCE)
-    in_full = 0 if plan.kind == "cpu" else 4
+    size = plan.bytes_each
+    chunk = min(whole, count_logits_at_once(plan.kind, plan.device.total_bytes))
+    softmax = 0 if plan.kind == "cpu" else 4 * min(whole, SOFTMAX_ON_GPU)
     if plan.lora.new_tokens or any("head" in name for name in plan.lora.modules_to_save):
-        return 2 * size * whole + in_full * chunk
-    copies = 3 * size if plan.shape.caps_logits else 0
-    return (plan.constants.logit * size + max(in_full, copies)) * chunk
+        return 2 * size * whole + softmax
+    copies = 3 * size * chunk if plan.shape.caps_logits else 0
+    return plan.constants.logit * size * chunk + max(softmax, copies)
 
 
 def estimate_seconds(plan: MemoryPlan) -> float | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lora_studio.core.memory.logits import count_logits_at_once
 from lora_studio.core.memory.plan import BYTES, MemoryPlan
 from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
 
-#: Logits in memory at a time, as in a training: their format, and 32-bit copies for the softmax.
-_LOGITS_AT_ONCE = 1 << 25
+#: 32-bit copies of a chunk of logits, for the softmax.
 _COPIES = 2
 
 #: Intermediate results of a layer in memory at a time, of its hidden size and of its widest product.
@@ -31,7 +31,9 @@ def estimate_teacher_bytes(plan: MemoryPlan) -> int:
     widest = max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
     states = tokens * size * (_HIDDEN * own.inspected.hidden_size + _WIDEST * widest)
     whole = round(plan.rows.trained * tokens * own.inspected.vocabulary)
-    logits = (size + _COPIES * BYTES["fp32"]) * min(whole, _LOGITS_AT_ONCE)
+    logits = (size + _COPIES * BYTES["fp32"]) * min(
+        whole, count_logits_at_once(own.kind, own.device.total_bytes)
+    )
     weights = estimate_process_bytes(own) + estimate_dequantized_bytes(own)
     return weights + states + logits + plan.fixed_bytes
 

@@ -184,6 +184,13 @@ def get_widest_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def get_total_gpu_bytes(device: torch.device) -> int:
+    """Return the memory of an NVIDIA or AMD GPU; 0 for other devices."""
+    import torch
+
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+
+
 @cache
 def choose_gpu() -> int:
     """Return the index of the GPU that `auto` means; the same one as long as this process lives."""

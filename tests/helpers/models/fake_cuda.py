@@ -52,6 +52,7 @@ _CUDA, _META = 1, 14  # DeviceType
 _INDEXING = (
     torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default,
 )  # fmt: skip
+_H100 = SimpleNamespace(major=9, minor=0, total_memory=80 * 10**9)
 _keep: list[Any] = []
 
 
@@ -198,7 +199,7 @@ def use_fake_cuda(*, allows_dynamic_shapes: bool = False) -> Iterator[DeviceWait
         for target, name, value in (
             (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
             (torch.cuda, "is_bf16_supported", lambda *_: True),
-            (torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(major=9, minor=0)),
+            (torch.cuda, "get_device_properties", lambda *_: _H100),
             (numerical_equivalence, "compute_difference", lambda *_: 0.0),
             # transformers reads no values from fake tensors, but does from those of a GPU.
             (import_utils, "is_fake_tensor", lambda _: False),

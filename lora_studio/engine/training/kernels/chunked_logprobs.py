@@ -16,7 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.memory.estimate import LOGITS_AT_ONCE
+from lora_studio.core.memory.logits import count_logits_at_once
+from lora_studio.engine.devices.devices import get_total_gpu_bytes
 from lora_studio.engine.training.kernels.output_head import OutputHead
 
 
@@ -88,11 +89,11 @@ class ChunkedLogprobs(torch.autograd.Function):
 def _split_tokens(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    size = get_chunk_size(head.out_features)
+    size = get_chunk_size(head.out_features, hidden.device)
     return hidden.split(size), targets.split(size)
 
 
-def get_chunk_size(ids: int) -> int:
+def get_chunk_size(ids: int, device: torch.device) -> int:
     """Return how many positions to compute the logits of at once, for a vocabulary of `ids`."""
-    size = max(1, LOGITS_AT_ONCE // ids)
+    size = max(1, count_logits_at_once(device.type, get_total_gpu_bytes(device)) // ids)
     return size - size % 32 or size

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
+from lora_studio.core.memory.logits import SOFTMAX_ON_GPU
+
 #: Logits that fit a CPU's cache in 32-bit: 1 MB.
 _LOGITS_IN_CACHE = 1 << 18
-
-#: Logits of a block on a GPU: 64 MB in 32-bit, large enough for launches not to matter.
-_LOGITS_ON_GPU = 1 << 24
 
 
 def compute_cross_entropy(
@@ -96,5 +95,5 @@ class TokenLogprobs(torch.autograd.Function):
 
 def count_rows(logits: torch.Tensor) -> int:
     """Return how many positions to compute at a time."""
-    block = _LOGITS_IN_CACHE if logits.device.type == "cpu" else _LOGITS_ON_GPU
+    block = _LOGITS_IN_CACHE if logits.device.type == "cpu" else SOFTMAX_ON_GPU
     return max(1, block // logits.shape[1])

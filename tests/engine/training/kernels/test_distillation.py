@@ -46,7 +46,9 @@ def plain_loss(
 def test_whole_vocabulary_gives_the_full_kl_divergence(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
-    monkeypatch.setattr(chunked_logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several chunks
+    monkeypatch.setattr(
+        chunked_logprobs, "count_logits_at_once", lambda *_: 5 * 512
+    )  # several chunks
     model, batch = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), collate(rows_of())
     scorer = Scorer(model)
     logits = scorer._compute_model_logits(batch)

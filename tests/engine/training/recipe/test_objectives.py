@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -106,7 +107,9 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
 def test_packing_and_chunking_give_same_scores_and_gradients(
     wrapped: Wrapped, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
-    monkeypatch.setattr(chunked_logprobs, "LOGITS_AT_ONCE", 5 * 512)  # several pieces
+    monkeypatch.setattr(
+        chunked_logprobs, "count_logits_at_once", lambda *_: 5 * 512
+    )  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
     scorer = Scorer(model)
@@ -196,9 +199,12 @@ def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
-def test_scores_return_from_output_layer_on_another_gpu() -> None:
+def test_scores_return_from_output_layer_on_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """On several GPUs, an output layer that is tied to the embeddings is on the first one."""
     devices = []
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=24 << 30)
+    )
 
     def score(logits: torch.Tensor, targets: torch.Tensor, _: bool) -> torch.Tensor:
         devices.append((str(logits.device), str(targets.device)))
