@@ -173,6 +173,19 @@ def test_new_project_shows_recommended_models(qtbot: QtBot, state: ProjectState)
     assert state.get("model", "source") == fits[0][0].source
 
 
+def test_rows_with_and_without_a_reason_have_their_heights(page: ModelPage, worker: Worker) -> None:
+    """The bundled model says what it is for, between models of this computer that don't."""
+    answer_local_lists(worker)
+    page.show()
+    models = page.browser.list
+    for source in ("cache", "here", "recommended", "here"):
+        page.browser.show_source(source)
+        lines = [models.lines.index(row) for row in range(models.lines.rowCount())]
+        hints = [models.sizeHintForIndex(line).height() for line in lines]
+        assert [models.visualRect(line).height() for line in lines] == hints, source
+    assert len(set(hints)) == 2
+
+
 def test_ollama_blob_is_chosen_as_a_gguf_file(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
