@@ -71,6 +71,7 @@ class Recipe:
     accumulation: int
     steps: int
     size: str = ""
+    is_4bit: bool = False
 
     @property
     def per_step(self) -> int:
@@ -202,6 +203,10 @@ def by_trl(work: Path) -> dict[str, Any]:
     import transformers
     from trl import SFTConfig, SFTTrainer
 
+    quantization = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )
+
     class OnProcessor(SFTTrainer):
         """The loss from all logits.
 
@@ -219,12 +224,13 @@ def by_trl(work: Path) -> dict[str, Any]:
         args=config,
         train_dataset=_dataset(work),
         peft_config=peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LAYERS),
+        quantization_config=quantization if load_recipe(work).is_4bit else None,
     )
     return _timed(trainer)
 
 
 def by_unsloth(work: Path) -> dict[str, Any]:
-    """Run the recipe of Unsloth's notebooks in 16 bits: its loading, checkpointing and optimizer."""
+    """Run the recipe of Unsloth's notebooks, in 16 or 4 bits: its loading, checkpointing and optimizer."""
     import unsloth  # isort: skip - has to come before trl
     from trl import SFTConfig, SFTTrainer
 
@@ -232,7 +238,7 @@ def by_unsloth(work: Path) -> dict[str, Any]:
         model_name=_prepared_facts(work)["model"],
         max_seq_length=2048,
         dtype=None,
-        load_in_4bit=False,
+        load_in_4bit=load_recipe(work).is_4bit,
     )
     model = unsloth.FastLanguageModel.get_peft_model(
         model,

@@ -4,7 +4,8 @@ On Linux these processes are forks of one that has imported PyTorch and transfor
 
 Without a GPU, everything is reported as skipped, and the exit status is 0. `--device cpu` runs the checks that
 have a meaning on the CPU, so that the tier itself is known to run. Each check has its share of ten minutes on
-an H100; one that takes much longer has failed.
+an H100; one that takes much longer has failed. T19, which compares with Unsloth and TRL, and T20, which
+compares two GPUs with one, run only if they are named: `--only T19`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import psutil
 
 from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 from tests.gpu import checks as _checks  # noqa: F401 - they register themselves
-from tests.gpu.registry import CHECKS, Check, get_smi_name
+from tests.gpu.registry import CHECKS, MOST_SECONDS, Check, get_smi_name
 from tests.helpers.faults.preloaded import PreloadedPython
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,13 +40,13 @@ _SMI_FIELDS = (
 #: Times the seconds on an H100 after which a check is ended: other GPUs are slower, and so are busy computers.
 _PATIENCE = 6
 
-#: Files that exist where a driver of NVIDIA is loaded, on Linux and in the Linux subsystem of Windows.
-_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+#: Files that exist where a driver of NVIDIA or AMD is loaded, on Linux and in the Linux subsystem of Windows.
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
-#: Prints what PyTorch says about a GPU, for computers without nvidia-smi, as many containers are.
+#: Prints what PyTorch says about a GPU, for AMD's and for computers without nvidia-smi, as many containers are.
 _ASK_PYTORCH = """
 import json, sys, torch
-if torch.cuda.is_available() and torch.version.cuda:
+if torch.cuda.is_available():
     card = torch.cuda.get_device_properties(sys.argv[1])
     about = {"name": card.name, "memory.total": f"{card.total_memory >> 20} MiB",
              "compute_cap": f"{card.major}.{card.minor}"}
@@ -67,7 +68,11 @@ def main() -> int:
     set_torch_defaults()  # as in a worker, for the processes of the checks
     chosen.out.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(chosen.device)
-    reason = "" if chosen.device == "cpu" or machine["gpu"] else "this computer has no NVIDIA GPU"
+    reason = (
+        ""
+        if chosen.device == "cpu" or machine["gpu"]
+        else "this computer has no GPU that the checks can use"
+    )
     report: dict[str, Any] = {"machine": machine, "device": chosen.device, "results": []}
     table = write_report(chosen.out, report)
     with contextlib.ExitStack() as stack:
@@ -75,7 +80,10 @@ def main() -> int:
         for name, check in sorted(CHECKS.items(), key=lambda item: int(item[0][1:])):
             if chosen.only and name not in chosen.only:
                 continue
-            result = run_check(check, chosen.device, reason, preloaded)
+            unasked = (
+                f"runs only with --only {name}" if check.on_request and not chosen.only else ""
+            )
+            result = run_check(check, chosen.device, reason or unasked, preloaded)
             report["results"].append(result)
             # After each check, so that the others' results are there if this program is ended.
             table = write_report(chosen.out, report)
@@ -230,7 +238,7 @@ def judge(report: dict[str, Any], error: str) -> Result:
 
 
 def format_table(report: dict[str, Any]) -> str:
-    """Return the results as text: the machine, and a line for each check."""
+    """Return the results as text: the machine, a line for each check, and how long they took together."""
     machine = report["machine"]
     lines = [", ".join(machine["gpu"].values()) or "no GPU", json.dumps(machine["versions"])]
     for result in report["results"]:
@@ -242,6 +250,8 @@ def format_table(report: dict[str, Any]) -> str:
         # Of a traceback, the last line says what happened.
         reasons = result.get("failures") or filter(None, [result["reason"]])
         lines += [f"       {reason.splitlines()[-1]}" for reason in reasons]
+    total = sum(result["seconds"] for result in report["results"])
+    lines.append(f"total         {total:6.1f} of {MOST_SECONDS} s on an H100")
     return "\n".join(lines) + "\n"
 
 

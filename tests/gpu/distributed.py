@@ -11,7 +11,14 @@ from typing import Any
 from unittest import mock
 
 from tests.gpu.registry import CheckContext, check
-from tests.gpu.trainings import compare_losses, compare_norms, create_run, train, train_run
+from tests.gpu.trainings import (
+    compare_losses,
+    compare_norms,
+    create_run,
+    get_half_precision,
+    train,
+    train_run,
+)
 
 #: A sitecustomize for the other rank: NCCL refuses two ranks on one GPU.
 _WITHOUT_NCCL = """
@@ -29,7 +36,7 @@ if "lora_studio.engine.worker_rank" in sys.orig_argv:
 )
 def train_on_ranks(context: CheckContext) -> None:
     """Compare losses and gradients, and how the processes end."""
-    precision = {"precision": "fp32" if context.is_cpu else "bf16"}
+    precision = {"precision": "fp32" if context.is_cpu else get_half_precision(context)}
     settings: dict[str, Any] = {"max_steps": 4, "micro_batch": 1, "gradient_accumulation": 4}
     _, whole = train(context, model=precision, **settings)
     devices = "cpu:2" if context.is_cpu else f"{context.device},{context.device}"

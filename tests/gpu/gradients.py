@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tests.gpu.registry import CheckContext, check
-from tests.gpu.trainings import create_run, find_model
+from tests.gpu.trainings import create_run, find_model, get_half_precision
 
 #: Least cosine between the gradients of a matrix and those in 32-bit.
 _LEAST_COSINE = 0.999
 
-#: Name -> family, precision, and further settings of the training.
+#: Name -> family, precision ("" is the GPU's 16-bit format), and further settings of the training.
 _CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "packed": ("llama3", "bf16", {}),
-    "packed, recomputed": ("llama3", "bf16", {"gradient_checkpointing": "on"}),
-    "sliding window": ("mistral", "bf16", {}),
+    "packed": ("llama3", "", {}),
+    "packed, recomputed": ("llama3", "", {"gradient_checkpointing": "on"}),
+    "sliding window": ("mistral", "", {}),
     "4-bit": ("llama3", "4bit", {}),
 }
 
@@ -120,7 +120,7 @@ def load_exact_model(context: CheckContext, family: str, quantized: Any = None) 
     return model.train()
 
 
-@check("T4", "gradients are those of padded rows in 32-bit on the CPU", seconds=20)
+@check("T4", "gradients are those of padded rows in 32-bit on the CPU", seconds=9)
 def compare_gradients(context: CheckContext) -> None:
     """Compare the gradient of each matrix: packed, recomputed, with a sliding window, and in 4 bits."""
     import torch
@@ -129,7 +129,8 @@ def compare_gradients(context: CheckContext) -> None:
 
     write_config(find_model(context, "mistral"), sliding_window=16)
     for name, (family, precision, training) in _CASES.items():
-        scorer = load_scorer(context, precision, family=family, **training)
+        half = get_half_precision(context)
+        scorer = load_scorer(context, precision or half, family=family, **training)
         actual = compute_gradients(scorer)
         quantized = scorer.model if precision == "4bit" else None
         expected = compute_plain_gradients(load_exact_model(context, family, quantized))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.gpu.registry import CheckContext
+from tests.gpu.trainings import get_half_precision
 
 #: Rank and alpha of all trainings that are compared: those of `tests.benchmarks.training`.
 LORA = {"rank": 16, "alpha": 32, "targets": "all_linear"}
@@ -101,14 +102,28 @@ def make_mixed_rows(count: int) -> list[dict[str, Any]]:
     return [{"instruction": "Count.", "output": " ".join(["one"] * length)} for length in lengths]
 
 
-def measure_matrix_rate(device: str, size: int = 8192, seconds: float = 1.0) -> float:
-    """Return the rate of large products in bfloat16, in operations per second.
+def has_room(context: CheckContext, name: str) -> bool:
+    """Return whether a GPU has twice the memory that a shape's 16-bit weights take: enough to train it."""
+    import torch
+
+    if context.is_cpu:
+        return True
+    shape = SHAPES[name]
+    weights = shape.block_weights + (1 if shape.is_tied else 2) * shape.head_weights
+    total: int = torch.cuda.get_device_properties(context.device).total_memory
+    return total >= 2 * 2 * weights
+
+
+def measure_matrix_rate(context: CheckContext) -> float:
+    """Return the rate of large products in the GPU's 16-bit format, in operations per second.
 
     For as long as a training step: a GPU's clock falls within the first tenth of a second.
     """
     import torch
 
-    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in "ab")
+    size, seconds, device = (256, 0.01, "cpu") if context.is_cpu else (8192, 1.0, context.device)
+    dtype = get_half_dtype(context)
+    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in "ab")
     result, count, elapsed = torch.empty_like(one), 3, 0.0
     while elapsed < seconds:
         if elapsed:
@@ -120,6 +135,13 @@ def measure_matrix_rate(device: str, size: int = 8192, seconds: float = 1.0) -> 
         synchronize(device)
         elapsed = max(1e-6, time.monotonic() - started)
     return 2.0 * count * size**3 / elapsed
+
+
+def get_half_dtype(context: CheckContext) -> Any:
+    """Return the dtype of `get_half_precision`."""
+    import torch
+
+    return torch.bfloat16 if get_half_precision(context) == "bf16" else torch.float16
 
 
 def synchronize(device: str) -> None:
@@ -194,7 +216,11 @@ class TrainedRows:
 
 
 def measure_padded_peft(
-    model: Path, cases: list[tuple[TrainedRows, int]], device: str, *, is_4bit: bool = False
+    context: CheckContext,
+    model: Path,
+    cases: list[tuple[TrainedRows, int]],
+    *,
+    is_4bit: bool = False,
 ) -> list[float]:
     """Return the tokens per second of a plain loop in each case: PEFT, padded micro-batches, all logits.
 
@@ -203,11 +229,12 @@ def measure_padded_peft(
     """
     import torch
 
-    network = _load_plain_peft(model, device, is_4bit)
+    dtype = get_half_dtype(context)
+    network = _load_plain_peft(model, context.device, dtype, is_4bit)
     speeds = []
     for rows, micro_batch in cases:
         try:
-            speeds.append(_train_padded(network, rows, device, micro_batch))
+            speeds.append(_train_padded(network, rows, context.device, dtype, micro_batch))
         except torch.OutOfMemoryError:
             speeds.append(math.nan)
         network.zero_grad()
@@ -217,18 +244,17 @@ def measure_padded_peft(
     return speeds
 
 
-def _load_plain_peft(model: Path, device: str, is_4bit: bool) -> Any:
+def _load_plain_peft(model: Path, device: str, dtype: Any, is_4bit: bool) -> Any:
     import peft
-    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     quantized: dict[str, Any] = {}
     if is_4bit:
         quantized["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     base = AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.bfloat16, device_map={"": device}, **quantized
+        model, dtype=dtype, device_map={"": device}, **quantized
     )
     config = peft.LoraConfig(
         r=LORA["rank"], lora_alpha=LORA["alpha"], target_modules="all-linear",
@@ -237,7 +263,9 @@ def _load_plain_peft(model: Path, device: str, is_4bit: bool) -> Any:
     return peft.get_peft_model(base, config).train()
 
 
-def _train_padded(network: Any, rows: TrainedRows, device: str, micro_batch: int) -> float:
+def _train_padded(
+    network: Any, rows: TrainedRows, device: str, dtype: Any, micro_batch: int
+) -> float:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -254,7 +282,7 @@ def _train_padded(network: Any, rows: TrainedRows, device: str, micro_batch: int
             labels = pad_sequence([torch.tensor(row["labels"]) for row in part], True, -100)
             mask = pad_sequence([torch.ones(len(row["input_ids"])) for row in part], True).long()
             named = {"input_ids": ids, "labels": labels, "attention_mask": mask}
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with torch.autocast(torch.device(device).type, dtype):
                 loss = network(**{name: value.to(device) for name, value in named.items()}).loss
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -266,7 +294,7 @@ def _train_padded(network: Any, rows: TrainedRows, device: str, micro_batch: int
 
 
 def measure_way(
-    way: str, model: Path, rows: TrainedRows, micro_batch: int, work: Path
+    way: str, model: Path, rows: TrainedRows, micro_batch: int, work: Path, *, is_4bit: bool = False
 ) -> dict[str, float] | str:
     """Return tokens per second, first loss, and peak memory of TRL or Unsloth's recipe in its own process.
 
@@ -278,7 +306,9 @@ def measure_way(
         if importlib.util.find_spec(package) is None:
             return f"{package} isn't installed"
     per_step = len(rows.steps[0])
-    recipe = training.Recipe("", micro_batch, per_step // micro_batch, len(rows.steps))
+    recipe = training.Recipe(
+        "", micro_batch, per_step // micro_batch, len(rows.steps), is_4bit=is_4bit
+    )
     work.mkdir(exist_ok=True)
     (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
     (work / "found.json").write_text(json.dumps({"model": str(model)}))

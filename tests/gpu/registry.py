@@ -45,16 +45,23 @@ class CheckContext:
 
 @dataclass(frozen=True)
 class Check:
-    """A check with its name, what it shows, and the seconds that it may take on an H100."""
+    """A check with its name, what it shows, and the seconds that it may take on an H100.
+
+    One that is `on_request` runs only if it's named.
+    """
 
     name: str
     title: str
     run: Callable[[CheckContext], None]
     seconds: int
     needs_gpu: bool = False
+    on_request: bool = False
 
 
 CHECKS: dict[str, Check] = {}
+
+#: Seconds on an H100 that all checks may take together, without those that run only if they're named.
+MOST_SECONDS = 600
 
 
 def check(
@@ -63,11 +70,12 @@ def check(
     *,
     seconds: int,
     needs_gpu: bool = False,
+    on_request: bool = False,
 ) -> Callable[[Callable[[CheckContext], None]], Callable[[CheckContext], None]]:
     """Register a function as a check."""
 
     def register(function: Callable[[CheckContext], None]) -> Callable[[CheckContext], None]:
-        CHECKS[name] = Check(name, title, function, seconds, needs_gpu)
+        CHECKS[name] = Check(name, title, function, seconds, needs_gpu, on_request)
         return function
 
     return register

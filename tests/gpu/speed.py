@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from typing import Any
 
 from tests.gpu import peers
 from tests.gpu.registry import CheckContext, UnavailableCheckError, check
-from tests.gpu.trainings import create_run, get_losses, train_in_worker, train_run
+from tests.gpu.trainings import (
+    create_run,
+    get_half_precision,
+    get_losses,
+    train_in_worker,
+    train_run,
+)
 
 #: Shape -> micro-batch, for rows of about a thousand tokens.
 _MICRO_BATCHES = {"135M": 16, "0.5B": 8, "1B": 8, "8B": 4}
@@ -23,12 +30,17 @@ def train_shape(
     context: CheckContext,
     shape: str,
     rows: list[dict[str, Any]],
-    precision: str = "bf16",
+    precision: str = "",
     *,
+    objective: str = "sft",
     in_worker: bool = False,
     **recipe: Any,
 ) -> tuple[Any, Any]:
-    """Train a model of a real shape on rows of up to 32,768 tokens, in this process or in one of its own."""
+    """Train a model of a real shape on rows of up to 32,768 tokens, in this process or in one of its own.
+
+    Without a precision, in the 16-bit format of the GPU.
+    """
+    precision = precision or get_half_precision(context)
     model = {"source": str(peers.write_model(context, shape)), "precision": precision}
     recipe = {
         "gradient_accumulation": 1,
@@ -38,8 +50,9 @@ def train_shape(
         **recipe,
     }
     run = create_run(
-        context, rows=rows, model=model, dataset={"max_length": 32_768}, lora=peers.LORA, **recipe
-    )
+        context, objective, rows=rows, model=model, dataset={"max_length": 32_768}, lora=peers.LORA,
+        **recipe,
+    )  # fmt: skip
     channel = train_in_worker(run) if in_worker else train_run(run)
     peers.release_gpu()
     return run, channel
@@ -59,15 +72,15 @@ def _count_seconds(steps: list[Any]) -> float:
     return float(sum(step.tokens for step in steps) / steps[-1].tokens_per_s)
 
 
-@check("T10", "bf16: the share of the matrix rate, and the gain over padded rows", seconds=60)
+@check("T10", "16-bit: the share of the matrix rate, and the gain over padded rows", seconds=60)
 def measure_speed(context: CheckContext) -> None:
-    """Train models of four shapes on long rows, and two on mixed ones, beside padded PEFT and TRL."""
+    """Train models of four shapes on long rows, and two on mixed ones, beside padded PEFT."""
     shapes = ["tiny"] if context.is_cpu else list(_MICRO_BATCHES)
-    rate = peers.measure_matrix_rate(context.device, *((256, 0.01) if context.is_cpu else ()))
-    # The clock under load: that of an idle GPU says nothing about speed.
-    clock = peers.read_clock(context.device)
-    context.figures |= {"matrix rate in TFLOP/s": round(rate / 1e12, 3), "clock in MHz": clock}
+    rate = _measure_rate(context)
     for shape in shapes:
+        if not peers.has_room(context, shape):
+            context.figures[shape] = "too large for this GPU"
+            continue
         words, steps = (20, 4) if context.is_cpu else (1000, 8)
         micro_batch = _MICRO_BATCHES.get(shape, 2)
         rows = peers.make_long_rows(micro_batch * steps, words)
@@ -77,8 +90,17 @@ def measure_speed(context: CheckContext) -> None:
         context.figures[f"{shape} long rows"] = f"{speed:.0f} tokens/s, {share:.1%} of the rate"
         if shape == "8B":
             context.expect(share >= _LEAST_SHARE, f"8B reaches {share:.1%} of the matrix rate")
-    for shape in ["tiny"] if context.is_cpu else ["1B", "8B"]:
-        _compare_mixed_rows(context, shape)
+        if shape in ("tiny", "1B", "8B"):
+            _compare_mixed_rows(context, shape)
+
+
+def _measure_rate(context: CheckContext) -> float:
+    """Return the rate of matrix products, and report it."""
+    rate = peers.measure_matrix_rate(context)
+    # The clock under load: that of an idle GPU says nothing about speed.
+    clock = peers.read_clock(context.device)
+    context.figures |= {"matrix rate in TFLOP/s": round(rate / 1e12, 3), "clock in MHz": clock}
+    return rate
 
 
 def _compare_mixed_rows(context: CheckContext, shape: str) -> None:
@@ -89,7 +111,7 @@ def _compare_mixed_rows(context: CheckContext, shape: str) -> None:
     )
     speed, trained = get_tokens_per_s(channel), peers.TrainedRows.read(run)
     model = peers.write_model(context, shape)
-    (padded,) = peers.measure_padded_peft(model, [(trained, micro_batch)], context.device)
+    (padded,) = peers.measure_padded_peft(context, model, [(trained, micro_batch)])
     ratio = speed / padded
     context.figures[f"{shape} mixed rows"] = (
         f"{speed:.0f} tokens/s, padded PEFT {padded:.0f}, ratio {ratio:.2f}"
@@ -97,55 +119,55 @@ def _compare_mixed_rows(context: CheckContext, shape: str) -> None:
     if shape == "8B":
         # The ratio is NaN if padded rows don't fit in memory: there is nothing to compare with then.
         context.expect(not ratio < _LEAST_GAIN, f"mixed rows: {ratio:.2f} × padded PEFT")
-    if shape == "1B":
-        trl = peers.measure_way("TRL", model, trained, micro_batch, context.folder / "trl")
-        said = trl if isinstance(trl, str) else f"{trl['tokens/s']:.0f} tokens/s"
-        context.figures["1B mixed rows, TRL"] = said
 
 
-@check("T11", "4-bit: at least three quarters of the speed of bf16", seconds=45, needs_gpu=True)
+@check("T11", "4-bit: at least three quarters of the speed of 16-bit", seconds=54)
 def measure_4bit_speed(context: CheckContext) -> None:
     """Train 8B's shape with micro-batches of 1k, 4k, and 16k tokens, beside PEFT's 4-bit layers."""
-    rate = peers.measure_matrix_rate(context.device)
-    clock = peers.read_clock(context.device)
-    context.figures |= {"matrix rate in TFLOP/s": round(rate / 1e12, 1), "clock in MHz": clock}
-    model = peers.write_model(context, "8B")
-    speeds: dict[int, float] = {}
-    cases = []
-    for tokens in (1024, 4096, 16_384):
-        micro_batch = max(1, tokens // 1024)
-        rows = peers.make_long_rows(6 * micro_batch, 1000)
-        recipe: dict[str, Any] = {"micro_batch": micro_batch, "max_steps": 6}
-        run, channel = train_shape(context, "8B", rows, "4bit", **recipe)
-        speeds[tokens] = get_tokens_per_s(channel)
+    shape, words = ("tiny", 20) if context.is_cpu else ("8B", 1000)
+    if not peers.has_room(context, shape):
+        raise UnavailableCheckError("8B's shape is too large for this GPU")
+    _measure_rate(context)
+    model = peers.write_model(context, shape)
+    speeds: list[float] = []
+    cases: list[tuple[peers.TrainedRows, int]] = []
+    for micro_batch in (1, 4) if context.is_cpu else (1, 4, 16):
+        steps = 4 if micro_batch == 16 else 6  # each takes seconds on a small GPU
+        rows = peers.make_long_rows(steps * micro_batch, words)
+        recipe: dict[str, Any] = {"micro_batch": micro_batch, "max_steps": steps}
+        run, channel = train_shape(context, shape, rows, "4bit", **recipe)
+        speeds.append(get_tokens_per_s(channel))
         cases.append((peers.TrainedRows.read(run), micro_batch))
-        if tokens == 4096:
-            bf16 = get_tokens_per_s(train_shape(context, "8B", rows, **recipe)[1])
-            share = speeds[tokens] / bf16
-            context.figures["share of bf16 at 4096"] = f"{share:.1%}"
-            context.expect(share >= _LEAST_4BIT_SHARE, f"4-bit reaches {share:.1%} of bf16")
+        if micro_batch == 4:
+            half = get_tokens_per_s(train_shape(context, shape, rows, **recipe)[1])
+            share = speeds[-1] / half
+            context.figures["share of 16-bit with four rows"] = f"{share:.1%}"
+            is_fast = context.is_cpu or share >= _LEAST_4BIT_SHARE
+            context.expect(is_fast, f"4-bit reaches {share:.1%} of 16-bit")
     # All cases with one model: to load it takes as long as a case.
-    plain = peers.measure_padded_peft(model, cases, context.device, is_4bit=True)
-    for (tokens, speed), other in zip(speeds.items(), plain, strict=True):
-        context.figures[f"{tokens} tokens"] = f"{speed:.0f} tokens/s, PEFT {other:.0f}"
+    plain = peers.measure_padded_peft(context, model, cases, is_4bit=True)
+    for (trained, _), speed, other in zip(cases, speeds, plain, strict=True):
+        name = f"{trained.tokens[0]} tokens at once"
+        context.figures[name] = f"{speed:.0f} tokens/s, PEFT {other:.0f}"
 
 
-@check("T12", "8-bit weights and optimizers: figures for the advice", seconds=25, needs_gpu=True)
+@check("T12", "8-bit weights and optimizers: figures for the advice", seconds=28)
 def measure_8bit(context: CheckContext) -> None:
-    """Train 1B's shape in 8 bits, and in bf16 with each of bitsandbytes' optimizers."""
-    rows = peers.make_long_rows(48, 1000)
+    """Train 1B's shape in 8 bits, and in 16 bits with each of bitsandbytes' versions of AdamW."""
+    shape, words = ("tiny", 20) if context.is_cpu else ("1B", 1000)
+    rows, half = peers.make_long_rows(48, words), get_half_precision(context)
     cases = [("8bit", "adamw")] + [
-        ("bf16", name) for name in ("adamw", "adamw_8bit", "paged_adamw_8bit")
+        (half, name) for name in ("adamw", "adamw_8bit", "paged_adamw_8bit")
     ]
     for precision, optimizer in cases:
         _, channel = train_shape(
-            context, "1B", rows, precision, optimizer=optimizer, micro_batch=8, max_steps=6
+            context, shape, rows, precision, optimizer=optimizer, micro_batch=8, max_steps=6
         )
         speed = get_tokens_per_s(channel)
         context.figures[f"{precision}, {optimizer}"] = f"{speed:.0f} tokens/s"
 
 
-@check("T14", "torch.compile pays or isn't used, and recompiles at most twice", seconds=35)
+@check("T14", "torch.compile pays or isn't used, and recompiles at most twice", seconds=30)
 def compile_layers(context: CheckContext) -> None:
     """Train with automatic compilation on rows of many lengths."""
     from torch._dynamo.utils import counters
@@ -169,40 +191,56 @@ def compile_layers(context: CheckContext) -> None:
 
 @check(
     "T19",
-    "Unsloth: the loss and gradients of PEFT, and its own recipe's speed",
-    seconds=45,
+    "Unsloth: the loss and gradients of PEFT; and the speed of Unsloth's and TRL's recipes",
+    seconds=250,
     needs_gpu=True,
+    on_request=True,
 )
 def compare_unsloth(context: CheckContext) -> None:
-    """Train 1B's shape with the Unsloth backend, with PEFT, and with the recipe of Unsloth's notebooks."""
-    import importlib.util
+    """Train 1B's shape in 16 bits and 8B's in 4 bits: with both backends, and with the recipes of others.
 
+    That takes eight processes, which import for up to 25 seconds each.
+    """
     if importlib.util.find_spec("unsloth") is None:
         raise UnavailableCheckError("Unsloth isn't installed")
-    model = peers.write_model(context, "1B")
+    for shape, precision in (("1B", get_half_precision(context)), ("8B", "4bit")):
+        if not peers.has_room(context, shape):
+            context.figures[shape] = "too large for this GPU"
+            continue
+        _compare_backends(context, shape, precision)
+
+
+def _compare_backends(context: CheckContext, shape: str, precision: str) -> None:
+    model = peers.write_model(context, shape)
     rows = peers.make_mixed_rows(4 * 8 * 6)
-    recipe: dict[str, Any] = {"micro_batch": 8, "gradient_accumulation": 4, "max_steps": 6}
+    recipe: dict[str, Any] = {
+        "micro_batch": 8, "gradient_accumulation": 4, "max_steps": 6, "in_worker": True,
+    }  # fmt: skip
     # Each in a process of its own: Unsloth has to be imported before transformers, which it patches.
-    run, plain = train_shape(context, "1B", rows, **recipe, backend="peft", in_worker=True)
-    _, ours = train_shape(context, "1B", rows, **recipe, backend="unsloth", in_worker=True)
-    trained = peers.TrainedRows.read(run)
-    theirs = peers.measure_way("Unsloth", model, trained, 8, context.folder / "unsloth")
+    run, plain = train_shape(context, shape, rows, precision, **recipe, backend="peft")
+    _, ours = train_shape(context, shape, rows, precision, **recipe, backend="unsloth")
+    trained, name = peers.TrainedRows.read(run), f"{shape} {precision}"
     difference = abs(get_losses(ours)[1] - get_losses(plain)[1]) / get_losses(plain)[1]
     norms = [_get_first_norm(channel) for channel in (ours, plain)]
-    context.figures |= {"first loss": f"{difference:.3%}", "gradient norms": norms}
-    context.expect(difference <= 0.01, f"the first losses differ by {difference:.1%}")
+    context.figures |= {f"{name}: first loss": f"{difference:.3%}", f"{name}: norms": norms}
+    context.expect(difference <= 0.01, f"{name}: the first losses differ by {difference:.1%}")
     is_close = math.isclose(*norms, rel_tol=0.05)
-    context.expect(is_close, f"the first gradients differ: {norms}")
+    context.expect(is_close, f"{name}: the first gradients differ: {norms}")
     best = 0.0
     for backend, channel in {"PEFT": plain, "Unsloth": ours}.items():
         speed, peak = get_tokens_per_s(channel), _get_peak(channel)
-        context.figures[f"{backend} backend"] = _describe_speed(speed, peak)
+        context.figures[f"{name}: {backend} backend"] = _describe_speed(speed, peak)
         best = max(best, speed)
-    if isinstance(theirs, str):
-        context.figures["Unsloth's recipe"] = theirs
-        return
-    context.figures["Unsloth's recipe"] = _describe_speed(theirs["tokens/s"], theirs["peak"])
-    context.expect(best >= theirs["tokens/s"], "Unsloth's recipe is faster")
+    for way in ("Unsloth", "TRL"):
+        theirs = peers.measure_way(
+            way, model, trained, 8, context.folder / f"{way}-{shape}", is_4bit=precision == "4bit"
+        )
+        if isinstance(theirs, str):
+            context.figures[f"{name}: {way}'s recipe"] = theirs
+            continue
+        described = _describe_speed(theirs["tokens/s"], theirs["peak"])
+        context.figures[f"{name}: {way}'s recipe"] = described
+        context.expect(best >= theirs["tokens/s"], f"{name}: {way}'s recipe is faster")
 
 
 def _describe_speed(tokens_per_s: float, peak: float) -> str:
@@ -222,7 +260,13 @@ def _get_first_norm(channel: Any) -> float:
     return float(channel.of(events.StepDone)[0].grad_norm)
 
 
-@check("T20", "two GPUs train at least 1.85 times as fast as one", seconds=20, needs_gpu=True)
+@check(
+    "T20",
+    "two GPUs train at least 1.85 times as fast as one",
+    seconds=29,
+    needs_gpu=True,
+    on_request=True,
+)
 def compare_two_gpus(context: CheckContext) -> None:
     """Train 1B's shape on one GPU, and with a rank on each of two GPUs of the same model."""
     import torch

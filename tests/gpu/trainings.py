@@ -45,6 +45,17 @@ PREFERENCES: dict[str, dict[str, Any]] = {
 ROWS |= dict.fromkeys(PREFERENCES, ROWS["dpo"])
 
 
+def get_half_precision(context: CheckContext) -> str:
+    """Return the 16-bit format that trainings have by default on a GPU; bfloat16 on the CPU."""
+    if context.is_cpu:
+        return "bf16"
+    import torch
+
+    from lora_studio.engine.devices import devices
+
+    return devices.get_auto_precision(torch.device(context.device))
+
+
 def find_model(context: CheckContext, family: str, seed: int = 7) -> Path:
     """Return the folder of a family's tiny model with the weights of a seed, written on first use."""
     from tests.helpers.models.tiny_models import tiny_model

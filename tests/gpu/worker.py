@@ -11,27 +11,30 @@ from tests.gpu.peers import release_gpu
 from tests.gpu.registry import CheckContext, UnavailableCheckError, check
 from tests.gpu.trainings import create_run, find_model, train
 
-#: Steps of the training in a worker, with an evaluation after each.
-_STEPS = 9
+#: Steps of the training in a worker, with an evaluation after each, and the one after which it pauses. From the second
+#: step after that, which is the first after an evaluation, to the last, there are ten evaluations.
+_STEPS, _PAUSE = 15, 3
 
 
-@check("T5", "workers train, evaluate, sample, pause, resume, merge, and self-test", seconds=40)
+@check("T5", "workers train, evaluate, sample, pause, resume, merge, and self-test", seconds=67)
 def run_worker(context: CheckContext) -> None:
     """Run every step in workers, as the window does; memory must not grow from evaluation to evaluation."""
     from lora_studio.core.protocol import commands, events
 
+    # On the CPU in 32-bit: 16-bit products keep memory for each number of tokens that occurs.
     run = create_run(
-        context, dataset={"validation_share": 0.25}, max_steps=_STEPS, eval_every=1, save_every=6,
+        context, model={"precision": "fp32" if context.is_cpu else "auto"},
+        dataset={"validation_share": 0.25}, max_steps=_STEPS, eval_every=1, save_every=6,
         sample_prompts=("Who is Pim?",), sample_tokens=8, sample_rows=1, keep_best=True,
     )  # fmt: skip
-    sent = _perform(commands.Train(run=str(run.path)), pause_after=4)
+    sent = _perform(commands.Train(run=str(run.path)), pause_after=_PAUSE)
     context.expect(sent[-1].kind == "done" and sent[-1].paused, f"no pause: {sent[-1]}")
     sent += _perform(commands.Train(run=str(run.path), resume=True))
     steps = [event for event in sent if isinstance(event, events.StepDone)]
     evaluations = [event for event in sent if isinstance(event, events.Evaluated)]
     context.expect([event.step for event in steps] == [*range(1, _STEPS + 1)], "steps are missing")
     context.expect(len(evaluations) == _STEPS, f"{len(evaluations)} of {_STEPS} evaluations")
-    after = [event.memory_bytes for event in steps if event.step > 5]
+    after = [event.memory_bytes for event in steps if event.step > _PAUSE + 1]
     growth = after[-1] / after[0] - 1
     context.figures["growth of memory over evaluations"] = f"{growth:.1%}"
     context.expect(growth < 0.02, f"memory grows by {growth:.0%} over evaluations")
@@ -41,7 +44,11 @@ def run_worker(context: CheckContext) -> None:
     context.figures["self-test"] = [f"{event.stage}: {event.verdict}" for event in tested]
     context.expect(bool(tested) and all(event.passed for event in tested), "the self-test fails")
     kinds = {event.kind for event in sent}
-    expected = {"sampled", "checkpoint_saved", "adapter_saved", "memory_estimated", "merged"}
+    expected = {
+        "started", "dataset_ready", "model_loaded", "parameters_counted", "memory_estimated",
+        "training_started", "step_done", "evaluated", "sampled", "checkpoint_saved", "adapter_saved",
+        "merged", "self_tested", "done",
+    }  # fmt: skip
     context.expect(expected <= kinds, f"missing events: {sorted(expected - kinds)}")
     failed = [str(event.problem.what) for event in sent if isinstance(event, events.Failed)]
     context.expect(not failed, " ".join(failed))
@@ -88,7 +95,7 @@ def _perform(command: Any, pause_after: int = 0) -> list[Any]:
 @check(
     "T15",
     "columns of a chat answer the same with the same seed, and not while training",
-    seconds=10,
+    seconds=9,
 )
 def chat(context: CheckContext) -> None:
     """Ask the base model and two adapters at once, twice; then while a training holds the device."""
