@@ -203,9 +203,11 @@ def by_trl(work: Path) -> dict[str, Any]:
     import transformers
     from trl import SFTConfig, SFTTrainer
 
-    quantization = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    quantization = None
+    if load_recipe(work).is_4bit:
+        quantization = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
 
     class OnProcessor(SFTTrainer):
         """The loss from all logits.
@@ -224,7 +226,7 @@ def by_trl(work: Path) -> dict[str, Any]:
         args=config,
         train_dataset=_dataset(work),
         peft_config=peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LAYERS),
-        quantization_config=quantization if load_recipe(work).is_4bit else None,
+        quantization_config=quantization,
     )
     return _timed(trainer)
 

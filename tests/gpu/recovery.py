@@ -175,8 +175,16 @@ def recover_from_lack_of_memory(context: CheckContext) -> None:
                 f"{difference:.3%}, {', '.join(said + get_warnings(channel))}"
             )
             context.expect(difference <= tolerance, f"{place} {precision}: {difference:.1%} off")
+            is_complete = _list_finished(channel) == _list_finished(whole)
+            context.expect(is_complete, f"{place} {precision}: evaluations or checkpoints differ")
     if not context.is_cpu:
         _train_under_a_cap(context)
+
+
+def _list_finished(channel: Any) -> list[tuple[str, int]]:
+    """Return the evaluations and checkpoints of a training, with their steps."""
+    kinds = "evaluated", "checkpoint_saved"
+    return [(event.kind, event.step) for event in channel.events if event.kind in kinds]
 
 
 def _train_under_a_cap(context: CheckContext) -> None:
