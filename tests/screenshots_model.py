@@ -73,6 +73,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "model-offline", window
     del os.environ[offline.VARIABLE]
     page.browser.show_source("here")
+    yield "model-here", window
     page.repeat_queries()
     window.state.set_answer(known)
     viewer = docs_viewer.show("lora-update", window)
