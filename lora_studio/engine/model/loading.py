@@ -31,7 +31,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.devices import cpu_products, devices
+from lora_studio.engine.devices import cpu_products, devices, grouped_attention
 from lora_studio.engine.model import capped_attention, placement, sources, vocabulary
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import unreadable_model_error
@@ -154,6 +154,8 @@ def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
     capped_attention.cap_scores(model)
+    if not training:
+        grouped_attention.group_queries(model)
     model.config.use_cache = not training
 
 

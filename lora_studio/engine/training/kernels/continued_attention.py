@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
+from lora_studio.engine.devices.grouped_attention import should_repeat_keys
 from lora_studio.engine.model.capped_attention import attend
 
 
@@ -56,23 +56,6 @@ def continued_attention(
             )
         )
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
-
-
-def should_repeat_keys(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> bool:
-    """Return whether grouped-query attention needs the keys repeated for each query head.
-
-    On a GPU, FlashAttention supports grouped queries, but not GPUs before Ampere, 32-bit or masks. The
-    memory-efficient kernel doesn't support them, and the math kernel computes all scores at once, and keeps
-    them for the backward pass.
-    """
-    if query.device.type != "cuda" or query.shape[1] == key.shape[1]:
-        return False
-    # Whether a mask is allowed doesn't depend on its values. A single query without a mask sees all keys.
-    is_causal = mask is None and query.shape[2] > 1
-    params = SDPAParams(query, key, value, mask, 0.0, is_causal, True)
-    return not can_use_flash_attention(params)
 
 
 def get_window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:

@@ -19,10 +19,10 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.devices.grouped_attention import grouped_attention, should_repeat_keys
 from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.runtime.failures import is_out_of_memory
@@ -30,7 +30,6 @@ from lora_studio.engine.training.kernels import cpu_attention, numerical_equival
 from lora_studio.engine.training.kernels.continued_attention import (
     continued_attention,
     get_window_mask,
-    should_repeat_keys,
 )
 from lora_studio.engine.training.kernels.packing_check import is_independent_of_packing
 
@@ -39,9 +38,6 @@ _NAME = "per_document"
 
 #: Largest relative difference that counts as rounding, by bytes of the dtype.
 _TOLERANCE = {2: 2e-2, 4: 1e-4}
-
-#: Size of the largest heads that transformers doesn't repeat keys for.
-_LARGEST_GROUPED = 256
 
 #: Lengths of the rows that a model is tested with: long enough, on average, for every kernel here.
 _TEST_LENGTHS = (9, 15)
@@ -77,8 +73,8 @@ def packed_attention(
             sliding_window=sliding_window, softcap=softcap,
         )  # fmt: skip
     if documents is None:
-        return _unpacked_attention(
-            module, query, key, value, attention_mask, dropout, scaling, others
+        return grouped_attention(
+            module, query, key, value, attention_mask, dropout, scaling, **others
         )
     if s_aux is not None:
         raise NotImplementedError("attention with sinks")
@@ -93,44 +89,6 @@ def packed_attention(
     if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
         return cpu_attention.causal_attention(query, key, value, documents, scaling), None
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
-
-
-def _unpacked_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    dropout: float,
-    scaling: float | None,
-    others: dict[str, Any],
-) -> tuple[torch.Tensor, None]:
-    """Return transformers' own attention, with copies of keys only where a kernel needs them."""
-    if others.get("position_bias") is None and _copies_keys(query, key, mask):
-        attended = F.scaled_dot_product_attention(
-            query, key, value, mask, scale=scaling, enable_gqa=True
-        )
-        return attended.transpose(1, 2).contiguous(), None
-    # With a mask, transformers repeats them itself, even if they are repeated already; newer versions do so
-    # for larger heads, too. Its own test for that takes other arguments in each version.
-    if (
-        mask is None
-        and key.shape[-1] == value.shape[-1] <= _LARGEST_GROUPED
-        and should_repeat_keys(query, key, value, mask)
-    ):
-        groups = query.shape[1] // key.shape[1]
-        key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
-    return sdpa_attention_forward(module, query, key, value, mask, dropout, scaling, **others)
-
-
-def _copies_keys(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> bool:
-    """Return whether transformers copies keys and values for each query head in vain.
-
-    It does so where there is a mask. While answers are written on a CPU, these copies take ten times as long
-    as the attention: for 32 rows of 80 tokens with 9 query heads of 64 and 3 key heads, 9.5 ms instead of 0.9.
-    """
-    is_grouped = mask is not None and query.shape[1] != key.shape[1]
-    return is_grouped and query.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def rowwise_attention(

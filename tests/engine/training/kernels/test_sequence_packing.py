@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import DeepseekV3Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from lora_studio.engine.devices import grouped_attention
 from lora_studio.engine.training.kernels import continued_attention, sequence_packing
 
 LENGTHS = (7, 1, 12)
@@ -90,7 +91,7 @@ def test_grouped_attention_under_a_mask_equals_transformers(
     module = torch.nn.Module()
     module.num_key_value_groups = 2  # type: ignore[assignment]  # a module's attributes are its parts
     expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
-    monkeypatch.setattr(sequence_packing, "sdpa_attention_forward", None)  # copies keys
+    monkeypatch.setattr(grouped_attention, "sdpa_attention_forward", None)  # copies keys
     actual, _ = sequence_packing.packed_attention(module, query, key, value, mask, scaling=0.3)
     torch.testing.assert_close(actual, expected)
 
@@ -155,7 +156,7 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
             and (is_square or not about.is_causal)
         )
 
-    monkeypatch.setattr(continued_attention, "can_use_flash_attention", has_kernel)
+    monkeypatch.setattr(grouped_attention, "can_use_flash_attention", has_kernel)
     with FakeTensorMode():
         query, key, last = (
             torch.empty(1, *shape, 16, dtype=dtype, device="cuda")
@@ -163,11 +164,11 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
         )
         mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
         for queries in (query, last):
-            assert sequence_packing.should_repeat_keys(queries, key, key, None) == (
+            assert grouped_attention.should_repeat_keys(queries, key, key, None) == (
                 dtype == torch.float32
             )
-        assert sequence_packing.should_repeat_keys(query, key, key, mask)
-    assert not sequence_packing.should_repeat_keys(
+        assert grouped_attention.should_repeat_keys(query, key, key, mask)
+    assert not grouped_attention.should_repeat_keys(
         *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
     )
 
@@ -218,7 +219,7 @@ def test_keys_of_unpacked_rows_are_repeated_for_kernels(
     query, key, value = (torch.randn(2, n, 5, 8) for n in (4, 2, 2))
     rows = module, query[:, :, -queries:], key, value, None
     expected, _ = sequence_packing.packed_attention(*rows)
-    monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
+    monkeypatch.setattr(grouped_attention, "should_repeat_keys", lambda *_: True)
     actual, _ = sequence_packing.packed_attention(*rows)
     torch.testing.assert_close(actual, expected)
     assert head_counts == [(4, 2), (4, 4)]
