@@ -52,9 +52,7 @@ __all__ = [
     "is_head",
     "keep_special_tokens_only",
     "load",
-    "load_on_meta",
-    "load_tokenizer",
-    "prepare_quantized_layers",
+    "load_on_meta", "load_tokenizer", "prepare_quantized_layers",
     "read_config", "read_trainable_config", "resolve",
 ]  # fmt: skip
 
