@@ -15,7 +15,7 @@ _COUNTS = (
     (re.compile(r"(layers?|blocks|depths?|stacks)$"), limits.MODEL_LAYERS),
     (re.compile(r"experts?($|_)"), limits.MODEL_EXPERTS),
     (re.compile(r"^num_labels$"), limits.MODEL_LABELS),
-    (re.compile(r"^(hidden_size|intermediate_size|vocab_size)$"), limits.MODEL_WIDTH),
+    (re.compile(r"^(hidden_size|intermediate_size|vocab_size|head_dim)$"), limits.MODEL_WIDTH),
 )
 
 #: Numbers that are at least 1 in every model.

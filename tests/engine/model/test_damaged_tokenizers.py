@@ -49,7 +49,9 @@ def test_damaged_tokenizer_is_usable_or_a_problem(
         if problem is not None:
             refused += 1
             assert problem.code == "model.unreadable", damage.description
-            assert damage.file in str(problem.what), (damage.description, str(problem.what))
+            # That a tokenizer exceeds a limit is found after all its files were loaded.
+            named = damage.file in str(problem.what) or "its tokenizer has" in str(problem.what)
+            assert named, (damage.description, str(problem.what))
     assert refused > count // 4
 
 
