@@ -274,8 +274,8 @@ run_tests() {
     # Three processes keep two cores busy, because many tests wait for a worker, a server, or a disk.
     OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder \
         -m "(slow or end2end) and not thorough" "$@"
-    # Containers may have a GPU without nvidia-smi.
-    if command -v nvidia-smi >/dev/null || [ -e "$nvidia_device" ]; then
+    # Containers may have a GPU without nvidia-smi; /dev/kfd is that of AMD's driver.
+    if command -v nvidia-smi >/dev/null || [ -e "$nvidia_device" ] || [ -e /dev/kfd ]; then
         say "Checks on the GPU"
         python -m tests.gpu --out tests/gpu/results
     fi

@@ -12300,6 +12300,10 @@
             <translation>Das Training hat mit einem schnelleren Verfahren zum Schreiben von Antworten begonnen, das jetzt nicht möglich ist. Es läuft ohne dieses weiter, mit anderer Rundung.</translation>
         </message>
         <message>
+            <source>Training started with logits that are computed in chunks, which isn't possible now. It continues with all logits at once, which takes more memory, and with different rounding.</source>
+            <translation>Das Training begann mit Logits, die in Teilen berechnet werden, was jetzt nicht möglich ist. Es geht mit allen Logits auf einmal weiter, was mehr Speicher braucht, und rundet anders.</translation>
+        </message>
+        <message>
             <source>Training started with packed rows, which isn't possible now. It continues with padded rows, with different rounding.</source>
             <translation>Das Training hat mit gepackten Zeilen begonnen, was jetzt nicht möglich ist. Es läuft mit aufgefüllten Zeilen weiter, mit anderer Rundung.</translation>
         </message>

@@ -206,6 +206,8 @@ def estimate_capped_attention_bytes(plan: MemoryPlan) -> int:
     if not plan.shape.caps_scores:
         return 0
     longest = min(plan.rows.longest, plan.limit)
+    if plan.rows.task == "grpo":
+        longest += plan.training.rollout_tokens
     tokens = longest if plan.training.packing else plan.tokens
     at_once = min(CAPPED_SCORES[plan.kind], plan.shape.heads * longest * tokens)
     widths = 4 * 4 * plan.shape.key_width + plan.bytes_each * plan.shape.query_width
@@ -273,8 +275,8 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of the logits.
 
-    One chunk, which its gradient overwrites, and on a GPU the 32-bit softmax of a part of it, or three copies
-    for the gradient of a cap. If the output layer trains: all logits and their gradient.
+    One chunk, which its gradient overwrites, and on a GPU the 32-bit softmax of a part of it, of student and
+    teacher in a distillation, or three copies for the gradient of a cap. If the output layer trains: all logits and their gradient.
     """
     if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row
@@ -283,12 +285,15 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
         trained = plan.micro_batch * plan.training.rollout_tokens
     whole = trained * plan.inspected.vocabulary
     size = plan.bytes_each
-    chunk = min(whole, count_logits_at_once(plan.kind, plan.device.total_bytes))
-    softmax = 0 if plan.kind == "cpu" else 4 * min(whole, SOFTMAX_ON_GPU)
+    # Layers spread over GPUs have the memory of all, and the output layer that of one.
+    memory = plan.device.total_bytes // (plan.gpus if plan.spread else 1)
+    chunk = min(whole, count_logits_at_once(plan.kind, memory))
+    copies = 2 if plan.training.distills(plan.rows.task) else 1
+    softmax = 0 if plan.kind == "cpu" else copies * 4 * min(whole, SOFTMAX_ON_GPU)
     if plan.lora.new_tokens or any("head" in name for name in plan.lora.modules_to_save):
         return 2 * size * whole + softmax
-    copies = 3 * size * chunk if plan.shape.caps_logits else 0
-    return plan.constants.logit * size * chunk + max(softmax, copies)
+    capped = 3 * size * chunk if plan.shape.caps_logits else 0
+    return plan.constants.logit * size * chunk + max(softmax, capped)
 
 
 def estimate_seconds(plan: MemoryPlan) -> float | None:

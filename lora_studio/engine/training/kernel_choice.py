@@ -37,6 +37,10 @@ _LOST = {
         "Training started with packed rows, which isn't possible now. It continues with padded rows, with "
         "different rounding."
     ),
+    "chunked": text(
+        "Training started with logits that are computed in chunks, which isn't possible now. It continues with "
+        "all logits at once, which takes more memory, and with different rounding."
+    ),
     "shared": text(
         "Training started with prompts that are computed once for several answers, which isn't possible now. "
         "It continues without that, with different rounding."

@@ -71,5 +71,5 @@ class TeacherModel:
             return
         hidden = output.last_hidden_state
         hidden = hidden.flatten(0, 1)[copy_to_device(sources, hidden.device)]
-        for part in hidden.split(get_chunk_size(self._head.out_features, hidden.device)):
+        for part in hidden.split(get_chunk_size(self._head)):
             yield self._head(part)

@@ -95,17 +95,26 @@ class _CastCache:
         scales: Sequence[float],
         dtype: torch.dtype,
     ) -> list[torch.Tensor]:
-        """Return stacked A [sum of ranks, inputs] and every s B [outputs, rank] in a dtype."""
-        # Compiled code can't change a dictionary.
-        kept = None if torch.compiler.is_compiling() else self._kept
+        """Return the result of `cast_adapters`, the kept one if there is one."""
+        # Compiled code would be compiled for each layer anew. In the format of A there is nothing to cast.
+        if self._kept is None or torch.compiler.is_compiling() or dtype == every_a[0].dtype:
+            return cast_adapters(every_a, every_b, scales, dtype)
         key = (dtype, *map(id, every_a))
-        if kept is not None and key in kept:
-            return kept[key][1]
-        scaled = [(b * scale).to(dtype) for b, scale in zip(every_b, scales, strict=True)]
-        casts = [_join(every_a, 0).to(dtype), *scaled]
-        if kept is not None:
-            kept[key] = every_a, casts  # with every A, so that no other tensor gets its id
-        return casts
+        if key not in self._kept:
+            # With every A, so that no other tensor gets its id.
+            self._kept[key] = every_a, cast_adapters(every_a, every_b, scales, dtype)
+        return self._kept[key][1]
+
+
+def cast_adapters(
+    every_a: Sequence[torch.Tensor],
+    every_b: Sequence[torch.Tensor],
+    scales: Sequence[float],
+    dtype: torch.dtype,
+) -> list[torch.Tensor]:
+    """Return stacked A [sum of ranks, inputs] and every s B [outputs, rank] in a dtype."""
+    scaled = [(b * scale).to(dtype) for b, scale in zip(every_b, scales, strict=True)]
+    return [_join(every_a, 0).to(dtype), *scaled]
 
 
 _casts = _CastCache()

@@ -89,11 +89,13 @@ class ChunkedLogprobs(torch.autograd.Function):
 def _split_tokens(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    size = get_chunk_size(head.out_features, hidden.device)
+    size = get_chunk_size(head)
     return hidden.split(size), targets.split(size)
 
 
-def get_chunk_size(ids: int, device: torch.device) -> int:
-    """Return how many positions to compute the logits of at once, for a vocabulary of `ids`."""
-    size = max(1, count_logits_at_once(device.type, get_total_gpu_bytes(device)) // ids)
+def get_chunk_size(head: OutputHead) -> int:
+    """Return how many positions to compute the logits of at once, on the device of the output layer."""
+    device = head.weight.device
+    at_once = count_logits_at_once(device.type, get_total_gpu_bytes(device))
+    size = max(1, at_once // len(head.weight))
     return size - size % 32 or size

@@ -315,7 +315,7 @@ class Scorer:
             teacher,
             self._head,
             loss,
-            chunked_logprobs.get_chunk_size(self._head.out_features, hidden.device),
+            chunked_logprobs.get_chunk_size(self._head),
         )
         return values[:count]
 

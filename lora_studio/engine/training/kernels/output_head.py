@@ -37,8 +37,9 @@ class OutputHead:
         return replace(self, finish=lambda logits: self.finish(logits) / temperature)
 
     @property
-    def out_features(self) -> int:
-        return len(cast(torch.Tensor, self.layer.weight))
+    def weight(self) -> torch.Tensor:
+        """The layer's weights, [ids, size]."""
+        return cast(torch.Tensor, self.layer.weight)
 
 
 def find_decoder(base: PreTrainedModel) -> torch.nn.Module | None:

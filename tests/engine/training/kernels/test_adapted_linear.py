@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -10,11 +11,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.protocol import commands, events
 from lora_studio.engine.training.kernels import adapted_linear, fused
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.record import KernelRecord
+from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import wrap
+from tests.helpers.runs.jobs import handle, new_run, write_rows
 
 _INPUTS = 12
 
@@ -125,6 +129,37 @@ def test_adapters_are_cast_once_while_no_weight_changes() -> None:
     assert not torch.equal(changed[0], expected[0])
 
 
+def test_training_casts_adapters_once_per_step(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(6)]
+    run = new_run(
+        tmp_path,
+        model={"source": str(tiny("llama3")), "precision": "bf16", "device": "cpu"},
+        dataset={"sources": [str(write_rows(tmp_path / "rows.jsonl", rows))], "validation_share": 0.0},
+        training={"micro_batch": 1, "gradient_accumulation": 3, "max_steps": 2, "packing": False},
+    )  # fmt: skip
+    casts: list[object] = []
+    counts: dict[int, set[int]] = {}
+    cast, accumulate = adapted_linear.cast_adapters, Trainer.accumulate_gradients
+
+    def count_cast(*arguments: Any) -> Any:
+        casts.append(arguments)
+        return cast(*arguments)
+
+    def count_pass(self: Trainer, batches: Any, weight: int) -> Any:
+        casts.clear()
+        result = accumulate(self, batches, weight)
+        counts.setdefault(len(batches), set()).add(len(casts))
+        return result
+
+    monkeypatch.setattr(adapted_linear, "cast_adapters", count_cast)
+    monkeypatch.setattr(Trainer, "accumulate_gradients", count_pass)
+    assert handle(commands.Train(run=str(run.path))).of(events.Done)
+    # The probe of memory has one micro-batch. Two blocks have four groups of layers with one input each.
+    assert counts == {1: {8}, 3: {8}}
+
+
 @pytest.mark.parametrize("state", ["disabled", "merged"])
 def test_layers_that_are_not_plain_now_compute_alone(state: str) -> None:
     layers, x = make_layers(torch.float64), torch.randn(7, _INPUTS, dtype=torch.float64)
@@ -212,12 +247,29 @@ def test_results_may_be_changed_in_place() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_joined_layers_are_compiled_as_one_graph() -> None:
-    layers, x = make_layers(torch.float32), torch.randn(2, 7, _INPUTS).requires_grad_()
+class Part(torch.nn.Module):
+    """Layers of one input, as in a block."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat(list(adapted_linear.compute_together(list(self.layers), x)), -1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_joined_layers_of_many_blocks_compile_as_one_graph(dtype: torch.dtype) -> None:
+    """PyTorch gives up after 8 graphs for one function."""
+    parts, x = [Part(make_layers(dtype)) for _ in range(9)], torch.randn(2, 7, _INPUTS).to(dtype)
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()
-    together = torch.compile(adapted_linear.compute_together, backend="aot_eager", dynamic=True)
-    sum(y.sum() for y in together(layers, x)).backward()
+    with adapted_linear.keep_casts():
+        for part in parts:
+            for layer in part.layers:
+                layer.lora_A.float(), layer.lora_B.float()
+            part.compile(backend="aot_eager", dynamic=True)
+            part(x.requires_grad_()).sum().backward()
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]

@@ -199,6 +199,19 @@ def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
+@pytest.mark.parametrize(("gigabytes", "positions"), [(24, 192), (80, 864)])
+def test_large_gpus_compute_more_logits_at_once(
+    monkeypatch: pytest.MonkeyPatch, gigabytes: int, positions: int
+) -> None:
+    """The output layer of Qwen, in multiples of 32 positions."""
+    card = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    with FakeTensorMode():
+        layer = SimpleNamespace(weight=torch.empty(151_936, 8, device="cuda:0"))
+        head = output_head.OutputHead(layer, lambda logits: logits)  # type: ignore[arg-type]
+        assert chunked_logprobs.get_chunk_size(head) == positions
+
+
 def test_scores_return_from_output_layer_on_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """On several GPUs, an output layer that is tied to the embeddings is on the first one."""
     devices = []
