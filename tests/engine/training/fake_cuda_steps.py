@@ -211,6 +211,8 @@ RECIPES = {
     "kto+classification-fp16-padded": {"neftune_alpha": 5.0, "gradient_accumulation": 2},
     "sft-8bit-packed": {"lora": {"dropout": 0.1}},
     "dpo+distillation+grpo-fp16-packed": {},
+    "kto+dpo-bf16-packed": {"gradient_checkpointing": "on", "gradient_accumulation": 2},
+    "orpo+sft-4bit-padded": {},
 }  # fmt: skip
 
 #: The one of them that also answers, saves, and resumes, with its last objective; of the thorough ones, all do.
