@@ -96,7 +96,7 @@ class _CastCache:
         dtype: torch.dtype,
     ) -> list[torch.Tensor]:
         """Return the result of `cast_adapters`, the kept one if there is one."""
-        # Compiled code would be compiled for each layer anew. In the format of A there is nothing to cast.
+        # Or each layer would be compiled again. In the format of A there is nothing to cast.
         if self._kept is None or torch.compiler.is_compiling() or dtype == every_a[0].dtype:
             return cast_adapters(every_a, every_b, scales, dtype)
         key = (dtype, *map(id, every_a))
