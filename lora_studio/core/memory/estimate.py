@@ -275,8 +275,9 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of the logits.
 
-    One chunk, which its gradient overwrites, and on a GPU the 32-bit softmax of a part of it, of student and
-    teacher in a distillation, or three copies for the gradient of a cap. If the output layer trains: all logits and their gradient.
+    One chunk, which its gradient overwrites, and on a GPU the 32-bit softmax of a part of it (two in a
+    distillation), or three copies for the gradient of a cap. If the output layer trains: all logits and their
+    gradient.
     """
     if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row

@@ -79,6 +79,11 @@ class _CastCache:
         self._kept: dict[tuple[Any, ...], tuple[Sequence[torch.Tensor], list[torch.Tensor]]] | None
         self._kept = None
 
+    @property
+    def are_kept(self) -> bool:
+        """Return whether each cast is computed once; not in compiled code, or each layer would be compiled again."""
+        return not torch.compiler.is_compiling() and self._kept is not None
+
     @contextmanager
     def keep(self) -> Iterator[None]:
         """Compute each cast once: no weight may change within."""
@@ -96,8 +101,8 @@ class _CastCache:
         dtype: torch.dtype,
     ) -> list[torch.Tensor]:
         """Return the result of `cast_adapters`, the kept one if there is one."""
-        # Or each layer would be compiled again. In the format of A there is nothing to cast.
-        if self._kept is None or torch.compiler.is_compiling() or dtype == every_a[0].dtype:
+        # In the format of A there is nothing to cast.
+        if not self.are_kept or self._kept is None or dtype == every_a[0].dtype:
             return cast_adapters(every_a, every_b, scales, dtype)
         key = (dtype, *map(id, every_a))
         if key not in self._kept:
@@ -146,12 +151,14 @@ class _Adapted4bit(torch.autograd.Function):
     ) -> torch.Tensor:
         """`x` [..., inputs], `base` a Linear4bit, `a` [rank, inputs], `b` [outputs, rank]."""
         flat = x.reshape(-1, x.shape[-1]).to(base.compute_dtype)
-        cast_a, scaled_b = _casts.get([a], [b], [scale], flat.dtype)
+        casts = cast_a, scaled_b = _casts.get([a], [b], [scale], flat.dtype)
         small = flat @ cast_a.t()
         y: torch.Tensor = base(flat)
         y.addmm_(small, scaled_b.t())
         ctx.save_for_backward(flat, small, a, b)
         ctx.base, ctx.scale, ctx.shape, ctx.dtype = base, scale, x.shape, x.dtype
+        # Those that are kept anyway; gradient checkpointing gives the backward pass other tensors for A and B.
+        ctx.casts = casts if _casts.are_kept else None
         return y.to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -159,7 +166,7 @@ class _Adapted4bit(torch.autograd.Function):
         """Return dx, dA and dB; A and B may have a different dtype from x."""
         flat, small, a, b = ctx.saved_tensors
         g = outer[0].reshape(-1, outer[0].shape[-1]).to(flat.dtype)
-        cast_a, scaled_b = _casts.get([a], [b], [ctx.scale], g.dtype)
+        cast_a, scaled_b = ctx.casts or cast_adapters([a], [b], [ctx.scale], g.dtype)
         d_b = _compute_gradient_of_b(small, g, ctx.scale, b.dtype)
         d_small = g @ scaled_b
         d_a = (d_small.t() @ flat).to(a.dtype)

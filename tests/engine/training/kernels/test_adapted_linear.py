@@ -129,15 +129,28 @@ def test_adapters_are_cast_once_while_no_weight_changes() -> None:
     assert not torch.equal(changed[0], expected[0])
 
 
+@pytest.mark.parametrize(
+    ("precision", "checkpointing", "groups"),
+    # Two blocks have four groups of layers with one input each, or seven layers.
+    [("bf16", "off", 8), ("bf16", "on", 8), ("4bit", "off", 14), ("4bit", "on", 14)],
+)
 def test_training_casts_adapters_once_per_step(
-    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    checkpointing: str,
+    groups: int,
 ) -> None:
     rows = [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(6)]
     run = new_run(
         tmp_path,
-        model={"source": str(tiny("llama3")), "precision": "bf16", "device": "cpu"},
+        model={"source": str(tiny("llama3")), "precision": precision, "device": "cpu"},
         dataset={"sources": [str(write_rows(tmp_path / "rows.jsonl", rows))], "validation_share": 0.0},
-        training={"micro_batch": 1, "gradient_accumulation": 3, "max_steps": 2, "packing": False},
+        training={
+            "micro_batch": 1, "gradient_accumulation": 3, "max_steps": 2, "packing": False,
+            "gradient_checkpointing": checkpointing,
+        },
     )  # fmt: skip
     casts: list[object] = []
     counts: dict[int, set[int]] = {}
@@ -156,8 +169,7 @@ def test_training_casts_adapters_once_per_step(
     monkeypatch.setattr(adapted_linear, "cast_adapters", count_cast)
     monkeypatch.setattr(Trainer, "accumulate_gradients", count_pass)
     assert handle(commands.Train(run=str(run.path))).of(events.Done)
-    # The probe of memory has one micro-batch. Two blocks have four groups of layers with one input each.
-    assert counts == {1: {8}, 3: {8}}
+    assert counts == {1: {groups}, 3: {groups}}, "the probe of memory has one micro-batch"
 
 
 @pytest.mark.parametrize("state", ["disabled", "merged"])
