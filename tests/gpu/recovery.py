@@ -34,7 +34,7 @@ def resume_like_uninterrupted(context: CheckContext) -> None:
     precision = "fp32" if context.is_cpu else get_half_precision(context)
     for name, about in OPTIMIZERS.items():
         if about.paged and context.is_cpu:
-            continue  # there is no memory to page to
+            continue  # states are paged from a GPU to main memory
         settings: dict[str, Any] = {
             "model": {"precision": precision}, "optimizer": name, "max_steps": 20,
             # So high that without the optimizer's state, losses differ by a percent and more.

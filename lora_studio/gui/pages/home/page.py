@@ -79,6 +79,7 @@ class HomePage(AppPage):
         self.header.hide()  # the title is in the column below
         self.scan: ProjectScan | None = None
         self._files: list[Path] = []
+        self._shown: dict[Path, _ProjectRow] = {}
         self._rescan = QTimer(self, singleShot=True, interval=_RESCAN_EVERY)
         self._rescan.timeout.connect(self._scan_again)
         self.unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
@@ -161,8 +162,9 @@ class HomePage(AppPage):
 
     def _on_scanned(self, scan: ProjectScan) -> None:
         if scan is self.scan:  # a dropped scan may still deliver its result
-            # A new list loses the keyboard focus: not for every step.
-            if _without_progress(scan.summaries) != _without_progress(self.summaries):
+            if _without_progress(scan.summaries) == _without_progress(self.summaries):
+                self._show_progress(scan.summaries)
+            else:
                 self._set_summaries(scan.summaries)
             self.scanned.emit(scan.summaries)
             if any(summary.state == "running" for summary in scan.summaries):
@@ -182,7 +184,14 @@ class HomePage(AppPage):
         self.summaries = summaries
         self._fill()
 
+    def _show_progress(self, summaries: list[ProjectSummary]) -> None:
+        """Show steps and ages in the rows that are there: a new list would lose the keyboard focus."""
+        self.summaries = summaries
+        for summary in summaries:
+            self._shown[summary.file].show_state(summary)
+
     def _fill(self) -> None:
+        self._shown.clear()
         unfinished = [summary for summary in self.summaries if summary.is_unfinished]
         finished = [summary for summary in self.summaries if not summary.is_unfinished]
         self._fill_list(self._unfinished_rows, unfinished)
@@ -214,7 +223,7 @@ class HomePage(AppPage):
             rows.addWidget(self._make_row(summary))
 
     def _make_row(self, summary: ProjectSummary) -> QWidget:
-        project_row = _ProjectRow(summary)
+        project_row = self._shown[summary.file] = _ProjectRow(summary)
         clicked = self.locate_clicked if summary.is_missing else self.project_clicked
         project_row.clicked.connect(lambda: clicked.emit(summary.file))
         if summary.is_resumable:
@@ -223,16 +232,7 @@ class HomePage(AppPage):
             )
             resume.setAccessibleName(tr("Resume {name}").format(name=summary.name))
             project_row.tools.addWidget(resume)
-        word, accessible_name = (
-            (tr("Locate…"), tr("Locate {name}, {state}"))
-            if summary.is_missing
-            else (tr("Open"), tr("Open {name}, {state}"))
-        )
-        opener = button(word, lambda: clicked.emit(summary.file), kind="link")
-        opener.setAccessibleName(
-            accessible_name.format(name=summary.name, state=summary.status_text)
-        )
-        project_row.tools.addWidget(opener)
+        project_row.tools.addWidget(project_row.opener)
         project_row.tools.addWidget(
             tool_button(
                 "close",
@@ -279,15 +279,14 @@ class _ProjectRow(QFrame):
         glyph.setPixmap(pixmap(icon, tint))
         folder = ElidedLabel(_shorten_folder(summary.file), "caption")
         folder.full = str(summary.file)
-        has_state = summary.is_loaded and not summary.is_missing
-        age = time.time() - summary.changed
-        # No age if the clock was set back since the change.
-        ago = f" · {_format_age(age)}" if has_state and age > -60 else ""
-        state = label(summary.status_text + ago, "caption")
+        self._state = label("", "caption")
+        word = tr("Locate…") if summary.is_missing else tr("Open")
+        self.opener = button(word, self.clicked.emit, kind="link")
+        self.show_state(summary)
         self.tools = row()
         names = column(
             label(summary.name, "muted" if summary.is_missing else "label"),
-            row(state, None),
+            row(self._state, None),
             folder,
             spacing=2,
         )
@@ -296,6 +295,16 @@ class _ProjectRow(QFrame):
         layout.setContentsMargins(0, Spacing.M, 0, Spacing.M)
         layout.addLayout(self.tools)
         self.setLayout(layout)
+
+    def show_state(self, summary: ProjectSummary) -> None:
+        """Show the state of the project, with the step of a running training and the age of the last change."""
+        has_state = summary.is_loaded and not summary.is_missing
+        age = time.time() - summary.changed
+        # No age if the clock was set back since the change.
+        ago = f" · {_format_age(age)}" if has_state and age > -60 else ""
+        self._state.setText(summary.status_text + ago)
+        name = tr("Locate {name}, {state}") if summary.is_missing else tr("Open {name}, {state}")
+        self.opener.setAccessibleName(name.format(name=summary.name, state=summary.status_text))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.pos()):
