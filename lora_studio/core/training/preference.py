@@ -51,7 +51,8 @@ class PreferenceSettings(Spec):
         choice_details={
             "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice (Rafailov et al. "
             "2023).",
-            "orpo": "Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024).",
+            "orpo": "Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024). "
+            "TRL's ORPO trainer reports other losses, because it also counts the prompt.",
             "simpo": "Makes the chosen answer more likely per token, whatever its length, and needs no "
             "reference model (Meng et al. 2024).",
             "reward": "Trains a model that scores answers instead of writing them (Ouyang et al. 2022).",

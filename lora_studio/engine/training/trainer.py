@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledB
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import preserve_random_state
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
+from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
+from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler
@@ -208,8 +211,8 @@ class Trainer:
                 )
                 with self._autocast():
                     self.objective.prepare_step([rows])
-                weight = max(1, self.objective.count_items(rows))
-                run_on_every_rank(self.ranks, lambda: self.accumulate_gradients([rows], weight))
+                divisors = Divisors(max(1, self.objective.count_items(rows)))
+                run_on_every_rank(self.ranks, lambda: self.accumulate_gradients([rows], divisors))
                 del reserved
             finally:
                 self.optimizer.zero_grad()
@@ -231,20 +234,20 @@ class Trainer:
         self.model.train()
         started = time.monotonic()
         batches: Sequence[Sequence[Any]] = self.batches.read_step(self.state.step)
-        weight, figures = None, {}
+        divisors, figures = None, {}
         if self.rollouts is not None:
             try:
                 rollout = self.rollouts.roll_out(self.step, batches, self.memory_level)
             except failures.PausedError:
                 self.pause()
                 raise
-            batches, weight, figures = rollout.batches, rollout.weight, rollout.figures
+            batches, divisors, figures = rollout.batches, rollout.divisors, rollout.figures
         self.metrics.start_step(self.state.step + 1, len(self.ranks.get_local_batches(batches)))
-        loss, grad_norm, metrics = self.compute_gradients(batches, weight)
+        loss, grad_norm, metrics = self.compute_gradients(batches, divisors)
         learning_rate = self.scheduler.get_last_lr()[0]
         self.update_weights()
-        if self.rollouts is not None:
-            metrics = self._update_again(batches, weight) or metrics
+        if divisors is not None:
+            metrics = self._update_again(batches, divisors, metrics)
         self.scheduler.step()
         self.optimizer.zero_grad()
         self.state.step, self.state.loss = self.state.step + 1, loss
@@ -263,28 +266,36 @@ class Trainer:
         )
 
     def _update_again(
-        self, batches: Sequence[Sequence[Any]], weight: int | None
+        self, batches: Sequence[Sequence[Any]], divisors: Divisors, first: dict[str, float]
     ) -> dict[str, float]:
-        """Run the further updates with the answers of a step; return the metrics of the last one."""
-        metrics: dict[str, float] = {}
+        """Run the further updates with the answers of a step; return the metrics of the step.
+
+        They are those of the first update, whose ratios are all 1: the clip fraction is the mean over the
+        further updates, and there is none with a single update.
+        """
+        later: list[dict[str, float]] = []
         for _ in range(1, self.spec.rollout_passes):
             self.optimizer.zero_grad()
             try:
-                metrics = self.compute_gradients(batches, weight)[2]
+                later.append(self.compute_gradients(batches, divisors)[2])
             except MemoryPressureError as error:  # the first update can't be taken back
                 raise PartialUpdateError(error.reason) from None
             self.update_weights()
+        metrics = {name: value for name, value in first.items() if name not in CLIP_SHARES}
+        if later and divisors.loss:
+            # Without an answer that trains, nothing was computed and nothing clipped.
+            metrics |= {name: fmean(each.get(name, 0.0) for each in later) for name in CLIP_SHARES}
         return metrics
 
     def compute_gradients(
-        self, batches: Sequence[Sequence[Any]], weight: int | None = None
+        self, batches: Sequence[Sequence[Any]], divisors: Divisors | None = None
     ) -> tuple[float, float, dict[str, float]]:
         """Return loss, gradient norm and metrics of a step; raises ProblemError when it diverged.
 
-        `weight` is what the loss is divided by, where that isn't the sum of what the rows count.
+        Without `divisors`, all of them are divided by the sum of what the rows count.
         """
-        if weight is None:
-            weight = sum(self.objective.count_items(batch) for batch in batches)
+        if divisors is None:
+            divisors = Divisors(sum(self.objective.count_items(batch) for batch in batches))
         with self._autocast():
             self.objective.prepare_step(batches)
         local_batches = self.ranks.get_local_batches(batches)
@@ -292,7 +303,7 @@ class Trainer:
         sums, gradients = run_on_every_rank(
             self.ranks,
             lambda: (
-                self.accumulate_gradients(local_batches, weight),
+                self.accumulate_gradients(local_batches, divisors),
                 self.ranks.pack_gradients(parameters),
             ),
         )
@@ -309,9 +320,9 @@ class Trainer:
 
     @adapted_linear.keep_casts()
     def accumulate_gradients(
-        self, batches: Sequence[Sequence[TrainingRow]], weight: int
+        self, batches: Sequence[Sequence[TrainingRow]], divisors: Divisors
     ) -> dict[str, torch.Tensor]:
-        """Add the gradients of micro-batches; return the loss and other metrics, divided by `weight`.
+        """Add the gradients of micro-batches; return the loss and other metrics, divided as for the whole step.
 
         They stay on the device: reading a value would wait for it in every micro-batch.
         """
@@ -324,11 +335,14 @@ class Trainer:
             if isinstance(batch, DuplicateBatch):
                 self.scaling.backward(0.0 * output.total)
                 continue
-            loss = output.total / weight
+            loss = output.total / divisors.loss
             self.scaling.backward(loss)
             self.watch.check()
-            add_sums(sums, {"loss": loss.detach()})
-            add_sums(sums, {name: value / weight for name, value in output.metrics.items()})
+            metrics = {
+                name: value / divisors.get_for_metric(name)
+                for name, value in output.metrics.items()
+            }
+            add_sums(sums, {"loss": loss.detach()} | metrics)
         return sums
 
     def update_weights(self) -> None:

@@ -120,8 +120,9 @@ class Drawing:
         return measures.list_rewards(self.run.steps.names)[:MOST_OTHERS]
 
     def _list_drawn(self) -> tuple[str, list[str]]:
-        """Return what the traces depend on: the main quantity, and the rewards in the strip."""
-        return self.run.main, self._list_rewards() if self._shows_each_reward else []
+        """Return what the traces depend on: the label of the main quantity, and the rewards in the strip."""
+        label = measures.get_axis_label(self.run.main, self.run.steps.names)
+        return label, self._list_rewards() if self._shows_each_reward else []
 
     def _name_evaluation(self) -> str:
         return tr("eval reward") if self.run.has_rewards else tr("eval loss")
@@ -129,7 +130,7 @@ class Drawing:
     def _build(self) -> None:
         self._drawn = self._list_drawn()
         main = measures.get_measure(self.run.main)
-        self.chart.set_y_label(main.label)
+        self.chart.set_y_label(measures.get_axis_label(main.name, self.run.steps.names))
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))

@@ -63,7 +63,9 @@ _MEASURES = (
     Measure(EACH_REWARD, mark("Each reward"), mark("each reward"), mark("each reward"), formatting.format_reward, jagged=True),
     Measure("reward_spread", mark("Reward spread"), mark("reward spread"), mark("reward spread"), formatting.format_reward, jagged=True),
     Measure("kl", mark("KL to the reference"), mark("KL to the reference"), mark("KL (nats per token)"), formatting.format_loss, jagged=True),
-    Measure("clip_share", mark("Clipped tokens"), mark("clipped tokens"), mark("clipped (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("clip_share", mark("Clip fraction"), mark("clip fraction"), mark("clip fraction (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("clip_share_low", mark("Clip fraction below"), mark("clip fraction below"), mark("clip fraction below (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("clip_share_high", mark("Clip fraction above"), mark("clip fraction above"), mark("clip fraction above (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("answer_tokens", mark("Answer length"), mark("answer length"), mark("tokens per answer"), formatting.format_setting, jagged=True),
     Measure("cut_share", mark("Answers cut"), mark("answers cut"), mark("answers cut (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("equal_share", mark("Prompts with equal rewards"), mark("prompts with equal rewards"), mark("equal rewards (%)"), formatting.format_percent, 100.0, jagged=True),
@@ -77,7 +79,7 @@ _MEASURES = (
     Measure("recall_at_5", mark("Recall@5"), mark("recall@5"), mark("recall@5 (%)"), formatting.format_percent, 100.0),
     Measure("recall_at_10", mark("Recall@10"), mark("recall@10"), mark("recall@10 (%)"), formatting.format_percent, 100.0),
     Measure("mrr", mark("MRR"), mark("MRR"), mark("MRR"), formatting.format_setting),
-    Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
+    Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss (nats per token)"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}
 
@@ -92,6 +94,16 @@ def get_measure(name: str) -> Measure:
     inline = name.replace("_", " ")
     title = inline[:1].upper() + inline[1:]
     return Measure(name, title, inline, inline, formatting.format_setting, jagged=True)
+
+
+def get_axis_label(name: str, recorded: Iterable[str]) -> str:
+    """Return the label of a quantity's axis in a run that has `recorded` other ones.
+
+    The loss of preferences, labels, and search isn't one per token; each comes with its accuracy.
+    """
+    if name == "loss" and {"accuracy", "label_accuracy", "in_batch_accuracy"} & {*recorded}:
+        return get_measure(name).inline
+    return get_measure(name).label
 
 
 def format_reward_name(name: str) -> str:

@@ -25,6 +25,7 @@ from lora_studio.engine.rewards.failures import RewardFailure
 from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tokens.encoder import check_length
+from lora_studio.engine.training import trainer
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.rewarding.report import RolloutReport
 from lora_studio.engine.training.rewarding.rollouts import Rollouts
@@ -75,11 +76,47 @@ def test_reward_training_reports_rewards_and_answers(start: Start) -> None:
     figures = channel.last(events.StepDone).figures
     assert {
         "reward", "reward_spread", "reward/length", "reward_spread/length", "answer_tokens", "cut_share",
-        "equal_share", "failed_share", "clip_share",
+        "equal_share", "failed_share",
     } <= set(figures)  # fmt: skip
+    assert "clip_share" not in figures, "nothing can be clipped in the first update"
     rated = channel.last(events.AnswersRated)
     assert rated.best.reward >= rated.worst.reward
     assert rated.best.prompt.startswith("What is")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["dr_grpo", "gspo"])
+def test_clip_fraction_is_of_later_updates_and_kl_of_the_first(
+    start: Start, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    updates: list[dict[str, float]] = []
+    compute = trainer.Trainer.compute_gradients
+
+    def record(*arguments: Any) -> Any:
+        result = compute(*arguments)
+        updates.append(result[2])
+        return result
+
+    monkeypatch.setattr(trainer.Trainer, "compute_gradients", record)
+    run = start(
+        max_steps=1, grpo_variant=variant, rollout_passes=3, learning_rate=0.05, kl_beta=0.1,
+        clip_low=1e-3, clip_high=1e-3, warmup_share=0.0, schedule="constant",
+    )  # fmt: skip
+    figures = train(run).last(events.StepDone).figures
+    assert [update["clip_share"] > 0 for update in updates] == [False, True, True]
+    for name in ("clip_share", "clip_share_low", "clip_share_high"):
+        assert figures[name] == pytest.approx((updates[1][name] + updates[2][name]) / 2)
+    assert figures["kl"] == updates[0]["kl"] != updates[2]["kl"]
+    # 8 answers of a step, of which each or each token has a ratio.
+    ratios = 8 * (1 if variant == "gspo" else figures["answer_tokens"])
+    assert 2 * ratios * figures["clip_share"] % 1 == pytest.approx(0, abs=1e-4)
+
+
+def test_answers_that_train_nothing_count_as_not_clipped(start: Start) -> None:
+    constant = {"kind": "length", "max_length": 1000}
+    run = start([constant], max_steps=1, rollout_passes=2)
+    figures = train(run).last(events.StepDone).figures
+    assert (figures["equal_share"], figures["clip_share"]) == (1.0, 0.0)
 
 
 @pytest.mark.slow

@@ -239,6 +239,17 @@ def test_strip_offers_measured_metrics_and_shows_the_choice(plot: LossPlot) -> N
     assert plot.strip.isHidden()
 
 
+@pytest.mark.parametrize(
+    ("figures", "label"), [({}, "loss (nats per token)"), ({"accuracy": 0.5}, "loss")]
+)
+def test_only_the_loss_of_tokens_is_labeled_as_one(
+    plot: LossPlot, figures: dict[str, float], label: str
+) -> None:
+    fill(plot, 3, figures=figures)
+    plot.redraw_now()
+    assert plot.chart._labels["left"] == label
+
+
 def test_negative_loss_leaves_a_gap_on_a_log_scale(plot: LossPlot) -> None:
     for step, loss in enumerate([100.0, 10.0, -1.0, 1.0], start=1):
         plot.add_event(step_done(step, loss))

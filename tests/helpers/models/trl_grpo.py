@@ -1,4 +1,4 @@
-"""Print the advantages and losses of TRL's GRPOTrainer for given answers, and save the gradients.
+"""Print the advantages, losses, and metrics of TRL's GRPOTrainer for given answers, and save the gradients.
 
     python -m tests.helpers.models.trl_grpo CASE.json MODEL OUT
 
@@ -17,8 +17,8 @@ from typing import Any
 
 
 def run_trl_grpo(case: dict[str, Any], model: Path, folder: Path) -> list[dict[str, Any]]:
-    """Return `advantages` and `loss` for each of the case's `variants`, which are settings of TRL and,
-    in `rewards`, one number for each answer.
+    """Return `advantages`, `loss`, and `metrics` by TRL's names for each of the case's `variants`, which are
+    settings of TRL and, in `rewards`, one number for each answer.
 
     `prompts` and `answers` are token ids, one prompt per answer; `old` and
     `reference` the log-probabilities of the answers' tokens. The gradients of variant n are in
@@ -77,7 +77,8 @@ def _run(variant: dict[str, Any], case: dict[str, Any], model: str, file: Path) 
     loss.backward()
     grads = {name: value.grad for name, value in trainer.model.named_parameters()}
     save_file({name: grad.clone() for name, grad in grads.items() if grad is not None}, file)
-    return {"advantages": inputs["advantages"].tolist(), "loss": float(loss.detach())}
+    metrics = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+    return {"advantages": inputs["advantages"].tolist(), "loss": float(loss.detach()), "metrics": metrics}  # fmt: skip
 
 
 def _main(case_file: str, model: str, folder: str) -> None:

@@ -19,8 +19,10 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.recipe.loss import Loss
+from lora_studio.engine.training.recipe.loss import Divisors, Loss
 
+#: The metrics of clipped ratios: all of them, those below the clip range, and those above it.
+CLIP_SHARES = ("clip_share", "clip_share_low", "clip_share_high")
 #: Added to the standard deviation of a group's rewards, as in TRL's trainer.
 _LEAST_DEVIATION = 1e-4
 
@@ -83,6 +85,11 @@ class Grpo:
 
     The KL term is DeepSeekMath's; TRL's trainer multiplies it by ρ_t unless `use_bias_correction_kl` is off.
     Log-probabilities are those of the distribution that answers are sampled from, at its temperature.
+
+    The metrics are TRL's in every variant: `kl` is the mean of the KL term over tokens, and the clip fraction is
+    the share of ratios that are clipped where that changes the loss: ρ_t < 1 − ε_low with Â < 0 (`clip_share_low`),
+    ρ_t > 1 + ε_high with Â > 0 (`clip_share_high`), or either (`clip_share`). GSPO has a ratio for each answer,
+    the others for each token.
     """
 
     def __init__(
@@ -107,11 +114,17 @@ class Grpo:
                 return len(rows) * self.longest
         return len(rows)
 
+    def count_divisors(self, rows: Sequence[SampledAnswer]) -> Divisors:
+        """Return what loss and metrics of a step are divided by; `rows` are all answers of the step."""
+        tokens = sum(int(row.sequence.trained.sum()) for row in rows)
+        ratios = len(rows) if self.variant == "gspo" else tokens
+        return Divisors(self.count_items(rows), dict.fromkeys(CLIP_SHARES, ratios) | {"kl": tokens})
+
     def prepare_step(self, micro_batches: Sequence[Sequence[SampledAnswer]]) -> None:
         """Do nothing: each micro-batch stands alone."""
 
     def compute_loss(self, rows: Sequence[SampledAnswer]) -> Loss:
-        """Return the loss, summed over what `count_items` counts, with the KL and the share clipped.
+        """Return the loss and the metrics, summed over what `count_divisors` counts.
 
         Rows without `old` get their log-probabilities of now: nothing has been updated since they were
         sampled.
@@ -125,26 +138,24 @@ class Grpo:
         lengths = copy_to_device(counts, logprobs.device).clamp(min=1)
         old = self._get_old(rows, logprobs, counts)
         advantages = copy_to_device(torch.tensor([row.advantage for row in rows]), logprobs.device)
-        log_ratio = logprobs - old
+        log_ratio, advantage = logprobs - old, advantages[owners]
         if self.variant == "gspo":
-            log_ratio = (_sum_rows(log_ratio, owners, len(rows)) / lengths)[owners]
-        ratio, advantage = log_ratio.exp(), advantages[owners]
-        clipped = ratio.clamp(1 - self.clip.low, 1 + self.clip.high)
-        losses = -torch.minimum(ratio * advantage, clipped * advantage)
-        is_clipped = torch.where(
-            advantage > 0, ratio > clipped, (ratio < clipped) & (advantage < 0)
-        )
-        metrics = {"clip_share": is_clipped.float()}
+            log_ratio, advantage = _sum_rows(log_ratio, owners, len(rows)) / lengths, advantages
+        ratio = log_ratio.exp()  # of each token; for GSPO, of each answer
+        low, high = 1 - self.clip.low, 1 + self.clip.high
+        losses = -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+        below = ((ratio < low) & (advantage < 0)).sum()
+        above = ((ratio > high) & (advantage > 0)).sum()
+        metrics = dict(zip(CLIP_SHARES, (below + above, below, above), strict=True))
+        if self.variant == "gspo":
+            losses = losses[owners]
         if reference is not None:
             # Of a model on several GPUs, the last layer's is another than the first one's.
             difference = reference.to(logprobs.device) - logprobs
             kl = difference.exp() - difference - 1
             losses = losses + self.kl_beta * kl
-            metrics["kl"] = kl.detach()
-        return Loss(
-            self._reduce(losses, owners, lengths),
-            {name: self._average(value, owners, lengths) for name, value in metrics.items()},
-        )
+            metrics["kl"] = kl.sum().detach()
+        return Loss(self._reduce(losses, owners, lengths), metrics)
 
     def _reduce(
         self, values: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor
@@ -153,15 +164,6 @@ class Grpo:
         if self.variant in ("dapo", "dr_grpo"):
             return values.sum()
         return (_sum_rows(values, owners, len(lengths)) / lengths).sum()
-
-    def _average(
-        self, values: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the sum whose quotient by `count_items` is the mean: over tokens for DAPO, else over answers."""
-        if self.variant == "dr_grpo":
-            means = _sum_rows(values, owners, len(lengths)) / lengths
-            return self.longest * means.sum()
-        return self._reduce(values, owners, lengths)
 
     def _get_old(
         self, rows: Sequence[SampledAnswer], logprobs: torch.Tensor, counts: torch.Tensor

@@ -234,22 +234,24 @@ class Orpo(_Pairs):
     """Odds-ratio preference optimization, without a reference model:
 
     −1/|y_w| log π(y_w|x) − λ log σ(log (odds(y_w|x) / odds(y_l|x))), odds = p / (1 − p), where p is
-    the geometric mean of the answer's token probabilities. Hong et al. 2024, equations 4 to 7. TRL's
-    trainer includes the prompt in the first term; here prompts don't train, as in `Sft`.
+    the geometric mean of the answer's token probabilities. Hong et al. 2024 (arXiv 2403.07691), equations 4 to 7,
+    where y_w is the answer and 1/|y_w| divides each answer by its own length. TRL's trainer of ORPO takes the
+    first term over prompt and answer together, and as one mean over all tokens of a micro-batch, so that long
+    rows count more. So losses differ from TRL's, although the second term is the same.
     """
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
-        """Return the loss in nats, summed over pairs."""
+        """Return the loss in nats, summed over pairs; the margin is the difference of β log π(y|x)/|y|, as in TRL."""
         batch = self.collate_pairs(rows)
         sums = _sum_per_row(self.scorer(batch), batch)
         mean = sums / _count_trained(batch, sums.device)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
-        margin = chosen - rejected
         likelihood = -mean[: len(rows)].sum()
+        chosen_reward, rejected_reward = (self.beta * mean).chunk(2)
         return Loss(
-            likelihood - self.beta * F.logsigmoid(margin).sum(),
-            _measure_margin(margin) | {"nll": likelihood.detach()},
+            likelihood - self.beta * F.logsigmoid(chosen - rejected).sum(),
+            _measure_margin(chosen_reward - rejected_reward) | {"nll": likelihood.detach()},
         )
 
 
@@ -294,11 +296,16 @@ class Kto:
     """Kahneman-Tversky optimization of answers that are labeled good or bad:
 
     1 − σ(β (r − z)) for a good answer, 1 − σ(β (z − r)) for a bad one, r = log π(y|x) − log π_ref(y|x).
-    z = max(0, mean of r over answers that belong to another prompt) has no gradient. Ethayarajh et al.
-    2024, section 4.1, with both weights λ at 1. Each prompt is paired with the answer of the row before it
-    in the dataset (`EncodedLabeled.mismatched`), in every epoch the same, so that the reference of z can
-    be known already, as in TRL's trainer. But z is the mean over an optimizer step where TRL uses a
-    micro-batch: so the loss of a step doesn't depend on how it is split.
+    z = max(0, mean of r over prompts with the answer of another row) has no gradient. Ethayarajh et al. 2024
+    (arXiv 2402.01306), section 4.1, with both weights λ at 1.
+
+    The paper and TRL's trainer pair the rows of a micro-batch with each other, and z is the mean over a
+    micro-batch. Here z is the mean over an optimizer step, so the loss of a step doesn't depend on how it is split.
+    Each prompt has the answer of the row before it in the dataset (`EncodedLabeled.mismatched`), the same in every
+    epoch, so that its reference can be known already. As there, that row may have the same prompt.
+
+    The accuracy is the share of answers on the right side of z: good ones with r > z, bad ones with r < z.
+    TRL's trainer doesn't report one.
     """
 
     def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
@@ -339,9 +346,8 @@ class Kto:
         rewards = self._compute_rewards([row.answer for row in rows], _get_known(rows, 0))
         good = copy_to_device(torch.tensor([row.label for row in rows]), rewards.device)
         margin = self.beta * (rewards - self._shift)
-        is_correct = (margin > 0) == good
-        total = (1 - torch.sigmoid(torch.where(good, margin, -margin))).sum()
-        return Loss(total, {"accuracy": is_correct.sum().detach()})
+        margin = torch.where(good, margin, -margin)
+        return Loss((1 - torch.sigmoid(margin)).sum(), {"accuracy": (margin > 0).sum().detach()})
 
     def compute_reference(self, rows: Sequence[EncodedLabeled]) -> torch.Tensor:
         """Return the reference's log-probabilities, [rows, 2]: of the answer and the mismatched one."""

@@ -49,7 +49,7 @@ class RolloutReport:
     ) -> dict[str, float]:
         """Return the figures of a step, counted from 1, and emit its best and its worst answer.
 
-        `equal` is the number of prompts whose answers all have the same reward.
+        `equal` is the number of prompts with several rated answers that all have the same reward.
         """
         prompts = max(1, len(rated) // self._spec.group_size)
         figures = summarize(rated, scored) | {"equal_share": equal / prompts}

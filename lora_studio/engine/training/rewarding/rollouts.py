@@ -24,6 +24,7 @@ from lora_studio.engine.training.evaluation import ValidationLoss
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
+from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.rewarding import report
 from lora_studio.engine.training.rewarding.micro_batches import batch_by_prompt, batch_by_tokens
@@ -35,11 +36,11 @@ from lora_studio.engine.training.training_data import TrainingData, TrainingRows
 class StepRollout:
     """The micro-batches of a step, the longest answers first, and its figures by name.
 
-    `weight` is what the loss is divided by, which also counts answers without an effect on the loss.
+    `divisors` also count answers without an effect on the loss.
     """
 
     batches: list[list[SampledAnswer]]
-    weight: int
+    divisors: Divisors
     figures: dict[str, float]
 
 
@@ -104,11 +105,11 @@ class Rollouts:
         sampled = self._last[1]
         answers, equal = self._compare(sampled, len(prompts))
         figures = self._report.describe(step + 1, sampled.rated, sampled.scored, equal)
-        weight = self._objective.count_items(answers)
+        divisors = self._objective.count_divisors(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
         split = batch_by_prompt if self._objective.scorer.shared else batch_by_tokens
         parts = split(active, level.micro_batch, self._ranks.world_size)
-        return StepRollout(parts, weight, figures)
+        return StepRollout(parts, divisors, figures)
 
     def evaluate(self, level: MemoryLevel) -> ValidationLoss:
         """Return the mean reward of greedy answers to the first validation prompts, and other figures.
@@ -187,7 +188,8 @@ class Rollouts:
             group = range(begin, begin + size)
             totals = [sampled.scored.totals[index] for index in group]
             advantages = compute_advantages(totals, variant)
-            equal += not any(advantages)
+            known = [value for value in advantages if value is not None]
+            equal += len(known) > 1 and not any(known)
             for index, advantage in zip(group, advantages, strict=True):
                 is_left_out = variant == "dapo" and not sampled.rated[index].ended
                 if advantage is not None and not is_left_out:

@@ -62,10 +62,17 @@ def create_answers(seed: int = 0) -> list[SampledAnswer]:
     return answers
 
 
-def sum_loss(objective: Grpo, parts: list[list[SampledAnswer]]) -> torch.Tensor:
-    """Return the loss of a step, as the trainer computes it from micro-batches."""
-    weight = sum(objective.count_items(part) for part in parts)
-    return torch.stack([objective.compute_loss(part).total for part in parts]).sum() / weight
+def sum_loss(
+    objective: Grpo, parts: list[list[SampledAnswer]]
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss and the metrics of a step, as the trainer computes them from micro-batches."""
+    divisors = objective.count_divisors([row for part in parts for row in part])
+    outputs = [objective.compute_loss(part) for part in parts]
+    metrics = {
+        name: float(sum(output.metrics[name] for output in outputs)) / divisors.get_for_metric(name)
+        for name in outputs[0].metrics
+    }
+    return torch.stack([output.total for output in outputs]).sum() / divisors.loss, metrics
 
 
 @pytest.mark.parametrize("variant", _VARIANTS)
@@ -82,10 +89,10 @@ def test_loss_depends_on_neither_batches_nor_shared_prompts(
         (True, [answers[:1], answers[1:4], answers[4:]]),
     ):
         model.zero_grad()
-        loss = sum_loss(objective, parts)
+        loss, metrics = sum_loss(objective, parts)
         loss.backward()
         grads = [value.grad.clone() for value in model.parameters() if value.grad is not None]
-        results.append((loss.detach(), grads))
+        results.append((loss.detach(), metrics, grads))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-6)
 
@@ -152,6 +159,13 @@ _TRL_SETTINGS: dict[GrpoVariant, dict[str, Any]] = {
     "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
     "dapo": {"loss_type": "dapo", "mask_truncated_completions": True},
     "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+}
+#: The metrics of a step, and their names in TRL.
+_TRL_METRICS = {
+    "clip_share": "clip_ratio/region_mean",
+    "clip_share_low": "clip_ratio/low_mean",
+    "clip_share_high": "clip_ratio/high_mean",
+    "kl": "kl",
 }
 #: Rewards of six answers: all different, and the same for all answers to the first prompt.
 _REWARDS, _EQUAL = (0.0, 1.0, 0.3, 0.7, 0.2, 0.9), (0.1, 0.1, 0.1, 0.7, -2.0, 0.9)
@@ -224,6 +238,7 @@ def test_grpo_losses_and_gradients_equal_trl(
         "reference": [answer.reference.tolist() for answer in answers if answer.reference is not None],
     }  # fmt: skip
     expected = run_trl_grpo(content, tmp_path / "merged", tmp_path / "out")
+    clipped: set[GrpoVariant] = set()
     for number, (case, trl) in enumerate(zip(_CASES, expected, strict=True)):
         rows = _compare(case, answers, eos)
         assert case.compute_advantages() == pytest.approx(trl["advantages"], abs=1e-5), case
@@ -232,8 +247,13 @@ def test_grpo_losses_and_gradients_equal_trl(
         scorer.temperature = case.temperature
         assert scorer.shared
         own = Grpo(scorer, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)
-        loss = sum_loss(own, [rows[:2], rows[2:]])
+        loss, metrics = sum_loss(own, [rows[:2], rows[2:]])
         assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), case
+        names = _TRL_METRICS if case.beta else _TRL_METRICS.keys() - {"kl"}
+        expected_metrics = {name: trl["metrics"][_TRL_METRICS[name]] for name in names}
+        assert metrics == pytest.approx(expected_metrics, rel=1e-4), case
+        if 0 < metrics["clip_share_low"] < metrics["clip_share"] < 1 or case.variant == "gspo":
+            clipped.add(case.variant)
         loss.backward()
         values = dict(model.named_parameters())
         file = tmp_path / "out" / f"{number}.safetensors"
@@ -241,6 +261,7 @@ def test_grpo_losses_and_gradients_equal_trl(
             torch.testing.assert_close(
                 values[name].grad, gradient, rtol=1e-4, atol=1e-5, msg=f"{case} {name}"
             )
+    assert clipped == set(_VARIANTS), "ratios are clipped at both ends, but not all of them"
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.Adagrad])

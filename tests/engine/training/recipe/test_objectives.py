@@ -358,8 +358,19 @@ def test_kto_matches_its_formula_with_crossed_reference(
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
     kto = Kto(Scorer(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
-    actual = sum(float(kto.compute_loss(part).total.detach()) for part in (rows[:2], rows[2:]))
-    assert actual == pytest.approx(expected, rel=1e-5)
+    outputs = [kto.compute_loss(part) for part in (rows[:2], rows[2:])]
+    assert sum(float(output.total.detach()) for output in outputs) == pytest.approx(expected, rel=1e-5)  # fmt: skip
+    correct = sum(sign * (r - shift) > 0 for sign, r in zip(signs, rewards, strict=True))
+    assert sum(int(output.metrics["accuracy"]) for output in outputs) == correct
+
+
+def test_answers_of_an_untrained_model_are_on_neither_side(wrapped: Wrapped) -> None:
+    model = wrapped("llama3")
+    rows = pair_up([EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2)])
+    kto = Kto(Scorer(model), 0.1)
+    with model.disable_adapter():
+        kto.prepare_step([rows])
+        assert int(kto.compute_loss(rows).metrics["accuracy"]) == 0
 
 
 def pair_up(rows: list[EncodedLabeled]) -> list[EncodedLabeled]:
@@ -526,6 +537,8 @@ def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: 
     whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])
     likelihood = -scorer(whole).mean()
     assert float(likelihood.detach()) == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
+    assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
+    assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])
     loss = likelihood + answers
     assert float(loss.detach()) == pytest.approx(actual["log"]["loss"], rel=1e-4)
     loss.backward()
