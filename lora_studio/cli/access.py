@@ -78,8 +78,8 @@ def _require_consent(requests: Sequence[AccessRequest], path: str, display: Disp
     digest = run_consent.compute_digest(requests)
     if not requests or consent.is_trusted_here(digest):
         return
-    if not display.as_json and sys.stdin.isatty() and sys.stdout.isatty():
-        is_allowed = typer.confirm("Continue?", default=False)
+    if not display.as_json and sys.stdin.isatty() and sys.stderr.isatty():
+        is_allowed = typer.confirm("Continue?", default=False, err=True)
     else:
         is_allowed = not any(request.kind in _NEEDS_TRUST for request in requests)
     if is_allowed:

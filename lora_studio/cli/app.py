@@ -291,7 +291,7 @@ def metrics_command(path: RunArgument) -> None:
     write_out(series.to_csv())
     expect_checkpoints(series.lost, run)
     if (warning := lost_steps_warning(run, series.lost)) is not None:
-        Display(as_json=True).print_problem(warning)  # to stderr: the table may be in a file
+        Display().print_problem(warning)
 
 
 @app.command()

@@ -159,7 +159,7 @@ def _read_lines(as_json: bool) -> Iterator[str]:
             text = sys.stdin.readline().rstrip("\n")
         else:
             try:
-                text = typer.prompt("You", default="", show_default=False)
+                text = typer.prompt("You", default="", show_default=False, err=True)
             except typer.Abort:  # end of piped input
                 return
         if not text:
@@ -231,7 +231,7 @@ class _ChatSession:
     def _end(self, event: events.Answered) -> None:
         if not self.display.as_json:
             print()
-            self.display.console.print(_summarize(event), style="dim")
+            self.display.notes.print(_summarize(event), style="dim")
 
     def _exit_with(self, problem: Problem) -> NoReturn:
         if not self.display.as_json:

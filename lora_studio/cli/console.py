@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID
 from rich.segment import Segment
 
 from lora_studio.cli.event_text import describe
@@ -94,22 +94,22 @@ class SafeConsole(Console):
 class Display:
     """Prints events for a person, or as JSON lines for a program.
 
-    With JSON, stdout has only events; all other output goes to stderr.
+    `console` prints results to stdout, `notes` progress and problems to stderr. With JSON, stdout has only
+    events, and `console` prints to stderr as well.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         """Create the display; with `as_json`, print each event as one line on stdout."""
         self.as_json = as_json
-        self.console = SafeConsole(stderr=as_json, highlight=False)
-        self._progress = Progress(
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[detail]}"),
-            console=self.console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
+        self.notes = SafeConsole(stderr=True, highlight=False)
+        self.console = self.notes if as_json else SafeConsole(highlight=False)
+        #: The bar of a stage. Another stage gets another one: text on stdout must not meet a bar on stderr.
+        self._bar: tuple[str, Progress, TaskID] | None = None
         self._last_plain = 0.0
+
+    def outlive_output(self) -> None:
+        """Continue if output can't be printed: the display shows a job that must not end with it."""
+        self.console.outlives_output = self.notes.outlives_output = True
 
     def follow(self, stream: Iterable[events.Event]) -> events.Ending | None:
         """Show events until the stream ends and return the last ending, None if there was none."""
@@ -118,37 +118,28 @@ class Display:
         for event in self.show_all(stream):
             if isinstance(event, events.Ending):
                 ending = event
-        if time.monotonic() - began >= LONG and self.console.is_terminal:
-            self.console.bell()
+        if time.monotonic() - began >= LONG and self.notes.is_terminal:
+            self.notes.bell()
         return ending
 
     def show_all(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """Show each event, then yield it."""
-        with self._open_bar():
+        try:
             for event in stream:
                 self.show(event)
                 yield event
+        finally:
+            self._end_stage()
 
     def show_progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """Yield all events and show only a progress bar for stages, for commands that print the answer themselves."""
-        with self._open_bar():
+        try:
             for event in stream:
                 if isinstance(event, events.Progress) and not self.as_json:
                     self.show(event)
                 yield event
-
-    @contextmanager
-    def _open_bar(self) -> Iterator[None]:
-        """Return a progress bar for a terminal, which disappears at the end."""
-        live = not self.as_json and self.console.is_terminal
-        if live:
-            self._progress.start()
-        try:
-            yield
         finally:
             self._end_stage()
-            if live:
-                self._progress.stop()
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
@@ -167,7 +158,6 @@ class Display:
             case events.StepDone():
                 self._update_step(event)
             case events.Failed():
-                self._end_stage()
                 self.print_problem(event.problem)
             case events.Warned():
                 self.print_problem(event.problem)
@@ -175,46 +165,56 @@ class Display:
                 for line in event.lines:
                     self.print_line(line)
             case _ if message := describe(event):
-                self._end_stage()
                 self.print_line(message)
 
     def print_line(self, message: Text | str) -> None:
-        """Print one line for a person."""
-        self.console.print(f"  {escape(str(message))}", soft_wrap=True)
+        """Print one line of a result."""
+        self._print_line(message, self.console)
+
+    def print_note(self, message: Text | str) -> None:
+        """Print one line that isn't a result."""
+        self._print_line(message, self.notes)
+
+    def _print_line(self, message: Text | str, console: SafeConsole) -> None:
+        self._end_stage()
+        console.print(f"  {escape(str(message))}", soft_wrap=True)
 
     def print_title(self, text: str) -> None:
         """Print the heading of a step."""
+        self._end_stage()
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
 
     def print_problem(self, problem: Problem) -> None:
-        """Print a problem: what happened, where, and what to do."""
-        if self.as_json:
-            self.console.print(f"{problem}", soft_wrap=True, markup=False)
-            return
-        color, word = ("red", "Problem") if problem.severity == "error" else ("yellow", "Note")
-        location = f" [dim]({escape(str(problem.where))})[/dim]" if str(problem.where) else ""
-        self.console.print(
-            f"  [{color}]{word}:[/{color}] {escape(str(problem.what))}{location}", soft_wrap=True
-        )
-        if problem.remedy:
-            self.console.print(f"    {escape(str(problem.remedy))}", soft_wrap=True)
+        """Print a problem of the command: what happened, where, and what to do."""
+        self._end_stage()
+        self._print_problem(problem, self.notes)
 
     def print_problems(self, problems: Iterable[Problem]) -> None:
-        """Print every problem; with `--json` as one array on stdout."""
+        """Print every problem of the command; with `--json` as one object on stdout."""
         problems = list(problems)
         if self.as_json:
-            print(
-                json.dumps(
-                    {
-                        "problems": [
-                            item.model_dump(mode="json", context=READABLE) for item in problems
-                        ]
-                    }
-                )
-            )
+            shown = [item.model_dump(mode="json", context=READABLE) for item in problems]
+            print(json.dumps({"problems": shown}))
             return
         for problem in problems:
             self.print_problem(problem)
+
+    def print_findings(self, problems: Iterable[Problem]) -> None:
+        """Print the problems that are the result of a command."""
+        for problem in problems:
+            self._print_problem(problem, self.console)
+
+    def _print_problem(self, problem: Problem, console: SafeConsole) -> None:
+        if self.as_json:
+            console.print(f"{problem}", soft_wrap=True, markup=False)
+            return
+        color, word = ("red", "Problem") if problem.severity == "error" else ("yellow", "Note")
+        location = f" [dim]({escape(str(problem.where))})[/dim]" if str(problem.where) else ""
+        console.print(
+            f"  [{color}]{word}:[/{color}] {escape(str(problem.what))}{location}", soft_wrap=True
+        )
+        if problem.remedy:
+            console.print(f"    {escape(str(problem.remedy))}", soft_wrap=True)
 
     def _update_step(self, event: events.StepDone) -> None:
         reward = event.figures.get("reward")
@@ -234,25 +234,28 @@ class Display:
                 left=_format_time_left(event.eta_s),
             )
         )
-        if self.console.is_terminal:
+        if self.notes.is_terminal:
             self._update_stage("Training", event.step, event.steps, detail)
         elif abs(event.time - self._last_plain) >= PLAIN_INTERVAL or event.step == event.steps:
             self._last_plain = event.time
-            self.print_line(detail)
+            self.print_note(detail)
 
     def _update_stage(self, name: str, done: float, total: float | None, detail: str) -> None:
-        if not self.console.is_terminal:
+        if not self.notes.is_terminal:
             return
-        if self._task is not None and self._progress.tasks[0].description != name:
+        if self._bar is None or self._bar[0] != name:
             self._end_stage()
-        if self._task is None:
-            self._task = self._progress.add_task(name, total=total, detail=detail)
-        self._progress.update(self._task, completed=done, total=total, detail=detail)
+            columns = "  {task.description}", BarColumn(bar_width=30), "{task.fields[detail]}"
+            progress = Progress(*columns, console=self.notes, transient=True)
+            self._bar = name, progress, progress.add_task(name, total=total, detail=detail)
+            progress.start()
+        _, progress, task = self._bar
+        progress.update(task, completed=done, total=total, detail=detail)
 
     def _end_stage(self) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+        if self._bar is not None:
+            self._bar[1].stop()
+            self._bar = None
 
 
 def _format_time_left(seconds: float | None) -> Text:

@@ -47,17 +47,17 @@ def diagnostics_(
     display = Display()
     entries = diagnostics.collect_entries(_report(display), project)
     for entry in entries:
-        display.print_line(
+        display.print_note(
             f"{entry.name} ({formatting.format_size(len(entry.text.encode()))}): {entry.about}"
         )
     if not yes and not typer.confirm(
-        str(text("Write these files to {file}?", file=str(file))), default=True
+        str(text("Write these files to {file}?", file=str(file))), default=True, err=True
     ):
         raise typer.Exit(headless.REFUSED)
     try:
         diagnostics.write_archive(entries, file)
     except OSError as error:
-        display.print_line(
+        display.print_note(
             text(
                 "Couldn't write {file}: {reason}.", file=str(file), reason=describe_os_error(error)
             )
@@ -108,4 +108,4 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
         if ollama
         else text("Ollama: not running")
     )
-    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])
+    display.print_findings(Problem.model_validate(problem) for problem in report["problems"])

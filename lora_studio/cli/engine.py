@@ -285,7 +285,7 @@ def remove(
     size = formatting.format_size(sum(environment.bytes for environment in doomed))
     names = ", ".join(environment.name for environment in doomed) or "leftover files"
     if _should_ask(yes, display) and not typer.confirm(
-        str(text("Delete {names} ({size})?", names=names, size=size))
+        str(text("Delete {names} ({size})?", names=names, size=size)), err=True
     ):
         raise typer.Exit(headless.INTERRUPTED)
     with _cancel_on_signals() as stop:
@@ -317,11 +317,11 @@ def _set_up(
         ended = show(_drop_done(work.prepare()), display)
         if ended or only_plan:
             raise typer.Exit(ended)
-        if _should_ask(yes, display) and not typer.confirm("Continue?", default=True):
+        if _should_ask(yes, display) and not typer.confirm("Continue?", default=True, err=True):
             raise typer.Exit(headless.INTERRUPTED)
         ended = show(work.carry_out(), display)
         if ended == headless.INTERRUPTED and not display.as_json:
-            display.print_line("Completed downloads are kept. Run the command again to continue.")
+            display.print_note("Completed downloads are kept. Run the command again to continue.")
         raise typer.Exit(ended)
 
 
@@ -347,7 +347,7 @@ def _run_now(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> N
         try:
             engines.get_usable_engine()
         except ProblemError as error:
-            display.print_line(str(error.problems[0]))
+            display.print_problem(error.problems[0])
 
 
 @contextlib.contextmanager
@@ -414,4 +414,4 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
                 name=report["can_roll_back_to"],
             )
         )
-    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])
+    display.print_findings(Problem.model_validate(problem) for problem in report["problems"])

@@ -73,7 +73,7 @@ def estimate_(
     else:
         for line in (describe(planned), _describe_steps(plan.training, planned)):
             display.print_line(line)
-        display.print_problems(check_for(planned.task, plan.training))
+        display.print_findings(check_for(planned.task, plan.training))
         _print(memory, largest, helps, display)
         if placement := describe_placement(plan):
             display.print_line(placement)

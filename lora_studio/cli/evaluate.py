@@ -21,7 +21,7 @@ from lora_studio.cli.common import (
     exit_on_problem,
     print_json,
 )
-from lora_studio.cli.console import Display, write_out
+from lora_studio.cli.console import Display
 from lora_studio.cli.data.sources import parse_source
 from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.evaluation import report, storage, tables
@@ -370,7 +370,7 @@ def _show_judge_text(plan: EvaluationPlan, display: Display) -> None:
     if plan.judge is None:
         return
     item = create_item(test_set="", raw_prompt="…", reference="…")
-    display.print_line(text("The judge is sent this text for each pair of answers:"))
+    display.print_note(text("The judge is sent this text for each pair of answers:"))
     prompt = build_judge_prompt(item, "…", "…", plan.judge.criteria)
     if not display.as_json:
-        write_out(f"{prompt}\n")
+        display.notes.print(prompt, markup=False, soft_wrap=True)

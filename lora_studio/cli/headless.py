@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from lora_studio.client import (
 from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Text, listed, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.project import (
     checks,
@@ -31,7 +33,8 @@ from lora_studio.core.project import (
     presets,
     project,
 )
-from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.project.project import SETTINGS, SPECS, Draft
+from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder, selftest_report
 from lora_studio.core.runs.folder import RunFolder
@@ -65,13 +68,13 @@ def open_project(
         if preset:
             chosen = presets.find_preset(preset)
             changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
-            display.print_line(
+            display.print_note(
                 text("Preset {preset}: {changes}.", preset=chosen.title, changes=changes)
                 if changes
                 else text("Preset {preset}: no changes.", preset=chosen.title)
             )
             if chosen.evidence:
-                display.print_line(text(chosen.evidence))
+                display.print_note(text(chosen.evidence))
         apply_overrides(draft, overrides, display)
         if any(override.startswith("training.rewards") for override in overrides):
             known_projects.accept(draft)  # the user has typed them
@@ -97,7 +100,7 @@ def apply_overrides(draft: Draft, overrides: Sequence[str], display: Display) ->
     for step, field, value in linked:
         draft.set(step, field, value)
     for step, field, value in linked[len(parsed) :]:
-        display.print_line(
+        display.print_note(
             text(
                 "{setting} is set to {value:d}, which keeps its ratio to the rank. Set it yourself "
                 "with --set to change that.",
@@ -111,22 +114,60 @@ def _parse_override(draft: Draft, override: str) -> tuple[Step, str, Any]:
     setting, equals, value = override.partition("=")
     step_name, _, field = setting.strip().partition(".")
     step = next((step for step in STEPS if step == step_name), None)
-    if not equals or step is None or field not in SPECS[step].model_fields:
+    where = Where(step=step, field=field if equals else None)
+    if step is None or field not in SPECS[step].model_fields:
+        suggested = suggest_settings(setting, SETTINGS)
+        if suggested:
+            remedy = "Did you mean {suggested}?"
+        elif step:
+            remedy = "Use step.field=value. Fields of {step}: {names}."
+        else:
+            remedy = "Use step.field=value. Steps: {names}."
         raise fail(
             "project.unknown_field",
             "Unknown setting: {override}.",
-            "Use step.field=value. Fields of {step}: {names}."
-            if step
-            else "Use step.field=value. Steps: {names}.",
-            where=Where(step=step),
+            remedy,
+            where=where,
             override=override,
             step=step or "",
+            suggested=listed(suggested, "or"),
             names=tuple(SPECS[step].model_fields) if step else STEPS,
         )
-    is_list = isinstance(draft.get(step, field), (list, tuple))
+    if not equals:
+        raise fail(
+            "project.no_value",
+            "--set {setting} has no value.",
+            "Use --set {setting}=VALUE.",
+            where=where,
+            setting=setting.strip(),
+        )
+    if not isinstance(draft.get(step, field), (list, tuple)):
+        return step, field, value
+    return step, field, _parse_list(step, field, value)
+
+
+def _parse_list(step: Step, field: str, value: str) -> list[Any]:
+    """Return the entries of a list: of a JSON list or object, else separated by commas, or by lines where
+    entries have commas; raises ProblemError for JSON that ends early.
+    """
+    begins_json = re.match(r"\s*(\{|\[\s*[\[{\"\]])", value)
+    try:
+        parsed = json.loads(value) if value.lstrip().startswith(("[", "{")) else None
+    except ValueError as error:
+        if begins_json:
+            raise fail(
+                "project.invalid_json",
+                "--set {setting}: the value isn't valid JSON: {reason}.",
+                "Put the value in single quotes, and names and texts inside it in double quotes.",
+                where=Where(step=step, field=field),
+                setting=f"{step}.{field}",
+                reason=str(error),
+            ) from None
+        parsed = None
+    if parsed is not None:
+        return parsed if isinstance(parsed, list) else [parsed]
     between = "\n" if get_facts(SPECS[step], field).lines else ","
-    plain = [part.strip() for part in value.split(between) if part.strip()] if is_list else value
-    return step, field, plain
+    return [part.strip() for part in value.split(between) if part.strip()]
 
 
 def create_run(draft: Draft) -> RunFolder:
@@ -206,7 +247,7 @@ def _print_label_table(run: RunFolder, display: Display) -> None:
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
     """Run one job in its own worker, show its events, and keep the system awake until it ends."""
-    display.console.outlives_output = True  # as with a closed terminal
+    display.outlive_output()  # as with a closed terminal
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
@@ -272,7 +313,7 @@ def pause(run: RunFolder, display: Display) -> int:
         )
     watched = WatchedRun(run)
     watched.send(commands.Pause(target=command))
-    display.print_line("Training will pause after the current step.")
+    display.print_note("Training will pause after the current step.")
     ending = None
     for event in watched.iter_events():
         if isinstance(event, events.Ending) and event.id == command:

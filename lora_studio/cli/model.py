@@ -153,7 +153,11 @@ def inspect(
 def login(as_json: JsonObjectOption = False) -> None:
     """Sign in to the Hub with a token from a prompt or stdin. The Hugging Face library stores the token."""
     display = Display(as_json=as_json)
-    token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    token = (
+        typer.prompt("Token", hide_input=True, err=True)
+        if sys.stdin.isatty()
+        else sys.stdin.readline()
+    )
     _print_account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
 
 

@@ -34,7 +34,7 @@ def network(
         try:
             record.clear_records()
         except OSError as error:
-            display.print_line(
+            display.print_note(
                 text("The record can't be deleted: {reason}.", reason=describe_os_error(error))
             )
             raise typer.Exit(headless.FAILED) from None

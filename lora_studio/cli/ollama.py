@@ -172,8 +172,10 @@ def remove(
 ) -> None:
     """Remove a model from an Ollama server. Asks first on a terminal."""
     display = Display(as_json=as_json)
-    if not yes and not as_json and display.console.is_terminal:
-        typer.confirm(str(text("Remove {name}? You can't undo this.", name=name)), abort=True)
+    if not yes and not as_json and display.notes.is_terminal:
+        typer.confirm(
+            str(text("Remove {name}? You can't undo this.", name=name)), abort=True, err=True
+        )
     server = _ask_server(commands.RemoveOllama(name=name, host=host), as_json)
     if not as_json:
         display.print_line(text("Removed {name} from {host}.", name=name, host=server.host))

@@ -10,10 +10,11 @@ import typer
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
-from lora_studio.core.messages import counted
+from lora_studio.core.messages import counted, listed
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.runs import queue as run_queue
@@ -196,12 +197,17 @@ def _find_entry(runs: Path, name: str) -> QueuedRun:
 def _parse_axis(draft: Draft, text: str) -> Axis:
     """Return a setting with its values, typed as in a project file."""
     setting, _, values = text.partition("=")
-    if setting not in grid_search.list_searchable_settings():
+    searchable = grid_search.list_searchable_settings()
+    if setting not in searchable:
+        suggested = suggest_settings(setting, searchable)
         raise fail(
             "project.unknown_field",
             "Grid search doesn't support this setting: {setting}.",
-            "Use step.field=value,value,… with numbers or choices.",
+            "Did you mean {suggested}?"
+            if suggested
+            else "Use step.field=value,value,… with numbers or choices.",
             setting=setting,
+            suggested=listed(suggested, "or"),
         )
     step, name = copies.split_setting(setting)
     typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]

@@ -42,7 +42,7 @@ def test_version_option_prints_the_version() -> None:
 def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
     result = run_studio("run", str(tmp_path / "nothing"))
     assert result.returncode == 2
-    assert "No project was found at" in result.stdout
+    assert "No project was found at" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -52,7 +52,7 @@ def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
     result = run_studio("run", str(tmp_path))
     assert result.returncode == 2
     for text in ("Rank", "Epochs", "No model selected", "No dataset selected"):
-        assert text in result.stdout
+        assert text in result.stderr
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
 def test_folder_that_is_not_a_run_is_refused(verb: str, tmp_path: Path) -> None:
     result = run_studio(verb, str(tmp_path))
     assert result.returncode in (1, 2)
-    assert "run" in result.stdout
+    assert "run" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -88,9 +88,7 @@ def test_set_option_overrides_settings() -> None:
     assert frozen.model.double_quant is False
 
 
-@pytest.mark.parametrize(
-    "override", ["epochs=1", "training.speed=1", "magic.x=1", "training.epochs"]
-)
+@pytest.mark.parametrize("override", ["quickly=1", "training.quickly=1", "magic.quickly=1"])
 def test_unknown_setting_is_refused_with_the_valid_names(override: str) -> None:
     with pytest.raises(ProblemError, match=r"Unknown setting.*(Steps:|Fields of training:)"):
         apply_overrides(Draft(), [override], Display())
@@ -111,7 +109,7 @@ def test_alpha_follows_a_rank_that_is_set(
     draft = Draft()
     apply_overrides(draft, overrides, Display())
     assert draft.freeze().lora.alpha == alpha
-    assert ("lora.alpha is set to 16" in capsys.readouterr().out) == (alpha == 16)
+    assert ("lora.alpha is set to 16" in capsys.readouterr().err) == (alpha == 16)
 
 
 @pytest.mark.slow
@@ -139,7 +137,7 @@ def test_demo_in_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = run_studio("demo", "--folder", str(tmp_path / "file" / "x"))
     assert result.returncode == 2
-    assert "couldn't be created" in result.stdout
+    assert "couldn't be created" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -151,7 +149,7 @@ def test_background_training_is_paused_and_metrics_are_csv(
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert "No training is in progress" in run_studio("pause", str(run.path)).stdout
+    assert "No training is in progress" in run_studio("pause", str(run.path)).stderr
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     stream = worker.iter_events()
@@ -218,7 +216,7 @@ def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     result = run_studio("pause", str(run.path))
     lock.release()
     assert result.returncode == headless.REFUSED
-    assert "No training is in progress" in result.stdout
+    assert "No training is in progress" in result.stderr
 
 
 @pytest.mark.slow

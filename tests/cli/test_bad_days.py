@@ -128,7 +128,7 @@ def test_runs_are_listed_without_a_usable_home(
 def test_unwritable_home_is_named(trainable: Path, command: str, home: str) -> None:
     ended = run_cli(command, trainable, environment=UNMOVED | {"HOME": home})
     assert ended.returncode == 1
-    assert f"the cache folder {home}/.cache/lora-studio can't be written to" in ended.stdout
+    assert f"the cache folder {home}/.cache/lora-studio can't be written to" in ended.stderr
 
 
 _WINDOW = """
@@ -243,4 +243,4 @@ def test_deleted_current_folder_is_no_obstacle(project: Path, tmp_path: Path) ->
 def test_odd_project_name_is_a_problem(tmp_path: Path, name: str) -> None:
     ended = run_cli("runs", tmp_path / name)
     assert ended.returncode == 2
-    assert "Problem" in ended.stdout
+    assert "Problem" in ended.stderr

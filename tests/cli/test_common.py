@@ -63,7 +63,7 @@ def test_invalid_option_value_is_refused_with_its_name(arguments: list[str], opt
     result = CliRunner().invoke(app, arguments, input="Hello\n")
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == headless.REFUSED
-    assert option in result.stdout
+    assert option in result.stderr
 
 
 def _interrupt_once_there_is(begun: Path) -> None:
@@ -104,7 +104,7 @@ def test_failed_question_is_shown_and_exits(
     with pytest.raises(typer.Exit) as caught:
         ask(commands.InspectDevices(), events.DevicesFound, Display())
     assert caught.value.exit_code == headless.FAILED
-    assert "It is broken." in capsys.readouterr().out
+    assert "It is broken." in capsys.readouterr().err
 
 
 def test_failed_check_of_labels_keeps_the_inspection(monkeypatch: pytest.MonkeyPatch) -> None:

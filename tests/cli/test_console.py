@@ -33,7 +33,7 @@ def test_bell_rings_after_a_long_job_in_a_terminal_only(
     monkeypatch.setattr(console, "LONG", seconds)
     out = io.StringIO()
     display = Display()
-    display.console = Console(file=out, force_terminal=terminal)
+    display.notes = Console(file=out, force_terminal=terminal)
     assert isinstance(display.follow(_job()), events.Done)
     assert ("\a" in out.getvalue()) == rings
 
@@ -44,7 +44,7 @@ def test_bell_rings_after_a_long_job_in_a_terminal_only(
 def test_step_shows_its_loss_or_its_mean_reward(figures: dict[str, float], shown: str) -> None:
     out = io.StringIO()
     display = Display()
-    display.console = Console(file=out, width=120)
+    display.notes = Console(file=out, width=120)
     step = events.StepDone(
         id="a", step=1, steps=1, epoch=1.0, loss=1.25, learning_rate=1e-4, grad_norm=1.0, tokens=10,
         tokens_per_s=5.0, memory_bytes=1 << 30, figures=figures,
@@ -56,7 +56,7 @@ def test_step_shows_its_loss_or_its_mean_reward(figures: dict[str, float], shown
 def test_steps_are_shown_after_the_clock_is_set_back() -> None:
     out = io.StringIO()
     display = Display()
-    display.console = Console(file=out, width=120)
+    display.notes = Console(file=out, width=120)
     for number, time in enumerate((1e9, 1e9 + 1, 1e8, 1e8 + 1)):
         display.show(events.StepDone(
             id="a", time=time, step=number, steps=9, epoch=1.0, loss=1.25, learning_rate=1e-4, grad_norm=1.0,
@@ -77,6 +77,6 @@ def test_training_names_a_rate_that_is_high_for_its_data(
     scenario.write_text(json.dumps({"train": [emit(ready)]}))
     run = run_folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     display, out = Display(), io.StringIO()
-    display.console = Console(file=out, width=200)
+    display.notes = Console(file=out, width=200)
     assert isinstance(headless.perform(commands.Train(run=str(run.path)), display), events.Done)
     assert "is high for KTO" in out.getvalue()

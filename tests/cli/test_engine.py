@@ -72,10 +72,12 @@ def test_use_and_rollback_switch_between_engines(root: EngineRoot) -> None:
 def test_switching_to_another_version_shows_a_warning(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch_engine(make(root, "cpu-1"), root)
-    output = " ".join(engine("use", "cuda").stdout.split())
-    assert "Switched to engine cuda-1. The engine has version 0.0.1" in output
-    assert "`lora-studio engine update`" in output
-    assert "version" not in engine("use", "cpu").stdout
+    used = engine("use", "cuda")
+    assert "Switched to engine cuda-1." in used.stdout
+    warned = " ".join(used.stderr.split())
+    assert "The engine has version 0.0.1" in warned
+    assert "`lora-studio engine update`" in warned
+    assert not engine("use", "cpu").stderr
 
 
 def test_removing_reports_progress_in_bytes(root: EngineRoot) -> None:

@@ -105,7 +105,7 @@ def test_failed_inspection_is_reported(folder: Path, facts: Play) -> None:
     facts(9, inspect_model=[{"fail": problem}])
     result = estimate(folder)
     assert result.returncode == 1
-    assert "The model cannot be read." in result.stdout
+    assert "The model cannot be read." in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -117,7 +117,7 @@ def test_preset_is_estimated_and_unknown_preset_refused(folder: Path, facts: Pla
     assert preset["total"] != usual["total"]
     refused = estimate(folder, "--preset", "magic")
     assert refused.returncode == 2
-    assert "magic" in refused.stdout
+    assert "magic" in refused.stderr
 
 
 @pytest.mark.slow

@@ -32,9 +32,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def studio(*arguments: str) -> tuple[int, str]:
+    """Return the exit status and everything that was printed."""
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout
+    return result.exit_code, result.output
 
 
 def test_quantization_names_allow_any_case_and_commas() -> None:

@@ -36,7 +36,7 @@ def test_nothing_is_sent_without_a_terminal_or_the_hash(
     shared_project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert headless.open_project(shared_project, [], Display()) is None
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert "Connect to Ollama at models.example:11434" in output
     assert headless.open_project(shared_project, [], Display()) is None
     digest = output.partition("--trust ")[2].split()[0]
@@ -45,14 +45,14 @@ def test_nothing_is_sent_without_a_terminal_or_the_hash(
     monkeypatch.delenv(consent.TRUST_VARIABLE)
     capsys.readouterr()
     assert headless.open_project(shared_project, [], Display()) is not None
-    assert "models.example" not in capsys.readouterr().out
+    assert "models.example" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_terminal_asks_before_anything_is_read(
     answer: bool, shared_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stream in (sys.stdin, sys.stdout):
+    for stream in (sys.stdin, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: answer)
     assert (headless.open_project(shared_project, [], Display()) is not None) == answer
@@ -69,7 +69,7 @@ def test_data_of_a_named_project_is_read(
     )
     (shared_project / "rows.jsonl").rename(shared_project.parent / "rows.jsonl")
     assert headless.open_project(shared_project, [], Display()) is not None
-    assert "Read ../rows.jsonl" in capsys.readouterr().out
+    assert "Read ../rows.jsonl" in capsys.readouterr().err
 
 
 def test_options_that_the_user_types_are_not_requests(
@@ -77,7 +77,7 @@ def test_options_that_the_user_types_are_not_requests(
 ) -> None:
     known_projects.accept(project.load(shared_project))
     assert headless.open_project(shared_project, ["export.ollama_host=other.example"], Display())
-    assert "other.example" not in capsys.readouterr().out
+    assert "other.example" not in capsys.readouterr().err
 
 
 def test_run_from_elsewhere_sends_nothing(
@@ -86,7 +86,7 @@ def test_run_from_elsewhere_sends_nothing(
     frozen = project.load(shared_project).freeze()
     run = create_run(shared_project / "runs", frozen, shared_project, is_allowed=False)
     assert headless.perform(commands.Export(run=str(run.path)), Display()) is not None
-    output = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().err.split())
     assert "Connect to Ollama at models.example:11434" in output
     assert "Nothing was started" in output
     assert not run.events_file.exists()

@@ -35,7 +35,7 @@ def test_lost_output_of_a_job_is_reported(
 
     def run_job(**_: object) -> None:
         display = Display(as_json=as_json)
-        display.console.outlives_output = True
+        display.outlive_output()
         for step in range(3):
             display.show(events.Log(id="1", text=f"step {step}"))
             shown.append(step)

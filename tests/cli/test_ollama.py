@@ -142,7 +142,7 @@ def test_invalid_template_or_messages_are_refused(
 ) -> None:
     result = studio("template", "render", "-", _file(tmp_path, messages), stdin=template)
     assert result.returncode in (1, 2)
-    assert expected in result.stdout
+    assert expected in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -197,7 +197,7 @@ def test_server_password_is_used_and_never_printed(server: FakeOllama) -> None:
 def test_missing_server_message_names_the_download() -> None:
     result = studio("ollama", "list", host="http://127.0.0.1:9")
     assert result.returncode == 1
-    assert "ollama.com/download" in result.stdout
+    assert "ollama.com/download" in result.stderr
 
 
 def test_proof_names_differences_and_exits_1(server: FakeOllama, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def _list_events(figures: dict[str, float]) -> list[events.Event]:
 @pytest.mark.parametrize("figures", list(_list_figures()), ids=" ".join)
 def test_every_event_is_shown_without_optional_figures(figures: dict[str, float]) -> None:
     display, out = Display(), io.StringIO()
-    display.console = Console(file=out, width=300, force_terminal=False)
+    display.console = display.notes = Console(file=out, width=300, force_terminal=False)
     for event in _list_events(figures):
         display.show(event)
         cluster.describe(event)

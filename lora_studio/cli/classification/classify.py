@@ -122,8 +122,7 @@ def _open_output(
 def _predict(
     command: commands.Classify | commands.ClassifyFile, display: Display
 ) -> Iterator[events.TextsClassified]:
-    """Yield the predictions as they come; exits if they fail. Notes go to stderr, rows may go to stdout."""
-    notes = Display(as_json=True)
+    """Yield the predictions as they come; exits if they fail."""
     worker = client_worker.Worker.start()
     cut = 0
     try:
@@ -131,7 +130,7 @@ def _predict(
         for event in display.show_progress(iter_until_ended(worker, command.id)):
             match event:
                 case events.Warned():
-                    notes.print_problem(event.problem)
+                    display.print_problem(event.problem)
                 case events.TextsClassified():
                     cut += event.cut
                     yield event
@@ -140,7 +139,7 @@ def _predict(
                     raise typer.Exit(headless.FAILED)
         if cut:
             line = f"Longer than the max. sequence length, and classified by their beginning: {formatting.format_plural(cut, 'text')}"
-            notes.console.print(line, soft_wrap=True, style="dim", markup=False)
+            display.notes.print(line, soft_wrap=True, style="dim", markup=False)
     except KeyboardInterrupt:
         raise typer.Exit(headless.INTERRUPTED) from None
     finally:

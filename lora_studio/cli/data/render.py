@@ -160,7 +160,7 @@ def _show(shown: events.RowShown, display: Display) -> None:
             text.append(token.text.replace("\n", "↵\n"), style.strip())
         display.console.print(text, soft_wrap=True)
         display.print_line(_format_counts(tokens))
-    display.print_problems(shown.problems)
+    display.print_findings(shown.problems)
 
 
 def _format_counts(tokens: Sequence[events.Token]) -> str:

@@ -56,7 +56,7 @@ def rewards(
         print_json(tried)
         return
     display.console.print(_make_table(tried, display.console.width))
-    display.print_problems(list(tried.problems))
+    display.print_findings(list(tried.problems))
 
 
 def _make_table(tried: events.RewardsTried, width: int) -> Table:

@@ -278,7 +278,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
         )
     if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
         display.print_line(counted(more, "and {n} more reason", "and {n} more reasons"))
-    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])
+    display.print_findings(Problem.model_validate(problem) for problem in report["problems"])
 
 
 def _format_columns(names: Sequence[str]) -> str:

@@ -61,6 +61,15 @@ def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
     return text(template, title=title, value=quoted)
 
 
+def describe_remedy(about: FieldFacts, value: object) -> Text:
+    """Return what to enter instead of a value: the same with a decimal point, or what the field accepts."""
+    if about.kind in ("integer", "number") and isinstance(value, str):
+        point = value.strip().replace(",", ".")
+        if re.fullmatch(r"[+-]?\d+,\d+(e[+-]?\d+)?", value.strip(), re.IGNORECASE):
+            return text("Use a decimal point: {value}.", value=point)
+    return describe_allowed(about)
+
+
 def describe_allowed(about: FieldFacts) -> Text:
     """Return the values that a field accepts, in one sentence."""
     if about.choices:

@@ -24,6 +24,7 @@ from lora_studio.core.model.spec import ModelSpec, classify_source, is_local_sou
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
+from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.rewards.spec import resolve_reward
 from lora_studio.core.spec import Spec, get_facts
 from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
@@ -41,6 +42,9 @@ SPECS: dict[Step, type[Spec]] = {
     "merging": MergingSpec,
     "export": ExportSpec,
 }
+
+#: All settings as `step.field`.
+SETTINGS = tuple(f"{step}.{name}" for step, spec in SPECS.items() for name in spec.model_fields)
 
 #: Settings that name a model: a local path, or a Hub ID.
 MODEL_FIELDS: dict[type[Spec], str] = {ModelSpec: "source", TrainingSpec: "teacher"}
@@ -115,6 +119,7 @@ class Draft:
     def set(self, step: Step, name: str, value: Any) -> None:
         """Set one field; invalid values are stored as well."""
         self.values[step][name] = value
+        self.lines.pop((step, name), None)  # the file has another value there
 
     def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of one step with absolute paths, None if it is invalid."""
@@ -175,27 +180,29 @@ class Draft:
 
     def _problem(self, step: Step, detail: ErrorDetails) -> Problem:
         name = str(detail["loc"][0]) if detail["loc"] else None
-        where = Where(
-            step=step,
-            field=name,
-            file=str(self.path) if self.path else None,
-            line=self.lines.get((step, name or "")),
-        )
+        line = self.lines.get((step, name or ""))
+        file = str(self.path) if self.path and line is not None else None
+        where = Where(step=step, field=name, file=file, line=line)
         if name not in SPECS[step].model_fields:
+            suggested = suggest_settings(f"{step}.{name}", SETTINGS)
             return problem_of(
                 "project.unknown_field",
                 "The section {step} has no setting named {name}.",
-                "Remove it. Settings in {step}: {names}.",
+                "Rename or remove it. Did you mean {names}?"
+                if suggested
+                else "Remove it. Settings in {step}: {names}.",
                 where=where,
                 step=step,
                 name=name,
-                names=listed(list(SPECS[step].model_fields)),
+                names=listed(suggested, "or")
+                if suggested
+                else listed(list(SPECS[step].model_fields)),
             )
         about = get_facts(SPECS[step], name)
         return Problem(
             code="project.invalid_value",
             what=invalid_values.describe_error(about, detail),
-            remedy=invalid_values.describe_allowed(about),
+            remedy=invalid_values.describe_remedy(about, detail["input"]),
             where=where,
             fix=Fix(
                 label=invalid_values.get_reset_label(about),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_studio.gui.help.search_terms import to_american
+from lora_studio.core.project.search_terms import to_american
 from lora_studio.gui.language import mark
 
 Kind = Literal["command", "page", "setting", "project"]

@@ -46,7 +46,7 @@ def run_terminal(content: bytes, sandbox: Path) -> str:
     for as_json in (False, True):
         display = console.Display(as_json=as_json)
         output = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
-        display.console = console.SafeConsole(
+        display.console = display.notes = console.SafeConsole(
             file=output, force_terminal=True, highlight=False, color_system="standard", width=80
         )
         display.print_problem(problem)

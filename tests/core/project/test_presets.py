@@ -95,7 +95,7 @@ def test_command_line_applies_the_preset_before_settings(
     assert draft is not None
     frozen = draft.freeze()
     assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 8)
-    assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().out
+    assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().err
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
     with pytest.raises(ProblemError, match="presets: quick, balanced, "):
         presets.find_preset("fast")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lora_studio.core.project.project import SPECS
+from lora_studio.core.project.search_terms import SYNONYMS
 from lora_studio.core.spec import list_facts
 from lora_studio.gui.help.command_search import SearchEntry, find
-from lora_studio.gui.help.search_terms import SYNONYMS
 
 
 def _titles(query: str, *titles: tuple[str, str]) -> list[str]:

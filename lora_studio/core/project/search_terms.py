@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 #: Field of a step, as `step.field`, or name of a command or page -> other terms for it, in American
 #: spelling. They are searched in every language of the window.
@@ -151,3 +153,37 @@ def to_american(text: str) -> str:
     for british, american in _AMERICAN:
         text = re.sub(british, american, text)
     return text
+
+
+#: Similarity of two names, 0 to 1, from which one may be a misspelling of the other.
+_ALIKE = 0.75
+#: Number of settings that are suggested at once.
+_MOST_SUGGESTED = 3
+
+
+def suggest_settings(typed: str, settings: Iterable[str]) -> list[str]:
+    """Return the settings, as `step.field`, that an unknown name may mean, best first; it may lack the step.
+
+    Those are settings of other steps with this name, else those that it is a synonym of, else those with a similar
+    name or synonym.
+    """
+    step, _, field = to_american(typed.lower()).strip().replace("-", "_").rpartition(".")
+    rated = []
+    for setting in settings:
+        own_step, _, own_field = setting.partition(".")
+        terms = SYNONYMS.get(setting, "")
+        if own_field == field:
+            rating = (0, 0.0)
+        elif field in terms.split():
+            rating = (1, 0.0)
+        elif "_" in field and field.replace("_", " ") in terms.replace("_", " "):
+            rating = (2, 0.0)
+        else:
+            name = SequenceMatcher(None, field, own_field).ratio()
+            term = max((SequenceMatcher(None, field, t).ratio() for t in terms.split()), default=0)
+            if max(name, term) < _ALIKE:
+                continue
+            rating = (3, -name) if name >= _ALIKE else (4, -term)
+        rated.append((rating, own_step != step, setting))
+    rated.sort()
+    return [each[2] for each in rated if each[0][0] == rated[0][0][0]][:_MOST_SUGGESTED]
