@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -321,7 +323,8 @@ def repeated(
     runs = {name: make_run(tmp_path_factory.mktemp("case"), tiny, CASES[name]) for name in names}
     each = (
         "import os, runpy, sys, torch; torch.set_num_threads(1)\n"
-        "for file in sys.argv[1:]:\n"
+        "files, sys.argv[1:] = sys.argv[1:], []\n"
+        "for file in files:\n"
         "    sys.path.insert(0, os.path.dirname(file)); sys.modules.pop('model', None)\n"
         "    runpy.run_path(file, run_name='__main__'); sys.path.pop(0)"
     )
@@ -387,7 +390,29 @@ def check_code(script: Path, most: int = 199) -> None:
         assert done.returncode == 0, done.stdout
 
 
+#: What imports of installed packages and transformers' progress bar print.
+_FOREIGN = re.compile(r"Loading weights|Failed to load |W\d+ .*_pytree")
 ONE_STEP = Case(settings={"training": THOROUGH | {"max_steps": 1}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_script_runs_on_another_computer_and_ends_quietly(
+    tmp_path: Path, tiny: TinyModel, precision: str
+) -> None:
+    settings = ONE_STEP.settings | {"model": {"precision": precision}}
+    run, channel = make_run(tmp_path, tiny, Case(settings=settings))
+    base = str(tiny("llama3"))
+    shutil.copytree(base, tmp_path / "elsewhere")
+    source = run.train_script.read_text("utf-8")
+    assert source.count(base) == 1
+    run.train_script.write_text(source.replace(base, str(tmp_path / "missing")), "utf-8")
+    command = [sys.executable, str(run.train_script), str(tmp_path / "elsewhere")]
+    quiet = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
+    lines = [line for line in done.stderr.splitlines() if line and not _FOREIGN.match(line)]
+    assert (done.returncode, lines) == (0, [])
+    assert reproduced(run, "loss") == pytest.approx([channel.last(events.StepDone).loss], rel=1e-2)
 
 
 def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel) -> None:
