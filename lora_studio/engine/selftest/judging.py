@@ -46,8 +46,8 @@ class Stage:
 
     `read` returns a case's logits, float32 [positions, vocabulary]; `token_fault` says where its
     tokens differ from those trained on, `faults` what else is wrong. `comparison` says how far its
-    values are known to be right. `find_rounding` returns rounding as a cause where it explains a
-    failure. `inherited` is the loss of the model that it was made from.
+    values are known to be right. `find_rounding` returns rounding as a cause where it alone loses as much
+    as was measured: KL divergence in nats. `inherited` is the loss of the model that it was made from.
     `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
     `computed_in` is the dtype of the computation; llama.cpp adds up in 32 bits.
     """
@@ -57,7 +57,7 @@ class Stage:
     token_fault: Text | None
     faults: tuple[Text, ...]
     comparison: StageComparison
-    find_rounding: Callable[[], Cause] = Cause
+    find_rounding: Callable[[float], Cause] = lambda _: Cause()
     inherited: limits.InheritedLoss = limits.InheritedLoss()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
     computed_in: str = "float32"
@@ -74,7 +74,7 @@ def judge_stage(
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
     cause = Cause()
     if verdict == "failed" and not limit.is_met(top1, kl):
-        cause = stage.find_rounding()
+        cause = stage.find_rounding(kl)
         if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
             verdict = "lossy"  # the merge is correct; only its precision limits it
         elif stage.comparison.is_exact and stage.name != "merged":

@@ -41,6 +41,9 @@ _WRAPPERS = (".base_layer", ".original_module", f".modules_to_save.{_ADAPTER}", 
 #: Tensors of heads that predict tokens, which a classifier lacks.
 _TOKEN_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 
+#: Initial values that take something out of the base weights, which PEFT repeats from these alone.
+_TAKES_FROM_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
 #: Task of an adapter for the transformer without its head.
 _FEATURES = "FEATURE_EXTRACTION"
 
@@ -137,6 +140,22 @@ def open_trained(
         raise UnjudgeableError(text("{error}", error=str(error))) from error
 
 
+def merge_rounded(tuned: Any, dtype: torch.dtype) -> None:
+    """Merge the active adapters of a PEFT model in place, with the weights they train rounded to `dtype`."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    tuned.merge_adapter()
+    layers = [each for each in tuned.modules() if isinstance(each, BaseTunerLayer)]
+    trained = {
+        id(value): value for layer in layers for value in layer.get_base_layer().parameters()
+    }
+    trained |= {id(v): v for n, v in tuned.named_parameters() if ".modules_to_save." in n}
+    with torch.no_grad():
+        for value in trained.values():
+            if value.is_floating_point():
+                value.copy_(value.to(dtype))
+
+
 # --- the base ---------------------------------------------------------------------------------
 
 
@@ -205,11 +224,14 @@ def _load_adapter(
 
     folder = Path(adapter.folder)
     config: Any = PeftConfig.from_pretrained(str(folder))
-    if isinstance(config.init_lora_weights, str) and config.init_lora_weights != "gaussian":
-        if config.init_lora_weights.lower().startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):  # fmt: skip
-            raise UnjudgeableError(
-                text("it was initialized with {method}, which removed a part of the base model", method=config.init_lora_weights)
-            )  # fmt: skip
+    initial = str(config.init_lora_weights)
+    if initial.lower().startswith(_TAKES_FROM_BASE):
+        raise UnjudgeableError(
+            text(
+                "it was initialized with {method}, which removed a part of the base model",
+                method=initial,
+            )
+        )
     config.init_lora_weights = True
     config.inference_mode = True
     config.base_model_name_or_path = None
@@ -571,7 +593,9 @@ def _add_head(
             own = tuple(change for each in changes for change in each.pop(partner, ()))
             if not own and not embedding.changes:
                 continue
-            head = TrainedTensor(partner, embedding.dtype, embedding.shape, embedding.read_base, own)
+            head = TrainedTensor(
+                partner, embedding.dtype, embedding.shape, embedding.read_base, own
+            )
             if not torch.equal(head.read(), embedding.read()):
                 tensors[partner] = head
                 return True
