@@ -25,6 +25,7 @@ from lora_studio.engine.selftest import tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
 from lora_studio.engine.selftest.oracle import settings_rules
+from lora_studio.engine.selftest.oracle.gguf_tensors import is_rounded_alike
 from lora_studio.engine.selftest.tensor_faults import TensorFault
 from lora_studio.engine.selftest.value_differences import (
     MISSING,
@@ -47,13 +48,6 @@ _COSMETIC = ("_name_or_path",)
 #: A setting of which loaders only compare the major version, to correct the tokenizers of older models.
 _VERSION = "transformers_version"
 
-#: The sum of a product's terms depends on the processor: so large a share of the values may be
-#: rounded to the next number. Less than this can't change an answer.
-_NEIGHBORS = 1e-3
-
-#: The same for weights of 32 bits, where each value may differ by this share.
-_SUMMATION = 2.0**-20
-
 
 def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> StageComparison:
     """Return how a merged model differs from what was trained; reads one tensor at a time."""
@@ -74,6 +68,7 @@ def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> St
     return StageComparison(
         faults=summarize_faults([*differences, *(fault.describe() for fault in faults)]),
         cause=tensor_faults.find_cause(faults, expected.changed),
+        is_reproduced=not differences and not faults,
         is_exact=not differences and not faults and not expected.unproven,
         compared=describe_comparison(expected),
     )
@@ -216,23 +211,9 @@ def _compare_tensor(tensor: ExpectedTensor, stored: StoredTensor | None) -> Tens
     wanted, actual = tensor.read(), stored.read()
     if torch.equal(_get_bytes(wanted), _get_bytes(actual)):
         return None
-    if tensor.changed and _is_rounded_alike(wanted, actual):
+    if tensor.changed and is_rounded_alike(wanted, actual):
         return None
     return _classify(tensor, wanted, actual)
-
-
-def _is_rounded_alike(wanted: torch.Tensor, actual: torch.Tensor) -> bool:
-    """Return whether only the order of summation on another processor explains the difference."""
-    if not wanted.is_floating_point() or not bool(torch.isfinite(actual).all()):
-        return False
-    one, other = wanted.double(), actual.double()
-    facts = torch.finfo(wanted.dtype)
-    distance = (one - other).abs()
-    if wanted.dtype == torch.float32:
-        return bool((distance <= _SUMMATION * (one.abs() + one.square().mean().sqrt())).all())
-    step = torch.maximum(one.abs(), other.abs()) * facts.eps + facts.smallest_normal * facts.eps
-    share = float((distance > 0).double().mean())
-    return share <= _NEIGHBORS and bool((distance <= 1.001 * step).all())
 
 
 def _classify(tensor: ExpectedTensor, wanted: torch.Tensor, actual: torch.Tensor) -> TensorFault:

@@ -222,7 +222,7 @@ class _Test:
         return partial(self._vectors.measure, stage, file, comparison)
 
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
-        if not comparison.is_exact:  # then damage would go unnoticed
+        if not comparison.is_reproduced:  # then damage would go unnoticed
             checksums.require_intact(self._folder, self._folder.merged, on_block=self._job.check)
         project = self._project
         spec = ModelSpec(
@@ -312,7 +312,7 @@ class _Test:
     def _measure_gguf(
         self, name: str, file: Path, comparison: StageComparison
     ) -> events.SelfTested:
-        if file.parent == self._folder.gguf and not comparison.is_exact:
+        if file.parent == self._folder.gguf and not comparison.is_reproduced:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
         reference, cases, job = self._get_reference(), self._cases, self._job
         longest = max(len(case.ids) for case in cases)

@@ -225,9 +225,7 @@ def _iter_template_differences(layout: GgufLayout, tokenizer: Path) -> Iterator[
         yield describe_difference(Keys.Tokenizer.CHAT_TEMPLATE, wanted, actual)
 
 
-def _iter_token_differences(
-    layout: GgufLayout, tokenizer: Path, vocabulary: int
-) -> Iterator[Text]:
+def _iter_token_differences(layout: GgufLayout, tokenizer: Path, vocabulary: int) -> Iterator[Text]:
     """Yield the tokens that have another text than their ID has in training."""
     try:
         content = read_json(tokenizer / "tokenizer.json", limits.LARGE_FILE)

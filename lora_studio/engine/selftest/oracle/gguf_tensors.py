@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gguf
@@ -19,9 +20,13 @@ import torch
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from lora_studio.core.messages import NO_TEXT, Text, text
-
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.engine.model import loading
 from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.failures import is_caused_by_system
+from lora_studio.engine.selftest.oracle import gguf_keys
 from lora_studio.engine.selftest.oracle.gguf_keys import FAMILIES, Family, compute_rope_factors
 from lora_studio.engine.selftest.oracle.trained_tensors import TrainedModel, TrainedTensor
 from lora_studio.engine.selftest.tensor_faults import TensorFault
@@ -57,15 +62,34 @@ _PREFIXES = (("model.language_model.", "model."), ("language_model.model.", "mod
 
 
 @dataclass
-class TensorJudgment:
-    """The wrong tensors of one file; `unseen` counts updates too small to be seen at its quantization.
+class FileJudgment:
+    """The wrong keys and tensors of one file; `unseen` counts updates too small to be seen at its quantization.
 
     `unknown` says why its tensors can't be judged.
     """
 
+    differences: list[Text] = field(default_factory=list)
     faults: list[TensorFault] = field(default_factory=list)
     unseen: int = 0
     unknown: Text = NO_TEXT
+
+    def describe(self, compared: Text, quantization: str) -> Text:
+        """Return what was compared, with what couldn't be judged."""
+        if self.unknown:
+            return text(
+                "{compared}, but only with a fresh conversion: {reason}",
+                compared=compared,
+                reason=self.unknown,
+            )
+        if self.unseen:
+            return counted(
+                self.unseen,
+                "{compared}; {n} update is too small to be seen in {quantization}",
+                "{compared}; {n} updates are too small to be seen in {quantization}",
+                compared=compared,
+                quantization=quantization,
+            )
+        return compared
 
 
 @dataclass(frozen=True)
@@ -91,26 +115,52 @@ def is_rounded_alike(wanted: torch.Tensor, actual: torch.Tensor) -> bool:
     return share <= _NEIGHBORS and bool((distance <= 1.001 * step).all())
 
 
-def judge_tensors(
+def judge_files(
     layouts: Mapping[str, GgufLayout],
     trained: TrainedModel,
-    config: Any,
-    on_progress: Callable[[int, int], None],
-) -> dict[str, TensorJudgment]:
-    """Return how the files, by stage, differ from the trained model, whose settings are `config`.
+    base: Path,
+    tokenizer: Path,
+    job: JobContext,
+    *,
+    trust: bool,
+) -> dict[str, FileJudgment]:
+    """Return what is wrong in files of a trained model, by stage; raises ProblemError.
+
+    `base` is the folder of the base model, `tokenizer` that of the trained tokenizer and template.
+    """
+    spec = ModelSpec(source=str(base), trust_remote_code=trust)
+    config = loading.read_config(base, spec).get_text_config()
+    try:
+        judgments = judge_tensors(layouts, trained, config, job)
+        for stage, layout in layouts.items():
+            judgments[stage].differences += gguf_keys.find_key_differences(
+                layout, config, tokenizer, trained.vocabulary
+            )
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        if is_caused_by_system(error):
+            raise
+        unknown = text("{error}", error=f"{type(error).__name__}: {error}".split("\n")[0])
+        return {stage: FileJudgment(unknown=unknown) for stage in layouts}
+    return judgments
+
+
+def judge_tensors(
+    layouts: Mapping[str, GgufLayout], trained: TrainedModel, config: Any, job: JobContext
+) -> dict[str, FileJudgment]:
+    """Return the wrong tensors of files, by stage; the model's settings are `config`.
 
     Each tensor is computed once for all files.
     """
-    judgments = {stage: TensorJudgment() for stage in layouts}
+    judgments = {stage: FileJudgment() for stage in layouts}
     family = FAMILIES.get(config.model_type)
     if family is None:
         unknown = text("the rules for models of type {type} aren't known", type=config.model_type)
-        return {stage: TensorJudgment(unknown=unknown) for stage in layouts}
+        return {stage: FileJudgment(unknown=unknown) for stage in layouts}
     parts = list(_name_parts(trained, family, config))
     lost = [part.trained.name for part in parts if not part.name]
     if lost:
         unknown = text("gguf has no name for {tensor}", tensor=lost[0])
-        return {stage: TensorJudgment(unknown=unknown) for stage in layouts}
+        return {stage: FileJudgment(unknown=unknown) for stage in layouts}
     names = {part.name for part in parts}
     factors = compute_rope_factors(config)
     for stage, layout in layouts.items():
@@ -120,8 +170,11 @@ def judge_tensors(
         faults += [TensorFault(name, "additional") for name in layout.tensors if name not in extra]
         faults += _find_rope_faults(layout, factors)
     for number, part in enumerate(parts):
-        on_progress(number, len(parts))
-        holders = {stage: layout for stage, layout in layouts.items() if part.name in layout.tensors}
+        job.check()
+        job.report_progress(text("judging the GGUF files"), number, len(parts), "tensors")
+        holders = {
+            stage: layout for stage, layout in layouts.items() if part.name in layout.tensors
+        }
         if holders:
             _judge_part(part, holders, judgments, family, config)
     return judgments
@@ -161,7 +214,7 @@ def _find_rope_faults(layout: GgufLayout, factors: np.ndarray | None) -> list[Te
 def _judge_part(
     part: _Part,
     layouts: Mapping[str, GgufLayout],
-    judgments: Mapping[str, TensorJudgment],
+    judgments: Mapping[str, FileJudgment],
     family: Family,
     config: Any,
 ) -> None:
@@ -305,5 +358,3 @@ def _estimate_steps(values: np.ndarray) -> np.ndarray:
     fallback = np.abs(ordered).max(axis=1)  # a block with one number
     step = np.where(mean > 0, mean, fallback)
     return np.repeat(step, width).reshape(rows, columns)
-
-
