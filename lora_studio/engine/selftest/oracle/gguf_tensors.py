@@ -265,7 +265,7 @@ def _read_rows(layout: GgufLayout, tensor: GgufTensor, rows: slice) -> np.ndarra
     """Return dequantized rows, float32 [rows, columns]; empty for a type that gguf can't read."""
     size = tensor.bytes or 0
     raw = np.memmap(layout.file, np.uint8, mode="r", offset=tensor.start, shape=size)
-    chosen = np.ascontiguousarray(raw.reshape(max(tensor.rows, 1), -1)[rows])
+    chosen = np.array(raw.reshape(max(tensor.rows, 1), -1)[rows])
     kind = GGMLQuantizationType(tensor.type)
     try:
         if kind == GGMLQuantizationType.F16:

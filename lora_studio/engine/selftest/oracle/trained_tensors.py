@@ -235,7 +235,8 @@ def _load_adapter(
     config.init_lora_weights = True
     config.inference_mode = True
     config.base_model_name_or_path = None
-    state = load_peft_weights(str(folder), device="cpu")
+    with _ignore_warnings():
+        state = load_peft_weights(str(folder), device="cpu")
     model = _create_model(base, folder, config, state, trust=trust)
     adapted = _name_parameters(model, stored)
     if config.task_type == CLASSIFIES:
