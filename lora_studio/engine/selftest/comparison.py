@@ -15,12 +15,14 @@ MAX_FAULTS = 8
 class StageComparison:
     """What differs; without `faults`, the stage has the values that were trained.
 
-    `cause` explains the faults together, if anything does. `is_exact`: nothing was left out and
-    every byte of the weights is right. `compared` says what was compared, or why nothing was.
+    `cause` explains the faults together, if anything does. `is_reproduced`: doing it again gives every byte of
+    the weights. `is_exact`: so it is, and rules that share nothing with the program prove them right.
+    `compared` says what was compared, or why nothing was.
     """
 
     faults: tuple[Text, ...] = ()
     cause: Text = NO_TEXT
+    is_reproduced: bool = False
     is_exact: bool = False
     compared: Text = NO_TEXT
 

@@ -34,6 +34,7 @@ from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import gguf_values, tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
+from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment, judge_files
 from lora_studio.engine.selftest.tensor_faults import TensorFault
 
 #: Quantized with an importance matrix or by another version, a tensor may be this much farther from
@@ -101,6 +102,7 @@ class GgufComparer:
                 comparisons[stage] = StageComparison((fault,))
         if not layouts:
             return comparisons
+        judgments = self._judge(layouts)
         try:
             paths = {stage: files[stage].file for stage in layouts}
             result = self._run(ComparisonRequest(files=paths, result=self._result))
@@ -123,10 +125,35 @@ class GgufComparer:
                 raise
             reason = error.problems[0].what if isinstance(error, ProblemError) else describe_os_error(error)  # fmt: skip
             message = text("not compared by value: {reason}", reason=reason)
-            return comparisons | {stage: StageComparison(compared=message) for stage in layouts}
+            return comparisons | {
+                stage: self._summarize_judgment(judgment, message)
+                for stage, judgment in judgments.items()
+            }
         for stage in layouts:
-            comparisons[stage] = self._summarize(stage, files[stage], layouts[stage], outline, result, identified[stage])  # fmt: skip
+            comparisons[stage] = self._summarize(stage, files[stage], layouts[stage], outline, result, identified[stage], judgments[stage])  # fmt: skip
         return comparisons
+
+    def _judge(self, layouts: Mapping[str, GgufLayout]) -> dict[str, FileJudgment]:
+        """Return what the rules of the self-test's own find wrong in each file, by stage."""
+        expected = self._expected
+        if expected.trained is None:
+            return {stage: FileJudgment(unknown=expected.unproven) for stage in layouts}
+        adapter = Path(expected.merge.adapters[0].folder)
+        has_tokenizer = (adapter / "tokenizer_config.json").is_file()
+        return judge_files(
+            layouts,
+            expected.trained,
+            expected.merge.base,
+            adapter if has_tokenizer else expected.merge.base,
+            self._job,
+            trust=self._trust,
+        )
+
+    def _summarize_judgment(self, judgment: FileJudgment, compared: Text) -> StageComparison:
+        """Return the result for a file that wasn't compared with a fresh conversion."""
+        messages = [*judgment.differences, *(fault.describe() for fault in judgment.faults)]
+        cause = tensor_faults.find_cause(judgment.faults, self._expected.changed)
+        return StageComparison(summarize_faults(messages), cause=cause, compared=compared)
 
     @property
     def _result(self) -> Path:
@@ -221,22 +248,39 @@ class GgufComparer:
         outline: GgufLayout,
         result: TensorDifferences,
         faults: Sequence[TensorFault],
+        judgment: FileJudgment,
     ) -> StageComparison:
         values = gguf_values.find_value_differences(
             layout, outline, converted.kind, same_converter=converted.same_converter
         )
+        known = {str(value) for value in values}
+        values += [each for each in judgment.differences if str(each) not in known]
+        faults = _combine(faults, judgment.faults)
         messages = [*values, *(fault.describe() for fault in faults)]
+        compared = counted(
+            len(outline.tensors),
+            "{n} tensor and {keys} keys were compared by value",
+            "{n} tensors and {keys} keys were compared by value",
+            keys=len(outline.values),
+        )
+        is_reproduced = not messages and not result.differences.get(stage)
         return StageComparison(
             faults=summarize_faults(messages),
             cause=tensor_faults.find_cause(faults, self._expected.changed),
-            is_exact=not messages and not result.differences.get(stage),
-            compared=counted(
-                len(outline.tensors),
-                "{n} tensor and {keys} keys were compared by value",
-                "{n} tensors and {keys} keys were compared by value",
-                keys=len(outline.values),
-            ),
+            is_reproduced=is_reproduced,
+            is_exact=is_reproduced and not judgment.unknown,
+            compared=judgment.describe(compared, converted.kind),
         )
+
+
+def _combine(faults: Sequence[TensorFault], judged: Sequence[TensorFault]) -> list[TensorFault]:
+    """Return the faults by both comparisons, each tensor once: "differs" says the least."""
+    combined: dict[str, TensorFault] = {}
+    for fault in (*faults, *judged):
+        earlier = combined.get(fault.name)
+        if earlier is None or (earlier.kind == "differs" and fault.kind != "differs"):
+            combined[fault.name] = fault
+    return list(combined.values())
 
 
 def _find_damage(file: Path, layouts: dict[str, GgufLayout], stage: str) -> Text | None:

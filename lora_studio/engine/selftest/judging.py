@@ -46,8 +46,8 @@ class Stage:
 
     `read` returns a case's logits, float32 [positions, vocabulary]; `token_fault` says where its
     tokens differ from those trained on, `faults` what else is wrong. `comparison` says how far its
-    values are known to be right. `find_rounding` returns rounding as a cause where it explains a
-    failure. `inherited` is the loss of the model that it was made from.
+    values are known to be right. `find_rounding` returns rounding as a cause where it alone loses as much
+    as was measured: KL divergence in nats. `inherited` is the loss of the model that it was made from.
     `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
     `computed_in` is the dtype of the computation; llama.cpp adds up in 32 bits.
     """
@@ -57,7 +57,7 @@ class Stage:
     token_fault: Text | None
     faults: tuple[Text, ...]
     comparison: StageComparison
-    find_rounding: Callable[[], Cause] = Cause
+    find_rounding: Callable[[float], Cause] = lambda _: Cause()
     inherited: limits.InheritedLoss = limits.InheritedLoss()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
     computed_in: str = "float32"
@@ -74,11 +74,11 @@ def judge_stage(
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
     cause = Cause()
     if verdict == "failed" and not limit.is_met(top1, kl):
-        cause = stage.find_rounding()
+        cause = stage.find_rounding(kl)
         if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
             verdict = "lossy"  # the merge is correct; only its precision limits it
-        elif stage.comparison.is_exact and stage.name != "merged":
-            cause = Cause(_CONVERTER)
+        elif stage.comparison.is_reproduced and stage.name != "merged":
+            cause = Cause(_get_program_cause(stage.comparison))
     if verdict == "failed":
         faults += _find_measured_faults(limit, top1, kl)
     result = events.SelfTested(
@@ -107,7 +107,11 @@ def judge_stage(
 
 def choose_limit(stage: Stage, reference: Reference, positions: int) -> limits.Limit:
     """Return the limit that a stage must meet for this number of compared positions."""
-    if stage.comparison.is_exact and stage.is_conversion_proven and not limits.is_exact(stage.name):
+    if (
+        stage.comparison.is_reproduced
+        and stage.is_conversion_proven
+        and not limits.is_exact(stage.name)
+    ):
         return limits.OWN_LOSS
     # Base + adapter may have run on the CPU in 32 bits, and the merged model on a GPU that was free again.
     is_wide = reference.computed_in == "float32"
@@ -154,7 +158,7 @@ def report_vectors(
         passed=verdict != "failed",
         verdict=verdict,
         faults=tuple(faults),
-        cause=_CONVERTER if verdict == "failed" and comparison.is_exact and stage != "merged" else NO_TEXT,
+        cause=_get_program_cause(comparison) if verdict == "failed" and comparison.is_reproduced and stage != "merged" else NO_TEXT,
         compared=comparison.compared,
         similarity=least,
         similarity_mean=float(cosines.mean()) if len(cosines) else None,
@@ -182,11 +186,14 @@ def report_faults(stage: str, comparison: StageComparison, job: JobContext) -> e
     return result
 
 
-#: The cause of a wrong file whose bytes are what the converter writes for the right model.
-_CONVERTER = text(
-    "this version of llama.cpp converts or runs the model differently, since the file's values are "
-    "those of a fresh conversion"
-)
+def _get_program_cause(comparison: StageComparison) -> Text:
+    """Return the cause of a wrong file whose bytes are what the converter writes for the right model."""
+    if comparison.is_exact:
+        return text("llama.cpp runs the model differently, since the file has the trained values")
+    return text(
+        "this version of llama.cpp converts or runs the model differently, since the file's values are "
+        "those of a fresh conversion"
+    )
 
 
 def _get_remedy(stage: str) -> Text:

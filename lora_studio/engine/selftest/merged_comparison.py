@@ -24,6 +24,8 @@ from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import tensor_faults
 from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
+from lora_studio.engine.selftest.oracle import settings_rules
+from lora_studio.engine.selftest.oracle.gguf_tensors import is_rounded_alike
 from lora_studio.engine.selftest.tensor_faults import TensorFault
 from lora_studio.engine.selftest.value_differences import (
     MISSING,
@@ -46,17 +48,15 @@ _COSMETIC = ("_name_or_path",)
 #: A setting of which loaders only compare the major version, to correct the tokenizers of older models.
 _VERSION = "transformers_version"
 
-#: The sum of a product's terms depends on the processor: so large a share of the values may be
-#: rounded to the next number. Less than this can't change an answer.
-_NEIGHBORS = 1e-3
-
-#: The same for weights of 32 bits, where each value may differ by this share.
-_SUMMATION = 2.0**-20
-
 
 def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> StageComparison:
     """Return how a merged model differs from what was trained; reads one tensor at a time."""
     differences = list(_iter_file_differences(expected.folder, merged))
+    if expected.trained is not None and expected.recipe is not None:
+        adapter = Path(expected.merge.adapters[0].folder)
+        known = {str(difference) for difference in differences}
+        rules = settings_rules.find_differences(expected.merge.base, adapter, merged, expected.trained, expected.dtype)  # fmt: skip
+        differences += [difference for difference in rules if str(difference) not in known]
     faults: list[TensorFault] = []
     try:
         differences += _iter_format_differences(merged)
@@ -68,12 +68,26 @@ def compare_merged(merged: Path, expected: ExpectedModel, job: JobContext) -> St
     return StageComparison(
         faults=summarize_faults([*differences, *(fault.describe() for fault in faults)]),
         cause=tensor_faults.find_cause(faults, expected.changed),
-        is_exact=not differences and not faults,
-        compared=counted(
-            len(expected.tensors),
-            "{n} tensor and all settings, tokens, and templates were compared by value",
-            "{n} tensors and all settings, tokens, and templates were compared by value",
-        ),
+        is_reproduced=not differences and not faults,
+        is_exact=not differences and not faults and not expected.unproven,
+        compared=describe_comparison(expected),
+    )
+
+
+def describe_comparison(expected: ExpectedModel) -> Text:
+    """Return what was compared, and why the updates were not if PEFT couldn't compute them."""
+    compared = counted(
+        len(expected.tensors),
+        "{n} tensor and all settings, tokens, and templates were compared by value",
+        "{n} tensors and all settings, tokens, and templates were compared by value",
+    )
+    if not expected.unproven:
+        return compared
+    return text(
+        "{compared}, but only with a second merge: PEFT can't compute the updates of this adapter "
+        "one by one ({reason})",
+        compared=compared,
+        reason=expected.unproven,
     )
 
 
@@ -197,23 +211,9 @@ def _compare_tensor(tensor: ExpectedTensor, stored: StoredTensor | None) -> Tens
     wanted, actual = tensor.read(), stored.read()
     if torch.equal(_get_bytes(wanted), _get_bytes(actual)):
         return None
-    if tensor.changed and _is_rounded_alike(wanted, actual):
+    if tensor.changed and is_rounded_alike(wanted, actual):
         return None
     return _classify(tensor, wanted, actual)
-
-
-def _is_rounded_alike(wanted: torch.Tensor, actual: torch.Tensor) -> bool:
-    """Return whether only the order of summation on another processor explains the difference."""
-    if not wanted.is_floating_point() or not bool(torch.isfinite(actual).all()):
-        return False
-    one, other = wanted.double(), actual.double()
-    facts = torch.finfo(wanted.dtype)
-    distance = (one - other).abs()
-    if wanted.dtype == torch.float32:
-        return bool((distance <= _SUMMATION * (one.abs() + one.square().mean().sqrt())).all())
-    step = torch.maximum(one.abs(), other.abs()) * facts.eps + facts.smallest_normal * facts.eps
-    share = float((distance > 0).double().mean())
-    return share <= _NEIGHBORS and bool((distance <= 1.001 * step).all())
 
 
 def _classify(tensor: ExpectedTensor, wanted: torch.Tensor, actual: torch.Tensor) -> TensorFault:
@@ -225,9 +225,8 @@ def _classify(tensor: ExpectedTensor, wanted: torch.Tensor, actual: torch.Tensor
         return TensorFault(tensor.name, "zeros")
     if _is_permuted(wanted, actual):
         return TensorFault(tensor.name, "permuted")
-    output = tensor.output
-    if output is not None and output.updates:
-        base = output.source.read_rows(0, output.source.length).to(output.dtype)
+    if tensor.trained is not None and tensor.changed:
+        base = tensor.trained.read_base().to(wanted.dtype)
         if torch.equal(_get_bytes(base), _get_bytes(actual)):
             return TensorFault(tensor.name, "base")
         factor = _fit_factor(base, wanted, actual)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.lora.adapters import AdapterMix
@@ -59,12 +60,13 @@ from lora_studio.engine.selftest.judging import (
     judge_stage,
     report_faults,
 )
+from lora_studio.engine.selftest.oracle.trained_tensors import merge_rounded
 from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from lora_studio.engine.tokens import encoder
 
-#: Rounding is reported as the cause when its errors exceed this share of the updates.
-_BLURRED = 0.1
+#: Rounding explains a loss that is at most so many times what it costs alone.
+_SAME_LOSS = 1.5
 
 
 def run(
@@ -220,7 +222,7 @@ class _Test:
         return partial(self._vectors.measure, stage, file, comparison)
 
     def _measure_merged(self, comparison: StageComparison) -> events.SelfTested:
-        if not comparison.is_exact:  # then damage would go unnoticed
+        if not comparison.is_reproduced:  # then damage would go unnoticed
             checksums.require_intact(self._folder, self._folder.merged, on_block=self._job.check)
         project = self._project
         spec = ModelSpec(
@@ -260,7 +262,7 @@ class _Test:
             faults=tuple(faults),
             comparison=comparison,
             computed_in=safetensors_files.get_dtype_name(loaded.dtype),
-            find_rounding=self._find_rounding if comparison.is_exact else lambda: Cause(),
+            find_rounding=self._find_rounding,
         )
         result = judge_stage(stage, cases, reference, self._job)
         self._answers["merged"] = reading.generate_in_torch(
@@ -268,25 +270,49 @@ class _Test:
         )
         return result
 
-    def _find_rounding(self) -> Cause:
-        """Return rounding if it changes the updates noticeably.
+    def _find_rounding(self, kl: float) -> Cause:
+        """Return rounding if that alone costs base + adapter as much as a stage has lost, `kl` in nats.
 
-        Call it for a merged model with the expected bytes: then only their rounding can differ.
+        PEFT merges the adapter in memory, and torch rounds its weights.
         """
         share, dtype = measure_rounding(self._comparer.open_merged(), self._job)
-        if share <= _BLURRED:
+        if not dtype:
+            return Cause()
+        alone = self._measure_rounded(getattr(torch, dtype))
+        if kl > _SAME_LOSS * alone + limits.EXACT.kl:
             return Cause()
         message = text(
-            "rounding to {dtype} changes the adapter's updates by {share:percent}",
+            "rounding to {dtype} changes the adapter's updates by {share:percent} and alone costs {nats:.2g} "
+            "nats",
             dtype=dtype,
             share=share,
+            nats=alone,
         )
         return Cause(message, dtype)
+
+    def _measure_rounded(self, dtype: torch.dtype) -> float:
+        """Return the KL divergence of base + adapter after its changed weights are rounded to `dtype`."""
+        spec, mix = _choose_reference(self._folder, self._project, self._job)
+        reference = self._get_reference()
+
+        def measure(placed: ModelSpec) -> float:
+            loaded = loading.load(placed, self._job)
+            tuned = adapters.AdapterSwitch(loaded.model).to(mix)
+            merge_rounded(tuned, dtype)
+            divergence, done = 0.0, 0
+            for case in self._cases:
+                self._job.check()
+                rows = reference.log_probabilities[done : done + len(case.positions)]
+                divergence += reading.compare_logits(np.asarray(rows), reading.read_in_torch(tuned, case))[1]  # fmt: skip
+                done += len(case.positions)
+            return divergence / done
+
+        return run_where_it_fits(spec, self._job, measure, on_gpu=self._hold_gpu)
 
     def _measure_gguf(
         self, name: str, file: Path, comparison: StageComparison
     ) -> events.SelfTested:
-        if file.parent == self._folder.gguf and not comparison.is_exact:
+        if file.parent == self._folder.gguf and not comparison.is_reproduced:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
         reference, cases, job = self._get_reference(), self._cases, self._job
         longest = max(len(case.ids) for case in cases)
@@ -368,11 +394,7 @@ def _compute_reference(
     job: JobContext,
     hold_gpu: Callable[[], AbstractContextManager[None]],
 ) -> Reference:
-    source = str(merge.resolve_base(project.model, project.merging, job, folder))
-    spec = _without_quantization(project.model).model_copy(update={"source": source})
-    mix = AdapterMix(
-        name="merged", adapters=tuple(merge.get_chosen_adapters(folder, project.merging))
-    )
+    spec, mix = _choose_reference(folder, project, job)
 
     def compute(placed: ModelSpec) -> Reference:
         loaded = loading.load(placed, job)
@@ -381,6 +403,16 @@ def _compute_reference(
         return _read_reference(switch.to(mix), tokenizer, cases, scratch, job)
 
     return run_where_it_fits(spec, job, compute, on_gpu=hold_gpu)
+
+
+def _choose_reference(
+    folder: RunFolder, project: Project, job: JobContext
+) -> tuple[ModelSpec, AdapterMix]:
+    """Return the base and the adapters that the merged model was made from; raises ProblemError."""
+    source = str(merge.resolve_base(project.model, project.merging, job, folder))
+    spec = _without_quantization(project.model).model_copy(update={"source": source})
+    chosen = merge.get_chosen_adapters(folder, project.merging)
+    return spec, AdapterMix(name="merged", adapters=tuple(chosen))
 
 
 def _read_reference(

@@ -17,6 +17,7 @@ from lora_studio.core.system import consent
 SPLITS = {
     "llama": "llama-bpe",
     "smollm3": "llama-bpe",
+    "qwen2": "qwen2",
     "qwen3": "qwen2",
     "qwen3_moe": "qwen2",
     "granite": "refact",
@@ -32,8 +33,10 @@ PACKAGED = {packaged!r}
 SPLITS = {splits!r}
 
 sys.path[:0] = [PACKAGED, PACKAGED + "/gguf-py"]
-from conversion import base  # noqa: E402 - found on the path above
+import gguf  # noqa: E402 - found on the path above
+from conversion import base  # noqa: E402
 
+{lines}
 recognized = base.TextModel.get_vocab_base_pre
 
 
@@ -57,10 +60,12 @@ def packaged_llama_cpp() -> Path:
     return Path(spec.submodule_search_locations[0], "llama.cpp")
 
 
-def llama_cpp_folder(folder: Path, **splits: str) -> Path:
-    """Write the folder, allow its programs and return it; wrong `splits` plant a fault."""
+def llama_cpp_folder(folder: Path, *, lines: str = "", **splits: str) -> Path:
+    """Write the folder, allow its programs and return it; `lines` or wrong `splits` plant a fault."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS | splits)
+    text = _CONVERTER.format(
+        packaged=str(packaged_llama_cpp()), splits=SPLITS | splits, lines=lines
+    )
     (folder / "convert_hf_to_gguf.py").write_text(text, "utf-8")
     consent.trust(llama_cpp.find_programs(folder))
     return folder

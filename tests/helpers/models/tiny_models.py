@@ -177,6 +177,7 @@ def _digits_then_bytes() -> pre_tokenizers.PreTokenizer:
 _PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "llama": lambda: _split_then_bytes(_LLAMA3_SPLIT),
     "smollm3": lambda: _split_then_bytes(_LLAMA3_SPLIT),
+    "qwen2": lambda: _split_then_bytes(_QWEN_SPLIT),
     "qwen3": lambda: _split_then_bytes(_QWEN_SPLIT),
     "qwen3_moe": lambda: _split_then_bytes(_QWEN_SPLIT),
     "granite": _digits_then_bytes,
@@ -333,6 +334,15 @@ _FAMILIES: dict[str, Family] = {
         eos="<|eot_id|>",
         end_of_turn=("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"),
         settings={"rope_theta": 500000.0, "tie_word_embeddings": True},
+    ),
+    "qwen2": Family(
+        config="qwen2",
+        tokenizer=_byte_level,
+        special=_QWEN,
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        end_of_turn=("<|im_end|>", "<|endoftext|>"),
+        settings={"tie_word_embeddings": True, "rope_theta": 1000000.0},
     ),
     "qwen3": Family(
         config="qwen3",
