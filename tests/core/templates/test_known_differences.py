@@ -98,7 +98,7 @@ TALKS = {
 #: The kinds in which the TEMPLATEs of two sources differ. A list of them can't be empty by mistake.
 DIFFERENT = {
     CHATML: {"user_row", "answer_row", "system_row"},
-    PREAMBLE: {"user_row", "answer_row", "system_row"},
+    PREAMBLE: {"user_row", "answer_row", "system_row", "results_alone"},
 }
 
 
