@@ -147,6 +147,8 @@ def inspect(
             raise typer.Exit(headless.FAILED)
         if isinstance(event, events.ModelInspected) and not as_json:
             display.console.print(_make_facts_table(event))
+            if event.export_problem is not None:
+                display.show(events.Warned(problem=event.export_problem))
 
 
 @app.command()

@@ -17,7 +17,10 @@ from lora_studio.core.system.build_tools import BuildTool
 
 
 class InspectModel(BaseCommand):
-    """Inspect a model, its teacher if it has one, and compute the adapter size, without loading weights."""
+    """Inspect a model, its teacher if it has one, and compute the adapter size, without loading weights.
+
+    `llama_cpp` is the user's folder of llama.cpp, whose converter an export would run; empty for none.
+    """
 
     title = text("Inspecting the model")
     step = "model"
@@ -26,6 +29,7 @@ class InspectModel(BaseCommand):
     model: ModelSpec
     lora: LoraSpec = LoraSpec()
     teacher: ModelSpec | None = None
+    llama_cpp: str = ""
 
 
 class ListModels(BaseCommand):
@@ -176,6 +180,7 @@ class ModelInspected(BaseEvent):
     its terms have to be accepted on the Hub. A model unpacked from a GGUF file has the quantization and
     size of that file as `gguf_type` and `gguf_bytes`. `adapter_problem` is why there is no `adapter`.
     `teacher` is the model's teacher, if it has one, and `teacher_problem` why it can't be.
+    `export_problem` is why the model can't become a GGUF file.
     """
 
     kind: Literal["model_inspected"] = "model_inspected"
@@ -203,6 +208,7 @@ class ModelInspected(BaseEvent):
     shape: ModelShape | None = None
     teacher: ModelInspected | None = None
     teacher_problem: Problem | None = None
+    export_problem: Problem | None = None
 
 
 class ModelsFound(BaseEvent):

@@ -157,7 +157,7 @@ def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
         difference=difference,
         system="refused" if plan.refuses_system else used,
         covers=tuple(feature for feature in TemplateFeature if feature in plan.features),
-        limits=(*plan.left_out, *proof.limits(days[0])),
+        limits=plan.left_out,
         needs=tuple(_needs(parts, dated=dated, thinks=thinks)),
     )
 
@@ -189,6 +189,8 @@ def _abilities(plan: DerivationPlan, thinks: bool) -> TemplateAbilities:
         empty_arguments=plan.empty_arguments,
         thoughts=TemplateFeature.THOUGHTS in plan.features,
         switch=TemplateFeature.SWITCH in plan.features,
+        results=TemplateFeature.RESULTS in plan.features,
+        interruptions=TemplateFeature.INTERRUPTIONS in plan.features,
         systems=TemplateFeature.SYSTEMS in plan.features,
         endings=TemplateFeature.ENDINGS in plan.features,
         beginnings=TemplateFeature.BEGINNINGS in plan.features,

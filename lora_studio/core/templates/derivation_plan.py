@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.templates.features import TemplateFeature
+from lora_studio.core.templates.features import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    TemplateFeature,
+)
 from lora_studio.core.templates.probing.conversation_plan import (
     CONTENT_BESIDE_CALLS_SHAPES,
     PLAIN,
@@ -36,13 +40,20 @@ from lora_studio.core.templates.probing.tool_calls import try_render
 from lora_studio.core.templates.writing.marks import MARK
 
 #: What may have to be omitted around calls; each counts as a limit.
-SEVERAL_CALLS = text("several tool calls in one message")
-CONTENT_BESIDE_CALLS = text("an answer and tool calls in one message")
 WITHOUT = (
     frozenset({CONTENT_BESIDE_CALLS}),
     frozenset({SEVERAL_CALLS}),
     frozenset({CONTENT_BESIDE_CALLS, SEVERAL_CALLS}),
 )
+
+
+def keep_possible(features: frozenset[TemplateFeature]) -> frozenset[TemplateFeature]:
+    """Return the features that go together: calls explain their results, and users can follow results only."""
+    if TemplateFeature.CALLS in features:
+        return features - {TemplateFeature.RESULTS}
+    if TemplateFeature.RESULTS in features:
+        return features
+    return features - {TemplateFeature.INTERRUPTIONS}
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class DerivationPlan:
 
     def with_features(self, features: frozenset[TemplateFeature]) -> DerivationPlan:
         """Return the plan with the samples and facts that these features need."""
+        features = keep_possible(features)
         plan = replace(self, features=features)
         if not features:
             return plan
@@ -81,6 +93,8 @@ class DerivationPlan:
             facts.append(ProbedFact.TOOLS)
         if TemplateFeature.CALLS in features:
             facts += [ProbedFact.CALLS, ProbedFact.AFTER_TOOL, ProbedFact.CONTENT]
+        if TemplateFeature.RESULTS in features:
+            facts.append(ProbedFact.AFTER_TOOL)
         if TemplateFeature.THOUGHTS in features:
             facts.append(ProbedFact.THOUGHT)
         if TemplateFeature.SWITCH in features:
@@ -93,7 +107,9 @@ class DerivationPlan:
         if self.refuses_system is None:
             facts += [ProbedFact.SYSTEM, ProbedFact.MESSAGE]
         if TemplateFeature.CALLS in features:
-            facts += [ProbedFact.CALLED, ProbedFact.RETURNED]
+            facts.append(ProbedFact.CALLED)
+        if features & {TemplateFeature.CALLS, TemplateFeature.RESULTS}:
+            facts.append(ProbedFact.RETURNED)
         samples = [*self.samples]
         for talk in plan._conversations():
             samples += plan.observe(talk)
@@ -195,6 +211,11 @@ class DerivationPlan:
                 yield ProbeConversation("a u a", system)
         takes_empty = self.refuses_system is None and self.takes_empty_system
         empty: tuple[SystemState, ...] = ("empty",) if takes_empty else ()
+        if has_feature(TemplateFeature.INTERRUPTIONS):
+            code = "c" if has_feature(TemplateFeature.CALLS) else "a"
+            for system, think in product(self.systems, switch):
+                for shape in (f"u {code} t u", f"u {code} t u a u", f"u a u {code} t u"):
+                    yield ProbeConversation(shape, system, counts[1] if counts else 0, think)
         for feature, shapes in UNUSUAL.items():
             if has_feature(feature):
                 systems = dict.fromkeys((*self.systems, *empty))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lora_studio.core.messages import text
 from lora_studio.core.templates.derivation_plan import DerivationPlan
 from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.probing.conversation_plan import (
@@ -19,11 +18,16 @@ from lora_studio.core.templates.probing.decision_trees import (
     remove_system_text,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
+    IN_CONTENT,
     ProbeConversation,
     SystemState,
 )
-from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.tool_calls import probe_calls, try_render
+from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober
+from lora_studio.core.templates.probing.tool_calls import (
+    find_result_style,
+    probe_calls,
+    try_render,
+)
 from lora_studio.core.templates.probing.tools import probe_tools
 
 
@@ -46,8 +50,7 @@ def probe_template(prober: Prober) -> DerivationPlan:
         facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *position)
         plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
         if isinstance(empty, Exception):
-            refused = (text("an empty system message, which the chat template rejects"),)
-            plan = replace(plan, takes_empty_system=False, left_out=refused)
+            plan = replace(plan, takes_empty_system=False)
     elif _same(empty, present):
         facts = (ProbedFact.MESSAGE, *position)
         plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
@@ -66,12 +69,13 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
         plan = _with_separate_parameters(plan)
     if prober := probe_calls(plan.prober):
         features.add(TemplateFeature.CALLS)
-        plan = replace(plan, prober=prober)
-    if key := _thinking_key(plan.prober):
-        style = replace(plan.prober.style, thoughts=key)
-        plan = replace(plan, prober=replace(plan.prober, style=style))
+    plan = replace(plan, prober=prober or plan.prober.with_style(find_result_style(plan.prober)))
+    key = _thinking_key(plan.prober)
+    style = replace(plan.prober.style, thoughts=key or IN_CONTENT)
+    plan = replace(plan, prober=plan.prober.with_style(style))
+    if key:
         features.add(TemplateFeature.THOUGHTS)
-    for name in ("enable_thinking", "thinking"):
+    for name in THINK_NAMES:
         switched = replace(plan.prober, think_name=name)
         on, off = ProbeConversation("u", think=True), ProbeConversation("u", think=False)
         texts = [try_render(switched, talk) for talk in (ProbeConversation("u"), on, off)]
@@ -82,8 +86,14 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
             features.add(TemplateFeature.SWITCH)
             break
     for feature, shapes in UNUSUAL.items():
-        if try_render(plan.prober, ProbeConversation(shapes[0])) is not None:
+        rendered = try_render(plan.prober, ProbeConversation(shapes[0]))
+        if rendered is not None and (feature is not TemplateFeature.RESULTS or "Zt2" in rendered):
             features.add(feature)
+    interrupted = "u c t u a u" if TemplateFeature.CALLS in features else "u a t u a u"
+    if try_render(plan.prober, ProbeConversation(interrupted)) is not None:
+        features.add(TemplateFeature.INTERRUPTIONS)
+    if not features & {TemplateFeature.CALLS, TemplateFeature.RESULTS}:
+        features.discard(TemplateFeature.INTERRUPTIONS)
     if plan.refuses_system is not None:
         features.discard(TemplateFeature.SYSTEMS)
     return replace(plan, features=frozenset(features))

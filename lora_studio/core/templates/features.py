@@ -14,6 +14,8 @@ class TemplateFeature(StrEnum):
 
     CALLS = "calls"
     TOOLS = "tools"
+    RESULTS = "results"
+    INTERRUPTIONS = "interruptions"
     SWITCH = "switch"
     THOUGHTS = "thoughts"
     SYSTEMS = "systems"
@@ -28,18 +30,33 @@ class TemplateFeature(StrEnum):
     @property
     def is_usual(self) -> bool:
         """Return whether a TEMPLATE without the feature deserves a note; others count as limits."""
-        return self not in (self.SYSTEMS, self.ENDINGS, self.BEGINNINGS)
+        return self not in (
+            self.INTERRUPTIONS,
+            self.SYSTEMS,
+            self.ENDINGS,
+            self.BEGINNINGS,
+        )
 
 
 _TITLES = {
     TemplateFeature.CALLS: text("tool calls and tool results"),
     TemplateFeature.TOOLS: text("the list of tools"),
+    TemplateFeature.RESULTS: text("tool results after an answer without tool calls"),
+    TemplateFeature.INTERRUPTIONS: text("a user message right after a tool result"),
     TemplateFeature.SWITCH: text("the thinking switch"),
     TemplateFeature.THOUGHTS: text("the reasoning of earlier answers"),
     TemplateFeature.SYSTEMS: text("system messages in the middle of a conversation"),
     TemplateFeature.ENDINGS: text("a conversation that ends with an answer"),
     TemplateFeature.BEGINNINGS: text("a conversation that begins with an answer"),
 }
+
+
+#: Features that few chat templates write in a regular form.
+IRREGULAR = (TemplateFeature.RESULTS, TemplateFeature.INTERRUPTIONS)
+
+#: What a TEMPLATE may have to omit.
+SEVERAL_CALLS = text("several tool calls in one message")
+CONTENT_BESIDE_CALLS = text("an answer and tool calls in one message")
 
 
 class ServerNeed(StrEnum):

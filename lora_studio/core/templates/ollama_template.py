@@ -14,11 +14,14 @@ from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.templates import constructs
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.derivation import ProvenTemplate, prove
-from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan
+from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan, keep_possible
 from lora_studio.core.templates.feature_detection import probe_template
-from lora_studio.core.templates.features import TemplateFeature
+from lora_studio.core.templates.features import IRREGULAR, TemplateFeature
+from lora_studio.core.templates.known_differences import list_differences
 from lora_studio.core.templates.probing.decision_trees import NotDerivableError
 from lora_studio.core.templates.probing.prober import Prober, ProbeRenderer
+from lora_studio.core.templates.proof import TemplateProof
+from lora_studio.core.templates.proof_cases import DAYS
 from lora_studio.core.templates.server.data import Message
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
 from lora_studio.core.templates.server.terms import TemplateAlternative
@@ -50,7 +53,9 @@ def derive(
         proven, left_out = _richest(plan, frozen_date)
     except NotDerivableError as error:
         return DerivedTemplate(reason=error.reason)
-    limits = proven.limits
+    proof = TemplateProof(plan.prober, proven.template)
+    day = frozen_date or DAYS[0]
+    limits = tuple(dict.fromkeys([*proven.limits, *list_differences(proof, day)]))
     if server_adds_bos and bos and not strip:
         limits = (text("the server starts with {bos}, the chat template doesn't", bos=bos), *limits)
     return DerivedTemplate(
@@ -73,21 +78,29 @@ def derive(
 def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[Text]]:
     """Return the proven TEMPLATE with the most features, and why others are omitted.
 
-    All features at once are tried first. If that fails, they are added one by one, so that each
-    omitted one has its own reason.
+    All features at once are tried first, then without those that few chat templates write in a
+    regular form. If that fails, they are added one by one, so that each omitted one has its own
+    reason.
     """
-    try:
-        proven = prove(plan.with_features(plan.features), frozen)
-        if proven.difference is None or not plan.features:
-            return proven, []
-    except NotDerivableError:
-        if not plan.features:
-            raise
+    irregular = frozenset({TemplateFeature.INTERRUPTIONS}), frozenset(IRREGULAR)
+    for omitted in (frozenset[TemplateFeature](), *irregular):
+        features = keep_possible(plan.features - omitted)
+        if omitted and not plan.features & omitted:
+            continue
+        try:
+            proven = prove(plan.with_features(features), frozen)
+            if proven.difference is None or not plan.features:
+                return proven, []
+        except NotDerivableError:
+            if not plan.features:
+                raise
     proven = prove(plan.with_features(frozenset()), frozen)
     included, notes = frozenset[TemplateFeature](), list[Text]()
     if proven.difference is not None:
         return proven, []
     for feature in (feature for feature in TemplateFeature if feature in plan.features):
+        if feature not in keep_possible(included | {feature}):
+            continue
         richer = _with_feature(plan, included, feature, frozen)
         if isinstance(richer, Text):
             if feature.is_usual:
@@ -227,6 +240,6 @@ def _renderers(
 
 def _in_parts(message: Mapping[str, object]) -> Message:
     content = message["content"]
-    if not content and "tool_calls" in message:
+    if (not content and "tool_calls" in message) or isinstance(content, list):
         return {**message}
     return {**message, "content": [{"type": "text", "text": content}]}

@@ -6,15 +6,18 @@ role merged) before either side renders them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 
-from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
-from lora_studio.core.templates.probing.prober import THINK_END, Prober
+from lora_studio.core.templates.probing.probe_conversations import (
+    IN_CONTENT,
+    put_thoughts_in_content,
+)
+from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof_cases import ON_EVERY_DAY, ProofCase
-from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
+from lora_studio.core.templates.server.data import build_template_data, merge_messages
 from lora_studio.core.templates.server.terms import RenderDifference
 
 
@@ -85,38 +88,13 @@ class TemplateProof:
             actual="(refused)" if actual is None else two[around],
         )
 
-    def limits(self, today: date) -> Iterator[Text]:
-        """Yield the unusual conversations on which the chat template and the TEMPLATE differ."""
-        for description, short in _UNUSUAL.items():
-            case = ProofCase(_expand_conversation(short))
-            if self.find_difference(case, case, today):
-                yield text(description)
+    def render_both(self, case: ProofCase, today: date) -> tuple[str | None, str | None]:
+        """Return the original's and the TEMPLATE's text of a conversation as a client sends it.
 
-
-_UNUSUAL: dict[Template, str] = {
-    "an earlier answer with a <think> block": f"uHi\na<think>~why~{THINK_END}~~Hello\nuOn",
-    "an earlier answer with only a closing </think>": f"uHi\nawhy{THINK_END}~~Hello\nuOn",
-    "a blank answer": "uHi\na \nuOn",
-    "an empty answer": "uHi\na\nuOn",
-    "a blank user message": "u ",
-    "an empty user message": "u",
-    "a blank system message": "s \nuHi",
-    "/no_think in a user message": "uHi /no_think",
-    "/no_think in the system message": "sBe brief. /no_think\nuHi",
-    "a conversation that ends with an answer": "uHi\naHello",
-    "a conversation that begins with an answer": "aHello\nuHi",
-    "a system message in the middle of a conversation": "uHi\naHello\nsBe brief.\nuOn",
-    "two user messages in a row": "uHi\nuThere",
-    "the same user message twice": "uOn\naHello\nuOn",
-}
-
-
-def _expand_conversation(short: str) -> list[Message]:
-    """Return a conversation from its short form: a message per line, starting with its role's
-    initial; ~ is a line feed.
-    """
-    roles = {"s": "system", "u": "user", "a": "assistant"}
-    return [
-        {"role": roles[line[0]], "content": line[1:].replace("~", "\n")}
-        for line in short.split("\n")
-    ]
+        Reasoning that the chat template reads from the content is there for the TEMPLATE, too, if
+        the server doesn't separate it.
+        """
+        sent = case
+        if self.prober.style.thoughts == IN_CONTENT and ".Thinking" not in self.template:
+            sent = replace(case, messages=[put_thoughts_in_content(m) for m in case.messages])
+        return self.render_original(case, today), self.render_derived(sent, today)

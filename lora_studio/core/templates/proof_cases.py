@@ -185,6 +185,8 @@ class TemplateAbilities:
     thoughts_beside_content: bool = True
     thoughts: bool = False
     switch: bool = False
+    results: bool = False
+    interruptions: bool = False
     systems: bool = False
     endings: bool = False
     beginnings: bool = False
@@ -198,7 +200,7 @@ class TemplateAbilities:
 
 
 _BEYOND_PLAIN = (
-    "tools", "calls", "thoughts", "switch", "systems", "endings", "beginnings",
+    "tools", "calls", "results", "thoughts", "switch", "systems", "endings", "beginnings",
 )  # fmt: skip
 
 
@@ -229,6 +231,11 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
         messages.append({"role": "user", "content": question})
         for _ in range(dice.choice((0, 1, 1, 2)) if able.calls else 0):
             messages += _iter_call_round(dice, able)
+        if able.results and not dice.randrange(3):
+            messages.append({"role": "assistant", "content": dice.choice(_CONTENTS)})
+            messages += [_draw_result(dice) for _ in range(dice.choice((1, 1, 2)))]
+        if able.interruptions and messages[-1]["role"] == "tool" and not dice.randrange(3):
+            continue
         if question is not questions[-1]:
             messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
     if able.endings and not dice.randrange(3):
@@ -237,8 +244,12 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
         index = int(messages[0]["role"] == "system")
         messages.insert(index, {"role": "assistant", "content": dice.choice(_CONTENTS)})
     if able.systems and not dice.randrange(3):
-        # Never between a call and its result.
-        places = [n for n, m in enumerate(messages) if n and m["role"] == "user"]
+        # Never between a call and its result, nor directly after a result.
+        places = [
+            n
+            for n, m in enumerate(messages)
+            if n and m["role"] == "user" and messages[n - 1]["role"] != "tool"
+        ]
         if places:
             text = dice.choice(("Be brief.", " Speak French.\n", "{{.System}}"))
             messages.insert(dice.choice(places), {"role": "system", "content": text})
@@ -270,6 +281,12 @@ def _iter_call_round(dice: random.Random, able: TemplateAbilities) -> Iterator[M
             "tool_name": call["function"]["name"],
             "tool_call_id": call["id"],
         }
+
+
+def _draw_result(dice: random.Random) -> Message:
+    """Return the result of a call that is part of an answer's text."""
+    names = {"tool_name": dice.choice(TOOLS)["function"]["name"], "tool_call_id": ""}
+    return {"role": "tool", "content": dice.choice(_RESULTS), **names}
 
 
 def _with_thinking(dice: random.Random, able: TemplateAbilities, content: str) -> Message:

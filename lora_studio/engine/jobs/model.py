@@ -12,9 +12,14 @@ from lora_studio.engine.runtime.channel import JobContext
 @handles(commands.InspectModel)
 def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     """Report a model from its headers, and the size of an adapter for it."""
+    from lora_studio.engine.export.gguf.pre_tokenizer import find_unknown_pre_tokenizer
     from lora_studio.engine.lora import attach
 
     inspected = attach.inspect_model(command.model, command.lora, job)
+    problem = find_unknown_pre_tokenizer(
+        Path(inspected.folder), command.llama_cpp, trust=command.model.trust_remote_code
+    )
+    inspected = inspected.model_copy(update={"export_problem": problem})
     if command.teacher is not None:
         from lora_studio.engine.training.frozen_models import teacher_inspection
 

@@ -20,10 +20,15 @@ import trl
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation_plan import CONTENT_BESIDE_CALLS, SEVERAL_CALLS
 from lora_studio.core.templates.feature_detection import probe_template
-from lora_studio.core.templates.features import ServerNeed, TemplateFeature
+from lora_studio.core.templates.features import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    ServerNeed,
+    TemplateFeature,
+)
 from lora_studio.core.templates.go.rendering import GoTemplateError
+from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.templates.probing.prober import Prober
@@ -553,7 +558,8 @@ def test_refused_empty_system_message_is_listed_as_a_limit() -> None:
         "{{ raise_exception('empty') }}{% endif %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
     )
     assert (derivation.proven, derivation.system) == (True, "used")
-    assert "an empty system message, which the chat template rejects" in map(str, derivation.limits)
+    rejected = [limit.values["kinds"] for limit in derivation.limits if "kinds" in limit.values]
+    assert rejected == [ConversationKind.EMPTY_SYSTEM.description]
 
 
 @pytest.mark.slow

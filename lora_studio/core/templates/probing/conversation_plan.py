@@ -22,8 +22,10 @@ CONTENT_BESIDE_CALLS_SHAPES = (
     "u c t Ccc t t",
     "u c t a u Cc t",
 )
-#: System messages between others; conversations that end or begin with an answer.
+#: Tool results without calls, which models may write into their answers; system messages between others;
+#: conversations that end or begin with an answer.
 UNUSUAL = {
+    TemplateFeature.RESULTS: ("u a t", "u a t a u", "u a t t a u", "u a t a t", "u a u a t"),
     TemplateFeature.SYSTEMS: ("u a s u", "u s a u", "u a u s a u", "u a s u a u"),
     TemplateFeature.ENDINGS: ("u a", "u a u a", "u a u a u a"),
     TemplateFeature.BEGINNINGS: ("a u", "a u a u", "a u a u a u"),

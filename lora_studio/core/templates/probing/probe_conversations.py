@@ -23,6 +23,18 @@ from lora_studio.core.templates.server.data import Message, Tool
 
 SYSTEM_MARK = "Zs0sZ"
 SystemState = Literal["absent", "given", "empty"]
+#: Key of chat templates that have reasoning in the content of an answer.
+IN_CONTENT = "content"
+#: Roles that chat templates accept for tool results, the most common first.
+RESULT_ROLES = ("tool", "ipython", "function", "observation", "tool_response", "tool_results")
+
+
+def put_thoughts_in_content(message: Message) -> Message:
+    """Return a message with its reasoning before its content, as training writes it there."""
+    thinking = message.get("thinking")
+    content = f"<think>\n{thinking}\n</think>\n\n{message['content']}"
+    rest = {key: value for key, value in message.items() if key != "thinking"}
+    return {**rest, "content": content} if thinking else message
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,8 @@ class ProbeStyle:
     """The form in which a chat template expects calls and reasoning.
 
     Templates agree on role and content and on little else. `thoughts` is the message key for
-    reasoning, `empty` the content of a message with calls only. `matched`: the template looks up
+    reasoning, `empty` the content of a message with calls only, `results` the role of tool results.
+    `nested`: name and arguments of a call are in its `function`. `matched`: the template looks up
     results by the ids of their calls, so the ids must agree.
     """
 
@@ -38,9 +51,13 @@ class ProbeStyle:
     empty: str | None = ""
     thoughts: str = "reasoning_content"
     matched: bool = False
+    results: str = "tool"
+    nested: bool = True
 
     def message(self, message: Message) -> Message:
         """Return a message of the server in the form that the chat template expects."""
+        if self.thoughts == IN_CONTENT:
+            message = put_thoughts_in_content(message)
         written: Message = {"role": message["role"], "content": message["content"]}
         if thinking := message.get("thinking"):
             written[self.thoughts] = thinking
@@ -48,6 +65,7 @@ class ProbeStyle:
             written["content"] = message["content"] or self.empty
             written["tool_calls"] = [self._call(call) for call in calls]
         if message["role"] == "tool":
+            written["role"] = self.results
             written["name"] = message.get("tool_name", "")
             written["tool_call_id"] = message.get("tool_call_id", "")
         return written
@@ -58,7 +76,8 @@ class ProbeStyle:
         if self.arguments == "json":
             arguments = json.dumps(arguments, ensure_ascii=False)
         function_call = {"name": function["name"], "arguments": arguments}
-        return {"id": call.get("id", ""), "type": "function", "function": function_call}
+        about = {"function": function_call} if self.nested else function_call
+        return {"id": call.get("id", ""), "type": "function", **about}
 
 
 # ------------------------------------------------------------------------------------------- marks
@@ -153,7 +172,7 @@ def build_marked_tool(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, 
 class ProbeConversation:
     """A conversation in short form: `shape` has a code for each message.
 
-    u is a user, a an assistant, t a tool result, s a system text in between; c is a call, cc are
+    u is a user, a an assistant, t a tool result, s a system text in between, d a developer's; c is a call, cc are
     two, Cc and Ccc are calls with content, n is a call with numbers. A trailing k adds reasoning to
     an answer or a call.
     """
@@ -199,6 +218,8 @@ class ProbeConversation:
                     message: Message = {"role": "user", "content": write(f"Zu{index}uZ")}
                 case "s":
                     message = {"role": "system", "content": write(f"Zb{index}bZ")}
+                case "d":
+                    message = {"role": "developer", "content": write(f"Zo{index}oZ")}
                 case "t":
                     message = {
                         "role": "tool",
@@ -294,6 +315,6 @@ def to_jinja_messages(messages: Sequence[Message], style: ProbeStyle) -> list[Me
         waiting: list[str] = []
         for message in written:
             waiting += [call["id"] for call in message.get("tool_calls", ())]
-            if message["role"] == "tool" and waiting:
+            if message["role"] == style.results and waiting:
                 message["tool_call_id"] = waiting.pop(0)
     return written

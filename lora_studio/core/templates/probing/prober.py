@@ -46,6 +46,8 @@ from lora_studio.core.templates.probing.value_finder import (
 from lora_studio.core.templates.server.data import Message, Tool
 
 THINK_END = "</think>"
+#: Variables of chat templates that switch thinking.
+THINK_NAMES = ("enable_thinking", "thinking")
 
 
 class ProbeRenderer(Protocol):
@@ -163,6 +165,10 @@ class Prober:
     _seen: dict[ProbeConversation, list[ProbeSample] | Exception] = field(default_factory=dict)
     _folder: JsonFolder = field(default_factory=JsonFolder)
 
+    def with_style(self, style: ProbeStyle) -> Prober:
+        """Return the prober with another form of messages."""
+        return replace(self, style=style, _seen={})
+
     def text(
         self,
         messages: Sequence[Message],
@@ -174,8 +180,9 @@ class Prober:
         variables: dict[str, Any] = {"strftime_now": strftime_now or self.dates}
         if tools:
             variables["tools"] = list(tools)
-        if think is not None and self.think_name:
-            variables[self.think_name] = think
+        if think is not None:
+            names = (self.think_name,) if self.think_name else THINK_NAMES
+            variables |= dict.fromkeys(names, think)
         text = self.render(to_jinja_messages(messages, self.style), True, **variables)
         if not text.startswith(self.strip):
             raise NotDerivableError("only some conversations start with {bos}", bos=self.strip)

@@ -7,6 +7,7 @@ calls may be numbered, and non-text values may be written as in Python.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from lora_studio.core.templates.probing.decision_trees import (
     CountPart,
@@ -15,16 +16,22 @@ from lora_studio.core.templates.probing.decision_trees import (
     ValuePart,
     find_argument_loop,
 )
-from lora_studio.core.templates.probing.probe_conversations import ProbeConversation, ProbeStyle
+from lora_studio.core.templates.probing.probe_conversations import (
+    RESULT_ROLES,
+    ProbeConversation,
+    ProbeStyle,
+)
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.probing.value_finder import JsonFolder
 
-_STYLES = (
-    ProbeStyle(),
-    ProbeStyle(arguments="json"),
-    ProbeStyle(empty=None),
-    ProbeStyle("json", empty=None),
+_STYLES = tuple(
+    ProbeStyle(arguments, empty, results=role, nested=nested)
+    for role, nested, empty, arguments in product(
+        RESULT_ROLES, (True, False), ("", None), ("object", "json")
+    )
 )
+#: What a chat template writes of a call and its result, and of the answer after them.
+_CALL_MARKS = ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")
 _NUMBERINGS = (
     CountPart("call", 0),
     CountPart("made", 0),
@@ -42,12 +49,26 @@ def probe_calls(prober: Prober) -> Prober | None:
         styled = replace(prober, style=style)
         for tools in (1, 0):
             text = try_render(styled, ProbeConversation("u c t a u", tools=tools)) or ""
-            if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
+            if all(mark in text for mark in _CALL_MARKS):
                 if _has_call_lookup(styled):
                     styled = replace(styled, style=replace(style, matched=True), _seen={})
                 styled = replace(styled, numbering=_probe_numbering(styled), _seen={})
                 return replace(styled, other_unit=_probe_other_unit(styled), _seen={})
     return None
+
+
+def find_result_style(prober: Prober) -> ProbeStyle:
+    """Return the style with which a template without full support writes the most of calls and results."""
+    shown: dict[ProbeStyle, int] = {}
+    for style in _STYLES:
+        styled = prober.with_style(style)
+        texts = [
+            try_render(styled, ProbeConversation(shape, tools=tools)) or ""
+            for shape in ("u c t a u", "u a t a u")
+            for tools in (1, 0)
+        ]
+        shown[style] = sum(mark in text for text in texts for mark in _CALL_MARKS)
+    return max(shown, key=shown.__getitem__)  # the first of the best
 
 
 def _probe_other_unit(prober: Prober) -> Turn:

@@ -142,12 +142,20 @@ def _strips_white_space(merged: Path) -> bool:
 def find_converter(llama_cpp: str, name: str = CONVERTER) -> tuple[Path, Text]:
     """Return the user's own converter, else one on PATH, else the packaged one; and its name.
 
-    The user's folder may lack the adapter converter; the next one is used then.
+    The user's folder may lack the adapter converter; the next one is used then. Raises ProblemError,
+    also if the user hasn't allowed the code of the folder.
     """
+    script, tool = locate_converter(llama_cpp, name)
+    if llama_cpp and script == Path(llama_cpp, name):
+        require_consent(llama_cpp)
+    return script, tool
+
+
+def locate_converter(llama_cpp: str, name: str = CONVERTER) -> tuple[Path, Text]:
+    """Return the converter that `find_converter` returns, to read it rather than to run it."""
     if llama_cpp:
         script = Path(llama_cpp, name)
         if script.is_file():
-            require_consent(llama_cpp)
             return script, text("llama.cpp in {folder}", folder=llama_cpp)
         if not Path(llama_cpp, CONVERTER).is_file():
             raise fail(

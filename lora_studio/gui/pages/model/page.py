@@ -245,7 +245,12 @@ class ModelPage(StepPage):
             return None
         lora = self.state.get_spec("lora")
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
-        return InspectModel(model=strip_model(model), lora=shape, teacher=self._get_teacher(model))
+        return InspectModel(
+            model=strip_model(model),
+            lora=shape,
+            teacher=self._get_teacher(model),
+            llama_cpp=str(self.state.get("export", "llama_cpp")).strip(),
+        )
 
     def _get_teacher(self, model: ModelSpec) -> ModelSpec | None:
         """Return the teacher of the project; None if there is none, or it isn't valid."""
@@ -280,12 +285,13 @@ class ModelPage(StepPage):
     def _on_value_changed(self, step: str, field: str) -> None:
         if step == "model" and field in NAMING:
             self.state.report("inspect_model", [])
+            self.state.report("export_of_model", [])
             self.state.forget("model")
             self._show_kind()
         if (step, field) == ("dataset", "chat_template"):
             self._show_facts()
-        is_teacher = (step, field) == ("training", "teacher")
-        if step == "lora" or is_teacher or (step == "model" and field in NAMING):
+        is_asked = (step, field) in (("training", "teacher"), ("export", "llama_cpp"))
+        if step == "lora" or is_asked or (step == "model" and field in NAMING):
             self.query.schedule()
         if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()
@@ -298,6 +304,9 @@ class ModelPage(StepPage):
             self._show_memory()
             self.browser.refresh()
         elif name == "model":
+            model = self.state.facts.model
+            problem = model.export_problem if model else None
+            self.state.report("export_of_model", [problem] if problem else [])
             self._show_facts()
             self.status_changed.emit()
         elif name == "lengths":

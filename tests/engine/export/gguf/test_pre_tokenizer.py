@@ -1,0 +1,91 @@
+"""Whether llama.cpp's converter knows a tokenizer is known before training, as the converter itself decides."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine.export.gguf import converter, pre_tokenizer
+from tests.helpers.models.llama_cpp_folder import packaged_llama_cpp
+from tests.helpers.models.tiny_models import FAMILIES, tiny_model
+from tests.helpers.runs.recorded_job import recorded_job
+
+LIST = packaged_llama_cpp() / "conversion" / "base.py"
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("llama3", tmp_path_factory.mktemp("llama3"))
+
+
+def find(folder: Path, llama_cpp: str = "") -> Problem | None:
+    return pre_tokenizer.find_unknown_pre_tokenizer(folder, llama_cpp, trust=False)
+
+
+def folder_that_knows(target: Path, model: Path, *, layout: str) -> str:
+    """Write a llama.cpp folder whose list has this model's tokenizer; nothing of it may run."""
+    (line,) = re.findall(r"^ *chktxt = .*$", LIST.read_text("utf-8"), re.MULTILINE)
+    scope: dict[str, str] = {}
+    exec(line.strip(), scope)  # the packaged converter's own text
+    ids = AutoTokenizer.from_pretrained(model).encode(scope["chktxt"])
+    digest = hashlib.sha256(str(ids).encode()).hexdigest()
+    source = (
+        f'raise SystemExit\n{line}\n        if chkhsh == "{digest}":\n            res = "own"\n'
+    )
+    (target / layout).parent.mkdir(parents=True, exist_ok=True)
+    (target / "convert_hf_to_gguf.py").write_text("raise SystemExit\n", "utf-8")
+    (target / layout).write_text(source, "utf-8")
+    return str(target)
+
+
+def test_tokenizer_that_is_not_listed_is_a_warning_at_the_source(llama: Path) -> None:
+    problem = find(llama)
+    assert problem is not None
+    assert (problem.code, problem.severity) == ("model.unknown_pre_tokenizer", "warning")
+    assert (problem.where.step, problem.where.field) == ("model", "source")
+
+
+@pytest.mark.parametrize("layout", ["conversion/base.py", "convert_hf_to_gguf.py"])
+def test_list_of_the_users_llama_cpp_counts(llama: Path, tmp_path: Path, layout: str) -> None:
+    assert find(llama, folder_that_knows(tmp_path, llama, layout=layout)) is None
+
+
+def test_list_in_an_unknown_form_is_no_warning(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / converter.CONVERTER).write_text("from conversion import main\n", "utf-8")
+    assert find(llama, str(tmp_path)) is None
+
+
+def test_vocabulary_of_sentencepiece_needs_no_list(llama: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    (model / "tokenizer.model").write_bytes(b"")
+    assert find(model) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_converter_agrees(family: str, tmp_path: Path) -> None:
+    model = tiny_model(family, tmp_path / "model")
+    try:
+        converter.convert(
+            model, tmp_path / "v.gguf", "v", "", recorded_job()[0], vocabulary_only=True
+        )
+    except ProblemError as error:
+        assert error.problems[0].code == "gguf.unknown_tokenizer"
+        assert find(model) is not None
+    else:
+        assert find(model) is None
+
+
+def test_packaged_list_is_read(llama: Path) -> None:
+    known = pre_tokenizer._read_known(LIST.parents[1], 0)
+    assert known is not None
+    text, hashes = known
+    assert text.startswith("\n \n\n")
+    assert hashes == set(re.findall(r'"([0-9a-f]{64})"', LIST.read_text("utf-8")))
