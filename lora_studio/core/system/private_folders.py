@@ -1,0 +1,93 @@
+"""Folders that only this program writes: copies of allowed code, and an empty one to start programs in.
+
+Programs load libraries from the current folder (ggml's `libggml-*.so`), read settings from it (uv's `uv.toml`),
+or write into it; a terminal may stand in any project that somebody shared.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from lora_studio.core.system import paths
+from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
+from lora_studio.core.system.foreign_files import UnsafeFileError
+from lora_studio.core.system.mounts import create_folder
+
+#: A file in a process's folder that is locked for as long as the process lives.
+_LOCK = ".lock"
+
+#: Folders by the ID of the process that created them: a fork gets its own.
+_folders: dict[int, Path] = {}
+
+
+def get_empty_folder() -> Path:
+    """Return an empty folder that nothing writes to, as the current folder of programs; raises OSError.
+
+    It outlives this process, as some of its programs do. What a program left there all the same is deleted.
+    """
+    folder = _get_root() / "empty"
+    folder.mkdir(mode=0o500, exist_ok=True)
+    _require_private(folder)
+    if left := list(folder.iterdir()):
+        folder.chmod(0o700)
+        for path in left:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    folder.chmod(0o500)
+    return folder
+
+
+def create_private_folder() -> Path:
+    """Create an empty folder that is deleted when this process ends; raises OSError."""
+    process = os.getpid()
+    if process not in _folders or not _folders[process].is_dir():
+        _folders[process] = _create_process_folder()
+        atexit.register(_delete, process)
+    return Path(tempfile.mkdtemp(dir=_folders[process]))
+
+
+def _create_process_folder() -> Path:
+    root = _get_root()
+    _sweep(root)
+    folder = Path(tempfile.mkdtemp(prefix=".code.", suffix=".tmp", dir=root))
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    hold_shared(descriptor)  # until the process ends, however it does
+    return folder
+
+
+def _sweep(root: Path) -> None:
+    """Delete the folders of processes that were killed."""
+    for folder in root.glob(".code.*.tmp"):
+        with contextlib.suppress(OSError):
+            unlink_if_unlocked(folder / _LOCK)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete(process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(_folders[process], ignore_errors=True)
+
+
+def _get_root() -> Path:
+    root = paths.get_cache_folder().absolute() / "private"
+    create_folder(root)
+    _require_private(root)
+    root.chmod(0o700)
+    return root
+
+
+def _require_private(folder: Path) -> None:
+    """Raise OSError for a link, or for a folder of another user, who could change what runs."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeFileError(folder, "it isn't a folder")
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        raise UnsafeFileError(folder, "it belongs to another user")
