@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
-from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, require_consent
+from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, copy_allowed
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -145,9 +146,8 @@ def find_converter(llama_cpp: str, name: str = CONVERTER) -> tuple[Path, Text]:
     The user's folder may lack the adapter converter; the next one is used then.
     """
     if llama_cpp:
-        script = Path(llama_cpp, name)
-        if script.is_file():
-            require_consent(llama_cpp)
+        if Path(llama_cpp, name).is_file():
+            script = copy_allowed(llama_cpp) / name
             return script, text("llama.cpp in {folder}", folder=llama_cpp)
         if not Path(llama_cpp, CONVERTER).is_file():
             raise fail(

@@ -71,7 +71,7 @@ def serve(command: commands.Serve, job: JobContext) -> None:
                 server.set_scales([adapter.scale for adapter in model.adapters])
             job.emit(
                 events.ServerReady(
-                    address=server.address, model=model.name, file=str(model.file), program=program,
+                    address=server.address, model=model.name, file=str(model.file), program=process.program,
                     adapters=model.adapters, embeds=model.longest > 0,
                 )
             )  # fmt: skip

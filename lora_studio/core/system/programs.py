@@ -1,7 +1,7 @@
-"""Folders that only this program writes: copies of allowed code, and an empty one to start programs in.
+"""Other programs: found on PATH, run from private copies, and started in an empty folder.
 
-Programs load libraries from the current folder (ggml's `libggml-*.so`), read settings from it (uv's `uv.toml`),
-or write into it; a terminal may stand in any project that somebody shared.
+A terminal may be in a folder that somebody shared. Programs load libraries from the current folder (ggml's
+`libggml-*.so`, everything with an empty entry in LD_LIBRARY_PATH or PYTHONPATH), and read settings from it (`uv.toml`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ _LOCK = ".lock"
 _folders: dict[int, Path] = {}
 
 
+def find_on_path(name: str) -> str | None:
+    """Return a program of this name on PATH; one in the current folder doesn't count."""
+    path = shutil.which(name)
+    if path is None or not Path(path).is_absolute():
+        return None
+    with contextlib.suppress(FileNotFoundError):  # the current folder was deleted
+        if Path(path).parent == Path.cwd():
+            return None
+    return path
+
+
 def get_empty_folder() -> Path:
     """Return an empty folder that nothing writes to, as the current folder of programs; raises OSError.
 
@@ -41,7 +52,8 @@ def get_empty_folder() -> Path:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    folder.chmod(0o500)
+    if folder.stat().st_mode & 0o777 != 0o500:
+        folder.chmod(0o500)
     return folder
 
 
@@ -50,8 +62,14 @@ def create_private_folder() -> Path:
     process = os.getpid()
     if process not in _folders or not _folders[process].is_dir():
         _folders[process] = _create_process_folder()
-        atexit.register(_delete, process)
+        atexit.register(delete_private_folders)
     return Path(tempfile.mkdtemp(dir=_folders[process]))
+
+
+def delete_private_folders() -> None:
+    """Delete the private folders of this process, for one that exits without its exit handlers."""
+    if folder := _folders.pop(os.getpid(), None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _create_process_folder() -> Path:
@@ -69,11 +87,6 @@ def _sweep(root: Path) -> None:
         with contextlib.suppress(OSError):
             unlink_if_unlocked(folder / _LOCK)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _delete(process: int) -> None:
-    if os.getpid() == process:
-        shutil.rmtree(_folders[process], ignore_errors=True)
 
 
 def _get_root() -> Path:
