@@ -172,13 +172,6 @@ def is_allowed(folder: str) -> bool:
     return not folder or consent.is_trusted(find_programs(Path(folder)))
 
 
-def require_consent(folder: str) -> None:
-    """Raise ProblemError unless the user allowed the programs of a folder to run."""
-    programs = find_programs(Path(folder))
-    if not consent.is_trusted(programs):
-        raise ProblemError(_untrusted_problem(programs))
-
-
 def _untrusted_problem(programs: ForeignCode) -> Problem:
     return error(
         "export.code_not_trusted",
