@@ -114,6 +114,11 @@ def test_guard_can_be_removed(guard: Guard) -> None:
     assert names.rpartition("::")[2].partition("[")[0] in tests
 
 
+def test_each_crossing_has_a_guard() -> None:
+    assert {guard.crossing for guard in GUARDS} == set(read_crossings())
+    assert len({guard.name for guard in GUARDS}) == len(GUARDS)
+
+
 @pytest.mark.thorough
 def test_removed_guards_are_noticed(tmp_path: Path) -> None:
     assert list(iter_unnoticed(copy_repository(tmp_path), GUARDS)) == []
