@@ -58,7 +58,7 @@ PLACES: dict[str, set[str]] = {
                      "engine/runtime/disk.py"},
     "mmap.mmap": set(),
     "os.open": {"__main__.py", "cli/app.py", "core/system/descriptor_locks.py", "core/system/foreign_files.py",
-                "engine/runtime/pinned_folder.py"},
+                "core/system/programs.py", "engine/runtime/pinned_folder.py"},
     "linecache.*": set(),
     "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
     "jinja2.Template": set(),
@@ -79,8 +79,7 @@ PLACES: dict[str, set[str]] = {
     "ImmutableSandboxedEnvironment": set(),
     "yaml.load": {"engine/hub/front_matter.py"},
     "yaml.safe_load": set(),
-    "shutil.which": {"core/llama_cpp.py", "core/system/build_tools.py", "setup/tools.py", "setup/detect.py",
-                     "client/sleep_inhibitor.py", "gui/desktop/notifications.py"},
+    "shutil.which": {"core/system/build_tools.py", "core/system/programs.py"},
     "tarfile.open": {"engine/dataset/files/archives.py"},
     "gzip.*": {"engine/dataset/files/archives.py", "engine/dataset/files/byte_streams.py"},
     "bz2.*": {"engine/dataset/files/byte_streams.py"},
@@ -332,6 +331,19 @@ def test_code_of_models_is_allowed_by_consent_only(calls: list[tuple[str, ast.Ca
         and "is_allowed" not in ast.unparse(keyword.value)
     ]
     assert unasked == []
+
+
+def test_every_program_starts_in_an_empty_folder(calls: list[tuple[str, ast.Call, str]]) -> None:
+    starting = [
+        (module, {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords})
+        for module, call, function in calls
+        if function in ("subprocess.Popen", "subprocess.run")
+    ]
+    elsewhere = {
+        module for module, options in starting if "get_empty_folder()" not in options.get("cwd", "")
+    }
+    assert elsewhere == {"engine/model/builtin.py"}  # in a new folder of its own
+    assert len(starting) > 10
 
 
 def test_weights_are_never_unpickled(calls: list[tuple[str, ast.Call, str]]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+from lora_studio.core.system.programs import find_on_path, get_empty_folder
 
 _LOG = logging.getLogger("lora_studio")
 
@@ -63,6 +64,7 @@ class ProcessInhibitor:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                cwd=get_empty_folder(),
                 start_new_session=True,  # Ctrl+C in a terminal is meant for the job
             )
         except OSError as error:
@@ -125,7 +127,7 @@ def create_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
         return ThreadStateInhibitor(ctypes.windll.kernel32.SetThreadExecutionState)  # type: ignore[attr-defined,unused-ignore] # only there
     if platform == "darwin":
         return ProcessInhibitor(_build_caffeinate_command)
-    if shutil.which("systemd-inhibit") and shutil.which("tail"):
+    if find_on_path("systemd-inhibit") and find_on_path("tail"):
         return ProcessInhibitor(build_systemd_inhibit_command)
     return NoInhibitor()
 

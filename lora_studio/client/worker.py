@@ -41,6 +41,7 @@ from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_own
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.setup import engines
 from lora_studio.setup.environment import build_child_environment, is_frozen
 from lora_studio.setup.tools import kill_tree
@@ -95,6 +96,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,
+                    cwd=get_empty_folder(),
                     env=build_child_environment(
                         engine_environment | get_worker_variables() | dict(environment or {})
                     ),

@@ -1,15 +1,22 @@
-"""The user's own llama.cpp: which of its files run, and the consent to run them."""
+"""The user's own llama.cpp: which of its files run, the consent to run them, and the copy that runs.
+
+Programs and scripts run from a private copy of exactly the files that the user allowed: whatever changes in the
+folder meanwhile, and whatever else is in it (bytecode, links, other libraries), plays no part.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_studio.core import limits
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
+from lora_studio.core.system.programs import create_private_folder, find_on_path
 
 #: The converters, relative to the folder of a checkout.
 CONVERTER = "convert_hf_to_gguf.py"
@@ -20,19 +27,41 @@ QUANTIZER = "llama-quantize"
 SERVER = "llama-server"
 QUANTIZER_FOLDERS = ("build/bin", "bin", "build/bin/Release", ".")
 
-#: What Python imports and what programs load. A folder next to the converter counts too: Python would
-#: import `numpy/__init__.py` from there before the installed package.
-_CODE = (".py", ".so", ".dylib", ".dll")
+#: What Python imports, what programs load, and the templates that the converter reads. A folder next to the converter
+#: counts too: Python would import `numpy/__init__.py` from there before the installed package.
+_CODE = (".py", ".so", ".dylib", ".dll", ".jinja")
 _VERSIONED_LIBRARY = ".so."
+
+#: Where the loaders of Linux and macOS look for libraries before the folder in which a program was built.
+_LIBRARY_PATH = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
+
+
+class _Copy(NamedTuple):
+    """A private copy of a folder, and names, sizes and times of the files that it was made from."""
+
+    folder: Path
+    code: ForeignCode
+    made_from: tuple[tuple[str, int, int], ...]
+
+
+#: The copies of this process, by the folder they were made from.
+_copies: dict[str, _Copy] = {}
 
 
 def find_programs(folder: Path) -> ForeignCode:
     """Return the files of a llama.cpp folder that conversion and quantization can run.
 
-    Raises OSError for unreadable files, and ProblemError if there are more files than in llama.cpp.
+    Raises OSError for files or folders that can't be read, and ProblemError if there are more files than in llama.cpp.
     """
+    return consent.identify_code("llama_cpp", folder, _list_files(folder))
+
+
+def _list_files(folder: Path) -> list[Path]:
+    def refuse(failure: OSError) -> None:
+        raise failure
+
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if name != ".git"]
         files += [Path(parent, name) for name in names if _is_code(name)]
         if (
@@ -46,7 +75,7 @@ def find_programs(folder: Path) -> ForeignCode:
                 where=Where(step="export", field="llama_cpp", file=str(folder)),
                 folder=str(folder),
             )
-    return consent.identify_code("llama_cpp", folder, [file for file in files if file.is_file()])
+    return [file for file in files if file.is_file()]
 
 
 def _is_code(name: str) -> bool:
@@ -55,24 +84,69 @@ def _is_code(name: str) -> bool:
     return is_program or name.endswith(_CODE) or _VERSIONED_LIBRARY in name
 
 
-def find_on_path(name: str) -> str | None:
-    """Return a program of this name on PATH; one in the current folder doesn't count."""
-    path = shutil.which(name)
-    if path is None or not Path(path).is_absolute() or Path(path).parent == Path.cwd():
-        return None
-    return path
+def copy_allowed(folder: str) -> Path:
+    """Return a private copy of the programs of a folder; raises OSError, and ProblemError unless the user allowed them.
+
+    A process copies them once; later copies are made only if a file has changed.
+    """
+    source = Path(folder).absolute()
+    files = _list_files(source)
+    stated = ((str(file), file.stat()) for file in files)
+    made_from = tuple((name, status.st_size, status.st_mtime_ns) for name, status in stated)
+    copy = _copies.get(folder)
+    if copy is None or copy.made_from != made_from:
+        target = create_private_folder()
+        copy = _Copy(target, consent.identify_code("llama_cpp", source, files, target), made_from)
+    if not consent.is_trusted(copy.code):
+        shutil.rmtree(copy.folder, ignore_errors=True)
+        raise ProblemError(_untrusted_problem(copy.code))
+    _copies[folder] = copy
+    return copy.folder
+
+
+def get_original(program: str) -> str:
+    """Return the file of which a program is a private copy, or the program itself."""
+    for source, copy in _copies.items():
+        if Path(program).is_relative_to(copy.folder):
+            return str(Path(source, Path(program).relative_to(copy.folder)))
+    return program
+
+
+def get_variables(program: str) -> dict[str, str]:
+    """Return the environment variables with which a private copy of a program finds the libraries of that copy.
+
+    Programs that were built in a checkout look for their libraries there.
+    """
+    for copy in _copies.values():
+        if Path(program).is_relative_to(copy.folder):
+            libraries = (copy.folder / name for name in copy.code.files if _is_library(name))
+            folders = dict.fromkeys(str(library.parent) for library in libraries)
+            given = os.environ.get(_LIBRARY_PATH)
+            return {_LIBRARY_PATH: os.pathsep.join([*folders, *([given] if given else [])])}
+    return {}
+
+
+def _is_library(name: str) -> bool:
+    return name.endswith((".so", ".dylib")) or _VERSIONED_LIBRARY in name
 
 
 def find_server(folder: str) -> str | None:
     """Return llama-server of an allowed llama.cpp folder, else the one on PATH, None without either."""
-    if folder and is_allowed(folder) and (program := _find_server_in(Path(folder))) is not None:
+    if folder and is_allowed(folder) and (program := find_program(folder, SERVER)) is not None:
         return program
     return find_on_path(SERVER)
 
 
-def _find_server_in(folder: Path) -> str | None:
-    names = [folder / part / (SERVER + end) for part in QUANTIZER_FOLDERS for end in ("", ".exe")]
-    return next((str(name) for name in names if name.is_file()), None)
+def find_program(folder: str, name: str) -> str | None:
+    """Return the private copy of a program in a llama.cpp folder, None if it isn't there.
+
+    Raises OSError, and ProblemError unless the user allowed the programs of the folder.
+    """
+    name += ".exe" if sys.platform == "win32" else ""
+    files = [Path(part, name) for part in QUANTIZER_FOLDERS]
+    if (file := next((file for file in files if Path(folder, file).is_file()), None)) is None:
+        return None
+    return str(copy_allowed(folder) / file)
 
 
 def resolve_server(path: str) -> str | None:
@@ -82,10 +156,8 @@ def resolve_server(path: str) -> str | None:
     """
     if not path or Path(path).is_file():
         return path or find_on_path(SERVER)
-    if Path(path).is_dir():
-        require_consent(path)
-        if (program := _find_server_in(Path(path))) is not None:
-            return program
+    if Path(path).is_dir() and (program := find_program(path, SERVER)) is not None:
+        return program
     raise fail(
         "template.no_llama_server",
         "There is no llama-server at {path}.",
@@ -98,15 +170,6 @@ def resolve_server(path: str) -> str | None:
 def is_allowed(folder: str) -> bool:
     """Return whether the programs of a folder may run; there is nothing to allow without a folder."""
     return not folder or consent.is_trusted(find_programs(Path(folder)))
-
-
-def require_consent(folder: str) -> None:
-    """Raise ProblemError unless the user allowed the programs of a folder to run."""
-    if not folder:
-        return
-    programs = find_programs(Path(folder))
-    if not consent.is_trusted(programs):
-        raise ProblemError(_untrusted_problem(programs))
 
 
 def _untrusted_problem(programs: ForeignCode) -> Problem:

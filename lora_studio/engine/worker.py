@@ -29,6 +29,7 @@ from lora_studio.core.runs import leftovers, manifest
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files, memory_limits
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system.programs import delete_private_folders
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime import fast_imports, memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
@@ -67,6 +68,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
             break  # the parent starts a new worker for the commands that follow
     channel.drain()
     sys.stderr.flush()
+    delete_private_folders()
     os._exit(0)
 
 

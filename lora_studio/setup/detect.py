@@ -9,7 +9,6 @@ import csv
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.system.nvml import Nvml
+from lora_studio.core.system.programs import find_on_path, get_empty_folder
 
 #: The kind of accelerator that an engine supports; engines for several can be installed side by
 #: side.
@@ -327,12 +327,12 @@ def _get_processor_name() -> str:
 
 def _run_program(program: str, *arguments: str) -> str:
     """Return the output of a program, or "" if it is missing, fails, or hangs."""
-    path = shutil.which(program)
+    path = find_on_path(program)
     if path is None:
         return ""
     try:
         done = subprocess.run(
-            [path, *arguments], capture_output=True, timeout=_SECONDS, check=False,
+            [path, *arguments], capture_output=True, timeout=_SECONDS, check=False, cwd=get_empty_folder(),
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

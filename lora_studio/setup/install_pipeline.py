@@ -17,6 +17,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import link_or_copy
 from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.download import DownloadFile
@@ -241,7 +242,8 @@ class CompilerProcess:
                 self._process = subprocess.Popen(
                     [str(self._engine.python), "-I", str(program), str(site)],
                     stdin=subprocess.PIPE, stdout=self._log.stream, stderr=self._log.stream,
-                    env=build_child_environment(), creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                    env=build_child_environment(), cwd=get_empty_folder(),
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )  # fmt: skip
             self._say(b"more\n")
         except OSError as error:

@@ -25,6 +25,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, version_mismatch_problem
 from lora_studio.setup.environment import build_child_environment
@@ -102,7 +103,7 @@ class _Trial:
                 [str(engine.python), "-P", *_get_trial_command(engine), str(folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.stream,
                 env=build_child_environment(_build_isolated_environment(engine, folder)),
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                cwd=get_empty_folder(), creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
             why = text(

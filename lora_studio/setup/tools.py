@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.programs import find_on_path, get_empty_folder
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.uv_contacts import UvContacts
 
@@ -148,8 +148,9 @@ def _find_package_uv() -> Path | None:
 
 
 def _find_on_path(name: str) -> Path | None:
-    program = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    return Path(program) if program else None
+    beside = Path(sys.executable).parent / name
+    program = find_on_path(name)
+    return Path(program) if program else beside
 
 
 def run(
@@ -164,7 +165,7 @@ def run(
     log.write("$ " + " ".join(str(part) for part in command))
     process = subprocess.Popen(
         [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=dict(environment), cwd=cwd,
+        stderr=subprocess.STDOUT, env=dict(environment), cwd=cwd or get_empty_folder(),
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )  # fmt: skip
     last_lines: deque[str] = deque(maxlen=200)

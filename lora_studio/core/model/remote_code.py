@@ -2,55 +2,117 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lora_studio.core import limits
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 
-#: Files whose `auto_map` names classes that transformers would import from the folder.
+#: Files whose `auto_map` names classes that loading a model imports. Nothing else that a folder refers to is ever
+#: imported: see `engine/runtime/model_code.py`.
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json")
+
+#: A class in a module of the folder itself: `modeling_own.OwnModel`.
+_OWN_CLASS = re.compile(r"(\w[\w-]*)\.(\w+)")
+
+_WHERE = Where(step="model", field="trust_remote_code")
+
+
+class ModelCode(NamedTuple):
+    """The code of a model, and its files by name: exactly what was hashed."""
+
+    code: ForeignCode
+    contents: Mapping[str, bytes]
 
 
 def find_code(folder: Path) -> ForeignCode | None:
+    """Return the code that loading the model would run; see `read_code`."""
+    model_code = read_code(folder)
+    return model_code.code if model_code else None
+
+
+def read_code(folder: Path) -> ModelCode | None:
     """Return the code that loading the model would run, None if it needs none of its own.
 
-    Code that is in another repository doesn't count: it is never loaded. Raises ProblemError if the
-    folder has more code than any model does.
+    A model whose code is only in other repositories has none: that is never loaded. Linked folders aren't read, so
+    their code doesn't run either. Raises ProblemError if the folder has more code than any model does, refers to code
+    that isn't among its own files, or can't be read.
     """
     references = [name for file in _CONFIGURATIONS for name in _read_references(folder / file)]
-    if not any("--" not in name for name in references):
+    if all("--" in name for name in references):
         return None
-    files = [file for file in folder.rglob("*.py") if file.is_file()]
-    if (
-        len(files) > limits.CODE_FILES
-        or sum(file.stat().st_size for file in files) > limits.CODE_BYTES
-    ):
+    try:
+        files = list(_iter_python_files(folder))
+        size = sum(file.stat().st_size for file in files)
+        if len(files) > limits.CODE_FILES or size > limits.CODE_BYTES:
+            raise fail(
+                "model.too_much_code",
+                "{folder} has more Python files than a model needs ({count}).",
+                "Copy the model's own files to a new folder, and choose that.",
+                where=Where(step="model", field="source"),
+                folder=str(folder),
+                count=len(files),
+            )
+        contents = {
+            file.relative_to(folder).as_posix(): read_bytes(file, limits.CODE_BYTES)
+            for file in files
+        }
+    except OSError as failure:
         raise fail(
-            "model.too_much_code",
-            "{folder} has more Python files than a model needs ({count}).",
-            "Copy the model's own files to a new folder, and choose that.",
-            where=Where(step="model", field="source"),
+            "model.code_unreadable",
+            "Couldn't read the Python code in {folder}: {reason}.",
+            "Check the permissions of the folder, or turn off “Trust remote code”.",
+            where=_WHERE.model_copy(update={"file": str(folder)}),
             folder=str(folder),
-            count=len(files),
+            reason=describe_os_error(failure),
+        ) from failure
+    for name in references:
+        _require_own(folder, name, contents)
+    return ModelCode(consent.identify_contents("model", folder, contents), contents)
+
+
+def _iter_python_files(folder: Path) -> Iterator[Path]:
+    """Yield the Python files in a folder, but not in links to other folders; raises OSError."""
+
+    def refuse(failure: OSError) -> None:
+        raise failure
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            if name.endswith(".py") and (file := Path(parent, name)).is_file():
+                yield file
+
+
+def _require_own(folder: Path, reference: str, contents: Mapping[str, bytes]) -> None:
+    """Raise ProblemError for a reference to a class that isn't in a file of the folder itself."""
+    match = _OWN_CLASS.fullmatch(reference)
+    if match is None or f"{match[1]}.py" not in contents:
+        raise fail(
+            "model.code_elsewhere",
+            "The model {name} refers to Python code that isn't in its folder: {reference}.",
+            "Copy that code into the folder and correct the reference (`auto_map`), or turn off “Trust remote code”.",
+            where=_WHERE.model_copy(update={"file": str(folder)}),
+            name=folder.name,
+            reference=reference[:200],
         )
-    return consent.identify_code("model", folder, files)
 
 
-def is_allowed(folder: Path, *, requested: bool) -> bool:
-    """Return whether the code of a model may run; `requested` is the project's setting.
+def read_allowed(folder: Path, *, requested: bool) -> ModelCode | None:
+    """Return the code of a model that may run; `requested` is the project's setting.
 
     Raises ProblemError if the project requests it and the user hasn't allowed it yet.
     """
-    code = find_code(folder) if requested else None
-    if code is None:
-        return False
-    if not consent.is_trusted(code):
-        raise ProblemError(untrusted_problem(code))
-    return True
+    model_code = read_code(folder) if requested else None
+    if model_code is not None and not consent.is_trusted(model_code.code):
+        raise ProblemError(untrusted_problem(model_code.code))
+    return model_code
 
 
 def untrusted_problem(code: ForeignCode) -> Problem:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import open_own
+from lora_studio.core.system.programs import get_empty_folder
 
 #: Environment variable in which the window passes the guard to a worker.
 VARIABLE = "LORA_STUDIO_GUARD"
@@ -49,6 +50,7 @@ class Guard:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=get_empty_folder(),
                 env=environment,
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),

@@ -11,8 +11,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -34,34 +34,68 @@ _DIGITS = 32
 
 @dataclass(frozen=True)
 class ForeignCode:
-    """Code that runs only with the user's consent: a folder, and files relative to it."""
+    """Code that runs only with the user's consent: a folder, and files relative to it.
+
+    `hashes` has the SHA-256 of each file, so that what is shown of the code can be compared with what was hashed.
+    """
 
     kind: CodeKind
     folder: Path
     files: tuple[str, ...]
     digest: str
+    hashes: tuple[bytes, ...] = field(default=(), repr=False)
 
 
-def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> ForeignCode:
-    """Return the code with its hash, which covers names and contents; raises OSError."""
+def identify_code(
+    kind: CodeKind, folder: Path, files: Iterable[Path], copy: Path | None = None
+) -> ForeignCode:
+    """Return the code with its hash, which covers names and contents; raises OSError.
+
+    With `copy`, an empty folder, what was hashed is also written there: regular files only, so that the copy runs
+    whatever happens to the original meanwhile.
+    """
     names = sorted(file.relative_to(folder).as_posix() for file in files)
-    contents = ((name, read_bytes(folder / name, limits.LARGE_FILE)) for name in names)
-    return _identify(kind, folder, contents)
+    return _identify(kind, folder, _iter_hashes(folder, names, copy))
+
+
+def _iter_hashes(folder: Path, names: list[str], copy: Path | None) -> Iterator[tuple[str, bytes]]:
+    copied: dict[bytes, Path] = {}
+    for name in names:
+        content = read_bytes(folder / name, limits.LARGE_FILE)
+        hashed = hashlib.sha256(content).digest()
+        if copy is not None:
+            target = copy / name
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if hashed in copied:  # builds have three names for each library
+                os.link(copied[hashed], target)
+            else:
+                target.write_bytes(content)
+                target.chmod(0o700)
+                copied[hashed] = target
+        yield name, hashed
 
 
 def identify_contents(kind: CodeKind, folder: Path, contents: Mapping[str, bytes]) -> ForeignCode:
     """Return code that is in memory with its hash, so that exactly what was hashed can run."""
-    return _identify(kind, folder, sorted(contents.items()))
+    hashes = ((name, hashlib.sha256(contents[name]).digest()) for name in sorted(contents))
+    return _identify(kind, folder, hashes)
 
 
-def _identify(kind: CodeKind, folder: Path, contents: Iterable[tuple[str, bytes]]) -> ForeignCode:
-    names: list[str] = []
+def _identify(kind: CodeKind, folder: Path, hashes: Iterable[tuple[str, bytes]]) -> ForeignCode:
+    files: dict[str, bytes] = {}
     digest = hashlib.sha256(kind.encode())
-    for name, content in contents:
-        names.append(name)
+    for name, hashed in hashes:
+        files[name] = hashed
         digest.update(f"\0{name}\0".encode())
-        digest.update(hashlib.sha256(content).digest())
-    return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])
+        digest.update(hashed)
+    return ForeignCode(
+        kind, folder, tuple(files), digest.hexdigest()[:_DIGITS], tuple(files.values())
+    )
+
+
+def is_as_hashed(code: ForeignCode, name: str, content: bytes) -> bool:
+    """Return whether the content of a file is the one that was hashed."""
+    return hashlib.sha256(content).digest() == code.hashes[code.files.index(name)]
 
 
 def compute_digest(content: bytes) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.engine.runtime.channel import JobContext
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[3]
@@ -69,6 +70,7 @@ def run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        cwd=get_empty_folder(),
         env=build_environment() | dict(variables),
     )
     assert process.stdin is not None
@@ -105,6 +107,7 @@ def run_alone(command: Sequence[str], seconds: float) -> int:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        cwd=get_empty_folder(),
         env=build_environment(),
     ) as process:
         try:
@@ -164,7 +167,7 @@ def _run_program(command: Sequence[str]) -> int:
     """Run a program until it ends or the parent does; return its exit status."""
     _lift_memory_limit()
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=get_empty_folder())
     except OSError as error:
         print(f"{command[0]}: {error.strerror or error}", flush=True)
         return 1

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lora_studio.core import limits
+from lora_studio.core.system.programs import get_empty_folder
 
 #: Variables of the environment that such a process gets: no secrets.
 _VARIABLES = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
@@ -39,6 +40,7 @@ class LineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=get_empty_folder(),
             env={name: os.environ[name] for name in _VARIABLES if name in os.environ}
             | {"PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"},
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
 from typing import Protocol
 
 from PySide6.QtCore import QObject, QProcess, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+
+from lora_studio.core.system.programs import find_on_path, get_empty_folder
 
 _LOG = logging.getLogger("lora_studio")
 
@@ -57,9 +59,13 @@ class DesktopNotifications(QObject):
             return
         if QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages():
             self._show_in_tray(title, text)
-        elif program := shutil.which("notify-send"):
+        elif program := find_on_path("notify-send"):
             arguments = ["--app-name=LoRA Studio", "--icon=lora-studio", "--", title, text]
-            if not QProcess.startDetached(program, arguments)[0]:
+            is_started = False
+            with contextlib.suppress(OSError):
+                folder = str(get_empty_folder())
+                is_started = QProcess.startDetached(program, arguments, folder)[0]
+            if not is_started:
                 _LOG.warning("No notification: %s cannot be started", program)
 
     def leave(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
 
+from lora_studio.core import limits
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
@@ -68,16 +69,24 @@ class ConsentDialog(Dialog):
         self._show_file(self.files.currentText())
 
     def _show_file(self, name: str) -> None:
+        """Show a file if it is the one that was hashed, as the user would allow that one."""
         try:
-            with open_regular(self._code.folder / name) as file:
-                content = file.read(_MAX_SHOWN)
+            content = read_bytes(self._code.folder / name, limits.LARGE_FILE)
         except OSError as error:
             self.source.setPlainText(localize(describe_os_error(error)))
             return
-        is_binary = b"\0" in content
-        self.source.setPlainText(
-            tr("This is a compiled program.") if is_binary else content.decode("utf-8", "replace")
-        )
+        if not consent.is_as_hashed(self._code, name, content):
+            self.allow.setEnabled(False)
+            self.source.setPlainText(
+                tr("This file has changed. Close this dialog and review the code again.")
+            )
+        elif b"\0" in content:
+            self.source.setPlainText(tr("This is a compiled program."))
+        else:
+            shown = content[:_MAX_SHOWN].decode("utf-8", "replace")
+            is_long = len(content) > _MAX_SHOWN
+            notice = tr("This file is too long to be shown in full. This is how it begins:")
+            self.source.setPlainText(f"{notice}\n\n{shown}" if is_long else shown)
 
     def _allow(self) -> None:
         self.accept()

@@ -52,9 +52,9 @@ def test_code_is_found_by_the_references_to_it(
 
 def test_setting_of_the_project_alone_allows_nothing(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", config={"auto_map": {"AutoConfig": "modeling_own.C"}})
-    assert not remote_code.is_allowed(folder, requested=False)
+    assert remote_code.read_allowed(folder, requested=False) is None
     with pytest.raises(ProblemError) as raised:
-        remote_code.is_allowed(folder, requested=True)
+        remote_code.read_allowed(folder, requested=True)
     (problem,) = raised.value.problems
     assert problem.code == "model.code_not_trusted"
     assert problem.where.file == str(folder)
@@ -62,7 +62,9 @@ def test_setting_of_the_project_alone_allows_nothing(tmp_path: Path) -> None:
     assert code is not None
     assert code.digest in str(problem.remedy)
     consent.trust(code)
-    assert remote_code.is_allowed(folder, requested=True)
+    allowed = remote_code.read_allowed(folder, requested=True)
+    assert allowed is not None
+    assert {*allowed.contents} == {"modeling_own.py"}
 
 
 def test_folder_with_more_code_than_a_model_is_refused(tmp_path: Path) -> None:

@@ -168,6 +168,17 @@ def test_secrets_stay_with_their_host(start: str, target: str, keeps: bool) -> N
     assert ("authorization" in last.headers) == keeps
 
 
+def test_secrets_that_a_library_sends_on_stay_with_their_host() -> None:
+    """Libraries that follow redirects themselves copy the headers of the first request, unlike httpx."""
+    client = make_answers()
+    origin = {"lora_studio.origin": ("https", "hub.example", None)}
+    for url in ("https://hub.example/b", "https://cdn.example/b"):
+        client.send(client.build_request("GET", url, headers=SECRETS, extensions=dict(origin)))
+    first, second = client.seen  # type: ignore[attr-defined]
+    assert SECRETS.keys() <= first.headers.keys()
+    assert not SECRETS.keys() & second.headers.keys()
+
+
 @pytest.mark.parametrize(
     ("method", "start", "target"),
     [

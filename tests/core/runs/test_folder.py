@@ -48,6 +48,22 @@ def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> No
     assert {run.path for run in folder.list_runs(tmp_path)} == created
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["log.txt", "adapter", "adapter/adapter_model.safetensors", "checkpoints/step-4/training.pt",
+     "checkpoints/step-4/more/files", "data/trackers/x"],
+)  # fmt: skip
+def test_link_at_any_depth_stops_a_job(run: RunFolder, tmp_path: Path, name: str) -> None:
+    run.require_no_links()
+    (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / name).symlink_to(tmp_path)
+    with pytest.raises(ProblemError) as raised:
+        run.require_no_links()
+    (problem,) = raised.value.problems
+    assert problem.code == "run.link"
+    assert problem.where.file == str(run.path / name)
+
+
 def test_state_follows_the_events(run: RunFolder) -> None:
     assert run.read_state() == "new"
     _write(run, events.Hello(app_version="1", pid=1), events.Started(id="a", command="train"))

@@ -51,6 +51,15 @@ def test_consent_ends_when_the_code_changes(tmp_path: Path, files: dict[str, str
     assert not consent.is_trusted(write_code(tmp_path / "after", **files))
 
 
+@pytest.mark.parametrize("place", [0, 63, 64, 4096, 99_999])
+def test_hash_covers_the_whole_content(tmp_path: Path, place: int) -> None:
+    content = bytearray(b"#" * 100_000)
+    before = consent.identify_contents("model", tmp_path, {"modeling.py": bytes(content)})
+    content[place] ^= 1
+    after = consent.identify_contents("model", tmp_path, {"modeling.py": bytes(content)})
+    assert after.digest != before.digest
+
+
 def test_consent_covers_one_kind_of_code(tmp_path: Path) -> None:
     consent.trust(write_code(tmp_path / "code", modeling="pass"))
     programs = consent.identify_code("llama_cpp", tmp_path / "code", (tmp_path / "code").glob("*"))

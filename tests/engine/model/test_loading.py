@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig, dynamic_module_utils
+from transformers import GenerationConfig
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -298,10 +297,6 @@ def test_remote_code_does_not_run_without_consent(copy: Path) -> None:
 @pytest.fixture
 def own_code(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny Llama with a configuration class of its own, which leaves a file when it is imported."""
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-    for name in [each for each in sys.modules if each.startswith("transformers_modules")]:
-        monkeypatch.delitem(sys.modules, name)  # of another test's folder
     (copy / "configuration_own.py").write_text(
         "import pathlib\n"
         "from transformers import LlamaConfig\n"
@@ -373,8 +368,7 @@ def test_converter_runs_code_of_the_model_only_with_consent(
         assert code is not None
         consent.trust(code)
     command = [sys.executable, "-m", converter_program.__name__, str(script), str(own_code)]
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert (tmp_path / "ran").exists() is is_allowed
     assert ("isn't allowed to run" in ended.stderr) is not is_allowed, ended.stderr
 

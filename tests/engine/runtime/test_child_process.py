@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.runs.recorded_job import recorded_job
@@ -59,6 +60,20 @@ def test_program_of_a_watched_child_ends_with_its_parent(command: list[str]) -> 
     )
     parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert wait_until_ended(int(parent.stdout.split()[0]))
+
+
+def test_programs_start_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ggml loads `libggml-*.so` from the current folder, which may be a project of somebody else."""
+    (tmp_path / "libggml-cpu.so").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    listing = [sys.executable, "-c", "import os; print(os.getcwd(), os.listdir())"]
+    expected = f"{get_empty_folder()} []"
+    for command in (listing, child_process.get_watched_command(*listing)):
+        lines: list[str] = []
+        child_process.run(command, recorded_job()[0], lines.append)
+        assert lines == [expected]
+    check = "import os, sys; sys.exit(os.listdir() != [])"
+    assert child_process.run_alone([sys.executable, "-c", check], 60) == 0
 
 
 def test_program_that_cannot_start_says_why(tmp_path: Path) -> None:

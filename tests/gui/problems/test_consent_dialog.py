@@ -56,6 +56,30 @@ def test_dialog_shows_every_file_before_it_is_allowed(
     assert entry["folder"] == str(tmp_path / "model")
 
 
+def test_file_that_changed_since_it_was_hashed_cannot_be_allowed(
+    qtbot: QtBot, window: Window, tmp_path: Path
+) -> None:
+    untrusted(tmp_path / "model")
+    code = remote_code.find_code(tmp_path / "model")
+    assert code is not None
+    (tmp_path / "model" / "own.py").write_text("# harmless\n")
+    dialog = ConsentDialog(code, window)
+    qtbot.addWidget(dialog)
+    assert "harmless" not in dialog.source.toPlainText()
+    assert not dialog.allow.isEnabled()
+
+
+def test_long_file_is_shown_as_such(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
+    untrusted(tmp_path / "model")
+    (tmp_path / "model" / "own.py").write_text("#\n" * 300_000)
+    code = remote_code.find_code(tmp_path / "model")
+    assert code is not None
+    dialog = ConsentDialog(code, window)
+    qtbot.addWidget(dialog)
+    assert not dialog.source.toPlainText().startswith("#")
+    assert dialog.allow.isEnabled()
+
+
 def test_canceled_review_allows_nothing(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:

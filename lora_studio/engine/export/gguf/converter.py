@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
-from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, require_consent
+from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, copy_allowed
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -147,7 +148,7 @@ def find_converter(llama_cpp: str, name: str = CONVERTER) -> tuple[Path, Text]:
     """
     script, tool = locate_converter(llama_cpp, name)
     if llama_cpp and script == Path(llama_cpp, name):
-        require_consent(llama_cpp)
+        script = copy_allowed(llama_cpp) / name
     return script, tool
 
 

@@ -26,12 +26,11 @@ any folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import runpy
 import sys
 from collections.abc import Callable
-from importlib.abc import FileLoader, SourceLoader
-from importlib.machinery import FileFinder
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from lora_studio.engine.export.gguf.embedding_header import (
     recognize_without_end,
 )
 from lora_studio.engine.export.gguf.finite_values import check_while_writing
+from lora_studio.engine.runtime import model_code
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
@@ -111,34 +111,17 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
     stored.mmap_bytes = merged
 
 
-class UncachedLoader(FileLoader, SourceLoader):  # type: ignore[misc]  # typeshed types one base wrongly
-    """Load modules from their source: without `path_stats`, Python looks for no bytecode."""
+def _restrict_model_code(model: Path) -> Callable[[Any], None]:
+    """Return what makes transformers import code of the model only if the user allowed it, and nothing else."""
 
+    def restrict(loader: Any) -> None:
+        model_code.restrict(loader)
+        with contextlib.suppress(ProblemError):
+            code = remote_code.read_code(model) if model.is_dir() else None
+            if code is not None and consent.is_trusted(code.code):
+                model_code.allow(model, code, loader)
 
-def _ignore_bytecode(folder: Path) -> None:
-    """Import modules in a folder from the source that the user allowed, not from `__pycache__`."""
-
-    def find(entry: str) -> FileFinder:
-        path = Path(entry).resolve()
-        if not path.is_dir() or not path.is_relative_to(folder):
-            raise ImportError(entry)  # the next hook's
-        return FileFinder(entry, (UncachedLoader, [".py"]))
-
-    sys.path_hooks.insert(0, find)
-
-
-def _deny_remote_code(modules: Any) -> None:
-    """Make transformers refuse code of a model folder."""
-
-    def refuse(reference: str, *_: Any, **__: Any) -> None:
-        raise PermissionError(f"The code {reference} of the model isn't allowed to run.")
-
-    modules.get_class_from_dynamic_module = refuse
-
-
-def _is_code_allowed(model: Path) -> bool:
-    code = remote_code.find_code(model) if model.is_dir() else None
-    return code is not None and consent.is_trusted(code)
+    return restrict
 
 
 def has_bos(model: Path) -> bool:
@@ -165,9 +148,7 @@ def _main() -> None:
     arguments = parser.parse_args()
     sys.argv = arguments.script
     script = sys.argv[0]
-    folder = Path(script).resolve().parent
-    _ignore_bytecode(folder)
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(Path(script).resolve().parent))
 
     def mend(gguf: Any) -> None:
         if arguments.merging:
@@ -186,8 +167,7 @@ def _main() -> None:
     _call_after_import("gguf", mend)
     model = Path(sys.argv[1])
     _call_after_import("conversion.base", lambda base: recognize_without_end(base, model))
-    if not _is_code_allowed(Path(sys.argv[1])):
-        _call_after_import("transformers.dynamic_module_utils", _deny_remote_code)
+    _call_after_import("transformers.dynamic_module_utils", _restrict_model_code(model))
     try:
         runpy.run_path(script, run_name="__main__")
     except ProblemError as error:

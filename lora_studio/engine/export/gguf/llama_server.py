@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from lora_studio.core import llama_cpp as programs
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
@@ -170,7 +171,10 @@ class ServerProcess(JobContext):
     ) -> None:
         """Start nothing yet. `on_line` gets each line, in another thread; `remedy` is for failures."""
         super().__init__(job.id, job.channel, job.flags)
-        self.program = ""
+        self.program = self._runs = (
+            ""  # as the user knows it, and what runs, which may be a copy of it
+        )
+        self._variables: dict[str, str] = {}
         self._on_line, self._remedy = on_line, remedy
         self._stopped = threading.Event()
         self.lines: list[str] = []
@@ -195,9 +199,10 @@ class ServerProcess(JobContext):
             program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--jinja",
             *options,
         )  # fmt: skip
-        self.program = program
+        self.program = programs.get_original(program)
+        self._runs, self._variables = program, _VARIABLES | programs.get_variables(program)
         self.thread = threading.Thread(
-            target=self._run_to_end, args=(command, _VARIABLES | dict(variables)), daemon=True
+            target=self._run_to_end, args=(command, self._variables | dict(variables)), daemon=True
         )
         self.thread.start()
         server = LlamaServer(f"http://127.0.0.1:{port}", self)
@@ -232,6 +237,13 @@ class ServerProcess(JobContext):
     def get_reason(self) -> Text | str:
         """Return what the program printed last."""
         return self.lines[-1] if self.lines else text("it ended")
+
+    def read_version(self) -> str:
+        """Return what the program says of its version, "" if nothing."""
+        lines: list[str] = []
+        child_process.run([self._runs, "--version"], self, lines.append, self._variables)
+        named = (line.partition("version:")[2].strip() for line in lines if "version:" in line)
+        return next(named, "")
 
     def make_error(self, what: Template, reason: Text | str) -> ProblemError:
         """Return the problem of a program that failed for a reason."""
@@ -297,17 +309,9 @@ def _wait_until_ready(server: LlamaServer, process: ServerProcess, model: Path) 
         )
     if architecture := find_unknown_architecture("\n".join(process.lines)):
         where = Where(step="export", field="llama_cpp", file=process.program)
-        version = _read_version(process)
+        version = process.read_version()
         raise unknown_architecture_error(process.program, version, architecture, model, where)
     stage = text("Loading the model")
     if problem := find_program_disk_problem(process.lines, stage, model, model):
         raise ProblemError(problem)
     raise process.make_error("{program} didn't start: {reason}.", process.get_reason())
-
-
-def _read_version(process: ServerProcess) -> str:
-    """Return what llama-server says of its version, "" if nothing."""
-    lines: list[str] = []
-    child_process.run([process.program, "--version"], process, lines.append)
-    named = (line.partition("version:")[2].strip() for line in lines if "version:" in line)
-    return next(named, "")

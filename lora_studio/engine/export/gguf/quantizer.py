@@ -15,10 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core import llama_cpp as programs
 from lora_studio.core.export import QUANTIZATIONS, Quantization
-from lora_studio.core.llama_cpp import QUANTIZER, QUANTIZER_FOLDERS, find_on_path, require_consent
+from lora_studio.core.llama_cpp import QUANTIZER
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf.architecture_support import (
     find_unknown_architecture,
     unknown_architecture_error,
@@ -88,7 +90,8 @@ def quantize(
         else:
             print(line, file=sys.stderr)
 
-    ended = child_process.run(command, job, on_line)
+    variables = programs.get_variables(command[0])
+    ended = child_process.run(command, job, on_line, variables)
     if ended.status != 0 or not target.is_file():
         if architecture := find_unknown_architecture("\n".join(ended.lines)):
             raise unknown_architecture_error(tool, "", architecture, source, _WHERE)
@@ -160,12 +163,8 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
 
     None means the packaged library.
     """
-    if llama_cpp:
-        for folder in QUANTIZER_FOLDERS:
-            binary = Path(llama_cpp, folder, _PROGRAM)
-            if binary.is_file():
-                require_consent(llama_cpp)
-                return binary, text("llama.cpp in {folder}", folder=llama_cpp)
+    if llama_cpp and (binary := programs.find_program(llama_cpp, QUANTIZER)) is not None:
+        return Path(binary), text("llama.cpp in {folder}", folder=llama_cpp)
     if path := find_on_path(_PROGRAM):
         return Path(path), text("llama.cpp on PATH ({file})", file=path)
     version = metadata.version("llama-cpp-py-sync")
@@ -182,7 +181,8 @@ def list_known_types(binary: Path, job: JobContext) -> frozenset[str]:
         if match := _LISTED.match(line):
             names.add(match[1])
 
-    child_process.run([str(binary), "--help"], job, on_line)
+    variables = programs.get_variables(str(binary))
+    child_process.run([str(binary), "--help"], job, on_line, variables)
     return frozenset(names)
 
 

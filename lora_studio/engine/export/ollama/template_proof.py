@@ -78,7 +78,7 @@ def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.T
         conversations=len(trained),
         derived=derived,
         differences=(*by_server, *_compare_template(derived, source, trained, locator, job)),
-        program=program or "",
+        program=programs.get_original(program or ""),
         unasked=unasked,
         has_other_template=gguf is not None and _has_other_template(gguf, tokenizer),
     )

@@ -20,6 +20,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerProcess
 from lora_studio.engine.export.ollama import jinja_check
 from lora_studio.engine.export.ollama.trained_prompts import list_trained_prompts
@@ -71,7 +72,7 @@ def serve(command: commands.Serve, job: JobContext) -> None:
                 server.set_scales([adapter.scale for adapter in model.adapters])
             job.emit(
                 events.ServerReady(
-                    address=server.address, model=model.name, file=str(model.file), program=program,
+                    address=server.address, model=model.name, file=str(model.file), program=process.program,
                     adapters=model.adapters, embeds=model.longest > 0,
                 )
             )  # fmt: skip
@@ -92,9 +93,8 @@ def serve(command: commands.Serve, job: JobContext) -> None:
 
 def find_program(llama_cpp: str) -> str:
     """Return llama-server of the user's own folder, else the one on PATH; raises ProblemError."""
-    if Path(llama_cpp).is_dir():
-        programs.require_consent(llama_cpp)
-    program = programs.find_server(llama_cpp)
+    program = programs.find_program(llama_cpp, programs.SERVER) if llama_cpp else None
+    program = program or find_on_path(programs.SERVER)
     if program is None:
         raise fail(
             "serve.no_llama_server",

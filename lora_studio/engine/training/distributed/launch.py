@@ -36,6 +36,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.memory_limits import KillCounter
+from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.cpu_threads import count_cores
@@ -367,6 +368,7 @@ def start_rank(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "lora_studio.engine.worker_rank", arguments],
         stdin=subprocess.PIPE,
         stdout=2,  # the run's log
+        cwd=get_empty_folder(),
         env=environment,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )

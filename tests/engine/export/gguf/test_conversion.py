@@ -221,6 +221,22 @@ def test_bytecode_beside_a_converter_is_not_run(llama: Path, tmp_path: Path) -> 
     assert "from the source" in str(result.what)
 
 
+def test_bytecode_behind_a_link_is_not_run(llama: Path, tmp_path: Path) -> None:
+    folder, assets = tmp_path / "own", tmp_path / "assets"
+    assets.mkdir()
+    own = broken_llama_cpp(
+        folder, "import sys; sys.path.insert(0, __file__[:-21] + 'py')\nimport helper"
+    )
+    (folder / "py").symlink_to("../assets")
+    source = assets / "helper.py"
+    source.write_text("import sys; sys.exit('from the hidden bytecode')", "utf-8")
+    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    source.write_text("import sys; sys.exit('from the source')", "utf-8")
+    consent.trust(llama_cpp.find_programs(folder))
+    result = convert_problem(llama, tmp_path / "f16.gguf", own)
+    assert "from the source" in str(result.what)
+
+
 def test_cancel_kills_the_child_process_immediately(tmp_path: Path) -> None:
     script = tmp_path / "sleeper.py"
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)", "utf-8")
