@@ -85,19 +85,22 @@ class Frozen:
         """Run `program` as a user whose home is in `folder`."""
         self.program, self.home = program, folder / "Zoë Müller"
         self.home.mkdir()
-        kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "LANG", "LC_ALL")
+        kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP")
         self.environment = {name: os.environ[name] for name in kept if name in os.environ} | {
             "HOME": str(self.home), "USERPROFILE": str(self.home), "APPDATA": str(self.home),
-            "LOCALAPPDATA": str(self.home), "QT_QPA_PLATFORM": "offscreen", "HF_HUB_OFFLINE": "1",
+            "LOCALAPPDATA": str(self.home), "LANG": "C.UTF-8", "QT_QPA_PLATFORM": "offscreen", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
 
-    def run(self, *arguments: str, **variables: str) -> str:
-        """Return the output of a command; raises RuntimeError if it fails or prints to stderr."""
+    def run(self, *arguments: str, status: int = 0, language: str = "en") -> str:
+        """Return the output of a command.
+
+        Raises RuntimeError if it ends with another exit status, or prints to stderr.
+        """
         ended = subprocess.run(
-            [self.program, *arguments], env=self.environment | variables, cwd=self.home,
+            [self.program, *arguments], env=self.environment | {"LANGUAGE": language}, cwd=self.home,
             stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=PATIENCE,
         )  # fmt: skip
-        if ended.returncode or ended.stderr:
+        if ended.returncode != status or ended.stderr:
             raise RuntimeError(
                 f"{' '.join(arguments)}: exit status {ended.returncode}\n{ended.stdout}{ended.stderr}"
             )
@@ -107,7 +110,8 @@ class Frozen:
 def check_help(frozen: Frozen, path: str) -> None:
     """Show the help of a command or group."""
     words = path.split()[1:]
-    expect(f"Usage: {path} " in frozen.run(*words, "--help"), f"{path} --help shows no usage")
+    shown = " ".join(frozen.run(*words, "--help").split())
+    expect(f"Usage: {' '.join(path.split()[:2])} " in shown, f"{path} --help: {shown}")
 
 
 def check_commands(frozen: Frozen) -> None:
@@ -116,7 +120,7 @@ def check_commands(frozen: Frozen) -> None:
     expect("PyTorch" not in frozen.run("doctor"), "doctor")
     report = json.loads(frozen.run("doctor", "--json"))
     expect(report["version"] == __version__ and all(report["packages"].values()), "doctor --json")
-    frozen.run("engine", "status")
+    frozen.run("engine", "status", status=1)  # none is installed
     data = frozen.home / "rows.jsonl"
     data.write_text('{"prompt": "Hi", "completion": "Hello"}\n' * 4, encoding="utf-8")
     frozen.run("new", "project", "--model", "builtin:SmolLM2-135M-Instruct", "--data", str(data))
@@ -126,8 +130,7 @@ def check_commands(frozen: Frozen) -> None:
 
 def check_window(frozen: Frozen, language: str, title: str) -> None:
     """Open every page of the window in a language, in which the page of the settings has a title."""
-    locale = f"{language}.UTF-8"
-    shown = frozen.run("--check-window", LANG=locale, LC_ALL=locale, LANGUAGE=locale)
+    shown = frozen.run("--check-window", language=language)
     pages = dict(line.split(": ") for line in shown.splitlines() if ": " in line)
     expect(pages.keys() >= PAGES, f"--check-window has not shown every page: {shown}")
     expect(pages["settings"] == title, f"Settings in {language}: {pages['settings']}")
@@ -161,8 +164,8 @@ def main(program: Path) -> int:
     ):
         frozen = Frozen(program, Path(folder))
         checks: list[Callable[[], None]] = [
-            partial(check_window, frozen, "en_US", "Settings"),
-            partial(check_window, frozen, "de_DE", "Einstellungen"),
+            partial(check_window, frozen, "en", "Settings"),
+            partial(check_window, frozen, "de", "Einstellungen"),
             partial(check_commands, frozen),
             *(partial(check_help, frozen, name) for name in (*groups, *names)),
         ]

@@ -23,8 +23,8 @@ from lora_studio.gui.window.main_window import Window
 #: Milliseconds for what a page does after it is shown.
 _SETTLING = 200
 
-#: Qt's notes about what a platform without a display doesn't support, not about the program.
-_OF_THE_PLATFORM = "Qt: This plugin does not support"
+#: How Qt's notes begin that are about the display and the locale, not about the program.
+_NOTES = ("Qt: This plugin does not support", "Qt: Detected locale")
 
 
 class _Failures(logging.Handler):
@@ -35,7 +35,7 @@ class _Failures(logging.Handler):
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not (message := self.format(record)).startswith(_OF_THE_PLATFORM):
+        if not (message := self.format(record)).startswith(_NOTES):
             self.report(message)
 
     def report(self, message: str) -> None:
