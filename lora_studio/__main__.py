@@ -22,6 +22,10 @@ def main() -> None:
         from lora_studio.gui.app import main as window
 
         sys.exit(_open_window(window, arguments))
+    if arguments == ["--check-window"]:
+        from lora_studio.gui.window_check import check_window
+
+        sys.exit(check_window())
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 can't print every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -109,9 +109,9 @@ explain_driver() {
     echo "computer, and run this command again."
 }
 
-# Prints the Debian packages that this machine lacks.
+# missing_packages EXTRAS: prints the Debian packages that this machine lacks.
 missing_packages() {
-    local python version known library package file bundle=""
+    local extras=$1 python="" version known library package file bundle=""
     if python=$(find_python); then
         version=$("$python" -c 'import sys; print("python3.%d" % sys.version_info[1])')
         # Debian has these parts of Python in separate packages.
@@ -131,6 +131,10 @@ missing_packages() {
     done
     [ -n "$bundle" ] || echo ca-certificates
     known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p || true)
+    # The tests freeze the program, which includes Python's library; Debian has it in a separate package.
+    if [[ $extras = *test* && $python = /usr/bin/* && $known != *"lib$version.so"* ]]; then
+        echo "lib$version"
+    fi
     while read -r library package; do
         if [ -n "$library" ] && [[ $known != *[[:space:]]"$library "* ]]; then
             echo "$package"
@@ -159,10 +163,11 @@ run_apt() {
     rm -f "$errors"
 }
 
+# install_system_packages EXTRAS: what the system lacks for these extras.
 install_system_packages() {
     local -a missing names=() as_root=()
     local package by_hand
-    mapfile -t missing < <(missing_packages | tr ' ' '\n')
+    mapfile -t missing < <(missing_packages "$1" | tr ' ' '\n')
     [ ${#missing[@]} -gt 0 ] || return 0
     by_hand="Install these packages (Debian names), then run this script again:
   ${missing[*]%%/*}"
@@ -246,7 +251,7 @@ install_python_packages() {
 
 set_up() {
     if [ "$(uname -s)" = Linux ]; then
-        install_system_packages
+        install_system_packages "$1"
     fi
     install_python_packages "$1"
     export PATH="$PWD/.venv/bin:$PATH"
@@ -269,6 +274,8 @@ run_tests() {
     say "Fast tests"
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile \
         -m "not slow and not end2end" "$@"
+    say "Frozen program: every command and page, as the packages have them"
+    python packaging/check_frozen.py
     say "Slow tests: real models, servers, and end-to-end runs"
     # In the order of the folders: by number of tests, files with few long ones would come last, in one process.
     # Three processes keep two cores busy, because many tests wait for a worker, a server, or a disk.

@@ -6,11 +6,13 @@ its libraries from there. OUT/lora-studio is the result, on macOS "OUT/LoRA Stud
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -88,7 +90,17 @@ def build_wheel(folder: Path) -> Path:
         check=True,
     )
     (wheel,) = folder.glob("lora_studio-*.whl")
+    store(wheel)
     return wheel
+
+
+def store(archive: Path) -> None:
+    """Rewrite a ZIP file without compression: the packages compress it better."""
+    with zipfile.ZipFile(archive) as packed:
+        contents = [(entry, packed.read(entry)) for entry in packed.infolist()]
+    with zipfile.ZipFile(archive, "w") as stored:
+        for entry, content in contents:
+            stored.writestr(entry, content, zipfile.ZIP_STORED)
 
 
 def draw_icons(folder: Path) -> None:
@@ -121,6 +133,26 @@ def tidy(bundle: Path) -> None:
             file.chmod(0o644)
 
 
+def list_missing_modules(bundled: Iterable[str]) -> list[str]:
+    """Return the modules of this program, except those of the engine, that aren't among `bundled`."""
+    files = (CHECKOUT / "lora_studio").rglob("*.py")
+    names = (
+        ".".join(file.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")
+        for file in files
+    )
+    expected = {name for name in names if name.split(".")[1:2] != ["engine"]}
+    return sorted(expected - set(bundled))
+
+
+def require_all_modules(program: Path) -> None:
+    """Exit with the names of the modules that the frozen program lacks, if any."""
+    from PyInstaller.archive.readers import CArchiveReader
+
+    archive = CArchiveReader(str(program)).open_embedded_archive("PYZ.pyz")
+    if missing := list_missing_modules(archive.toc):
+        sys.exit(f"{program.name} lacks {len(missing)} modules: {', '.join(missing)}")
+
+
 def main(out: Path) -> None:
     """Freeze the program into the new folder `out`."""
     shutil.rmtree(out, ignore_errors=True)
@@ -135,7 +167,11 @@ def main(out: Path) -> None:
          "--distpath", out, "--workpath", work, PACKAGING / "lora-studio.spec",
          "--", "--wheel", wheel, "--licences", licences, "--icons", work],
         check=True,
+        # Modules aren't compressed in the program either, for the same reason as the wheel.
+        env=os.environ | {"PYINSTALLER_ZLIB_COMPRESSION_LEVEL": "0"},
     )  # fmt: skip
+    suffix = ".exe" if sys.platform == "win32" else ""
+    require_all_modules(out / "lora-studio" / f"lora-studio{suffix}")
     if sys.platform == "linux":
         tidy(out / "lora-studio")
 

@@ -134,7 +134,7 @@ install_tools() {
     [ ! -e "$tools/ready" ] || return 0
     say "Tools"
     quietly in_builder "apt-get -qq update
-    apt-get -qq -y -o Dpkg::Options::=--force-unsafe-io --no-install-recommends install python3-venv python3-dev binutils patchelf xz-utils \
+    apt-get -qq -y -o Dpkg::Options::=--force-unsafe-io --no-install-recommends install python3-venv python3-dev binutils xz-utils \
         squashfs-tools rpm lintian appstream desktop-file-utils shared-mime-info nsis man-db groff \
         xvfb x11-utils xauth imagemagick file libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 \
         libxkbcommon0 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 \
@@ -252,6 +252,8 @@ open_window() {
     wait $window || fail "The window did not end in peace."
     [ ! -s "$work/window.log" ] || { cat "$work/window.log" >&2; fail "The window complained."; }
     echo "Screenshot: $work/window.png"
+    say "Every page and dialog"
+    as_user "lora-studio --check-window"
     say "Start-up, frozen and from source by turns"
     in_builder "/out/venv/bin/python packaging/startup.py :99 /out/root/usr/lib/lora-studio/lora-studio -- \
         /out/venv/bin/python -m lora_studio"

@@ -227,7 +227,16 @@ def _print_version(
             "a judge, or a project, run, or evaluation from elsewhere.",
         ),
     ] = None,
+    check_window: Annotated[
+        bool,
+        typer.Option(
+            "--check-window",
+            help="Open every page of the window, print errors, and exit. Works only without other arguments.",
+        ),
+    ] = False,
 ) -> None:
+    if check_window:  # without other arguments, `__main__` has run it
+        raise typer.BadParameter("It works only without other arguments.")
     if stay_offline:
         offline.switch(True)
     consent.trust_in_this_process(trust or ())

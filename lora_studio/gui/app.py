@@ -110,10 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     connections.start()
     log = start_log()
-    app = Application([sys.argv[0], *arguments])
-    app.setApplicationName("LoRA Studio")
-    app.setApplicationVersion(__version__)
-    app.setDesktopFileName("lora-studio")
+    app = create_application(arguments)
     window = prepare(app)
     reload = WindowReload(app, window, make_window)
     bugs = ExceptionHook(app)
@@ -130,6 +127,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = app.exec()
     restore_handlers()
     return status
+
+
+def create_application(arguments: Sequence[str]) -> Application:
+    """Return Qt's application object with the program's name and version."""
+    app = Application([sys.argv[0], *arguments])
+    app.setApplicationName("LoRA Studio")
+    app.setApplicationVersion(__version__)
+    app.setDesktopFileName("lora-studio")
+    return app
 
 
 class FirstPaint(QObject):

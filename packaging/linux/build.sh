@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the Linux packages of this checkout: .deb, .rpm, a tar file, and an AppDir.
 #   bash packaging/linux/build.sh [OUT]      default: dist
-# Needs Python 3.11 to 3.13 with venv and its shared library, and the programs binutils, patchelf and
-# dpkg-deb (Debian: python3-venv libpython3.11 binutils patchelf dpkg). The packages run on
+# Needs Python 3.11 to 3.13 with venv and its shared library, and the programs binutils and
+# dpkg-deb (Debian: python3-venv libpython3.11 binutils dpkg). The packages run on
 # systems with this system's C library or a newer one, so build on the oldest that you support.
 # Environment:
-#   XZ_LEVEL           compression level, 1 to 9 (default 6); 1 is fast, and its packages are 13 % larger
+#   XZ_LEVEL           compression level, 1 to 9 (default 6); 1 is fast, and its packages are 18 % larger
 #   APPIMAGE_RUNTIME   the AppImage project's runtime file for x86-64, to also build an .AppImage
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -93,9 +93,30 @@ def test_another_python_with_venv_needs_no_python_package(
 ) -> None:
     write_program(other_python / "gcc", "")
     write_program(other_python / "ldconfig", "")
-    program = 'window_libraries="" certificates=""\nmissing_packages'
+    program = 'window_libraries="" certificates=""\nmissing_packages test'
     packages = run_functions(program, other_python, tmp_path).split()
     assert [name for name in packages if "python" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("python", "libraries", "extras", "is_missing"),
+    [
+        pytest.param("/usr/bin/python3", "", "engine,test", True, id="Debian's Python alone"),
+        pytest.param("/usr/bin/python3", "", "engine", False, id="without the tests"),
+        pytest.param("/usr/bin/python3", "libpython3.13.so.1.0 (libc6)", "test", False, id="there"),
+        pytest.param("/opt/bin/python3", "", "test", False, id="Python of the user"),
+    ],
+)
+def test_tests_need_the_library_of_python(
+    tmp_path: Path, python: str, libraries: str, extras: str, is_missing: bool
+) -> None:
+    write_program(tmp_path / "bin" / "ldconfig", f'echo "\t{libraries}"')
+    program = f"""find_python() {{ echo {python}; }}
+    {python}() {{ echo python3.13; }}
+    window_libraries="" certificates=""
+    missing_packages {extras}"""
+    packages = run_functions(program, tmp_path / "bin", tmp_path).split()
+    assert ("libpython3.13" in packages) == is_missing
 
 
 @pytest.mark.parametrize(
@@ -111,7 +132,7 @@ def test_certificates_are_found_where_distributions_have_them(
 ) -> None:
     (tmp_path / present).write_text("")
     write_program(other_python / "ldconfig", "")
-    program = 'window_libraries="" certificates="debian.crt fedora.pem"\nmissing_packages'
+    program = 'window_libraries="" certificates="debian.crt fedora.pem"\nmissing_packages demo'
     packages = run_functions(program, other_python, tmp_path).split()
     assert ("ca-certificates" in packages) == is_missing
 

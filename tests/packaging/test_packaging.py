@@ -116,6 +116,16 @@ def test_manual_page_lists_every_documented_variable() -> None:
     }
 
 
+def test_freezing_names_missing_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PACKAGING))
+    freeze = load("freeze")
+    every = freeze.list_missing_modules([])
+    assert {"lora_studio", "lora_studio.cli.new", "lora_studio.gui.pages.export.page"} <= set(every)
+    assert not [name for name in every if name.startswith("lora_studio.engine")]
+    hidden = set(every) - {"lora_studio.cli.new"}
+    assert freeze.list_missing_modules(hidden) == ["lora_studio.cli.new"]
+
+
 def test_frozen_program_restores_user_variables_for_children(tmp_path: Path) -> None:
     shown = "import os, json; print(sorted(f'{k}={v}' for k, v in os.environ.items()))"
     hook = PACKAGING / "frozen_environment.py"
@@ -191,7 +201,9 @@ def macos_app(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, A
     monkeypatch.setattr(sys, "path", list(sys.path))
     arguments = ["--wheel", "w", "--licences", "l", "--icons", str(icons)]
     monkeypatch.setattr(sys, "argv", ["lora-studio.spec", *arguments])
-    hooks = SimpleNamespace(copy_metadata=lambda *_, **__: [])
+    hooks = SimpleNamespace(
+        copy_metadata=lambda *_, **__: [], collect_submodules=lambda *_, **__: []
+    )
     for name in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
