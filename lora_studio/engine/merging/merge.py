@@ -10,7 +10,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from lora_studio.core.lora.adapters import WeightedAdapter, parse_weighted
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
 from lora_studio.core.runs import checksums, leftovers, step_records
@@ -54,6 +54,9 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 #: Settings of how a merged model is stored, which the manifest records: they may change afterwards.
 STORAGE = ("dtype", "shard_size_gb")
+
+#: Tensors and rows of each on which the effect of training in 4 bits is measured before a merge.
+_SAMPLED, _SAMPLED_ROWS = 4, 64
 
 #: Increase this whenever the same merge would give different bytes: unfinished merges then start over.
 _VERSION = 1
@@ -147,7 +150,10 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
         get_scratch_folder(run.merged), _get_key(base, merged, plan), only_look=True
     )
     finished = record.count_finished_bytes(plan.shards)
-    warning = prequantized.dequantization_warning(base)
+    warnings = [
+        prequantized.dequantization_warning(base),
+        _measure_other_precision(base, plan, project.model),
+    ]
     return events.MergePlanned(
         bytes=plan.bytes,
         missing=plan.bytes - finished,
@@ -159,8 +165,29 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
         tensors_changed=plan.changed,
         finished_shards=sum(record.is_recorded(shard) for shard in plan.shards),
         by_peft=plan.by_peft,
-        problems=(warning,) if warning else (),
+        problems=tuple(warning for warning in warnings if warning),
     )
+
+
+def _measure_other_precision(base: Path, plan: MergePlan, trained_on: ModelSpec) -> Problem | None:
+    """Return the warning that training had the base in 4 bits, measured on a few rows; None if it hadn't."""
+    if trained_on.precision != "4bit" or prequantized.dequantization_warning(base):
+        return None
+    trained = [
+        output for output in plan.outputs if output.updates and len(output.source.shape) == 2
+    ]
+    step = max(len(trained) // _SAMPLED, 1)
+    rounded, updates = 0.0, 0.0
+    for output in trained[::step][:_SAMPLED]:
+        whole = any(update.whole for update in output.updates)
+        rows = output.source.length if whole else min(output.source.length, _SAMPLED_ROWS)
+        before = output.source.read_rows(0, rows).float()
+        after = merging_shards.compute_rows(replace(output, dtype=torch.float32), rows)
+        rounded += prequantized.measure_rounding(before, trained_on)
+        updates += float(((after - before) ** 2).sum(dtype=torch.float64))
+    if not updates:
+        return None
+    return prequantized.other_precision_warning(math.sqrt(rounded / updates), min(len(trained), _SAMPLED))  # fmt: skip
 
 
 def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:

@@ -101,6 +101,33 @@ def dequantization_warning(base: Path) -> Problem | None:
     )
 
 
+def measure_rounding(weights: torch.Tensor, spec: ModelSpec) -> float:
+    """Return Σ (w₄ − w)² for the weights as training had them, in 4 bits."""
+    from bitsandbytes import functional
+
+    packed, state = functional.quantize_4bit(
+        weights.contiguous(),
+        quant_type=spec.quant_type,
+        blocksize=64,
+        compress_statistics=spec.double_quant,
+    )
+    return float(((functional.dequantize_4bit(packed, state) - weights) ** 2).sum(dtype=torch.float64))  # fmt: skip
+
+
+def other_precision_warning(share: float, tensors: int) -> Problem:
+    """Return the warning for an adapter that was trained on 4-bit weights and is merged into 16-bit ones."""
+    return warning(
+        "merging.other_precision",
+        "The adapter was trained on the base model in 4 bits, and is merged into its 16-bit weights. Both differ by "
+        "{share:percent} of the adapter's update, measured on rows of {tensors} tensors, so answers can change.",
+        "The self-test measures how much. If it is too much, train in 16 bits, or on a model that is stored in "
+        "4 bits: merged into that, the weights stay as they were in training.",
+        where=Where(step="merging", field="base"),
+        share=share,
+        tensors=tensors,
+    )
+
+
 def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
     """Return the 16-bit original of a quantized base if it is in the Hub's cache, else the base.
 

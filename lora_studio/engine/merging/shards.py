@@ -196,6 +196,12 @@ def compute_values(output: MergedTensor) -> torch.Tensor:
     return result
 
 
+def compute_rows(output: MergedTensor, count: int) -> torch.Tensor:
+    """Return the first rows of one tensor of the merged model; raises ProblemError when a value isn't finite."""
+    changes = [update.load() for update in output.updates]
+    return _compute_rows(output, changes, (0, count))
+
+
 def estimate_memory(output: MergedTensor, threads: int) -> int:
     """Return the bytes used while a tensor is computed.
 

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.core.problems import Problem, Where, warning
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean loss of answer tokens as trained and as merged, and how both agree: top-1, KL divergence in nats."""
+
+    trained: float
+    merged: float
+    top1: float
+    kl: float
+
+
+def other_precision_problem(loss: Loss, precision: str) -> Problem:
+    """Return the warning for a run that was trained on rounded weights and merged into those before."""
+    return warning(
+        "selftest.other_precision",
+        "The adapter was trained on rounded weights of the base model ({precision}) and merged into those before "
+        "rounding. The loss of the answers changes from {trained:.3f} to {merged:.3f}; the top-1 agreement is "
+        "{top1:percent}, the KL divergence {kl:.2g} nats.",
+        "If that is too much, train in 16 bits, or on a model that is stored in 4 bits: merged into that, the weights "
+        "stay as they were in training.",
+        where=Where(step="merging", field="base"),
+        precision=precision,
+        trained=loss.trained,
+        merged=loss.merged,
+        top1=loss.top1,
+        kl=loss.kl,
+    )
 
 
 def no_conversations_problem() -> Problem:

@@ -17,6 +17,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.devices import lock
 from lora_studio.engine.merging import merge
-from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model import loading, safetensors_files, sources
 from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -61,6 +62,7 @@ from lora_studio.engine.selftest.judging import (
     report_faults,
 )
 from lora_studio.engine.selftest.oracle.trained_tensors import merge_rounded
+from lora_studio.engine.selftest.problems import Loss
 from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from lora_studio.engine.tokens import encoder
@@ -126,6 +128,7 @@ class _Test:
         pooling = vectors.get_pooling(folder)
         self._vectors = pooling and vectors.VectorComparer(folder, project, pooling, job)
         self._reference: Reference | None = None
+        self._trained_loss: Loss | None = None
         self._earlier: dict[str, Any] = {}
 
     def run(
@@ -152,8 +155,56 @@ class _Test:
                 partial(self._measure_gguf, stage, file, comparison), stage, comparison, file
             )
             self._test_stage(stage, comparison, measure)
+        self._compare_with_trained_precision()
         self._write_report()
         return self._results
+
+    def _compare_with_trained_precision(self) -> None:
+        """Say how far the merged weights are from what was trained, if the base was in 4 or 8 bits then.
+
+        Training adapted the base's rounded weights; the merge, and the reference of all stages, has those
+        before they were rounded.
+        """
+        model = self._project.model
+        if self._reference is None:
+            return
+        spec, mix = _choose_reference(self._folder, self._project, self._job)
+        trained_on = sources.resolve(model, self._job)
+        stored = loading.get_quantization_method(loading.read_config(trained_on, model))
+        is_other = spec.source != str(trained_on) if stored else "bit" in model.precision
+        if not is_other:
+            return
+
+        def measure(placed: ModelSpec) -> Loss:
+            loaded = loading.load(placed, self._job)
+            tuned = adapters.AdapterSwitch(loaded.model).to(mix)
+            return self._measure_loss(partial(reading.read_in_torch, tuned))
+
+        try:
+            trained = run_where_it_fits(model, self._job, measure, on_gpu=self._hold_gpu)
+        except ProblemError as error:
+            if is_caused_by_system(error):
+                raise
+            reason = error.problems[0].what
+            self._job.emit(events.Log(text=text("The model as trained can't be measured: {reason}", reason=reason)))  # fmt: skip
+            return
+        self._trained_loss = trained
+        self._job.emit(events.Warned(problem=problems.other_precision_problem(trained, stored or model.precision)))  # fmt: skip
+
+    def _measure_loss(self, read: Callable[[SelfTestCase], np.ndarray]) -> Loss:
+        """Return the loss of the model that was trained, and of base + adapter as the stages have it."""
+        reference = self._get_reference().log_probabilities
+        agreeing, divergence, done, losses = 0, 0.0, 0, [0.0, 0.0]
+        for case in self._cases:
+            self._job.check()
+            rows = np.asarray(reference[done : done + len(case.positions)])
+            trained = reading.log_softmax(read(case))
+            same, kl = reading.compare_logits(trained, rows)
+            following = [case.ids[position + 1] for position in case.positions]
+            for number, values in enumerate((trained, rows)):
+                losses[number] -= float(values[np.arange(len(following)), following].sum())
+            agreeing, divergence, done = agreeing + same, divergence + kl, done + len(rows)
+        return Loss(losses[0] / done, losses[1] / done, agreeing / done, divergence / done)
 
     def _test_stage(
         self, stage: str, comparison: StageComparison, measure: Callable[[], events.SelfTested]
@@ -349,6 +400,7 @@ class _Test:
             **self._describe_reference(),
             "passed": all(result.passed for result in results),
             "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
+            **({"as_trained": asdict(self._trained_loss)} if self._trained_loss else {}),
             "merged_from": earlier_results.compute_fingerprint(self._folder),
         }
         selftest_report.write(self._folder, report)

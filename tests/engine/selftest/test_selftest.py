@@ -934,3 +934,24 @@ def test_self_test_says_what_a_merged_model_misses(run: RunFolder) -> None:
     (tested,) = recorder.of(events.SelfTested)
     assert (tested.stage, tested.verdict) == ("merged", "failed")
     assert "config.json is missing" in str(tested.faults[0])
+
+
+@pytest.mark.slow
+def test_merge_of_a_model_trained_in_4_bits_says_what_it_changes(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path)
+    model = run.load_project().model.model_copy(update={"precision": "4bit"})
+    run.write_project(run.load_project().model_copy(update={"model": model}))
+    planned = merge.preview_merge(run, MergingSpec(), recorded_job()[0])
+    (warning,) = planned.problems
+    assert warning.code == "merging.other_precision"
+    assert 0.01 < float(str(warning.what.values["share"])) < 1.0
+    merge.merge(run, recorded_job()[0])
+    results, recorder = check(run)
+    assert results["merged"].verdict == "passed"
+    (warned,) = recorder.of(events.Warned)
+    assert warned.problem.code == "selftest.other_precision"
+    values = warned.problem.what.values
+    assert float(str(values["kl"])) > 10 * limits.EXACT.kl
+    assert values["trained"] != values["merged"]
+    report = json.loads((run.path / "selftest.json").read_text("utf-8"))
+    assert report["as_trained"]["kl"] == values["kl"]
