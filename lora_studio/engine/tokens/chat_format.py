@@ -85,7 +85,7 @@ class ChatFormat:
         """Return the text with marks around the template's {% generation %} blocks."""
         try:
             return self.template.render_marked(
-                self.to_plain(messages), begin, end, tools=_wrap_tools(tools)
+                self.to_plain(messages), begin, end, tools=wrap_tools(tools)
             )
         except Exception as error:  # foreign code may raise anything
             raise _refused_by_template_error(error) from error
@@ -205,7 +205,7 @@ class ChatFormat:
 
     def _run(self, plain: list[dict[str, Any]], prompt: bool, tools: Tools) -> str:
         try:
-            return self.template.render(plain, prompt, tools=_wrap_tools(tools))
+            return self.template.render(plain, prompt, tools=wrap_tools(tools))
         except Exception as error:  # foreign code may raise anything
             raise _refused_by_template_error(error) from error
 
@@ -272,7 +272,7 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
     return call_data
 
 
-def _wrap_tools(tools: Tools) -> list[dict[str, Any]] | None:
+def wrap_tools(tools: Tools) -> list[dict[str, Any]] | None:
     """Return function descriptions in the form that templates expect; None without any."""
     return [
         dict(tool) if "function" in tool or "name" not in tool

@@ -64,6 +64,7 @@ _OMITTED: dict[str, Template] = {
     "system": "the chat template omits a system message",
     "user": "the chat template omits a question",
     "tool": "the chat template omits a tool result",
+    "call": "the chat template omits one of several tool calls",
 }
 
 
@@ -82,6 +83,23 @@ def render(
     return ChatFormat(tokenizer).render(messages, tools, prompt=prompt)
 
 
+def _mark(turn: Message, index: int, *, calls: bool) -> Message:
+    """Return the turn with a mark as its content, unless it is an answer, and as the names of its calls.
+
+    A result without a name is that of the next call.
+    """
+    changes: dict[str, Any] = {}
+    if turn.role != "assistant" and turn.content.strip():
+        changes["content"] = f"Zc{index}cZ"
+    if calls:
+        named = [
+            call.model_copy(update={"name": f"Zn{index}x{number}nZ"})
+            for number, call in enumerate(turn.tool_calls)
+        ]
+        changes |= {"tool_calls": tuple(named), "name": ""}
+    return turn.model_copy(update=changes)
+
+
 class ExactRenderer:
     """Renders conversations for one tokenizer, with the parts that train; without caching."""
 
@@ -91,7 +109,7 @@ class ExactRenderer:
         self._eos = str(tokenizer.eos_token or "")
         added = tokenizer.get_added_vocab()
         self._marks = sorted((mark for mark in added if mark.strip()), key=len, reverse=True)
-        self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
+        self._missing: dict[tuple[tuple[str, bool, int], ...], str] = {}
 
     def render_answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
         """Return the text of a conversation with the spans of its trained answers; raises
@@ -369,19 +387,15 @@ class ExactRenderer:
         for tool in tools:
             if str((tool.get("function") or tool).get("name", "")) not in text:
                 raise refuse_template("the chat template omits the list of tools")
-        key = tuple((turn.role, bool(turn.content.strip())) for turn in turns)
+        key = tuple((turn.role, bool(turn.content.strip()), len(turn.tool_calls)) for turn in turns)
         if key not in self._missing:
             self._missing[key] = self._find_first_missing(turns, tools)
         if role := self._missing[key]:
             raise refuse_template(_OMITTED[role])
 
     def _find_first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
-        probe = [
-            turn
-            if turn.role == "assistant" or not turn.content.strip()
-            else turn.model_copy(update={"content": f"Zc{index}cZ"})
-            for index, turn in enumerate(turns)
-        ]
+        several = any(len(turn.tool_calls) > 1 for turn in turns)
+        probe = [_mark(turn, index, calls=several) for index, turn in enumerate(turns)]
         try:
             shown = self.format.render(probe, tools)
             if probe[-1].role == "assistant" and len(probe) > 1:
@@ -389,8 +403,12 @@ class ExactRenderer:
                 shown += self.format.render(probe[:-1], tools, prompt=True)
         except UnusableRow:
             return ""
-        missing = (t.role for i, t in enumerate(probe) if t is not turns[i] and t.content not in shown)  # fmt: skip
-        return next(missing, "")
+        for turn in probe:
+            if turn.role != "assistant" and turn.content.strip() and turn.content not in shown:
+                return turn.role
+            if several and any(call.name not in shown for call in turn.tool_calls):
+                return "call"
+        return ""
 
     # --- generation blocks --------------------------------------------------------------------
 

@@ -236,6 +236,33 @@ def test_template_that_omits_the_system_message_is_reported(tiny: TinyModel) -> 
         render(tokenizer, CHAT)
 
 
+@pytest.mark.parametrize("writes_all", [True, False])
+def test_template_that_omits_one_of_several_calls_is_reported(
+    tiny: TinyModel, *, writes_all: bool
+) -> None:
+    tokenizer = load_tokenizer(tiny("llama3"))
+    calls = "m.tool_calls" if writes_all else "m.tool_calls[:1]"
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}{% for c in "
+        + calls
+        + " %}[{{ c.function.name }} {{ c.function.arguments | tojson }}]{% endfor %}{% endif %}</s>"
+        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    call = ToolCall(name="find", arguments={"n": 3})
+    chat = [
+        Message(role="user", content="How many?"),
+        Message(role="assistant", content="", tool_calls=(call, call), trained=True),
+        Message(role="tool", content="3", name="find"),
+        Message(role="tool", content="4", name="find"),
+        Message(role="assistant", content="There are 7.", trained=True),
+    ]
+    if writes_all:
+        assert render(tokenizer, chat).text.count("[find") == 2
+    else:
+        with pytest.raises(UnusableRow, match="one of several tool calls"):
+            render(tokenizer, chat)
+
+
 def saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     tokenizer.save_pretrained(folder)
     return load_tokenizer(folder)

@@ -10,23 +10,28 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.messages import counted, text
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import Fix, Problem, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from lora_studio.core.templates.go.rendering import GoTemplate
+from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
+from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.proof_cases import generate_conversations
+from lora_studio.core.templates.probing.probe_conversations import put_thoughts_in_content
+from lora_studio.core.templates.proof_cases import ProofCase, generate_conversations
 from lora_studio.core.templates.server.data import build_template_data
 from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
+from lora_studio.engine.export.ollama.trained_prompts import to_ollama
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.chat_format import ChatFormat, wrap_tools
 
-#: Conversations whose token IDs are compared.
-_COMPARED = 24
+#: Conversations whose token IDs are compared, and held-out ones whose prompts are.
+_COMPARED, _RENDERED = 24, 200
 
 _WHERE = Where(step="export")
 
@@ -122,6 +127,57 @@ def compare_ids(
         return _different_tokens_problem(conversations[index], expected[index], actual[index])
     _report_equal_tokens(equal, job, with_template=derived.proven)
     return None
+
+
+def find_differing_rows(
+    run: RunFolder, tokenizer: PreTrainedTokenizerBase, gguf: Path, derived: DerivedTemplate
+) -> Problem | None:
+    """Return a warning if the TEMPLATE builds other prompts than training for held-out conversations.
+
+    The proof covers what the TEMPLATE supports. These conversations show whether the data needs more.
+    """
+    form, template, today = ChatFormat(tokenizer), GoTemplate(derived.template), date.today()
+    added = str(tokenizer.bos_token) if _get_added_bos(tokenizer, gguf) else ""
+    differing, equal = list[frozenset[ConversationKind]](), list[frozenset[ConversationKind]]()
+    for sample in read_heldout(run)[:_RENDERED]:
+        turns = list(sample.messages)
+        while turns and turns[-1].role == "assistant":
+            turns.pop()
+        if not turns:
+            continue
+        messages = to_ollama(turns)
+        if ".Thinking" not in derived.template:  # then servers leave reasoning in the content
+            messages = [put_thoughts_in_content(message) for message in messages]
+        tools = tuple(wrap_tools(sample.tools) or ())
+        actual: str | None
+        try:
+            expected = form.render(turns, sample.tools, prompt=True).removeprefix(added)
+            actual = template.render(build_template_data(messages, tools), today=today)
+        except UnusableRow:
+            continue  # never trained
+        except GoTemplateError:
+            actual = None
+        kinds = find_kinds(ProofCase(messages, tools))
+        (equal if expected == actual else differing).append(kinds)
+    if not differing:
+        return None
+    present = frozenset[ConversationKind]().union(*differing)
+    causes = present.difference(*equal) or present
+    return warning(
+        "export.template_loses_data",
+        "Ollama's TEMPLATE builds other prompts than training for {differing} of {rows} validation "
+        "conversations, which have {kinds}."
+        if causes
+        else "Ollama's TEMPLATE builds other prompts than training for {differing} of {rows} validation "
+        "conversations.",
+        "The log lists what the TEMPLATE can't express. Ollama 0.30 and later can use the chat template in the "
+        "GGUF file instead: set OLLAMA_GO_TEMPLATE=0 there. Or remove such conversations from your data and "
+        "train again.",
+        where=_WHERE,
+        differing=len(differing),
+        rows=len(differing) + len(equal),
+        kinds=listed([kind.description for kind in ConversationKind if kind in causes]),
+    )
 
 
 def _report_equal_tokens(equal: Sequence[bool], job: JobContext, *, with_template: bool) -> None:

@@ -52,6 +52,8 @@ def write_modelfile(
         job.emit(events.Warned(problem=problem))
     if not derived.proven:
         return derived
+    if problem := checks.find_differing_rows(run, tokenizer, gguf, derived):
+        job.emit(events.Warned(problem=problem))
     content = build_modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,

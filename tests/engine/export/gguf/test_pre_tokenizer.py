@@ -72,15 +72,15 @@ def test_vocabulary_of_sentencepiece_needs_no_list(llama: Path, tmp_path: Path) 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_converter_agrees(family: str, tmp_path: Path) -> None:
     model = tiny_model(family, tmp_path / "model")
+    code = ""
     try:
         converter.convert(
             model, tmp_path / "v.gguf", "v", "", recorded_job()[0], vocabulary_only=True
         )
     except ProblemError as error:
-        assert error.problems[0].code == "gguf.unknown_tokenizer"
-        assert find(model) is not None
-    else:
-        assert find(model) is None
+        code = error.problems[0].code
+    assert code in ("", "gguf.unknown_tokenizer")
+    assert (find(model) is not None) is (code == "gguf.unknown_tokenizer")
 
 
 def test_packaged_list_is_read(llama: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder, selftest_report
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.known_differences import ConversationKind
+from lora_studio.core.templates.ollama_template import derive_from
 from lora_studio.engine.export.ollama import checks
 from tests.helpers.models import tiny_gguf
 
@@ -108,3 +112,37 @@ def test_file_must_pass_with_all_it_was_made_from(
     (problem,) = caught.value.problems
     assert problem.code == code
     assert "lora-studio" not in str(problem.remedy), "the window shows it too"
+
+
+#: Users and answers in turn; every other role is written as it is.
+PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}<assistant>"
+TALKS: dict[str, list[dict[str, Any]]] = {
+    "plain": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}],
+    "row": [
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": "there"},
+        {"role": "assistant", "content": "Hello"},
+    ],
+}
+
+
+def find_differing(names: list[str], where: Path) -> Problem | None:
+    run = folder.RunFolder(where)
+    lines = [json.dumps({"messages": TALKS[name]}) + "\n" for name in names]
+    run.heldout_file.write_text("".join(lines), "utf-8")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0})))
+    tokenizer.chat_template = PLAIN
+    file = tiny_gguf.write(where / "pim.gguf", PLAIN)
+    return checks.find_differing_rows(run, tokenizer, file, derive_from(ChatTemplate(PLAIN)))
+
+
+def test_data_that_the_template_renders_otherwise_is_a_warning(tmp_path: Path) -> None:
+    problem = find_differing(["plain", "row", "plain"], tmp_path)
+    assert problem is not None
+    assert problem.code == "export.template_loses_data"
+    assert (problem.what.values["differing"], problem.what.values["rows"]) == (1, 3)
+    assert problem.what.values["kinds"] == ConversationKind.USER_ROW.description
+
+
+def test_data_that_the_template_renders_equally_is_no_problem(tmp_path: Path) -> None:
+    assert find_differing(["plain", "plain"], tmp_path) is None
