@@ -59,7 +59,7 @@ def get_worker_variables() -> dict[str, str]:
     faults instead of one for each 4 KB. It reads this only when a process starts.
     """
     huge_pages = os.environ.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    return {"PYTHONUTF8": "1", "GLIBC_TUNABLES": huge_pages}
+    return paths.get_folder_variables() | {"PYTHONUTF8": "1", "GLIBC_TUNABLES": huge_pages}
 
 
 class Worker:

@@ -67,6 +67,17 @@ def get_config_folder() -> Path:
     )
 
 
+def get_folder_variables() -> dict[str, str]:
+    """Return the variables that move the user's folders, as absolute paths for a process with another current folder."""
+    moved = {
+        "LORA_STUDIO_DATA": get_data_folder,
+        "LORA_STUDIO_CACHE": get_cache_folder,
+        "LORA_STUDIO_CONFIG": get_config_folder,
+        "LORA_STUDIO_LOGS": get_log_folder,
+    }
+    return {name: str(get().absolute()) for name, get in moved.items() if os.environ.get(name)}
+
+
 def get_window_file() -> Path:
     """Return the file with the window's preferences."""
     return get_config_folder() / "window.json"
