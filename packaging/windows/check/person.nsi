@@ -59,6 +59,11 @@ Section
         ${Break}
       ${EndIf}
       StrCpy $seen 1
+      ; A window without its texts isn't shown yet.
+      System::Call 'user32::IsWindowVisible(p $window) i .r0'
+      ${If} $0 = 0
+        ${Continue}
+      ${EndIf}
       GetDlgItem $control $window ${BUTTON_YES}
       ${If} $control <> 0
         Call Answer
