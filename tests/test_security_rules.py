@@ -256,8 +256,9 @@ def test_function_is_called_only_in_its_place(
 #: modules that need no check because they only read.
 ASKED: dict[str, tuple[set[str], set[str]]] = {
     "project.load": (
-        {"known_projects.list_new_requests", "access.ask_for_project"},
-        {"core/help/diagnostics.py", "core/runs/frozen_project.py"},  # lists settings; reads a run
+        {"known_projects.list_new", "access.ask_for_project"},
+        # lists settings; the program's own; reads a run
+        {"core/help/diagnostics.py", "core/project/samples.py", "core/runs/frozen_project.py"},
     ),
     "_carry_out": ({"_hold_run"}, set()),
     "PinnedFolder": ({"run_consent.require_allowed"}, set()),

@@ -11,7 +11,12 @@ import typer
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import join_sentences
 from lora_studio.core.problems import ProblemError, Where, fail, warning
-from lora_studio.core.project import judge_consent, known_projects, run_consent
+from lora_studio.core.project import (
+    access_requests,
+    judge_consent,
+    known_projects,
+    run_consent,
+)
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands
@@ -27,8 +32,8 @@ def ask_for_project(draft: Draft, display: Display) -> None:
 
     Judges and code are asked for when they are used.
     """
-    judges = judge_consent.list_unallowed(draft)
-    if requests := known_projects.list_new_requests(draft):
+    judges, everything = judge_consent.list_unallowed(draft), access_requests.list_requests(draft)
+    if requests := known_projects.list_new(draft, everything):
         display.print_problem(
             warning(
                 "project.new_requests",
@@ -41,7 +46,7 @@ def ask_for_project(draft: Draft, display: Display) -> None:
         )
         asked = [request for request in requests if request not in judges]
         _require_consent(asked, str(draft.path), display)
-    known_projects.accept(draft, without=judges)
+    known_projects.accept(draft, [request for request in everything if request not in judges])
 
 
 def ask_for_job(command: commands.Job | commands.Question, display: Display) -> None:
@@ -67,7 +72,7 @@ def ask_for_run(run: RunFolder, frozen: Project, display: Display) -> None:
             )
         )
         _require_consent(requests, str(run.path), display)
-        run_consent.remember(run.path, frozen)
+        run_consent.remember(requests)
 
 
 def _require_consent(requests: Sequence[AccessRequest], path: str, display: Display) -> None:

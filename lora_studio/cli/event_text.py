@@ -346,9 +346,10 @@ def _describe_server_ready(event: events.ServerReady) -> Text:
         else text("{file}", file=event.file)
     )
     return text(
-        "Serving {served} at the OpenAI-compatible address {address}. Stop with Ctrl+C.\n\n"
+        "Serving {served} at the OpenAI-compatible address {address} with the API key {key}. Stop with Ctrl+C.\n\n"
         "{curl}\n\n{python}",
         served=served,
+        key=event.key,
         address=serving.get_api_address(event),
         curl=serving.format_curl(event),
         python=serving.format_python(event),

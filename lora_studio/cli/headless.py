@@ -27,6 +27,7 @@ from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import NO_TEXT, Text, listed, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.project import (
+    access_requests,
     checks,
     known_projects,
     linked_settings,
@@ -77,7 +78,8 @@ def open_project(
                 display.print_note(text(chosen.evidence))
         apply_overrides(draft, overrides, display)
         if any(override.startswith("training.rewards") for override in overrides):
-            known_projects.accept(draft)  # the user has typed them
+            # the user has typed them
+            known_projects.accept(draft, access_requests.list_requests(draft))
     except ProblemError as error:
         display.print_problems(error.problems)
         return None

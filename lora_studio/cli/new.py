@@ -14,7 +14,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import is_local_source
-from lora_studio.core.project import checks, known_projects, presets, project
+from lora_studio.core.project import access_requests, checks, known_projects, presets, project
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.system.paths import expand_home
 
@@ -59,7 +59,8 @@ def new(
             display.print_problems(errors)
             raise typer.Exit(headless.REFUSED)
         created = project.create(folder, draft.name, draft.values)
-        known_projects.accept(created)  # the user has typed what it asks for
+        # the user has typed what it asks for
+        known_projects.accept(created, access_requests.list_requests(created))
     if as_json:
         print_json({"project": str(created.path)})
     else:

@@ -45,11 +45,11 @@ def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:
         yield event
 
 
-def parse_events(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Yield the event in each JSON line, skipping lines that aren't events."""
+def parse_events(lines: Iterable[bytes], *, is_own: bool = False) -> Iterator[Event]:
+    """Yield the event in each JSON line, skipping lines that aren't events; `is_own` for those of a pipe."""
     for line in lines:
         with contextlib.suppress(ValidationError):
-            yield events.parse(line)
+            yield events.parse(line, is_own=is_own)
 
 
 def call_later(seconds: float, action: Callable[[], object]) -> None:

@@ -227,7 +227,7 @@ class Worker:
         """Read events in a thread, since a blocking read of a pipe can't be interrupted."""
         assert self._process.stdout is not None
         with self._process.stdout as lines:
-            for event in parse_events(lines):
+            for event in parse_events(lines, is_own=True):
                 self._incoming.put(event)
         self._incoming.put(None)
 

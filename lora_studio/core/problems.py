@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from lora_studio.core.messages import Template, Text, fill
 
@@ -60,6 +60,9 @@ class Fix(BaseModel):
         return ((self.step, self.field, self.value), *self.also)
 
 
+#: Validation context for JSON of a process that this program has started, whose fixes are its own.
+OWN_JSON = {"own": True}
+
 #: Codes in files of version 0.1, and their current spelling.
 _RENAMED_CODES = {
     "dataset.tokenised": "dataset.tokenized",
@@ -74,7 +77,8 @@ class Problem(BaseModel):
     """One thing that is wrong. An `error` prevents a job from starting, a `warning` does not.
 
     `code` is stable and dotted (`dataset.no_usable_rows`): documentation is indexed by it. `what`
-    says what happened, `remedy` what to do next.
+    says what happened, `remedy` what to do next. A fix that was read from JSON is dropped unless it is
+    validated with `OWN_JSON`: in a run from somebody else, it could change any setting.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
@@ -90,6 +94,11 @@ class Problem(BaseModel):
     @classmethod
     def _renamed(cls, code: str) -> str:
         return _RENAMED_CODES.get(code, code)
+
+    @field_validator("fix", mode="before")
+    @classmethod
+    def _drop_foreign_fix(cls, fix: object, info: ValidationInfo) -> object:
+        return fix if isinstance(fix, Fix) or info.context == OWN_JSON else None
 
     def __str__(self) -> str:
         """Return the problem as one English paragraph for a terminal."""

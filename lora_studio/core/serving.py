@@ -67,11 +67,10 @@ def get_api_address(server: ServerReady) -> str:
 def format_curl(server: ServerReady) -> str:
     """Return a shell command that asks the server, with the scale of every adapter."""
     if server.embeds:
-        return _format_post(
-            f"{get_api_address(server)}/embeddings", {"model": server.model, "input": _TEXT}
-        )
+        body: dict[str, Any] = {"model": server.model, "input": _TEXT}
+        return _format_post(f"{get_api_address(server)}/embeddings", body, server.key)
     body = {"model": server.model, "messages": _MESSAGES} | _list_scales(server)
-    return _format_post(f"{get_api_address(server)}/chat/completions", body)
+    return _format_post(f"{get_api_address(server)}/chat/completions", body, server.key)
 
 
 def format_ollama_embed_curl(host: str, model: str) -> str:
@@ -79,15 +78,18 @@ def format_ollama_embed_curl(host: str, model: str) -> str:
     return _format_post(f"{host}/api/embed", {"model": model, "input": _TEXT})
 
 
-def _format_post(address: str, body: dict[str, Any]) -> str:
-    command = ["curl", address, "-H", "Content-Type: application/json", "-d", json.dumps(body)]
+def _format_post(address: str, body: dict[str, Any], key: str = "") -> str:
+    authorization = ["-H", f"Authorization: Bearer {key}"] if key else []
+    command = ["curl", address, "-H", "Content-Type: application/json", *authorization]
+    command += ["-d", json.dumps(body)]
     is_windows = sys.platform == "win32"
     return subprocess.list2cmdline(command) if is_windows else shlex.join(command)
 
 
 def format_python(server: ServerReady) -> str:
     """Return Python code that asks the server through the package openai."""
-    connection = f'client = OpenAI(base_url="{get_api_address(server)}", api_key="none")\n'
+    key = json.dumps(server.key or "none")
+    connection = f'client = OpenAI(base_url="{get_api_address(server)}", api_key={key})\n'
     if server.embeds:
         return (
             f"from openai import OpenAI\n\n{connection}"

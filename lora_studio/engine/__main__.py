@@ -1,9 +1,8 @@
 """`python -m lora_studio.engine`: a worker that speaks JSON lines on stdin and stdout."""
 
 import os
-import sys
-import traceback
 
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.protocol.job import NO_PROCESSES
 from lora_studio.engine.runtime.failures import is_out_of_processes
 from lora_studio.engine.worker import main
@@ -13,5 +12,5 @@ try:
 except Exception as error:
     if not is_out_of_processes(error):
         raise
-    traceback.print_exception(error, file=sys.stderr)
+    print_exception(error)
     os._exit(NO_PROCESSES)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import run_consent
 from lora_studio.core.protocol import commands, events
@@ -154,7 +154,7 @@ def _follow(run: RunFolder, rank: int, count: int) -> int:
             print(f"{problem.what} {problem.remedy}", file=sys.stderr)
         return _FAILED
     except BaseException as error:
-        traceback.print_exception(error, file=sys.stderr)
+        print_exception(error)
         return _FAILED
     return 0
 

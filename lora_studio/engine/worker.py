@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.network import connections
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import run_consent
 from lora_studio.core.protocol import commands, events
@@ -166,7 +166,7 @@ def _to_ending(
     if isinstance(error, OSError) and job.folder is not None and job.folder.locate() is None:
         error = job.folder.gone_error()
     with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
-        traceback.print_exception(error, file=sys.stderr)
+        print_exception(error)
     problem = to_problem(error, command.title, trains=command.trains)
     return events.Failed(problem=_name_disk(problem, job))
 
@@ -272,7 +272,7 @@ def _start_guard(folder: PinnedFolder | None) -> None:
         try:
             guard.start(RunFolder(location))
         except OSError as error:
-            traceback.print_exception(error, file=sys.stderr)
+            print_exception(error)
 
 
 def _record_kill_count(lock: FileLock, content: dict[str, Any]) -> Callable[[], None]:

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -66,7 +66,7 @@ def main() -> None:
             resume=rendezvous.resume,
         )
     except BaseException as error:
-        traceback.print_exception(error, file=sys.stderr)
+        print_exception(error)
         sys.stderr.flush()
         if is_peer_lost(error):
             os._exit(EXIT_PEER_LOST)

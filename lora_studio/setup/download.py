@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from lora_studio.core.network.secrets import without_secrets
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, link_or_copy
@@ -30,7 +31,7 @@ from lora_studio.setup.http_client import (
     describe_error,
     get_url,
 )
-from lora_studio.setup.tools import SetupLog, StopFlag, without_secrets
+from lora_studio.setup.tools import SetupLog, StopFlag
 
 if TYPE_CHECKING:
     import httpx

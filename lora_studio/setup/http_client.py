@@ -21,11 +21,11 @@ import certifi
 from lora_studio.core.messages import Text, text
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.network.secrets import without_secrets
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.environment import build_uv_environment
-from lora_studio.setup.tools import without_secrets
 
 
 class LazyModule:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from lora_studio import __version__
 from lora_studio.core.messages import text
+from lora_studio.core.network.secrets import without_secrets
 from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
@@ -40,7 +41,7 @@ from lora_studio.setup.pythons import (
     python_not_found_error,
 )
 from lora_studio.setup.resolve import Resolver
-from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, without_secrets
+from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.network.secrets import without_secrets
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.packages import normalize_package_name
@@ -32,7 +33,6 @@ from lora_studio.setup.tools import (
     find_uv,
     get_error_line,
     run,
-    without_secrets,
 )
 
 #: Deployment target when resolving for another Mac: uv's default is 13, for which PyTorch has no

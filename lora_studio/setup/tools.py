@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import IO
 import psutil
 
 from lora_studio.core.messages import Template, text
+from lora_studio.core.network.secrets import without_secrets
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
@@ -98,11 +98,6 @@ class SetupLog:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def without_secrets(text: str) -> str:
-    """Return a text without the user names, passwords and tokens in its URLs."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def find_uv() -> Path:

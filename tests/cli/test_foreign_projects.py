@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from lora_studio.cli import headless
 from lora_studio.cli.app import app
 from lora_studio.cli.console import Display
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import create_run
 from lora_studio.core.system import consent
+from tests.helpers.accepted_projects import accept_project
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_data_of_a_named_project_is_read(
 def test_options_that_the_user_types_are_not_requests(
     shared_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known_projects.accept(project.load(shared_project))
+    accept_project(project.load(shared_project))
     assert headless.open_project(shared_project, ["export.ollama_host=other.example"], Display())
     assert "other.example" not in capsys.readouterr().err
 

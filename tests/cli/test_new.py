@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.project import access_requests, checks, known_projects, project
+from lora_studio.core.project import access_requests, checks, project
+from tests.helpers.accepted_projects import list_new_requests
 from tests.helpers.command_line import run_studio
 
 ROWS = '{"question": "Where?", "answer": "Here."}\n'
@@ -40,7 +41,7 @@ def test_new_project_is_complete_and_known(tmp_path: Path, data: Path) -> None:
     assert [source.path for source in frozen.dataset.sources] == [str(data)]
     assert (frozen.lora.use_dora, frozen.training.max_steps) == (True, 60)
     assert access_requests.list_requests(draft), "the data is outside of the project"
-    assert known_projects.list_new_requests(draft) == []
+    assert list_new_requests(draft) == []
 
 
 @pytest.mark.slow

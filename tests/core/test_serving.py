@@ -56,6 +56,14 @@ def test_requests_to_an_embedding_model_ask_for_vectors() -> None:
     assert (address, json.loads(body)["model"]) == ("http://pim:11434/api/embed", "bot")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="quoted for cmd.exe there")
+@pytest.mark.parametrize("embeds", [False, True])
+def test_requests_have_the_key(embeds: bool) -> None:
+    ready = READY.model_copy(update={"key": "a-b_c", "embeds": embeds})
+    assert "Authorization: Bearer a-b_c" in shlex.split(serving.format_curl(ready))
+    assert 'api_key="a-b_c"' in serving.format_python(ready)
+
+
 def test_python_code_compiles_and_has_scales_only_with_adapters() -> None:
     code = serving.format_python(READY)
     compile(code, "request.py", "exec")

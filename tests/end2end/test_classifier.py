@@ -16,12 +16,13 @@ from pytestqt.qtbot import QtBot
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from lora_studio.core import formatting
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.widgets.bar_table import BarTable
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.command_line import run_studio
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -50,7 +51,7 @@ def window(window: Window, tmp_path: Path) -> Window:
     }  # fmt: skip
     draft = project.create(tmp_path / "tickets", "Tickets", values)
     draft.save()
-    known_projects.accept(draft)
+    accept_project(draft)
     window.open_project(tmp_path / "tickets")
     return window
 

@@ -11,12 +11,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.gui import theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.window.drag_and_drop import FileDrop
 
@@ -44,7 +45,7 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     theme.apply(qapp, "light")
     base = tiny_model("llama3", tmp_path / "base")
     folder = tmp_path / "shop"
-    known_projects.accept(project.create(folder, "Shop", {"model": {"source": str(base)}}))
+    accept_project(project.create(folder, "Shop", {"model": {"source": str(base)}}))
     new_window = make_window(Preferences(), lazy_pages.make_step_pages)
     new_window.resize(1280, 800)
     new_window.show()

@@ -10,12 +10,13 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation.test_sets import FileRows
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.runs import folder
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import write_rows
@@ -40,7 +41,7 @@ def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     }
     draft = project.create(tmp_path / "project", "Harbour", values)
     draft.save()
-    known_projects.accept(draft)
+    accept_project(draft)
     run = folder.create_run(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
     random_adapter(base, run.adapter)
     main_window = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)

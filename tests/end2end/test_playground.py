@@ -11,12 +11,13 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.chat import AdapterSpeaker
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.runs import folder
 from lora_studio.gui import theme
 from lora_studio.gui.pages.playground.dialogs import TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -32,7 +33,7 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     values = {"model": {"source": str(base), "device": "cpu"}}
     draft = project.create(tmp_path / "project", "Harbour", values)
     draft.save()
-    known_projects.accept(draft)
+    accept_project(draft)
     run = folder.create_run(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
     random_adapter(base, run.adapter)
     theme.apply(qapp, "light")

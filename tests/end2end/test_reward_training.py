@@ -16,11 +16,12 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.client.worker import Worker
 from lora_studio.core.curves.metrics import read_metrics
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.faults.killed_runs import find_differences
 from tests.helpers.models.tiny_models import tiny_model
 
@@ -54,7 +55,7 @@ def window(qtbot: QtBot, window: Window, tmp_path: Path) -> Window:
     }  # fmt: skip
     draft = project.create(tmp_path / "sums", "Sums", values)
     draft.save()
-    known_projects.accept(draft)
+    accept_project(draft)
     window.open_project(tmp_path / "sums")
     window.show_page("dataset")
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)

@@ -12,9 +12,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.tiny_run import heldout_rows
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, ollama_server: Server) -> Path:
     project_folder = tmp_path / "harbour desk"
     llama_cpp = str(llama_cpp_folder(tmp_path / "llama.cpp"))
     values = {"llama_cpp": llama_cpp, "ollama_host": ollama_server.host}
-    known_projects.accept(project.create(project_folder, "Harbour desk", {"export": values}))
+    accept_project(project.create(project_folder, "Harbour desk", {"export": values}))
     return project_folder
 
 

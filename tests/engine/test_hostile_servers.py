@@ -194,6 +194,36 @@ def test_token_does_not_follow_a_redirect_to_another_host(hub: Callable[[int], N
     assert b"hf_secret" not in other.requests[0]
 
 
+def test_list_of_the_hub_does_not_continue_on_another_server(hub: Callable[[int], None]) -> None:
+    job, _ = recorded_job()
+    with serve(sized(b"[]")) as other:
+        link = f'Link: <http://127.0.0.1:{other.port}/api/models>; rel="next"\r\n'.encode()
+        answer = OK + link + b"Content-Length: 2\r\nConnection: close\r\n\r\n[]"
+        with serve(lambda connection: connection.sendall(answer)) as first:
+            hub(first.port)
+            with pytest.raises(ProblemError) as caught:
+                search.search_models(SearchModels(text="a"), job)
+    assert caught.value.problems[0].code == "model.unreadable_answer"
+    assert b"hf_secret" in first.requests[0]
+    assert other.requests == []
+
+
+def test_hub_library_sends_its_token_to_the_hub_alone(hub: Callable[[int], None]) -> None:
+    import huggingface_hub
+
+    with serve(sized(b"{}")) as other, serve(sized(b"{}")) as home:
+        hub(home.port)
+        with client.contact_hub(Purpose.HUB_SEARCH):
+            session = huggingface_hub.get_session()
+            for server in (home, other):
+                session.get(
+                    f"http://127.0.0.1:{server.port}/x",
+                    headers={"authorization": "Bearer hf_secret"},
+                )
+    assert b"hf_secret" in home.requests[0]
+    assert b"hf_secret" not in other.requests[0]
+
+
 def test_only_files_too_large_for_http_use_xet(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub import constants, file_download

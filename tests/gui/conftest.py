@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import toasts
@@ -29,6 +29,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.conftest import PATIENCE
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.runs.runs_page import Parts
 from tests.helpers.window import fake_engine, plain_pages
 
@@ -135,7 +136,7 @@ def project_folder(tmp_path: Path) -> Path:
         'schema_version = 1\nname = "support bot"\n'
         '[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
     )
-    known_projects.accept(project.load(folder))
+    accept_project(project.load(folder))
     return folder
 
 

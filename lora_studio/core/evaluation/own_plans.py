@@ -14,6 +14,7 @@ from lora_studio.core.evaluation.columns import AnyColumnModel, ServerModel
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
 from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.model.spec import BUILTIN_PREFIX
 from lora_studio.core.problems import fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.digest_records import DigestRecord
@@ -83,9 +84,14 @@ def _iter_model_requests(model: AnyColumnModel, project: Path) -> Iterator[Text]
 
 
 def _iter_path_requests(path: str, project: Path) -> Iterator[Text]:
-    """Yield a request for a path outside the project; "" is inside."""
+    """Yield a request for a path outside the project; "" is inside.
+
+    A relative path isn't: it may be an ID on the Hub, and it is read from the folder of the process.
+    """
+    if not path or path.startswith(BUILTIN_PREFIX):
+        return
     try:
-        is_inside = (project / path).resolve().is_relative_to(project.resolve())
+        is_inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(project.resolve())  # fmt: skip
     except (OSError, ValueError, RuntimeError):
         is_inside = False
     if not is_inside:

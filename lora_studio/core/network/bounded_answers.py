@@ -84,18 +84,24 @@ _EXPANSION = 1000
 
 _ORIGIN = "lora_studio.origin"
 _STARTED = "lora_studio.started"
-_SECRET_HEADERS = ("authorization", "cookie")
+_SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key")
+
+#: Scheme, host, and port of a server.
+Origin = tuple[str, str, int | None]
 
 
-def bound_answers(client: httpx.Client, choose: ChooseLimits) -> httpx.Client:
+def bound_answers(client: httpx.Client, choose: ChooseLimits, home: str = "") -> httpx.Client:
     """Bound all answers to this client, and return it.
 
-    Raises UntrustedAnswerError, a kind of httpx.RequestError, from its requests.
+    `home` is the address of the only server that gets keys and cookies, for a library that also follows
+    addresses in answers; without it, that is the server of each first request. Raises UntrustedAnswerError, a
+    kind of httpx.RequestError, from its requests.
     """
     connections.start()  # the time of an answer's header is limited where its bytes are received
 
     def on_request(request: httpx.Request) -> None:
         _check_redirect(request)
+        keep_secrets(request, get_origin(httpx.URL(home)) if home else request.extensions[_ORIGIN])
         _limit_time(request, choose(request))
 
     def on_response(response: httpx.Response) -> None:
@@ -152,9 +158,9 @@ def _check_location(response: httpx.Response) -> None:
 
 
 def _check_redirect(request: httpx.Request) -> None:
-    """Raise UntrustedAnswerError for a redirect that isn't followed; keep secrets from other hosts."""
+    """Raise UntrustedAnswerError for a redirect that isn't followed."""
     url = request.url
-    origin = (url.scheme, url.host, url.port)
+    origin = get_origin(url)
     first = request.extensions.setdefault(_ORIGIN, origin)
     if origin == first:
         return
@@ -166,7 +172,20 @@ def _check_redirect(request: httpx.Request) -> None:
         raise UntrustedAnswerError(
             "{host} redirects what is sent to it to {other}", host=first[1], other=url.host
         )
-    if url.host != first[1] or url.scheme == first[0]:  # another host, or another port
+
+
+def get_origin(url: httpx.URL) -> Origin:
+    """Return scheme, host, and port, None for the usual one of the scheme."""
+    return url.scheme, url.host, url.port
+
+
+def keep_secrets(request: httpx.Request, home: Origin) -> None:
+    """Remove keys and cookies from a request to another server than `home`, or without its encryption.
+
+    The same server with encryption, each at its usual port, may have them.
+    """
+    origin = get_origin(request.url)
+    if origin != home and (home, origin) != (("http", home[1], None), ("https", home[1], None)):
         for name in _SECRET_HEADERS:
             request.headers.pop(name, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ _SENDING_TRACKERS = ("wandb", "mlflow")
 #: Settings that name a model.
 _MODELS: tuple[tuple[Step, str], ...] = (("model", "source"), ("training", "teacher"))
 _PROGRAMS = ("export", "llama_cpp")
+
+#: The folder of a project's runs, in that of the project.
+RUNS = "runs"
 
 #: The field with a folder that is written to; those of other path fields are read.
 _WRITTEN = ("export", "lm_studio_folder")
@@ -98,7 +102,9 @@ def iter_judge_requests(reward: Mapping[str, Any]) -> Iterator[AccessRequest]:
     variable = _get_reward_text(reward, "judge", "key_variable")
     if host and not is_local_address(host):
         yield AccessRequest(
-            "send", host, text("Send prompts and answers to the server at {host}.", host=host)
+            "send",
+            f"judge {host}",  # not what is sent to an Ollama of that address
+            text("Send prompts and answers to the server at {host}.", host=host),
         )
     if host and variable:
         what = text(
@@ -106,17 +112,30 @@ def iter_judge_requests(reward: Mapping[str, Any]) -> Iterator[AccessRequest]:
             variable=variable,
             host=host,
         )
-        yield AccessRequest("send", f"{variable} {host}", what)
+        yield AccessRequest("send", f"key {variable} {host}", what)
 
 
 def _list_paths(draft: Draft) -> Iterator[AccessRequest]:
     for path, is_written in _iter_paths(draft):
-        if not _is_inside(path, draft.folder):
-            yield (
-                AccessRequest("write", path, text("Write files to {folder}.", folder=path))
-                if is_written
-                else AccessRequest("read", path, text("Read {path}.", path=path))
-            )
+        if (target := find_outside(path, draft.folder)) is None:
+            continue
+        if is_written:
+            yield _make_write_request(target)
+        elif target == path:
+            yield AccessRequest("read", path, text("Read {path}.", path=path))
+        else:
+            what = text("Read {path}, which is a link to {target}.", path=path, target=target)
+            yield AccessRequest("read", target, what)
+    if (
+        draft.folder is not None
+        and (draft.folder / RUNS).is_symlink()
+        and (target := find_outside(RUNS, draft.folder)) is not None
+    ):
+        yield _make_write_request(target)
+
+
+def _make_write_request(folder: str) -> AccessRequest:
+    return AccessRequest("write", folder, text("Write files to {folder}.", folder=folder))
 
 
 def _list_downloads(draft: Draft) -> Iterator[AccessRequest]:
@@ -205,11 +224,19 @@ def _exists(path: str, folder: Path | None) -> bool:
         return False
 
 
-def _is_inside(path: str, folder: Path | None) -> bool:
-    """Return whether a path stays in the project's folder, also if it is a link."""
+def find_outside(path: str, folder: Path | None) -> str | None:
+    """Return what to ask for if a path leads out of a folder, None if it stays inside.
+
+    That is the path itself, or the target of a link that seems to be inside. A folder that contains the
+    user's home folder holds more than a project: nothing counts as inside.
+    """
     if folder is None:
-        return False
+        return path
     try:
-        return (folder / expand_home(Path(path))).resolve().is_relative_to(folder.resolve())
+        inside, target = folder.resolve(), (folder / expand_home(Path(path))).resolve()
+        if target.is_relative_to(inside) and not Path.home().resolve().is_relative_to(inside):
+            return None
+        named = Path(os.path.normpath(inside / expand_home(Path(path))))
     except (OSError, ValueError, RuntimeError):
-        return False  # no file system takes it, so the project's checks refuse it
+        return path  # no file system takes it, so the project's checks refuse it
+    return str(target) if named.is_relative_to(inside) and named != target else path

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lora_studio.core import limits
-from lora_studio.core.project.access_requests import AccessRequest, list_requests
+from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import Draft
 from lora_studio.core.system import paths
 from lora_studio.core.system.damaged_files import raise_unless_damaged
@@ -25,10 +25,10 @@ def is_known(project_file: Path) -> bool:
     return _get_key(project_file) in _read()
 
 
-def list_new_requests(draft: Draft) -> list[AccessRequest]:
-    """Return what a project asks for that the user hasn't accepted yet."""
+def list_new(draft: Draft, requests: Iterable[AccessRequest]) -> list[AccessRequest]:
+    """Return those of a project's requests that the user hasn't accepted yet."""
     accepted = _read().get(_get_key(draft.path), []) if draft.path else []
-    return [request for request in list_requests(draft) if request.key not in accepted]
+    return [request for request in requests if request.key not in accepted]
 
 
 def is_accepted(request: AccessRequest) -> bool:
@@ -52,21 +52,22 @@ def _make_absolute(key: str, folder: Path) -> str:
     return f"{kind} {os.path.normpath(folder / paths.expand_home(Path(target)))}"
 
 
-def accept(draft: Draft, without: Collection[AccessRequest] = ()) -> None:
-    """Record a project with all that it asks for, but some requests.
+def accept(draft: Draft, requests: Iterable[AccessRequest]) -> None:
+    """Record a project with the requests that the user was shown or has made; it may do nothing else.
 
-    Nothing happens if it can't be stored.
+    The caller lists them once, shows them, and passes the same ones: what the project asks for also depends
+    on the disk, and may have changed meanwhile. Nothing happens if the record can't be stored.
     """
     if draft.path is None:
         return
     key = _get_key(draft.path)
-    requests = [request.key for request in list_requests(draft) if request not in without]
+    accepted = [request.key for request in requests]
     try:
         known = _read(raise_unless_damaged)
-        if known.get(key) == requests:
+        if known.get(key) == accepted:
             return
         known.pop(key, None)
-        known[key] = requests
+        known[key] = accepted
         write_atomic(
             _get_file(), json.dumps(dict(list(known.items())[-limits.KNOWN_PROJECTS :]), indent=1)
         )

@@ -13,23 +13,17 @@ from pathlib import Path
 from lora_studio.core.messages import join_sentences
 from lora_studio.core.problems import STEPS, Where, fail
 from lora_studio.core.project import known_projects
-from lora_studio.core.project.access_requests import AccessRequest, list_requests_outside
+from lora_studio.core.project.access_requests import RUNS, AccessRequest, list_requests_outside
 from lora_studio.core.project.project import SUFFIX, Draft, Project
 from lora_studio.core.system import consent
 from lora_studio.core.system.digest_records import DigestRecord
 
 _RECORD = DigestRecord("allowed_runs.json")
 
-#: Folder of a project that its runs are in.
-_RUNS = "runs"
-
 
 def list_requests(run: Path, frozen: Project) -> list[AccessRequest]:
-    """Return what a run asks for outside its project; the paths of `frozen` are absolute.
-
-    The project's folder is the one that `runs` is in; a run elsewhere is alone.
-    """
-    home = _get_home(run)
+    """Return what a run asks for outside its project; the paths of `frozen` are absolute."""
+    home = find_home(run)
     values = {step: frozen.get_spec(step).model_dump() for step in STEPS}
     return list_requests_outside(Draft(frozen.name, values, home / f"run{SUFFIX}"))
 
@@ -44,20 +38,27 @@ def list_unallowed(run: Path, frozen: Project) -> list[AccessRequest]:
     requests = list_requests(run, frozen)
     if not requests or consent.is_trusted_here(digest := compute_digest(requests)):
         return []
-    accepted = known_projects.list_accepted(_get_home(run))
+    accepted = known_projects.list_accepted(find_home(run))
     if digest in _RECORD or all(request.key in accepted for request in requests):
         return []
     return requests
 
 
-def _get_home(run: Path) -> Path:
+def find_home(run: Path) -> Path:
+    """Return the folder that a run may read: that of its project, or its own if it isn't in one.
+
+    A folder is that of a project if it has a project file; `~/runs` makes no project of `~`.
+    """
     run = run.resolve()
-    return run.parent.parent if run.parent.name == _RUNS else run
+    folder = run.parent.parent
+    return folder if run.parent.name == RUNS and any(folder.glob(f"*{SUFFIX}")) else run
 
 
-def remember(run: Path, frozen: Project) -> None:
-    """Record that the user allows what a run asks for; if that can't be stored, it counts for this process."""
-    requests = list_requests(run, frozen)
+def remember(requests: Sequence[AccessRequest]) -> None:
+    """Record that the user allows a run to do this; if that can't be stored, it counts for this process.
+
+    The requests are those that the user was shown, or those of a run that this user has created.
+    """
     if requests and not _RECORD.add(digest := compute_digest(requests)):
         consent.trust_in_this_process([digest])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.project import access_requests, project
+from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SUFFIX
 from lora_studio.core.system import paths
 
@@ -40,6 +42,12 @@ SAMPLES: Mapping[SampleName, SampleProject] = {
         "Sample project with rewards",
     ),
 }
+
+
+def list_requests(name: SampleName) -> list[AccessRequest]:
+    """Return what a sample project of the program asks for; the user's copy may have been changed."""
+    resource = paths.get_resources_folder() / SAMPLES[name].resource
+    return access_requests.list_requests(project.load(resource))
 
 
 def copy_sample(name: SampleName, folder: Path | None = None) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
+from lora_studio.core.problems import OWN_JSON
 from lora_studio.core.protocol.benchmarks import BenchmarksListed
 from lora_studio.core.protocol.chat import (
     Answered,
@@ -128,13 +129,13 @@ Event = (
 _UNION: LazyUnion[Event] = LazyUnion(Event)
 
 
-def parse(line: str | bytes) -> Event:
+def parse(line: str | bytes, *, is_own: bool = False) -> Event:
     """Parse the event in one JSON line; raises pydantic.ValidationError.
 
-    Hello is parsed leniently, so that a worker of another version can still be identified.
+    Only the fixes of problems in the program's own lines (`is_own`: from the pipe of a worker) are kept. Hello is parsed leniently, so that a worker of another version can still be identified.
     """
     hello = _parse_hello(line)
-    return hello if hello is not None else _UNION.parse(line)
+    return hello if hello is not None else _UNION.parse(line, OWN_JSON if is_own else None)
 
 
 def _parse_hello(line: str | bytes) -> Hello | None:

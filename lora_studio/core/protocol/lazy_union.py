@@ -23,19 +23,19 @@ class LazyUnion(Generic[T]):
         self._union = union
         self._models = {model.model_fields["kind"].default: model for model in models}
 
-    def parse(self, line: str | bytes) -> T:
-        """Parse one JSON object; raises pydantic.ValidationError.
+    def parse(self, line: str | bytes, context: dict[str, bool] | None = None) -> T:
+        """Parse one JSON object with a validation context; raises pydantic.ValidationError.
 
         If the guessed model refuses the line, the whole union decides, and reports what is wrong.
         """
         if (model := self._guess(line)) is not None:
             try:
-                parsed: Any = model.model_validate_json(line)
+                parsed: Any = model.model_validate_json(line, context=context)
             except ValidationError:
                 pass
             else:
                 return parsed  # type: ignore[no-any-return]  # one of the union
-        return self._adapter.validate_json(line)
+        return self._adapter.validate_json(line, context=context)
 
     def _guess(self, line: str | bytes) -> type[BaseModel] | None:
         if isinstance(line, str):

@@ -58,8 +58,8 @@ class ServedAdapter(BaseModel):
 class ServerReady(BaseEvent):
     """llama-server answers at `address`; requests name the model `model`.
 
-    `file` is the GGUF file that it runs, `program` is llama-server itself. `embeds`: the model turns texts
-    into vectors and doesn't chat.
+    `file` is the GGUF file that it runs, `program` is llama-server itself. `key` is sent with each request, as to
+    OpenAI. `embeds`: the model turns texts into vectors and doesn't chat.
     """
 
     kind: Literal["server_ready"] = "server_ready"
@@ -67,6 +67,7 @@ class ServerReady(BaseEvent):
     model: str
     file: str
     program: str
+    key: str = ""
     adapters: tuple[ServedAdapter, ...] = ()
     embeds: bool = False
 

@@ -1,11 +1,12 @@
 """Checksums of what a run has produced, so that damage is noticed before it is handed on.
 
 Adapters, the merged model, the GGUF files and the files that jobs read again, such as the held-out rows,
-are recorded in the manifest when they are written. A checkpoint records its own files.
+are recorded in the manifest when they are written. A checkpoint and a best adapter record their own files.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,10 +18,12 @@ from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import damaged_files
 from lora_studio.core.system.file_states import FileState, get_file_state
+from lora_studio.core.system.files import write_file
 from lora_studio.core.system.foreign_files import open_regular, read_json
 
-#: The file with the checksums of a checkpoint, under its entry "files".
+#: The file with the checksums of a checkpoint, under its entry "files", and that of a best adapter.
 CHECKPOINT = "checkpoint.json"
+RECORD = "checksums.json"
 
 #: Endings of files with weights: gigabytes that only those who use them read.
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
@@ -135,13 +138,22 @@ def _list_small_files(run: RunFolder, folder: Path) -> list[str]:
     return [name for name in recorded if not name.endswith(_WEIGHTS)]
 
 
-def read_checkpoint_entries(folder: Path, on_block: OnBlock = lambda: None) -> dict[str, Any]:
-    """Return the entries of a checkpoint; raises OSError, and ValueError if a file in it is damaged."""
-    entries = read_json(folder / CHECKPOINT)
+def write_record(folder: Path, entries: Mapping[str, Any] = {}, name: str = RECORD) -> None:
+    """Write a file with the checksums of the others in a folder, and further entries; raises OSError."""
+    files = {file.name: compute_checksum(file) for file in folder.iterdir()}
+    content = json.loads(json.dumps({**entries, "files": files}))
+    write_file(folder / name, json.dumps(seals.add_seal(content), indent=2))
+
+
+def read_record(
+    folder: Path, name: str = CHECKPOINT, on_block: OnBlock = lambda: None
+) -> dict[str, Any]:
+    """Return the entries of a folder that records its files; raises OSError, and ValueError if one is damaged."""
+    entries = read_json(folder / name)
     if not isinstance(entries, dict) or not isinstance(entries.get("files"), dict):
-        raise ValueError(f"{CHECKPOINT} has no list of files")
+        raise InvalidContentError("{file} has no list of files", file=name)
     if not seals.remove_seal(entries):
-        raise InvalidContentError("{file} has changed since it was written", file=CHECKPOINT)
+        raise InvalidContentError("{file} has changed since it was written", file=name)
     if (damage := _compare(entries["files"], folder, set(), on_block)) is not None:
         raise InvalidContentError(damage)
     return entries
@@ -149,7 +161,7 @@ def read_checkpoint_entries(folder: Path, on_block: OnBlock = lambda: None) -> d
 
 def _require_intact_checkpoint(run: RunFolder, folder: Path, on_block: OnBlock) -> None:
     try:
-        read_checkpoint_entries(folder, on_block)
+        read_record(folder, on_block=on_block)
     except InvalidContentError as error:
         raise _damaged_error(run, folder, error.reason) from error
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import project, run_consent
+from lora_studio.core.project import access_requests, known_projects, project, run_consent
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
@@ -245,12 +245,15 @@ class RunFolder:
         """Raise ProblemError if a file or folder of the run is a symbolic link.
 
         A job writes and deletes in these folders; a link in a run from somebody else could lead it to
-        any folder of the user. Trackers are left out: some link to their latest files.
+        any folder of the user. Trackers link to their latest files, in a folder of their own.
         """
         for parent, folders, files in os.walk(self.path):
             folder = Path(parent)
+            is_of_tracker = self.trackers in folder.parents
             for name in (*folders, *files):
-                if (folder / name).is_symlink():
+                if not (folder / name).is_symlink():
+                    continue
+                if not (is_of_tracker and _leads_into(folder / name, self.trackers)):
                     raise fail(
                         "run.link",
                         "{file} in the run folder is a link. Jobs don't write through links.",
@@ -258,8 +261,6 @@ class RunFolder:
                         file=str((folder / name).relative_to(self.path)),
                         where=Where(file=str(folder / name)),
                     )
-            if folder == self.path:
-                folders[:] = [name for name in folders if name != self.trackers.name]
 
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest, empty if there is none yet or it is damaged."""
@@ -345,6 +346,14 @@ class RunFolder:
         return "trained" if self.has_adapter else "new"
 
 
+def _leads_into(link: Path, folder: Path) -> bool:
+    """Return whether a link leads to a place in a folder."""
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # in a circle
+        return False
+
+
 def create_run(
     runs: Path, frozen: Project, source_folder: Path, *, is_allowed: bool = True
 ) -> RunFolder:
@@ -352,6 +361,7 @@ def create_run(
 
     Its jobs may read, write, and contact what the project names, unless it comes from elsewhere (`is_allowed`).
     """
+    _require_allowed_link(runs)
     stamp = create_run_stamp(_list_names(runs))
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
     for attempt in range(1, 1000):
@@ -372,9 +382,26 @@ def create_run(
             shutil.rmtree(path, ignore_errors=True)
             raise _not_created_error(path, describe_os_error(error)) from error
         if is_allowed:
-            run_consent.remember(path, resolved)
+            run_consent.remember(run_consent.list_requests(path, resolved))
         return run
     raise _not_created_error(runs, text("too many runs were created in one second"))
+
+
+def _require_allowed_link(runs: Path) -> None:
+    """Raise ProblemError for a folder of runs that is a link out of its project, unless the user has accepted it."""
+    target = access_requests.find_outside(runs.name, runs.parent) if runs.is_symlink() else None
+    if target is None:
+        return
+    home = runs.parent.resolve()
+    if f"write {target}" not in known_projects.list_accepted(home):
+        raise fail(
+            "run.runs_link",
+            "The folder of the project's runs, {file}, is a link to {target}, which you haven't allowed.",
+            "Open the project again and allow it, or replace the link with a folder.",
+            where=Where(file=str(runs)),
+            file=runs.name,
+            target=target,
+        )
 
 
 def format_now() -> str:

@@ -112,21 +112,22 @@ def find_damage(file: Path) -> Text | str | None:
 def repair(file: Path) -> Problem | None:
     """Move a damaged manifest aside, so that jobs write a new one; return a warning if it was damaged.
 
-    The readable entries of a manifest that was changed stay in use. Raises OSError if it can't be read
+    The warning is repeated until the adapter's checksums are recorded again. The readable entries of a manifest that was changed stay in use. Raises OSError if it can't be read
     although it may be whole.
     """
-    damage = find_damage(file)
-    if damage is None:
+    entries, damage = read(file), find_damage(file)
+    has_adapter = (file.parent / "adapter" / "adapter_config.json").is_file()
+    is_unrecorded = has_adapter and "adapter" not in (entries.get("checksums") or {})
+    if damage is None and not (is_unrecorded and entries.get("record_lost")):
         return None
-    entries = read(file)
     aside = file.with_name("manifest.damaged.json")
     is_kept = False
-    if file.exists() and not aside.exists():
+    if damage is not None and file.exists() and not aside.exists():
         with contextlib.suppress(OSError):
             file.rename(aside)
             is_kept = True
-    if entries or not file.exists():
-        update(file, entries)
+    if damage is not None and (entries or not file.exists()):
+        update(file, entries | ({"record_lost": True} if is_unrecorded else {}))
     return warning(
         "run.damaged_manifest",
         "The record of this run, {file}, is damaged: {reason}. Its adapter and models can't be compared "
@@ -138,7 +139,7 @@ def repair(file: Path) -> Problem | None:
         "record again from the last checkpoint.",
         where=Where(file=str(file)),
         file=file.name,
-        reason=damage,
+        reason=damage or text("it was written again, without checksums"),
         aside=aside.name,
     )
 

@@ -70,7 +70,7 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
     except OSError as error:
         raise not_written_error(run.project_file, describe_os_error(error)) from error
     if is_allowed:
-        run_consent.remember(run.path, run.load_project())
+        run_consent.remember(run_consent.list_requests(run.path, run.load_project()))
 
 
 def record_settings(run: RunFolder, project: Project, step: RecordedStep, **facts: str) -> None:

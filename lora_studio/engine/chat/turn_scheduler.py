@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 from collections.abc import Callable
 
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
 from lora_studio.engine.model.inference_loading import release_gpu
@@ -110,7 +109,7 @@ def run_or_refuse_column(
             raise
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
-        traceback.print_exception(error, file=sys.stderr)
+        print_exception(error)
         problem = to_problem(error, commands.AskChat.title)
         needs_memory = is_out_of_memory(error)
     job.emit(events.AnswerRefused(column=column, problem=problem))

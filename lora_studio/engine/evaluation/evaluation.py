@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,9 @@ from lora_studio.core.evaluation.storage import EvaluationFolder, LineWriter
 from lora_studio.core.evaluation.tables import compute_means
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
+from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import Problem, ProblemError, error, fail
+from lora_studio.core.project import run_consent
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
@@ -48,12 +48,12 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
     """Start or continue an evaluation; raises ProblemError if no column could be evaluated."""
     run = RunFolder(Path(command.run))
     project = run.load_project()
-    folder = _open_folder(run, command)
+    folder, plan = _open_folder(run, command)
     job.pausable = True
     factory = RunnerFactory(run, project, TorchModels(job), job)
     try:
         with answer_cache.open_database() as database:
-            _Evaluation(folder, folder.read_plan(), factory, database, job).run()
+            _Evaluation(folder, plan, factory, database, job).run()
     except PausedError:
         return events.Done(paused=True)
     finally:
@@ -61,12 +61,14 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
     return events.Done()
 
 
-def _open_folder(run: RunFolder, command: commands.Evaluate) -> EvaluationFolder:
+def _open_folder(
+    run: RunFolder, command: commands.Evaluate
+) -> tuple[EvaluationFolder, EvaluationPlan]:
+    """Return the folder, and the plan that was asked about: the file may change at any time."""
     if command.evaluation:
         folder = storage.open_evaluation(run.evaluations, command.evaluation)
-        # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
-        own_plans.require_own(folder.read_plan(), run.path.resolve().parent.parent)
-        return folder
+        own_plans.require_own(plan := folder.read_plan(), run_consent.find_home(run.path))
+        return folder, plan
     if command.plan is None:
         raise fail(
             "evaluation.no_plan",
@@ -74,7 +76,7 @@ def _open_folder(run: RunFolder, command: commands.Evaluate) -> EvaluationFolder
             "Choose the models and a test set.",
         )
     own_plans.remember(command.plan)
-    return storage.create_evaluation(run.evaluations, command.plan)
+    return storage.create_evaluation(run.evaluations, command.plan), command.plan
 
 
 @dataclass
@@ -179,7 +181,7 @@ class _Evaluation:
         except Exception as failure:
             if is_device_lost(failure):
                 raise  # the next start of the evaluation continues it, in a new process
-            traceback.print_exception(failure, file=sys.stderr)
+            print_exception(failure)
             problem = to_problem(failure, commands.Evaluate.title)
             report = report.model_copy(update={"problem": problem})
             self.job.emit(events.ColumnRefused(column=column.key, problem=problem))
@@ -266,7 +268,7 @@ class _Evaluation:
         except Exception as failure:
             if is_device_lost(failure):
                 raise
-            traceback.print_exception(failure, file=sys.stderr)
+            print_exception(failure)
             problem = to_problem(failure, text("The judge"))
             self.facts = self.facts.model_copy(update={"judge_problem": problem})
             self.job.emit(events.Warned(problem=problem))

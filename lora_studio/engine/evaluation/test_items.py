@@ -31,6 +31,7 @@ from lora_studio.core.evaluation.test_sets import (
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import run_consent
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
@@ -217,8 +218,7 @@ def _iter_playground_items(
     run: RunFolder, test_set: PlaygroundPrompts
 ) -> Iterator[EvaluationItem | UnusableRow]:
     """Yield the first question of each saved conversation, with its system message."""
-    # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
-    folder = Path(test_set.project) if test_set.project else run.path.resolve().parent.parent
+    folder = Path(test_set.project) if test_set.project else run_consent.find_home(run.path)
     conversations = Playground(folder).load_conversations()
     if not conversations:
         raise fail(

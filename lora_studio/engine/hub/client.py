@@ -17,6 +17,7 @@ from lora_studio.core.network.bounded_answers import (
     AnswerLimits,
     UntrustedAnswerError,
     bound_answers,
+    get_origin,
     reject_malformed_answers,
 )
 from lora_studio.core.network.connections import contacting, note_contact
@@ -80,9 +81,10 @@ def _prepare_library() -> None:
 
 def _create_http_client() -> httpx.Client:
     """Return the library's own client, with bounded answers."""
+    from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
-    client = bound_answers(_http.default_client_factory(), _choose_limits)
+    client = bound_answers(_http.default_client_factory(), _choose_limits, constants.ENDPOINT)
     client.event_hooks = client.event_hooks | {
         "response": [*client.event_hooks["response"], _count_page]
     }
@@ -94,11 +96,26 @@ _pages: list[str] = []
 
 
 def _count_page(response: httpx.Response) -> None:
-    """Raise UntrustedAnswerError for a list without an end: the library reads it to its last page."""
+    """Raise UntrustedAnswerError for a list without an end, or that another server would continue.
+
+    The library reads it to its last page, and sends the token with each request.
+    """
     if "next" in response.links:
+        _require_same_server(response)
         _pages.append(str(response.url))
         if len(_pages) > MAX_PAGES:
             raise UntrustedAnswerError("the server's list has no end")
+
+
+def _require_same_server(response: httpx.Response) -> None:
+    try:
+        following = response.url.join(response.links["next"]["url"])
+    except (httpx.InvalidURL, KeyError):
+        following = httpx.URL()
+    if get_origin(following) != get_origin(response.url):
+        raise UntrustedAnswerError(
+            "{host} continues its list on another server", host=response.url.host
+        )
 
 
 def _choose_limits(request: httpx.Request) -> AnswerLimits:

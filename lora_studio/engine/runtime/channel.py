@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
+from lora_studio.core.network.secrets import without_secrets_in
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
@@ -75,7 +77,7 @@ class Channel:
 
         The parent gets it in any case, so that it learns the reason, and finds it in the file then.
         """
-        line = events.to_line(event).encode() + b"\n"
+        line = events.to_line(_without_secrets(event)).encode() + b"\n"
         with self._lock:
             try:
                 if self._file is not None:
@@ -96,6 +98,15 @@ class Channel:
                     _write_all(pipe, line)
                 except OSError:
                     is_pipe_closed = True
+
+
+def _without_secrets(event: BaseModel) -> BaseModel:
+    """Return an event without what a library or a server may have repeated of a password or a key."""
+    if not isinstance(event, events.Warned | events.Failed | events.Log | events.ServerLogged):
+        return event
+    content = events.to_line(event)
+    plain = without_secrets_in(json.loads(content))
+    return events.parse(json.dumps(plain), is_own=True)
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
@@ -284,7 +295,7 @@ class JobContext:
         if self.folder is not None:
             line = events.to_line(own)
             if (translated := self.folder.translate(line)) != line:
-                own = events.parse(translated)
+                own = events.parse(translated, is_own=True)
         self.channel.emit(own)
         for listener in tuple(self.listeners):
             listener(event)

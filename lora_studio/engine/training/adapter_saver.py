@@ -7,11 +7,12 @@ from pathlib import Path
 
 from torch.optim import Optimizer
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import damaged_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -53,11 +54,9 @@ class AdapterSaver:
         folder = self.best.prepare_folder(state.evaluations, self._spec)
         if folder is None:
             return
-        result = capture_oom(lambda: self._write(folder), attempts=2)
+        result = capture_oom(lambda: self._write(folder, records=True), attempts=2)
         if isinstance(result, OutOfMemory):
             self._job.emit(events.Warned(problem=best_adapter_memory_warning(state.step)))
-        else:
-            checksums.record_checksums(self._run, folder)
 
     def save_final(self, state: TrainerState) -> SavedAdapter:
         """Replace the run's adapter with the best one if the recipe keeps it, else with the last.
@@ -98,14 +97,31 @@ class AdapterSaver:
                 raise InvalidContentError("it is missing")
             with create_folder_atomic(self._run.adapter) as folder:
                 shutil.copytree(best, folder, dirs_exist_ok=True, copy_function=copy_file)
-                if (damage := checksums.find_damage(self._run, best, copy=folder)) is not None:
-                    raise InvalidContentError(damage)
+                self._require_intact_best(best, folder)
+                (folder / checksums.RECORD).unlink(missing_ok=True)
         except InvalidContentError as error:
             if self._is_saved(step):
                 return True
             self._job.emit(events.Warned(problem=_damaged_best_warning(step, error.reason)))
             return False
         return True
+
+    def _require_intact_best(self, best: Path, copy: Path) -> None:
+        """Raise InvalidContentError if a copy of the best adapter isn't as written, or if nothing says what was."""
+        if (copy / checksums.RECORD).exists():
+            try:
+                checksums.read_record(copy, checksums.RECORD)
+            except InvalidContentError:
+                raise
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError):
+                    damaged_files.raise_unless_damaged(error)
+                reason = text("{file} can't be read", file=checksums.RECORD)
+                raise InvalidContentError(reason) from error
+        elif not checksums.is_recorded(self._run, best):  # by an earlier version
+            raise InvalidContentError("there is no record of its content")
+        elif (damage := checksums.find_damage(self._run, best, copy=copy)) is not None:
+            raise InvalidContentError(damage)
 
     def _is_saved(self, step: int) -> bool:
         """Return whether the run's adapter is the intact one of a step."""
@@ -117,7 +133,7 @@ class AdapterSaver:
             and checksums.find_damage(self._run, self._run.adapter) is None
         )
 
-    def _write(self, target: Path) -> None:
+    def _write(self, target: Path, *, records: bool = False) -> None:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
         with (
             create_folder_atomic(target) as folder,
@@ -128,6 +144,8 @@ class AdapterSaver:
                 write_modules(folder, self._tuned.embedding)
             if self._tuned.labels:
                 score_head.write_classifier_config(self._tuned, folder)
+            if records:
+                checksums.write_record(folder)
 
 
 def _damaged_best_warning(step: int, damage: Text) -> Problem:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.protocol import events
-from lora_studio.core.runs import seals
-from lora_studio.core.runs.checksums import (
-    CHECKPOINT,
-    compute_checksum,
-    read_checkpoint_entries,
+from lora_studio.core.problems import (
+    InvalidContentError,
+    Problem,
+    ProblemError,
+    Where,
+    fail,
+    warning,
 )
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.checksums import CHECKPOINT, read_record, write_record
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import (
     create_folder_atomic,
@@ -36,6 +38,7 @@ from lora_studio.engine.lora import feature_extraction, miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system, is_out_of_memory
+from lora_studio.engine.runtime.zip_files import open_zip
 
 _ADAPTER = "adapter_model.safetensors"
 _TENSORS = "training.pt"
@@ -73,9 +76,7 @@ def write_checkpoint(
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         write_file(folder / _TENSORS, buffer.getbuffer())
-        files = {file.name: compute_checksum(file) for file in folder.iterdir()}
-        content = json.loads(json.dumps(entries | {"files": files}))
-        write_file(folder / CHECKPOINT, json.dumps(seals.add_seal(content), indent=2))
+        write_record(folder, entries, CHECKPOINT)
 
 
 def write_adapter(
@@ -119,9 +120,42 @@ def _write_no_card(output_dir: str) -> None:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises ValueError, OSError or a reader's own error if it is damaged."""
-    entries = read_checkpoint_entries(folder)
+    entries = read_record(folder)
+    _require_plain_archive(folder / _TENSORS)
     tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
+    if any(_is_expanded(tensor) for tensor in _iter_tensors(tensors)):
+        raise InvalidContentError("{file} has tensors without values", file=_TENSORS)
     return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
+
+
+def _require_plain_archive(file: Path) -> None:
+    """Raise InvalidContentError if reading an archive of tensors takes more memory than it has bytes.
+
+    torch writes no compressed entries, and none that share bytes; it would unpack either to any size.
+    """
+    try:
+        with open_zip(file, lambda: None) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise InvalidContentError("{file} isn't an archive of tensors", file=file.name) from error
+    is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not is_stored or sum(entry.file_size for entry in entries) > file.stat().st_size:
+        raise InvalidContentError("{file} expands to more than its size", file=file.name)
+
+
+def _iter_tensors(value: object) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (tensor for item in value.values() for tensor in _iter_tensors(item))
+    elif isinstance(value, list | tuple):
+        yield from (tensor for item in value for tensor in _iter_tensors(item))
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor repeats its values, so that a copy of it takes more memory."""
+    size = tensor.numel() * tensor.element_size()
+    return tensor.layout != torch.strided or size > tensor.untyped_storage().nbytes()
 
 
 def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:

@@ -15,7 +15,6 @@ import re
 import shutil
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,11 @@ import psutil
 
 from lora_studio.core.network.connections import OfflineError, contacting, note_contact
 from lora_studio.core.network.purposes import Purpose
+from lora_studio.core.network.secrets import (
+    print_exception,
+    split_credentials,
+    without_secrets,
+)
 from lora_studio.core.problems import ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -38,6 +42,9 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
+
+#: An ID of a run at a tracker.
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: Longest wait, in seconds, for trackers that haven't written everything at the end.
 _TIMEOUT = 60.0
@@ -86,9 +93,12 @@ class TrackerInfo:
     def run_id(self, name: str, create: Callable[[], str]) -> str:
         """Return a tracker's own id of this run, created on first use."""
         file = self.run.trackers / f"{name}-run.txt"
-        if not file.is_file():
-            write_atomic(file, create())
-        return read_text(file)
+        with contextlib.suppress(OSError, ValueError):
+            # Sent to the tracker: no other text than an ID, also not of a file that a link leads to.
+            if not file.is_symlink() and _RUN_ID.fullmatch(stored := read_text(file).strip()):
+                return stored
+        write_atomic(file, created := create())
+        return created
 
 
 def get_missing_packages() -> tuple[str, ...]:
@@ -219,8 +229,9 @@ class _Mirror:
                 self._report_failure(name, error)
 
     def _report_failure(self, name: str, error: Exception) -> None:
-        traceback.print_exception(error)
-        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300].rstrip(".")
+        print_exception(error)
+        said = without_secrets(str(error).strip().split("\n")[0])  # before it is cut
+        reason = (said or type(error).__name__)[:300].rstrip(".")
         problem = warning(
             "training.tracker_failed",
             "{tracker} stopped receiving metrics: {reason}.",
@@ -349,6 +360,12 @@ class _Mlflow(AppendOnlySink):
             # MLflow 3.7 and later write plain files only with this.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             uri = (info.run.trackers / "mlflow").resolve().as_uri()
+        # Errors and the library's own log name the address.
+        uri, user, password = split_credentials(uri)
+        if user or password:
+            os.environ["MLFLOW_TRACKING_USERNAME"] = user
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+            os.environ["MLFLOW_TRACKING_URI"] = uri
         self._client = MlflowClient(tracking_uri=uri)
         self._id = info.run_id("mlflow", lambda: self._start(info))
         self._client.update_run(self._id, status="RUNNING")  # it may have been paused

@@ -227,7 +227,7 @@ class FieldEditor(QWidget):
 
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:
-            self.state.change(localize(fix.label), fix.changes)
+            self.state.apply_fix(fix)
 
 
 class _Mark(QLabel):

@@ -28,7 +28,6 @@ from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.inspector import Inspector
 from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.home.interrupted import InterruptedRuns
 from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.home.recent_projects import ProjectSummary
@@ -305,7 +304,7 @@ class Shell(QMainWindow):
     def apply_fix(self, problem: Problem) -> None:
         """Apply the fix of a problem and show the field it changed."""
         if (fix := problem.fix) is not None:
-            self.state.change(localize(fix.label), fix.changes)
+            self.state.apply_fix(fix)
             self.show_field(fix.step, fix.field)
 
     # --- questions to the inspector -----------------------------------------------------------

@@ -137,7 +137,7 @@ class HelpCommands(QObject):
             return
 
         def allow() -> None:
-            run_consent.remember(run.path, frozen)
+            run_consent.remember(requests)
             self._shell.repeat_queries()
 
         dialog = ForeignRunDialog(run.path, requests, self._shell)

@@ -74,7 +74,7 @@ class JobLauncher(QObject):
         self._chain = False
         try:
             self._check_free()
-            if not self._state.save():
+            if not (self._state.save() and self._state.require_accepted()):
                 return
             if errors := checks.filter_errors(self._state.list_problems("model")):
                 raise ProblemError(errors[0])
@@ -163,7 +163,7 @@ class JobLauncher(QObject):
 
     def _start(self, kind: str) -> None:
         self._check_free()
-        if not self._state.save():
+        if not (self._state.save() and self._state.require_accepted()):
             return
         on_ollama = kind.startswith("create_ollama")
         steps: tuple[Step, ...] = (

@@ -10,6 +10,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.system import offline
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
+from lora_studio.gui.widgets.external_open import is_opened
 
 ActionKind = Literal[
     "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "consent", "explain"
@@ -95,7 +96,7 @@ def suggest_action(problem: Problem) -> SuggestedAction:
     if family == "engine":
         return SuggestedAction("engine", tr("Set up the engine…"))
     file = Path(problem.where.file) if problem.where.file else None
-    if file is not None and file.is_dir():
+    if file is not None and (file.is_dir() or (file.is_file() and not is_opened(file))):
         return SuggestedAction("file", tr("Open folder"))
     if file is not None and file.is_file():
         is_log = file.suffix in (".txt", ".log")

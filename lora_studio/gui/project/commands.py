@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from lora_studio.core.project.samples import SampleName
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources
-from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog
+from lora_studio.gui.project.foreign_project_dialog import (
+    ForeignProjectDialog,
+    ForeignSettingsDialog,
+)
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.external_open import open_path
@@ -63,15 +66,17 @@ class ProjectCommands(QObject):
             self._preferences.remove_recent_project(lost)
 
     def confirm(self, draft: Draft, requests: list[AccessRequest]) -> None:
-        """Ask before a project from elsewhere is opened; those in the recent list are known."""
+        """Ask before a project from elsewhere is opened."""
         assert draft.path is not None
-        open_project = partial(self._state.open, draft.path, confirmed=True)
         is_known = known_projects.is_known(draft.path)
-        if not is_known and draft.path in self._preferences.list_known_projects():
-            open_project()  # opened before such a record was kept
-            return
         dialog = ForeignProjectDialog(draft, requests, is_known, self._window)
-        dialog.allowed.connect(open_project)
+        dialog.allowed.connect(partial(self._state.open, draft.path, shown=requests))
+        dialog.open()
+
+    def confirm_adoption(self, requests: list[AccessRequest], apply: Callable[[], object]) -> None:
+        """Ask before settings that the user hasn't typed make the project ask for more."""
+        dialog = ForeignSettingsDialog(requests, self._window)
+        dialog.allowed.connect(apply)
         dialog.open()
 
     def _open_file(self, name: str) -> None:
@@ -90,7 +95,7 @@ class ProjectCommands(QObject):
                 tr("Can't copy the sample project: {error}.").format(error=error)
             )
             return
-        self._state.open(folder, confirmed=True)
+        self._state.open(folder, shown=samples.list_requests(name))
 
     def save_as(self) -> None:
         """Ask for name and folder of a copy, and continue with the copy."""

@@ -82,6 +82,36 @@ class ForeignRunDialog(Dialog):
         self.allowed.emit()
 
 
+class ForeignSettingsDialog(Dialog):
+    """Lists what settings that the user hasn't typed ask for, with a button that applies them.
+
+    Signals:
+        allowed: the user wants the settings.
+    """
+
+    allowed = Signal()
+
+    def __init__(self, requests: Sequence[AccessRequest], parent: QWidget) -> None:
+        """Show the requests, grouped by kind."""
+        super().__init__(
+            tr("These settings ask for more"),
+            tr(
+                "With these settings, the project also asks for the following. Apply them only if you expect that. "
+                "None of this has happened yet."
+            ),
+            parent,
+        )
+        self.body.addLayout(column(_list(requests)))
+        self.cancel = self.add_button(button(tr("Cancel"), self.reject))
+        self.apply = self.add_button(
+            button(tr("Apply settings"), self._allow, kind="primary"), default=True
+        )
+
+    def _allow(self) -> None:
+        self.accept()
+        self.allowed.emit()
+
+
 def _explain(*, is_known: bool) -> str:
     if is_known:
         return tr(

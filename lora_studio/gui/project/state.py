@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ from PySide6.QtGui import QUndoStack
 from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Step
-from lora_studio.core.project import checks, known_projects, linked_settings, project
+from lora_studio.core.problems import Fix, Problem, ProblemError, Step
+from lora_studio.core.project import (
+    access_requests,
+    checks,
+    known_projects,
+    linked_settings,
+    project,
+)
+from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, list_facts
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import localize_facts
+from lora_studio.gui.message_translation import localize, localize_facts
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.undo import UNSET, Change, Edit, UndoStack, restore
@@ -68,6 +76,8 @@ class ProjectState(QObject):
 
     Signals:
         confirmation_needed(Draft, list[AccessRequest]): a project from elsewhere is to be opened.
+        adoption_needed(list[AccessRequest], function): settings that weren't typed ask for this; call the function
+            to apply them.
         opening: another project is about to be opened, so listeners of `opened` must exist.
         opened: another project is open; read everything again.
         value_changed(step, field): one field has another value.
@@ -80,6 +90,7 @@ class ProjectState(QObject):
     """
 
     confirmation_needed = Signal(object, list)
+    adoption_needed = Signal(list, object)
     opening = Signal()
     opened = Signal()
     value_changed = Signal(str, str)
@@ -95,6 +106,8 @@ class ProjectState(QObject):
         super().__init__(parent)
         self.messages = messages or Messages(self)
         self.draft = Draft()
+        #: The project as it was opened, which wasn't typed in this window, and what of it the user has accepted.
+        self._opened, self._accepted = Draft(), set[AccessRequest]()
         self._specs: dict[Step, Spec | None] = {}  # as last resolved
         self.facts = ProjectFacts()
         self.run: RunFolder | None = None
@@ -115,23 +128,26 @@ class ProjectState(QObject):
         """Start an untitled project with default values."""
         self._load_draft(Draft())
 
-    def open(self, path: Path, *, confirmed: bool = False) -> bool:
+    def open(self, path: Path, *, shown: Collection[AccessRequest] = ()) -> bool:
         """Open a project file or folder; return False if it can't be, after a message.
 
-        A project from elsewhere isn't opened until the user has confirmed what it asks for.
+        A project from elsewhere isn't opened until the user has confirmed what it asks for. `shown` are the
+        requests that the user has just confirmed; if the project now asks for more, it is asked again.
         """
         try:
             draft = project.load(path.absolute())
         except ProblemError as error:
             self._report_error(error)
             return False
-        if not confirmed and (requests := known_projects.list_new_requests(draft)):
-            self.confirmation_needed.emit(draft, requests)
+        requests = access_requests.list_requests(draft)
+        new = known_projects.list_new(draft, requests)
+        if any(request not in shown for request in new):
+            self.confirmation_needed.emit(draft, new)
             return False
         is_new = draft.path is not None and not known_projects.is_known(draft.path)
-        known_projects.accept(draft)
-        self._load_draft(draft)
-        if is_new and not confirmed:
+        known_projects.accept(draft, requests)
+        self._load_draft(draft, requests)
+        if is_new and not new:
             self.messages.info(
                 tr("This project is new on this computer. It asks for nothing outside its folder.")
             )
@@ -144,8 +160,8 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
-        known_projects.accept(draft)
-        self._load_draft(draft)
+        known_projects.accept(draft, requests := access_requests.list_requests(draft))
+        self._load_draft(draft, requests)
         return True
 
     def make_read_only(self, why: Problem) -> None:
@@ -164,7 +180,9 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
-        known_projects.accept(self.draft)
+        unaccepted = self._list_unaccepted()
+        requests = access_requests.list_requests(self.draft)
+        known_projects.accept(self.draft, [each for each in requests if each not in unaccepted])
         self.undo.setClean()
         self.check_again()
         self.saved.emit(written)
@@ -198,10 +216,26 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
-        known_projects.accept(draft)
+        known_projects.accept(draft, requests := access_requests.list_requests(draft))
         self.undo.setClean()  # the changes were saved in the copy
-        self._load_draft(draft)
+        self._load_draft(draft, requests)
         return True
+
+    def require_accepted(self) -> bool:
+        """Return whether the user has typed or accepted all that the project asks for; ask otherwise.
+
+        A file of the project that became a link since it was opened leads elsewhere, and was never shown.
+        """
+        if unaccepted := self._list_unaccepted():
+            self.confirmation_needed.emit(self.draft, unaccepted)
+        return not unaccepted
+
+    def _list_unaccepted(self) -> list[AccessRequest]:
+        """Return what the project asks for that was neither accepted when it was opened nor typed since."""
+        requests = access_requests.list_requests(self.draft)
+        new = [request for request in requests if request not in self._accepted]
+        not_typed = access_requests.list_requests(self._opened) if new else ()
+        return [request for request in new if request in not_typed]
 
     @property
     def dirty(self) -> bool:
@@ -253,6 +287,35 @@ class ProjectState(QObject):
                 (step, name, self.draft.values[step].get(name, UNSET)) for step, name, _ in real
             ]
             self.undo.push(Edit(self._put, title, old_values, real, merges=merges))
+
+    def adopt(
+        self, title: str, changes: Iterable[Change], allowed: Iterable[AccessRequest] = ()
+    ) -> bool:
+        """Change fields to values that the user hasn't typed, such as those of a run or of a fix.
+
+        They may come from somebody else: if the project would ask for more with them than it did, or than
+        what the user has `allowed` elsewhere, the user is asked before, and False is returned.
+        """
+        values = list(changes)
+        changed = Draft(
+            self.draft.name,
+            {step: dict(fields) for step, fields in self.draft.values.items()},
+            self.draft.path,
+        )
+        for step, name, value in values:
+            changed.set(step, name, value)
+        known = {*access_requests.list_requests(self.draft), *allowed}
+        new = known_projects.list_new(changed, access_requests.list_requests(changed))
+        requests = [request for request in new if request not in known]
+        if requests:
+            self.adoption_needed.emit(requests, partial(self.change, title, values))
+        else:
+            self.change(title, values)
+        return not requests
+
+    def apply_fix(self, fix: Fix) -> None:
+        """Apply a fix of a problem, after a question if it makes the project ask for more."""
+        self.adopt(localize(fix.label), fix.changes)
 
     def _get_before_edit(self, step: Step, field: str) -> Any:
         """Return the value before the last edit if that changed this field, the current one otherwise.
@@ -404,11 +467,12 @@ class ProjectState(QObject):
         if self.draft.path and self.draft.read_only is None:
             self._autosave.start()
 
-    def _load_draft(self, draft: Draft) -> None:
+    def _load_draft(self, draft: Draft, accepted: Iterable[AccessRequest] = ()) -> None:
         if self._autosave.isActive():
             self._save_by_itself()
         self.opening.emit()
         self.draft, self._specs = draft, {}
+        self._opened, self._accepted = copy.deepcopy(draft), {*accepted}
         self.undo.clear()
         self.facts = ProjectFacts(devices=self.facts.devices)
         self._reported = {}

@@ -33,16 +33,36 @@ class NotOpenedDialog(Dialog):
         QGuiApplication.clipboard().setText(self.address.text())
 
 
+#: Endings of the files that are opened: text, which no system runs.
+_OPENED = (".csv", ".json", ".jsonl", ".log", ".md", ".toml", ".tsv", ".txt", ".yaml", ".yml")
+
+#: Endings of folders that macOS runs, or hands to a program.
+_PROGRAMS = (".app", ".bundle", ".pkg", ".prefpane", ".workflow")
+
+
 def open_path(path: Path) -> None:
-    """Open a folder in the file manager, or a file in its default program."""
+    """Open a folder in the file manager, or a text file in its default program.
+
+    Of any other file its folder is opened: its path may come from somebody else, and systems run programs and
+    documents with macros this way.
+    """
     if not path.exists():
         _show(tr("Not found"), tr("This file or folder no longer exists:"), str(path))
-    elif not QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))):
+        return
+    shown = path if is_opened(path) else path.resolve().parent
+    if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(shown))):
         _show(
             tr("No program to open it"),
             tr("The system has no program for this file or folder. Its path is:"),
             str(path),
         )
+
+
+def is_opened(path: Path) -> bool:
+    """Return whether a folder or file itself is opened, not the folder that it is in."""
+    path = path.resolve()  # the name of a link says nothing about its target
+    ending = path.suffix.lower()
+    return ending not in _PROGRAMS if path.is_dir() else ending in _OPENED
 
 
 def open_page(address: str) -> None:

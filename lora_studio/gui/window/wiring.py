@@ -86,6 +86,7 @@ def _wire_project(window: Window) -> None:
     state.opening.connect(window.toasts.clear)  # they were about the previous project
     state.opened.connect(window.on_project_opened)
     state.confirmation_needed.connect(window.projects.confirm)
+    state.adoption_needed.connect(window.projects.confirm_adoption)
     state.problems_changed.connect(window.on_problems_changed)
     state.dirty_changed.connect(window.show_project)
     state.saved.connect(window.show_project)

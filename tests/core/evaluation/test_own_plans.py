@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import own_plans
 from lora_studio.core.evaluation.columns import Column, ServerModel
@@ -38,6 +38,11 @@ FOREIGN = [
         make_plan(test_sets=(FileRows(source=DataSource(path="/etc/passwd")),)), "/etc/passwd", id="rows elsewhere"
     ),
     pytest.param(make_plan(test_sets=(PlaygroundPrompts(project="/srv/p"),)), "/srv/p", id="another project"),
+    # Read from the folder of the process, or downloaded.
+    pytest.param(make_plan(test_sets=(FileRows(source=DataSource(path="rows.jsonl")),)), "rows.jsonl", id="relative"),
+    pytest.param(make_plan(test_sets=(FileRows(source=DataSource(path="org/rows")),)), "org/rows", id="Hub"),
+    pytest.param(make_plan(GgufSpeaker(file="m.gguf")), "m.gguf", id="relative file"),
+    pytest.param(make_plan(ModelSpeaker(folder="org/m")), "org/m", id="Hub model"),
 ]  # fmt: skip
 
 

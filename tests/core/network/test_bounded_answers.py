@@ -130,7 +130,7 @@ def test_redirect_to_no_web_address_is_refused(to: str) -> None:
         get(server.url)
 
 
-def make_answers(*hops: tuple[str, str]) -> httpx.Client:
+def make_answers(*hops: tuple[str, str], home: str = "") -> httpx.Client:
     """Return a client without a network: each address redirects to the next."""
     targets = dict(hops)
 
@@ -143,7 +143,7 @@ def make_answers(*hops: tuple[str, str]) -> httpx.Client:
     client = httpx.Client(transport=httpx.MockTransport(handle), follow_redirects=True)
     client.headers["x-seen"] = "1"
     client.seen = seen  # type: ignore[attr-defined]
-    return bound_answers(client, lambda _: LIMITS)
+    return bound_answers(client, lambda _: LIMITS, home)
 
 
 SECRETS = {"authorization": "Bearer hf_secret", "cookie": "a=hf_secret"}
@@ -177,6 +177,29 @@ def test_secrets_that_a_library_sends_on_stay_with_their_host() -> None:
     first, second = client.seen  # type: ignore[attr-defined]
     assert SECRETS.keys() <= first.headers.keys()
     assert not SECRETS.keys() & second.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("home", "target", "keeps"),
+    [
+        ("https://hub.example", "https://hub.example/next", True),
+        ("https://hub.example:443/base", "https://hub.example/next", True),
+        ("http://hub.example", "https://hub.example/next", True),
+        ("https://hub.example", "http://hub.example/next", False),
+        ("https://hub.example", "https://evil.example/next", False),
+        ("https://hub.example", "https://hub.example:444/next", False),
+        ("http://hub.example:8080", "https://hub.example/next", False),
+    ],
+)
+def test_address_in_an_answer_gets_no_secrets_of_another_server(
+    home: str, target: str, keeps: bool
+) -> None:
+    client = make_answers(home=home)
+    names = (*SECRETS, "x-api-key", "api-key", "proxy-authorization")
+    client.get(target, headers=dict.fromkeys(names, "hf_secret"))
+    (request,) = client.seen  # type: ignore[attr-defined]
+    sent = [name for name in names if name in request.headers]
+    assert sent == ([*names] if keeps else [])
 
 
 @pytest.mark.parametrize(

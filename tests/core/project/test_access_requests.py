@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.project import access_requests, known_projects, project
+from tests.helpers.accepted_projects import accept_project, list_new_requests
 
 
 def load(folder: Path, body: str) -> project.Draft:
@@ -32,7 +33,7 @@ CASES = [
     ),
     pytest.param('[dataset]\nsources = ["../rows.jsonl"]', ["read ../rows.jsonl"], id="data above"),
     pytest.param('[dataset]\nsources = ["rows.jsonl"]', [], id="own data"),
-    pytest.param('[dataset]\nsources = ["out/rows.jsonl"]', ["read out/rows.jsonl"], id="link"),
+    pytest.param('[dataset]\nsources = ["out/rows.jsonl"]', ["read {link}"], id="link"),
     pytest.param('[dataset]\nvalidation_file = "/etc/passwd"', ["read /etc/passwd"], id="held out"),
     pytest.param('[lora]\nstart_from = "~/adapter"', ["read ~/adapter"], id="adapter"),
     pytest.param('[merging]\nfurther = ["/a=0.5"]', ["read /a"], id="further adapter"),
@@ -58,7 +59,8 @@ def test_project_asks_for_what_leaves_its_folder(
     if keys is None:
         assert [request.kind for request in requests] == ["read"]
     else:
-        assert [request.key for request in requests] == keys
+        target = str((tmp_path / "rows.jsonl").resolve())
+        assert [each.key for each in requests] == [key.format(link=target) for key in keys]
 
 
 @pytest.fixture
@@ -70,14 +72,14 @@ def _own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_accepted_requests_are_not_new_but_further_ones_are(tmp_path: Path) -> None:
     draft = load(tmp_path / "p", '[model]\nsource = "org/m"')
     assert not known_projects.is_known(tmp_path / "p" / "p.lorastudio")
-    assert len(known_projects.list_new_requests(draft)) == 1
-    known_projects.accept(draft)
+    assert len(list_new_requests(draft)) == 1
+    accept_project(draft)
     assert known_projects.is_known(tmp_path / "p" / "p.lorastudio")
-    assert known_projects.list_new_requests(draft) == []
+    assert list_new_requests(draft) == []
     changed = load(
         tmp_path / "p", '[model]\nsource = "org/m"\n[export]\nollama_host = "evil.example"'
     )
-    assert [request.kind for request in known_projects.list_new_requests(changed)] == ["send"]
+    assert [request.kind for request in list_new_requests(changed)] == ["send"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"x": 1}', b"[" * 100_000])
@@ -86,6 +88,43 @@ def test_damaged_record_makes_projects_new_again(content: bytes, tmp_path: Path)
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "known_projects.json").write_bytes(content)
     draft = load(tmp_path / "p", '[model]\nsource = "org/m"')
-    assert len(known_projects.list_new_requests(draft)) == 1
-    known_projects.accept(draft)
-    assert known_projects.list_new_requests(draft) == []
+    assert len(list_new_requests(draft)) == 1
+    accept_project(draft)
+    assert list_new_requests(draft) == []
+
+
+def test_nothing_is_inside_of_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = load(tmp_path / "p", '[dataset]\nsources = ["rows.jsonl"]')
+    for home in (tmp_path / "p", tmp_path / "p" / "user"):
+        monkeypatch.setenv("HOME", str(home))
+        assert [each.key for each in access_requests.list_requests(draft)] == ["read rows.jsonl"]
+
+
+def test_link_is_shown_with_its_target(tmp_path: Path) -> None:
+    draft = load(tmp_path / "p", '[dataset]\nsources = ["rows.jsonl"]')
+    for target in ("secret", "other"):
+        (tmp_path / "p" / "rows.jsonl").unlink(missing_ok=True)
+        (tmp_path / "p" / "rows.jsonl").symlink_to(tmp_path / target)
+        (request,) = access_requests.list_requests(draft)
+        assert request.key == f"read {tmp_path / target}"
+        assert str(tmp_path / target) in str(request.text)
+
+
+def test_linked_folder_of_runs_is_asked_for(tmp_path: Path) -> None:
+    draft = load(tmp_path / "p", "")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "p" / "runs").symlink_to(tmp_path / "disk")
+    (request,) = access_requests.list_requests(draft)
+    assert request.key == f"write {tmp_path / 'disk'}"
+
+
+@pytest.mark.usefixtures("_own_configuration")
+def test_judge_is_not_accepted_as_an_ollama_server(tmp_path: Path) -> None:
+    ollama = load(tmp_path / "p", '[export]\nollama_host = "http://a.example"')
+    reward = '[[training.rewards]]\nkind = "judge"\nmodel = "m"\naddress = "http://a.example"'
+    judge = load(tmp_path / "q", reward)
+    accept_project(ollama)
+    (request,) = list_new_requests(judge)
+    assert not known_projects.is_accepted(request)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import known_projects, project, run_consent
+from lora_studio.core.project import project, run_consent
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import cluster, copies, step_records
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
+from tests.helpers.accepted_projects import accept_project
 
 #: A setting of each kind that leaves the project, and the request that it makes.
 OUTSIDE: dict[str, tuple[dict[str, Any], str]] = {
@@ -44,6 +45,8 @@ def _as_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def create_foreign(folder: Path, **specs: Any) -> RunFolder:
     """Return a run that somebody else has created."""
+    (folder / "p").mkdir(exist_ok=True)
+    (folder / "p" / "p.lorastudio").write_text('schema_version = 1\nname = "p"\n')
     content = Project.model_validate({"name": "p", **specs})
     return run_folder.create_run(folder / "p" / "runs", content, folder / "p", is_allowed=False)
 
@@ -77,6 +80,19 @@ def test_run_that_stays_in_its_project_needs_no_consent(tmp_path: Path) -> None:
     sources = ["data/rows.jsonl"]
     run = create_foreign(tmp_path, dataset={"sources": sources}, model={"source": "./m"})
     assert list_keys(run) == []
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_runs_folder_alone_makes_no_project_of_the_folder_around_it(
+    wide: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_foreign(tmp_path, dataset={"sources": [str(tmp_path / "p" / "secret.txt")]})
+    assert list_keys(run) == []
+    if wide:  # a project file doesn't make the home folder a project either
+        monkeypatch.setenv("HOME", str(tmp_path / "p"))
+    else:
+        (tmp_path / "p" / "p.lorastudio").unlink()
+    assert list_keys(run) == [f"read {tmp_path / 'p' / 'secret.txt'}"]
 
 
 def test_own_run_is_allowed_also_where_it_was_moved(tmp_path: Path) -> None:
@@ -117,7 +133,7 @@ def test_consent_to_a_project_covers_its_runs(tmp_path: Path) -> None:
     (tmp_path / "p" / "p.lorastudio").write_text(
         'schema_version = 1\nname = "p"\n[dataset]\nsources = ["../rows.jsonl"]\n'
     )
-    known_projects.accept(project.load(tmp_path / "p"))
+    accept_project(project.load(tmp_path / "p"))
     assert list_keys(run) == []
 
 
@@ -137,5 +153,5 @@ def test_copies_and_new_settings_allow_nothing_more(tmp_path: Path) -> None:
     assert list_keys(copies.repeat_run(run)) == ["read /secret/rows.jsonl"]
     step_records.update_settings(run, frozen, "export")
     assert list_keys(run) == ["read /secret/rows.jsonl"]
-    run_consent.remember(run.path, frozen)
+    run_consent.remember(run_consent.list_requests(run.path, frozen))
     assert list_keys(copies.repeat_run(run)) == []

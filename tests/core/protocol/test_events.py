@@ -6,16 +6,22 @@ import json
 import math
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from lora_studio.client.watched_run import WatchedRun
+from lora_studio.core.evaluation.results import EvaluationFacts
+from lora_studio.core.evaluation.storage import EvaluationFolder
+from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Fix, Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.base import BaseCommand
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.models import model_facts
 
 EVENTS = typing.get_args(events.Event)
@@ -181,3 +187,29 @@ def test_kind_of_a_nested_object_does_not_decide() -> None:
         events.parse(line)
     hidden = events.Log(id='"kind":"progress"', text="a")
     assert events.parse(events.to_line(hidden)) == hidden
+
+
+def test_fix_is_kept_only_in_lines_of_a_worker(tmp_path: Path) -> None:
+    fix = Fix(label=text("Fewer"), step="export", field="ollama_host", value="a.example")
+    problem = Problem(code="a.b", what=text("A."), remedy=text("B."), fix=fix)
+    for event in (events.Warned(problem=problem), events.Failed(problem=problem)):
+        line = events.to_line(event)
+        assert events.parse(line, is_own=True) == event
+        run = RunFolder(tmp_path)
+        run.events_file.write_text(f"{line}\n")
+        readers = (run.iter_events(), run.iter_milestones(), WatchedRun(run).iter_events())
+        for read in (next(iter(reader)) for reader in readers):
+            assert isinstance(read, events.Warned | events.Failed)
+            assert read.problem.code == "a.b"
+            assert read.problem.fix is None
+
+
+def test_fix_in_the_facts_of_an_evaluation_is_dropped(tmp_path: Path) -> None:
+    fix = Fix(label=text("Fewer"), step="export", field="ollama_host", value="a.example")
+    problem = Problem(code="a.b", what=text("A."), remedy=text("B."), fix=fix)
+    facts = EvaluationFacts(test_sets=(TestSetReport(key="k", title="t", problem=problem),))
+    folder = EvaluationFolder(tmp_path)
+    folder.write_facts(facts)
+    (report,) = folder.read_facts().test_sets
+    assert report.problem is not None
+    assert report.problem.fix is None

@@ -15,12 +15,14 @@ import pytest
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.locks import FileLock
+from tests.helpers.accepted_projects import accept_project
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
 
@@ -231,3 +233,82 @@ def test_running_run_is_found_after_the_clock_is_set_forward(
 def test_run_from_the_last_second_of_time_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "99991231-235959-p").mkdir()
     assert folder.create_run(tmp_path, Project(name="p"), tmp_path).path.is_dir()
+
+
+def find_link(run: RunFolder) -> str:
+    """Return the link in a run that a job refuses, "" for none."""
+    try:
+        run.require_no_links()
+    except ProblemError as error:
+        (problem,) = error.problems
+        assert problem.code == "run.link"
+        return str(problem.what.values["file"])
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "merged",
+        "adapter/adapter_model.safetensors",
+        "checkpoints/step-00000001/training.pt",
+        "evaluations/20260101-000000/answers.jsonl",
+        "trackers",
+        "trackers/wandb-run.txt",
+        "trackers/wandb/latest-run",
+        "trackers/mlflow/0/meta.yaml",
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_link_anywhere_in_a_run_is_refused(
+    name: str, exists: bool, run: RunFolder, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    if exists:
+        target.mkdir()
+    link = run.path / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    assert find_link(run) == name
+
+
+def test_links_among_the_files_of_a_tracker_are_its_own(run: RunFolder) -> None:
+    logs = run.trackers / "wandb" / "run-1" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug.log").touch()
+    (run.trackers / "wandb" / "latest-run").symlink_to("run-1")
+    (run.trackers / "wandb" / "debug.log").symlink_to("run-1/logs/debug.log")
+    assert find_link(run) == ""
+    (run.trackers / "wandb-run.txt").symlink_to("wandb/debug.log")
+    assert find_link(run) == "trackers/wandb-run.txt"
+    (run.trackers / "wandb-run.txt").unlink()
+    (run.trackers / "wandb" / "debug.log").unlink()
+    (run.trackers / "wandb" / "debug.log").symlink_to("../../about.json")
+    assert find_link(run) == "trackers/wandb/debug.log"
+    (run.trackers / "wandb" / "debug.log").unlink()
+    (run.trackers / "wandb" / "debug.log").symlink_to("debug.log")
+    assert find_link(run) == "trackers/wandb/debug.log"
+
+
+def test_linked_folder_of_runs_needs_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    draft = project.create(tmp_path / "p", "p")
+    accept_project(draft)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "p" / "runs").symlink_to(disk)
+    with pytest.raises(ProblemError) as raised:
+        folder.create_run(tmp_path / "p" / "runs", Project(name="p"), tmp_path / "p")
+    assert raised.value.problems[0].code == "run.runs_link"
+    assert not any(disk.iterdir())
+    accept_project(draft)
+    run = folder.create_run(tmp_path / "p" / "runs", Project(name="p"), tmp_path / "p")
+    assert (disk / run.path.name).is_dir()
+
+
+def test_folder_of_runs_may_be_a_link_within_the_project(tmp_path: Path) -> None:
+    (tmp_path / "p" / "data").mkdir(parents=True)
+    (tmp_path / "p" / "runs").symlink_to("data")
+    assert folder.create_run(tmp_path / "p" / "runs", Project(name="p"), tmp_path / "p")

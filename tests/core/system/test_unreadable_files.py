@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import known_projects
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, manifest, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.core.system import consent, damaged_files, paths
 from lora_studio.core.system.locks import FileLock
+from tests.helpers.accepted_projects import accept_project
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses limits on open files")
 
@@ -102,7 +102,7 @@ def test_unreadable_list_of_accepted_projects_stays(tmp_path: Path) -> None:
     try:
         draft = Draft(name="Pim")
         draft.save(tmp_path / "pim.lorastudio")
-        known_projects.accept(draft)
+        accept_project(draft)
         assert file.is_symlink()
     finally:
         file.unlink()

@@ -20,6 +20,7 @@ from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.system import consent
 from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
+from tests.helpers.accepted_projects import accept_project, list_new_requests
 from tests.helpers.runs.jobs import make_job
 
 PROMPT = (Message(role="user", content="What is 6 · 7?"),)
@@ -118,13 +119,15 @@ def test_judge_elsewhere_is_asked_only_with_consent(
     draft = Draft(path=tmp_path / "p.lorastudio")
     draft.set("training", "rewards", [reward])
     # The terminal shows what a project asks for, but doesn't allow it.
-    known_projects.accept(draft, without=judge_consent.list_unallowed(draft))
+    judges = judge_consent.list_unallowed(draft)
+    others = [each for each in list_new_requests(draft) if each not in judges]
+    known_projects.accept(draft, others)
     with pytest.raises(ProblemError):
         open_judge(spec, "judge", make_job())
     with monkeypatch.context() as allowed:
         allowed.setenv(consent.TRUST_VARIABLE, str(problem.remedy.values["digest"]))
         open_judge(spec, "judge", make_job())
-    known_projects.accept(draft)  # as the window does
+    accept_project(draft)  # as the window does
     open_judge(spec, "judge", make_job())
 
 

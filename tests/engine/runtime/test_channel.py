@@ -5,15 +5,71 @@ from __future__ import annotations
 import io
 import os
 import queue
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 
+from lora_studio.client.link import parse_events
 from lora_studio.core import limits
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.protocol import commands
+from lora_studio.core.problems import Fix, Problem
+from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.serving import ServedRun
-from lora_studio.engine.runtime.channel import Inbox
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Channel, Inbox
+
+#: Events that may repeat what a library or a server said.
+TELLING = [
+    events.Warned(problem=Problem(code="a.b", what=text("{x}", x="http://pim:pa55@host"), remedy="R.")),
+    events.Failed(problem=Problem(code="a.b", what="W.", remedy=text("{x}", x=["http://pim:pa55@host"]))),
+    events.Log(text=text("at {x}", x="http://pim:pa55@host")),
+    events.ServerLogged(lines=("http://pim:pa55@host",)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def channel(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, IO[bytes]]]:
+    """Yield a channel that leaves this process's stdout alone, and its pipe."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as received, os.fdopen(writer, "wb", buffering=0) as pipe:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "dup", lambda _: writer)
+            patch.setattr(os, "dup2", lambda *_: None)
+            patch.setattr(os, "fdopen", lambda *_, **__: pipe)
+            patch.setattr(sys, "stdout", sys.stdout)
+            opened = Channel()
+        yield opened, received
+        opened.drain()
+
+
+@pytest.mark.parametrize("event", TELLING, ids=lambda event: event.kind)
+def test_no_event_repeats_a_password(
+    event: events.Event, channel: tuple[Channel, IO[bytes]], tmp_path: Path
+) -> None:
+    opened, received = channel
+    run = RunFolder(tmp_path)
+    opened.open_run(run)
+    opened.emit(event)
+    opened.close_run()
+    line = received.readline()
+    assert line == run.events_file.read_bytes()
+    assert b"pa55" not in line
+    assert b"http://***@host" in line
+
+
+def test_fix_of_a_problem_reaches_the_parent(channel: tuple[Channel, IO[bytes]]) -> None:
+    opened, received = channel
+    fix = Fix(label=text("Less"), step="lora", field="rank", value=4)
+    opened.emit(events.Warned(problem=Problem(code="a.b", what="W.", remedy="R.", fix=fix)))
+    (event,) = parse_events([received.readline()], is_own=True)
+    assert isinstance(event, events.Warned)
+    assert event.problem.fix == fix
+
 
 SERVE = commands.Serve(runs=(ServedRun(run="run"),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
@@ -17,6 +19,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import trackers
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import new_run, train, write_rows
+from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.runs.wandb_file import records
 
 ROWS: list[Any] = [
@@ -75,6 +78,71 @@ def from_tensorboard(run: RunFolder, name: str) -> list[tuple[int, float]]:
     result = EventAccumulator(str(run.trackers / "tensorboard"))
     result.Reload()
     return [(entry.step, entry.value) for entry in result.Scalars(name)]
+
+
+def make_info(run: RunFolder) -> trackers.TrackerInfo:
+    return trackers.TrackerInfo(run, Project(name="p"), 1, 0, 0)
+
+
+def test_id_of_a_run_is_not_read_from_another_file(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.trackers.mkdir(parents=True)
+    secret = tmp_path / ".netrc"
+    secret.write_text("machine-a-password-b")
+    file = run.trackers / "wandb-run.txt"
+    file.symlink_to(secret)
+    assert make_info(run).run_id("wandb", lambda: "new1") == "new1"
+    assert (secret.read_text(), file.read_text()) == ("machine-a-password-b", "new1")
+    assert make_info(run).run_id("wandb", lambda: "new2") == "new1"
+
+
+@pytest.mark.parametrize("stored", ["", "../../x", "a b", "a" * 65, "x\ny", "\x00", "é"])
+def test_only_an_id_is_sent_to_a_tracker(stored: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.trackers.mkdir()
+    (run.trackers / "mlflow-run.txt").write_text(stored)
+    assert make_info(run).run_id("mlflow", lambda: "new1") == "new1"
+
+
+def test_password_of_a_tracker_is_in_no_event_and_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "http://pim:pa55-w0rd@127.0.0.1:9/path"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    job, recorder = recorded_job()
+
+    def refuse(info: trackers.TrackerInfo) -> trackers.TrackerSink:
+        raise ConnectionError(f"{'x' * 290} {address} refused 'pa55-w0rd'")
+
+    monkeypatch.setitem(trackers.SINKS, "mlflow", refuse)
+    project = Project.model_validate({"name": "p", "training": {"trackers": ["mlflow"]}})
+    with trackers.mirror_metrics(RunFolder(tmp_path), project, job, resume=False):
+        for listener in job.listeners:
+            listener(events.TrainingStarted(steps=1, steps_per_epoch=1, effective_batch=1))
+    (warned,) = recorder.of(events.Warned)
+    assert warned.problem.code == "training.tracker_failed"
+    printed = capsys.readouterr().err
+    assert "ConnectionError" in printed
+    for text in (events.to_line(warned), printed):
+        assert "pa55" not in text
+
+
+@pytest.mark.slow
+@needs("mlflow")
+def test_mlflow_gets_a_password_apart_from_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://pim:pa55-w0rd@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Exception, match=r"127\.0\.0\.1") as caught:
+        trackers.SINKS["mlflow"](make_info(RunFolder(tmp_path)))
+    assert "pa55" not in str(caught.value)
+    names = ("URI", "USERNAME", "PASSWORD")
+    assert [os.environ[f"MLFLOW_TRACKING_{name}"] for name in names] == [
+        "http://127.0.0.1:9", "pim", "pa55-w0rd",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

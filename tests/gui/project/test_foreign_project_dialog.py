@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import run_consent
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Fix, ProblemError, Step
+from lora_studio.core.project import project, run_consent
 from lora_studio.core.project.project import Project
+from lora_studio.core.runs import copies
 from lora_studio.core.runs.folder import create_run
 from lora_studio.core.system import paths
 from lora_studio.gui.problems.suggested_actions import suggest_action
-from lora_studio.gui.project.foreign_project_dialog import ForeignProjectDialog, ForeignRunDialog
+from lora_studio.gui.project.foreign_project_dialog import (
+    ForeignProjectDialog,
+    ForeignRunDialog,
+    ForeignSettingsDialog,
+)
+from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.accepted_projects import list_new_requests
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def get_dialog(window: Window) -> ForeignProjectDialog:
     return dialog
 
 
-def read_texts(dialog: ForeignProjectDialog) -> str:
+def read_texts(dialog: Dialog) -> str:
     return "\n".join(label.text() for label in dialog.findChildren(QLabel))
 
 
@@ -88,6 +97,121 @@ def test_project_changed_elsewhere_shows_only_what_is_new(
     )
     assert "models.example" in read_texts(dialog)
     assert "tools" not in read_texts(dialog)
+
+
+def test_project_that_changes_while_it_is_shown_is_shown_again(
+    qtbot: QtBot, window: Window, shared_folder: Path
+) -> None:
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    window.open_project(shared_folder)
+    dialog = get_dialog(window)
+    (file,) = shared_folder.glob("*.lorastudio")
+    file.write_text(f'{file.read_text("utf-8")}ollama_host = "models.example"\n', "utf-8")
+    qtbot.mouseClick(dialog.open_project, Qt.MouseButton.LeftButton)
+    assert not window.has_project
+    draft = project.load(file)
+    assert len(list_new_requests(draft)) == 2  # nothing was recorded
+    again = next(each for each in window.findChildren(ForeignProjectDialog) if each is not dialog)
+    assert "models.example" in read_texts(again)
+    assert "tools" in read_texts(again)
+    qtbot.mouseClick(again.open_project, Qt.MouseButton.LeftButton)
+    assert window.has_project
+    assert list_new_requests(draft) == []
+
+
+def test_link_that_appears_while_the_project_is_shown_is_not_accepted(
+    qtbot: QtBot, window: Window, shared_folder: Path, tmp_path: Path
+) -> None:
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    window.open_project(shared_folder)
+    dialog = get_dialog(window)
+    (tmp_path / "elsewhere").mkdir()
+    (shared_folder / "runs").symlink_to(tmp_path / "elsewhere")
+    qtbot.mouseClick(dialog.open_project, Qt.MouseButton.LeftButton)
+    assert not window.has_project
+    assert [each.kind for each in list_new_requests(project.load(shared_folder))] == ["code", "write"]  # fmt: skip
+
+
+def test_link_that_appears_in_an_open_project_is_shown_before_a_job(
+    window: Window, shared_folder: Path, tmp_path: Path
+) -> None:
+    assert window.open_project(shared_folder)
+    (tmp_path / "elsewhere").mkdir()
+    (shared_folder / "runs").symlink_to(tmp_path / "elsewhere")
+    window.state.set("export", "ollama_host", "models.example")
+    window.launcher.request("train")
+    assert str(tmp_path / "elsewhere") in read_texts(get_dialog(window))
+    assert not any((tmp_path / "elsewhere").iterdir())
+    new = list_new_requests(window.state.draft)
+    assert [each.target for each in new] == [str(tmp_path / "elsewhere")]
+
+
+def test_file_in_the_recent_list_is_no_consent(window: Window, shared_folder: Path) -> None:
+    assert window.open_project(shared_folder)
+    window.state.new()
+    (paths.get_config_folder() / "known_projects.json").unlink()
+    add_export(shared_folder, 'llama_cpp = "tools"')
+    assert window.preferences.list_known_projects()
+    assert not window.open_project(shared_folder)
+    assert "tools" in read_texts(get_dialog(window))
+
+
+SETTINGS: list[tuple[Step, str, Any, str]] = [
+    ("export", "ollama_host", "models.example", "models.example"),
+    ("model", "trust_remote_code", True, "Python code"),
+    ("training", "rewards", [{"kind": "judge", "address": "http://j.example", "model": "m", "key_variable": "AWS_SECRET"}], "AWS_SECRET"),
+    ("dataset", "sources", ["/secret/rows.jsonl"], "/secret/rows.jsonl"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "field", "value", "named"), SETTINGS)
+def test_settings_that_nobody_typed_are_shown_before_they_count(
+    qtbot: QtBot,
+    window: Window,
+    shared_folder: Path,
+    step: Step,
+    field: str,
+    value: object,
+    named: str,
+) -> None:
+    assert window.open_project(shared_folder)
+    before = window.state.get(step, field)
+    window.state.apply_fix(
+        Fix(
+            label=text("Fewer steps"),
+            step="training",
+            field="epochs",
+            value=2,
+            also=((step, field, value),),
+        )
+    )
+    assert window.state.get(step, field) == before
+    (dialog,) = window.findChildren(ForeignSettingsDialog)
+    assert named in read_texts(dialog)
+    qtbot.mouseClick(dialog.apply, Qt.MouseButton.LeftButton)
+    assert window.state.get(step, field) == value
+
+
+def test_copied_settings_are_shown_before_they_count(window: Window, shared_folder: Path) -> None:
+    assert window.open_project(shared_folder)
+    frozen = window.state.draft.freeze()
+    export = frozen.export.model_copy(update={"ollama_host": "models.example"})
+    run = create_run(
+        shared_folder / "runs",
+        frozen.model_copy(update={"export": export}),
+        shared_folder,
+        is_allowed=False,
+    )
+    window.state.adopt("Copy", copies.list_settings(run))
+    assert window.state.get("export", "ollama_host") == ""
+    assert len(window.findChildren(ForeignSettingsDialog)) == 1
+
+
+def test_harmless_fix_is_applied_at_once(window: Window, shared_folder: Path) -> None:
+    assert window.open_project(shared_folder)
+    window.state.apply_fix(Fix(label=text("Rank 4"), step="lora", field="rank", value=4))
+    assert window.state.get("lora", "rank") == 4
+    assert window.findChildren(ForeignSettingsDialog) == []
 
 
 def test_own_edits_are_not_asked_about_again(window: Window, shared_folder: Path) -> None:

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Fix, Problem, Where, warning
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.project.samples import SAMPLES, SampleName
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
@@ -41,6 +41,7 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models import model_facts
 from tests.helpers.window import plain_pages
 from tests.helpers.window.plain_pages import PlainPage
@@ -97,7 +98,7 @@ def test_project_opens_at_the_first_incomplete_step(
     (tmp_path / "empty" / "empty.lorastudio").write_text(
         f'name = "empty"\n[model]\nsource = "{(project_folder / "model").as_posix()}"\n'
     )
-    known_projects.accept(project.load(tmp_path / "empty"))
+    accept_project(project.load(tmp_path / "empty"))
     window.open_project(tmp_path / "empty")
     assert window.page_name == "dataset"
 

@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.project import known_projects, project
+from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.preferences import Preferences
@@ -21,6 +21,7 @@ from lora_studio.gui.window.closing_dialogs import UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
+from tests.helpers.accepted_projects import accept_project
 from tests.helpers.window import plain_pages
 
 
@@ -59,7 +60,7 @@ def test_damaged_project_is_refused_and_never_overwritten(
     qtbot.wait(AUTOSAVE_DELAY + 100)
     assert file.read_text() == broken
     file.write_text('name = "mended"\n')
-    known_projects.accept(project.load(file))
+    accept_project(project.load(file))
     assert window.open_project(file)
     assert window.toasts.text == "", "the message was about the damaged file"
 

@@ -44,7 +44,7 @@ class RecordingChannel:
     def emit(self, event: Event) -> None:
         """Record the event as a parent receives it: through its JSON line."""
         line = events.to_line(event)
-        self.events.append(events.parse(line))
+        self.events.append(events.parse(line, is_own=True))
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

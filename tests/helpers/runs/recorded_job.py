@@ -21,7 +21,7 @@ class Recorder:
 
     def emit(self, event: BaseModel) -> None:
         """Record the event after a round trip through its JSON line."""
-        parsed = events.parse(events.to_line(event))
+        parsed = events.parse(events.to_line(event), is_own=True)
         self.events.append(parsed)
         self.on_event(parsed)
 

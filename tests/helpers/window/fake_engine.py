@@ -62,7 +62,7 @@ class ScenarioPlayer:
 def _play(step: dict[str, Any], job: JobContext, run: RunFolder | None) -> events.Done | None:
     match step:
         case {"emit": event}:
-            job.emit(events.parse(json.dumps(event)))
+            job.emit(events.parse(json.dumps(event), is_own=True))
         case {"sleep": seconds}:
             _sleep(seconds, job)
         case {"await": file}:

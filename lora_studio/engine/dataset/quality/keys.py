@@ -41,7 +41,8 @@ def normalize_sides(sample: Sample) -> Sides:
 def get_context(sample: Sample) -> str:
     """Return the parts that have to be equal in near duplicates: task, system message, tools and label."""
     system = [_join_exactly(turn) for turn in sample.messages if turn.role == "system"]
-    return "\x1d".join([sample.task, *system, str(sample.label), _format_tools(sample)])
+    label = sample.messages[-1].content if sample.task == "classification" else str(sample.label)
+    return "\x1d".join([sample.task, *system, label, _format_tools(sample)])
 
 
 def get_keys(sample: Sample) -> dict[str, int]:

@@ -16,7 +16,8 @@ sketches (Broder 1997): one permutation of the shingles' hashes in BINS bins (Li
 2012), empty bins filled by hashing (Shrivastava 2017), BANDS bands of 4 bins. A pair with union
 similarity J shares a band with probability 1 - (1 - J^4)^20: 0.94 at 0.6, 0.996 at 0.7, 0.15 at
 0.3. J of the union of all sides is never below the least J of a side, so nothing is lost by
-sketching them together.
+sketching them together. Most candidates with a side that differs, such as the answers about one
+document, are then rejected by a few bins of each side.
 
 datasketch 2.0 (MinHashLSH, 128 permutations, the same shingles and threshold) was measured on the
 4,000 rows of tests/benchmarks/near_duplicates.py: 650 rows/s against 3,900 here, a recall of 0.80
@@ -33,15 +34,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core import limits
-from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
+from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
 K = 9
 THRESHOLD = 0.6
 BINS, BANDS = 80, 20
 PER_BAND = BINS // BANDS
-#: Bins of which a byte is stored, to reject most candidates cheaply.
-PRINTS = 40
+#: Bins of which a byte is stored, to reject most candidates cheaply: some of each side, in parts.
+PRINTS, _PARTS = 40, 4
+_PER_PART = PRINTS // _PARTS
+#: The long side that each part is of, by their number.
+_SIDE_OF_PART = {1: (0, 0, 0, 0), 2: (0, 0, 1, 1), 3: (0, 1, 2, 2)}
 
 #: A side with fewer characters has to be equal: a single word changes its meaning.
 SHORT = 40
@@ -52,6 +56,9 @@ LONGEST = 100_000
 #: Bytes of a sketch that have to agree before the exact test is worth its time: two standard
 #: deviations, sqrt(J (1 - J) / PRINTS), below THRESHOLD.
 _AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / PRINTS) ** 0.5) * PRINTS)
+
+#: Bytes of each part that have to agree: fewer do in 2 of 1000 parts of sides with J = THRESHOLD.
+_AGREEING_IN_PART = 2
 
 #: Shingles in more than this share of the rows, and in at least so many rows, are boilerplate.
 _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
@@ -158,47 +165,83 @@ def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
 
 
 def compute_sketches(
-    rows: Sequence[Sides], contexts: Hashes, common: Hashes
+    rows: Sequence[Sides],
+    contexts: Hashes,
+    common: Hashes,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """Return (band keys [rows, BANDS], bytes [rows, PRINTS]); only equal `contexts` share keys."""
+    """Return (band keys [rows, BANDS], bytes [rows, PRINTS]); only equal `contexts` share keys.
+
+    `check` is called every 100,000 characters and may raise to cancel.
+    """
+    contexts = mix64(contexts ^ _hash_short_sides(rows))
     keys, prints = [], []
     start = 0
     while start < len(rows):
         end, characters = start + 1, sum(map(len, rows[start]))
         while end < len(rows) and (characters := characters + sum(map(len, rows[end]))) < _AT_ONCE:
             end += 1
-        bins = _fill_bins(_compute_minima(rows[start:end], common))
-        keys.append(_compute_bands(bins, contexts[start:end]))
-        prints.append(mix64(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
+        check()
+        of_rows, of_sides = _compute_minima(rows[start:end], common)
+        keys.append(_compute_bands(_fill_bins(of_rows), contexts[start:end]))
+        prints.append(_choose_prints(of_sides, rows[start:end]))
         start = end
     if not rows:
         return np.zeros((0, BANDS), dtype=np.uint32), np.zeros((0, PRINTS), dtype=np.uint8)
     return np.concatenate(keys), np.concatenate(prints)
 
 
-def _compute_minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
-    """Return the least hash in each bin, [rows, BINS]; rows of boilerplate alone keep it."""
+def _hash_short_sides(rows: Sequence[Sides]) -> Hashes:
+    """Return a hash of the sides that have to be equal in near duplicates, [rows]."""
+    keys = ("\x1d".join(side if len(side) < SHORT else "\x1e" for side in sides) for sides in rows)
+    return np.fromiter(map(hash_text, keys), dtype=np.uint64, count=len(rows))
+
+
+def _choose_prints(bins: NDArray[np.uint32], rows: Sequence[Sides]) -> NDArray[np.uint8]:
+    """Return the bytes to store of the bins of all sides of some rows, [rows, PRINTS].
+
+    Short sides have none: rows whose short sides differ share no key.
+    """
+    is_long = np.array([len(side) >= SHORT for sides in rows for side in sides])
+    bins[~is_long] = 0
+    sides_of_parts, first = [], 0
+    for sides in rows:
+        numbers = range(first, first + len(sides))
+        chosen = [number for number in numbers if is_long[number]] or [first]
+        sides_of_parts.append([chosen[index] for index in _SIDE_OF_PART[len(chosen)]])
+        first += len(sides)
+    side = np.repeat(np.array(sides_of_parts), _PER_PART, axis=1)
+    filled = _fill_bins(bins, PRINTS)
+    return mix64(filled[side, np.arange(PRINTS)].astype(np.uint64)).astype(np.uint8)
+
+
+def _compute_minima(
+    rows: Sequence[Sides], common: Hashes
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the least hash in each bin, [rows, BINS] and [sides, BINS]; what is boilerplate alone keeps it."""
     side_numbers = np.concatenate([np.arange(len(sides)) for sides in rows])
     row_of_side = np.repeat(np.arange(len(rows)), [len(sides) for sides in rows])
     hashes, side = _hash_texts(
         [side for sides in rows for side in sides],
         _get_salts(int(side_numbers.max()) + 1)[side_numbers],
     )
-    row = row_of_side[side]
     is_rare = _without(hashes, common)
-    compared = is_rare | (np.bincount(row[is_rare], minlength=len(rows))[row] == 0)
-    hashes, row = hashes[compared], row[compared]
-    least = np.full(len(rows) * BINS, _EMPTY, dtype=np.uint32)
-    bin_number = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
+    bin_number = (((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)).astype(np.int64)
     value = np.minimum(hashes & _LOW, _LOW - np.uint64(1)).astype(np.uint32)
-    np.minimum.at(least, row * BINS + bin_number.astype(np.int64), value)
-    return least.reshape(len(rows), BINS)
+
+    def find_least(owner: NDArray[np.int64], count: int) -> NDArray[np.uint32]:
+        compared = is_rare | (np.bincount(owner[is_rare], minlength=count)[owner] == 0)
+        least = np.full(count * BINS, _EMPTY, dtype=np.uint32)
+        np.minimum.at(least, (owner * BINS + bin_number)[compared], value[compared])
+        return least.reshape(count, BINS)
+
+    return find_least(row_of_side[side], len(rows)), find_least(side, len(row_of_side))
 
 
-def _fill_bins(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Fill empty bins with the value of a full one that a hash of bin and attempt picks."""
-    filled = bins.copy()
-    row, column = np.nonzero(bins == _EMPTY)
+def _fill_bins(bins: NDArray[np.uint32], first: int = BINS) -> NDArray[np.uint32]:
+    """Return the `first` bins; an empty one gets the value of a full one that a hash of bin and attempt picks."""
+    filled = bins[:, :first].copy()
+    row, column = np.nonzero(filled == _EMPTY)
     for attempt in range(1, BINS * 8):
         if not len(row):
             break
@@ -361,6 +404,7 @@ def _find_candidates(
         for start in range(0, len(first), 100_000):
             job.check()
             one, other = first[start : start + 100_000], second[start : start + 100_000]
-            agree = (prints[one] == prints[other]).sum(axis=1) >= _AGREEING
+            equal = (prints[one] == prints[other]).reshape(-1, _PARTS, _PER_PART).sum(axis=2)
+            agree = (equal.sum(axis=1) >= _AGREEING) & (equal >= _AGREEING_IN_PART).all(axis=1)
             pairs.append(one[agree].astype(np.int64) * len(prints) + other[agree])
     return np.unique(np.concatenate(pairs)) if pairs else np.zeros(0, dtype=np.int64)

@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,12 @@ def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> S
 # --- the pass ---------------------------------------------------------------------------------
 
 
+def _check_pool() -> None:
+    """Raise CancelledError in a process of a pool that was canceled."""
+    if process_pool.is_cancelled():
+        raise CancelledError
+
+
 @dataclass(frozen=True)
 class _Work:
     """Everything that a process needs to read some of the rows."""
@@ -217,16 +223,15 @@ class _Work:
     with_faults: bool
     common: Hashes
 
-    def read(self, piece: tuple[int, int]) -> RowFacts:
-        """Return the facts of the rows in one batch of a source; raises CancelledError."""
+    def read(self, piece: tuple[int, int], check: Callable[[], None] = _check_pool) -> RowFacts:
+        """Return the facts of the rows in one batch of a source; `check` raises CancelledError."""
         source, batch = piece
         facts = RowFacts({}, self.common)
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
         contexts: list[int] = []
         for index, values, fault in _iter_raw(self.rows.stores[source], batch):
-            if process_pool.is_cancelled():
-                raise CancelledError
+            check()
             counts = FactCounts(1, [(source, index)])
             try:
                 if values is None:
@@ -250,7 +255,9 @@ class _Work:
                 "shape": hash_text(shape),
             }
             entries.append(keys | get_keys(sample))
-        bands, prints = compute_sketches(sides, np.array(contexts, dtype=np.uint64), self.common)
+        bands, prints = compute_sketches(
+            sides, np.array(contexts, dtype=np.uint64), self.common, check
+        )
         facts.columns = {
             name: np.array([entry[name] for entry in entries], dtype=kind)
             for name, (kind, shape) in _COLUMNS.items()
@@ -347,5 +354,5 @@ def _iter_results(
     """Yield the facts of each piece in order, from several processes for many rows."""
     cores = min(cpu_threads.count_cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
-        return map(work.read, pieces)
+        return (work.read(piece, job.check) for piece in pieces)
     return process_pool.map_in_processes(work.read, pieces, cores, job)

@@ -6,6 +6,7 @@ Its Jinja is not Python's, and Ollama uses it since 0.30.
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import sys
 import threading
@@ -42,6 +43,9 @@ _PROBING = (
 #: without these settings ignore them; options that they don't know would end them.
 _VARIABLES = {"LLAMA_ARG_CORS_ORIGINS": "localhost", "LLAMA_ARG_OFFLINE": "1"}
 
+#: The server's variable for its key, which a command line would show to every user of the computer.
+KEY_VARIABLE = "LLAMA_API_KEY"
+
 #: Keeps builds for GPUs off them: with no layer there, they still reserve memory, and end if a training holds it.
 _ON_CPU = {"LLAMA_ARG_DEVICE": "none"}
 
@@ -59,13 +63,14 @@ ServerError = httpx.HTTPError
 
 
 class LlamaServer:
-    """A running llama-server at an address."""
+    """A running llama-server at an address, which answers only requests with its key."""
 
-    def __init__(self, address: str, job: JobContext) -> None:
+    def __init__(self, address: str, key: str, job: JobContext) -> None:
         """Connect to the server."""
-        self.address = address
+        self.address, self.key = address, key
         self._job = job
-        self._http = httpx.Client(base_url=address, timeout=120.0, trust_env=False)
+        headers = {"authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=address, headers=headers, timeout=120.0, trust_env=False)
 
     def close(self) -> None:
         """Close the connection."""
@@ -188,13 +193,15 @@ class ServerProcess(JobContext):
         options: Sequence[str],
         *,
         port: int = 0,
+        key: str = "",
         variables: Mapping[str, str] = {},
     ) -> Iterator[LlamaServer]:
         """Run the program with a model until the block ends; raises ProblemError.
 
-        `port` 0 is a free one; `variables` are added to the program's environment.
+        `port` 0 is a free one; `variables` are added to the program's environment. Without `key`, the key is
+        random: any page in a browser, and any user of this computer, can reach the address.
         """
-        port = _reserve_port(port)
+        port, key = _reserve_port(port), key or secrets.token_urlsafe(24)
         command = child_process.get_watched_command(
             program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--jinja",
             *options,
@@ -202,10 +209,12 @@ class ServerProcess(JobContext):
         self.program = programs.get_original(program)
         self._runs, self._variables = program, _VARIABLES | programs.get_variables(program)
         self.thread = threading.Thread(
-            target=self._run_to_end, args=(command, self._variables | dict(variables)), daemon=True
+            target=self._run_to_end,
+            args=(command, self._variables | dict(variables) | {KEY_VARIABLE: key}),
+            daemon=True,
         )
         self.thread.start()
-        server = LlamaServer(f"http://127.0.0.1:{port}", self)
+        server = LlamaServer(f"http://127.0.0.1:{port}", key, self)
         try:
             with contacting(Purpose.LLAMA_SERVER):
                 _wait_until_ready(server, self, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.programs import find_on_path
-from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerProcess
+from lora_studio.engine.export.gguf.llama_server import KEY_VARIABLE, LlamaServer, ServerProcess
 from lora_studio.engine.export.ollama import jinja_check
 from lora_studio.engine.export.ollama.trained_prompts import list_trained_prompts
 from lora_studio.engine.export.serving import served_files
@@ -66,14 +67,17 @@ def serve(command: commands.Serve, job: JobContext) -> None:
     is_ready = False
     try:
         with process.run(
-            program, model.file, list_options(model), port=command.port, variables=choose_variables(model.tokenizer)
+            program, model.file, list_options(model), port=command.port,
+            # a key of the user, so that clients keep working after a restart
+            key=os.environ.get(KEY_VARIABLE, "").partition(",")[0].strip(),
+            variables=choose_variables(model.tokenizer),
         ) as server:  # fmt: skip
             if model.adapters:
                 server.set_scales([adapter.scale for adapter in model.adapters])
             job.emit(
                 events.ServerReady(
                     address=server.address, model=model.name, file=str(model.file), program=process.program,
-                    adapters=model.adapters, embeds=model.longest > 0,
+                    key=server.key, adapters=model.adapters, embeds=model.longest > 0,
                 )
             )  # fmt: skip
             is_ready = True

@@ -30,7 +30,7 @@ from torch.distributed import distributed_c10d
 from lora_studio.core.messages import Text, text
 from lora_studio.core.network.connections import note_contact, require_allowed
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import Problem, ProblemError, Where, error
+from lora_studio.core.problems import OWN_JSON, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -404,7 +404,7 @@ def _read_failure(rendezvous: Rendezvous, status: int) -> Problem:
     """Return what a rank that ended left behind, with the rank named."""
     process = _describe(rendezvous)
     try:
-        problem = Problem.model_validate_json(read_bytes(rendezvous.problem_file))
+        problem = Problem.model_validate_json(read_bytes(rendezvous.problem_file), context=OWN_JSON)
     except (OSError, ValueError):
         return error(
             "training.rank_died",

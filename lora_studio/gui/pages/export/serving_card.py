@@ -95,6 +95,7 @@ class ServingCard(Card):
         self.notes = label(role="muted", wrap=True)
         self.what_now = button(tr("What now?"), self._explain, kind="link")
         self.copy_address = button(tr("Copy address"), self._copy_address, icon="copy")
+        self.copy_key = button(tr("Copy API key"), self._copy_key, icon="copy")
         self.copy_curl = button(tr("Copy curl command"), self._copy_curl, icon="copy")
         self.copy_python = button(tr("Copy Python code"), self._copy_python, icon="copy")
         self.log = CodeView(tr("Output of llama-server"))
@@ -105,7 +106,8 @@ class ServingCard(Card):
         about = label(
             tr(
                 "Answers requests from programs on this computer at an OpenAI-compatible address, "
-                "using llama-server. The server stops when you close the window. If llama-server is built for "
+                "using llama-server. Programs need the API key, so that no web page can use the model: that of the "
+                "environment variable LLAMA_API_KEY, or a new one each time. The server stops when you close the window. If llama-server is built for "
                 "your GPU, the model takes GPU memory while it runs."
             ),
             role="muted",
@@ -113,7 +115,7 @@ class ServingCard(Card):
         )
         self.copies = QWidget()
         flow = FlowLayout(self.copies)
-        for part in (self.copy_address, self.copy_curl, self.copy_python):
+        for part in (self.copy_address, self.copy_key, self.copy_curl, self.copy_python):
             flow.addWidget(part)
         self.served = with_title(tr("Adapters and their scales"), self.adapters)
         self.add(
@@ -247,6 +249,10 @@ class ServingCard(Card):
     def _copy_address(self) -> None:
         if self.ready is not None:
             self._copy(serving.get_api_address(self.ready))
+
+    def _copy_key(self) -> None:
+        if self.ready is not None:
+            self._copy(self.ready.key)
 
     def _copy_curl(self) -> None:
         if self.ready is not None:

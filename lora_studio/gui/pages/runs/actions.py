@@ -13,6 +13,8 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.project import run_consent
+from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.runs import copies
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.copies import Axis
@@ -27,6 +29,7 @@ from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.project.undo import Change
 from lora_studio.gui.theme import set_icon
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.external_open import open_path
@@ -185,7 +188,7 @@ class RunActions(QObject):
     def _copy_settings(self) -> None:
         run = self._get_folder(self.chosen[0])
         title = tr("Settings from {run}").format(run=self._library.get_display_name(self.chosen[0]))
-        self._begin(lambda _: copies.list_settings(run), partial(self._apply_settings, title))
+        self._begin(lambda _: _read_settings(run), partial(self._apply_settings, title))
 
     def _request_chat(self) -> None:
         self.chat_requested.emit(str(self._get_folder(self.chosen[0]).adapter))
@@ -209,6 +212,9 @@ class RunActions(QObject):
 
     def _queue_grid(self, axes: list[Axis]) -> None:
         draft = copy.deepcopy(self._state.draft)
+
+        if not self._state.require_accepted():
+            return
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
             runs = thread.cooperative_iter(copies.create_grid_runs(draft, axes))
@@ -283,12 +289,12 @@ class RunActions(QObject):
         )
         self.runs_changed.emit()
 
-    def _apply_settings(self, title: str, changes: object) -> None:
-        assert isinstance(changes, list)
-        self._state.change(title, changes)
-        self._state.messages.success(
-            tr("Settings copied to the project. Use Undo to restore the previous settings.")
-        )
+    def _apply_settings(self, title: str, settings: object) -> None:
+        assert isinstance(settings, tuple)
+        if self._state.adopt(title, *settings):
+            self._state.messages.success(
+                tr("Settings copied to the project. Use Undo to restore the previous settings.")
+            )
 
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
         folders = [self._get_folder(run) for run in runs]
@@ -337,6 +343,14 @@ def _iter_deleted(runs: Sequence[RunFolder], checkpoints: bool) -> Iterator[Path
 
 def _is_unfinished(run: RunSummary) -> bool:
     return run.is_resumable and run.state in ("paused", "interrupted", "failed", "stopped")
+
+
+def _read_settings(run: RunFolder) -> tuple[list[Change], list[AccessRequest]]:
+    """Return the settings of a run, and what the user has allowed it to ask for; raises ProblemError."""
+    frozen = run.load_project()
+    is_allowed = run_consent.is_allowed(run.path, frozen)
+    requests = run_consent.list_requests(run.path, frozen) if is_allowed else []
+    return copies.list_settings(run), requests
 
 
 def _make_copies(

@@ -276,7 +276,7 @@ class TrainingPage(StepPage):
 
     def _apply_fix(self, fix: Fix) -> None:
         """Change the project for the next run; the current one keeps its settings."""
-        self.state.change(localize(fix.label), fix.changes)
+        self.state.apply_fix(fix)
         if not self._is_running():
             self._show_recipe()
 

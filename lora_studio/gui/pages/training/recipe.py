@@ -126,7 +126,7 @@ class RecipeForm(QWidget):
         self.estimate = label(wrap=True)
         self.summary = FactList()
         self.memory = MemoryPanel()
-        self.memory.chosen.connect(lambda fix: state.change(localize(fix.label), fix.changes))
+        self.memory.chosen.connect(state.apply_fix)
         self.presets = PresetPanel(state)
         self.presets.chosen.connect(self._apply_preset)
         self._editors = {

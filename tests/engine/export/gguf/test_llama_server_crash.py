@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lora_studio.core.problems import ProblemError
@@ -42,6 +43,45 @@ def test_crashed_server_is_a_problem(tmp_path: Path) -> None:
     ):
         server.apply_template([{"role": "user", "content": "Hi"}])
     assert raised.value.problems[0].code == "export.llama_server_failed"
+
+
+#: A server that answers with its arguments, and as llama-server does only with the key.
+_GUARDED = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        key = os.environ["LLAMA_API_KEY"]
+        is_allowed = self.headers["Authorization"] == f"Bearer {key}" and len(key) >= 32
+        body = json.dumps({"prompt": "\\n".join(sys.argv), "error": {"message": "no key"}}).encode()
+        self.send_response(200 if is_allowed else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script with a #! line")
+def test_server_answers_only_with_a_new_key_that_no_command_line_has(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!{sys.executable}\n{_GUARDED}")
+    program.chmod(0o755)
+    keys = set()
+    for _ in range(2):
+        job, _recorder = recorded_job()
+        with run_server(str(program), tmp_path / "model.gguf", job) as server:
+            arguments = server.apply_template([{"role": "user", "content": "Hi"}])
+            assert server.key not in arguments
+            assert httpx.post(f"{server.address}/apply-template").status_code == 401
+            keys.add(server.key)
+    assert len(keys) == 2
 
 
 _NAMING_DEVICE = """

@@ -248,7 +248,7 @@ def ask(ready: events.ServerReady, prompt: str, *scales: float) -> list[int]:
 
 
 def post(ready: events.ServerReady, path: str, body: dict[str, Any]) -> Any:
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {ready.key}"}
     request = urllib.request.Request(ready.address + path, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)

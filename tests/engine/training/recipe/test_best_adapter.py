@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
@@ -162,6 +164,46 @@ def test_resuming_a_finished_run_keeps_its_best_adapter(
     resumed = train(run, resume=True)
     assert resumed.last(events.AdapterSaved).step == 4
     assert all(torch.equal(value, adapter[name]) for name, value in adapter_of(run.adapter).items())
+
+
+@pytest.mark.parametrize("lost", ["manifest", "record", "manifest and record", "nothing"])
+def test_damaged_best_adapter_is_never_delivered(
+    lost: str, start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([1.5, 1.7])
+    run = start()
+    train(run)
+    last = adapter_of(run.checkpoint(8))
+    (best,) = run.best.iterdir()
+    weights = best / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 0x40
+    weights.write_bytes(content)
+    if "manifest" in lost:
+        run.manifest_file.unlink()
+    if "record" in lost:
+        (best / checksums.RECORD).unlink()
+    shutil.rmtree(run.adapter)
+    resumed = train(run, resume=True)
+    codes = [event.problem.code for event in resumed.of(events.Warned)]
+    assert codes.count("training.best_damaged") == 1
+    assert resumed.last(events.AdapterSaved).step == 8
+    assert all(torch.equal(value, last[name]) for name, value in adapter_of(run.adapter).items())
+
+
+def test_intact_best_adapter_is_delivered_without_the_manifest(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([1.5, 1.7])
+    run = start()
+    train(run)
+    adapter = adapter_of(run.adapter)
+    run.manifest_file.unlink()
+    shutil.rmtree(run.adapter)
+    resumed = train(run, resume=True)
+    assert resumed.last(events.AdapterSaved).step == 4
+    assert all(torch.equal(value, adapter[name]) for name, value in adapter_of(run.adapter).items())
+    assert not (run.adapter / checksums.RECORD).exists()
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from lora_studio.gui.project.state import ProjectState
 from tests.conftest import PATIENCE
 
 READY = events.ServerReady(
-    address="http://127.0.0.1:8080", model="bot", file="/cache/base.gguf", program="llama-server",
+    address="http://127.0.0.1:8080", model="bot", file="/cache/base.gguf", program="llama-server", key="k1",
     adapters=(ServedAdapter(id=0, name="Pim", scale=1.0),),
 )  # fmt: skip
 
@@ -111,6 +111,7 @@ def test_ready_server_shows_address_log_and_copies_requests(
     assert card.log.toPlainText() == "model loaded\nlistening"
     for copy, expected in (
         (card.copy_address, "http://127.0.0.1:8080/v1"),
+        (card.copy_key, "k1"),
         (card.copy_curl, serving.format_curl(READY)),
         (card.copy_python, serving.format_python(READY)),
     ):

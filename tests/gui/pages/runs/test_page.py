@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.formatting import format_size
 from lora_studio.core.project import run_consent
 from lora_studio.core.runs import grid_search, index
-from lora_studio.core.runs.folder import list_runs
+from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.controls.quantities import format_decimal
 from lora_studio.gui.pages.runs.axis_editor import parse_numbers
@@ -214,12 +214,18 @@ def test_enter_makes_a_run_the_current_one(page: RunsPage, parts: Parts, qtbot: 
     assert page.table.rows.current == name
 
 
+def allow_run(run: RunFolder) -> None:
+    """Record that the user has allowed what a run asks for."""
+    run_consent.remember(run_consent.list_requests(run.path, run.load_project()))
+
+
 def test_settings_of_a_run_are_copied_in_one_undo_step(
     page: RunsPage, parts: Parts, qtbot: QtBot
 ) -> None:
     parts.state.set("training", "epochs", 7.0)
     _choose(page, 1)
     run = page.table.list_selected()[0]
+    allow_run(page.library.run(run.folder))
     page.run_actions.actions["settings"].trigger()
     qtbot.waitUntil(lambda: parts.state.get("lora", "rank") == run.rank, timeout=WAIT)
     assert parts.state.get("training", "epochs") == run.get_value("training.epochs")
@@ -236,7 +242,7 @@ def test_run_again_starts_a_run_with_the_same_settings(
     scenario(train=SHORT)
     (name,) = _choose(page, 3)
     chosen = page.library.run(name)
-    run_consent.remember(chosen.path, chosen.load_project())
+    allow_run(chosen)
     page.run_actions.actions["repeat"].trigger()
     _wait_for_runs(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
