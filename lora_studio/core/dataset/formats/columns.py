@@ -49,14 +49,13 @@ from lora_studio.core.dataset.formats.turns import (
     is_turn,
 )
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     is_blank,
-    is_media,
     is_missing,
     is_writable,
     normalize_name,
     parse_label,
 )
+from lora_studio.core.dataset.media import is_media_column, is_media_name
 from lora_studio.core.dataset.spec import RowFormat
 
 Kind = Literal[
@@ -151,12 +150,12 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
     words: set[str] = set()
-    media = normalize_name(name) in MEDIA_KEYS
+    key = normalize_name(name)
     for row in rows:
         value = row.get(name)
         if is_blank(value):
             continue
-        kind = classify_value(value, media=media)
+        kind = classify_value(value, key)
         kinds[kind] += 1
         truths += kind in ("text", "number", "flag") and parse_label(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
@@ -190,11 +189,9 @@ def _to_word(value: Any) -> str:
     return word if len(word) <= len(_MANY_LETTERS) else _MANY_LETTERS
 
 
-def classify_value(value: Any, *, media: bool = False) -> Kind:
-    """Return the kind of a value that is not blank; `media` says that its column holds images or
-    audio.
-    """
-    if media and is_media(value):
+def classify_value(value: Any, key: str = "") -> Kind:
+    """Return the kind of a value that is not blank; `key` is the normalized name of its column."""
+    if is_media_column(key, value):
         return "media"
     if isinstance(value, bool):
         return "flag"
@@ -354,6 +351,7 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         and 2 * column.worded > column.filled  # numbers and dates of a table are not texts
         and column.key not in METADATA
         and not column.key.endswith("id")
+        and not is_media_name(column.key)
     ]
 
 

@@ -51,10 +51,8 @@ from lora_studio.core.dataset.formats.turns import (
     read_system,
 )
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     has_text,
     is_blank,
-    is_media,
     join_passages,
     normalize_name,
     parse_label,
@@ -63,10 +61,13 @@ from lora_studio.core.dataset.formats.values import (
     to_answer,
     to_text,
 )
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
+from lora_studio.core.dataset.media import find_media_mark, is_media_column, strip_media
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow, iter_texts
 from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
 
 Slots = Mapping[str, Any]
+
+_PLACEHOLDER = "a text refers to an image, audio, or video by a placeholder such as <image>"
 
 
 def convert(
@@ -91,6 +92,8 @@ def convert(
             row_format, mapping = own
         refuse_media(values, set(mapping.values()))
         sample = _CONVERTERS[row_format](fill_slots(values, mapping))
+        if any(map(find_media_mark, iter_texts(sample))):
+            raise UnusableRow(_PLACEHOLDER, UnusableKind.MEDIA)
         return prompts.add_columns(sample, values, mapping) if sample.task == "grpo" else sample
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
@@ -117,8 +120,17 @@ def find_own_reading(
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
     """Raise UnusableRow if a column that fills no slot contains media."""
     for name, value in values.items():
-        if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
+        if name not in used and is_media_column(normalize_name(name), value):
             raise UnusableRow("the row contains an image, audio, or video", UnusableKind.MEDIA)
+
+
+def without_media(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without images, audio, and video; unchanged if it is nested too deeply to look."""
+    try:
+        stripped: dict[str, Any] = strip_media(values)
+    except RecursionError:
+        return values
+    return stripped
 
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:

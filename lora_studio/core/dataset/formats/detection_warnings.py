@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
-from lora_studio.core.dataset.formats.conversion import find_own_reading
+from lora_studio.core.dataset.formats.conversion import convert, find_own_reading
 from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings, find_votes
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
-from lora_studio.core.dataset.formats.unsupported import find_media_references
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
-from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names
+from lora_studio.core.dataset.media import find_media_references
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.problems import Problem
@@ -129,17 +129,31 @@ def _unused_votes_warning(column: str, sample: Rows) -> Problem:
 
 def _warn_about_media(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
     """Yield a warning about images that the texts may be about, but that are not trained on."""
-    if names := find_media_references(sample):
+    readable = [row for row in sample if not _has_media(row, candidate)]
+    shares = find_media_references(readable)
+    if shares:
         yield dataset_warning(
             "media_ignored",
             counted(
-                len(names),
-                "{columns} refers to images, audio, or video. LoRA Studio trains on text only.",
-                "{columns} refer to images, audio, or video. LoRA Studio trains on text only.",
-                columns=quote_names(names),
+                len(shares),
+                "{columns} refers to images, audio, or video in {share:percent} of the rows checked. "
+                "Training uses the text only.",
+                "{columns} refer to images, audio, or video in {share:percent} of the rows checked. "
+                "Training uses the text only.",
+                columns=quote_names(shares),
+                share=max(shares.values()),
             ),
             "Use these rows only if their texts make sense without what they refer to.",
         )
+
+
+def _has_media(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
+    """Return whether a row is skipped because it contains images, audio, or video."""
+    try:
+        convert(row, candidate.format, candidate.mapping)
+    except UnusableRow as verdict:
+        return verdict.kind is UnusableKind.MEDIA
+    return False
 
 
 def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:

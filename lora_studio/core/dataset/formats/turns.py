@@ -159,7 +159,7 @@ def _is_turn(turn: dict[str, Any]) -> bool:
             turn.get(name) for name in _CALLS + _THINKING
         )
     speakers = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
-    return bool(speakers) and None not in speakers
+    return bool(speakers) and (None not in speakers or {"user", "assistant"} <= {*speakers})
 
 
 def _list_turns(value: Any) -> list[Any] | None:

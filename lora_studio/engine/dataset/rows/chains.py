@@ -27,11 +27,11 @@ from lora_studio.core.dataset.formats.ranking import read_rank
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.turns import read_conversation
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     is_blank,
     normalize_name,
     parse_label,
 )
+from lora_studio.core.dataset.media import MEDIA_KEYS
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
