@@ -29,8 +29,8 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 #: Markers that chat templates put between turns. A marker that is also an HTML tag (`<s>`) counts
 #: only at the end of a text, where Llama and Mistral write their end token.
 MARKERS = re.compile(
-    r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>"
-    r"|<｜[^<>｜\n]{1,40}｜>"
+    r"<\|(?!fim_)[A-Za-z][A-Za-z0-9_]{1,30}\|>"
+    r"|<｜(?!fim)[^<>｜\n]{1,40}｜>"
     r"|<s>(?=\s*\[INST\])|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
     r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>|</s>\s*\Z"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
@@ -15,13 +16,21 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
     find_replies,
 )
-from lora_studio.core.dataset.formats.labels import find_votes
+from lora_studio.core.dataset.formats.labels import (
+    find_classified_texts,
+    find_ratings,
+    find_votes,
+    pick_text_and_class,
+    write_limit,
+)
+from lora_studio.core.dataset.formats.mapping import prefix_names
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
 from lora_studio.core.dataset.formats.paired_columns import (
     find_compared_answers,
     find_search_pairs,
 )
 from lora_studio.core.dataset.formats.references import prefer_references
+from lora_studio.core.dataset.formats.shapes import find_shapes
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import RowFormat
 
@@ -29,12 +38,29 @@ from lora_studio.core.dataset.spec import RowFormat
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
+        find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, find_classified_texts, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
-    return [candidate for finder in finders for candidate in finder(columns)] or _guess_candidates(
-        columns
-    )
+    named = [candidate for finder in finders for candidate in finder(columns)]
+    return named or _find_inner(columns) or _guess_candidates(columns)
+
+
+def _find_inner(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of rows that are inside an object, such as the body of a request."""
+    return [
+        replace(
+            candidate,
+            mapping={
+                slot: prefix_names(source, column.name)
+                for slot, source in candidate.mapping.items()
+            },
+            rivals=(),
+        )
+        for column in columns
+        if column.fields and column.key not in column_names.METADATA
+        for candidate in find_candidates(column.fields)
+        if not candidate.guessed
+    ]
 
 
 # --- pairs and labels -------------------------------------------------------------------------
@@ -160,6 +186,24 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
         mapping = {"completion": talk.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure)]
     return []
+
+
+def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of answers with labels; without labels, those with ratings above a limit are good."""
+    labeled = [item for item in find_candidates(columns) if item.format == "kto"]
+    ratings = [item for item in find_ratings(columns) if item.high > item.low]
+    if labeled or not ratings:
+        return labeled
+    answer = _get_first(formats_columns.find_answers(columns)) or _get_first(
+        formats_columns.find_conversations(columns)
+    )
+    if answer is None or answer.kind not in ("text", "turns", "turn"):
+        return []
+    prompt = (
+        _find_prompt_slots(columns, besides=(answer, *ratings)) if answer.kind == "text" else {}
+    )
+    mapping = prompt | {"completion": answer.name, "label": write_limit(ratings[0])}
+    return [FormatCandidate("kto", mapping | _find_extras(columns), 0.2, 0.7)]
 
 
 def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
@@ -400,6 +444,9 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
         for item in columns
     )
     if len(texts) == 2:
+        if not is_nested and (classified := pick_text_and_class(texts)):
+            mapping = {"text": classified[0].name, "label": classified[1].name}
+            return [FormatCandidate("labeled_text", mapping, 0.3, 0.5, guessed=True)]
         if (
             is_nested
             or (questions and texts[0] not in questions)

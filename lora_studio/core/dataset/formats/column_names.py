@@ -16,7 +16,7 @@ PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt", "prompttext", "ques
 INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
-    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "问题", "質問", "질문",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "textinput", "问题", "質問", "질문",
     "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
 )  # fmt: skip
 ANSWERS = (
@@ -25,7 +25,7 @@ ANSWERS = (
     "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
     "modeloutput", "assistantresponse", "assistantmessage", "botmessage", "botresponse", "botreply", "aimessage",
     "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "answertext", "responsetext", "canonicalsolution", "longanswer",
-    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen", "ideal",
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
@@ -98,7 +98,9 @@ LABELS = (
 CLASSES = (
     "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
     "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
-    "nertags", "topic",
+    "nertags", "topic", "classindex", "labelname", "kategorie", "klasse", "stimmung", "absicht", "categorie", "catégorie",
+    "classe", "étiquette", "categoría", "categoria", "clase", "etiqueta", "sentimiento", "sentimento", "категория", "метка",
+    "класс", "тональность", "类别", "标签", "分类", "情感", "ラベル", "カテゴリ",
 )  # fmt: skip
 TO_ANSWER = (
     "answer",

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lora_studio.core.dataset.formats.column_names import (
     ANSWERS,
@@ -22,6 +22,7 @@ from lora_studio.core.dataset.formats.column_names import (
     HISTORIES,
     INPUTS,
     INSTRUCTIONS,
+    LABELS,
     MEANINGS,
     METADATA,
     NEGATIVE,
@@ -40,7 +41,7 @@ from lora_studio.core.dataset.formats.column_names import (
     is_message_name,
 )
 from lora_studio.core.dataset.formats.loss_masks import read_segments
-from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
+from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
     is_answer_first,
@@ -54,9 +55,13 @@ from lora_studio.core.dataset.formats.values import (
     is_writable,
     normalize_name,
     parse_label,
+    parse_literal,
 )
 from lora_studio.core.dataset.media import is_media_column, is_media_name
 from lora_studio.core.dataset.spec import RowFormat
+
+if TYPE_CHECKING:  # it refers to columns
+    from lora_studio.core.dataset.formats.shapes import RowShape
 
 Kind = Literal[
     "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
@@ -66,6 +71,9 @@ _LONG_VECTOR = 8
 #: The most distinct values that a label column may have, and the placeholder for a longer value.
 _FEW_WORDS = 12
 _MANY_LETTERS = "-" * 24
+
+#: How deep objects are profiled, and the most fields that they may have.
+_MOST_DEPTH, _MOST_FIELDS = 3, 40
 
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -77,7 +85,8 @@ class DataColumn:
 
     `truths` counts values that could be a good or bad label, `worded` texts with a letter,
     `phrased` texts with a blank inside, `paired` lists of two different texts. `words` are all its
-    values in lower case if they are few and short, as labels are.
+    values in lower case if they are few and short, as labels are; `distinct` is their number, of texts too. `low` and
+    `high` are the limits of its numbers, which may be written as text. `fields` are those of its objects.
     """
 
     name: str
@@ -93,6 +102,10 @@ class DataColumn:
     phrased: int = 0
     paired: int = 0
     words: frozenset[str] = frozenset()
+    distinct: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    fields: tuple[DataColumn, ...] = ()
 
     @property
     def key(self) -> str:
@@ -134,22 +147,26 @@ class FormatCandidate:
     rivalled: str = ""
     rivals: tuple[str, ...] = ()
     guessed: bool = False
+    shape: RowShape | None = None
 
 
 def profile_columns(
-    rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()
+    rows: Sequence[Mapping[str, Any]], names: Iterable[str] = (), *, depth: int = 0
 ) -> list[DataColumn]:
     """Return every column of some rows: first in the order of `names`, then sorted by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
-    return [_build_column(name, rows) for name in order]
+    return [_build_column(name, rows, depth) for name in order]
 
 
-def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
+def _build_column(name: str, rows: Sequence[Mapping[str, Any]], depth: int) -> DataColumn:
     kinds: Counter[Kind] = Counter()
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
     words: set[str] = set()
+    objects: list[dict[str, Any]] = []
+    texts: set[str] = set()
+    numbers: list[float] = []
     key = normalize_name(name)
     for row in rows:
         value = row.get(name)
@@ -157,6 +174,8 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
             continue
         kind = classify_value(value, key)
         kinds[kind] += 1
+        if depth < _MOST_DEPTH and isinstance(inner := _read_object(value), dict):
+            objects.append(inner)
         truths += kind in ("text", "number", "flag") and parse_label(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
         phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
@@ -164,7 +183,10 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
             paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
             words.add(_to_word(value))
-        ranked += kind == "list" and is_ranked_list(value)
+        if kind in ("text", "number"):
+            texts.add(str(value))
+            numbers += [] if (number := parse_number(value)) is None else [number]
+        ranked += kind in ("list", "object") and is_ranked_list(value)
         segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
             openers += is_answer_first(value)
@@ -176,7 +198,23 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     return DataColumn(
         name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
         ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
+        fields=_profile_fields(objects, depth), distinct=len(texts),
+        low=min(numbers, default=0.0), high=max(numbers, default=0.0),
     )  # fmt: skip
+
+
+def _read_object(value: Any) -> Any:
+    """Return an object that a text spells out, and any other value unchanged."""
+    is_spelled = isinstance(value, str) and value.lstrip()[:1] == "{"
+    return parse_literal(value) if is_spelled else value
+
+
+def _profile_fields(objects: Sequence[dict[str, Any]], depth: int) -> tuple[DataColumn, ...]:
+    """Return the fields of objects in the order in which they occur, () if they have too many."""
+    names = dict.fromkeys(str(name) for one in objects for name in one)
+    if len(names) > _MOST_FIELDS:
+        return ()
+    return tuple(profile_columns(objects, names, depth=depth + 1))
 
 
 def _to_word(value: Any) -> str:
@@ -316,7 +354,11 @@ def _with_endings(
 
 def is_classified(columns: Columns) -> bool:
     """Return whether texts have classes: numbers, or words in a column with a label name."""
-    numbers = any(item.kind in ("number", "flag") for item in find_columns(columns, CLASSES))
+    numbers = any(
+        item.kind in ("number", "flag")
+        or (item.key in LABELS and item.kind in ("numbers", "texts"))
+        for item in find_columns(columns, CLASSES)
+    )
     return numbers or any(item.kind == "text" for item in find_columns(columns, CLASSES[:7]))
 
 

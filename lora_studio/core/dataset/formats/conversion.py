@@ -22,11 +22,11 @@ from dataclasses import replace
 from typing import Any
 
 from lora_studio.core.dataset.formats import prompts
-from lora_studio.core.dataset.formats.candidates import find_candidates
+from lora_studio.core.dataset.formats.candidates import find_candidates, find_judged_answers
 from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
+from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.paired_columns import (
     find_chosen_search_pairs,
@@ -37,8 +37,10 @@ from lora_studio.core.dataset.formats.ranking import (
     is_first_better,
     is_pair,
     is_ranked_list,
+    list_answers,
     pick_best_and_worst,
     pick_by_ratings,
+    read_label,
 )
 from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, split_off_tools
 from lora_studio.core.dataset.formats.turns import (
@@ -48,6 +50,7 @@ from lora_studio.core.dataset.formats.turns import (
     parse_transcript,
     read_conversation,
     read_pairs,
+    read_response,
     read_system,
 )
 from lora_studio.core.dataset.formats.values import (
@@ -55,7 +58,6 @@ from lora_studio.core.dataset.formats.values import (
     is_blank,
     join_passages,
     normalize_name,
-    parse_label,
     parse_literal,
     require_valid_text,
     to_answer,
@@ -104,7 +106,7 @@ def find_own_reading(
 ) -> tuple[RowFormat, Mapping[str, str]] | None:
     """Return format and mapping of a row that has none of the mapped columns, None if it has some."""
     mapped = {name for source in mapping.values() for name in find_column_names(source)}
-    if not mapped or any(not is_blank(values.get(name)) for name in mapped):
+    if not mapped or any(not is_blank(get_column(values, name)) for name in mapped):
         return None
     filled = {name: value for name, value in values.items() if not is_blank(value)}
     task = FORMATS[row_format].task
@@ -217,12 +219,14 @@ def _with_embedded_choices(slots: Slots) -> Slots:
 
 def _convert_prompt_completion(slots: Slots) -> Sample:
     prompt, completion = slots.get("prompt"), slots.get("completion")
+    if (response := read_response(completion)) is not completion:
+        prompt, completion = parse_literal(prompt), response
     if _has_spelled_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt")
     before = _read_prompt(prompt)
-    if isinstance(completion, dict) and completion.get("role") == "assistant":
+    if isinstance(completion, dict) and completion.get("role") in ("assistant", "model"):
         completion = [completion]  # as returned by a server
     if detect_style(completion) and not isinstance(completion, str):
         return _create_sft(
@@ -258,8 +262,6 @@ def _read_answer(slots: Slots, slot: str) -> Message:
         raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     if "tools" in slots and (calls := find_calls(value)):
         return build_message("assistant", "", calls=calls)
-    if isinstance(value, dict) and isinstance(value.get("choices"), list):
-        raise UnusableRow("the answer is a server's whole response")
     text = to_answer(value)
     if not text.strip():
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
@@ -303,6 +305,7 @@ def _convert_preference(slots: Slots) -> Sample:
     if _has_spelled_turns(chosen, rejected):
         chosen, rejected = parse_literal(chosen), parse_literal(rejected)
     prompt_value = _get_prompt(slots)
+    chosen, rejected = list_answers(chosen), list_answers(rejected)
     if isinstance(chosen, list) and chosen and chosen == rejected and detect_style(chosen) is None:
         chosen, rejected = _pick_of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
@@ -345,7 +348,7 @@ def _pick_of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
 
 
 def _convert_kto(slots: Slots) -> Sample:
-    label = parse_label(slots.get("label"))
+    label = read_label(slots.get("label"))
     if is_blank(slots.get("label")):
         raise UnusableRow("there is no label", UnusableKind.NO_PREFERENCE)
     if label is None:
@@ -369,7 +372,9 @@ def _convert_kto(slots: Slots) -> Sample:
 def _convert_prompts(slots: Slots) -> Sample:
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt", UnusableKind.EMPTY)
-    return _with_extras(prompts.split(_read_prompt(slots["prompt"]), slots.get("reference")), slots)
+    prompt = slots["prompt"]
+    turns = _read_prompt(parse_literal(prompt) if _has_spelled_turns(prompt) else prompt)
+    return _with_extras(prompts.split(turns, slots.get("reference")), slots)
 
 
 def _get_prompt(slots: Slots) -> Any:
@@ -458,5 +463,5 @@ assert set(_CONVERTERS) == set(FORMATS)
 
 #: How columns are read as a format that the user has to choose.
 FINDERS: dict[RowFormat, Callable[[Columns], list[FormatCandidate]]] = {
-    "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
+    "kto": find_judged_answers, "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
 }  # fmt: skip

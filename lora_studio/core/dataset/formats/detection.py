@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
-from lora_studio.core.dataset.formats.candidates import find_candidates
+from lora_studio.core.dataset.formats.candidates import find_candidates, find_judged_answers
 from lora_studio.core.dataset.formats.columns import DataColumn, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import FINDERS, convert, without_media
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
@@ -197,6 +197,8 @@ def _list_others(fitting: Sequence[_Trial], columns: Sequence[DataColumn]) -> tu
         for item in fitting[1:]
         if item.share >= 0.5 and not item.candidate.guessed
     ]
+    if FORMATS[best].task == "sft" and find_judged_answers(columns):
+        others.append("kto")
     if best == "text" and find_labeled_candidates(columns):
         others.append("labeled_text")
     return tuple(dict.fromkeys(item for item in others if item != best))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import convert, find_own_reading
-from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings, find_votes
-from lora_studio.core.dataset.formats.mapping import fill_slots
-from lora_studio.core.dataset.formats.ranking import is_pair
-from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
+from lora_studio.core.dataset.formats.labels import (
+    find_nested_votes,
+    find_ratings,
+    find_votes,
+    write_limit,
+)
+from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.ranking import is_pair, read_label
+from lora_studio.core.dataset.formats.turns import (
+    parse_transcript,
+    read_conversation,
+    read_response,
+)
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
 from lora_studio.core.dataset.media import find_media_references
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow, dataset_warning, quote_names
@@ -21,13 +31,22 @@ from lora_studio.core.problems import Problem
 
 Rows = Sequence[Mapping[str, Any]]
 
+#: Markers of the code before and after a gap, and of what fills it, in the spellings of several models.
+_GAP = re.compile(
+    r"<\|?fim[_-](?:prefix|suffix|middle)\|?>|<｜fim▁(?:begin|hole|end)｜>|<(?:PRE|SUF|MID)>|\[(?:PREFIX|SUFFIX|MIDDLE)\]"
+)
+
 
 def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
     """Yield a warning for each part of the mapping that is guessed, and for data that it drops."""
+    if candidate.shape and (problem := candidate.shape.describe(candidate.mapping)):
+        yield problem
     if candidate.rivals:
         yield dataset_warning(
             "ambiguous_columns",
-            "The answer is in “{column}”. It could also be in {others}.",
+            "The label is in “{column}”. It could also be in {others}."
+            if candidate.rivalled == "label"
+            else "The answer is in “{column}”. It could also be in {others}.",
             "If so, map that column to “{slot}”.",
             column=candidate.mapping[candidate.rivalled],
             others=quote_names(candidate.rivals, "or"),
@@ -51,6 +70,8 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
             "If they are not pairs, choose another format. Then only the first answer is used.",
             column=candidate.mapping["chosen"],
         )
+    yield from _warn_about_labels(candidate, sample)
+    yield from _warn_about_gaps(candidate, sample)
     yield from _warn_about_shapes(candidate, sample)
     yield from _warn_about_votes(candidate, sample)
     yield from _warn_about_media(candidate, sample)
@@ -75,11 +96,64 @@ def _warn_about_shapes(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
         )
 
 
+def _warn_about_labels(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about texts with several labels at once, which are one label each."""
+    names = find_column_names(candidate.mapping.get("label", ""))
+    if candidate.format != "labeled_text" or len(names) < 2:
+        return
+    slots = [fill_slots(row, {"label": candidate.mapping["label"]}) for row in sample]
+    labels = Counter(str(item.get("label")) for item in slots)
+    yield dataset_warning(
+        "several_labels",
+        counted(
+            len(labels),
+            "A text can have several of the labels {columns}. Each combination is one label: {n} in {rows} rows "
+            "checked.",
+            "A text can have several of the labels {columns}. Each combination is one label: {n} in {rows} rows "
+            "checked.",
+            columns=quote_names(names),
+            rows=len(sample),
+        ),
+        "To train on one of them alone, map its column to “label”.",
+    )
+
+
+def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about markers of gaps in code, which only some models have."""
+    if candidate.shape is not None:
+        return
+    names = [name for source in candidate.mapping.values() for name in find_column_names(source)]
+    texts = [[value for name in names if isinstance(value := row.get(name), str)] for row in sample]
+    marks = [_GAP.search("".join(values)) for values in texts]
+    found = [mark[0] for mark in marks if mark]
+    if not found:
+        return
+    is_chat = FORMATS[candidate.format].task != "text"
+    yield dataset_warning(
+        "fim_tokens",
+        counted(
+            len(found),
+            "{n} row of {rows} checked has markers of a gap to fill in code, such as {mark}. Only some models "
+            "have them.",
+            "{n} rows of {rows} checked have markers of a gap to fill in code, such as {mark}. Only some models "
+            "have them.",
+            rows=len(sample),
+            mark=found[0],
+        ),
+        "The rows are trained as a chat. To train on them as they are, choose the format “Plain text”, and map "
+        "“text” to {template}."
+        if is_chat
+        else "Check that your model has these markers, or replace them with its own.",
+        template="".join(f"{{{name}}}" for name in names),
+    )
+
+
 def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
     """Yield a warning about votes that are used, and about judgments of answers that are not."""
     if candidate.format == "kto":
         column = candidate.mapping["label"]
-        labels = Counter(parse_label(row.get(column)) for row in sample)
+        slots = [fill_slots(row, {"label": column}) for row in sample]
+        labels = Counter(read_label(item.get("label")) for item in slots)
         if normalize_name(column) not in ("label", "ktotag", "kto"):
             yield dataset_warning(
                 "votes",
@@ -100,7 +174,22 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
         yield _unused_votes_warning(votes.name, sample)
         return
     ratings = find_ratings(unused)
-    name = ratings.name if ratings is not None else find_nested_votes(sample)
+    if ratings and ratings[0].high > ratings[0].low:
+        yield dataset_warning(
+            "rated_answers",
+            counted(
+                len(ratings),
+                "{columns} may rate the answers. All of them are trained as good answers, whatever it says.",
+                "{columns} may rate the answers. All of them are trained as good answers, whatever these say.",
+                columns=quote_names(item.name for item in ratings),
+            ),
+            "To learn from good and bad answers (KTO), choose the format “{kto}”. Its label is then {label}: "
+            "answers with a higher rating are good. To imitate only good ones, remove the rows with bad ones.",
+            kto=Text(template=FORMATS["kto"].title),
+            label=write_limit(ratings[0]),
+        )
+        return
+    name = ratings[0].name if ratings else find_nested_votes(sample)
     if name is not None:
         yield dataset_warning(
             "rated_answers",
@@ -200,13 +289,16 @@ def _count_answer_lists(candidate: FormatCandidate, sample: Rows) -> int:
     """Return how many rows contain a list of different answers."""
     slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
     name = candidate.mapping.get(slots.get(candidate.format, ""), "")
-    return sum(_has_several_texts(row.get(name)) for row in sample) if name else 0
+    return sum(_has_several_texts(get_column(row, name)) for row in sample) if name else 0
 
 
 def _has_several_texts(value: Any) -> bool:
     """Return whether a value is a list of different texts."""
-    is_list = isinstance(value, list) and all(isinstance(text, str) for text in value)
-    return is_list and len({text for text in value if text.strip()}) > 1
+    if not isinstance(value, list):
+        return False
+    if all(isinstance(text, str) for text in value):
+        return len({text for text in value if text.strip()}) > 1
+    return len(value) > 1 and read_response(value) is not value
 
 
 def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:

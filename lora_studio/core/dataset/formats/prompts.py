@@ -15,6 +15,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
 )
 from lora_studio.core.dataset.formats.mapping import find_column_names
+from lora_studio.core.dataset.formats.shapes import find_shapes
 from lora_studio.core.dataset.formats.values import is_blank, to_answer, to_text
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message
@@ -29,8 +30,11 @@ _REFERENCES = (
 def find_prompts(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns as prompts with an optional reference.
 
-    It isn't one of `find_candidates`: where rows have answers, training on them is the usual choice.
+    Of these, only prompts with an answer to compare are in `find_candidates`: where rows have other answers,
+    training on them is the usual choice.
     """
+    if verifiable := [item for item in find_shapes(columns) if item.format == "prompts"]:
+        return verifiable
     questions = formats_columns.find_questions(columns)
     questions.sort(key=lambda item: item.key not in column_names.PROMPTS)
     talks = formats_columns.find_conversations(columns)

@@ -45,6 +45,21 @@ def parse_side(word: str) -> str:
     return match[1] if match else _SIDES.get(word, "")
 
 
+def read_label(value: Any) -> bool | None:
+    """Return whether a label means good (True) or bad (False); None if it is neither.
+
+    It may compare a score with a limit: `4 > 2.5`.
+    """
+    compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
+    if compared is None:
+        return parse_label(value)
+    try:
+        one, other = (_read_operand(side) for side in compared.groups())
+    except UnusableRow:
+        return None
+    return one > other
+
+
 def is_first_better(value: Any) -> bool:
     """Return whether a preference names the first answer; raises UnusableRow.
 
@@ -52,7 +67,7 @@ def is_first_better(value: Any) -> bool:
     """
     text = to_text(value).strip().casefold()
     if compared := _COMPARISON.fullmatch(text):
-        one, other = (_parse_number(side) for side in compared.groups())
+        one, other = (_read_operand(side) for side in compared.groups())
         if one == other:
             raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
         return one > other
@@ -67,7 +82,7 @@ def is_first_better(value: Any) -> bool:
     return truth
 
 
-def _parse_number(text: str) -> float:
+def _read_operand(text: str) -> float:
     """Return the number on one side of a comparison; raises UnusableRow for anything else, such as
     "1.2.3".
     """
@@ -79,12 +94,23 @@ def _parse_number(text: str) -> float:
 
 def is_ranked_list(value: Any) -> bool:
     """Return whether a value is a list of answers with a rank or a score each."""
+    value = list_answers(value)
     return (
         isinstance(value, list)
         and len(value) > 1
         and all(isinstance(item, dict) and _read_score(item) is not None for item in value)
         and all(map(has_text, value))
     )
+
+
+def list_answers(value: Any) -> Any:
+    """Return answers in parallel lists, {"text": […], "score": […]}, as a list; others unchanged."""
+    if not isinstance(value, dict) or not value:
+        return value
+    lists = list(value.values())
+    if not all(isinstance(item, list) for item in lists) or len(set(map(len, lists))) != 1:
+        return value
+    return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]
 
 
 def is_pair(value: Any) -> bool:
@@ -119,14 +145,14 @@ def read_rank(item: Mapping[str, Any]) -> float | None:
     """Return the rank of an answer among the replies to a turn, the best lowest; None without a
     rank.
     """
-    return _to_number(item.get("rank"))
+    return parse_number(item.get("rank"))
 
 
 def _read_score(item: dict[str, Any]) -> float | None:
     """Return the score of an answer, higher is better; None if it has no score."""
     for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
         for name in names:
-            if (value := _to_number(item.get(name))) is not None:
+            if (value := parse_number(item.get(name))) is not None:
                 return sign * value
     about = item.get("annotations")
     rated = (
@@ -134,13 +160,13 @@ def _read_score(item: dict[str, Any]) -> float | None:
         if isinstance(about, dict)
         else []
     )
-    ratings = [value for one in rated if (value := _to_number(one)) is not None]
+    ratings = [value for one in rated if (value := parse_number(one)) is not None]
     return sum(ratings) / len(ratings) if ratings else None
 
 
-def _to_number(value: Any) -> float | None:
+def parse_number(value: Any) -> float | None:
     """Return a number, which may be written as text; None for anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,3}(\.\d{1,9})?", value):
         return float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or is_missing(value):
         return None

@@ -14,6 +14,7 @@ from lora_studio.core.dataset.formats.columns import (
     profile_columns,
 )
 from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
+from lora_studio.core.dataset.formats.shapes import refuse_shape
 from lora_studio.core.dataset.formats.turns import detect_style
 from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import Repair
@@ -30,7 +31,7 @@ _COLUMNS_SHOWN = 12
 
 def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
     """Return why these rows are refused, even though a column could be read as an answer."""
-    return _find_stepwise(rows, columns)
+    return refuse_shape(columns) or _find_stepwise(rows, columns)
 
 
 def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
