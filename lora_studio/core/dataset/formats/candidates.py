@@ -235,11 +235,17 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
         exact = column.key in column_names.CONVERSATIONS
         sure = 0.99 if exact and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
-        mapping = {slot: column.name} | _find_extras(columns)
+        mapping = _find_spoken_context(columns) | {slot: column.name} | _find_extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
         certainty = sure * (0.85 if rivals else 1.0)
         conversations.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
     return conversations[:3]
+
+
+def _find_spoken_context(columns: Columns) -> dict[str, str]:
+    """Return the slot of a text that a conversation begins with, as in chats for PaLM."""
+    context = find_column(columns, ("context",), "text")
+    return {"system": context.name} if context is not None else {}
 
 
 # --- questions and answers --------------------------------------------------------------------

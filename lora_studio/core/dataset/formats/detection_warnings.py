@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lora_studio.core.dataset.formats.column_names import METADATA, NEGATIVE
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import convert, find_own_reading
 from lora_studio.core.dataset.formats.labels import (
@@ -23,14 +24,22 @@ from lora_studio.core.dataset.formats.turns import (
     read_response,
 )
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
-from lora_studio.core.dataset.media import find_media_references
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow, dataset_warning, quote_names
+from lora_studio.core.dataset.media import find_media_references, is_media_name
+from lora_studio.core.dataset.samples import (
+    UnusableKind,
+    UnusableRow,
+    dataset_warning,
+    iter_texts,
+    quote_names,
+)
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.problems import Problem
 
 Rows = Sequence[Mapping[str, Any]]
 
+#: Rows in which texts are searched.
+_LOOKED_AT = 50
 #: Markers of the code before and after a gap, and of what fills it, in the spellings of several models.
 _GAP = re.compile(
     r"<\|?fim[_-](?:prefix|suffix|middle)\|?>|<｜fim▁(?:begin|hole|end)｜>|<(?:PRE|SUF|MID)>|\[(?:PREFIX|SUFFIX|MIDDLE)\]"
@@ -72,6 +81,7 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
         )
     yield from _warn_about_labels(candidate, sample)
     yield from _warn_about_gaps(candidate, sample)
+    yield from _warn_about_unused_texts(candidate, sample)
     yield from _warn_about_shapes(candidate, sample)
     yield from _warn_about_votes(candidate, sample)
     yield from _warn_about_media(candidate, sample)
@@ -116,6 +126,51 @@ def _warn_about_labels(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
         ),
         "To train on one of them alone, map its column to “label”.",
     )
+
+
+def _warn_about_unused_texts(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning about texts that aren't used, although most rows have them and no other column does."""
+    if FORMATS[candidate.format].task == "grpo":  # its rewards see all columns
+        return
+    sources = [name for source in candidate.mapping.values() for name in find_column_names(source)]
+    used = {name.split(".")[0] for name in sources}
+    is_classified = candidate.format == "labeled_text"
+    names = [
+        item.name
+        for item in profile_columns(sample)
+        if item.name not in used
+        and item.name not in candidate.rivals
+        and item.kind == "text"
+        and 2 * item.phrased > len(sample)
+        and (item.key not in METADATA or (is_classified and item.key == "title"))
+        and not is_media_name(item.key)
+        and not any(word in item.key for word in NEGATIVE)
+        and not any(_repeats(row, item.name, candidate) for row in sample[:_LOOKED_AT])
+    ]
+    if names:
+        yield dataset_warning(
+            "unused_texts",
+            counted(
+                len(names),
+                "{columns} contains text that isn't used.",
+                "{columns} contain text that isn't used.",
+                columns=quote_names(names),
+            ),
+            "If it belongs to what the model should read or write, map a template with several columns, such as "
+            "{example}.",
+            example=f"{{{names[0]}}}\\n{{{sources[0]}}}",
+        )
+
+
+def _repeats(row: Mapping[str, Any], name: str, candidate: FormatCandidate) -> bool:
+    """Return whether the row's sample contains a text, or the text is a rendering of the sample."""
+    try:
+        sample = convert(row, candidate.format, candidate.mapping)
+    except (UnusableRow, RecursionError):
+        return False
+    text = str(row.get(name)).strip()
+    parts = [part.strip() for part in iter_texts(sample) if part.strip()]
+    return any(text in part for part in parts) or all(part in text for part in parts)
 
 
 def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:

@@ -203,7 +203,7 @@ def find_classified_texts(columns: Columns) -> list[FormatCandidate]:
     if text is None or _is_repeated(text):
         return []
     mapping = {"text": text.name, "label": classes[0].name}
-    return [FormatCandidate("labeled_text", mapping, 0.55, 0.85)]
+    return [FormatCandidate("labeled_text", mapping, 0.55, 0.9)]
 
 
 def pick_text_and_class(texts: Sequence[DataColumn]) -> tuple[DataColumn, DataColumn] | None:
@@ -226,7 +226,7 @@ def _find_flagged_texts(columns: Columns) -> list[FormatCandidate]:
         return []
     label = " ".join(f"{{{item.name}}}" for item in flags) if len(flags) > 1 else flags[0].name
     mapping = {"text": texts[0].name, "label": label}
-    return [FormatCandidate("labeled_text", mapping, 0.55, 0.85)]
+    return [FormatCandidate("labeled_text", mapping, 0.55, 0.9)]
 
 
 def _find_flags(columns: Columns) -> list[DataColumn]:

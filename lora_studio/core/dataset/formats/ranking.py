@@ -22,8 +22,9 @@ _TIES = frozenset(
 )
 _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?|true|false)"
 _COMPARISON = re.compile(rf"\s*{_NUMBER}\s*>\s*{_NUMBER}\s*")
-_SIDES = {"left": "a", "right": "b"}
-_LETTER = re.compile(r"(?:(?:model|response|answer|output|assistant|candidate)[\s_-]?)?([ab])")
+_SIDES = {"left": "a", "right": "b", "first": "a", "second": "b"}
+_SIDE_NAME = r"(?:model|response|answer|output|completion|assistant|candidate)[\s_-]?"
+_LETTER = re.compile(rf"(?:{_SIDE_NAME})?([ab])|{_SIDE_NAME}([12])")
 
 #: Fields that rank an answer in a list: 1 is the best, or the highest value is.
 _RANKS = ("rank", "ranking")
@@ -42,7 +43,9 @@ def parse_side(word: str) -> str:
     """Return the side that a word names, a or b; "" for neither. Left is a."""
     word = word.strip().casefold()
     match = _LETTER.fullmatch(word)
-    return match[1] if match else _SIDES.get(word, "")
+    if match:
+        return match[1] or {"1": "a", "2": "b"}[match[2]]
+    return _SIDES.get(word, "")
 
 
 def read_label(value: Any) -> bool | None:

@@ -188,7 +188,8 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
         "embeddings",
         "The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.",
         "If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. "
-        "Otherwise choose data with questions and answers, conversations, or plain text.",
+        "To learn the label of a pair, choose the format “Texts with labels”, and map “text” to a template with "
+        "both columns.",
     )
 
 

@@ -291,3 +291,53 @@ def test_code_with_a_gap_is_joined_with_markers(before: str, after: str, gap: st
 def test_markers_of_a_gap_are_counted(row: dict[str, str], task: str) -> None:
     verdict, _ = read([row] * 3, task)
     assert codes(verdict) == {"fim_tokens"}
+
+
+# --- nothing is dropped silently --------------------------------------------------------------
+
+
+def test_text_that_is_not_used_is_named() -> None:
+    rows = [
+        {"question": ASKED[i], "answer": ANSWERED[i], "remark": f"Asked by a guest of house {i}.", "id": f"no. {i}"}
+        for i in NUMBERS
+    ]  # fmt: skip
+    verdict, _ = read(rows, "sft")
+    (problem,) = verdict.problems
+    assert problem.code == "dataset.unused_texts"
+    assert "“remark”" in str(problem.what)
+    assert "{remark}" in str(problem.remedy)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        lambda i: {"prompt": ASKED[i]},
+        lambda i: {"text": f"### Question: {ASKED[i]} ### Answer: {ANSWERED[i]}"},
+        lambda i: {"has_code": "no", "lang": "de"},
+    ],
+)  # fmt: skip
+def test_text_that_other_columns_repeat_is_not_named(extra: Any) -> None:
+    rows = [{"messages": [user(i), assistant(i)], **extra(i)} for i in NUMBERS]
+    assert see(rows).problems == ()
+
+
+def test_context_of_a_conversation_is_its_system_message() -> None:
+    rows = [
+        {"context": "Answer briefly.", "messages": [{"author": "user", "content": ASKED[i]}, {"author": "bot", "content": ANSWERED[i]}]}
+        for i in NUMBERS
+    ]  # fmt: skip
+    _, samples = read(rows, "sft")
+    assert [turn.role for turn in samples[0].messages] == ["system", "user", "assistant"]
+
+
+@pytest.mark.parametrize("winners", [("response1", "response2"), ("first", "second"), ("Answer 1", "Answer 2")])  # fmt: skip
+def test_winner_names_one_of_two_answers(winners: tuple[str, str]) -> None:
+    rows = [
+        {
+            "instruction": ASKED[i], "response1": ANSWERED[i] if i % 2 else WORSE[i],
+            "response2": WORSE[i] if i % 2 else ANSWERED[i], "winner": winners[0] if i % 2 else winners[1],
+        }
+        for i in NUMBERS
+    ]  # fmt: skip
+    _, samples = read(rows, "preference")
+    assert [sample.chosen[-1].content for sample in samples] == ANSWERED
