@@ -38,11 +38,21 @@ from lora_studio.core.dataset.spec import RowFormat
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, find_classified_texts, _find_text,
+        _find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_prompted, find_classified_texts, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
     named = [candidate for finder in finders for candidate in finder(columns)]
     return named or _find_inner(columns) or _guess_candidates(columns)
+
+
+def _find_shapes(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of rows of known shapes, with the system message and the tools that they have."""
+    return [
+        candidate
+        if candidate.format in ("text", "labeled_text")
+        else replace(candidate, mapping=_find_extras(columns) | candidate.mapping)
+        for candidate in find_shapes(columns)
+    ]
 
 
 def _find_inner(columns: Columns) -> list[FormatCandidate]:
@@ -264,12 +274,7 @@ def _find_rivals(answers: Columns, mapping: dict[str, str]) -> tuple[str, ...]:
 
 def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
-    answers = (
-        formats_columns.find_answers(columns)
-        or formats_columns.find_queries(columns)
-        or formats_columns.find_written_labels(columns)
-        or formats_columns.find_meanings(columns)
-    )
+    answers = formats_columns.find_answers(columns)
     if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = find_columns(columns, column_names.CHOICE_ANSWERS)
@@ -278,9 +283,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         answers = [keyed[0]]
     elif choices is None:
         answers = prefer_references(columns, answers)
-    questions = [item for item in formats_columns.find_asked(columns) if item not in answers]
-    if not answers:
-        answers = _find_embedded_choices(columns, questions)
+    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
@@ -307,12 +310,6 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
 def _find_empty_instructions(columns: Columns) -> list[DataColumn]:
     """Return instruction columns without text: rows with the whole question in the input have this format, too."""
     return [item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled]
-
-
-def _find_embedded_choices(columns: Columns, questions: Columns) -> list[DataColumn]:
-    """Return the key of the right choice, for questions that are objects with their choices (ARC)."""
-    is_object = bool(questions) and questions[0].kind == "object"
-    return find_columns(columns, ("answerkey",)) if is_object else []
 
 
 def _choose_question_format(
@@ -377,27 +374,6 @@ def _with_choices(
 ) -> tuple[RowFormat, dict[str, str]]:
     context = {"context": mapping["context"]} if "context" in mapping else {}
     return "question_answer", {"question": question.name, **context, "choices": template}
-
-
-def _find_transformed(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a text and its transformation: a summary or a translation."""
-    target = next(
-        (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
-        None,
-    )
-    # Next to a summary, "source" names the text's origin, not the text.
-    is_plain = target is not None and target.key in ("target", "tgt", "translation")
-    names = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
-    source = find_column(columns, names, "text")
-    if target is None:
-        source, target = (
-            find_column(columns, column_names.DESCRIBED, "text"),
-            find_column(columns, column_names.WRITTEN, "text"),
-        )
-    if source is None or target is None or source == target:
-        return []
-    mapping = {"question": source.name, "answer": target.name} | _find_extras(columns)
-    return [FormatCandidate("question_answer", mapping, 0.7, 0.8)]
 
 
 def _find_prompted(columns: Columns) -> list[FormatCandidate]:

@@ -29,15 +29,6 @@ ANSWERS = (
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
-#: Texts and their transformations, such as translations, without a question.
-SOURCES = (
-    "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
-    "context",
-)  # fmt: skip
-#: Descriptions of code to write.
-DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
-WRITTEN = ("code", "funccodestring")
-TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
 SYSTEMS = (
     "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
 )  # fmt: skip
@@ -58,9 +49,6 @@ CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
     "document", "premise", "schema", "tableschema",
 )  # fmt: skip
-#: Words of a glossary, and their meanings.
-TERMS = ("term", "word", "acronym", "abbreviation", "begriff")
-MEANINGS = ("definition", "meaning", "explanation", "bedeutung", "erklärung")
 #: Sentence beginnings that the choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")

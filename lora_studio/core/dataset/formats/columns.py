@@ -23,14 +23,12 @@ from lora_studio.core.dataset.formats.column_names import (
     INPUTS,
     INSTRUCTIONS,
     LABELS,
-    MEANINGS,
     METADATA,
     NEGATIVE,
     PROMPTS,
     QUESTIONS,
     REJECTED,
     SECONDARY,
-    TERMS,
     TO_ANSWER,
     TO_DESCRIBE,
     TO_QUESTION,
@@ -430,28 +428,3 @@ def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
     if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
         return [texts[1], texts[0]]
     return list(texts)
-
-
-def find_queries(columns: Columns) -> list[DataColumn]:
-    """Return the reading of a database query as the answer to a question."""
-    query = find_column(columns, ("query",), "text")
-    return [query] if query is not None and find_column(columns, ("question",), "text") else []
-
-
-def find_asked(columns: Columns) -> list[DataColumn]:
-    """Return the columns with questions; in a glossary, the one with its words."""
-    return find_columns(columns, TERMS) if find_meanings(columns) else find_questions(columns)
-
-
-def find_meanings(columns: Columns) -> list[DataColumn]:
-    """Return the meaning of a word in a glossary, the question of which is the word."""
-    meaning = find_column(columns, MEANINGS, "text")
-    return [meaning] if meaning is not None and find_column(columns, TERMS, "text") else []
-
-
-def find_written_labels(columns: Columns) -> list[DataColumn]:
-    """Return a label column next to a prompt whose values are texts, not classes."""
-    label = find_column(columns, ("label", "labels"), "text")
-    prompt = find_column(columns, PROMPTS, "text")
-    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
-    return [label] if label is not None and prompt is not None and is_text else []

@@ -196,7 +196,6 @@ def _convert_alpaca(slots: Slots) -> Sample:
 
 
 def _convert_question_answer(slots: Slots) -> Sample:
-    slots = _with_embedded_choices(slots)
     question_text = _join_texts(
         [join_passages(slots.get("context")), slots.get("question")], "\n\n"
     )
@@ -207,14 +206,6 @@ def _convert_question_answer(slots: Slots) -> Sample:
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
         answer = resolve_choice(choices, answer)
     return _create_sft(slots, [question, _read_answer({**slots, "answer": answer}, "answer")])
-
-
-def _with_embedded_choices(slots: Slots) -> Slots:
-    """Return the slots of a question that is an object with its stem and choices, as in ARC's own files."""
-    question = parse_literal(slots.get("question"))
-    if not isinstance(question, dict) or not {"stem", "choices"} <= set(question):
-        return slots
-    return {**slots, "question": question["stem"], "choices": question["choices"]}
 
 
 def _convert_prompt_completion(slots: Slots) -> Sample:

@@ -3,8 +3,8 @@
 To add a shape, add an entry to `SHAPES`. Its `slots` name the column of each slot, with a dot for a field
 of an object: `reward_model.ground_truth`. Names are compared without case, blanks, and punctuation; of
 several, separated by blanks, the first one that the rows have is used. A slot that ends in "?" may be
-missing. A column may be followed by what it must hold, after a colon (see `_HOLDS`). In a template, the
-names are in braces.
+missing. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
+In a template, the names are in braces.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ _REQUESTS = (
     "request.messages body.messages params.messages kwargs.messages input.messages request.contents "
     "request.body.messages request.body.contents"
 )
+_LONG = ":text article document dialogue dialog passage"
 _FIM = "<|fim_prefix|>{%s}<|fim_suffix|>{%s}<|fim_middle|>{%s}"
 
 SHAPES = (
@@ -90,13 +91,13 @@ SHAPES = (
             "prompt": f"{_REQUESTS} messages:question contents:question input:turns prompt",
             "completion": "response.choices response.candidates response.body.choices output.choices "
             "response.content:turn completion.choices result.message output.candidates",
-            "system?": "system params.system request.system request.systemInstruction systemInstruction",
-            "tools?": "tools request.tools body.tools params.tools kwargs.tools",
+            "system?": "params.system request.system request.systemInstruction",
+            "tools?": "request.tools body.tools params.tools kwargs.tools",
         },
     ),
     RowShape(
         "prompt_completion",
-        {"prompt": "input", "completion": "output:turns", "system": "instructions", "tools?": "tools"},
+        {"prompt": "input", "completion": "output:turns", "system": "instructions"},
     ),
     RowShape(
         None, {"completion": "response.body.choices result.message response.candidates response.body.candidates"},
@@ -116,6 +117,46 @@ SHAPES = (
         what="“{chosen}” is used as the preferred answer where the preference is negative, and “{rejected}” where it is "
         "positive.",
         remedy="If it is the other way round, swap the columns of “chosen” and “rejected”.",
+    ),
+    # A text and what it became: a summary, a translation, a program, its meaning.
+    RowShape(
+        "question_answer",
+        {"question": f"{_LONG} text content context", "answer": ":text summary highlights tldr abstract"},
+        weight=0.7, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {"question": f"{_LONG} source src text content context", "answer": ":text target tgt translation"},
+        weight=0.7, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {
+            "question": ":text text description docstring nl comment func_documentation_string",
+            "answer": ":text code func_code_string",
+        },
+        weight=0.69, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {
+            "question": ":text term word acronym abbreviation begriff",
+            "answer": ":text definition meaning explanation bedeutung erklärung",
+        },
+        weight=0.9, sure=0.75, is_only_answer=True,
+    ),
+    RowShape(
+        "question_answer", {"question": ":text question", "answer": ":text query", "context?": "context schema"},
+        weight=0.9, sure=0.75, is_only_answer=True,
+    ),
+    RowShape(
+        "prompt_completion", {"prompt": ":text prompt prompt_text user_prompt", "completion": ":sentences label labels"},
+        weight=0.92, sure=0.75, is_only_answer=True,
+    ),
+    # A question inside an object with its choices, as in ARC's own files.
+    RowShape(
+        "question_answer", {"question": "question.stem", "choices": "question.choices", "answer": "answer_key"},
+        weight=0.9,
     ),
     # A text in two languages.
     RowShape(
@@ -166,6 +207,8 @@ SHAPES = (
 
 #: What a column may have to hold, by the word after its name.
 _HOLDS: dict[str, Callable[[DataColumn], bool]] = {
+    "text": lambda column: column.kind == "text",
+    "sentences": lambda column: not column.words and 2 * column.phrased > column.filled,
     "turns": lambda column: column.kind == "turns",
     "turn": lambda column: column.kind == "turn",
     "list": lambda column: column.kind == "list",
@@ -233,8 +276,10 @@ def _fill(source: str, columns: Columns) -> str:
 
 def _find(paths: str, columns: Columns) -> str:
     """Return the first of some paths that the columns have, as they spell it; "" for none."""
-    for path in paths.split():
+    kind, _, rest = paths[1:].partition(" ") if paths.startswith(":") else ("", "", paths)
+    for path in rest.split():
         name, _, holds = path.partition(":")
+        holds = holds or kind
         found = _follow(name.split("."), columns)
         if found and (not holds or _HOLDS[holds](found[-1])):
             return ".".join(column.name for column in found)

@@ -113,8 +113,8 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
 def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """Return the sources of a spec, with its validation file as the last one.
 
-    Prompts for rewards are never detected, and texts with labels only where their columns say so: the file
-    has these formats where the first source does.
+    Prompts for rewards and texts with labels are detected only where their columns say so: the file has
+    these formats where the first source was given them.
     """
     if not spec.validation_file:
         return spec.sources
