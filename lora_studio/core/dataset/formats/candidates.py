@@ -50,7 +50,12 @@ def _find_shapes(columns: Columns) -> list[FormatCandidate]:
     return [
         candidate
         if candidate.format in ("text", "labeled_text")
-        else replace(candidate, mapping=_find_extras(columns) | candidate.mapping)
+        else replace(
+            candidate,
+            mapping=_find_extras(columns)
+            | (_find_thinking(columns, candidate.mapping) if "answer" in candidate.mapping else {})
+            | candidate.mapping,
+        )
         for candidate in find_shapes(columns)
     ]
 

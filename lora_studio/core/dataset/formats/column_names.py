@@ -26,7 +26,7 @@ ANSWERS = (
     "modeloutput", "assistantresponse", "assistantmessage", "botmessage", "botresponse", "botreply", "aimessage",
     "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "answertext", "responsetext", "canonicalsolution", "longanswer",
     "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen", "ideal",
-    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "lösung", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
 SYSTEMS = (
@@ -47,14 +47,15 @@ THINKING = (
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
-    "document", "premise", "schema", "tableschema",
+    "document", "premise", "schema", "tableschema", "table",
 )  # fmt: skip
 #: Sentence beginnings that the choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
     "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
-    "target", "cop", "bestanswer",
+    "target", "cop", "bestanswer", "correctoption", "correctchoice", "answerletter", "lösung", "richtigeantwort",
+    "respuestacorrecta", "bonneréponse", "rispostacorretta", "正确答案", "答案",
 )  # fmt: skip
 TEXTS = (
     "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",

@@ -84,7 +84,8 @@ class DataColumn:
     `truths` counts values that could be a good or bad label, `worded` texts with a letter,
     `phrased` texts with a blank inside, `paired` lists of two different texts. `words` are all its
     values in lower case if they are few and short, as labels are; `distinct` is their number, of texts too. `low` and
-    `high` are the limits of its numbers, which may be written as text. `fields` are those of its objects.
+    `high` are the limits of its numbers, which may be written as text, and `fractions` counts those that aren't
+    whole. `fields` are those of its objects.
     """
 
     name: str
@@ -103,6 +104,7 @@ class DataColumn:
     distinct: int = 0
     low: float = 0.0
     high: float = 0.0
+    fractions: int = 0
     fields: tuple[DataColumn, ...] = ()
 
     @property
@@ -198,6 +200,7 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]], depth: int) -> D
         ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
         fields=_profile_fields(objects, depth), distinct=len(texts),
         low=min(numbers, default=0.0), high=max(numbers, default=0.0),
+        fractions=sum(not number.is_integer() for number in numbers),
     )  # fmt: skip
 
 

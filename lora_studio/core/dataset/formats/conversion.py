@@ -271,6 +271,12 @@ def _read_question_text(value: Any) -> str:
     """Return the text of a question, which may be an object with the text under a usual name."""
     if isinstance(value, list) and any(map(has_turns, value)):
         raise UnusableRow("the question is a list of conversations")
+    if (
+        isinstance(value, dict)
+        and len(value) == 1
+        and isinstance(only := next(iter(value.values())), str)
+    ):
+        return only
     return to_answer(value) if has_text(value) else to_text(value)
 
 

@@ -23,6 +23,7 @@ from lora_studio.core.dataset.formats.mapping import (
     find_column_names,
     list_required_slots,
 )
+from lora_studio.core.dataset.formats.prompts import has_short_references
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -199,6 +200,9 @@ def _list_others(fitting: Sequence[_Trial], columns: Sequence[DataColumn]) -> tu
     ]
     if FORMATS[best].task == "sft" and find_judged_answers(columns):
         others.append("kto")
+    loses_text = {"choices", "context"} & fitting[0].candidate.mapping.keys()
+    if FORMATS[best].task == "sft" and not loses_text and has_short_references(columns):
+        others.append("prompts")
     if best == "text" and find_labeled_candidates(columns):
         others.append("labeled_text")
     return tuple(dict.fromkeys(item for item in others if item != best))

@@ -134,7 +134,7 @@ def _warn_about_unused_texts(candidate: FormatCandidate, sample: Rows) -> Iterat
         return
     sources = [name for source in candidate.mapping.values() for name in find_column_names(source)]
     used = {name.split(".")[0] for name in sources}
-    is_classified = candidate.format == "labeled_text"
+    has_title = candidate.format == "labeled_text" or candidate.guessed
     names = [
         item.name
         for item in profile_columns(sample)
@@ -142,7 +142,7 @@ def _warn_about_unused_texts(candidate: FormatCandidate, sample: Rows) -> Iterat
         and item.name not in candidate.rivals
         and item.kind == "text"
         and 2 * item.phrased > len(sample)
-        and (item.key not in METADATA or (is_classified and item.key == "title"))
+        and (item.key not in METADATA or (has_title and item.key == "title"))
         and not is_media_name(item.key)
         and not any(word in item.key for word in NEGATIVE)
         and not any(_repeats(row, item.name, candidate) for row in sample[:_LOOKED_AT])
@@ -238,8 +238,8 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
                 "{columns} may rate the answers. All of them are trained as good answers, whatever these say.",
                 columns=quote_names(item.name for item in ratings),
             ),
-            "To learn from good and bad answers (KTO), choose the format “{kto}”. Its label is then {label}: "
-            "answers with a higher rating are good. To imitate only good ones, remove the rows with bad ones.",
+            "To learn from good and bad answers (KTO), choose the format “{kto}”. Answers are then good where "
+            "{label}. To imitate only good ones, remove the rows with bad ones.",
             kto=Text(template=FORMATS["kto"].title),
             label=write_limit(ratings[0]),
         )

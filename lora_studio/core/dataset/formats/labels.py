@@ -132,14 +132,15 @@ def _is_rating(column: DataColumn) -> bool:
         and bool(column.words)
         and all(word.replace(".", "", 1).isdigit() for word in column.words)
     )
-    is_flaw = bool(_FLAWS.search(column.key)) and column.is_label
+    is_flaw = bool(_FLAWS.search(column.key)) and (column.is_label or column.kind == "number")
     return (is_scale or is_digits or is_flaw) and len(column.words) != 1
 
 
 def write_limit(rating: DataColumn) -> str:
-    """Return a label that is good for ratings above the middle of the scale, as a template."""
+    """Return a label that is good for ratings above the middle of the scale, or flaws below it, as a template."""
     middle = (rating.low + rating.high) / 2
-    return f"{{{rating.name}}} > {middle:.4g}"
+    is_flaw = bool(_FLAWS.search(rating.key))
+    return f"{middle:.4g} > {{{rating.name}}}" if is_flaw else f"{{{rating.name}}} > {middle:.4g}"
 
 
 def find_nested_votes(rows: Rows) -> str | None:
@@ -174,7 +175,7 @@ def find_labeled_candidates(columns: Columns) -> list[FormatCandidate]:
     classes = [
         item
         for item in find_columns(columns, CLASSES)
-        if item.kind in ("text", "number", "flag")
+        if (item.kind in ("text", "number", "flag") and not item.fractions)
         or (item.key in LABELS and item.kind in ("numbers", "texts"))
     ]
     # Names of classes say more than their numbers.

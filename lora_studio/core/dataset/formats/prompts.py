@@ -51,6 +51,15 @@ def find_prompts(columns: Columns) -> list[FormatCandidate]:
     return [FormatCandidate("prompts", mapping, 0.2, sure)]
 
 
+def has_short_references(columns: Columns) -> bool:
+    """Return whether prompts have answers of single words or numbers, which rewards can compare with."""
+    names = {item.mapping.get("reference") for item in find_prompts(columns)}
+    return any(
+        item.name in names and item.kind in ("text", "number") and 10 * item.phrased <= item.filled
+        for item in columns
+    )
+
+
 def split(turns: Sequence[Message], reference: Any) -> Sample:
     """Return a conversation up to its last answer as a prompt; that answer is the reference without another."""
     prompt = list(turns)

@@ -59,7 +59,7 @@ class RowShape:
 _ASKED = "prompt problem question messages:question conversation:question input:question"
 _REQUESTS = (
     "request.messages body.messages params.messages kwargs.messages input.messages request.contents "
-    "request.body.messages request.body.contents"
+    "request.body.messages request.body.contents request_body.messages request.input body.prompt request.prompt"
 )
 _LONG = ":text article document dialogue dialog passage"
 _FIM = "<|fim_prefix|>{%s}<|fim_suffix|>{%s}<|fim_middle|>{%s}"
@@ -89,9 +89,10 @@ SHAPES = (
         "prompt_completion",
         {
             "prompt": f"{_REQUESTS} messages:question contents:question input:turns prompt",
-            "completion": "response.choices response.candidates response.body.choices output.choices "
-            "response.content:turn completion.choices result.message output.candidates",
-            "system?": "params.system request.system request.systemInstruction",
+            "completion": "response.choices response.candidates response.body.choices response_body.choices "
+            "output.choices completion.choices output.candidates response.message:turn response:turn "
+            "response.output:turns result.message:turn",
+            "system?": "params.system request.system request.systemInstruction request.instructions",
             "tools?": "request.tools body.tools params.tools kwargs.tools",
         },
     ),
@@ -99,6 +100,7 @@ SHAPES = (
         "prompt_completion",
         {"prompt": "input", "completion": "output:turns", "system": "instructions"},
     ),
+    RowShape("messages", {"messages": "history:turns"}, weight=0.5),
     RowShape(
         None, {"completion": "response.body.choices result.message response.candidates response.body.candidates"},
         beside="custom_id key", code="answers_only",
@@ -179,7 +181,7 @@ SHAPES = (
         for names in (
             ("prefix fim_prefix", "suffix fim_suffix", "middle fim_middle infill completion"),
             ("prompt", "suffix", "completion middle canonical_solution"),
-            ("before", "after", "middle infill gap"),
+            ("before left_context left", "after right_context right", "middle infill gap target completion"),
         )
     ),
     # Answers with a score each, in parallel lists.

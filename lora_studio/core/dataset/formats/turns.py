@@ -86,7 +86,7 @@ CUT_SHORT = "the answer was cut off or filtered before its end"
 _ENDS = ("finish_reason", "stop_reason", "finishReason")
 _BEFORE_THE_END = ("length", "content_filter", "max_tokens", "MAX_TOKENS", "SAFETY", "RECITATION")
 #: Lists of answers in a response of a server, in the APIs of OpenAI and Gemini.
-_RESPONSES = ("choices", "candidates")
+_RESPONSES = ("choices", "candidates", "generations")
 
 
 def is_cut_short(answer: Mapping[str, Any]) -> bool:
@@ -106,6 +106,8 @@ def read_response(value: Any) -> Any:
     if not isinstance(first, dict) or first is value:
         return value
     answer = first.get("message", first.get("content"))
+    if isinstance(first.get("text"), str) and isinstance(value, dict):
+        answer = {"content": first["text"]}  # of APIs without turns
     if not isinstance(answer, dict):
         return value
     if is_cut_short(first):
@@ -244,6 +246,10 @@ def read_conversation(value: Any) -> list[Message]:
     if len(turns) > limits.ROW_TURNS:
         raise UnusableRow("the row has more than {limit} turns", limit=limits.ROW_TURNS)
     if turns and all(isinstance(turn, str) for turn in turns):
+        if all(map(_LINES.match, turns)) and (
+            spoken := parse_transcript("\n".join(turns), whole=True)
+        ):
+            return spoken
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
     names: dict[str, str] = {}  # tool names by call id

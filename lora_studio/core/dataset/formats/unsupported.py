@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
+from lora_studio.core.dataset.formats.column_names import CLASSES
 from lora_studio.core.dataset.formats.columns import (
     Columns,
     DataColumn,
@@ -193,6 +194,20 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
     )
 
 
+def _find_scored_texts(rows: Rows, columns: Columns) -> Problem | None:
+    scores = [item for item in find_columns(columns, CLASSES) if item.fractions]
+    texts = formats_columns.find_free_texts(columns)
+    if not scores or not texts or formats_columns.find_questions(columns):
+        return None
+    return dataset_error(
+        "scored_texts",
+        "The texts have scores ({columns}), not labels. LoRA Studio doesn't train on scores.",
+        "Write a label for each text, such as one for scores above a limit. To train on the texts alone, choose the "
+        "format “Plain text”.",
+        columns=_format_names(scores),
+    )
+
+
 def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
     tokens = [item for item in find_columns(columns, _TOKENS) if item.kind in ("numbers", "number")]
     if not tokens or (len(tokens) == 1 and tokens[0].kind == "number"):
@@ -230,7 +245,7 @@ def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
 
 
 _BEFORE_CLASSES = (
-    _find_media, _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs, _find_embeddings,
+    _find_media, _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs, _find_embeddings, _find_scored_texts,
 )  # fmt: skip
 
 

@@ -84,6 +84,13 @@ def test_rows_with_whole_answers_are_not_for_rewards(row: dict[str, Any]) -> Non
     assert see([row] * 3).task == "sft"
 
 
+def test_short_answers_offer_rewards() -> None:
+    rows = [{"problem": ASKED[i], "answer": str(i)} for i in NUMBERS]
+    verdict, _ = read(rows, "sft")
+    assert verdict.others == ("prompts",)
+    assert read([row | {"answer": ANSWERED[0]} for row in rows], "sft")[0].others == ()
+
+
 # --- requests and responses -------------------------------------------------------------------
 
 
@@ -114,6 +121,14 @@ LOGGED: dict[str, Any] = {
     "Gemini without a role": lambda i: {"contents": [{"parts": contents(i)[0]["parts"]}, candidates(i)["candidates"][0]["content"]]},
     "AI Studio": lambda i: {"textInput": ASKED[i], "output": ANSWERED[i]},
     "Evals": lambda i: {"input": [user(i)], "ideal": ANSWERED[i]},
+    "Helicone": lambda i: {"request_body": {"messages": [user(i)]}, "response_body": choices(i), "response_status": 200},
+    "Ollama": lambda i: {"model": "m", "messages": [user(i)], "response": {"message": assistant(i), "done": True}},
+    "Anthropic": lambda i: {"request": {"messages": [user(i)]}, "response": {**assistant(i), "stop_reason": "end_turn", "usage": {}}},
+    "Responses": lambda i: {"request": {"input": ASKED[i]}, "response": {"output": [{"type": "message", **assistant(i)}]}},
+    "completions": lambda i: {"custom_id": f"r{i}", "body": {"prompt": ASKED[i]}, "response": {"body": {"choices": [{"text": ANSWERED[i]}]}}},
+    "history of Gemini": lambda i: {"history": [{"role": "user", "parts": [ASKED[i]]}, {"role": "model", "parts": [ANSWERED[i]]}]},
+    "runs": lambda i: {"inputs": {"question": ASKED[i]}, "outputs": {"generations": [{"text": ANSWERED[i]}]}},
+    "lines with speakers": lambda i: {"dialogue": [f"Patient: {ASKED[i]}", f"Doctor: {ANSWERED[i]}"]},
     "a row in a row": lambda i: {"row_idx": i, "row": {"question": ASKED[i], "answer": ANSWERED[i]}, "truncated_cells": []},
 }  # fmt: skip
 
@@ -191,6 +206,14 @@ def test_scores_are_named_and_train_good_and_bad_answers_on_request() -> None:
     assert f"{sum(map(bool, labels))} good and {labels.count(False)} bad" in str(votes.what)
 
 
+def test_flaws_are_good_below_the_middle_of_their_scale() -> None:
+    rows = [{"prompt": ASKED[i], "response": ANSWERED[i], "toxicity": i / 10} for i in NUMBERS]
+    verdict = detect(rows, list(rows[0]), "kto")
+    assert verdict.mapping["label"] == "0.35 > {toxicity}"
+    labels = [convert(row, "kto", verdict.mapping).label for row in rows]
+    assert labels == [i <= 3 for i in NUMBERS]
+
+
 def test_scores_in_parallel_lists_rank_the_answers() -> None:
     rows = [
         {"q_id": str(i), "title": ASKED[i], "selftext": "", "answers": {"a_id": ["1", "2"], "text": [WORSE[i], ANSWERED[i]], "score": [1, 7]}}
@@ -245,6 +268,11 @@ def test_lists_of_one_label_are_labels_and_the_others_are_skipped() -> None:
     assert convert(rows[4], "labeled_text", verdict.mapping).messages[1].content == "1"
 
 
+def test_scores_of_texts_are_refused_by_name() -> None:
+    rows = [{"text": ASKED[i], "toxicity": i / 10, "insult": 0.0} for i in NUMBERS]
+    assert codes(see(rows)) == {"scored_texts"}
+
+
 def test_flags_of_a_corpus_are_not_labels() -> None:
     rows = [
         {"content": text, "path": "a.md", "is_generated": i % 2 == 0, "is_vendor": i % 3 == 0, "size": i}
@@ -272,7 +300,12 @@ def test_two_languages_are_question_and_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "gap"), [("prefix", "suffix", "middle"), ("prompt", "suffix", "completion")]
+    ("before", "after", "gap"),
+    [
+        ("prefix", "suffix", "middle"),
+        ("prompt", "suffix", "completion"),
+        ("left_context", "right_context", "target"),
+    ],
 )
 def test_code_with_a_gap_is_joined_with_markers(before: str, after: str, gap: str) -> None:
     rows = [{before: f"def f{i}():\n", after: "\n    return x", gap: f"    x = {i}"} for i in NUMBERS]  # fmt: skip
