@@ -215,7 +215,7 @@ def _build_verdict(
     trial = best
     if best.used < best.rows:
         trial = _Trial.run(sample, candidate, is_strict=False)
-    problems = list(warn_about_mapping(candidate, sample))
+    problems = list(warn_about_mapping(candidate, sample, has_media=bool(trial.with_media)))
     if trial.with_media:
         problems.append(unsupported.describe_media(trial.with_media, sample, fixes, is_all=False))
     return FormatVerdict(

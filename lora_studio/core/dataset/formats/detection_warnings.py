@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.column_names import METADATA, NEGATIVE
-from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
+from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import convert, find_own_reading
 from lora_studio.core.dataset.formats.labels import (
     find_nested_votes,
@@ -46,7 +46,9 @@ _GAP = re.compile(
 )
 
 
-def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+def warn_about_mapping(
+    candidate: FormatCandidate, sample: Rows, *, has_media: bool = False
+) -> Iterator[Problem]:
     """Yield a warning for each part of the mapping that is guessed, and for data that it drops."""
     if candidate.shape and (problem := candidate.shape.describe(candidate.mapping)):
         yield problem
@@ -81,11 +83,14 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
         )
     yield from _warn_about_labels(candidate, sample)
     yield from _warn_about_gaps(candidate, sample)
-    yield from _warn_about_unused_texts(candidate, sample)
+    columns = profile_columns(sample)
+    yield from _warn_about_unused_texts(candidate, sample, columns)
     yield from _warn_about_shapes(candidate, sample)
-    yield from _warn_about_votes(candidate, sample)
-    yield from _warn_about_media(candidate, sample)
     yield from _warn_about_rows(candidate, sample)
+    yield from _warn_about_votes(candidate, sample, columns)
+    if has_media:
+        sample = [row for row in sample if not _has_media(row, candidate)]
+    yield from _warn_about_media(sample)
 
 
 def _warn_about_shapes(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
@@ -115,20 +120,18 @@ def _warn_about_labels(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
     labels = Counter(str(item.get("label")) for item in slots)
     yield dataset_warning(
         "several_labels",
-        counted(
-            len(labels),
-            "A text can have several of the labels {columns}. Each combination is one label: {n} in {rows} rows "
-            "checked.",
-            "A text can have several of the labels {columns}. Each combination is one label: {n} in {rows} rows "
-            "checked.",
-            columns=quote_names(names),
-            rows=len(sample),
-        ),
+        "A text can have several of the labels {columns}. Each combination is a label of its own: {count} in "
+        "{rows} rows checked.",
         "To train on one of them alone, map its column to “label”.",
+        columns=quote_names(names),
+        count=len(labels),
+        rows=len(sample),
     )
 
 
-def _warn_about_unused_texts(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+def _warn_about_unused_texts(
+    candidate: FormatCandidate, sample: Rows, columns: Columns
+) -> Iterator[Problem]:
     """Yield a warning about texts that aren't used, although most rows have them and no other column does."""
     if FORMATS[candidate.format].task == "grpo":  # its rewards see all columns
         return
@@ -137,7 +140,7 @@ def _warn_about_unused_texts(candidate: FormatCandidate, sample: Rows) -> Iterat
     has_title = candidate.format == "labeled_text" or candidate.guessed
     names = [
         item.name
-        for item in profile_columns(sample)
+        for item in columns
         if item.name not in used
         and item.name not in candidate.rivals
         and item.kind == "text"
@@ -203,7 +206,9 @@ def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Probl
     )
 
 
-def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+def _warn_about_votes(
+    candidate: FormatCandidate, sample: Rows, columns: Columns
+) -> Iterator[Problem]:
     """Yield a warning about votes that are used, and about judgments of answers that are not."""
     if candidate.format == "kto":
         column = candidate.mapping["label"]
@@ -224,7 +229,7 @@ def _warn_about_votes(candidate: FormatCandidate, sample: Rows) -> Iterator[Prob
     if FORMATS[candidate.format].task != "sft":
         return
     used = set(candidate.mapping.values())
-    unused = [item for item in profile_columns(sample) if item.name not in used]
+    unused = [item for item in columns if item.name not in used]
     if votes := find_votes(unused):
         yield _unused_votes_warning(votes.name, sample)
         return
@@ -271,10 +276,9 @@ def _unused_votes_warning(column: str, sample: Rows) -> Problem:
     )
 
 
-def _warn_about_media(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+def _warn_about_media(sample: Rows) -> Iterator[Problem]:
     """Yield a warning about images that the texts may be about, but that are not trained on."""
-    readable = [row for row in sample if not _has_media(row, candidate)]
-    shares = find_media_references(readable)
+    shares = find_media_references(sample)
     if shares:
         yield dataset_warning(
             "media_ignored",

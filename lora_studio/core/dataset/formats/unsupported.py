@@ -85,7 +85,7 @@ def describe_media(count: int, rows: Rows, fixes: Sequence[Repair], *, is_all: b
             rows=len(rows),
         )
     )
-    remedy = (
+    remedy = text(
         "Choose a text dataset. If the texts make sense without what they refer to, turn on the repair "
         "“Use rows with images, audio, or video as text only” (remove_media)."
         if is_all

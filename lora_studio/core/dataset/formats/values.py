@@ -160,12 +160,14 @@ def parse_label(value: Any) -> bool | None:
         return value
     if isinstance(value, int | float):
         return True if value == 1 else False if value in (0, -1) else None
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) < _LONGEST_LABEL:
         word = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", value.strip().casefold().rstrip("\ufe0f"))
         return True if word in _GOOD else False if word in _BAD else None
     return None
 
 
+#: The length from which a text is not a label.
+_LONGEST_LABEL = 40
 _GOOD = frozenset(
     (
         "true", "1", "1.0", "yes", "y", "good", "up", "thumbs up", "thumbsup", "+1", "positive",
