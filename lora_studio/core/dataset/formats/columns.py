@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lora_studio.core.dataset.formats.column_names import (
     ANSWERS,
@@ -39,6 +39,7 @@ from lora_studio.core.dataset.formats.column_names import (
     is_message_name,
 )
 from lora_studio.core.dataset.formats.loss_masks import read_segments
+from lora_studio.core.dataset.formats.media import is_media_column, is_media_name
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
@@ -55,11 +56,8 @@ from lora_studio.core.dataset.formats.values import (
     parse_label,
     parse_literal,
 )
-from lora_studio.core.dataset.media import is_media_column, is_media_name
 from lora_studio.core.dataset.spec import RowFormat
-
-if TYPE_CHECKING:  # it refers to columns
-    from lora_studio.core.dataset.formats.shapes import RowShape
+from lora_studio.core.problems import Problem
 
 Kind = Literal[
     "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
@@ -137,7 +135,8 @@ class FormatCandidate:
 
     `weight` ranks readings of the same rows: a pair is more specific than its parts, a conversation
     more than a text. `sure` is the confidence from names and values alone, 0 to 1. `rivals` are
-    columns that could be meant instead of the one chosen for `rivalled`.
+    columns that could be meant instead of the one chosen for `rivalled`. `describe` returns the warning about
+    a mapping of a known shape.
     """
 
     format: RowFormat
@@ -147,7 +146,7 @@ class FormatCandidate:
     rivalled: str = ""
     rivals: tuple[str, ...] = ()
     guessed: bool = False
-    shape: RowShape | None = None
+    describe: Callable[[Mapping[str, str]], Problem | None] | None = None
 
 
 def profile_columns(

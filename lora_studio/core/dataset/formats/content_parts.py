@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lora_studio.core.dataset.formats.loss_masks import Ranges, is_masked
+from lora_studio.core.dataset.formats.media import is_media_part
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
@@ -17,7 +18,6 @@ from lora_studio.core.dataset.formats.values import (
     to_json,
     to_text,
 )
-from lora_studio.core.dataset.media import is_media_part
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 

@@ -27,6 +27,7 @@ from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, p
 from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.paired_columns import (
     find_chosen_search_pairs,
@@ -63,7 +64,6 @@ from lora_studio.core.dataset.formats.values import (
     to_answer,
     to_text,
 )
-from lora_studio.core.dataset.media import find_media_mark, is_media_column, strip_media
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow, iter_texts
 from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
 

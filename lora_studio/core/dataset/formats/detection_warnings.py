@@ -17,6 +17,7 @@ from lora_studio.core.dataset.formats.labels import (
     write_limit,
 )
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.media import find_media_references, is_media_name
 from lora_studio.core.dataset.formats.ranking import is_pair, read_label
 from lora_studio.core.dataset.formats.turns import (
     parse_transcript,
@@ -24,7 +25,6 @@ from lora_studio.core.dataset.formats.turns import (
     read_response,
 )
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
-from lora_studio.core.dataset.media import find_media_references, is_media_name
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -50,7 +50,7 @@ def warn_about_mapping(
     candidate: FormatCandidate, sample: Rows, *, has_media: bool = False
 ) -> Iterator[Problem]:
     """Yield a warning for each part of the mapping that is guessed, and for data that it drops."""
-    if candidate.shape and (problem := candidate.shape.describe(candidate.mapping)):
+    if candidate.describe and (problem := candidate.describe(candidate.mapping)):
         yield problem
     if candidate.rivals:
         yield dataset_warning(
@@ -178,7 +178,7 @@ def _repeats(row: Mapping[str, Any], name: str, candidate: FormatCandidate) -> b
 
 def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
     """Yield a warning about markers of gaps in code, which only some models have."""
-    if candidate.shape is not None:
+    if candidate.describe is not None:
         return
     names = [name for source in candidate.mapping.values() for name in find_column_names(source)]
     texts = [[value for name in names if isinstance(value := row.get(name), str)] for row in sample]

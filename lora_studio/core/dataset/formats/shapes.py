@@ -225,7 +225,7 @@ _BRACES = re.compile(r"\{([^{}]+)\}")
 def find_shapes(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of columns that have one of the shapes."""
     return [
-        FormatCandidate(shape.format, mapping, shape.weight, shape.sure, shape=shape)
+        FormatCandidate(shape.format, mapping, shape.weight, shape.sure, describe=shape.describe)
         for shape, mapping in _iter_matches(columns)
         if shape.format is not None
     ]

@@ -23,6 +23,7 @@ from lora_studio.core.dataset.formats.columns import (
 )
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
+from lora_studio.core.dataset.formats.media import MEDIA_KEYS
 from lora_studio.core.dataset.formats.ranking import read_rank
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.turns import read_conversation
@@ -31,7 +32,6 @@ from lora_studio.core.dataset.formats.values import (
     normalize_name,
     parse_label,
 )
-from lora_studio.core.dataset.media import MEDIA_KEYS
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
