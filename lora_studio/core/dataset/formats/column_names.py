@@ -17,7 +17,7 @@ INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "conte
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
     "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "textinput", "问题", "質問", "질문",
-    "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+    "вопрос", "frage", "aufgabe", "pregunta", "tarea", "exercice", "задача", "题目", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
 )  # fmt: skip
 ANSWERS = (
     "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",

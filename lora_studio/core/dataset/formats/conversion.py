@@ -211,7 +211,7 @@ def _convert_question_answer(slots: Slots) -> Sample:
 def _convert_prompt_completion(slots: Slots) -> Sample:
     prompt, completion = slots.get("prompt"), slots.get("completion")
     if (response := read_response(completion)) is not completion:
-        prompt, completion = parse_literal(prompt), response
+        completion = response
     if _has_spelled_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)
     if "prompt" not in slots:
@@ -369,9 +369,7 @@ def _convert_kto(slots: Slots) -> Sample:
 def _convert_prompts(slots: Slots) -> Sample:
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt", UnusableKind.EMPTY)
-    prompt = slots["prompt"]
-    turns = _read_prompt(parse_literal(prompt) if _has_spelled_turns(prompt) else prompt)
-    return _with_extras(prompts.split(turns, slots.get("reference")), slots)
+    return _with_extras(prompts.split(_read_prompt(slots["prompt"]), slots.get("reference")), slots)
 
 
 def _get_prompt(slots: Slots) -> Any:
@@ -385,6 +383,8 @@ def _read_prompt(value: Any) -> list[Message]:
     """Return the turns before an answer: a conversation, a transcript, or a user message."""
     if is_blank(value):
         return []
+    if _has_spelled_turns(value):
+        value = parse_literal(value)
     if not isinstance(value, str) and (
         detect_style(value) or _is_text_list(value) or has_turns(value)
     ):

@@ -72,7 +72,8 @@ _UNMISTAKABLE = frozenset(
         "undesirable", "unhelpful", "not helpful", "unsatisfied", "dissatisfied", "unacceptable",
     )
 )  # fmt: skip
-_FLAGS = frozenset(("0", "1", "true", "false"))
+#: Values of a column that says whether a text has a label; -1 is for texts without a verdict.
+_FLAGS = frozenset(("0", "1", "true", "false", "-1"))
 #: Characters of a class; a longer text is not a name.
 _LONGEST_LABEL = 200
 _NEUTRAL = frozenset(("neutral", "none", "mixed", "unknown", "unrated", "skip", "skipped", "n/a"))
@@ -182,8 +183,8 @@ def find_labeled_candidates(columns: Columns) -> list[FormatCandidate]:
     classes.sort(key=lambda item: item.kind != "text")
     if not classes:
         return _find_flagged_texts(columns)
-    if len(flagged := _find_flags(columns)) > 1 and classes[0] in flagged:
-        return _find_flagged_texts(columns)
+    if classes[0] in _find_flags(columns) and (flagged := _find_flagged_texts(columns)):
+        return flagged
     text = _find_classified_text([item for item in columns if item != classes[0]])
     if text is None:
         return []
@@ -221,7 +222,10 @@ def _find_flagged_texts(columns: Columns) -> list[FormatCandidate]:
     flags = _find_flags(columns)
     texts = [item for item in find_free_texts(columns) if item not in flags]
     others = [item for item in columns if item.filled and item not in (*flags, *texts)]
-    if not flags or len(texts) != 1 or not all(map(_is_id, others)):
+    # The flags of a corpus, such as `is_generated`, describe texts that have a path or an address, too.
+    is_corpus = all(item.key.startswith(("is", "has")) for item in flags)
+    known = [item for item in others if _is_id(item) or (item.key in METADATA and not is_corpus)]
+    if not flags or len(texts) != 1 or known != others:
         return []
     if not any(len(item.words) > 1 for item in flags):
         return []

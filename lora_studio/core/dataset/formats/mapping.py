@@ -150,12 +150,15 @@ def _get_true_names(values: Mapping[str, Any], source: str) -> Any:
     """Return the names of the true columns of a template that only lists columns: `{toxic} {insult}`.
 
     Several names are separated by commas, and “none” stands for no name. The value of any other source is
-    returned as usual.
+    returned as usual. Returns None if a column has no value, or -1 for an unknown one.
     """
     parts = _split_template(source)
     if source in values or len(parts) < 5 or any(text.strip() for text in parts[::2]):
         return _get_value(values, source)
-    flags = {name: parse_label(get_column(values, name)) for name in parts[1::2]}
+    columns = {name: get_column(values, name) for name in parts[1::2]}
+    if any(is_blank(value) or str(value) in ("-1", "-1.0") for value in columns.values()):
+        return None  # one of the labels isn't known
+    flags = {name: parse_label(value) for name, value in columns.items()}
     if None in flags.values():
         return _get_value(values, source)
     return ", ".join(name for name, flag in flags.items() if flag) or "none"

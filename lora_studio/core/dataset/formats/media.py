@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats.values import is_blank, normalize_name
+from lora_studio.core.dataset.formats.values import is_blank, normalize_name, parse_literal
 
 #: Columns that hold media if their values look like media.
 MEDIA_KEYS = frozenset(
@@ -28,7 +28,8 @@ _PART_FIELDS = (
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 #: Names of columns that refer to media by an ID, a path, or an address.
 _MEDIA_NAME = re.compile(
-    r"(image|img|picture|photo|figure|screenshot|video|audio|media)s?"
+    r"(image|img|picture|photo|figure|screenshot|video|audio|media|bild|bilder|foto|imagen|imagene|imágene|immagine"
+    r"|immagini|imagem|kuva|изображени[ея]|картинка|图片|图像|画像|이미지)s?"
     r"(ids?|paths?|urls?|uris?|files?|filenames?|names?|links?|src|b64|base64|bytes|data)?"
 )
 _MEDIA_FILE = re.compile(
@@ -41,10 +42,12 @@ _TAG = re.compile(
 )
 _MARK = re.compile(
     r"<img>[^<>\n]{0,300}</img>"
-    r"|<(?:image|video|audio)(?:[_ -]?\d{1,3}|_(?:placeholder|pad|token|here))>|<ImageHere>"
+    r"|<start_of_image>|<(?:image|video|audio)(?:[_ -]?\d{1,3}|_(?:placeholder|pad|token|here))>|<ImageHere>"
     r"|<\|(?:vision_start|image_pad|video_pad|audio_bos|image(?:_\d{1,2})?|vision_end|audio_eos|AUDIO)\|>"
 )
-_MAY_BE = re.compile(r"<(?:im(?:age|g)|video|audio|ImageHere|\|(?:vision|image|video|audio|AUDIO))")
+_MAY_BE = re.compile(
+    r"<(?:start_of_im|im(?:age|g)|video|audio|ImageHere|\|(?:vision|image|video|audio|AUDIO))"
+)
 
 
 # --- placeholders in texts --------------------------------------------------------------------
@@ -137,7 +140,9 @@ def is_media_part(part: Any) -> bool:
 def strip_media(value: Any, *, is_row: bool = True) -> Any:
     """Return a row without its media: their columns, parts, and placeholders. Raises RecursionError."""
     if isinstance(value, str):
-        return _remove_marks(value)
+        spelled = parse_literal(value)  # turns in a cell of a table
+        stripped = value if spelled is value else strip_media(spelled, is_row=False)
+        return stripped if stripped not in (value, spelled) else _remove_marks(value)
     if isinstance(value, list | tuple):
         return [strip_media(item, is_row=False) for item in value if not is_media_part(item)]
     if not isinstance(value, dict):

@@ -137,7 +137,12 @@ def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
 
 
 def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
-    """Return the best and the worst answer by the ratings in another column; raises UnusableRow."""
+    """Return the best and the worst answer by the ratings in another column; raises UnusableRow.
+
+    Of two answers, the ratings may also be the position of the better one, from 0.
+    """
+    if len(answers) == 2 and (position := parse_number(ratings)) in (0, 1):
+        return answers[int(position or 0)], answers[1 - int(position or 0)]
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
         raise UnusableRow("the number of ratings differs from the number of answers")
     rated = zip(answers, ratings, strict=True)

@@ -3,7 +3,7 @@
 To add a shape, add an entry to `SHAPES`. Its `slots` name the column of each slot, with a dot for a field
 of an object: `reward_model.ground_truth`. Names are compared without case, blanks, and punctuation; of
 several, separated by blanks, the first one that the rows have is used. A slot that ends in "?" may be
-missing. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
+missing, and "@question" is any column with a question. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
 In a template, the names are in braces.
 """
 
@@ -18,6 +18,7 @@ from lora_studio.core.dataset.formats.columns import (
     DataColumn,
     FormatCandidate,
     find_answers,
+    find_questions,
 )
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
@@ -56,7 +57,7 @@ class RowShape:
 
 
 #: Questions, as a text or as a conversation that ends with it.
-_ASKED = "prompt problem question messages:question conversation:question input:question"
+_ASKED = "prompt problem question messages:question conversation:question input:question @question"
 _REQUESTS = (
     "request.messages body.messages params.messages kwargs.messages input.messages request.contents "
     "request.body.messages request.body.contents request_body.messages request.input body.prompt request.prompt"
@@ -181,8 +182,21 @@ SHAPES = (
         for names in (
             ("prefix fim_prefix", "suffix fim_suffix", "middle fim_middle infill completion"),
             ("prompt", "suffix", "completion middle canonical_solution"),
-            ("before left_context left", "after right_context right", "middle infill gap target completion"),
+            (
+                "before left_context left code_before prompt.prefix input.prefix",
+                "after right_context right code_after prompt.suffix input.suffix",
+                "middle infill gap target completion code_middle output",
+            ),
         )
+    ),
+    # Two answers in a list, and the position of the better one.
+    RowShape(
+        "preference",
+        {
+            "prompt": _ASKED, "chosen": ":pairs responses answers completions outputs candidates",
+            "rejected": ":pairs responses answers completions outputs candidates",
+            "better": ":position best best_index chosen_index preferred_index best_response better preferred winner",
+        },
     ),
     # Answers with a score each, in parallel lists.
     RowShape(
@@ -217,6 +231,8 @@ _HOLDS: dict[str, Callable[[DataColumn], bool]] = {
     "question": lambda column: column.kind == "turns" and 2 * column.asking > column.filled,
     "short": lambda column: 2 * column.phrased <= column.filled and column.kind in ("text", "number"),
     "signed": lambda column: any(word.startswith("-") for word in column.words),
+    "pairs": lambda column: 2 * column.paired > column.filled,
+    "position": lambda column: bool(column.words) and column.words <= {"0", "1"},
     "ranked": lambda column: 2 * column.ranked > column.filled,
 }  # fmt: skip
 _BRACES = re.compile(r"\{([^{}]+)\}")
@@ -282,7 +298,8 @@ def _find(paths: str, columns: Columns) -> str:
     for path in rest.split():
         name, _, holds = path.partition(":")
         holds = holds or kind
-        found = _follow(name.split("."), columns)
+        is_any = name == "@question"
+        found = find_questions(columns)[:1] if is_any else _follow(name.split("."), columns)
         if found and (not holds or _HOLDS[holds](found[-1])):
             return ".".join(column.name for column in found)
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "path": {"image_path": "img/1.webp", "question": ASKED, "answer": ANSWERED},
     "rounds": {"images": [{"bytes": "iVBOR"}], "texts": [{"user": ASKED, "assistant": ANSWERED, "source": "x"}]},
     "pair": {"prompt": ASKED, "chosen": ANSWERED, "rejected": "Un chien.", "images": ["1.jpg"]},
+    "in a cell": {"messages": json.dumps(part("image", image="cat.png")["messages"])},
+    "other languages": {"Bilder": ["1.jpg", "2.jpg"], "Frage": ASKED, "Antwort": ANSWERED},
     "video": {"video": "1.mp4", "prompt": f"<video>{ASKED}", "completion": ANSWERED},
 }  # fmt: skip
 

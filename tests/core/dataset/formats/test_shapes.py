@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection import FormatVerdict, detect
-from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.samples import Sample, UnusableRow
 
 ASKED = [
     "Wie hoch ist der Brocken?", "¿Dónde nace el Ebro?", "Кто написал «Идиота»?", "富士山の高さは？",
@@ -60,6 +60,7 @@ VERIFIABLE: dict[str, Any] = {
     "messages": lambda i: {"messages": [user(i)], "ground_truth": str(i), "dataset": "sums"},
     "prompt": lambda i: {"prompt": ASKED[i], "ground_truth": i},
     "verification": lambda i: {"problem": ASKED[i], "verification_info": json.dumps({"ground_truth": str(i)})},
+    "other languages": lambda i: {"Aufgabe": ASKED[i], "ground_truth": str(i)},
     "source": lambda i: {"prompt": [user(i)], "answer": str(i), "data_source": "own", "extra_info": {}},
 }  # fmt: skip
 
@@ -214,6 +215,24 @@ def test_flaws_are_good_below_the_middle_of_their_scale() -> None:
     assert labels == [i <= 3 for i in NUMBERS]
 
 
+def test_position_of_the_better_answer_makes_a_pair() -> None:
+    rows = [
+        {"prompt": ASKED[i], "responses": [WORSE[i], ANSWERED[i]] if i % 2 else [ANSWERED[i], WORSE[i]], "best": i % 2}
+        for i in NUMBERS
+    ]  # fmt: skip
+    _, samples = read(rows, "preference")
+    assert [sample.chosen[-1].content for sample in samples] == ANSWERED
+
+
+def test_conversation_in_a_cell_is_the_prompt_of_a_pair() -> None:
+    rows = [
+        {"context": json.dumps([user(i)]), "response1": ANSWERED[i], "response2": WORSE[i], "overall_preference": "-1"}
+        for i in NUMBERS
+    ]  # fmt: skip
+    _, samples = read(rows, "preference")
+    assert [sample.messages[-1].content for sample in samples] == ASKED
+
+
 def test_scores_in_parallel_lists_rank_the_answers() -> None:
     rows = [
         {"q_id": str(i), "title": ASKED[i], "selftext": "", "answers": {"a_id": ["1", "2"], "text": [WORSE[i], ANSWERED[i]], "score": [1, 7]}}
@@ -259,6 +278,19 @@ def test_table_of_texts_and_repeated_classes_is_for_classification(text: str, la
     verdict, samples = read(rows, "classification")
     assert verdict.mapping == {"text": text, "label": label}
     assert {sample.messages[1].content for sample in samples} == {"card_arrival", "lost_card"}
+
+
+@pytest.mark.parametrize("unknown", [-1, None])
+def test_texts_without_a_verdict_on_a_label_are_skipped(unknown: Any) -> None:
+    rows = [
+        {"id": i, "comment_text": ASKED[i], "lang": "de", "toxic": i % 2 if i else unknown, "insult": int(i == 3)}
+        for i in NUMBERS
+    ]  # fmt: skip
+    verdict = see(rows)
+    assert verdict.mapping["label"] == "{toxic} {insult}"
+    assert convert(rows[3], "labeled_text", verdict.mapping).messages[1].content == "toxic, insult"
+    with pytest.raises(UnusableRow, match="no label"):
+        convert(rows[0], "labeled_text", verdict.mapping)
 
 
 def test_lists_of_one_label_are_labels_and_the_others_are_skipped() -> None:
