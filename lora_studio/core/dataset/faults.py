@@ -13,14 +13,13 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from lora_studio.core.dataset.media_placeholders import find_media_mark
 from lora_studio.core.dataset.personal_data import has_personal_data
-from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.samples import Sample, iter_texts
 from lora_studio.core.dataset.spec import Message
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
-    "markers", "media_marks", "personal_data", "refusal", "same_pair", "identical_pair",
+    "markers", "media", "personal_data", "refusal", "same_pair", "identical_pair",
 ]  # fmt: skip
 
 #: Control characters that text does not need: all except tab, newline and carriage return, and the
@@ -30,8 +29,8 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 #: Markers that chat templates put between turns. A marker that is also an HTML tag (`<s>`) counts
 #: only at the end of a text, where Llama and Mistral write their end token.
 MARKERS = re.compile(
-    r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>"
-    r"|<｜[^<>｜\n]{1,40}｜>"
+    r"<\|(?!fim_)[A-Za-z][A-Za-z0-9_]{1,30}\|>"
+    r"|<｜(?!fim)[^<>｜\n]{1,40}｜>"
     r"|<s>(?=\s*\[INST\])|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
     r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>|</s>\s*\Z"
 )
@@ -76,16 +75,6 @@ def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
         yield (*sample.messages, Message(role="assistant", content=sample.reference or ""))
     elif sample.task != "text":
         yield sample.messages
-
-
-def iter_texts(sample: Sample) -> Iterator[str]:
-    """Yield every text in the row that a person wrote or reads."""
-    if sample.text:
-        yield sample.text
-    for message in sample.messages + sample.chosen + sample.rejected:
-        yield message.content
-        if message.thinking:
-            yield message.thinking
 
 
 def is_mojibake(text: str) -> bool:
@@ -208,7 +197,6 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "control_characters": lambda sample: any(_has_controls(text) for text in iter_texts(sample)),
     "lost_characters": lambda sample: any("\ufffd" in text for text in iter_texts(sample)),
     "markers": lambda sample: any(_has_markers(text) for text in iter_texts(sample)),
-    "media_marks": lambda sample: any(map(find_media_mark, iter_texts(sample))),
     "personal_data": lambda sample: any(map(has_personal_data, iter_texts(sample))),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -101,3 +101,13 @@ class Sample:
         if not self.reference:
             return self.messages
         return (*self.messages, Message(role="assistant", content=self.reference))
+
+
+def iter_texts(sample: Sample) -> Iterator[str]:
+    """Yield every text in the row that a person wrote or reads."""
+    if sample.text:
+        yield sample.text
+    for message in sample.messages + sample.chosen + sample.rejected:
+        yield message.content
+        if message.thinking:
+            yield message.thinking

@@ -24,7 +24,7 @@ Repair = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
     "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
     "drop_contradictions", "drop_minority_schema", "drop_outliers", "mask_personal_data",
-    "merge_labels", "drop_identical_pairs",
+    "merge_labels", "drop_identical_pairs", "remove_media",
 ]  # fmt: skip
 
 
@@ -287,6 +287,7 @@ class DatasetSpec(Spec):
             "drop_outliers": "Remove extremely long rows",
             "merge_labels": "Write labels in lower case, with single spaces",
             "drop_identical_pairs": "Remove pairs with the same query and passage",
+            "remove_media": "Use rows with images, audio, or video as text only",
         },
         advanced=True,
         help_topic="data",

@@ -68,7 +68,7 @@ def inspect(command: commands.InspectDataset, job: JobContext) -> None:
     preview: list[RowPreview] = []
     for index, source in enumerate(spec.sources):
         try:
-            store, about = _open(source, job)
+            store, about = _open(source, spec, job)
         except ProblemError as error:
             sources.append(_describe_unreadable(source, error.problems))
             continue
@@ -88,9 +88,9 @@ def _read_first(source: DataSource, job: JobContext) -> FirstRows | ProblemError
         return error
 
 
-def _open(source: DataSource, job: JobContext) -> tuple[RowStore, SourceFound]:
+def _open(source: DataSource, spec: DatasetSpec, job: JobContext) -> tuple[RowStore, SourceFound]:
     store = scan.open_store(source, job)
-    verdict = mixture.recognize_format(store, source)
+    verdict = mixture.recognize_format(store, source, spec.fixes)
     return store, mixture.describe_source(source, store, verdict)
 
 
@@ -109,6 +109,7 @@ def _answer_from_first_rows(
             start.columns,
             source.format,
             source.mapping,
+            spec.fixes,
         )
         about = mixture.describe_rows(source, verdict, start.rows, start.title, start.columns)
         shown = [_show_row(row, about, index, spec) for row in start.rows]
@@ -214,7 +215,7 @@ def read_page(command: commands.ReadRows, job: JobContext) -> None:
     errors: list[ProblemError] = []
     for index, source in enumerate(spec.sources):
         try:
-            opened[index] = _open(source, job)
+            opened[index] = _open(source, spec, job)
         except ProblemError as error:
             errors.append(error)
     if errors and not opened:

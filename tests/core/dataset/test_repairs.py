@@ -97,11 +97,6 @@ def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
         (answer("[INST] Ask [/INST] Yes."), "markers"),
         (answer("Yes.</s>"), "markers"),
         (answer("<start_of_turn>user\nHi<end_of_turn>"), "markers"),
-        (chat(("u", "<image>\nWhat is it?"), ("a", "A cat.")), "media_marks"),
-        (chat(("u", "Compare <image_1> and <image_2>."), ("a", "A")), "media_marks"),
-        (chat(("u", "Listen: <audio>"), ("a", "A")), "media_marks"),
-        (answer("(<image>./</image>)"), "media_marks"),
-        (answer("Picture 1: <img>cat.jpg</img>"), "media_marks"),
         (answer("As an AI language model, I have no opinion."), "refusal"),
         (answer("I'm sorry, but I can't assist with that request."), "refusal"),
         (answer("I cannot help with that."), "refusal"),
@@ -127,11 +122,6 @@ def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
         "inst",
         "eos",
         "gemma-markers",
-        "image",
-        "numbered-images",
-        "audio",
-        "image-path",
-        "img",
         "ai-model-refusal",
         "sorry-refusal",
         "cannot-refusal",
@@ -140,20 +130,6 @@ def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
 )
 def test_only_the_actual_fault_is_found(sample: Sample, fault: Fault) -> None:
     assert find_faults(sample) == {fault}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '<video controls><source src="a.mp4"></video>',
-        "<rss><image><url>a</url></image></rss>",
-        "What does the <video> tag do, and what `<audio>`?",
-        "<img src=a><image href=b />",
-    ],
-    ids=["video", "RSS", "tags in prose", "img"],
-)
-def test_html_media_tags_are_not_placeholders(text: str) -> None:
-    assert find_faults(answer(text)) == set()
 
 
 @pytest.mark.parametrize(
@@ -253,6 +229,7 @@ def test_every_repair_has_a_choice_and_a_reason() -> None:
         "repair_encoding",
         "mask_personal_data",
         "merge_labels",
+        "remove_media",
     }
 
 

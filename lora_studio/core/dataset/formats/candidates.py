@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
@@ -15,13 +16,21 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
     find_replies,
 )
-from lora_studio.core.dataset.formats.labels import find_votes
+from lora_studio.core.dataset.formats.labels import (
+    find_classified_texts,
+    find_ratings,
+    find_votes,
+    pick_text_and_class,
+    write_limit,
+)
+from lora_studio.core.dataset.formats.mapping import prefix_names
 from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
 from lora_studio.core.dataset.formats.paired_columns import (
     find_compared_answers,
     find_search_pairs,
 )
 from lora_studio.core.dataset.formats.references import prefer_references
+from lora_studio.core.dataset.formats.shapes import find_shapes
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import RowFormat
 
@@ -29,12 +38,44 @@ from lora_studio.core.dataset.spec import RowFormat
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
+        _find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_prompted, find_classified_texts, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
-    return [candidate for finder in finders for candidate in finder(columns)] or _guess_candidates(
-        columns
-    )
+    named = [candidate for finder in finders for candidate in finder(columns)]
+    return named or _find_inner(columns) or _guess_candidates(columns)
+
+
+def _find_shapes(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of rows of known shapes, with the system message and the tools that they have."""
+    return [
+        candidate
+        if candidate.format in ("text", "labeled_text")
+        else replace(
+            candidate,
+            mapping=_find_extras(columns)
+            | (_find_thinking(columns, candidate.mapping) if "answer" in candidate.mapping else {})
+            | candidate.mapping,
+        )
+        for candidate in find_shapes(columns)
+    ]
+
+
+def _find_inner(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of rows that are inside an object, such as the body of a request."""
+    return [
+        replace(
+            candidate,
+            mapping={
+                slot: prefix_names(source, column.name)
+                for slot, source in candidate.mapping.items()
+            },
+            rivals=(),
+        )
+        for column in columns
+        if column.fields and column.key not in column_names.METADATA
+        for candidate in find_candidates(column.fields)
+        if not candidate.guessed
+    ]
 
 
 # --- pairs and labels -------------------------------------------------------------------------
@@ -162,6 +203,24 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     return []
 
 
+def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of answers with labels; without labels, those with ratings above a limit are good."""
+    labeled = [item for item in find_candidates(columns) if item.format == "kto"]
+    ratings = [item for item in find_ratings(columns) if item.high > item.low]
+    if labeled or not ratings:
+        return labeled
+    answer = _get_first(formats_columns.find_answers(columns)) or _get_first(
+        formats_columns.find_conversations(columns)
+    )
+    if answer is None or answer.kind not in ("text", "turns", "turn"):
+        return []
+    prompt = (
+        _find_prompt_slots(columns, besides=(answer, *ratings)) if answer.kind == "text" else {}
+    )
+    mapping = prompt | {"completion": answer.name, "label": write_limit(ratings[0])}
+    return [FormatCandidate("kto", mapping | _find_extras(columns), 0.2, 0.7)]
+
+
 def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
     questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
@@ -191,11 +250,17 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
         exact = column.key in column_names.CONVERSATIONS
         sure = 0.99 if exact and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
-        mapping = {slot: column.name} | _find_extras(columns)
+        mapping = _find_spoken_context(columns) | {slot: column.name} | _find_extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
         certainty = sure * (0.85 if rivals else 1.0)
         conversations.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
     return conversations[:3]
+
+
+def _find_spoken_context(columns: Columns) -> dict[str, str]:
+    """Return the slot of a text that a conversation begins with, as in chats for PaLM."""
+    context = find_column(columns, ("context",), "text")
+    return {"system": context.name} if context is not None else {}
 
 
 # --- questions and answers --------------------------------------------------------------------
@@ -214,12 +279,7 @@ def _find_rivals(answers: Columns, mapping: dict[str, str]) -> tuple[str, ...]:
 
 def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
-    answers = (
-        formats_columns.find_answers(columns)
-        or formats_columns.find_queries(columns)
-        or formats_columns.find_written_labels(columns)
-        or formats_columns.find_meanings(columns)
-    )
+    answers = formats_columns.find_answers(columns)
     if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = find_columns(columns, column_names.CHOICE_ANSWERS)
@@ -228,9 +288,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         answers = [keyed[0]]
     elif choices is None:
         answers = prefer_references(columns, answers)
-    questions = [item for item in formats_columns.find_asked(columns) if item not in answers]
-    if not answers:
-        answers = _find_embedded_choices(columns, questions)
+    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
@@ -257,12 +315,6 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
 def _find_empty_instructions(columns: Columns) -> list[DataColumn]:
     """Return instruction columns without text: rows with the whole question in the input have this format, too."""
     return [item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled]
-
-
-def _find_embedded_choices(columns: Columns, questions: Columns) -> list[DataColumn]:
-    """Return the key of the right choice, for questions that are objects with their choices (ARC)."""
-    is_object = bool(questions) and questions[0].kind == "object"
-    return find_columns(columns, ("answerkey",)) if is_object else []
 
 
 def _choose_question_format(
@@ -329,27 +381,6 @@ def _with_choices(
     return "question_answer", {"question": question.name, **context, "choices": template}
 
 
-def _find_transformed(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a text and its transformation: a summary or a translation."""
-    target = next(
-        (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
-        None,
-    )
-    # Next to a summary, "source" names the text's origin, not the text.
-    is_plain = target is not None and target.key in ("target", "tgt", "translation")
-    names = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
-    source = find_column(columns, names, "text")
-    if target is None:
-        source, target = (
-            find_column(columns, column_names.DESCRIBED, "text"),
-            find_column(columns, column_names.WRITTEN, "text"),
-        )
-    if source is None or target is None or source == target:
-        return []
-    mapping = {"question": source.name, "answer": target.name} | _find_extras(columns)
-    return [FormatCandidate("question_answer", mapping, 0.7, 0.8)]
-
-
 def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
     prompt_names = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
@@ -400,6 +431,9 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
         for item in columns
     )
     if len(texts) == 2:
+        if not is_nested and (classified := pick_text_and_class(texts)):
+            mapping = {"text": classified[0].name, "label": classified[1].name}
+            return [FormatCandidate("labeled_text", mapping, 0.3, 0.5, guessed=True)]
         if (
             is_nested
             or (questions and texts[0] not in questions)

@@ -16,8 +16,8 @@ PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt", "prompttext", "ques
 INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
-    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "问题", "質問", "질문",
-    "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "textinput", "问题", "質問", "질문",
+    "вопрос", "frage", "aufgabe", "pregunta", "tarea", "exercice", "задача", "题目", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
 )  # fmt: skip
 ANSWERS = (
     "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
@@ -25,19 +25,10 @@ ANSWERS = (
     "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
     "modeloutput", "assistantresponse", "assistantmessage", "botmessage", "botresponse", "botreply", "aimessage",
     "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "answertext", "responsetext", "canonicalsolution", "longanswer",
-    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
-    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen", "ideal",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "lösung", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
-#: Texts and their transformations, such as translations, without a question.
-SOURCES = (
-    "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
-    "context",
-)  # fmt: skip
-#: Descriptions of code to write.
-DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
-WRITTEN = ("code", "funccodestring")
-TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
 SYSTEMS = (
     "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
 )  # fmt: skip
@@ -56,17 +47,15 @@ THINKING = (
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
-    "document", "premise", "schema", "tableschema",
+    "document", "premise", "schema", "tableschema", "table",
 )  # fmt: skip
-#: Words of a glossary, and their meanings.
-TERMS = ("term", "word", "acronym", "abbreviation", "begriff")
-MEANINGS = ("definition", "meaning", "explanation", "bedeutung", "erklärung")
 #: Sentence beginnings that the choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
     "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
-    "target", "cop", "bestanswer",
+    "target", "cop", "bestanswer", "correctoption", "correctchoice", "answerletter", "lösung", "richtigeantwort",
+    "respuestacorrecta", "bonneréponse", "rispostacorretta", "正确答案", "答案",
 )  # fmt: skip
 TEXTS = (
     "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
@@ -98,7 +87,9 @@ LABELS = (
 CLASSES = (
     "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
     "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
-    "nertags", "topic",
+    "nertags", "topic", "classindex", "labelname", "kategorie", "klasse", "stimmung", "absicht", "categorie", "catégorie",
+    "classe", "étiquette", "categoría", "categoria", "clase", "etiqueta", "sentimiento", "sentimento", "категория", "метка",
+    "класс", "тональность", "类别", "标签", "分类", "情感", "ラベル", "カテゴリ",
 )  # fmt: skip
 TO_ANSWER = (
     "answer",

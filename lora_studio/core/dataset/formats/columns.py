@@ -22,14 +22,13 @@ from lora_studio.core.dataset.formats.column_names import (
     HISTORIES,
     INPUTS,
     INSTRUCTIONS,
-    MEANINGS,
+    LABELS,
     METADATA,
     NEGATIVE,
     PROMPTS,
     QUESTIONS,
     REJECTED,
     SECONDARY,
-    TERMS,
     TO_ANSWER,
     TO_DESCRIBE,
     TO_QUESTION,
@@ -40,7 +39,8 @@ from lora_studio.core.dataset.formats.column_names import (
     is_message_name,
 )
 from lora_studio.core.dataset.formats.loss_masks import read_segments
-from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
+from lora_studio.core.dataset.formats.media import is_media_column, is_media_name
+from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
     is_answer_first,
@@ -49,15 +49,15 @@ from lora_studio.core.dataset.formats.turns import (
     is_turn,
 )
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     is_blank,
-    is_media,
     is_missing,
     is_writable,
     normalize_name,
     parse_label,
+    parse_literal,
 )
 from lora_studio.core.dataset.spec import RowFormat
+from lora_studio.core.problems import Problem
 
 Kind = Literal[
     "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
@@ -67,6 +67,9 @@ _LONG_VECTOR = 8
 #: The most distinct values that a label column may have, and the placeholder for a longer value.
 _FEW_WORDS = 12
 _MANY_LETTERS = "-" * 24
+
+#: How deep objects are profiled, and the most fields that they may have.
+_MOST_DEPTH, _MOST_FIELDS = 3, 40
 
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -78,7 +81,9 @@ class DataColumn:
 
     `truths` counts values that could be a good or bad label, `worded` texts with a letter,
     `phrased` texts with a blank inside, `paired` lists of two different texts. `words` are all its
-    values in lower case if they are few and short, as labels are.
+    values in lower case if they are few and short, as labels are; `distinct` is their number, of texts too. `low` and
+    `high` are the limits of its numbers, which may be written as text, and `fractions` counts those that aren't
+    whole. `fields` are those of its objects.
     """
 
     name: str
@@ -94,6 +99,11 @@ class DataColumn:
     phrased: int = 0
     paired: int = 0
     words: frozenset[str] = frozenset()
+    distinct: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    fractions: int = 0
+    fields: tuple[DataColumn, ...] = ()
 
     @property
     def key(self) -> str:
@@ -125,7 +135,8 @@ class FormatCandidate:
 
     `weight` ranks readings of the same rows: a pair is more specific than its parts, a conversation
     more than a text. `sure` is the confidence from names and values alone, 0 to 1. `rivals` are
-    columns that could be meant instead of the one chosen for `rivalled`.
+    columns that could be meant instead of the one chosen for `rivalled`. `describe` returns the warning about
+    a mapping of a known shape.
     """
 
     format: RowFormat
@@ -135,29 +146,35 @@ class FormatCandidate:
     rivalled: str = ""
     rivals: tuple[str, ...] = ()
     guessed: bool = False
+    describe: Callable[[Mapping[str, str]], Problem | None] | None = None
 
 
 def profile_columns(
-    rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()
+    rows: Sequence[Mapping[str, Any]], names: Iterable[str] = (), *, depth: int = 0
 ) -> list[DataColumn]:
     """Return every column of some rows: first in the order of `names`, then sorted by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
-    return [_build_column(name, rows) for name in order]
+    return [_build_column(name, rows, depth) for name in order]
 
 
-def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
+def _build_column(name: str, rows: Sequence[Mapping[str, Any]], depth: int) -> DataColumn:
     kinds: Counter[Kind] = Counter()
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
     words: set[str] = set()
-    media = normalize_name(name) in MEDIA_KEYS
+    objects: list[dict[str, Any]] = []
+    texts: set[str] = set()
+    numbers: list[float] = []
+    key = normalize_name(name)
     for row in rows:
         value = row.get(name)
         if is_blank(value):
             continue
-        kind = classify_value(value, media=media)
+        kind = classify_value(value, key)
         kinds[kind] += 1
+        if depth < _MOST_DEPTH and isinstance(inner := _read_object(value), dict):
+            objects.append(inner)
         truths += kind in ("text", "number", "flag") and parse_label(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
         phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
@@ -165,7 +182,10 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
             paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
             words.add(_to_word(value))
-        ranked += kind == "list" and is_ranked_list(value)
+        if kind in ("text", "number"):
+            texts.add(str(value))
+            numbers += [] if (number := parse_number(value)) is None else [number]
+        ranked += kind in ("list", "object") and is_ranked_list(value)
         segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
             openers += is_answer_first(value)
@@ -177,7 +197,24 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     return DataColumn(
         name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
         ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
+        fields=_profile_fields(objects, depth), distinct=len(texts),
+        low=min(numbers, default=0.0), high=max(numbers, default=0.0),
+        fractions=sum(not number.is_integer() for number in numbers),
     )  # fmt: skip
+
+
+def _read_object(value: Any) -> Any:
+    """Return an object that a text spells out, and any other value unchanged."""
+    is_spelled = isinstance(value, str) and value.lstrip()[:1] == "{"
+    return parse_literal(value) if is_spelled else value
+
+
+def _profile_fields(objects: Sequence[dict[str, Any]], depth: int) -> tuple[DataColumn, ...]:
+    """Return the fields of objects in the order in which they occur, () if they have too many."""
+    names = dict.fromkeys(str(name) for one in objects for name in one)
+    if len(names) > _MOST_FIELDS:
+        return ()
+    return tuple(profile_columns(objects, names, depth=depth + 1))
 
 
 def _to_word(value: Any) -> str:
@@ -190,11 +227,9 @@ def _to_word(value: Any) -> str:
     return word if len(word) <= len(_MANY_LETTERS) else _MANY_LETTERS
 
 
-def classify_value(value: Any, *, media: bool = False) -> Kind:
-    """Return the kind of a value that is not blank; `media` says that its column holds images or
-    audio.
-    """
-    if media and is_media(value):
+def classify_value(value: Any, key: str = "") -> Kind:
+    """Return the kind of a value that is not blank; `key` is the normalized name of its column."""
+    if is_media_column(key, value):
         return "media"
     if isinstance(value, bool):
         return "flag"
@@ -319,7 +354,11 @@ def _with_endings(
 
 def is_classified(columns: Columns) -> bool:
     """Return whether texts have classes: numbers, or words in a column with a label name."""
-    numbers = any(item.kind in ("number", "flag") for item in find_columns(columns, CLASSES))
+    numbers = any(
+        item.kind in ("number", "flag")
+        or (item.key in LABELS and item.kind in ("numbers", "texts"))
+        for item in find_columns(columns, CLASSES)
+    )
     return numbers or any(item.kind == "text" for item in find_columns(columns, CLASSES[:7]))
 
 
@@ -354,6 +393,7 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         and 2 * column.worded > column.filled  # numbers and dates of a table are not texts
         and column.key not in METADATA
         and not column.key.endswith("id")
+        and not is_media_name(column.key)
     ]
 
 
@@ -390,28 +430,3 @@ def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
     if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
         return [texts[1], texts[0]]
     return list(texts)
-
-
-def find_queries(columns: Columns) -> list[DataColumn]:
-    """Return the reading of a database query as the answer to a question."""
-    query = find_column(columns, ("query",), "text")
-    return [query] if query is not None and find_column(columns, ("question",), "text") else []
-
-
-def find_asked(columns: Columns) -> list[DataColumn]:
-    """Return the columns with questions; in a glossary, the one with its words."""
-    return find_columns(columns, TERMS) if find_meanings(columns) else find_questions(columns)
-
-
-def find_meanings(columns: Columns) -> list[DataColumn]:
-    """Return the meaning of a word in a glossary, the question of which is the word."""
-    meaning = find_column(columns, MEANINGS, "text")
-    return [meaning] if meaning is not None and find_column(columns, TERMS, "text") else []
-
-
-def find_written_labels(columns: Columns) -> list[DataColumn]:
-    """Return a label column next to a prompt whose values are texts, not classes."""
-    label = find_column(columns, ("label", "labels"), "text")
-    prompt = find_column(columns, PROMPTS, "text")
-    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
-    return [label] if label is not None and prompt is not None and is_text else []

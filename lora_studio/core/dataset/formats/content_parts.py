@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lora_studio.core.dataset.formats.loss_masks import Ranges, is_masked
+from lora_studio.core.dataset.formats.media import is_media_part
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
@@ -20,7 +21,6 @@ from lora_studio.core.dataset.formats.values import (
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 
-_MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
 _UNREADABLE_PART = "redacted_thinking"  # encrypted content
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
@@ -72,8 +72,6 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     length = 0
     for part in items:
         kind = (part.get("type") or "text") if isinstance(part, dict) else "text"
-        if kind.startswith(_MEDIA_PARTS):
-            raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
         if isinstance(part, str):
             texts.append(to_text(part))
         elif kind == _UNREADABLE_PART:
@@ -99,15 +97,17 @@ def is_part(part: Any) -> bool:
     kind = part.get("type")
     if isinstance(kind, str):
         known_kinds = (*_TEXT_PARTS, *_OTHER_PARTS, _UNREADABLE_PART)
-        return kind in known_kinds or kind.startswith(_MEDIA_PARTS)
+        return kind in known_kinds or is_media_part(part)
     return kind is None and isinstance(part.get("text"), str)
 
 
 def _refuse_foreign_parts(items: Sequence[Any]) -> None:
-    """Raise UnusableRow for parts that are neither supported nor JSON that the turn contains."""
+    """Raise UnusableRow for media and parts that are neither supported nor JSON that the turn contains."""
     for part in items:
         if not isinstance(part, dict):
             continue
+        if is_media_part(part):
+            raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
         is_other = any(isinstance(part.get(name), dict) for name in _OTHER_NOTATIONS)
         if is_other or part.get("thought") is True:
             raise UnusableRow(_OTHER_API)

@@ -22,11 +22,12 @@ from dataclasses import replace
 from typing import Any
 
 from lora_studio.core.dataset.formats import prompts
-from lora_studio.core.dataset.formats.candidates import find_candidates
+from lora_studio.core.dataset.formats.candidates import find_candidates, find_judged_answers
 from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
+from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.paired_columns import (
     find_chosen_search_pairs,
@@ -37,8 +38,10 @@ from lora_studio.core.dataset.formats.ranking import (
     is_first_better,
     is_pair,
     is_ranked_list,
+    list_answers,
     pick_best_and_worst,
     pick_by_ratings,
+    read_label,
 )
 from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, split_off_tools
 from lora_studio.core.dataset.formats.turns import (
@@ -48,25 +51,25 @@ from lora_studio.core.dataset.formats.turns import (
     parse_transcript,
     read_conversation,
     read_pairs,
+    read_response,
     read_system,
 )
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     has_text,
     is_blank,
-    is_media,
     join_passages,
     normalize_name,
-    parse_label,
     parse_literal,
     require_valid_text,
     to_answer,
     to_text,
 )
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow, iter_texts
 from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
 
 Slots = Mapping[str, Any]
+
+_PLACEHOLDER = "a text refers to an image, audio, or video by a placeholder such as <image>"
 
 
 def convert(
@@ -91,6 +94,8 @@ def convert(
             row_format, mapping = own
         refuse_media(values, set(mapping.values()))
         sample = _CONVERTERS[row_format](fill_slots(values, mapping))
+        if any(map(find_media_mark, iter_texts(sample))):
+            raise UnusableRow(_PLACEHOLDER, UnusableKind.MEDIA)
         return prompts.add_columns(sample, values, mapping) if sample.task == "grpo" else sample
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
@@ -101,7 +106,7 @@ def find_own_reading(
 ) -> tuple[RowFormat, Mapping[str, str]] | None:
     """Return format and mapping of a row that has none of the mapped columns, None if it has some."""
     mapped = {name for source in mapping.values() for name in find_column_names(source)}
-    if not mapped or any(not is_blank(values.get(name)) for name in mapped):
+    if not mapped or any(not is_blank(get_column(values, name)) for name in mapped):
         return None
     filled = {name: value for name, value in values.items() if not is_blank(value)}
     task = FORMATS[row_format].task
@@ -117,8 +122,17 @@ def find_own_reading(
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
     """Raise UnusableRow if a column that fills no slot contains media."""
     for name, value in values.items():
-        if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
+        if name not in used and is_media_column(normalize_name(name), value):
             raise UnusableRow("the row contains an image, audio, or video", UnusableKind.MEDIA)
+
+
+def without_media(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without images, audio, and video; unchanged if it is nested too deeply to look."""
+    try:
+        stripped: dict[str, Any] = strip_media(values)
+    except RecursionError:
+        return values
+    return stripped
 
 
 def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
@@ -182,7 +196,6 @@ def _convert_alpaca(slots: Slots) -> Sample:
 
 
 def _convert_question_answer(slots: Slots) -> Sample:
-    slots = _with_embedded_choices(slots)
     question_text = _join_texts(
         [join_passages(slots.get("context")), slots.get("question")], "\n\n"
     )
@@ -195,22 +208,16 @@ def _convert_question_answer(slots: Slots) -> Sample:
     return _create_sft(slots, [question, _read_answer({**slots, "answer": answer}, "answer")])
 
 
-def _with_embedded_choices(slots: Slots) -> Slots:
-    """Return the slots of a question that is an object with its stem and choices, as in ARC's own files."""
-    question = parse_literal(slots.get("question"))
-    if not isinstance(question, dict) or not {"stem", "choices"} <= set(question):
-        return slots
-    return {**slots, "question": question["stem"], "choices": question["choices"]}
-
-
 def _convert_prompt_completion(slots: Slots) -> Sample:
     prompt, completion = slots.get("prompt"), slots.get("completion")
+    if (response := read_response(completion)) is not completion:
+        completion = response
     if _has_spelled_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt")
     before = _read_prompt(prompt)
-    if isinstance(completion, dict) and completion.get("role") == "assistant":
+    if isinstance(completion, dict) and completion.get("role") in ("assistant", "model"):
         completion = [completion]  # as returned by a server
     if detect_style(completion) and not isinstance(completion, str):
         return _create_sft(
@@ -246,8 +253,6 @@ def _read_answer(slots: Slots, slot: str) -> Message:
         raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     if "tools" in slots and (calls := find_calls(value)):
         return build_message("assistant", "", calls=calls)
-    if isinstance(value, dict) and isinstance(value.get("choices"), list):
-        raise UnusableRow("the answer is a server's whole response")
     text = to_answer(value)
     if not text.strip():
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
@@ -266,6 +271,12 @@ def _read_question_text(value: Any) -> str:
     """Return the text of a question, which may be an object with the text under a usual name."""
     if isinstance(value, list) and any(map(has_turns, value)):
         raise UnusableRow("the question is a list of conversations")
+    if (
+        isinstance(value, dict)
+        and len(value) == 1
+        and isinstance(only := next(iter(value.values())), str)
+    ):
+        return only
     return to_answer(value) if has_text(value) else to_text(value)
 
 
@@ -291,6 +302,7 @@ def _convert_preference(slots: Slots) -> Sample:
     if _has_spelled_turns(chosen, rejected):
         chosen, rejected = parse_literal(chosen), parse_literal(rejected)
     prompt_value = _get_prompt(slots)
+    chosen, rejected = list_answers(chosen), list_answers(rejected)
     if isinstance(chosen, list) and chosen and chosen == rejected and detect_style(chosen) is None:
         chosen, rejected = _pick_of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
@@ -333,7 +345,7 @@ def _pick_of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
 
 
 def _convert_kto(slots: Slots) -> Sample:
-    label = parse_label(slots.get("label"))
+    label = read_label(slots.get("label"))
     if is_blank(slots.get("label")):
         raise UnusableRow("there is no label", UnusableKind.NO_PREFERENCE)
     if label is None:
@@ -371,6 +383,8 @@ def _read_prompt(value: Any) -> list[Message]:
     """Return the turns before an answer: a conversation, a transcript, or a user message."""
     if is_blank(value):
         return []
+    if _has_spelled_turns(value):
+        value = parse_literal(value)
     if not isinstance(value, str) and (
         detect_style(value) or _is_text_list(value) or has_turns(value)
     ):
@@ -446,5 +460,5 @@ assert set(_CONVERTERS) == set(FORMATS)
 
 #: How columns are read as a format that the user has to choose.
 FINDERS: dict[RowFormat, Callable[[Columns], list[FormatCandidate]]] = {
-    "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
+    "kto": find_judged_answers, "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
 }  # fmt: skip

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
-from lora_studio.core.dataset.formats.candidates import find_candidates
+from lora_studio.core.dataset.formats.candidates import find_candidates, find_judged_answers
 from lora_studio.core.dataset.formats.columns import DataColumn, FormatCandidate, profile_columns
-from lora_studio.core.dataset.formats.conversion import FINDERS, convert
+from lora_studio.core.dataset.formats.conversion import FINDERS, convert, without_media
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
 from lora_studio.core.dataset.formats.labels import find_labeled_candidates
 from lora_studio.core.dataset.formats.mapping import (
@@ -23,13 +23,14 @@ from lora_studio.core.dataset.formats.mapping import (
     find_column_names,
     list_required_slots,
 )
+from lora_studio.core.dataset.formats.prompts import has_short_references
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
     dataset_error,
     quote_names,
 )
-from lora_studio.core.dataset.spec import FORMATS, RowFormat, Task
+from lora_studio.core.dataset.spec import FORMATS, Repair, RowFormat, Task
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
@@ -70,14 +71,18 @@ def detect(
     columns: Iterable[str] = (),
     chosen: Literal["auto"] | RowFormat = "auto",
     mapping: Mapping[str, str] | None = None,
+    fixes: Sequence[Repair] = (),
 ) -> FormatVerdict:
     """Return the format of sample rows of one source. Never raises.
 
     `rows` should be spread over the whole source; items that are not objects are ignored. `columns`
     names all columns in the source's order. `chosen` and `mapping` are the user's choices: the
-    format and the mapped slots are used as given, and the other slots are detected.
+    format and the mapped slots are used as given, and the other slots are detected. `fixes`
+    are the repairs of the dataset.
     """
     sample = _pick_spread_rows([row for row in rows if isinstance(row, dict)])
+    if "remove_media" in fixes:
+        sample = [without_media(row) for row in sample]
     user_mapping = dict(mapping or {})
     profiles = profile_columns(sample, columns)
     if not sample:
@@ -89,15 +94,15 @@ def detect(
     if chosen != "auto" and chosen in FINDERS:
         trials = [_Trial.run(sample, item) for item in FINDERS[chosen](profiles)]
     if chosen != "auto" or user_mapping:
-        return _apply_choice(sample, profiles, trials, chosen, user_mapping)
+        return _apply_choice(sample, profiles, trials, chosen, user_mapping, fixes)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
     fitting = sorted((item for item in trials if item.share >= _MIN_SHARE), key=_Trial.rank)
     if not fitting:
-        return _read_labeled_text(sample, profiles) or _refuse(
-            _explain_no_fit(sample, profiles, trials)
+        return _read_labeled_text(sample, profiles, fixes) or _refuse(
+            _explain_no_fit(sample, profiles, trials, fixes)
         )
-    return _build_verdict(fitting[0], sample, _list_others(fitting, profiles))
+    return _build_verdict(fitting[0], sample, fixes, _list_others(fitting, profiles))
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,12 @@ class _Trial:
     @property
     def share(self) -> float:
         return self.used / self.rows
+
+    @property
+    def with_media(self) -> int:
+        """Return the number of rows that contain media."""
+        kind = UnusableKind.MEDIA
+        return sum(count for (reason, _), count in self.reasons.items() if reason is kind)
 
     @property
     def main_reason(self) -> tuple[UnusableKind, Text]:
@@ -168,13 +179,15 @@ def _collect_candidates(
     return list(unique.values())
 
 
-def _read_labeled_text(sample: Rows, columns: Sequence[DataColumn]) -> FormatVerdict | None:
+def _read_labeled_text(
+    sample: Rows, columns: Sequence[DataColumn], fixes: Sequence[Repair]
+) -> FormatVerdict | None:
     """Return the verdict for rows that no other format fits and that only assign classes to texts."""
     if unsupported.has_other_purpose(sample, columns):
         return None
     for candidate in find_labeled_candidates(columns):
         trial = _Trial.run(sample, candidate)
-        return _build_verdict(trial, sample) if trial.share >= _MIN_SHARE else None
+        return _build_verdict(trial, sample, fixes) if trial.share >= _MIN_SHARE else None
     return None
 
 
@@ -185,24 +198,34 @@ def _list_others(fitting: Sequence[_Trial], columns: Sequence[DataColumn]) -> tu
         for item in fitting[1:]
         if item.share >= 0.5 and not item.candidate.guessed
     ]
+    if FORMATS[best].task == "sft" and find_judged_answers(columns):
+        others.append("kto")
+    loses_text = {"choices", "context"} & fitting[0].candidate.mapping.keys()
+    if FORMATS[best].task == "sft" and not loses_text and has_short_references(columns):
+        others.append("prompts")
     if best == "text" and find_labeled_candidates(columns):
         others.append("labeled_text")
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 
-def _build_verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
+def _build_verdict(
+    best: _Trial, sample: Rows, fixes: Sequence[Repair], others: tuple[RowFormat, ...] = ()
+) -> FormatVerdict:
     candidate = best.candidate
-    share = best.share
+    trial = best
     if best.used < best.rows:
-        share = _Trial.run(sample, candidate, is_strict=False).share
+        trial = _Trial.run(sample, candidate, is_strict=False)
+    problems = list(warn_about_mapping(candidate, sample, has_media=bool(trial.with_media)))
+    if trial.with_media:
+        problems.append(unsupported.describe_media(trial.with_media, sample, fixes, is_all=False))
     return FormatVerdict(
         format=candidate.format,
         task=FORMATS[candidate.format].task,
         mapping=dict(candidate.mapping),
-        confidence=round(candidate.sure * share, 2),
+        confidence=round(candidate.sure * trial.share, 2),
         evidence=_describe_evidence(best),
         others=others,
-        problems=tuple(warn_about_mapping(candidate, sample)),
+        problems=tuple(problems),
     )
 
 
@@ -244,6 +267,7 @@ def _apply_choice(
     trials: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
     user_mapping: dict[str, str],
+    fixes: Sequence[Repair],
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
@@ -269,8 +293,11 @@ def _apply_choice(
     sure = 1.0 if user_mapping or detected is None else detected.sure
     trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not trial.used:
-        return _refuse(_describe_unusable(row_format, trial.main_reason[1]), mapping=mapping)
-    return _build_verdict(trial, sample)
+        problem = _describe_unusable(row_format, trial.main_reason[1])
+        if trial.with_media:
+            problem = unsupported.describe_media(trial.with_media, sample, fixes, is_all=True)
+        return _refuse(problem, mapping=mapping)
+    return _build_verdict(trial, sample, fixes)
 
 
 def _choose_format(
@@ -326,19 +353,18 @@ def _describe_unusable(row_format: RowFormat, reason: Text) -> Problem:
 
 
 def _explain_no_fit(
-    sample: Rows, columns: Sequence[DataColumn], trials: Sequence[_Trial]
+    sample: Rows,
+    columns: Sequence[DataColumn],
+    trials: Sequence[_Trial],
+    fixes: Sequence[Repair],
 ) -> Problem:
     """Return why no candidate converts any row."""
+    if with_media := max((trial.with_media for trial in trials), default=0):
+        return unsupported.describe_media(with_media, sample, fixes, is_all=True)
     best = min(trials, key=_Trial.rank, default=None)
     if best is None or not best.reasons:
         return unsupported.explain_mismatch(sample, columns)
     kind, reason = best.main_reason
-    if kind is UnusableKind.MEDIA:
-        return dataset_error(
-            "media",
-            "The turns contain images, audio, or video. LoRA Studio trains on text only.",
-            "Choose a text dataset.",
-        )
     if kind is UnusableKind.NO_ANSWER:
         return unsupported.find_unclear_pairs(sample, columns) or dataset_error(
             "prompts_only",

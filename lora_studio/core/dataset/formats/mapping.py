@@ -15,7 +15,13 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from lora_studio.core.dataset.formats.values import is_blank, is_missing, to_text
+from lora_studio.core.dataset.formats.values import (
+    is_blank,
+    is_missing,
+    parse_label,
+    parse_literal,
+    to_text,
+)
 from lora_studio.core.dataset.samples import dataset_error, quote_names
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, text
@@ -42,6 +48,8 @@ def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[st
         value = (
             _get_labeled_choices(values, source)
             if slot == "choices"
+            else _get_true_names(values, source)
+            if slot == "label"
             else _get_value(values, source)
         )
         if not is_missing(value):
@@ -97,6 +105,13 @@ def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
     return _PLACE.findall(source) or [source]
 
 
+def prefix_names(source: str, prefix: str) -> str:
+    """Return a mapping's value with its columns as fields of an object in the column `prefix`."""
+    if not _PLACE.search(source):
+        return f"{prefix}.{source}"
+    return _PLACE.sub(lambda place: f"{{{prefix}.{place[1]}}}", source)
+
+
 def has_column(name: str, columns: Container[str]) -> bool:
     """Return whether a name is a column, or with a dot a field of one."""
     return name in columns or ("." in name and name.split(".", 1)[0] in columns)
@@ -107,7 +122,7 @@ def _get_value(values: Mapping[str, Any], source: str) -> Any:
         return values[source]
     parts = _split_template(source)
     if len(parts) == 1:
-        return _get_column(values, source)
+        return get_column(values, source)
     return _render_template(values, parts)
 
 
@@ -125,23 +140,42 @@ def _get_labeled_choices(values: Mapping[str, Any], source: str) -> Any:
     if source in values or len(parts) < 5:
         return _get_value(values, source)
     labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
-    choices = zip(labels, [_get_column(values, name) for name in parts[1::2]], strict=True)
+    choices = zip(labels, [get_column(values, name) for name in parts[1::2]], strict=True)
     labeled = [(label, value) for label, value in choices if not is_blank(value)]
     is_named = all(labels) and len(set(labels)) == len(labels)
     return (dict(labeled) if is_named else [value for _, value in labeled]) or None
 
 
-def _get_column(values: Mapping[str, Any], name: str) -> Any:
+def _get_true_names(values: Mapping[str, Any], source: str) -> Any:
+    """Return the names of the true columns of a template that only lists columns: `{toxic} {insult}`.
+
+    Several names are separated by commas, and “none” stands for no name. The value of any other source is
+    returned as usual. Returns None if a column has no value, or -1 for an unknown one.
+    """
+    parts = _split_template(source)
+    if source in values or len(parts) < 5 or any(text.strip() for text in parts[::2]):
+        return _get_value(values, source)
+    columns = {name: get_column(values, name) for name in parts[1::2]}
+    if any(is_blank(value) or str(value) in ("-1", "-1.0") for value in columns.values()):
+        return None  # one of the labels isn't known
+    flags = {name: parse_label(value) for name, value in columns.items()}
+    if None in flags.values():
+        return _get_value(values, source)
+    return ", ".join(name for name, flag in flags.items() if flag) or "none"
+
+
+def get_column(values: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a column, or with dots of a field of one; None without it."""
     if name in values or "." not in name:
         return values.get(name)
     first, rest = name.split(".", 1)
-    inner = values.get(first)
-    return _get_column(inner, rest) if isinstance(inner, dict) else None
+    inner = parse_literal(values.get(first))
+    return get_column(inner, rest) if isinstance(inner, dict) else None
 
 
 def _render_template(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
     """Return the text of a template; None if every column in it is missing."""
-    columns = [_get_column(values, name) for name in pieces[1::2]]
+    columns = [get_column(values, name) for name in pieces[1::2]]
     if all(is_missing(value) for value in columns):
         return None
     texts = [to_text(value) for value in columns]

@@ -172,7 +172,7 @@ def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
             return column
         if suffixes == "ab" and sides == {"1", "2"}:
             return column
-        if suffixes == "12" and sides and sides <= {"left", "right"}:
+        if suffixes == "12" and _is_side_column(column):
             return column
     return None
 

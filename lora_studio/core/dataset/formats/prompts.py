@@ -15,6 +15,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
 )
 from lora_studio.core.dataset.formats.mapping import find_column_names
+from lora_studio.core.dataset.formats.shapes import find_shapes
 from lora_studio.core.dataset.formats.values import is_blank, to_answer, to_text
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message
@@ -29,8 +30,11 @@ _REFERENCES = (
 def find_prompts(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns as prompts with an optional reference.
 
-    It isn't one of `find_candidates`: where rows have answers, training on them is the usual choice.
+    Of these, only prompts with an answer to compare are in `find_candidates`: where rows have other answers,
+    training on them is the usual choice.
     """
+    if verifiable := [item for item in find_shapes(columns) if item.format == "prompts"]:
+        return verifiable
     questions = formats_columns.find_questions(columns)
     questions.sort(key=lambda item: item.key not in column_names.PROMPTS)
     talks = formats_columns.find_conversations(columns)
@@ -45,6 +49,15 @@ def find_prompts(columns: Columns) -> list[FormatCandidate]:
         mapping["system"] = system.name
     sure = 0.9 if prompt.key in (*column_names.PROMPTS, *column_names.QUESTIONS) else 0.6
     return [FormatCandidate("prompts", mapping, 0.2, sure)]
+
+
+def has_short_references(columns: Columns) -> bool:
+    """Return whether prompts have answers of single words or numbers, which rewards can compare with."""
+    names = {item.mapping.get("reference") for item in find_prompts(columns)}
+    return any(
+        item.name in names and item.kind in ("text", "number") and 10 * item.phrased <= item.filled
+        for item in columns
+    )
 
 
 def split(turns: Sequence[Message], reference: Any) -> Sample:

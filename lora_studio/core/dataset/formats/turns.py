@@ -83,13 +83,36 @@ _INLINE_CALL = re.compile(r"\s*<functioncall>(.*)\Z", re.DOTALL)
 
 
 CUT_SHORT = "the answer was cut off or filtered before its end"
-_ENDS = ("finish_reason", "stop_reason")
-_BEFORE_THE_END = ("length", "content_filter", "max_tokens")
+_ENDS = ("finish_reason", "stop_reason", "finishReason")
+_BEFORE_THE_END = ("length", "content_filter", "max_tokens", "MAX_TOKENS", "SAFETY", "RECITATION")
+#: Lists of answers in a response of a server, in the APIs of OpenAI and Gemini.
+_RESPONSES = ("choices", "candidates", "generations")
 
 
 def is_cut_short(answer: Mapping[str, Any]) -> bool:
     """Return whether a server's answer reports that it was truncated."""
     return any(answer.get(name) in _BEFORE_THE_END for name in _ENDS)
+
+
+def read_response(value: Any) -> Any:
+    """Return the first answer in a server's response, or in its list of answers; other values unchanged.
+
+    Raises UnusableRow for an answer that was truncated.
+    """
+    response = parse_literal(value)
+    if isinstance(response, dict):
+        response = next((response[name] for name in _RESPONSES if response.get(name)), response)
+    first = response[0] if isinstance(response, list) and response else None
+    if not isinstance(first, dict) or first is value:
+        return value
+    answer = first.get("message", first.get("content"))
+    if isinstance(first.get("text"), str) and isinstance(value, dict):
+        answer = {"content": first["text"]}  # of APIs without turns
+    if not isinstance(answer, dict):
+        return value
+    if is_cut_short(first):
+        raise UnusableRow(CUT_SHORT)
+    return {"role": "assistant", **answer}
 
 
 # --- what a value is --------------------------------------------------------------------------
@@ -159,7 +182,7 @@ def _is_turn(turn: dict[str, Any]) -> bool:
             turn.get(name) for name in _CALLS + _THINKING
         )
     speakers = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
-    return bool(speakers) and None not in speakers
+    return bool(speakers) and (None not in speakers or {"user", "assistant"} <= {*speakers})
 
 
 def _list_turns(value: Any) -> list[Any] | None:
@@ -182,7 +205,17 @@ def _list_turns(value: Any) -> list[Any] | None:
         if not lists or len({len(item) for item in lists.values()}) != 1:
             return None
         return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
-    return list(value) if isinstance(value, list | tuple) else None
+    if not isinstance(value, list | tuple):
+        return None
+    # Gemini's API allows questions without a role.
+    return [
+        {"role": "user", **turn} if isinstance(turn, dict) and _has_only_parts(turn) else turn
+        for turn in value
+    ]
+
+
+def _has_only_parts(turn: dict[str, Any]) -> bool:
+    return len(turn) == 1 and isinstance(turn.get("parts"), list)
 
 
 def _find_speaker_field(turn: dict[str, Any]) -> str | None:
@@ -213,6 +246,10 @@ def read_conversation(value: Any) -> list[Message]:
     if len(turns) > limits.ROW_TURNS:
         raise UnusableRow("the row has more than {limit} turns", limit=limits.ROW_TURNS)
     if turns and all(isinstance(turn, str) for turn in turns):
+        if all(map(_LINES.match, turns)) and (
+            spoken := parse_transcript("\n".join(turns), whole=True)
+        ):
+            return spoken
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
     names: dict[str, str] = {}  # tool names by call id

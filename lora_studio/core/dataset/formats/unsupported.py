@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.columns import Columns, DataColumn, find_column, find_columns
-from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
-from lora_studio.core.dataset.formats.turns import detect_style
-from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
-    is_blank,
-    is_media_name,
-    names_media_file,
+from lora_studio.core.dataset.formats.column_names import CLASSES
+from lora_studio.core.dataset.formats.columns import (
+    Columns,
+    DataColumn,
+    find_column,
+    find_columns,
+    profile_columns,
 )
-from lora_studio.core.dataset.samples import dataset_error, quote_names
+from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
+from lora_studio.core.dataset.formats.shapes import refuse_shape
+from lora_studio.core.dataset.formats.turns import detect_style
+from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import Fix, Problem
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -30,7 +32,7 @@ _COLUMNS_SHOWN = 12
 
 def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
     """Return why these rows are refused, even though a column could be read as an answer."""
-    return _find_media(rows, columns) or _find_stepwise(rows, columns)
+    return refuse_shape(columns) or _find_stepwise(rows, columns)
 
 
 def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
@@ -60,14 +62,55 @@ def describe_empty() -> Problem:
     return dataset_error("no_rows", "The dataset has no rows.", "Choose data with rows.")
 
 
+def describe_media(count: int, rows: Rows, fixes: Sequence[Repair], *, is_all: bool) -> Problem:
+    """Return the problem of rows with media: a warning, or an error if no other rows can be used."""
+    columns = [item for item in profile_columns(rows) if item.kinds["media"]]
+    named = (
+        counted(
+            count,
+            "{n} row of {rows} checked contains images, audio, or video ({columns}). LoRA Studio can't "
+            "train on them yet.",
+            "{n} rows of {rows} checked contain images, audio, or video ({columns}). LoRA Studio can't "
+            "train on them yet.",
+            rows=len(rows),
+            columns=_format_names(columns),
+        )
+        if columns
+        else counted(
+            count,
+            "{n} row of {rows} checked contains images, audio, or video, or refers to one with a "
+            "placeholder such as <image>. LoRA Studio can't train on them yet.",
+            "{n} rows of {rows} checked contain images, audio, or video, or refer to them with "
+            "placeholders such as <image>. LoRA Studio can't train on them yet.",
+            rows=len(rows),
+        )
+    )
+    remedy = text(
+        "Choose a text dataset. If the texts make sense without what they refer to, turn on the repair "
+        "“Use rows with images, audio, or video as text only” (remove_media)."
+        if is_all
+        else "These rows are skipped. If their texts make sense without what they refer to, turn on the "
+        "repair “Use rows with images, audio, or video as text only” (remove_media)."
+    )
+    build = dataset_error if is_all else dataset_warning
+    problem = build("media" if is_all else "media_rows", named, remedy)
+    fix = Fix(
+        label=text("Use as text only"),
+        step="dataset",
+        field="fixes",
+        value=[*fixes, "remove_media"],
+    )
+    return problem.model_copy(update={"fix": fix})
+
+
 def _find_media(rows: Rows, columns: Columns) -> Problem | None:
-    media = [item for item in columns if item.key in MEDIA_KEYS and item.kinds["media"]]
-    if not any(2 * item.kinds["media"] > len(rows) for item in media):
+    media = [item for item in columns if 2 * item.kinds["media"] > len(rows)]
+    if not media:
         return None
     return dataset_error(
         "media",
-        "The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.",
-        "Choose a text dataset, or remove these columns if the text alone is enough.",
+        "The rows consist of images, audio, or video ({columns}). LoRA Studio can't train on them yet.",
+        "Choose a text dataset.",
         columns=_format_names(media),
     )
 
@@ -146,7 +189,22 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
         "embeddings",
         "The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.",
         "If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. "
-        "Otherwise choose data with questions and answers, conversations, or plain text.",
+        "To learn the label of a pair, choose the format “Texts with labels”, and map “text” to a template with "
+        "both columns.",
+    )
+
+
+def _find_scored_texts(rows: Rows, columns: Columns) -> Problem | None:
+    scores = [item for item in find_columns(columns, CLASSES) if item.fractions]
+    texts = formats_columns.find_free_texts(columns)
+    if not scores or not texts or formats_columns.find_questions(columns):
+        return None
+    return dataset_error(
+        "scored_texts",
+        "The texts have scores ({columns}), not labels. LoRA Studio doesn't train on scores.",
+        "Write a label for each text, such as one for scores above a limit. To train on the texts alone, choose the "
+        "format “Plain text”.",
+        columns=_format_names(scores),
     )
 
 
@@ -187,7 +245,7 @@ def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
 
 
 _BEFORE_CLASSES = (
-    _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs, _find_embeddings,
+    _find_media, _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs, _find_embeddings, _find_scored_texts,
 )  # fmt: skip
 
 
@@ -218,47 +276,3 @@ def _compute_parallel_share(rows: Rows, steps: str, labels: str) -> float:
 def _format_names(columns: Sequence[DataColumn]) -> Text:
     names = quote_names([column.name for column in columns])
     return counted(len(columns), "column {names}", "columns {names}", names=names)
-
-
-# --- media ------------------------------------------------------------------------------------
-
-#: Images inside a text, as Markdown, HTML, or data.
-_EMBEDDED = re.compile(r"!\[[^\]\n]{0,200}\]\([^)\s]|<img\s|data:image/")
-#: The most rows to look at, characters of a text, and values of a row.
-_LOOKED_AT, _CHARACTERS, _VALUES = 100, 20_000, 200
-#: The share of rows with a reference from which a warning is shown; a few rows can be exceptions.
-_SHARE = 0.1
-
-
-def find_media_references(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the paths of values that refer to media in at least a tenth of the rows, such as `meta.media.url`."""
-    sample = rows[:: max(1, len(rows) // _LOOKED_AT)]
-    counts: dict[str, int] = {}
-    for row in sample:
-        for path in {path for path, name, value in _iter_values(row) if _is_reference(name, value)}:
-            counts[path] = counts.get(path, 0) + 1
-    return sorted(path for path, count in counts.items() if count >= _SHARE * len(sample))
-
-
-def _is_reference(name: str, value: Any) -> bool:
-    if isinstance(value, bool) or is_blank(value):
-        return False
-    if isinstance(value, str):
-        is_named = is_media_name(name) and not any(sign.isspace() for sign in value.strip())
-        return is_named or names_media_file(value) or bool(_EMBEDDED.search(value[:_CHARACTERS]))
-    return isinstance(value, int | bytes) and is_media_name(name)
-
-
-def _iter_values(row: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yield path, name, and value of the simple values of a row; list items have the path of their list."""
-    pending: list[tuple[str, str, Any]] = [(str(name), str(name), row[name]) for name in row]
-    for _ in range(_VALUES):
-        if not pending:
-            return
-        path, name, value = pending.pop()
-        if isinstance(value, dict):
-            pending += [(f"{path}.{key}", str(key), inner) for key, inner in value.items()]
-        elif isinstance(value, list | tuple):
-            pending += [(path, name, inner) for inner in value[:_VALUES]]
-        else:
-            yield path, name, value

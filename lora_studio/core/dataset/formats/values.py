@@ -19,21 +19,6 @@ from typing import Any
 from lora_studio.core import limits
 from lora_studio.core.dataset.samples import UnusableRow
 
-#: Columns that hold media if their values look like media.
-MEDIA_KEYS = frozenset(
-    ("image", "images", "img", "picture", "pixelvalues", "audio", "audios", "video", "videos")
-)
-
-#: The beginnings of PNG, JPEG, GIF, and WebP or WAV files in Base64.
-_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
-#: Names of columns that refer to media by an ID, a path, or an address.
-_MEDIA_NAME = re.compile(
-    r"(image|img|picture|photo|figure|screenshot|video|audio|media)s?"
-    r"(ids?|paths?|urls?|uris?|files?|filenames?|names?|links?|src|b64|base64|bytes|data)?"
-)
-_MEDIA_FILE = re.compile(
-    r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
-)
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
 _PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")
 _NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
@@ -169,52 +154,20 @@ def drop_nulls(value: Any) -> Any:
     return value
 
 
-def is_media_name(name: str) -> bool:
-    """Return whether a column of this name refers to images, audio, or video."""
-    return bool(_MEDIA_NAME.fullmatch(normalize_name(name)))
-
-
-def names_media_file(value: Any) -> bool:
-    """Return whether a text is the path or address of an image, a recording, or a video, or one in Base64."""
-    if not isinstance(value, str) or not value or any(sign.isspace() for sign in value[:300]):
-        return False
-    encoded = len(value) > 200 and value.startswith(_BASE64)
-    return encoded or value.startswith("data:image/") or bool(_MEDIA_FILE.search(value[-300:]))
-
-
-def is_media(value: Any) -> bool:
-    """Return whether a value is an image, audio, or video: its bytes, its path, or a list of these."""
-    pending = [value]
-    while pending:  # iterative: a row may be nested more deeply than Python's recursion limit
-        item = pending.pop()
-        if isinstance(item, list | tuple):
-            pending += item
-        elif _is_medium(item):
-            return True
-    return False
-
-
-def _is_medium(value: Any) -> bool:
-    if isinstance(value, str):
-        starts = ("data:", "http://", "https://", *_BASE64)
-        return value.startswith(starts) or bool(_MEDIA_FILE.search(value[-300:]))
-    if isinstance(value, dict):
-        return any(value.get(field) is not None for field in ("bytes", "path", "url", "array"))
-    return isinstance(value, bytes)
-
-
 def parse_label(value: Any) -> bool | None:
     """Return whether a label means good (True) or bad (False); None if it is neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         return True if value == 1 else False if value in (0, -1) else None
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) < _LONGEST_LABEL:
         word = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", value.strip().casefold().rstrip("\ufe0f"))
         return True if word in _GOOD else False if word in _BAD else None
     return None
 
 
+#: The length from which a text is not a label.
+_LONGEST_LABEL = 40
 _GOOD = frozenset(
     (
         "true", "1", "1.0", "yes", "y", "good", "up", "thumbs up", "thumbsup", "+1", "positive",

@@ -39,7 +39,7 @@ class JsonShape:
 
     `lists` are the object's other lists of rows, or all of them where it isn't known which is meant.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
-    instructions. `about` are names and texts that belong to every row. `is_readable` is False for
+    instructions, or the names of their answers. `about` are names and texts that belong to every row. `is_readable` is False for
     layouts that are recognized only to refuse them.
     """
 
@@ -76,7 +76,10 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
     shape = _detect_shape(head, name, is_whole=is_whole, split=split)
     if shape is None or shape.kind in ("json columns", "json texts"):
         return shape
-    return replace(shape, is_nested=nested_rows.has_nested_rows(head))
+    is_nested = nested_rows.has_nested_rows(head) or (
+        not shape.offset and nested_rows.has_answer_maps(head)
+    )
+    return replace(shape, is_nested=is_nested)
 
 
 def _detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:

@@ -203,6 +203,8 @@ class _Judge:
             oddity = row_faults.NESTED_QUESTIONS
             if "question" not in values:
                 oddity = row_faults.NESTED_INSTANCES
+            elif values.keys() == {"question", "answer"}:
+                oddity = row_faults.NAMED_ANSWERS
             self._notes.add_columns(values)
             self._notes.add_oddity(oddity, self._get_next_number(block))
             is_full = block.size > _UNNESTED_BYTES

@@ -33,6 +33,8 @@ NESTED_QUESTIONS = text(
 )
 NESTED_INSTANCES = text("instances inside instructions become one row each, with their instruction")
 
+NAMED_ANSWERS = text("questions are the names of their answers; each becomes one row")
+
 
 def invalid_encoding_reason(encoding: str) -> SkipReason:
     """Return the reason for bytes that the file's encoding doesn't have."""

@@ -126,7 +126,7 @@ class Container:
         if self.shape and self.shape.offset:
             title = text("JSON list in an object")
         if self.shape and self.shape.is_nested:
-            title = text("{kind}, questions in paragraphs", kind=title)
+            title = text("{kind}, nested rows", kind=title)
         if self.kind not in ("parquet", "arrow"):
             title = text("{kind}, {encoding}", kind=title, encoding=self.encoding.title)
         if packed := "ZIP" if self.member else self.compression:

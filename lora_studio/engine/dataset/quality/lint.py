@@ -86,13 +86,18 @@ def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
     """Report faults of single rows, and rows that are skipped."""
     usable = facts.faults.get(FAULTS["lint.empty_turns"], FactCounts())
     empty = FactCounts()
+    media = FactCounts()
+    media.add(facts.faults.get("media", FactCounts()))
     for reason, tally in facts.skipped.items():
         if reason.text in EXPECTED or reason.text in REASONS.values():
             continue
         if reason.kind == UnusableKind.EMPTY and usable.count:
             empty.add(tally)
+        elif reason.kind == UnusableKind.MEDIA:
+            media.add(tally)
         else:  # rows whose only answer is empty are always skipped, so there is nothing to fix
             report.add("lint.left_out", tally, reason=reason.text)
+    report.add("lint.media", media)
     for code, fault in FAULTS.items():
         tally = facts.faults.get(fault, FactCounts())
         if code == "lint.empty_turns":

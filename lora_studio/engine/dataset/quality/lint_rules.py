@@ -73,11 +73,12 @@ RULES: dict[str, LintRule] = {
         "would learn to write them in its answers.",
         fix="remove_markers",
     ),
-    "lint.media_marks": LintRule(
-        "Placeholders for images, video, or audio",
-        "There is a placeholder such as <image> in {rows}. It is trained as text: the model would learn "
-        "to answer without seeing the image. Remove these rows from your file unless the placeholder is "
-        "meant as text.",
+    "lint.media": LintRule(
+        "Images, audio, or video",
+        "There are images, audio, video, or placeholders for them such as <image> in {rows}. LoRA Studio "
+        "can't train on them yet, so these rows are skipped. Use them as text only if their texts make "
+        "sense without what they refer to.",
+        fix="remove_media",
     ),
     "lint.personal_data": LintRule(
         "Personal data",
@@ -211,7 +212,6 @@ FAULTS: dict[str, Fault] = {
     "lint.control_characters": "control_characters",
     "lint.lost_characters": "lost_characters",
     "lint.markers": "markers",
-    "lint.media_marks": "media_marks",
     "lint.personal_data": "personal_data",
     "lint.refusals": "refusal",
     "lint.identical_pairs": "identical_pair",

@@ -25,7 +25,7 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.dataset.files.blocks import parse_values
@@ -187,14 +187,16 @@ class RowFactsReader:
         if fault := batch.column("fault")[index - first].as_py():
             raise load_reason(fault).to_error()
         values = parse_values(bytes(batch.column("raw")[index - first].as_buffer()))
-        return repair(make_plain_sample(self._rows, source, values), self._fixes)
+        return repair(make_plain_sample(self._rows, source, values, self._fixes), self._fixes)
 
 
-def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
+def make_plain_sample(
+    rows: MixedRows, source: int, values: dict[str, Any], fixes: Collection[Repair] = ()
+) -> Sample:
     """Return a row as a sample without the dataset's system prompt; raises UnusableRow.
 
     The system prompt is the same for all rows, so it doesn't distinguish them, and changing it must
-    not change how they are grouped or split.
+    not change how they are grouped or split. Of the `fixes`, only the removal of media applies.
     """
     about = rows.sources[source]
     if about.format is None:
@@ -202,6 +204,8 @@ def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> S
     spec = rows.spec
     if spec.system_prompt:
         spec = spec.model_copy(update={"system_prompt": ""})
+    if "remove_media" in fixes:
+        spec = spec.model_copy(update={"fixes": ("remove_media",)})
     return mixture.make_sample(values, about.format, about.mapping, spec)
 
 
@@ -268,7 +272,13 @@ class _Work:
     def _repair(
         self, source: int, values: dict[str, Any], facts: RowFacts, counts: FactCounts
     ) -> Sample:
-        sample = make_plain_sample(self.rows, source, values)
+        try:
+            sample = make_plain_sample(self.rows, source, values)
+        except UnusableRow as error:
+            if error.kind is not UnusableKind.MEDIA or "remove_media" not in self.fixes:
+                raise
+            facts.faults.setdefault("media", FactCounts()).add(counts)
+            sample = make_plain_sample(self.rows, source, values, self.fixes)
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in find_faults(sample):
                 facts.faults.setdefault(kind, FactCounts()).add(counts)

@@ -23,11 +23,11 @@ from lora_studio.core.dataset.formats.columns import (
 )
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
+from lora_studio.core.dataset.formats.media import MEDIA_KEYS
 from lora_studio.core.dataset.formats.ranking import read_rank
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.turns import read_conversation
 from lora_studio.core.dataset.formats.values import (
-    MEDIA_KEYS,
     is_blank,
     normalize_name,
     parse_label,

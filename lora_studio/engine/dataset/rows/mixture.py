@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_studio.core.dataset.formats.conversion import without_media
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, RowFormat, Task
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, Repair, RowFormat, Task
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol.events import SourceFound
@@ -29,7 +30,7 @@ _EXAMPLES, _SEARCHED, _LONGEST = 3, 20, 65_536
 
 #: Formats that were recognized, by the content of the files and the settings of the source.
 _MOST_VERDICTS = 64
-_verdicts: dict[tuple[str, str], FormatVerdict] = {}
+_verdicts: dict[tuple[str, str, tuple[Repair, ...]], FormatVerdict] = {}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def make_sample(
     values: dict[str, Any], source_format: RowFormat, mapping: dict[str, str], spec: DatasetSpec
 ) -> Sample:
     """Return a row as a sample, repaired and with the spec's system prompt; raises UnusableRow."""
+    if "remove_media" in spec.fixes:
+        values = without_media(values)
     sample = convert(values, source_format, mapping)
     if spec.fixes:
         sample = repair(sample, spec.fixes)
@@ -89,7 +92,7 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
         )
     stores = [open_store(source, job) for source in list_sources(spec)]
     described = [
-        describe_source(source, store, recognize_format(store, source))
+        describe_source(source, store, recognize_format(store, source, spec.fixes))
         for source, store in zip(list_sources(spec), stores, strict=True)
     ]
     refused = [
@@ -110,8 +113,8 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
 def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """Return the sources of a spec, with its validation file as the last one.
 
-    Prompts for rewards are never detected, and texts with labels only where their columns say so: the file
-    has these formats where the first source does.
+    Prompts for rewards and texts with labels are detected only where their columns say so: the file has
+    these formats where the first source was given them.
     """
     if not spec.validation_file:
         return spec.sources
@@ -122,23 +125,27 @@ def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     return (*spec.sources, validation)
 
 
-def recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
+def recognize_format(
+    store: RowStore, source: DataSource, fixes: Sequence[Repair] = ()
+) -> FormatVerdict:
     """Return the format of a source's rows, detected from rows all over it.
 
     Cached: it takes a tenth of a second, and every page of rows asks for it.
     """
-    key = (store.key, source.model_dump_json())
+    key = (store.key, source.model_dump_json(), tuple(fixes))
     if key not in _verdicts:
         if len(_verdicts) >= _MOST_VERDICTS:
             _verdicts.clear()
-        _verdicts[key] = _recognize_format(store, source)
+        _verdicts[key] = _recognize_format(store, source, fixes)
     return _verdicts[key]
 
 
-def _recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
+def _recognize_format(
+    store: RowStore, source: DataSource, fixes: Sequence[Repair]
+) -> FormatVerdict:
     rows = sample_rows(store)
     values = [row.values for row in rows]
-    verdict = detect(values, store.facts.columns, source.format, source.mapping)
+    verdict = detect(values, store.facts.columns, source.format, source.mapping, fixes)
     if rows or not store.facts.faults:
         return verdict
     problem = _only_faults_problem(store, source)

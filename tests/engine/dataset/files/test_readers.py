@@ -1077,7 +1077,7 @@ def test_each_question_of_nested_articles_is_a_row(tmp_path: Path, text: str) ->
     assert faults(store)[3] == "the paragraph has no question"
     assert store.facts.columns[:3] == ("title", "context", "answers")
     assert "paragraphs" not in store.facts.columns
-    assert "questions in paragraphs" in str(store.title)
+    assert "nested rows" in str(store.title)
     (problem,) = store.facts.problems
     assert ("3 rows, starting with row 1" in str(problem.what), problem.where.row) == (True, 1)
     for position, question in enumerate(QUESTIONS):
@@ -1141,3 +1141,27 @@ def test_file_larger_than_one_piece_is_read_to_its_end(
 def test_exported_chat_is_text_with_a_warning(tmp_path: Path, line: str) -> None:
     store = scan_text(tmp_path, "chat.txt", f"{line}\nand more\n" * 4)
     assert [problem.code for problem in store.facts.problems] == ["dataset.chat_log"]
+
+
+@pytest.mark.parametrize("layout", ["object", "lines", "list"])
+def test_questions_that_name_their_answers_become_rows(tmp_path: Path, layout: str) -> None:
+    answers = {"Wann öffnet das Museum?": "Um zehn Uhr.", "入場料はいくらですか？": "500円です。", "Qui peut entrer ?": "Tout le monde."}  # fmt: skip
+    rows = [json.dumps({question: answer}) for question, answer in answers.items()]
+    content = {
+        "object": json.dumps(answers, indent=2, ensure_ascii=False),
+        "lines": "\n".join(rows),
+        "list": f"[{', '.join(rows)}]",
+    }[layout]
+    file = tmp_path / ("faq.jsonl" if layout == "lines" else "faq.json")
+    file.write_text(content, encoding="utf-8")
+    store = open_store(DataSource(path=str(file)), make_job())
+    values = [store.read_raw(index).values for index in range(len(store))]
+    assert values == [{"question": name, "answer": text} for name, text in answers.items()]
+
+
+def test_columns_named_by_questions_are_not_answers(tmp_path: Path) -> None:
+    rows = [{"Wie alt sind Sie?": str(30 + i), "Was machen Sie beruflich?": "Bäcker"} for i in range(5)]  # fmt: skip
+    file = tmp_path / "survey.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    store = open_store(DataSource(path=str(file)), make_job())
+    assert [store.read_raw(index).values for index in range(len(store))] == rows

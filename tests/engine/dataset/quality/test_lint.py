@@ -100,7 +100,7 @@ PLANTED: dict[str, list[Row]] = {
     "lint.control_characters": [chat("Which one?", "That\x00 one.")],
     "lint.lost_characters": [chat("And how?", "Like th\ufffds.")],
     "lint.markers": [chat("Say it.", "I say it.<|im_end|>")],
-    "lint.media_marks": [chat("<image>\nWho is it?", "Nobody.")],
+    "lint.media": [chat("<image>\nWho is it?", "Nobody.")],
     "lint.personal_data": [chat("Who answers?", "Ana does: ana@example.com, +49 30 1234 5678.")],
     "lint.refusals": [chat("Who wins?", "As an AI language model, I cannot tell.")],
     "lint.outliers": [chat("Recite all of it.", " ".join(f"verse {i}" for i in range(4000)))],
