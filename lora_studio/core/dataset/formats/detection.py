@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
@@ -19,10 +19,12 @@ from lora_studio.core.dataset.formats.conversion import FINDERS, convert
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
 from lora_studio.core.dataset.formats.labels import find_labeled_candidates
 from lora_studio.core.dataset.formats.mapping import (
+    SPEAKER,
     check_mapping,
-    find_column_names,
+    list_columns,
     list_required_slots,
 )
+from lora_studio.core.dataset.formats.speakers import check_speaker, choose_speaker, list_people
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -53,7 +55,7 @@ class FormatVerdict:
 
     `mapping` maps slots to columns or templates. `confidence` is 0 to 1. `evidence` is one
     sentence. `others` are other formats that fit, the likeliest first. A problem of severity
-    `error` says why the data is refused.
+    `error` says why the data is refused. `people` are those who write in exported chats.
     """
 
     format: RowFormat | None
@@ -63,6 +65,7 @@ class FormatVerdict:
     evidence: Text
     others: tuple[RowFormat, ...] = ()
     problems: tuple[Problem, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 def detect(
@@ -78,14 +81,28 @@ def detect(
     format and the mapped slots are used as given, and the other slots are detected.
     """
     sample = _pick_spread_rows([row for row in rows if isinstance(row, dict)])
-    user_mapping = dict(mapping or {})
+    people = list_people(sample)
+    verdict = _detect(sample, columns, chosen, dict(mapping or {}), people)
+    return replace(verdict, people=people) if people else verdict
+
+
+def _detect(
+    sample: Rows,
+    columns: Iterable[str],
+    chosen: Literal["auto"] | RowFormat,
+    user_mapping: dict[str, str],
+    people: tuple[str, ...],
+) -> FormatVerdict:
     profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
-    trials = [
-        _Trial.run(sample, candidate)
-        for candidate in _collect_candidates(sample, profiles, columns)
-    ]
+    candidates = _collect_candidates(sample, profiles, columns)
+    if people:
+        speaker = choose_speaker(sample, people)
+        candidates = [_with_speaker(candidate, speaker) for candidate in candidates]
+        if problem := check_speaker(user_mapping.get(SPEAKER, ""), people):
+            return _refuse(problem, mapping=user_mapping)
+    trials = [_Trial.run(sample, candidate) for candidate in candidates]
     if chosen != "auto" and chosen in FINDERS:
         trials = [_Trial.run(sample, item) for item in FINDERS[chosen](profiles)]
     if chosen != "auto" or user_mapping:
@@ -168,6 +185,13 @@ def _collect_candidates(
     return list(unique.values())
 
 
+def _with_speaker(candidate: FormatCandidate, speaker: str) -> FormatCandidate:
+    """Return a reading of exported chats as conversations with the messages of one person as the answers."""
+    if candidate.format not in ("messages", "sharegpt"):
+        return candidate
+    return replace(candidate, mapping={**candidate.mapping, SPEAKER: speaker})
+
+
 def _read_labeled_text(sample: Rows, columns: Sequence[DataColumn]) -> FormatVerdict | None:
     """Return the verdict for rows that no other format fits and that only assign classes to texts."""
     if unsupported.has_other_purpose(sample, columns):
@@ -208,11 +232,7 @@ def _build_verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = (
 
 def _describe_evidence(best: _Trial) -> Text:
     candidate, rows = best.candidate, best.rows
-    read = list(
-        dict.fromkeys(
-            name for slot in candidate.mapping.values() for name in find_column_names(slot)
-        )
-    )
+    read = list_columns(candidate.mapping)
     share = (
         text("the only row checked")
         if rows == best.used == 1

@@ -9,8 +9,9 @@ from typing import Any
 from lora_studio.core.dataset.formats.columns import FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.conversion import find_own_reading
 from lora_studio.core.dataset.formats.labels import find_nested_votes, find_ratings, find_votes
-from lora_studio.core.dataset.formats.mapping import fill_slots
+from lora_studio.core.dataset.formats.mapping import SPEAKER, fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair
+from lora_studio.core.dataset.formats.speakers import read_as_speaker, warn_about_speaker
 from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
 from lora_studio.core.dataset.formats.unsupported import find_media_references
 from lora_studio.core.dataset.formats.values import normalize_name, parse_label
@@ -51,6 +52,9 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
             "If they are not pairs, choose another format. Then only the first answer is used.",
             column=candidate.mapping["chosen"],
         )
+    if SPEAKER in candidate.mapping:
+        column = candidate.mapping.get("messages") or candidate.mapping.get("conversations", "")
+        yield from warn_about_speaker(sample, column, candidate.mapping[SPEAKER])
     yield from _warn_about_shapes(candidate, sample)
     yield from _warn_about_votes(candidate, sample)
     yield from _warn_about_media(candidate, sample)
@@ -201,7 +205,10 @@ def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
         return False
     try:
         slots = fill_slots(row, candidate.mapping)
-        turns = read_conversation(slots.get("messages", slots.get("conversations")))
+        value = slots.get("messages", slots.get("conversations"))
+        turns = read_conversation(
+            read_as_speaker(value, slots[SPEAKER]) if SPEAKER in slots else value
+        )
     except (UnusableRow, RecursionError):
         return False
     return any(turn.role == "assistant" for turn in turns) and turns[-1].role != "assistant"

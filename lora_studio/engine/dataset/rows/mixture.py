@@ -205,6 +205,7 @@ def describe_rows(
         others=verdict.others,
         columns=columns,
         mapping=verdict.mapping,
+        people=verdict.people,
         examples=tuple(itertools.islice(readable, _EXAMPLES)),
         problems=(*_add_location(verdict.problems, source), *problems),
     )
