@@ -100,13 +100,11 @@ def _detect(
     if people:
         speaker = choose_speaker(sample, people)
         candidates = [_with_speaker(candidate, speaker) for candidate in candidates]
-        if problem := check_speaker(user_mapping.get(SPEAKER, ""), people):
-            return _refuse(problem, mapping=user_mapping)
     trials = [_Trial.run(sample, candidate) for candidate in candidates]
     if chosen != "auto" and chosen in FINDERS:
         trials = [_Trial.run(sample, item) for item in FINDERS[chosen](profiles)]
     if chosen != "auto" or user_mapping:
-        return _apply_choice(sample, profiles, trials, chosen, user_mapping)
+        return _apply_choice(sample, profiles, trials, chosen, user_mapping, people)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
     fitting = sorted((item for item in trials if item.share >= _MIN_SHARE), key=_Trial.rank)
@@ -264,6 +262,7 @@ def _apply_choice(
     trials: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
     user_mapping: dict[str, str],
+    people: Sequence[str],
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
@@ -289,7 +288,9 @@ def _apply_choice(
     sure = 1.0 if user_mapping or detected is None else detected.sure
     trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not trial.used:
-        return _refuse(_describe_unusable(row_format, trial.main_reason[1]), mapping=mapping)
+        problem = check_speaker(mapping.get(SPEAKER, ""), people)
+        problem = problem or _describe_unusable(row_format, trial.main_reason[1])
+        return _refuse(problem, mapping=mapping)
     return _build_verdict(trial, sample)
 
 

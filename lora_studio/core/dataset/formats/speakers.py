@@ -35,10 +35,16 @@ _WHAT = ("content", "value", "text", "message", "utterance")
 _NAMED = 8
 
 
-def read_as_speaker(value: Any, speaker: str) -> list[dict[str, str]]:
-    """Return a conversation as turns with roles, the speaker's as answers; raises UnusableRow."""
+def read_as_speaker(value: Any, speaker: str) -> Any:
+    """Return a conversation as turns with roles, the speaker's as answers; raises UnusableRow.
+
+    A conversation between roles instead of people is unchanged.
+    """
     turns = list(_iter_turns(value))
-    names = {name for name, _ in turns} - {speaker}
+    names = {name for name, _ in turns}
+    if speaker not in names and all(map(parse_speaker, names)):
+        return value
+    names -= {speaker}
     is_group = len([name for name in names if parse_speaker(name) != "system"]) > 1
     merged: list[dict[str, str]] = []
     for name, content in turns:
@@ -62,7 +68,9 @@ def list_people(rows: Rows) -> tuple[str, ...]:
     answers: Counter[str] = Counter()
     for row in rows:
         people = row.get(PEOPLE)
-        names = [name for name in people if isinstance(name, str)] if isinstance(people, list) else []
+        names = (
+            [name for name in people if isinstance(name, str)] if isinstance(people, list) else []
+        )
         answers.update(dict.fromkeys(names, 0))
         turns = list(_iter_loosely(row))
         answers.update(name for name, _ in turns[1:] if name != turns[0][0] and name in names)
@@ -72,8 +80,10 @@ def list_people(rows: Rows) -> tuple[str, ...]:
 def choose_speaker(rows: Rows, people: Sequence[str]) -> str:
     """Return whose messages are the answers unless the user chooses: who has exported the chats, if known."""
     owners = Counter(row[EXPORTED_BY] for row in rows if isinstance(row.get(EXPORTED_BY), str))
-    known = [name for name in sorted(owners, key=lambda name: (-owners[name], name)) if name in people]
-    return next(iter([*known, *people]))
+    known = [
+        name for name in sorted(owners, key=lambda name: (-owners[name], name)) if name in people
+    ]
+    return [*known, *people][0]
 
 
 def check_speaker(speaker: str, people: Sequence[str]) -> Problem | None:
@@ -139,7 +149,11 @@ def _iter_turns(value: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(turns, list) or not turns:
         raise UnusableRow("the row contains no list of messages")
     for turn in turns:
-        fields = {normalize_name(str(key)): item for key, item in turn.items()} if isinstance(turn, dict) else {}
+        fields = (
+            {normalize_name(str(key)): item for key, item in turn.items()}
+            if isinstance(turn, dict)
+            else {}
+        )
         name = next((fields[key] for key in _WHO if isinstance(fields.get(key), str)), None)
         content = next((fields[key] for key in _WHAT if isinstance(fields.get(key), str)), None)
         if name is None or content is None:

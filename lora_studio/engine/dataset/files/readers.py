@@ -360,16 +360,18 @@ def read_parts(
 
 def _damaged_export_error(container: Container, error: Exception) -> ProblemError:
     """Return the error of an exported file that can't be read to its end."""
-    is_cut = isinstance(error, orjson.JSONDecodeError)
+    line, reason = None, getattr(error, "reason", str(error))
+    if isinstance(error, orjson.JSONDecodeError):
+        line, reason = error.lineno, error.msg
     return file_error(
         container.path,
         "dataset.damaged_export",
-        "{name} is damaged: {reason}. ({export})",
+        "{name} ({export}) is damaged: {reason}.",
         "Export it again. If you have changed the file, undo that.",
-        line=error.lineno if isinstance(error, orjson.JSONDecodeError) else None,
+        line=line,
         name=container.name,
         export=EXPORTS[container.export].title,
-        reason=error.msg if is_cut else getattr(error, "reason", str(error)),
+        reason=reason,
     )
 
 

@@ -41,7 +41,7 @@ _ARROW_STREAM = re.compile(rb"\xff\xff\xff\xff..[\0-\x10]\0", re.DOTALL)
 _WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
 #: A comment, or a name without quotes, where JSON has its first bracket or key.
 _JSON5 = re.compile(rb"\s*[\[{]?\s*(?:/[/*]|\{?\s*[A-Za-z_$][\w$]*\s*:)")
-_COLLECTION = re.compile(r"collection\.anki2[0-9a-z]?")
+_COLLECTION = re.compile(r"collection\.anki2[0-9a-z]{0,2}")
 _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
 _AS_CSV = "Save it as CSV (UTF-8) or as plain text."

@@ -206,6 +206,7 @@ class _Scan:
                 self._read(container, writer, is_only=len(containers) == 1)
         if not self._notes.rows:
             raise _empty_source_error(self._files.source)
+        self._problems += _iter_chat_warnings(containers, self._files.source)
         self._problems += _iter_oddities(self._notes, self._files.source)
         return ScanFacts(
             fingerprint=self._compute_fingerprint(containers),
@@ -365,15 +366,6 @@ def _iter_known_problems(container: Container) -> Iterator[Problem]:
             "The first line of {name} doesn't look like column names, so it is read as a row.",
             "Add a first line with the names of the columns, or map the columns by number.",
         )
-    if container.export and EXPORTS[container.export].is_chat:
-        yield _warning(
-            container,
-            "dataset.chat_log",
-            "{name} is an exported chat ({export}). Its messages are grouped into conversations, by thread, by "
-            "reply, and by pauses of hours.",
-            "Check some rows, and whose messages are the answers.",
-            export=EXPORTS[container.export].title,
-        )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(
             container,
@@ -382,6 +374,21 @@ def _iter_known_problems(container: Container) -> Iterator[Problem]:
             "To read one of them instead, choose it as the split.",
             lists=", ".join(container.shape.lists[:8]),
         )
+
+
+def _iter_chat_warnings(containers: list[Container], source: DataSource) -> Iterator[Problem]:
+    """Yield a warning for each kind of exported chats in a source."""
+    for export in dict.fromkeys(container.export for container in containers):
+        if export and EXPORTS[export].is_chat:
+            yield warning(
+                "dataset.chat_log",
+                "{name} is an exported chat ({export}). Its messages are grouped into conversations by thread, "
+                "by reply, and by pauses of hours.",
+                "Check some rows, and whose messages are the answers.",
+                where=Where(step="dataset", field="sources", file=source.path),
+                name=Path(source.path).name,
+                export=EXPORTS[export].title,
+            )
 
 
 def _truncated_file_problem(container: Container, reason: str) -> Problem:

@@ -86,7 +86,13 @@ class SourceFiles:
             first = days[0]
             shape = JsonShape("json list")
             yield Container(
-                first.file, shape.kind, member=first.member, shape=shape, export="slack", parts=parts, chat=channel
+                first.file,
+                shape.kind,
+                member=first.member,
+                shape=shape,
+                export="slack",
+                parts=parts,
+                chat=channel,
             )
         grouped = {one for files in self.channels.values() for one in files}
         for number, candidate in enumerate(self.candidates):
@@ -310,9 +316,7 @@ def _find_channels(members: list[FileCandidate]) -> dict[str, list[FileCandidate
     return channels
 
 
-def _choose_collections(
-    members: list[FileCandidate], result: SourceFiles
-) -> list[FileCandidate]:
+def _choose_collections(members: list[FileCandidate], result: SourceFiles) -> list[FileCandidate]:
     """Return the files without what belongs to a package of Anki, except its newest collection."""
     packages: dict[Path, str] = {}
     for name in _COLLECTIONS:
@@ -321,7 +325,11 @@ def _choose_collections(
     for one in members:
         if one.file in packages and one.member != packages[one.file]:
             is_copy = one.member in _COLLECTIONS
-            reason = text("older copy of the notes") if is_copy else text("media and settings of the cards")
+            reason = (
+                text("older copy of the notes")
+                if is_copy
+                else text("media and settings of the cards")
+            )
             result.left_out.append((one.name, reason))
         else:
             kept.append(one)

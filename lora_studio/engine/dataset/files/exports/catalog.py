@@ -15,10 +15,10 @@ import orjson
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.engine.dataset.files.exports import (
-    annotations,
     chats,
     conversations,
     flash_cards,
+    labeling,
     web_pages,
 )
 from lora_studio.engine.dataset.files.exports.conversations import Chat
@@ -71,7 +71,9 @@ def _read_chat(
 
 
 def _read_slack_day(content: Any, name: str, left_out: LeftOut) -> Iterator[ExportRow]:
-    found = chats.read_slack(content, name.rpartition("/")[0].rpartition("/")[2] or name, {}, left_out)
+    found = chats.read_slack(
+        content, name.rpartition("/")[0].rpartition("/")[2] or name, {}, left_out
+    )
     return conversations.build_rows(found, left_out)
 
 
@@ -96,11 +98,10 @@ def _parse_assigned(content: str) -> Any:
     return orjson.loads(content.partition("=")[2].strip().rstrip(";"))
 
 
-_NO_PARTS_OF_TEXTS: Template = (
-    "LoRA Studio trains on one label or one written answer for each text. Export annotations of that kind."
-)
-_AS_TABLE_OF_ANSWERS: Template = (
-    "Make a table with a column for what was asked and one for what was answered, and choose that file."
+_NO_PARTS_OF_TEXTS: Template = "LoRA Studio trains on one label or one written answer for each text. Export annotations of that kind."
+_AS_TABLE_OF_ANSWERS: Template = "Make a table with a column for what was asked and one for what was answered, and choose that file."
+_EXPORT_CHANNEL: Template = (
+    "Export whole channels, for example with DiscordChatExporter as JSON, and choose those files."
 )
 _LABEL_STUDIO_RESULT = "annotations[].result[].value"
 
@@ -165,7 +166,7 @@ EXPORTS: dict[str, Export] = {
     "label studio": Export(
         text("Label Studio annotations"), "item",
         (("data", "annotations[].result[]"), ("data", "completions[].result[]")),
-        convert=annotations.read_label_studio,
+        convert=labeling.read_label_studio,
     ),
     "label studio min spans": Export(
         text("Label Studio annotations of parts of texts"), "item",
@@ -173,16 +174,32 @@ EXPORTS: dict[str, Export] = {
     ),
     "label studio min": Export(
         text("Label Studio annotations"), "item", (("annotation_id", "lead_time", "annotator"),),
-        convert=annotations.read_label_studio_min,
+        convert=labeling.read_label_studio_min,
     ),
     "prodigy": Export(
         text("Prodigy annotations"), "item",
         tuple(("_task_hash", "text", "answer", name) for name in ("label", "options[]", "field_id", "user_input")),
-        lacks=("spans[].label", "relations[]"), convert=annotations.read_prodigy,
+        lacks=("spans[].label", "relations[]"), convert=labeling.read_prodigy,
     ),
     "prodigy other": Export(
         text("Prodigy annotations of parts of texts or of media"), "item",
         (("_task_hash", "_input_hash", "answer"),), remedy=_NO_PARTS_OF_TEXTS,
+    ),
+    "spans": Export(
+        text("annotations of parts of texts"), "item",
+        (("text", "label[][]"), ("text", "labels[][]"), ("text", "entities[].start_offset"), ("data", "label[][]")),
+        remedy=_NO_PARTS_OF_TEXTS,
+    ),
+    "doccano": Export(
+        text("Labeled texts"), "item", (("id", "text", "label[]"),), convert=labeling.read_doccano,
+    ),
+    "discord own": Export(
+        text("your own Discord messages without those that they answer"), "item",
+        (("ID", "Timestamp", "Contents", "Attachments"),), remedy=_EXPORT_CHANNEL,
+    ),
+    "discord own table": Export(
+        text("your own Discord messages without those that they answer"), "table",
+        (("ID", "Timestamp", "Contents", "Attachments"),), remedy=_EXPORT_CHANNEL,
     ),
     "mastodon": Export(
         text("Mastodon posts"), "document", (("orderedItems[].object", "orderedItems[].actor"),),
@@ -280,7 +297,9 @@ def read_outline(head: bytes) -> set[str]:
     Lists end with `[]`, also where they are empty. Objects one after another have the paths of one object.
     """
     paths: set[str] = set()
-    stack: list[tuple[bool, str]] = []  # for each open bracket whether it is an object's, and its path
+    stack: list[
+        tuple[bool, str]
+    ] = []  # for each open bracket whether it is an object's, and its path
     path, last = "", b""
     for count, token in enumerate(_TOKEN.finditer(head)):
         if count > _TOKENS:

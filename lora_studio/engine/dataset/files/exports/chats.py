@@ -184,7 +184,9 @@ def read_slack(
         text = _read_slack_text(_to_text(item.get("text")), users)
         if not text.strip():
             text = _read_slack_text(
-                "\n".join(_to_text(part.get("text")) for part in _list_objects(item.get("attachments"))),
+                "\n".join(
+                    _to_text(part.get("text")) for part in _list_objects(item.get("attachments"))
+                ),
                 users,
             )
             if files and not text.strip():
@@ -240,7 +242,13 @@ _TELEGRAM_MEDIA: dict[str, Template] = {
     "voice_message": kinds.VOICE, "audio_file": kinds.VOICE, "video_message": kinds.VIDEOS,
     "video_file": kinds.VIDEOS, "sticker": kinds.STICKERS, "animation": kinds.STICKERS,
 }  # fmt: skip
-_TELEGRAM_OTHER = ("poll", "location_information", "contact_information", "place_name", "game_title")
+_TELEGRAM_OTHER = (
+    "poll",
+    "location_information",
+    "contact_information",
+    "place_name",
+    "game_title",
+)
 
 
 def read_telegram(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
@@ -321,10 +329,17 @@ def read_messenger(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat
         if item.get("is_unsent") is True or item.get("isUnsent") is True:
             left_out[kinds.DELETED] += 1
             continue
-        if "call_duration" in item or item.get("type") in ("Subscribe", "Unsubscribe", "Call", "call"):
+        if "call_duration" in item or item.get("type") in (
+            "Subscribe",
+            "Unsubscribe",
+            "Call",
+            "call",
+        ):
             left_out[kinds.SERVICE] += 1
             continue
-        has_more = sum(_count_list(item.get(key), kind, left_out) for key, kind in _MESSENGER_MEDIA.items())
+        has_more = sum(
+            _count_list(item.get(key), kind, left_out) for key, kind in _MESSENGER_MEDIA.items()
+        )
         text = _repair(_to_text(item.get("content") or item.get("text")))
         if not text.strip() and not has_more and item.get("share"):
             has_more = _count_list(item.get("share"), kinds.EMBEDS, left_out)
@@ -394,7 +409,9 @@ def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Ch
         creator = item.get("creator")
         person = _to_text(_get(creator, "email") or _get(creator, "name"))
         if not person:
-            left_out[kinds.DELETED if item.get("message_state") == "DELETED" else kinds.NAMELESS] += 1
+            left_out[
+                kinds.DELETED if item.get("message_state") == "DELETED" else kinds.NAMELESS
+            ] += 1
             continue
         message = ChatMessage(
             person,
@@ -423,13 +440,17 @@ _WHATSAPP_TIME = (
 )
 WHATSAPP_MESSAGE = re.compile(_WHATSAPP_TIME + r"[^:\n]{1,60}: ")
 _WHATSAPP_START = re.compile(_WHATSAPP_TIME + r"(?:([^:\n]{1,60}): ?)?(.*)", re.DOTALL)
-_WHATSAPP_FILE = re.compile(r"\u200e?<[^<>\n]{3,80}>|\u200e[^\n]{1,80}|\u200e?[^\n]{1,120}\.\w{2,5} \([^()\n]{4,30}\)")
+_WHATSAPP_FILE = re.compile(
+    r"\u200e?<[^<>\n]{3,80}>|\u200e[^\n]{1,80}|\u200e?[^\n]{1,120}\.\w{2,5} \([^()\n]{4,30}\)"
+)
 _WHATSAPP_DELETED = re.compile(
     r"\u200e?(This message was deleted|You deleted this message|Diese Nachricht wurde gelöscht|"
     r"Du hast diese Nachricht gelöscht|Se eliminó este mensaje|Ce message a été supprimé|"
     r"Questo messaggio è stato eliminato|Mensagem apagada)\.?"
 )
-_EDITED = re.compile(r"\s*\u200e?<This message was edited>\Z|\s*\u200e?<Diese Nachricht wurde bearbeitet.?>\Z")
+_EDITED = re.compile(
+    r"\s*\u200e?<This message was edited>\Z|\s*\u200e?<Diese Nachricht wurde bearbeitet.?>\Z"
+)
 
 
 def read_whatsapp(text: str, name: str, left_out: LeftOut) -> Iterator[Chat]:
@@ -466,14 +487,24 @@ def _take_whatsapp(
         left_out[kinds.SERVICE] += 1
     elif _WHATSAPP_DELETED.fullmatch(content):
         left_out[kinds.DELETED] += 1
-    elif (first := _WHATSAPP_FILE.match(content)) and first.end() == len(content.partition("\n")[0]):
+    elif (first := _WHATSAPP_FILE.match(content)) and first.end() == len(
+        content.partition("\n")[0]
+    ):
         _count_whatsapp_file(first[0], left_out)
         if caption := content[first.end() :].strip():
             person = writer.strip("\u200e~\u202f ")
-            _take(chat, ChatMessage(person, person, caption, _read_whatsapp_time(time, is_month_first)), left_out)
+            _take(
+                chat,
+                ChatMessage(person, person, caption, _read_whatsapp_time(time, is_month_first)),
+                left_out,
+            )
     else:
         person = writer.strip("\u200e~\u202f ")
-        _take(chat, ChatMessage(person, person, content, _read_whatsapp_time(time, is_month_first)), left_out)
+        _take(
+            chat,
+            ChatMessage(person, person, content, _read_whatsapp_time(time, is_month_first)),
+            left_out,
+        )
 
 
 #: Words of messages that stand for media, in several languages.
@@ -517,7 +548,9 @@ def _read_whatsapp_time(parts: list[str | None], is_month_first: bool) -> float 
     hours = int(hour) % 12 + 12 * (half in ("P", "p")) if half else int(hour)
     try:
         full_year = int(year) + (2000 if len(year) < 3 else 0)
-        moment = datetime(full_year, int(month), int(day), hours, int(minute), int(seconds or 0), tzinfo=UTC)
+        moment = datetime(
+            full_year, int(month), int(day), hours, int(minute), int(seconds or 0), tzinfo=UTC
+        )
         return moment.timestamp()
     except (ValueError, OverflowError):
         return None
@@ -538,6 +571,10 @@ def read_direct_messages(items: Any, left_out: LeftOut) -> Iterator[Chat]:
                 continue
             left_out[kinds.PHOTOS] += len(message.get("mediaUrls") or ())
             written, time = _to_text(message.get("text")), parse_time(message.get("createdAt"))
-            _take(chat, ChatMessage(sender, sender, written, time, id=_to_text(message.get("id"))), left_out)
+            _take(
+                chat,
+                ChatMessage(sender, sender, written, time, id=_to_text(message.get("id"))),
+                left_out,
+            )
         if chat.messages:
             yield chat

@@ -54,16 +54,26 @@ def read_notes(text: str, left_out: Counter[Template]) -> Iterator[Row]:
         if not any(cell.strip() for cell in cells):
             continue
         fields = {
-            names[index].strip() if index < len(names) and names[index].strip() else f"field {index + 1}": cell
+            names[index].strip()
+            if index < len(names) and names[index].strip()
+            else f"field {index + 1}": cell
             for index, cell in enumerate(cells)
             if index + 1 not in about
         }
-        kept = {about[index + 1]: cell for index, cell in enumerate(cells) if about.get(index + 1) in ("deck", "tags")}
+        kept = {
+            about[index + 1]: cell
+            for index, cell in enumerate(cells)
+            if about.get(index + 1) in ("deck", "tags")
+        }
         yield from build_cards(list(fields.items()), kept, left_out, is_html=is_html)
 
 
 def build_cards(
-    fields: list[tuple[str, str]], about: dict[str, str], left_out: Counter[Template], *, is_html: bool
+    fields: list[tuple[str, str]],
+    about: dict[str, str],
+    left_out: Counter[Template],
+    *,
+    is_html: bool,
 ) -> Iterator[Row]:
     """Yield a row for a note: its first field is the question, its second the answer.
 
@@ -129,15 +139,22 @@ def read_collection(data: bytes, left_out: Counter[Template]) -> Iterator[Row]:
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA query_only=ON")
         connection.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
-        sql = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'notes' AND type = 'table'").fetchone()
+        sql = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'notes' AND type = 'table'"
+        ).fetchone()
         if sql is None or not re.match(r"\s*CREATE\s+TABLE\b", str(sql[0]), re.IGNORECASE):
             raise InvalidContentError("it has no table of notes")
-        for tags, fields in connection.execute("SELECT tags, flds FROM notes NOT INDEXED ORDER BY rowid"):
+        for tags, fields in connection.execute(
+            "SELECT tags, flds FROM notes NOT INDEXED ORDER BY rowid"
+        ):
             if not isinstance(fields, str):
                 yield row_faults.UNREADABLE
                 continue
             about = {"tags": " ".join(tags.split())} if isinstance(tags, str) else {}
-            values = [(f"field {number}", value) for number, value in enumerate(fields.split(_FIELD_END), 1)]
+            values = [
+                (f"field {number}", value)
+                for number, value in enumerate(fields.split(_FIELD_END), 1)
+            ]
             yield from build_cards(values, about, left_out, is_html=True)
     except sqlite3.Error as error:
         raise InvalidContentError(str(error)) from error

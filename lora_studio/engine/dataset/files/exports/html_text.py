@@ -24,6 +24,9 @@ _PARAGRAPHS = frozenset((
 _TAG = re.compile(r"<[a-zA-Z/!][^>]*>|&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#\d{1,7}|#x[0-9a-fA-F]{1,6});")
 _SPACES = re.compile(r"[^\S\n\u00a0]+|\u00a0")
 _LINE_SPACES = re.compile(r" *\n *")
+#: Ends of a line and of a paragraph, of which several after each other are one.
+_LINE, PARAGRAPH = "\ue003", "\ue004"
+_BREAKS = re.compile(rf"[ \n]*[{_LINE}{PARAGRAPH}][ \n{_LINE}{PARAGRAPH}]*")
 #: The mark of a list's item whose text is in a block of its own.
 _MARK = re.compile(r"^(-|\d+\.) ?\n+(?=\S)", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -65,7 +68,8 @@ def read_element(element: HtmlElement) -> str:
 
 def clean(text: str) -> str:
     """Return a text from parts of elements without the white space that only lays out its source."""
-    text = _MARK.sub(r"\1 ", _LINE_SPACES.sub("\n", _SPACES.sub(" ", text)))
+    text = _BREAKS.sub(lambda run: "\n\n" if PARAGRAPH in run[0] else "\n", _SPACES.sub(" ", text))
+    text = _MARK.sub(r"\1 ", _LINE_SPACES.sub("\n", text))
     return _EMPTY_LINES.sub("\n\n", text).strip().translate(_RESTORED)
 
 
@@ -90,7 +94,7 @@ def iter_parts(element: HtmlElement) -> Iterator[str]:
             continue
         if tag == "li" and (parent := current.getparent()) is not None and parent.tag == "ol":
             numbers[parent] += 1
-            yield f"\n{numbers[parent]}. "
+            yield f"{_LINE}{numbers[parent]}. "
         else:
             yield _open(current, tag, is_code)
         stack.append((current, False, is_code))
@@ -103,22 +107,22 @@ def _open(element: HtmlElement, tag: str, is_code: bool) -> str:
     if tag == "br":
         return _KEPT["\n"] if is_code else "\n"
     if tag == "pre":
-        return "\n\n```" + _KEPT["\n"]
+        return f"{PARAGRAPH}```" + _KEPT["\n"]
     if tag == "code" and not is_code:
         return "`"
     if tag == "li":
-        return "\n- "
+        return f"{_LINE}- "
     if tag in ("td", "th") and element.getprevious() is not None:
         return " | "
-    return "\n\n" if tag in _PARAGRAPHS else "\n" if tag in _BLOCKS else ""
+    return PARAGRAPH if tag in _PARAGRAPHS else _LINE if tag in _BLOCKS else ""
 
 
 def _close(tag: str, is_code: bool) -> str:
     if tag == "pre":
-        return _KEPT["\n"] + "```\n\n"
+        return _KEPT["\n"] + f"```{PARAGRAPH}"
     if tag == "code" and not is_code:
         return "`"
-    return "\n\n" if tag in _PARAGRAPHS else "\n" if tag in _BLOCKS else ""
+    return PARAGRAPH if tag in _PARAGRAPHS else _LINE if tag in _BLOCKS else ""
 
 
 def _read_text(text: str | None, *, is_code: bool) -> str:

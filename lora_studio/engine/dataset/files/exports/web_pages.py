@@ -12,6 +12,7 @@ from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.messages import Template, text
 from lora_studio.engine.dataset.files.exports.html_text import (
     HIDDEN,
+    PARAGRAPH,
     clean,
     iter_parts,
     parse_html,
@@ -209,7 +210,7 @@ def _iter_sections(root: HtmlElement) -> Iterator[tuple[str, str, str]]:
         element, is_start = stack.pop()
         tag = element.tag if isinstance(element.tag, str) else ""
         if not is_start:
-            parts += ["\n\n", _to_line(element.tail)]
+            parts += [PARAGRAPH, _to_line(element.tail)]
         elif tag in _LEVELS:
             yield level, heading, clean("".join(parts))
             level, heading, parts = tag, read_element(element), [_to_line(element.tail)]
@@ -250,7 +251,9 @@ _TIME_LINE = re.compile(r"(?=.*\b(?:19|20)\d{2}\b|.*\d{4}年).*\b\d{1,2}[:.]\d{2
 
 def read_gemini(items: Any) -> Iterator[Row]:
     """Yield the prompts with their answers from the activities that Google Takeout exports as JSON."""
-    activities = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    activities = (
+        [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    )
     answered = [one for one in activities if _read_answer(one)]
     opening = _find_common_opening([str(one.get("title", "")) for one in answered])
     for activity in activities:
@@ -267,7 +270,11 @@ def read_gemini(items: Any) -> Iterator[Row]:
 
 def _read_answer(activity: dict[str, Any]) -> str:
     parts = activity.get("safeHtmlItem")
-    htmls = [part.get("html") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    htmls = (
+        [part.get("html") for part in parts if isinstance(part, dict)]
+        if isinstance(parts, list)
+        else []
+    )
     return "\n\n".join(read_html(html) for html in htmls if isinstance(html, str)).strip()
 
 
@@ -277,7 +284,11 @@ def _find_common_opening(titles: list[str]) -> str:
         return ""
     shortest, longest = min(titles), max(titles)
     common = next(
-        (count for count, (one, other) in enumerate(zip(shortest, longest, strict=False)) if one != other),
+        (
+            count
+            for count, (one, other) in enumerate(zip(shortest, longest, strict=False))
+            if one != other
+        ),
         len(shortest),
     )
     return shortest[: max(shortest[:common].rfind(" "), shortest[:common].rfind("\u00a0")) + 1]
@@ -317,7 +328,9 @@ def _read_entry(cell: HtmlElement) -> tuple[str, str]:
         if not is_after and written.strip() and _TIME_LINE.match(written.strip()):
             is_after = True
             continue
-        (answer if is_after else title).extend([written] if element is None else iter_parts(element))
+        (answer if is_after else title).extend(
+            [written] if element is None else iter_parts(element)
+        )
     return clean("".join(title)), clean("".join(answer))
 
 
@@ -349,7 +362,8 @@ def read_tweets(items: Any, left_out: Counter[Template]) -> Iterator[Row]:
 # --- subtitles ------------------------------------------------------------------------------------
 
 SUBTITLE_TIME = re.compile(
-    r"^(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3} *--> *(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}.*$", re.MULTILINE
+    r"^(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3} *--> *(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}.*$",
+    re.MULTILINE,
 )
 _CUE_MARK = re.compile(r"</?[a-zA-Z][^<>\n]{0,80}>|\{\\[^{}\n]{1,40}\}|<\d[\d:.]{4,12}>")
 TIMES: Template = "times of subtitles ({count})"
@@ -364,7 +378,9 @@ def read_subtitles(content: str, left_out: Counter[Template]) -> Iterator[Row]:
             continue  # the head of WebVTT, its notes and styles
         left_out[TIMES] += 1
         for line in _CUE_MARK.sub("", block[time.end() :]).splitlines():
-            if (line := line.strip()) and line not in lines[-2:]:  # automatic ones repeat the last line
+            if (line := line.strip()) and line not in lines[
+                -2:
+            ]:  # automatic ones repeat the last line
                 lines.append(line)
     for part in _split("\n".join(lines), "\n"):
         yield {"text": part}

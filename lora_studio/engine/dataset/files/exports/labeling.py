@@ -20,7 +20,16 @@ _OTHER_KIND = SkipReason(text("its annotation is neither one label nor a written
 
 #: Columns of Label Studio that are not about the text.
 _ABOUT = frozenset(
-    ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "annotators")
+    (
+        "id",
+        "annotator",
+        "annotation_id",
+        "created_at",
+        "updated_at",
+        "lead_time",
+        "agreement",
+        "annotators",
+    )
 )
 #: Characters of the longest label; anything longer was written.
 _LONGEST_LABEL = 60
@@ -88,7 +97,11 @@ def read_label_studio_min(task: dict[str, Any]) -> Result:
     data = {name: task[name] for name in names if name not in _ABOUT and name not in results}
     values = [value for value in results.values() if value not in (None, "", [], {})]
     if not values or not data:
-        return {name: value for name, value in task.items() if name not in _ABOUT} if not data else _UNANNOTATED
+        return (
+            {name: value for name, value in task.items() if name not in _ABOUT}
+            if not data
+            else _UNANNOTATED
+        )
     found: list[str] = []
     for value in values:
         value = value.get("choices", value) if isinstance(value, dict) else value
@@ -105,11 +118,23 @@ def _build_row(data: dict[str, Any], name: str, value: str) -> Result:
     """Return a row: a lone text is called what it is, several columns keep their names."""
     texts = [key for key, item in data.items() if isinstance(item, str) and item.strip()]
     if len(texts) == 1:
-        rest = {key: item for key, item in data.items() if key != texts[0] and key not in ("text", "question")}
+        rest = {
+            key: item
+            for key, item in data.items()
+            if key != texts[0] and key not in ("text", "question")
+        }
         return {"text" if name == "label" else "question": data[texts[0]], name: value} | {
             key: item for key, item in rest.items() if key != name
         }
     return {**data, name: value}
+
+
+def read_doccano(task: dict[str, Any]) -> Result:
+    """Return a row whose list of labels has one item with that label; any other is unchanged."""
+    labels = task.get("label")
+    if isinstance(labels, list) and len(labels) == 1 and isinstance(labels[0], str):
+        return {**task, "label": labels[0]}
+    return task
 
 
 def read_prodigy(task: dict[str, Any]) -> Result:
@@ -128,7 +153,11 @@ def read_prodigy(task: dict[str, Any]) -> Result:
         chosen = accepted if isinstance(accepted, list) else []
         if not chosen:
             return _UNANNOTATED
-        return _SEVERAL if len(chosen) > 1 else {"text": content, "label": _get_option(options, chosen[0])}
+        return (
+            _SEVERAL
+            if len(chosen) > 1
+            else {"text": content, "label": _get_option(options, chosen[0])}
+        )
     written = task.get("user_input", task.get(str(task.get("field_id", ""))))
     if isinstance(written, str) and written.strip():
         return {"question": content, "answer": written}
