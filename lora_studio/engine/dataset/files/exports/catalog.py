@@ -32,7 +32,7 @@ LeftOut = Counter[Template]
 Reader = Callable[[Any, str, LeftOut], Iterator[ExportRow]]
 
 #: Tokens of JSON from the beginning of a file that show which keys it has.
-_TOKENS = 30_000
+_TOKENS = 10_000
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 

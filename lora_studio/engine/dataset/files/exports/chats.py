@@ -401,6 +401,7 @@ def get_skype_owner(document: Any) -> str:
 def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a file `messages.json` of Google Takeout."""
     chat = Chat(_get_title(name))
+    has_threads = _has_threads(document)
     for item in _list_objects(_get(document, "messages")):
         files = _count_attachments(item.get("attached_files"), "original_name", left_out)
         text = _to_text(item.get("text"))
@@ -418,7 +419,7 @@ def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Ch
             _to_text(_get(creator, "name")) or person,
             text,
             parse_time(item.get("created_date")),
-            thread=_to_text(item.get("topic_id")) if _has_threads(document) else "",
+            thread=_to_text(item.get("topic_id")) if has_threads else "",
             is_bot=_get(creator, "user_type") == "Bot",
         )
         _take(chat, message, left_out)
@@ -427,7 +428,7 @@ def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Ch
 
 def _has_threads(document: Any) -> bool:
     """Return whether several messages share a topic: elsewhere, each has its own."""
-    topics = [item.get("topic_id") for item in _list_objects(_get(document, "messages"))]
+    topics = [_to_text(item.get("topic_id")) for item in _list_objects(_get(document, "messages"))]
     return 2 * len(set(topics)) < len(topics)
 
 

@@ -81,8 +81,8 @@ def build_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each conversation; `owner` is the ID of the person who has exported the chats.
 
-    Bots are left out where at least two people write. Chats in which only one person writes are
-    plain texts, unless there are others.
+    Bots are left out where at least two people write. Where each chat has only one writer, rows are also
+    plain texts.
     """
     every = list(chats)
     humans = {message.person for chat in every for message in chat.messages if not message.is_bot}
@@ -98,8 +98,7 @@ def build_rows(
         for conversation in _iter_conversations(chat):
             row = _build_row(conversation, names)
             if is_alone:
-                yield {"text": row["messages"][0]["content"], **_without(row, "messages", PEOPLE)}
-                continue
+                row = {"text": row["messages"][0]["content"], **row}
             yield row | ({EXPORTED_BY: names[owner]} if owner in names else {})
 
 
@@ -205,7 +204,3 @@ def _format_time(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="minutes")
     except (ValueError, OverflowError, OSError):
         return ""
-
-
-def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
