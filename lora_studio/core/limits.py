@@ -126,6 +126,18 @@ DOCUMENT_VALUES = _limit(
     _DATA, "Values in a JSON file of columns", 2_000_000, "items",
     "Each takes about 70 bytes of memory. JSON lines and Parquet have no such limit.",
 )  # fmt: skip
+EXPORT_BYTES = _limit(
+    _DATA, "A file that another program has exported, which has to be read at once", 160_000_000, "bytes",
+    "It is in memory twice. Ten years of chats have 100 MB.",
+)  # fmt: skip
+EXPORT_VALUES = _limit(
+    _DATA, "Values in an exported JSON file", 4_000_000, "items",
+    "Each takes about 70 bytes of memory. A message has 15.",
+)  # fmt: skip
+PAGE_BYTES = _limit(
+    _DATA, "A web page", 32_000_000, "bytes",
+    "It takes twenty times its size of memory. A record of 10,000 activities has 20 MB.",
+)  # fmt: skip
 SAMPLE_BYTES = _limit(
     _DATA, "Rows in memory while the format is detected or the first rows are shown", 32_000_000,
     "bytes", "500 rows are enough to detect a format; most have a few thousand bytes.",

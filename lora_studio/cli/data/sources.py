@@ -214,6 +214,7 @@ def _report(
         "others": list(source.others),
         "columns": list(source.columns),
         "mapping": source.mapping,
+        "people": list(source.people),
         "rows": answer.rows_read,
         "used": answer.rows_used,
         "skipped": sum(entry.count for entry in source.skipped),
@@ -233,6 +234,7 @@ def _dump_refusal(problem: Problem, file: str) -> dict[str, Any]:
         "others": [],
         "columns": [],
         "mapping": {},
+        "people": [],
         "rows": 0,
         "used": 0,
         "skipped": 0,
@@ -267,6 +269,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ),
         ("Columns", _format_columns(report["columns"])),
         ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
+        ("People", _format_columns(report["people"])),
         ("Rows", _format_total(report)),
     ):
         if value:

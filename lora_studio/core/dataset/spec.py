@@ -55,9 +55,9 @@ FORMATS: dict[RowFormat, FormatInfo] = {
         ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
     ),
     "sharegpt": FormatInfo(
-        "ShareGPT", "conversations: from, value", "sft", ("conversations*", "system", "tools")
+        "ShareGPT", "conversations: from, value", "sft", ("conversations*", "speaker", "system", "tools")
     ),
-    "messages": FormatInfo("Messages", "role, content", "sft", ("messages*", "system", "tools")),
+    "messages": FormatInfo("Messages", "role, content", "sft", ("messages*", "speaker", "system", "tools")),
     "prompt_completion": FormatInfo(
         "Prompt and completion", "", "sft",
         ("prompt*", "completion*", "thinking", "system", "tools"),

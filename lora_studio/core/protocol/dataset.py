@@ -157,7 +157,8 @@ class SourceFound(BaseModel):
 
     `format` and `task` are None if nothing can be trained on; `problems` says why. read = used +
     sum of skipped; `rows` is None while the source is still being read. `examples` are the first
-    readable rows, as JSON objects, for previewing a mapping.
+    readable rows, as JSON objects, for previewing a mapping. `people` are those who write in exported
+    chats, whose messages can be the answers.
     """
 
     model_config = ConfigDict(
@@ -173,6 +174,7 @@ class SourceFound(BaseModel):
     others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
     columns: tuple[str, ...]
     mapping: dict[str, str]
+    people: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     rows: int | None = None
     used: int = 0

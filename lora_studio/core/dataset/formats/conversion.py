@@ -26,7 +26,12 @@ from lora_studio.core.dataset.formats.candidates import find_candidates, find_ju
 from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
 from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.mapping import (
+    SPEAKER,
+    fill_slots,
+    get_column,
+    list_columns,
+)
 from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.paired_columns import (
@@ -43,6 +48,7 @@ from lora_studio.core.dataset.formats.ranking import (
     pick_by_ratings,
     read_label,
 )
+from lora_studio.core.dataset.formats.speakers import read_as_speaker
 from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, split_off_tools
 from lora_studio.core.dataset.formats.turns import (
     build_message,
@@ -105,7 +111,7 @@ def find_own_reading(
     values: Mapping[str, Any], row_format: RowFormat, mapping: Mapping[str, str]
 ) -> tuple[RowFormat, Mapping[str, str]] | None:
     """Return format and mapping of a row that has none of the mapped columns, None if it has some."""
-    mapped = {name for source in mapping.values() for name in find_column_names(source)}
+    mapped = list_columns(mapping)
     if not mapped or any(not is_blank(get_column(values, name)) for name in mapped):
         return None
     filled = {name: value for name, value in values.items() if not is_blank(value)}
@@ -149,7 +155,10 @@ def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping
 def _convert_chat(slots: Slots, slot: str) -> Sample:
     if slot not in slots:
         raise UnusableRow("“{slot}” is missing", slot=slot)
-    return _create_sft(slots, read_conversation(slots[slot]))
+    value = slots[slot]
+    if SPEAKER in slots:
+        value = read_as_speaker(value, slots[SPEAKER])
+    return _create_sft(slots, read_conversation(value))
 
 
 def _create_sft(slots: Slots, turns: list[Message]) -> Sample:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
@@ -19,11 +19,13 @@ from lora_studio.core.dataset.formats.conversion import FINDERS, convert, withou
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
 from lora_studio.core.dataset.formats.labels import find_labeled_candidates
 from lora_studio.core.dataset.formats.mapping import (
+    SPEAKER,
     check_mapping,
-    find_column_names,
+    list_columns,
     list_required_slots,
 )
 from lora_studio.core.dataset.formats.prompts import has_short_references
+from lora_studio.core.dataset.formats.speakers import check_speaker, choose_speaker, list_people
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -54,7 +56,7 @@ class FormatVerdict:
 
     `mapping` maps slots to columns or templates. `confidence` is 0 to 1. `evidence` is one
     sentence. `others` are other formats that fit, the likeliest first. A problem of severity
-    `error` says why the data is refused.
+    `error` says why the data is refused. `people` are those who write in exported chats.
     """
 
     format: RowFormat | None
@@ -64,6 +66,7 @@ class FormatVerdict:
     evidence: Text
     others: tuple[RowFormat, ...] = ()
     problems: tuple[Problem, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 def detect(
@@ -83,18 +86,31 @@ def detect(
     sample = _pick_spread_rows([row for row in rows if isinstance(row, dict)])
     if "remove_media" in fixes:
         sample = [without_media(row) for row in sample]
-    user_mapping = dict(mapping or {})
+    people = list_people(sample)
+    verdict = _detect(sample, columns, chosen, dict(mapping or {}), people, fixes)
+    return replace(verdict, people=people) if people else verdict
+
+
+def _detect(
+    sample: Rows,
+    columns: Iterable[str],
+    chosen: Literal["auto"] | RowFormat,
+    user_mapping: dict[str, str],
+    people: tuple[str, ...],
+    fixes: Sequence[Repair],
+) -> FormatVerdict:
     profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
-    trials = [
-        _Trial.run(sample, candidate)
-        for candidate in _collect_candidates(sample, profiles, columns)
-    ]
+    candidates = _collect_candidates(sample, profiles, columns)
+    if people:
+        speaker = choose_speaker(sample, people)
+        candidates = [_with_speaker(candidate, speaker) for candidate in candidates]
+    trials = [_Trial.run(sample, candidate) for candidate in candidates]
     if chosen != "auto" and chosen in FINDERS:
         trials = [_Trial.run(sample, item) for item in FINDERS[chosen](profiles)]
     if chosen != "auto" or user_mapping:
-        return _apply_choice(sample, profiles, trials, chosen, user_mapping, fixes)
+        return _apply_choice(sample, profiles, trials, chosen, user_mapping, people, fixes)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
     fitting = sorted((item for item in trials if item.share >= _MIN_SHARE), key=_Trial.rank)
@@ -179,6 +195,13 @@ def _collect_candidates(
     return list(unique.values())
 
 
+def _with_speaker(candidate: FormatCandidate, speaker: str) -> FormatCandidate:
+    """Return a reading of exported chats as conversations with the messages of one person as the answers."""
+    if candidate.format not in ("messages", "sharegpt"):
+        return candidate
+    return replace(candidate, mapping={**candidate.mapping, SPEAKER: speaker})
+
+
 def _read_labeled_text(
     sample: Rows, columns: Sequence[DataColumn], fixes: Sequence[Repair]
 ) -> FormatVerdict | None:
@@ -231,11 +254,7 @@ def _build_verdict(
 
 def _describe_evidence(best: _Trial) -> Text:
     candidate, rows = best.candidate, best.rows
-    read = list(
-        dict.fromkeys(
-            name for slot in candidate.mapping.values() for name in find_column_names(slot)
-        )
-    )
+    read = list_columns(candidate.mapping)
     share = (
         text("the only row checked")
         if rows == best.used == 1
@@ -267,6 +286,7 @@ def _apply_choice(
     trials: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
     user_mapping: dict[str, str],
+    people: Sequence[str],
     fixes: Sequence[Repair],
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
@@ -293,9 +313,10 @@ def _apply_choice(
     sure = 1.0 if user_mapping or detected is None else detected.sure
     trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not trial.used:
-        problem = _describe_unusable(row_format, trial.main_reason[1])
-        if trial.with_media:
+        problem = check_speaker(mapping.get(SPEAKER, ""), people)
+        if problem is None and trial.with_media:
             problem = unsupported.describe_media(trial.with_media, sample, fixes, is_all=True)
+        problem = problem or _describe_unusable(row_format, trial.main_reason[1])
         return _refuse(problem, mapping=mapping)
     return _build_verdict(trial, sample, fixes)
 

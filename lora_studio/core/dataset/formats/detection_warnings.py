@@ -16,9 +16,16 @@ from lora_studio.core.dataset.formats.labels import (
     find_votes,
     write_limit,
 )
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, get_column
+from lora_studio.core.dataset.formats.mapping import (
+    SPEAKER,
+    fill_slots,
+    find_column_names,
+    get_column,
+    list_columns,
+)
 from lora_studio.core.dataset.formats.media import find_media_references, is_media_name
 from lora_studio.core.dataset.formats.ranking import is_pair, read_label
+from lora_studio.core.dataset.formats.speakers import read_as_speaker, warn_about_speaker
 from lora_studio.core.dataset.formats.turns import (
     parse_transcript,
     read_conversation,
@@ -85,6 +92,9 @@ def warn_about_mapping(
     yield from _warn_about_gaps(candidate, sample)
     columns = profile_columns(sample)
     yield from _warn_about_unused_texts(candidate, sample, columns)
+    if SPEAKER in candidate.mapping:
+        column = candidate.mapping.get("messages") or candidate.mapping.get("conversations", "")
+        yield from warn_about_speaker(sample, column, candidate.mapping[SPEAKER])
     yield from _warn_about_shapes(candidate, sample)
     yield from _warn_about_rows(candidate, sample)
     yield from _warn_about_votes(candidate, sample, columns)
@@ -135,7 +145,7 @@ def _warn_about_unused_texts(
     """Yield a warning about texts that aren't used, although most rows have them and no other column does."""
     if FORMATS[candidate.format].task == "grpo":  # its rewards see all columns
         return
-    sources = [name for source in candidate.mapping.values() for name in find_column_names(source)]
+    sources = list_columns(candidate.mapping)
     used = {name.split(".")[0] for name in sources}
     has_title = candidate.format == "labeled_text" or candidate.guessed
     names = [
@@ -180,7 +190,7 @@ def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Probl
     """Yield a warning about markers of gaps in code, which only some models have."""
     if candidate.describe is not None:
         return
-    names = [name for source in candidate.mapping.values() for name in find_column_names(source)]
+    names = list_columns(candidate.mapping)
     texts = [[value for name in names if isinstance(value := row.get(name), str)] for row in sample]
     marks = [_GAP.search("".join(values)) for values in texts]
     found = [mark[0] for mark in marks if mark]
@@ -366,7 +376,10 @@ def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
         return False
     try:
         slots = fill_slots(row, candidate.mapping)
-        turns = read_conversation(slots.get("messages", slots.get("conversations")))
+        value = slots.get("messages", slots.get("conversations"))
+        turns = read_conversation(
+            read_as_speaker(value, slots[SPEAKER]) if SPEAKER in slots else value
+        )
     except (UnusableRow, RecursionError):
         return False
     return any(turn.role == "assistant" for turn in turns) and turns[-1].role != "assistant"

@@ -5,14 +5,15 @@ braces are columns, substituted in one pass into text: `{question}\\n{context}`,
 `\\t` may be written as escapes. Braces in the data are kept, as are braces of a template that
 enclose other braces. A dot selects a field of an object: `translation.en`. If a value is missing or
 empty, the blanks of the template that join it to the others are dropped. A slot mapped to "" stays
-empty. Choices in one column each are a template with the label before each of them.
+empty. Choices in one column each are a template with the label before each of them. The slot `speaker` is
+the exception: its value is the name of a person, not of a column.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Any
 
 from lora_studio.core.dataset.formats.values import (
@@ -29,6 +30,8 @@ from lora_studio.core.problems import Problem
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _MOST_NAMES = 30
+#: The slot for the name of the person whose messages are the answers.
+SPEAKER = "speaker"
 
 
 def list_slots(row_format: RowFormat) -> tuple[str, ...]:
@@ -50,6 +53,8 @@ def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[st
             if slot == "choices"
             else _get_true_names(values, source)
             if slot == "label"
+            else source or None
+            if slot == SPEAKER
             else _get_value(values, source)
         )
         if not is_missing(value):
@@ -73,6 +78,8 @@ def check_mapping(
                     slots=quote_names(list_slots(row_format)),
                 )
             )
+            continue
+        if slot == SPEAKER:
             continue
         missing = [name for name in find_column_names(source, names) if not has_column(name, names)]
         if missing:
@@ -110,6 +117,13 @@ def prefix_names(source: str, prefix: str) -> str:
     if not _PLACE.search(source):
         return f"{prefix}.{source}"
     return _PLACE.sub(lambda place: f"{{{prefix}.{place[1]}}}", source)
+
+
+def list_columns(mapping: Mapping[str, str], columns: Collection[str] = ()) -> list[str]:
+    """Return the columns that fill the slots of a mapping, each once."""
+    sources = [source for slot, source in mapping.items() if slot != SPEAKER]
+    names = (name for source in sources for name in find_column_names(source, columns))
+    return list(dict.fromkeys(names))
 
 
 def has_column(name: str, columns: Container[str]) -> bool:

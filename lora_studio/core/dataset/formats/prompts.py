@@ -14,7 +14,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_column,
     find_optional_column,
 )
-from lora_studio.core.dataset.formats.mapping import find_column_names
+from lora_studio.core.dataset.formats.mapping import list_columns
 from lora_studio.core.dataset.formats.shapes import find_shapes
 from lora_studio.core.dataset.formats.values import is_blank, to_answer, to_text
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
@@ -74,7 +74,7 @@ def split(turns: Sequence[Message], reference: Any) -> Sample:
 
 def add_columns(sample: Sample, values: Mapping[str, Any], mapping: Mapping[str, str]) -> Sample:
     """Return the sample with the columns of its row that fill no slot, as text."""
-    used = {name for source in mapping.values() for name in find_column_names(source, values)}
+    used = list_columns(mapping, values)
     kept = ((name, value) for name, value in values.items() if name not in used)
     columns = tuple((str(name), str(to_text(value))) for name, value in kept if not is_blank(value))
     return replace(sample, columns=columns)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import orjson
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.values import is_writable, parse_literal
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.engine.dataset.files import row_faults
 from lora_studio.engine.dataset.reasons import SkipReason
 
@@ -62,11 +63,13 @@ class RowBlock:
 class ReadNotes:
     """Notes taken while reading a source: its columns in order, and unusual spellings.
 
-    `oddities` maps a spelling to the number of rows that have it and the number of the first.
+    `oddities` maps a spelling to the number of rows that have it and the number of the first. `left_out`
+    counts parts of exported files that no row contains, such as voice messages, by a template with `count`.
     """
 
     columns: dict[str, None] = field(default_factory=dict)
     oddities: dict[Text, tuple[int, int]] = field(default_factory=dict)
+    left_out: Counter[Template] = field(default_factory=Counter)
     rows: int = 0
 
     def add_columns(self, values: dict[str, Any]) -> None:

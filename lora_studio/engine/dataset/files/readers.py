@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import orjson
 
 from lora_studio.core import limits
+from lora_studio.core.messages import Template
+from lora_studio.core.problems import InvalidContentError, ProblemError
 from lora_studio.engine.dataset.files import csv_tables, row_faults
+from lora_studio.engine.dataset.files.archives import Check
 from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     JudgedRow,
@@ -24,9 +29,15 @@ from lora_studio.engine.dataset.files.blocks import (
     write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
+from lora_studio.engine.dataset.files.exports.catalog import EXPORTS, ExportRow
 from lora_studio.engine.dataset.files.json_splitter import JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import find_row_offsets, unnest_rows
-from lora_studio.engine.dataset.files.sniffing import Container, file_error, require_columns
+from lora_studio.engine.dataset.files.sniffing import (
+    Container,
+    file_error,
+    open_stream,
+    require_columns,
+)
 from lora_studio.engine.dataset.reasons import SkipReason
 
 #: A text up to this many bytes is one row; a larger one is split at blank lines.
@@ -37,9 +48,14 @@ _UNNESTED_BYTES = 64 * 1024 * 1024
 
 _SPACE = b" \t\r\n"
 
+UNREADABLE_LINES: Template = "lines that can't be read ({count})"
+DAMAGED_FILES: Template = "damaged files ({count})"
+
 
 def read_blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """Yield the rows of a JSON, CSV or text file; raises ProblemError when there are none."""
+    if container.export and EXPORTS[container.export].convert is None:
+        return group_rows(_read_export(container, stream, notes))
     match container.kind:
         case "json lines":
             return _read_lines(container, stream, notes)
@@ -121,7 +137,8 @@ class _Judge:
         self._stream, self._notes = stream, notes
         self._is_nested = container.shape.is_nested
         self._about = dict(container.shape.about)
-        self._is_inside = bool(self._is_nested or self._about)
+        self._convert = EXPORTS[container.export].convert if container.export else None
+        self._is_inside = bool(self._is_nested or self._about or self._convert)
         # Rows have other columns than the articles that they are in.
         self._articles = ReadNotes(oddities=notes.oddities)
 
@@ -188,6 +205,12 @@ class _Judge:
         if rows is None:
             if raw and self._is_inside:
                 row = self._about | parse_values(raw)
+                if self._convert is not None:
+                    converted = self._convert(row)
+                    if isinstance(converted, SkipReason):
+                        self.add_raw(block, b"", line, offset, converted)
+                        return
+                    row = converted
                 self._notes.add_columns(row)
                 raw, fault = write_row(row)
             self.add_raw(block, raw, line, offset, fault)
@@ -289,6 +312,118 @@ def _read_columns(
             continue
         raw, fault = write_row({name: values[index] for name, values in lists.items()})
         yield raw, 0, -1, fault
+
+
+# --- files that other programs have exported ------------------------------------------------------
+
+
+def _read_export(
+    container: Container, stream: ByteStream, notes: ReadNotes
+) -> Iterator[LocatedRow]:
+    """Yield the rows of a file that has to be read as a whole; raises ProblemError."""
+    export = EXPORTS[container.export]
+    try:
+        match export.content:
+            case "document":
+                content: Any = orjson.loads(_read_all(container, stream, limits.EXPORT_BYTES))
+            case "table":
+                content = _iter_table_values(container, stream, notes)
+            case "database":
+                content = _read_all(container, stream, limits.EXPORT_BYTES)
+            case _:
+                data = _read_all(container, stream, limits.PAGE_BYTES)
+                content = data.decode("utf-8", "replace").replace("\r\n", "\n")
+        assert export.read is not None
+        yield from _write_rows(export.read(content, container.name, notes.left_out), notes)
+    except (orjson.JSONDecodeError, InvalidContentError, csv.Error) as error:
+        raise _damaged_export_error(container, error) from error
+
+
+def read_parts(
+    container: Container, notes: ReadNotes, check: Check, digest: hashlib._Hash
+) -> Iterator[RowBlock]:
+    """Yield the rows of an export with many files, whose bytes go into `digest`; raises ProblemError."""
+    export, content, size = EXPORTS[container.export], [], 0
+    assert export.read is not None
+    for path, member in container.parts:
+        check()
+        with open_stream(path, member, check=check) as stream:
+            data = _read_all(container, stream, limits.EXPORT_BYTES - size)
+            digest.update(stream.compute_sha256().encode())
+        size += len(data)
+        try:
+            content.append(orjson.loads(data))
+        except orjson.JSONDecodeError:
+            notes.left_out[DAMAGED_FILES] += 1
+            content.append(None)
+    rows = export.read(content, container.name, notes.left_out)
+    yield from group_rows(_write_rows(rows, notes))
+
+
+def _damaged_export_error(container: Container, error: Exception) -> ProblemError:
+    """Return the error of an exported file that can't be read to its end."""
+    line, reason = None, getattr(error, "reason", str(error))
+    if isinstance(error, orjson.JSONDecodeError):
+        line, reason = error.lineno, error.msg
+    return file_error(
+        container.path,
+        "dataset.damaged_export",
+        "{name} ({export}) is damaged: {reason}.",
+        "Export it again. If you have changed the file, undo that.",
+        line=line,
+        name=container.name,
+        export=EXPORTS[container.export].title,
+        reason=reason,
+    )
+
+
+def _write_rows(rows: Iterable[ExportRow], notes: ReadNotes) -> Iterator[LocatedRow]:
+    """Yield the rows of an export as JSON, and why others can't be used."""
+    for row in rows:
+        if isinstance(row, SkipReason):
+            yield b"", 0, -1, row
+            continue
+        notes.add_columns(row)
+        raw, fault = write_row(row)
+        yield raw, 0, -1, fault
+
+
+def _read_all(container: Container, stream: ByteStream, most: int) -> bytes:
+    """Return the content of a file; raises ProblemError for one that is too large."""
+    data, values = bytearray(), 0
+    is_json = EXPORTS[container.export].content == "document"
+    for chunk in stream.iter_chunks():
+        data += chunk
+        values += sum(map(chunk.count, (b",", b"[", b"{"))) if is_json else 0
+        if len(data) > most or values > limits.EXPORT_VALUES:
+            raise file_error(
+                container.path,
+                "dataset.export_too_large",
+                "{name} is too large for a file that has to be read at once: the limit is {most:size}, or "
+                "{values} values.",
+                "Export fewer chats or a shorter time at once, and add each file.",
+                name=container.name,
+                most=most,
+                values=limits.EXPORT_VALUES,
+            )
+    return bytes(data)
+
+
+def _iter_table_values(
+    container: Container, stream: ByteStream, notes: ReadNotes
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table by column; those that can't be read are counted."""
+    assert container.dialect is not None
+    names = csv_tables.get_column_names(container.dialect)
+    size = 0
+    for row in csv_tables.read_rows(stream, container.dialect):
+        size += sum(map(len, row.cells))
+        if size > limits.EXPORT_BYTES:
+            raise InvalidContentError("it is larger than {most:size}", most=limits.EXPORT_BYTES)
+        if row.fault:
+            notes.left_out[UNREADABLE_LINES] += 1
+        else:
+            yield dict(zip(names, row.cells, strict=False))
 
 
 # --- tables and text ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.core import limits
+from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.messages import text
 from lora_studio.engine.dataset.reasons import SkipReason
 
@@ -21,6 +22,8 @@ OPEN_QUOTES = SkipReason(text("a quotation mark is never closed"))
 SHORT_COLUMN = SkipReason(text("one of the columns is shorter than the others"))
 BETWEEN_ROWS = SkipReason(text("there is something other than JSON between the rows"))
 REPEATS_TOO_MUCH = SkipReason(text("the rows of its article repeat too much text"))
+NO_ANSWER = SkipReason(text("the card has no answer"), UnusableKind.NO_ANSWER)
+NO_CARD = SkipReason(text("the card has no text"), UnusableKind.EMPTY)
 NO_QUESTION = SkipReason(text("the paragraph has no question"))
 
 #: Oddities complete the sentence "In 3 rows, starting with row 1: …".

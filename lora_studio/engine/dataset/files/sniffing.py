@@ -22,9 +22,15 @@ from lora_studio.engine.dataset.files.byte_streams import (
 )
 from lora_studio.engine.dataset.files.csv_tables import Dialect
 from lora_studio.engine.dataset.files.encodings import UTF8, Encoding, detect_encoding
+from lora_studio.engine.dataset.files.exports.catalog import (
+    EXPORTS,
+    find_json_export,
+    find_table_export,
+    find_text_export,
+)
 from lora_studio.engine.dataset.files.json_kinds import JsonKind, JsonShape
 
-Kind = JsonKind | Literal["csv", "text", "parquet", "arrow"]
+Kind = JsonKind | Literal["csv", "text", "parquet", "arrow", "sqlite"]
 
 #: Bytes that the kind is detected from, and those of a lone object while its rows are searched.
 _HEAD, _OBJECT = 1024 * 1024, 4 * 1024 * 1024
@@ -35,16 +41,8 @@ _ARROW_STREAM = re.compile(rb"\xff\xff\xff\xff..[\0-\x10]\0", re.DOTALL)
 _WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
 #: A comment, or a name without quotes, where JSON has its first bracket or key.
 _JSON5 = re.compile(rb"\s*[\[{]?\s*(?:/[/*]|\{?\s*[A-Za-z_$][\w$]*\s*:)")
+_COLLECTION = re.compile(r"collection\.anki2[0-9a-z]{0,2}")
 _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
-
-#: A line of an exported chat: `[15.03.24, 14:23:11] Anna: Hello` or `3/15/24, 2:23 PM - Anna: Hello`.
-_CHAT_MESSAGE = re.compile(
-    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d{1,2}[:.]\d{2}(?:[:.]\d{2})?"
-    r"(?:\s?[AP]\.?M\.?)?\]?(?: -)? [^:]{1,60}: ",
-    re.IGNORECASE,
-)
-#: Lines from the beginning that decide whether a text is an exported chat.
-_CHAT_LINES = 60
 
 _AS_CSV = "Save it as CSV (UTF-8) or as plain text."
 #: Archives that are one document, by a member that all of them have.
@@ -98,12 +96,17 @@ _TITLES: dict[Kind, Text] = {
     "text": text("Text"),
     "parquet": text("Parquet"),
     "arrow": text("Arrow"),
+    "sqlite": text("SQLite"),
 }
 
 
 @dataclass(frozen=True)
 class Container:
-    """One file of rows, or one member of an archive, and how to read it."""
+    """One file of rows, or one member of an archive, and how to read it.
+
+    `export` is its name in the catalog of exports, if another program has exported it. Where an export has
+    many files, `parts` are all of them, with their members, and `chat` is what they are together.
+    """
 
     path: Path
     kind: Kind
@@ -112,22 +115,28 @@ class Container:
     member: str = ""
     dialect: Dialect | None = None
     shape: JsonShape | None = None
-    is_chat_log: bool = False
+    export: str = ""
+    parts: tuple[tuple[Path, str], ...] = ()
+    chat: str = ""
 
     @property
     def name(self) -> str:
         """Return the file's name, for messages."""
+        if self.chat:
+            return self.chat
         return f"{self.path.name}/{self.member}" if self.member else self.path.name
 
     @property
     def title(self) -> Text:
         """Return what the file is: “JSON lines, UTF-8”."""
         title = self.dialect.title if self.dialect else _TITLES[self.kind]
-        if self.shape and self.shape.offset:
+        if self.export:
+            title = EXPORTS[self.export].title
+        elif self.shape and self.shape.offset:
             title = text("JSON list in an object")
         if self.shape and self.shape.is_nested:
             title = text("{kind}, nested rows", kind=title)
-        if self.kind not in ("parquet", "arrow"):
+        if self.kind not in ("parquet", "arrow", "sqlite"):
             title = text("{kind}, {encoding}", kind=title, encoding=self.encoding.title)
         if packed := "ZIP" if self.member else self.compression:
             title = text("{kind}, {packed}", kind=title, packed=packed)
@@ -217,6 +226,8 @@ def recognize_file(
         return replace(container, kind="parquet")
     if head.startswith(b"ARROW1") or _ARROW_STREAM.match(head):
         return replace(container, kind="arrow")
+    if head.startswith(b"SQLite format 3") and _COLLECTION.fullmatch(Path(name).name):
+        return replace(container, kind="sqlite", export="anki package")
     _refuse_foreign(container, head)
     is_json = json_kinds.is_named_json(name) or json_kinds.can_be_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
@@ -231,11 +242,32 @@ def recognize_file(
             "Choose a file with rows.",
             name=container.name,
         )
-    return (
-        _recognize_json(container, head, name, split, check)
-        or _recognize_table(container, head, name)
-        or _recognize_text(container, head)
-    )
+    if export := find_text_export(head.decode("utf-8", "replace"), name):
+        return _with_export(_recognize_text(container, head), export)
+    export = find_json_export(head) if is_json else ""
+    if export and EXPORTS[export].content == "document":
+        shape = JsonShape("json objects")
+        return _with_export(replace(container, kind=shape.kind, shape=shape), export)
+    if json := _recognize_json(container, head, name, split, check):
+        return _with_export(json, export)
+    if table := _recognize_table(container, head, name):
+        columns = table.dialect.columns if table.dialect else ()
+        return _with_export(table, find_table_export(columns))
+    return _recognize_text(container, head)
+
+
+def _with_export(container: Container, export: str) -> Container:
+    """Return a file that another program has exported; raises ProblemError for one that can't be read."""
+    if export and (remedy := EXPORTS[export].remedy):
+        raise file_error(
+            container.path,
+            "dataset.export",
+            "{name} contains {export}, which LoRA Studio can't read.",
+            remedy,
+            name=container.name,
+            export=EXPORTS[export].title,
+        )
+    return replace(container, export=export)
 
 
 def _refuse_foreign(container: Container, head: bytes) -> None:
@@ -375,11 +407,4 @@ def _recognize_text(container: Container, head: bytes) -> Container:
             "Choose a JSON, CSV, Parquet, Arrow, or plain text file.",
             name=container.name,
         )
-    return replace(container, is_chat_log=_is_chat_log(beginning))
-
-
-def _is_chat_log(beginning: str) -> bool:
-    """Return whether half of the first lines are messages as WhatsApp exports them."""
-    lines = [line for line in beginning.splitlines()[:_CHAT_LINES] if line.strip()]
-    messages = sum(_CHAT_MESSAGE.match(line) is not None for line in lines)
-    return messages >= 3 and messages * 2 >= len(lines)
+    return container

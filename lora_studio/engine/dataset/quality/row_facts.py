@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
+from lora_studio.core.dataset.formats.mapping import fill_slots, list_columns
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
@@ -292,9 +292,7 @@ class _Work:
         if not self.with_faults and "drop_minority_schema" not in self.fixes:
             return ""
         mapping = self.rows.sources[source].mapping
-        used = {
-            name for text in mapping.values() for name in find_column_names(text, values)
-        } or values.keys()
+        used = set(list_columns(mapping, values)) or values.keys()
         return describe_shape({name: value for name, value in values.items() if name in used})
 
     def _group(self, values: dict[str, Any]) -> str:

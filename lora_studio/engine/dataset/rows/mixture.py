@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.conversion import without_media
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
+from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, Repair, RowFormat, Task
@@ -55,6 +56,10 @@ class MixedRows:
         if about.format is None:
             raise NO_FORMAT.to_error()
         return make_sample(row.values, about.format, about.mapping, self.spec)
+
+
+#: People who are offered as the speaker.
+_MOST_PEOPLE = 200
 
 
 def make_sample(
@@ -114,7 +119,7 @@ def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """Return the sources of a spec, with its validation file as the last one.
 
     Prompts for rewards and texts with labels are detected only where their columns say so: the file has
-    these formats where the first source was given them.
+    these formats where the first source was given them. Of chats, it has the same speaker.
     """
     if not spec.validation_file:
         return spec.sources
@@ -122,6 +127,8 @@ def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     if spec.sources and (first := spec.sources[0]).format in ("prompts", "labeled_text"):
         same = {"format": first.format, "mapping": first.mapping}
         validation = validation.model_copy(update=same)
+    elif spec.sources and SPEAKER in first.mapping:
+        validation = validation.model_copy(update={"mapping": {SPEAKER: first.mapping[SPEAKER]}})
     return (*spec.sources, validation)
 
 
@@ -212,6 +219,7 @@ def describe_rows(
         others=verdict.others,
         columns=columns,
         mapping=verdict.mapping,
+        people=verdict.people[:_MOST_PEOPLE],
         examples=tuple(itertools.islice(readable, _EXAMPLES)),
         problems=(*_add_location(verdict.problems, source), *problems),
     )

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from pydantic import ValidationError
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.messages import Template, Text, counted
+from lora_studio.core.messages import Template, Text, counted, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.files.archives import Allowance, Check
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
-from lora_studio.engine.dataset.files.readers import read_blocks
+from lora_studio.engine.dataset.files.exports.catalog import EXPORTS
+from lora_studio.engine.dataset.files.readers import read_blocks, read_parts
 from lora_studio.engine.dataset.files.sniffing import (
     Container,
     file_error,
@@ -46,7 +47,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.memory_guard import ReadingLimit, limit_reading
 
 #: Increase this whenever a scan of the same file would give a different result.
-VERSION = 19
+VERSION = 20
 
 #: Problems of a file as a whole, for which even its first rows aren't used.
 _REFUSED = ("dataset.expands", "dataset.too_many_columns", "dataset.too_much_memory")
@@ -138,8 +139,10 @@ def _iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container,
     allowances = {file: Allowance(file) for file in sizes}
     members = Counter(candidate.file for candidate in files.candidates)  # share an archive's size
     for container in files.iter_containers(job):
+        if container.kind == "text":  # each line is a text, also in a chat or a page
+            container = replace(container, export="")
         end = _End()
-        _emit_warnings(_iter_known_problems(container, is_training=False), job)
+        _emit_warnings(_iter_known_problems(container), job)
         for block, position in _iter_blocks(container, notes, job.check, end):
             allowances[container.path].add(_compute_content(block))
             rows = _to_raw_rows(block, notes.rows + 1, len(block))
@@ -203,6 +206,7 @@ class _Scan:
                 self._read(container, writer, is_only=len(containers) == 1)
         if not self._notes.rows:
             raise _empty_source_error(self._files.source)
+        self._problems += _iter_chat_warnings(containers, self._files.source)
         self._problems += _iter_oddities(self._notes, self._files.source)
         return ScanFacts(
             fingerprint=self._compute_fingerprint(containers),
@@ -256,7 +260,7 @@ class _Scan:
     def _compute_fingerprint(self, containers: list[Container]) -> str:
         facts: list[Any] = [VERSION]
         for container, scanned in zip(containers, self._scanned, strict=True):
-            facts.append((scanned.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape))))  # fmt: skip
+            facts.append((scanned.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape, container.export))))  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -288,6 +292,13 @@ def _iter_all_blocks(
         if end is not None:
             with container.open(check) as stream:
                 end.sha256 = stream.compute_sha256()
+        return
+    if container.parts:
+        digest = hashlib.sha256()
+        for block in read_parts(container, notes, check, digest):
+            yield block, float(container.path.stat().st_size)
+        if end is not None:
+            end.sha256 = digest.hexdigest()
         return
     with container.open(check) as stream:
         for block in read_blocks(container, stream, notes):
@@ -338,7 +349,7 @@ def _warning(
     return warning(code, what, remedy, where=where, name=container.name, **values)
 
 
-def _iter_known_problems(container: Container, *, is_training: bool = True) -> Iterator[Problem]:
+def _iter_known_problems(container: Container) -> Iterator[Problem]:
     """Yield what is unusual about a file as a whole."""
     if container.encoding.is_guessed:
         yield _warning(
@@ -355,13 +366,6 @@ def _iter_known_problems(container: Container, *, is_training: bool = True) -> I
             "The first line of {name} doesn't look like column names, so it is read as a row.",
             "Add a first line with the names of the columns, or map the columns by number.",
         )
-    if container.is_chat_log and is_training:
-        yield _warning(
-            container,
-            "dataset.chat_log",
-            "{name} looks like an exported chat. It is read as plain text, so the model learns to write such chats.",
-            "To train answers, make a table with a column for what was asked and one for what was answered.",
-        )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(
             container,
@@ -370,6 +374,21 @@ def _iter_known_problems(container: Container, *, is_training: bool = True) -> I
             "To read one of them instead, choose it as the split.",
             lists=", ".join(container.shape.lists[:8]),
         )
+
+
+def _iter_chat_warnings(containers: list[Container], source: DataSource) -> Iterator[Problem]:
+    """Yield a warning for each kind of exported chats in a source."""
+    for export in dict.fromkeys(container.export for container in containers):
+        if export and EXPORTS[export].is_chat:
+            yield warning(
+                "dataset.chat_log",
+                "{name} is an exported chat ({export}). Its messages are grouped into conversations by thread, "
+                "by reply, and by pauses of hours.",
+                "Check some rows, and whose messages are the answers.",
+                where=Where(step="dataset", field="sources", file=source.path),
+                name=Path(source.path).name,
+                export=EXPORTS[export].title,
+            )
 
 
 def _truncated_file_problem(container: Container, reason: str) -> Problem:
@@ -383,6 +402,15 @@ def _truncated_file_problem(container: Container, reason: str) -> Problem:
 
 
 def _iter_oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
+    if left_out := [text(what, count=count) for what, count in notes.left_out.items() if count]:
+        yield warning(
+            "dataset.parts_left_out",
+            "No row contains these parts of {name}: {parts}.",
+            "LoRA Studio trains on what people have written. You don't have to do anything.",
+            where=Where(step="dataset", field="sources", file=source.path),
+            name=Path(source.path).name,
+            parts=listed(left_out),
+        )
     for oddity, (count, row) in notes.oddities.items():
         yield warning(
             "dataset.odd_spelling",

@@ -16,6 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.system.foreign_files import is_unicode, leads_outside, make_unicode
 from lora_studio.engine.dataset.files import archives
 from lora_studio.engine.dataset.files.byte_streams import FAULTS
+from lora_studio.engine.dataset.files.json_kinds import JsonShape
 from lora_studio.engine.dataset.files.sniffing import (
     Container,
     file_error,
@@ -46,6 +47,13 @@ _OTHER = re.compile(
 )
 
 
+#: Files of Slack's export beside that of the people, and those of a day.
+_SLACK_LISTS = ("channels.json", "groups.json", "dms.json", "mpims.json")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
+#: The notes in a package of Anki, the newest layout last.
+_COLLECTIONS = ("collection.anki2", "collection.anki21", "collection.anki21b")
+
+
 @dataclass(frozen=True)
 class FileCandidate:
     """A file that may have rows; `member` is its name in an archive, `name` is for messages."""
@@ -57,10 +65,14 @@ class FileCandidate:
 
 @dataclass
 class SourceFiles:
-    """The files that a source consists of, in order, and those left out with the reason."""
+    """The files that a source consists of, in order, and those left out with the reason.
+
+    `channels` are the files that Slack has exported, by channel, each after the one that names the people.
+    """
 
     source: DataSource
     candidates: list[FileCandidate] = field(default_factory=list)
+    channels: dict[str, list[FileCandidate]] = field(default_factory=dict)
     left_out: list[tuple[str, Text]] = field(default_factory=list)
 
     def iter_containers(self, job: JobContext) -> Iterator[Container]:
@@ -68,8 +80,24 @@ class SourceFiles:
 
         Raises ProblemError when there is none.
         """
-        has_rows = False
+        has_rows = bool(self.channels)
+        for channel, (people, *days) in self.channels.items():
+            parts = tuple((one.file, one.member) for one in (people, *days))
+            first = days[0]
+            shape = JsonShape("json list")
+            yield Container(
+                first.file,
+                shape.kind,
+                member=first.member,
+                shape=shape,
+                export="slack",
+                parts=parts,
+                chat=channel,
+            )
+        grouped = {one for files in self.channels.values() for one in files}
         for number, candidate in enumerate(self.candidates):
+            if candidate in grouped:
+                continue
             job.report_progress("looking at files", number, len(self.candidates), "files")
             job.open_file(candidate.file)
             try:
@@ -129,6 +157,14 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
             result.left_out.append((name, error.problems[0].what))
     if len(members) == 1 and not result.left_out and is_unicode(Path(members[0].name)):
         result.candidates = members
+        return result
+    members = _choose_collections(members, result)
+    result.channels = _find_channels(members)
+    if result.channels:
+        result.candidates = [one for files in result.channels.values() for one in files]
+        result.candidates = list(dict.fromkeys(result.candidates))
+        rest = [one for one in members if one not in set(result.candidates)]
+        result.left_out += [(one.name, text("no messages of a channel")) for one in rest]
         return result
     for candidate in _iter_split(members, source.split, result):
         if reason := get_exclusion_reason(candidate.name):
@@ -261,6 +297,43 @@ def _iter_split(
             result.left_out.append((candidate.name, reason))
         else:
             yield candidate
+
+
+def _find_channels(members: list[FileCandidate]) -> dict[str, list[FileCandidate]]:
+    """Return the files of an export of Slack by channel: a folder for each, with a file for each day."""
+    by_name = {one.name: one for one in members}
+    people = next((one for one in members if PurePosixPath(one.name).name == "users.json"), None)
+    if people is None:
+        return {}
+    folder = PurePosixPath(people.name).parent
+    if not any(str(folder / name) in by_name for name in _SLACK_LISTS):
+        return {}
+    channels: dict[str, list[FileCandidate]] = {}
+    for one in members:
+        path = PurePosixPath(one.name)
+        if path.parent.parent == folder and _DAY.fullmatch(path.name):
+            channels.setdefault(path.parent.name, [people]).append(one)
+    return channels
+
+
+def _choose_collections(members: list[FileCandidate], result: SourceFiles) -> list[FileCandidate]:
+    """Return the files without what belongs to a package of Anki, except its newest collection."""
+    packages: dict[Path, str] = {}
+    for name in _COLLECTIONS:
+        packages |= {one.file: name for one in members if one.member == name}
+    kept = []
+    for one in members:
+        if one.file in packages and one.member != packages[one.file]:
+            is_copy = one.member in _COLLECTIONS
+            reason = (
+                text("older copy of the notes")
+                if is_copy
+                else text("media and settings of the cards")
+            )
+            result.left_out.append((one.name, reason))
+        else:
+            kept.append(one)
+    return kept
 
 
 def _excluded_files_problem(names: list[str], reason: Text, source: DataSource) -> Problem:

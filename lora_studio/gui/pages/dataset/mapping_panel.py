@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.formats.detection import convert
+from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.protocol import events
@@ -138,8 +139,10 @@ class MappingPanel(QWidget):
         columns = self._detected.columns if self._detected else ()
         filled, rows = self.mapping(), _read_examples(self._detected)
         first = rows[0] if rows else {}
+        people = self._detected.people if self._detected else ()
         for name, slot in self.slots.items():
-            slot.show_value(str(filled.get(name, "")), columns, first)
+            choices = people if name == SPEAKER else columns
+            slot.show_value(str(filled.get(name, "")), choices, first)
         self._hide_optional_slots(filled)
         self.note.set_status(*self._check_first_row(first, filled))
         self._show_chats(rows, filled)

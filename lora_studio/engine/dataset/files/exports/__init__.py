@@ -1,0 +1,1 @@
+"""Files that other programs export: chats, annotations, flash cards, and web pages."""
