@@ -86,7 +86,7 @@ class VectorComparer:
         if actual.ids != expected.ids:
             faults.append(text("it splits texts into other tokens"))
         cosines = (expected.vectors * actual.vectors).sum(1) if len(actual.vectors) else np.zeros(0)
-        is_own_loss = comparison.is_exact and self._is_conversion_proven
+        is_own_loss = comparison.is_reproduced and self._is_conversion_proven
         limit = vector_limits.get_limit(stage, expected.parameters, is_own_loss=is_own_loss)
         result = judging.report_vectors(stage, cosines, limit, faults, comparison, self._job)
         if file and limits.is_exact(stage) and result.passed:

@@ -431,7 +431,7 @@ def converted(
     def get(kind: str) -> dict[str, FileJudgment]:
         if kind not in judged:
             run, folder = runs(kind), tmp_path_factory.mktemp("converted")
-            files = write_files(run, folder)
+            files = write_files(run, folder, with_base=kind != "biases")
             planted = {name: file for name, file in files.items() if not name.startswith("base")}
             for number, (name, of, plant, _) in enumerate(CONVERSION):
                 if of == kind:
@@ -444,14 +444,14 @@ def converted(
     return get
 
 
-def write_files(run: RunFolder, folder: Path) -> dict[str, Path]:
-    """Return correct files by quantization, and those of the base model."""
+def write_files(run: RunFolder, folder: Path, *, with_base: bool) -> dict[str, Path]:
+    """Return correct files by quantization, and those of the base model, whose biases can't be weighted."""
     project, job = run.load_project(), recorded_job()[0]
     export = project.export.model_copy(update={"quantizations": ("F16", "Q8_0", "Q4_K_M")})
     project = project.model_copy(update={"export": export, "merging": MergingSpec()})
     run.write_project(project)
     files: dict[str, Path] = {}
-    for prefix, weight in (("", 1.0), ("base-", 1e-12)):
+    for prefix, weight in (("", 1.0), ("base-", 1e-12))[: 1 + with_base]:
         spec = MergingSpec(weight=weight)
         changed = project.model_copy(update={"merging": spec})
         shutil.rmtree(run.merged, ignore_errors=True)

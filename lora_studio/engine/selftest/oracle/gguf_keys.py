@@ -246,7 +246,7 @@ def _iter_token_differences(layout: GgufLayout, tokenizer: Path, vocabulary: int
     for name, key in _SPECIAL.items():
         stated = settings.get(name)
         text = stated.get("content") if isinstance(stated, dict) else stated
-        if text in ids and (actual := _read(layout, key)) != ids[text]:
+        if isinstance(text, str) and text in ids and (actual := _read(layout, key)) != ids[text]:
             yield describe_difference(key, ids[text], actual)
 
 

@@ -233,8 +233,8 @@ def _judge_part(
         stored = layout.tensors[part.name]
         expected = shape if part.expert is None else stored.shape[1:]
         if expected != shape or (part.expert is None and stored.shape != shape):
-            sizes = (" × ".join(map(str, each)) for each in (stored.shape, shape))
-            judgments[stage].faults.append(TensorFault(part.name, "shape", *sizes))
+            one, other = (" × ".join(map(str, each)) for each in (stored.shape, shape))
+            judgments[stage].faults.append(TensorFault(part.name, "shape", one, other))
             continue
         first = (part.expert or 0) * rows
         if stored.bytes is None or first + rows > max(stored.rows, 1):

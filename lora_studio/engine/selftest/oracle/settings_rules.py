@@ -35,10 +35,10 @@ def find_differences(
     to the comparison of files.
     """
     try:
-        settings = [read_json(folder / "config.json") for folder in (base, merged)]
+        before, after = (read_json(folder / "config.json") for folder in (base, merged))
         differences = [
             text("{file}: {difference}", file="config.json", difference=each)
-            for each in _iter_settings(*settings, adapter, trained, dtype)
+            for each in _iter_settings(before, after, adapter, trained, dtype)
         ]
         differences += _iter_tokenizer_files(base, adapter, merged)
         return differences + [
