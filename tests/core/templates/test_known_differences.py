@@ -75,6 +75,7 @@ def test_tool_results_without_calls_are_derived() -> None:
     assert is_equal(RESULTS, derivation, say("uHi", "a{look}{look}", "t12", "t13"))
 
 
+@pytest.mark.slow
 def test_a_question_right_after_a_result_is_derived() -> None:
     derivation = derived(SHARED_TURN)
     assert derivation.proven

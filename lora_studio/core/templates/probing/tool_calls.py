@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 from lora_studio.core.templates.probing.decision_trees import (
     CountPart,
@@ -24,10 +25,11 @@ from lora_studio.core.templates.probing.probe_conversations import (
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.probing.value_finder import JsonFolder
 
+_ARGUMENTS: tuple[Literal["object", "json"], ...] = ("object", "json")
 _STYLES = tuple(
     ProbeStyle(arguments, empty, results=role, nested=nested)
     for role, nested, empty, arguments in product(
-        RESULT_ROLES, (True, False), ("", None), ("object", "json")
+        RESULT_ROLES, (True, False), ("", None), _ARGUMENTS
     )
 )
 #: What a chat template writes of a call and its result, and of the answer after them.

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Text
+from lora_studio.core.model.pooling import read_pooling
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.export.gguf.converter import locate_converter
-from lora_studio.engine.export.gguf.embedding_header import read_pooling
 from lora_studio.engine.model import loading
 
 #: Where versions of llama.cpp have the list, next to the converter.

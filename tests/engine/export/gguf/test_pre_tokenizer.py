@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from lora_studio.core.llama_cpp import CONVERTER
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.export.gguf import converter, pre_tokenizer
 from tests.helpers.models.llama_cpp_folder import packaged_llama_cpp
@@ -57,7 +58,7 @@ def test_list_of_the_users_llama_cpp_counts(llama: Path, tmp_path: Path, layout:
 
 
 def test_list_in_an_unknown_form_is_no_warning(llama: Path, tmp_path: Path) -> None:
-    (tmp_path / converter.CONVERTER).write_text("from conversion import main\n", "utf-8")
+    (tmp_path / CONVERTER).write_text("from conversion import main\n", "utf-8")
     assert find(llama, str(tmp_path)) is None
 
 

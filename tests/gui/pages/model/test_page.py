@@ -293,6 +293,27 @@ def test_download_shows_progress_and_can_be_canceled_and_resumed(
     assert line.isHidden()
 
 
+def test_model_that_cannot_be_exported_is_marked_at_its_source(page: ModelPage) -> None:
+    problem = warning("model.unknown_pre_tokenizer", "Unknown.", "Choose another.", where=Where(step="model", field="source"))  # fmt: skip
+
+    def list_codes() -> list[str]:
+        return [one.code for one in page.state.list_problems("model", "source")]
+
+    page.state.set("model", "source", "org/one")
+    page.state.set_answer(model_facts.model(export_problem=problem))
+    assert "model.unknown_pre_tokenizer" in list_codes()
+    page.state.set("model", "source", "org/other")
+    assert "model.unknown_pre_tokenizer" not in list_codes()
+
+
+def test_question_about_a_model_names_the_users_llama_cpp(page: ModelPage, tmp_path: Path) -> None:
+    page.state.set("model", "source", "org/one")
+    page.state.set("export", "llama_cpp", str(tmp_path))
+    question = page._make_question()
+    assert question is not None
+    assert question.llama_cpp == str(tmp_path)
+
+
 def test_gated_model_asks_for_a_token_that_is_never_saved(
     qtbot: QtBot, page: ModelPage, worker: Worker, tmp_path: Path
 ) -> None:
