@@ -53,7 +53,8 @@ class DistillationSettings(Spec):
     distillation_temperature: float = setting(
         1.0,
         "Distillation temperature",
-        "Divides the logits of both models. Above 1, unlikely tokens count more. 1 to 4 is common.",
+        "Divides the logits of both models. Above 1, unlikely tokens count more, so raise the teacher tokens as "
+        "well: all others count as one. 1 to 4 is common.",
         gt=0.0,
         le=100.0,
         step=0.5,
@@ -63,8 +64,9 @@ class DistillationSettings(Spec):
     distillation_top_k: int = setting(
         64,
         "Teacher tokens",
-        "Number of the teacher's most likely tokens that are stored for each position. 32 to 64 is "
-        "common. Disk use grows with it.",
+        "Number of the teacher's most likely tokens that are compared one by one at each position. All others "
+        "count as one token. 32 to 64 is common at a temperature of 1; higher temperatures need more. Disk use "
+        "grows with it.",
         unit="tokens",
         ge=1,
         le=4096,

@@ -310,6 +310,7 @@ def _find_by_name(
             name for name in experts if name == target or name.endswith(f".{target}")
         ]
         if not matching and not matching_experts:
+            _require_no_whole_module(model, target)
             why = text("It has no linear layer named {name}.", name=target)
             raise _nothing_trains_error(model, why)
         targets.layers |= matching
@@ -317,6 +318,26 @@ def _find_by_name(
     if not targets.layers and not targets.experts:
         raise _nothing_trains_error(model, text("No target module is specified."))
     return targets
+
+
+def _require_no_whole_module(model: PreTrainedModel, target: str) -> None:
+    """Raise ProblemError for the name of an embedding, the output layer, or a router of experts.
+
+    Such a module is trained in full, and merged and exported like that, also where the model ties its output
+    layer to the embedding.
+    """
+    for name, module in model.named_modules():
+        is_whole = isinstance(module, torch.nn.Embedding) or _ROUTER.search(name)
+        is_whole = is_whole or loading.is_head(model, name, module)
+        if is_whole and (name == target or name.endswith(f".{target}")):
+            raise fail(
+                "lora.no_adapter_possible",
+                "{name} can't have an adapter: embeddings, the output layer, and routers of experts can only be "
+                "trained in full.",
+                "Remove it from the target modules, and add it to “Modules trained in full”.",
+                where=Where(step="lora", field="target_names"),
+                name=target,
+            )
 
 
 def _get_linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
