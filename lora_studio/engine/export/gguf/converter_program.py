@@ -176,10 +176,13 @@ def _main() -> None:
 
 
 def _call_after_import(name: str, then: Callable[[Any], None]) -> None:
-    """Call `then` with a module as soon as the script has imported it.
+    """Call `then` with a module as soon as the script has imported it, or now if it is imported already.
 
     The script decides whether that is its own copy or the installed one.
     """
+    if (imported := sys.modules.get(name)) is not None:
+        then(imported)
+        return
 
     class Finder:
         @staticmethod

@@ -15,9 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core import llama_cpp as programs
 from lora_studio.core.export import QUANTIZATIONS, Quantization
-from lora_studio.core.llama_cpp import QUANTIZER
+from lora_studio.core.llama_cpp import QUANTIZER, find_program, get_variables
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.programs import find_on_path
@@ -90,7 +89,7 @@ def quantize(
         else:
             print(line, file=sys.stderr)
 
-    variables = programs.get_variables(command[0])
+    variables = get_variables(command[0])
     ended = child_process.run(command, job, on_line, variables)
     if ended.status != 0 or not target.is_file():
         if architecture := find_unknown_architecture("\n".join(ended.lines)):
@@ -163,7 +162,7 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
 
     None means the packaged library.
     """
-    if llama_cpp and (binary := programs.find_program(llama_cpp, QUANTIZER)) is not None:
+    if llama_cpp and (binary := find_program(llama_cpp, QUANTIZER)) is not None:
         return Path(binary), text("llama.cpp in {folder}", folder=llama_cpp)
     if path := find_on_path(_PROGRAM):
         return Path(path), text("llama.cpp on PATH ({file})", file=path)
@@ -181,7 +180,7 @@ def list_known_types(binary: Path, job: JobContext) -> frozenset[str]:
         if match := _LISTED.match(line):
             names.add(match[1])
 
-    variables = programs.get_variables(str(binary))
+    variables = get_variables(str(binary))
     child_process.run([str(binary), "--help"], job, on_line, variables)
     return frozenset(names)
 
