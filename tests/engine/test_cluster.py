@@ -196,6 +196,7 @@ def test_model_folder_with_a_circle_is_not_copied(here: RunFolder, tmp_path: Pat
     frozen = here.load_project()
     spec = frozen.model.model_copy(update={"source": str(model)})
     here.project_file.write_text(frozen.model_copy(update={"model": spec}).to_toml())
+    run_consent.remember(run_consent.list_requests(here.path, here.load_project()))
     with pytest.raises(ProblemError) as caught:
         cluster.export_run(here, tmp_path / "out")
     assert caught.value.problems[0].code == "cluster.not_written"

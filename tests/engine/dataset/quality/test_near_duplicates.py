@@ -20,9 +20,12 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     find_boilerplate,
     hash_shingles,
     jaccard_similarity,
+    join_near_duplicates,
     normalize,
 )
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.benchmarks.near_duplicates import Writer, grouped, measure
+from tests.helpers.runs.jobs import make_job
 
 NOTHING = np.zeros(0, dtype=np.uint64)
 LONG = "Light from the sun takes about eight minutes and twenty seconds to reach the earth."
@@ -177,3 +180,42 @@ def test_join_equal_groups_equal_keys() -> None:
     groups = DuplicateGroups(40)
     groups.join_equal(keys)
     assert groups.find_leaders().tolist() == [keys.tolist().index(key) for key in keys.tolist()]
+
+
+QUESTION = " ".join(f"word{number}" for number in range(400))
+ALIKE: dict[str, list[Sides]] = {
+    "labels": [(LONG.lower(), f"label {number}") for number in range(600)],
+    "long answers": [
+        (QUESTION, " ".join(f"{word}{number}" for word in ("alpha", "beta", "gamma", "delta", "eps")))
+        for number in range(600)
+    ],
+    "rejected answers": [
+        (QUESTION, QUESTION[::-1], f"no {number * 7919} {number * 104_729} {number * 1_299_709} it is wrong")
+        for number in range(600)
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_rows_that_share_a_long_side_are_not_compared_one_by_one(name: str) -> None:
+    rows = ALIKE[name]
+    read: list[int] = []
+
+    def get_sides(row: int) -> Sides:
+        read.append(row)
+        return rows[row]
+
+    bands, prints = compute_sketches(rows, np.zeros(len(rows), dtype=np.uint64), NOTHING)
+    groups = DuplicateGroups(len(rows))
+    search = NearDuplicateSearch(get_sides, NOTHING)
+    join_near_duplicates(groups, lambda band: bands[:, band], prints, search, make_job())
+    assert len(read) < len(rows) / 10
+    assert len(set(groups.find_leaders().tolist())) == len(rows)
+
+
+def test_sketching_stops_on_a_cancel() -> None:
+    def check() -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        compute_sketches([("a",)], np.zeros(1, dtype=np.uint64), NOTHING, check)
