@@ -49,7 +49,7 @@ def test_neighboring_messages_of_others_are_one_named_turn() -> None:
     assert read(GROUP, "Can") == [("user", "Ayşe: Kim?\nDeniz: Ben."), ("assistant", "Ben de.")]
 
 
-def test_conversation_without_an_answer_of_the_speaker_is_unusable() -> None:
+def test_conversation_without_the_speakers_answer_is_unusable() -> None:
     for values in (row(("Can", "Hey"), ("Ayşe", "Evet?")), row(("Ayşe", "a"), ("Deniz", "b"))):
         with pytest.raises(UnusableRow) as caught:
             read(values, "Can")
