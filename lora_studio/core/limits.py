@@ -138,6 +138,10 @@ PAGE_BYTES = _limit(
     _DATA, "A web page", 32_000_000, "bytes",
     "It takes twenty times its size of memory. A record of 10,000 activities has 20 MB.",
 )  # fmt: skip
+COLLECTION_SECONDS = _limit(
+    _DATA, "Reading the notes of an Anki package", 60.0, "seconds",
+    "The database can define what a query does. 100,000 notes take ten seconds.",
+)  # fmt: skip
 SAMPLE_BYTES = _limit(
     _DATA, "Rows in memory while the format is detected or the first rows are shown", 32_000_000,
     "bytes", "500 rows are enough to detect a format; most have a few thousand bytes.",

@@ -60,7 +60,9 @@ def read_as_speaker(value: Any, speaker: str) -> Any:
         elif role == "user" or any(turn["role"] == "user" for turn in merged):
             merged.append({"role": role, "content": content})
     if not any(turn["role"] == "assistant" for turn in merged):
-        raise UnusableRow("“{name}” answers nobody in it", UnusableKind.NO_ANSWER, name=speaker)
+        raise UnusableRow(
+            "the conversation has no answer by “{name}”", UnusableKind.NO_ANSWER, name=speaker
+        )
     return merged
 
 

@@ -45,11 +45,11 @@ def test_messages_before_anybody_else_writes_are_not_answers() -> None:
     assert read(PAIR, "Ayşe") == [("user", "Evet."), ("assistant", "Güzel.")]
 
 
-def test_neighboring_messages_of_others_are_one_turn_with_their_names() -> None:
+def test_neighboring_messages_of_others_are_one_named_turn() -> None:
     assert read(GROUP, "Can") == [("user", "Ayşe: Kim?\nDeniz: Ben."), ("assistant", "Ben de.")]
 
 
-def test_conversation_without_an_answer_of_the_speaker_is_unusable() -> None:
+def test_conversation_without_the_speakers_answer_is_unusable() -> None:
     for values in (row(("Can", "Hey"), ("Ayşe", "Evet?")), row(("Ayşe", "a"), ("Deniz", "b"))):
         with pytest.raises(UnusableRow) as caught:
             read(values, "Can")
@@ -70,7 +70,7 @@ def test_speaker_of_plain_dialogues_is_chosen_by_name() -> None:
     ]
 
 
-def test_conversation_between_roles_is_read_by_its_roles_whatever_the_speaker() -> None:
+def test_conversation_between_roles_ignores_the_speaker() -> None:
     assert read(row(("user", "Q"), ("assistant", "A")), "Can") == [
         ("user", "Q"),
         ("assistant", "A"),
@@ -83,7 +83,7 @@ def test_system_message_stays_one() -> None:
     assert len(turns) == 3
 
 
-def test_person_with_the_most_answers_is_the_speaker_and_others_are_named() -> None:
+def test_person_with_most_answers_is_the_speaker() -> None:
     verdict = detect([PAIR, GROUP, PAIR])
     assert (verdict.format, verdict.mapping) == (
         "messages",
@@ -100,12 +100,12 @@ def test_person_who_exported_the_chats_is_the_speaker() -> None:
     assert detect(rows).mapping["speaker"] == "Deniz"
 
 
-def test_choice_of_the_speaker_does_not_depend_on_the_order_of_rows() -> None:
+def test_choice_of_speaker_ignores_the_order_of_rows() -> None:
     rows = [PAIR, GROUP, row(("Can", "?"), ("Ayşe", "!")), row(("Can", "?"), ("Ayşe", "!"))]
     assert list_people(rows) == list_people(rows[::-1])
 
 
-def test_chosen_speaker_is_used_and_what_opens_conversations_is_counted() -> None:
+def test_chosen_speaker_is_used_and_openers_are_counted() -> None:
     verdict = detect([PAIR, GROUP], mapping={"speaker": "Ayşe"})
     assert verdict.mapping["speaker"] == "Ayşe"
     problem = next(one for one in verdict.problems if one.code == "dataset.openers")

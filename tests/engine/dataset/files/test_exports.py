@@ -266,7 +266,7 @@ CHATS: dict[str, tuple[str, Content, list[list[str]], dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("kind", CHATS)
-def test_chat_is_read_as_conversations_and_the_rest_is_counted(tmp_path: Path, kind: str) -> None:
+def test_chat_becomes_conversations_and_the_rest_is_counted(tmp_path: Path, kind: str) -> None:
     name, content, expected, rest = CHATS[kind]
     store = scan(write(tmp_path, name, content))
     assert [turns(row) for row in values(store)] == expected
@@ -320,7 +320,7 @@ SLACK_TURNS = [
 
 
 @pytest.mark.parametrize("is_packed", [True, False])
-def test_channel_of_slack_is_read_over_its_days_with_names(tmp_path: Path, is_packed: bool) -> None:
+def test_slack_channel_is_read_over_its_days_with_names(tmp_path: Path, is_packed: bool) -> None:
     path = tmp_path / "slack"
     if is_packed:
         with zipfile.ZipFile(path, "w") as archive:
@@ -373,7 +373,7 @@ def make_chat(*messages: tuple[str, int, str]) -> dict[str, Any]:
     return {"participants": [{"name": "a"}], "messages": rows[::-1], "title": "t"}
 
 
-def test_pause_ends_a_conversation_but_a_first_answer_may_come_late(tmp_path: Path) -> None:
+def test_pause_ends_a_conversation_unless_it_is_unanswered(tmp_path: Path) -> None:
     hour = 60
     chat = make_chat(
         ("a", 0, "1"), ("b", 20 * hour, "2"), ("a", 22 * hour, "3"), ("b", 26 * hour, "4"), ("a", 60 * hour, "5")
@@ -382,7 +382,7 @@ def test_pause_ends_a_conversation_but_a_first_answer_may_come_late(tmp_path: Pa
     assert [turns(row) for row in values(store)] == [["a: 1", "b: 2", "a: 3"], ["b: 4"], ["a: 5"]]
 
 
-def test_long_conversation_continues_in_another_row_with_the_turn_that_is_answered(
+def test_long_conversation_continues_with_its_last_turn(
     tmp_path: Path,
 ) -> None:
     chat = make_chat(*[("ab"[number % 2], number, f"{number:04} " * 100) for number in range(40)])
@@ -575,7 +575,7 @@ def test_questions_of_a_page_become_rows(tmp_path: Path, kind: str) -> None:
     assert inspect(tmp_path / "faq.html").format == "question_answer"
 
 
-def test_headings_without_question_marks_count_where_the_page_is_about_questions(
+def test_headings_of_a_page_about_questions_need_no_marks(
     tmp_path: Path,
 ) -> None:
     body = "<h2>Bestellen</h2><p>Online.</p><h2>Bezahlen</h2><p>Per Karte.</p>"
@@ -615,7 +615,7 @@ def test_prompts_of_gemini_are_read_with_their_answers(tmp_path: Path) -> None:
     assert inspect(tmp_path / "MyActivity.json").format == "prompt_completion"
 
 
-def test_word_before_prompts_of_gemini_is_told_in_any_language(tmp_path: Path) -> None:
+def test_word_before_prompts_is_found_in_any_language(tmp_path: Path) -> None:
     items = [
         {**GEMINI_ITEMS[0], "title": f"Prompt wpisany: {prompt}"}
         for prompt in ("Co to lód?", "Kto?", "Gdzie?")
@@ -773,9 +773,7 @@ def test_page_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [], {}, [[1]], {"a": None}, True])
-def test_any_value_in_place_of_another_costs_no_more_than_its_message(
-    tmp_path: Path, value: Any
-) -> None:
+def test_value_of_any_type_raises_no_other_error(tmp_path: Path, value: Any) -> None:
     """Every value of a message, of a task and of an activity may be of any type."""
     documents: list[tuple[Any, list[dict[str, Any]]]] = [
         (content, find(content))

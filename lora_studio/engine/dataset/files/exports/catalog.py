@@ -1,6 +1,6 @@
 """The files that other programs export: how each is recognized, and what reads it.
 
-To add one, add an `Export` to the table. Files that can't be read have a remedy instead of a reader.
+To add one, add a `ForeignExport` to the table. Files that can't be read have a remedy instead of a reader.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Export:
+class ForeignExport:
     """One kind of exported file.
 
     It is recognized by its `keys`, of which one group has to be there in full: paths of JSON such as
@@ -106,17 +106,17 @@ _EXPORT_CHANNEL: Template = (
 _LABEL_STUDIO_RESULT = "annotations[].result[].value"
 
 #: Every export by its name; the first that fits counts.
-EXPORTS: dict[str, Export] = {
-    "discord": Export(
+EXPORTS: dict[str, ForeignExport] = {
+    "discord": ForeignExport(
         text("Discord chat"), "document", (("guild", "channel", "messages[].author"),),
         read=_read_chat(chats.read_discord), is_chat=True,
     ),
-    "discord table": Export(
+    "discord table": ForeignExport(
         text("Discord chat"), "table",
         (("AuthorID", "Author", "Date", "Content"), ("Author", "Date", "Content", "Attachments", "Reactions")),
         read=_read_chat(chats.read_discord_table), is_chat=True,
     ),
-    "telegram": Export(
+    "telegram": ForeignExport(
         text("Telegram chats"), "document",
         (
             ("messages[].from_id",), ("messages[].actor_id",), ("chats.list[].messages[]",),
@@ -124,113 +124,113 @@ EXPORTS: dict[str, Export] = {
         ),
         read=_read_chat(chats.read_telegram, chats.get_telegram_owner), is_chat=True,
     ),
-    "messenger": Export(
+    "messenger": ForeignExport(
         text("Messenger or Instagram chat"), "document",
         (("participants[].name", "messages[].sender_name"), ("participants[]", "messages[].senderName")),
         read=_read_chat(chats.read_messenger), is_chat=True,
     ),
-    "skype": Export(
+    "skype": ForeignExport(
         text("Skype or Teams chats"), "document", (("conversations[].MessageList[]",),),
         read=_read_chat(chats.read_skype, chats.get_skype_owner), is_chat=True,
     ),
-    "google chat": Export(
+    "google chat": ForeignExport(
         text("Google Chat"), "document", (("messages[].creator", "messages[].created_date"),),
         read=_read_chat(chats.read_google_chat), is_chat=True,
     ),
-    "slack": Export(text("Slack channel"), "parts", read=_read_slack, is_chat=True),
-    "slack day": Export(
+    "slack": ForeignExport(text("Slack channel"), "parts", read=_read_slack, is_chat=True),
+    "slack day": ForeignExport(
         text("Slack channel"), "document", (("[].type", "[].ts", "[].user", "[].text"),),
         read=_read_slack_day, is_chat=True,
     ),
-    "whatsapp": Export(
+    "whatsapp": ForeignExport(
         text("WhatsApp chat"), "text", read=_read_chat(chats.read_whatsapp), is_chat=True,
     ),
-    "direct messages": Export(
+    "direct messages": ForeignExport(
         text("Direct messages on X"), "text",
         pattern=re.compile(r"\s*window\.YTD\.direct_messages?(_group)?\.part\d+ *= *\["),
         read=_read_chat(_read_direct_messages), is_chat=True,
     ),
-    "gemini": Export(
+    "gemini": ForeignExport(
         text("Gemini activities"), "document", (("[].header", "[].title", "[].time", "[].products[]"),),
         read=lambda content, name, left_out: web_pages.read_gemini(content),
     ),
-    "gemini page": Export(
+    "gemini page": ForeignExport(
         text("Gemini activities"), "text",
         pattern=re.compile(r"(?=.{0,400}<html)(?=.*outer-cell mdl-cell)(?=.*Gemini)", re.DOTALL | re.IGNORECASE),
         read=lambda content, name, left_out: web_pages.read_gemini_page(content),
     ),
-    "label studio other": Export(
+    "label studio other": ForeignExport(
         text("Label Studio annotations of parts, ratings, or media"), "item", (("data", _LABEL_STUDIO_RESULT),),
         lacks=(f"{_LABEL_STUDIO_RESULT}.choices[]", f"{_LABEL_STUDIO_RESULT}.text[]"), remedy=_NO_PARTS_OF_TEXTS,
     ),
-    "label studio": Export(
+    "label studio": ForeignExport(
         text("Label Studio annotations"), "item",
         (("data", "annotations[].result[]"), ("data", "completions[].result[]")),
         convert=labeling.read_label_studio,
     ),
-    "label studio min spans": Export(
+    "label studio min spans": ForeignExport(
         text("Label Studio annotations of parts of texts"), "item",
         (("annotation_id", "lead_time", "label[].start"),), remedy=_NO_PARTS_OF_TEXTS,
     ),
-    "label studio min": Export(
+    "label studio min": ForeignExport(
         text("Label Studio annotations"), "item", (("annotation_id", "lead_time", "annotator"),),
         convert=labeling.read_label_studio_min,
     ),
-    "prodigy": Export(
+    "prodigy": ForeignExport(
         text("Prodigy annotations"), "item",
         tuple(("_task_hash", "text", "answer", name) for name in ("label", "options[]", "field_id", "user_input")),
         lacks=("spans[].label", "relations[]"), convert=labeling.read_prodigy,
     ),
-    "prodigy other": Export(
+    "prodigy other": ForeignExport(
         text("Prodigy annotations of parts of texts or of media"), "item",
         (("_task_hash", "_input_hash", "answer"),), remedy=_NO_PARTS_OF_TEXTS,
     ),
-    "spans": Export(
+    "spans": ForeignExport(
         text("annotations of parts of texts"), "item",
         (("text", "label[][]"), ("text", "labels[][]"), ("text", "entities[].start_offset"), ("data", "label[][]")),
         remedy=_NO_PARTS_OF_TEXTS,
     ),
-    "doccano": Export(
+    "doccano": ForeignExport(
         text("Labeled texts"), "item", (("id", "text", "label[]"),), convert=labeling.read_doccano,
     ),
-    "discord own": Export(
+    "discord own": ForeignExport(
         text("your own Discord messages without those that they answer"), "item",
         (("ID", "Timestamp", "Contents", "Attachments"),), remedy=_EXPORT_CHANNEL,
     ),
-    "discord own table": Export(
+    "discord own table": ForeignExport(
         text("your own Discord messages without those that they answer"), "table",
         (("ID", "Timestamp", "Contents", "Attachments"),), remedy=_EXPORT_CHANNEL,
     ),
-    "mastodon": Export(
+    "mastodon": ForeignExport(
         text("Mastodon posts"), "document", (("orderedItems[].object", "orderedItems[].actor"),),
         read=lambda content, name, left_out: web_pages.read_mastodon(content, left_out),
     ),
-    "tweets": Export(
+    "tweets": ForeignExport(
         text("Posts on X"), "text",
         pattern=re.compile(r"\s*window\.YTD\.tweets?\.part\d+ *= *\["), read=_read_tweets,
     ),
-    "x other": Export(
+    "x other": ForeignExport(
         text("a file of an archive of X without posts or messages"), "text",
         pattern=re.compile(r"\s*window\.YTD\.\w+\.part\d+ *="),
         remedy="Choose the file tweets.js or direct-messages.js of the archive.",
     ),
-    "anki": Export(
+    "anki": ForeignExport(
         text("Anki notes"), "text",
         pattern=re.compile(r"(#(separator|html|tags|columns|notetype|deck|guid|tags column|notetype column|"
                            r"deck column|guid column):[^\n]*\n)+"),
         read=lambda content, name, left_out: flash_cards.read_notes(content, left_out),
     ),
-    "anki package": Export(
+    "anki package": ForeignExport(
         text("Anki package"), "database",
         read=lambda content, name, left_out: flash_cards.read_collection(content, left_out),
     ),
-    "subtitles": Export(
+    "subtitles": ForeignExport(
         text("Subtitles"), "text",
         pattern=re.compile(r"(WEBVTT\b[^\n]*\n(?:.*?\n)??|\d+\s*\n)" + web_pages.SUBTITLE_TIME.pattern.lstrip("^"),
                            re.MULTILINE | re.DOTALL),
         read=lambda content, name, left_out: web_pages.read_subtitles(content, left_out),
     ),
-    "mailbox": Export(
+    "mailbox": ForeignExport(
         text("a mailbox or an e-mail"), "text",
         pattern=re.compile(
             r"(From \S+ .{0,40}\d\d:\d\d:\d\d .{0,20}\d{4}\n|(?=(?:[A-Za-z-]+:.*\n(?:[ \t].*\n)*){3})"
@@ -238,11 +238,11 @@ EXPORTS: dict[str, Export] = {
             r"Delivered-To|MIME-Version|Message-ID|X-[A-Za-z-]+|From|To|Date|Subject):)", re.IGNORECASE),
         remedy=_AS_TABLE_OF_ANSWERS,
     ),
-    "contacts": Export(
+    "contacts": ForeignExport(
         text("a list of contacts or appointments"), "text",
         pattern=re.compile(r"\s*BEGIN:V(CARD|CALENDAR)\b"), remedy="Choose a file with texts.",
     ),
-    "page": Export(
+    "page": ForeignExport(
         text("Web page"), "text",
         pattern=re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL),
         read=lambda content, name, left_out: web_pages.read_page(content, left_out),

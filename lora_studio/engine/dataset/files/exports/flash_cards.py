@@ -26,8 +26,6 @@ _SOUND = re.compile(r"\[(?:sound|anki):[^\]\n]{1,500}\]")
 _IMAGE = re.compile(r"<(?:img|audio|video|object|embed)\b", re.IGNORECASE)
 _CLOZE = re.compile(r"\{\{c(\d{1,3})::(.*?)(?:::((?:(?!\}\}).)*))?\}\}", re.DOTALL)
 _FIELD_END = "\x1f"
-#: Seconds that reading a collection may take: its file can define what a query does.
-_MOST_SECONDS = 60.0
 
 Row = dict[str, Any] | SkipReason
 
@@ -131,7 +129,7 @@ def read_collection(data: bytes, left_out: Counter[Template]) -> Iterator[Row]:
     Only a plain table is read: a view or a virtual table could run anything as long as it likes.
     """
     connection = sqlite3.connect(":memory:")
-    end = time.monotonic() + _MOST_SECONDS
+    end = time.monotonic() + limits.COLLECTION_SECONDS
 
     try:
         connection.deserialize(data)

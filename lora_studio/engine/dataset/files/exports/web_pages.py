@@ -241,7 +241,7 @@ def _ask(headings: list[str], root: HtmlElement) -> bool:
 
 # --- Gemini ---------------------------------------------------------------------------------------
 
-#: What precedes a prompt in Google's record of activities; other languages are told by comparison.
+#: What precedes a prompt in Google's record of activities; in other languages, it is what all titles begin with.
 _PROMPTED = re.compile(
     r"(?:Prompted|Asked|Said|Eingegebener Prompt:|Prompt eingegeben:|Gefragt:|Requête envoyée\s?:|Has introducido|"
     r"Prompt inserito:)\s+"
