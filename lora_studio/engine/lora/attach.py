@@ -327,9 +327,11 @@ def _require_no_whole_module(model: PreTrainedModel, target: str) -> None:
     layer to the embedding.
     """
     for name, module in model.named_modules():
-        is_whole = isinstance(module, torch.nn.Embedding) or _ROUTER.search(name)
-        is_whole = is_whole or loading.is_head(model, name, module)
-        if is_whole and (name == target or name.endswith(f".{target}")):
+        if (name == target or name.endswith(f".{target}")) and (
+            isinstance(module, torch.nn.Embedding)
+            or _ROUTER.search(name)
+            or loading.is_head(model, name, module)
+        ):
             raise fail(
                 "lora.no_adapter_possible",
                 "{name} can't have an adapter: embeddings, the output layer, and routers of experts can only be "
