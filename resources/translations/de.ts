@@ -340,6 +340,10 @@
             <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
         </message>
         <message>
+            <source>A text can have several of the labels {columns}. Each combination is a label of its own: {count} in {rows} rows checked.</source>
+            <translation>Ein Text kann mehrere der Labels {columns} haben. Jede Kombination ist ein eigenes Label: {count} in {rows} geprüften Zeilen.</translation>
+        </message>
+        <message>
             <source>A tie counts as half a win.</source>
             <translation>Ein Unentschieden zählt als halber Sieg.</translation>
         </message>
@@ -794,8 +798,8 @@
             <translation>Auch den Adapter als GGUF exportieren</translation>
         </message>
         <message>
-            <source>Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024).</source>
-            <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell (Hong et al. 2024).</translation>
+            <source>Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024). TRL's ORPO trainer reports other losses, because it also counts the prompt.</source>
+            <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell (Hong et al. 2024). Der ORPO-Trainer von TRL gibt andere Losses aus, weil er auch den Prompt mitzählt.</translation>
         </message>
         <message>
             <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you run wandb login. Each tracker needs its package.</source>
@@ -856,6 +860,14 @@
         <message>
             <source>An importance matrix needs data similar to what the model will be used for.</source>
             <translation>Eine Importance-Matrix braucht Daten, die dem späteren Einsatz des Modells ähneln.</translation>
+        </message>
+        <message>
+            <source>Anki notes</source>
+            <translation>Anki-Notizen</translation>
+        </message>
+        <message>
+            <source>Anki package</source>
+            <translation>Anki-Paket</translation>
         </message>
         <message>
             <source>Another engine setup is running.</source>
@@ -922,8 +934,8 @@
             <translation>Antworten pro Prompt</translation>
         </message>
         <message>
-            <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. The server stops when you close the window. If llama-server is built for your GPU, the model takes GPU memory while it runs.</source>
-            <translation>Beantwortet mit llama-server Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse. Der Server endet, wenn Sie das Fenster schließen. Ist llama-server für Ihre GPU gebaut, belegt das Modell so lange GPU-Speicher, wie er läuft.</translation>
+            <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. Programs need the API key, so that no web page can use the model: that of the environment variable LLAMA_API_KEY, or a new one each time. The server stops when you close the window. If llama-server is built for your GPU, the model takes GPU memory while it runs.</source>
+            <translation>Beantwortet über llama-server Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse. Programme brauchen den API-Schlüssel, damit keine Webseite das Modell benutzen kann: den aus der Umgebungsvariablen LLAMA_API_KEY oder jedes Mal einen neuen. Der Server endet, wenn Sie das Fenster schließen. Wenn llama-server für Ihre GPU gebaut ist, belegt das Modell GPU-Speicher, solange er läuft.</translation>
         </message>
         <message>
             <source>Answers without a reward</source>
@@ -952,6 +964,10 @@
         <message>
             <source>Apply</source>
             <translation>Übernehmen</translation>
+        </message>
+        <message>
+            <source>Apply settings</source>
+            <translation>Einstellungen übernehmen</translation>
         </message>
         <message>
             <source>Arabic</source>
@@ -1456,6 +1472,10 @@
             <translation>Sehen Sie sich einige davon unter „Zeilen“ an.</translation>
         </message>
         <message>
+            <source>Check some rows, and whose messages are the answers.</source>
+            <translation>Prüfen Sie einige Zeilen und wessen Nachrichten die Antworten sind.</translation>
+        </message>
+        <message>
             <source>Check some rows. If they are not conversations, remove that column.</source>
             <translation>Prüfen Sie einige Zeilen. Wenn es keine Gespräche sind, entfernen Sie diese Spalte.</translation>
         </message>
@@ -1514,6 +1534,10 @@
         <message>
             <source>Check that the server is running (`ollama serve`) and has free disk space, then export again.</source>
             <translation>Prüfen Sie, ob der Server läuft (`ollama serve`) und freien Speicherplatz hat, und exportieren Sie dann noch einmal.</translation>
+        </message>
+        <message>
+            <source>Check that your model has these markers, or replace them with its own.</source>
+            <translation>Prüfen Sie, ob Ihr Modell diese Markierungen hat, oder ersetzen Sie sie durch die des Modells.</translation>
         </message>
         <message>
             <source>Check the GPU driver, or choose another PyTorch build.</source>
@@ -1586,6 +1610,10 @@
         <message>
             <source>Check the network, proxy, and index settings, then start the setup again: it continues where it stopped. Without internet access, use a wheel folder from another computer.</source>
             <translation>Prüfen Sie Netzwerk, Proxy und Paketindex und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
+        </message>
+        <message>
+            <source>Check the permissions of the folder, or turn off “Trust remote code”.</source>
+            <translation>Prüfen Sie die Zugriffsrechte des Ordners, oder schalten Sie „Remote-Code vertrauen“ aus.</translation>
         </message>
         <message>
             <source>Check the rows on the Dataset page, and choose another format or other columns there.</source>
@@ -1752,6 +1780,10 @@
             <translation>Wählen Sie eine Datei mit Zeilen.</translation>
         </message>
         <message>
+            <source>Choose a file with texts.</source>
+            <translation>Wählen Sie eine Datei mit Texten.</translation>
+        </message>
+        <message>
             <source>Choose a file, a folder, or a Hub dataset.</source>
             <translation>Wählen Sie eine Datei, einen Ordner oder einen Hub-Datensatz.</translation>
         </message>
@@ -1880,12 +1912,12 @@
             <translation>Wählen Sie einen Lehrer aus derselben Modellfamilie, der denselben Tokenizer hat.</translation>
         </message>
         <message>
-            <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
-            <translation>Wählen Sie einen Textdatensatz oder entfernen Sie diese Spalten, wenn der Text allein genügt.</translation>
-        </message>
-        <message>
             <source>Choose a text dataset.</source>
             <translation>Wählen Sie einen Textdatensatz.</translation>
+        </message>
+        <message>
+            <source>Choose a text dataset. If the texts make sense without what they refer to, turn on the repair “Use rows with images, audio, or video as text only” (remove_media).</source>
+            <translation>Wählen Sie einen Textdatensatz. Wenn die Texte auch ohne das verständlich sind, worauf sie sich beziehen, schalten Sie die Reparatur „Von Zeilen mit Bildern, Audio oder Video nur den Text verwenden“ (remove_media) ein.</translation>
         </message>
         <message>
             <source>Choose a version of the model that has a tokenizer.json.</source>
@@ -1968,12 +2000,20 @@
             <translation>Wählen Sie ein anderes Modell oder eine andere Präferenzmethode.</translation>
         </message>
         <message>
+            <source>Choose another model, or the folder of a newer llama.cpp on the Export page. You can still train, merge, and use the model with transformers or vLLM.</source>
+            <translation>Wählen Sie ein anderes Modell oder auf der Seite „Export“ den Ordner eines neueren llama.cpp. Trainieren, zusammenführen und mit transformers oder vLLM verwenden lässt sich das Modell trotzdem.</translation>
+        </message>
+        <message>
             <source>Choose another model, or the format “Question and answer” for the data, to train a model that answers with the label.</source>
             <translation>Wählen Sie ein anderes Modell oder für die Daten das Format „Frage und Antwort“, um ein Modell zu trainieren, das mit dem Label antwortet.</translation>
         </message>
         <message>
             <source>Choose another model, or train on answers or on preference pairs.</source>
             <translation>Wählen Sie ein anderes Modell, oder trainieren Sie mit Antworten oder mit Präferenzpaaren.</translation>
+        </message>
+        <message>
+            <source>Choose another model, or update this llama.cpp. You can still train, merge, and use the model with transformers or vLLM.</source>
+            <translation>Wählen Sie ein anderes Modell, oder aktualisieren Sie dieses llama.cpp. Trainieren, zusammenführen und mit transformers oder vLLM verwenden lässt sich das Modell trotzdem.</translation>
         </message>
         <message>
             <source>Choose another model.</source>
@@ -2034,6 +2074,10 @@
         <message>
             <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
             <translation>Wählen Sie Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
+        </message>
+        <message>
+            <source>Choose data with one label for each text, or write the labels as the answer to a question about the text.</source>
+            <translation>Wählen Sie Daten mit einem Label je Text, oder schreiben Sie die Labels als Antwort auf eine Frage zum Text.</translation>
         </message>
         <message>
             <source>Choose data with rows.</source>
@@ -2118,6 +2162,10 @@
         <message>
             <source>Choose the file again.</source>
             <translation>Wählen Sie die Datei neu.</translation>
+        </message>
+        <message>
+            <source>Choose the file tweets.js or direct-messages.js of the archive.</source>
+            <translation>Wählen Sie die Datei tweets.js oder direct-messages.js aus dem Archiv.</translation>
         </message>
         <message>
             <source>Choose the folder of a llama.cpp checkout, or leave the field empty to use the built-in one.</source>
@@ -2240,6 +2288,18 @@
             <translation>Spalten anklicken, um sie einzufügen, und den Text dazwischen eingeben</translation>
         </message>
         <message>
+            <source>Clip fraction</source>
+            <translation>Clip-Anteil</translation>
+        </message>
+        <message>
+            <source>Clip fraction above</source>
+            <translation>Clip-Anteil nach oben</translation>
+        </message>
+        <message>
+            <source>Clip fraction below</source>
+            <translation>Clip-Anteil nach unten</translation>
+        </message>
+        <message>
             <source>Clip gradients at {value}</source>
             <translation>Gradienten auf {value} begrenzen</translation>
         </message>
@@ -2250,10 +2310,6 @@
         <message>
             <source>Clip range below</source>
             <translation>Clipping nach unten</translation>
-        </message>
-        <message>
-            <source>Clipped tokens</source>
-            <translation>Begrenzte Token</translation>
         </message>
         <message>
             <source>Close</source>
@@ -2633,6 +2689,10 @@
             <translation>Kopieren</translation>
         </message>
         <message>
+            <source>Copy API key</source>
+            <translation>API-Schlüssel kopieren</translation>
+        </message>
+        <message>
             <source>Copy Python code</source>
             <translation>Python-Code kopieren</translation>
         </message>
@@ -2695,6 +2755,10 @@
         <message>
             <source>Copy text</source>
             <translation>Text kopieren</translation>
+        </message>
+        <message>
+            <source>Copy that code into the folder and correct the reference (`auto_map`), or turn off “Trust remote code”.</source>
+            <translation>Kopieren Sie diesen Code in den Ordner und berichtigen Sie den Verweis (`auto_map`), oder schalten Sie „Remote-Code vertrauen“ aus.</translation>
         </message>
         <message>
             <source>Copy the model's own files to a new folder, and choose that.</source>
@@ -2799,6 +2863,10 @@
         <message>
             <source>Couldn't read project.toml: {reason}.</source>
             <translation>project.toml konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't read the Python code in {folder}: {reason}.</source>
+            <translation>Der Python-Code in {folder} konnte nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
             <source>Couldn't read the reward's Python file {file}: {reason}.</source>
@@ -3184,8 +3252,16 @@
             <translation>Dimension des Low-Rank-Updates. 8 für Ton und Format, 16 für die meisten Aufgaben, 32 für ein neues Fachgebiet, 64 für viel neues Material. Speicherbedarf und Dateigröße wachsen mit.</translation>
         </message>
         <message>
+            <source>Direct messages on X</source>
+            <translation>Direktnachrichten auf X</translation>
+        </message>
+        <message>
             <source>Discard</source>
             <translation>Verwerfen</translation>
+        </message>
+        <message>
+            <source>Discord chat</source>
+            <translation>Discord-Chat</translation>
         </message>
         <message>
             <source>Disk space</source>
@@ -3220,8 +3296,8 @@
             <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Warmup und trainieren Sie dann neu.</translation>
         </message>
         <message>
-            <source>Divides the logits of both models. Above 1, unlikely tokens count more. 1 to 4 is common.</source>
-            <translation>Teilt die Logits beider Modelle. Über 1 zählen unwahrscheinliche Tokens mehr. Üblich sind 1 bis 4.</translation>
+            <source>Divides the logits of both models. Above 1, unlikely tokens count more, so raise the teacher tokens as well: all others count as one. 1 to 4 is common.</source>
+            <translation>Teilt die Logits beider Modelle. Über 1 zählen unwahrscheinliche Token mehr. Erhöhen Sie dann auch die Zahl der „Tokens des Lehrers“, denn alle übrigen zählen als eines. Üblich ist 1 bis 4.</translation>
         </message>
         <message>
             <source>DoRA</source>
@@ -3443,8 +3519,16 @@
             <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle. Keine Zeile enthält Frage und Antwort zusammen.</translation>
         </message>
         <message>
+            <source>Each row is an answer of a batch job ({columns}). The prompts are in the file of requests.</source>
+            <translation>Jede Zeile ist eine Antwort eines Batch-Auftrags ({columns}). Die Prompts stehen in der Datei mit den Anfragen.</translation>
+        </message>
+        <message>
             <source>Each row is one text in several languages ({columns}). We couldn't tell which is the answer.</source>
             <translation>Jede Zeile ist ein Text in mehreren Sprachen ({columns}). Welche davon die Antwort ist, ließ sich nicht erkennen.</translation>
+        </message>
+        <message>
+            <source>Each row is one text in two languages. “{question}” is used as the question, and “{answer}” as the answer.</source>
+            <translation>Jede Zeile ist ein Text in zwei Sprachen. „{question}“ wird als Frage verwendet, „{answer}“ als Antwort.</translation>
         </message>
         <message>
             <source>Each step of an answer has its own label (stepwise supervision, {columns}). This trains a reward model, which LoRA Studio doesn't support.</source>
@@ -3858,6 +3942,10 @@
             <translation>Auswertung exportieren</translation>
         </message>
         <message>
+            <source>Export fewer chats or a shorter time at once, and add each file.</source>
+            <translation>Exportieren Sie weniger Chats oder einen kürzeren Zeitraum auf einmal und fügen Sie jede Datei hinzu.</translation>
+        </message>
+        <message>
             <source>Export first.</source>
             <translation>Exportieren Sie zuerst.</translation>
         </message>
@@ -3868,6 +3956,10 @@
         <message>
             <source>Export is running.</source>
             <translation>Der Export läuft.</translation>
+        </message>
+        <message>
+            <source>Export it again. If you have changed the file, undo that.</source>
+            <translation>Exportieren Sie sie noch einmal. Falls Sie die Datei geändert haben, machen Sie das rückgängig.</translation>
         </message>
         <message>
             <source>Export it first (`lora-studio export RUN`).</source>
@@ -3928,6 +4020,10 @@
         <message>
             <source>Export votes</source>
             <translation>Stimmen exportieren</translation>
+        </message>
+        <message>
+            <source>Export whole channels, for example with DiscordChatExporter as JSON, and choose those files.</source>
+            <translation>Exportieren Sie ganze Kanäle, zum Beispiel mit DiscordChatExporter als JSON, und wählen Sie diese Dateien.</translation>
         </message>
         <message>
             <source>Export without merging</source>
@@ -4418,6 +4514,10 @@
             <translation>Gauß-verteilt</translation>
         </message>
         <message>
+            <source>Gemini activities</source>
+            <translation>Gemini-Aktivitäten</translation>
+        </message>
+        <message>
             <source>Gemma</source>
             <translation>Gemma</translation>
         </message>
@@ -4464,6 +4564,10 @@
         <message>
             <source>Go to {page}</source>
             <translation>Zu {page}</translation>
+        </message>
+        <message>
+            <source>Google Chat</source>
+            <translation>Google Chat</translation>
         </message>
         <message>
             <source>Gradient accumulation</source>
@@ -4686,8 +4790,12 @@
             <translation>Sollen Antworten von selbst enden, erhöhen Sie „Max. Antwortlänge“.</translation>
         </message>
         <message>
-            <source>If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. Otherwise choose data with questions and answers, conversations, or plain text.</source>
-            <translation>Wenn beide Texte jeder Zeile zusammengehören, wählen Sie das Format „Paare für die Suche“, um Embeddings zu trainieren. Wählen Sie sonst Daten mit Fragen und Antworten, Gespräche oder reinen Text.</translation>
+            <source>If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. To learn the label of a pair, choose the format “Texts with labels”, and map “text” to a template with both columns.</source>
+            <translation>Wenn die beiden Texte jeder Zeile zusammengehören, wählen Sie das Format „Paare für die Suche“, um Embeddings zu trainieren. Um das Label eines Paars zu lernen, wählen Sie das Format „Texte mit Labels“ und ordnen „text“ eine Vorlage mit beiden Spalten zu.</translation>
+        </message>
+        <message>
+            <source>If it belongs to what the model should read or write, map a template with several columns, such as {example}.</source>
+            <translation>Wenn das Modell ihn lesen oder schreiben soll, ordnen Sie eine Vorlage mit mehreren Spalten zu, zum Beispiel {example}.</translation>
         </message>
         <message>
             <source>If it does, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
@@ -4698,8 +4806,16 @@
             <translation>Falls sie die Antworten nicht bewertet, wählen Sie ein anderes Format. Dann werden alle Antworten nachgeahmt.</translation>
         </message>
         <message>
+            <source>If it is the other way round, swap the columns of “chosen” and “rejected”.</source>
+            <translation>Wenn es umgekehrt ist, vertauschen Sie die Spalten von „chosen“ und „rejected“.</translation>
+        </message>
+        <message>
             <source>If so, map that column to “{slot}”.</source>
             <translation>Ordnen Sie diese Spalte in dem Fall „{slot}“ zu.</translation>
+        </message>
+        <message>
+            <source>If that is too much, train in 16 bits, or on a model that is stored in 4 bits: merged into that, the weights stay as they were in training.</source>
+            <translation>Wenn das zu viel ist, trainieren Sie in 16 Bit oder auf einem Modell, das in 4 Bit gespeichert ist: Beim Zusammenführen mit diesem bleiben die Gewichte so, wie sie beim Training waren.</translation>
         </message>
         <message>
             <source>If the file belongs there, replace the link with a copy of it. Otherwise, delete the link.</source>
@@ -4782,6 +4898,10 @@
             <translation>Wenn Sie der Datei vertrauen, entpacken Sie sie selbst oder speichern Sie ihre Zeilen als JSON Lines, und wählen Sie das Ergebnis.</translation>
         </message>
         <message>
+            <source>If your model has other markers, map “text” to a template with these, for example with &lt;fim_prefix&gt;, &lt;fim_suffix&gt;, and &lt;fim_middle&gt; for StarCoder.</source>
+            <translation>Wenn Ihr Modell andere Markierungen hat, ordnen Sie „text“ eine Vorlage mit diesen zu, für StarCoder zum Beispiel mit &lt;fim_prefix&gt;, &lt;fim_suffix&gt; und &lt;fim_middle&gt;.</translation>
+        </message>
+        <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
             <translation>Ignoriert: {ignored}. Um diese Einstellungen zu verwenden, leeren Sie „Mit Adapter beginnen“.</translation>
         </message>
@@ -4792,6 +4912,10 @@
         <message>
             <source>Images (*.png)</source>
             <translation>Bilder (*.png)</translation>
+        </message>
+        <message>
+            <source>Images, audio, or video</source>
+            <translation>Bilder, Audio oder Video</translation>
         </message>
         <message>
             <source>Import a classifier with “Import adapter…” on Merge or `lora-studio import --adapter`, then classify texts or merge it. Load a reward model with PEFT as a sequence classification model. Neither can be exported as GGUF, run in Ollama, used in a chat, combined with others, or trained further.</source>
@@ -4848,6 +4972,13 @@
         <message>
             <source>In this order:</source>
             <translation>In dieser Reihenfolge:</translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} conversations of {rows} checked, “{speaker}” writes first. What “{speaker}” writes before somebody else does isn't used.</source>
+            <translation>
+                <numerusform>In {n} von {rows} geprüften Unterhaltungen schreibt „{speaker}“ zuerst. Was „{speaker}“ vor allen anderen schreibt, wird nicht verwendet.</numerusform>
+                <numerusform>In {n} von {rows} geprüften Unterhaltungen schreibt „{speaker}“ zuerst. Was „{speaker}“ vor allen anderen schreibt, wird nicht verwendet.</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
@@ -5301,6 +5432,18 @@
             <translation>Label</translation>
         </message>
         <message>
+            <source>Label Studio annotations</source>
+            <translation>Annotationen aus Label Studio</translation>
+        </message>
+        <message>
+            <source>Label Studio annotations of parts of texts</source>
+            <translation>Annotationen von Textstellen aus Label Studio</translation>
+        </message>
+        <message>
+            <source>Label Studio annotations of parts, ratings, or media</source>
+            <translation>Annotationen von Textstellen, Bewertungen oder Medien aus Label Studio</translation>
+        </message>
+        <message>
             <source>Label smoothing</source>
             <translation>Label Smoothing</translation>
         </message>
@@ -5315,6 +5458,10 @@
         <message>
             <source>Labeled answers (completion, label)</source>
             <translation>Bewertete Antworten (completion, label)</translation>
+        </message>
+        <message>
+            <source>Labeled texts</source>
+            <translation>Texte mit Labels</translation>
         </message>
         <message>
             <source>Labels</source>
@@ -5601,6 +5748,14 @@
             <translation>LoRA Studio führt Aufträge in dieser Python-Umgebung aus. Sie müssen keine Engine einrichten.</translation>
         </message>
         <message>
+            <source>LoRA Studio trains on one label or one written answer for each text. Export annotations of that kind.</source>
+            <translation>LoRA Studio trainiert mit einem Label oder einer geschriebenen Antwort je Text. Exportieren Sie solche Annotationen.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio trains on what people have written. You don't have to do anything.</source>
+            <translation>LoRA Studio trainiert mit dem, was Menschen geschrieben haben. Sie müssen nichts tun.</translation>
+        </message>
+        <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
             <translation>LoRA Studio {version}, Python {python_version}</translation>
         </message>
@@ -5817,6 +5972,10 @@
             <translation>Magnitude Pruning</translation>
         </message>
         <message>
+            <source>Make a table with a column for what was asked and one for what was answered, and choose that file.</source>
+            <translation>Legen Sie eine Tabelle mit einer Spalte für die Fragen und einer für die Antworten an und wählen Sie diese Datei.</translation>
+        </message>
+        <message>
             <source>Make it private on its Hub page, or choose another repository.</source>
             <translation>Stellen Sie es auf seiner Hub-Seite auf privat oder wählen Sie ein anderes Repository.</translation>
         </message>
@@ -5841,6 +6000,10 @@
             <translation>Ordnen Sie jedem Feld eine Spalte zu oder eine Vorlage wie {question}\n{context}.</translation>
         </message>
         <message>
+            <source>Map “speaker” to one of these names: {people}.</source>
+            <translation>Ordnen Sie „speaker“ einen dieser Namen zu: {people}.</translation>
+        </message>
+        <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
         </message>
@@ -5855,6 +6018,10 @@
         <message>
             <source>Mask personal data</source>
             <translation>Persönliche Daten maskieren</translation>
+        </message>
+        <message>
+            <source>Mastodon posts</source>
+            <translation>Mastodon-Beiträge</translation>
         </message>
         <message>
             <source>Matches the trained adapter, with some quality loss.</source>
@@ -6143,6 +6310,10 @@
         <message>
             <source>Messages (role, content)</source>
             <translation>Nachrichten (role, content)</translation>
+        </message>
+        <message>
+            <source>Messenger or Instagram chat</source>
+            <translation>Messenger- oder Instagram-Chat</translation>
         </message>
         <message>
             <source>Metric to plot for the selected runs</source>
@@ -6674,6 +6845,10 @@
             <translation>Keine Ergebnisse für „{query}“. Versuchen Sie eine andere Suche.</translation>
         </message>
         <message>
+            <source>No row contains these parts of {name}: {parts}.</source>
+            <translation>Diese Teile von {name} stehen in keiner Zeile: {parts}.</translation>
+        </message>
+        <message>
             <source>No rows yet</source>
             <translation>Noch keine Zeilen</translation>
         </message>
@@ -6919,8 +7094,8 @@
             <translation>Anzahl der zurückgehaltenen Zeilen statt eines Anteils. 0 verwendet den Anteil.</translation>
         </message>
         <message>
-            <source>Number of the teacher's most likely tokens that are stored for each position. 32 to 64 is common. Disk use grows with it.</source>
-            <translation>Anzahl der wahrscheinlichsten Tokens des Lehrers, die für jede Position gespeichert werden. Üblich sind 32 bis 64. Der Platzbedarf auf dem Datenträger wächst mit.</translation>
+            <source>Number of the teacher's most likely tokens that are compared one by one at each position. All others count as one token. 32 to 64 is common at a temperature of 1; higher temperatures need more. Disk use grows with it.</source>
+            <translation>Wie viele der wahrscheinlichsten Token des Lehrers an jeder Stelle einzeln verglichen werden. Alle übrigen zählen als ein Token. Üblich sind 32 bis 64 bei einer Temperatur von 1; höhere Temperaturen brauchen mehr. Der Speicherplatz wächst damit.</translation>
         </message>
         <message>
             <source>Number of validation rows whose answers are scored, if answers decide.</source>
@@ -7122,6 +7297,14 @@
             <source>Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: {details}.</source>
             <translation>Ollama {version} verwendet für {model} einen eigenen Prompt, der vom trainierten abweicht: {details}.</translation>
         </message>
+        <message>
+            <source>Ollama's TEMPLATE builds other prompts than training for {differing} of {rows} validation conversations, which have {kinds}.</source>
+            <translation>Das TEMPLATE von Ollama erzeugt für {differing} von {rows} Validierungsgesprächen andere Prompts als das Training. Diese Gespräche enthalten Folgendes: {kinds}.</translation>
+        </message>
+        <message>
+            <source>Ollama's TEMPLATE builds other prompts than training for {differing} of {rows} validation conversations.</source>
+            <translation>Das TEMPLATE von Ollama erzeugt für {differing} von {rows} Validierungsgesprächen andere Prompts als das Training.</translation>
+        </message>
         <message numerus="yes">
             <source>Ollama's vectors of {n} texts have a cosine similarity of at least {least:.4f} to those of the GGUF file.</source>
             <translation>
@@ -7224,6 +7407,10 @@
         <message>
             <source>Open project</source>
             <translation>Projekt öffnen</translation>
+        </message>
+        <message>
+            <source>Open the project again and allow it, or replace the link with a folder.</source>
+            <translation>Öffnen Sie das Projekt erneut und erlauben Sie es, oder ersetzen Sie den Link durch einen Ordner.</translation>
         </message>
         <message>
             <source>Open the project at its new location, or save it under another name.</source>
@@ -7336,6 +7523,10 @@
         <message>
             <source>PEFT</source>
             <translation>PEFT</translation>
+        </message>
+        <message>
+            <source>PEFT can't compute its updates alone</source>
+            <translation>PEFT kann seine Änderungen nicht einzeln berechnen</translation>
         </message>
         <message>
             <source>PEFT merge</source>
@@ -7470,10 +7661,6 @@
             <translation>PiSSA</translation>
         </message>
         <message>
-            <source>Placeholders for images, video, or audio</source>
-            <translation>Platzhalter für Bilder, Video oder Audio</translation>
-        </message>
-        <message>
             <source>Plain text</source>
             <translation>Reiner Text</translation>
         </message>
@@ -7524,6 +7711,10 @@
         <message>
             <source>Poster</source>
             <translation>Poster</translation>
+        </message>
+        <message>
+            <source>Posts on X</source>
+            <translation>Beiträge auf X</translation>
         </message>
         <message>
             <source>Power</source>
@@ -7631,6 +7822,14 @@
         <message>
             <source>Processing the template failed.</source>
             <translation>Die Verarbeitung der Vorlage ist fehlgeschlagen.</translation>
+        </message>
+        <message>
+            <source>Prodigy annotations</source>
+            <translation>Annotationen aus Prodigy</translation>
+        </message>
+        <message>
+            <source>Prodigy annotations of parts of texts or of media</source>
+            <translation>Annotationen von Textstellen oder Medien aus Prodigy</translation>
         </message>
         <message>
             <source>Programs that would run</source>
@@ -7937,6 +8136,10 @@
             <translation>Rohe Zeile</translation>
         </message>
         <message>
+            <source>Read {path}, which is a link to {target}.</source>
+            <translation>{path} lesen, ein Link auf {target}.</translation>
+        </message>
+        <message>
             <source>Read {path}.</source>
             <translation>{path} lesen.</translation>
         </message>
@@ -8145,6 +8348,10 @@
             <translation>Entfernen Sie es aus den neuen Token. Um auch seine Zeile zu trainieren, trainieren Sie embed_tokens vollständig.</translation>
         </message>
         <message>
+            <source>Remove it from the target modules, and add it to “Modules trained in full”.</source>
+            <translation>Entfernen Sie es aus den Zielmodulen, und fügen Sie es zu „Vollständig trainierte Module“ hinzu.</translation>
+        </message>
+        <message>
             <source>Remove it. Settings in {step}: {names}.</source>
             <translation>Entfernen Sie diese Angabe. Einstellungen in {step}: {names}.</translation>
         </message>
@@ -8275,6 +8482,10 @@
         <message>
             <source>Rename</source>
             <translation>Umbenennen</translation>
+        </message>
+        <message>
+            <source>Rename or remove it. Did you mean {names}?</source>
+            <translation>Benennen Sie sie um, oder entfernen Sie sie. Meinten Sie {names}?</translation>
         </message>
         <message>
             <source>Rendering the chat template</source>
@@ -8750,6 +8961,10 @@
         <message>
             <source>SGD, schedule-free</source>
             <translation>SGD, schedule-free</translation>
+        </message>
+        <message>
+            <source>SQLite</source>
+            <translation>SQLite</translation>
         </message>
         <message>
             <source>SVD</source>
@@ -9550,6 +9765,14 @@
             <translation>Übersprungen: {reason}</translation>
         </message>
         <message>
+            <source>Skype or Teams chats</source>
+            <translation>Skype- oder Teams-Chats</translation>
+        </message>
+        <message>
+            <source>Slack channel</source>
+            <translation>Slack-Kanal</translation>
+        </message>
+        <message>
             <source>Slide</source>
             <translation>Folie</translation>
         </message>
@@ -9833,6 +10056,10 @@
             <translation>Teilmenge</translation>
         </message>
         <message>
+            <source>Subtitles</source>
+            <translation>Untertitel</translation>
+        </message>
+        <message>
             <source>Summary</source>
             <translation>Zusammenfassung</translation>
         </message>
@@ -9914,6 +10141,10 @@
         <message>
             <source>Teacher weight</source>
             <translation>Gewicht des Lehrers</translation>
+        </message>
+        <message>
+            <source>Telegram chats</source>
+            <translation>Telegram-Chats</translation>
         </message>
         <message>
             <source>Temperature</source>
@@ -10249,6 +10480,14 @@
             <translation>Der Adapter wurde mit {method} initialisiert. Dabei wurde dem Basismodell ein Teil entnommen, der sich aus dem Adapter allein nicht wiederherstellen lässt.</translation>
         </message>
         <message>
+            <source>The adapter was trained on rounded weights of the base model ({precision}) and merged into those before rounding. The loss of the answers changes from {trained:.3f} to {merged:.3f}; the top-1 agreement is {top1:percent}, the KL divergence {kl:.2g} nats.</source>
+            <translation>Der Adapter wurde auf gerundeten Gewichten des Basismodells ({precision}) trainiert und mit den ungerundeten zusammengeführt. Der Verlust der Antworten ändert sich von {trained:.3f} auf {merged:.3f}; die Top-1-Übereinstimmung beträgt {top1:percent}, die KL-Divergenz {kl:.2g} Nats.</translation>
+        </message>
+        <message>
+            <source>The adapter was trained on the base model in 4 bits, and is merged into its 16-bit weights. Both differ by {share:percent} of the adapter's update, measured on rows of {tensors} tensors, so answers can change.</source>
+            <translation>Der Adapter wurde auf dem Basismodell in 4 Bit trainiert und wird mit dessen 16-Bit-Gewichten zusammengeführt. Beide unterscheiden sich um {share:percent} der Änderung durch den Adapter (gemessen an Zeilen von {tensors} Tensoren), daher können sich Antworten ändern.</translation>
+        </message>
+        <message>
             <source>The adapter's embedding model pools in a way that isn't supported: {modes}.</source>
             <translation>Das Embedding-Modell des Adapters verwendet ein Pooling, das nicht unterstützt wird: {modes}.</translation>
         </message>
@@ -10462,6 +10701,10 @@
         <message>
             <source>The connection to the worker was lost: {reason}</source>
             <translation>Die Verbindung zum Worker ist abgebrochen: {reason}</translation>
+        </message>
+        <message>
+            <source>The conversations are between several people. The model learns to answer as “{speaker}”. The others are {people}.</source>
+            <translation>In den Unterhaltungen schreiben mehrere Personen. Das Modell lernt, wie „{speaker}“ zu antworten. Die anderen sind {people}.</translation>
         </message>
         <message>
             <source>The copy for LM Studio</source>
@@ -10684,6 +10927,10 @@
             <translation>Der Ordner enthält keine project.toml: Er ist kein Lauf, oder sein Anlegen wurde unterbrochen.</translation>
         </message>
         <message>
+            <source>The folder of the project's runs, {file}, is a link to {target}, which you haven't allowed.</source>
+            <translation>Der Ordner der Läufe des Projekts, {file}, ist ein Link auf {target}, den Sie nicht erlaubt haben.</translation>
+        </message>
+        <message>
             <source>The folder {folder} contains files that don't belong to a model.</source>
             <translation>Der Ordner {folder} enthält Dateien, die nicht zu einem Modell gehören.</translation>
         </message>
@@ -10764,6 +11011,10 @@
             <translation>Das Bewertungsmodell {model} unter {address} kann nicht verwendet werden.</translation>
         </message>
         <message>
+            <source>The label is in “{column}”. It could also be in {others}.</source>
+            <translation>Das Label steht in „{column}“. Es könnte auch in {others} stehen.</translation>
+        </message>
+        <message>
             <source>The label is the same in {rows}: {label}. Training needs good and bad answers.</source>
             <translation>Die Bewertung ist in {rows} dieselbe: {label}. Das Training braucht gute und schlechte Antworten.</translation>
         </message>
@@ -10794,6 +11045,10 @@
         <message>
             <source>The list of parts at the end of {name} is longer than {most:size}.</source>
             <translation>Das Verzeichnis der Teile am Ende von {name} ist länger als {most:size}.</translation>
+        </message>
+        <message>
+            <source>The log lists what the TEMPLATE can't express. Ollama 0.30 and later can use the chat template in the GGUF file instead: set OLLAMA_GO_TEMPLATE=0 there. Or remove such conversations from your data and train again.</source>
+            <translation>Im Protokoll steht, was das TEMPLATE nicht ausdrücken kann. Ollama ab 0.30 kann stattdessen die Chat-Vorlage in der GGUF-Datei verwenden: Setzen Sie dort OLLAMA_GO_TEMPLATE=0. Oder entfernen Sie solche Gespräche aus Ihren Daten und trainieren Sie erneut.</translation>
         </message>
         <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
@@ -10903,6 +11158,10 @@
             <translation>Das Modell beantwortet dieselben Prompts wie die anderen. Maße, die Wahrscheinlichkeiten von Tokens brauchen, gibt es für dieses Modell nicht.</translation>
         </message>
         <message>
+            <source>The model as trained can't be measured: {reason}</source>
+            <translation>Das Modell, wie es trainiert wurde, kann nicht gemessen werden: {reason}</translation>
+        </message>
+        <message>
             <source>The model doesn't fit on all GPUs together.</source>
             <translation>Das Modell passt auch auf alle GPUs zusammen nicht.</translation>
         </message>
@@ -10974,6 +11233,10 @@
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
         </message>
         <message>
+            <source>The model learns to answer as “{speaker}”, the only person in the conversations.</source>
+            <translation>Das Modell lernt, wie „{speaker}“ zu antworten, die einzige Person in den Unterhaltungen.</translation>
+        </message>
+        <message>
             <source>The model needs {needed:memory} of GPU memory, but only {free:memory} of {total:memory} is free. The CPU is used, which takes longer.</source>
             <translation>Das Modell braucht {needed:memory} GPU-Speicher, von {total:memory} sind aber nur {free:memory} frei. Die CPU wird verwendet, was länger dauert.</translation>
         </message>
@@ -10988,6 +11251,10 @@
         <message>
             <source>The model {name} needs its own Python code.</source>
             <translation>Das Modell {name} braucht seinen eigenen Python-Code.</translation>
+        </message>
+        <message>
+            <source>The model {name} refers to Python code that isn't in its folder: {reference}.</source>
+            <translation>Das Modell {name} verweist auf Python-Code, der nicht in seinem Ordner liegt: {reference}.</translation>
         </message>
         <message>
             <source>The model's chat template can't be used: {reason}.</source>
@@ -11212,8 +11479,16 @@
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
         <message>
-            <source>The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.</source>
-            <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
+            <source>The rows are parts of code with a gap to fill ({columns}). They are joined with the markers of Qwen Coder and CodeGemma: {text}</source>
+            <translation>Die Zeilen sind Code mit einer Lücke, die gefüllt werden soll ({columns}). Die Teile werden mit den Markierungen von Qwen Coder und CodeGemma verbunden: {text}</translation>
+        </message>
+        <message>
+            <source>The rows are trained as a chat. To train on them as they are, choose the format “Plain text”, and map “text” to {template}.</source>
+            <translation>Die Zeilen werden als Chat trainiert. Um sie unverändert zu trainieren, wählen Sie das Format „Reiner Text“ und ordnen „text“ die Vorlage {template} zu.</translation>
+        </message>
+        <message>
+            <source>The rows consist of images, audio, or video ({columns}). LoRA Studio can't train on them yet.</source>
+            <translation>Die Zeilen bestehen aus Bildern, Audio oder Video ({columns}). Damit kann LoRA Studio noch nicht trainieren.</translation>
         </message>
         <message>
             <source>The rows contain text pairs with a score or a label, or vectors, which LoRA Studio doesn't train on.</source>
@@ -11222,6 +11497,10 @@
         <message>
             <source>The rows have {labels} different labels. A classifier can have up to {most}.</source>
             <translation>Die Zeilen haben {labels} verschiedene Labels. Ein Klassifikator kann höchstens {most} haben.</translation>
+        </message>
+        <message>
+            <source>The rows label parts of texts, such as names ({columns}). LoRA Studio trains one label for each text.</source>
+            <translation>Die Zeilen kennzeichnen Teile von Texten, zum Beispiel Namen ({columns}). LoRA Studio trainiert ein Label je Text.</translation>
         </message>
         <message>
             <source>The rows that {run:run} was trained on can't be read: {reason}</source>
@@ -11282,6 +11561,10 @@
         <message>
             <source>The self-test failed for {stages}, so no model is created.</source>
             <translation>Der Selbsttest ist für {stages} fehlgeschlagen, daher wird kein Modell erstellt.</translation>
+        </message>
+        <message>
+            <source>The self-test measures how much. If it is too much, train in 16 bits, or on a model that is stored in 4 bits: merged into that, the weights stay as they were in training.</source>
+            <translation>Der Selbsttest misst, wie sehr. Wenn es zu viel ist, trainieren Sie in 16 Bit oder auf einem Modell, das in 4 Bit gespeichert ist: Beim Zusammenführen mit diesem bleiben die Gewichte so, wie sie beim Training waren.</translation>
         </message>
         <message numerus="yes">
             <source>The self-test reads {n} held-out conversations ({positions} answer positions).</source>
@@ -11391,6 +11674,10 @@
             <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Eval-Loss würde besser aussehen, als er ist.</translation>
         </message>
         <message>
+            <source>The texts have scores ({columns}), not labels. LoRA Studio doesn't train on scores.</source>
+            <translation>Die Texte haben Punktwerte ({columns}) statt Labels. Mit Punktwerten trainiert LoRA Studio nicht.</translation>
+        </message>
+        <message>
             <source>The texts of the other {n} rows of its step are the negatives of a query, however many are computed at once. The vector of a text is read from its last token.</source>
             <translation>Die Texte der anderen {n} Zeilen ihres Schritts sind die Negativbeispiele einer Anfrage, egal wie viele gleichzeitig berechnet werden. Der Vektor eines Textes ist der seines letzten Tokens.</translation>
         </message>
@@ -11445,10 +11732,6 @@
         <message>
             <source>The training time can be estimated once you have trained a similar model on this device.</source>
             <translation>Die Trainingsdauer lässt sich schätzen, sobald Sie auf diesem Gerät ein ähnliches Modell trainiert haben.</translation>
-        </message>
-        <message>
-            <source>The turns contain images, audio, or video. LoRA Studio trains on text only.</source>
-            <translation>Die Beiträge enthalten Bilder, Ton oder Video. LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
             <source>The two templates render different text.</source>
@@ -11574,6 +11857,10 @@
             <translation>In {rows} stehen E-Mail-Adressen, Telefon-, Karten- oder Kontonummern oder Zugangsschlüssel. Das Modell könnte sie jedem verraten. Beim Maskieren werden sie durch Wörter wie [EMAIL] ersetzt.</translation>
         </message>
         <message>
+            <source>There are images, audio, video, or placeholders for them such as &lt;image&gt; in {rows}. LoRA Studio can't train on them yet, so these rows are skipped. Use them as text only if their texts make sense without what they refer to.</source>
+            <translation>In {rows} stehen Bilder, Audio, Video oder Platzhalter dafür wie &lt;image&gt;. Damit kann LoRA Studio noch nicht trainieren, deshalb werden diese Zeilen übersprungen. Verwenden Sie nur ihren Text, wenn er auch ohne das verständlich ist, worauf er sich bezieht.</translation>
+        </message>
+        <message>
             <source>There are invisible control characters in {rows}. The model would learn to write them.</source>
             <translation>In {rows} stehen unsichtbare Steuerzeichen. Das Modell würde lernen, sie zu schreiben.</translation>
         </message>
@@ -11592,10 +11879,6 @@
         <message>
             <source>There are up to {longest} characters in {rows}, but half of all rows have at most {median}. The longest row determines how much memory training uses.</source>
             <translation>In {rows} stehen bis zu {longest} Zeichen, die Hälfte aller Zeilen hat aber höchstens {median}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
-        </message>
-        <message>
-            <source>There is a placeholder such as &lt;image&gt; in {rows}. It is trained as text: the model would learn to answer without seeing the image. Remove these rows from your file unless the placeholder is meant as text.</source>
-            <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Entfernen Sie diese Zeilen aus der Datei, wenn der Platzhalter nicht als Text gemeint ist.</translation>
         </message>
         <message>
             <source>There is no built-in model named {name}.</source>
@@ -11666,6 +11949,14 @@
             <translation>Diese Labels haben jeweils weniger als {limit} Zeilen: {labels} ({rows}). Fügen Sie Zeilen hinzu oder entfernen Sie diese Labels: Um ein Label zu lernen, braucht ein Klassifikator Dutzende Zeilen.</translation>
         </message>
         <message>
+            <source>These rows are skipped. If their texts make sense without what they refer to, turn on the repair “Use rows with images, audio, or video as text only” (remove_media).</source>
+            <translation>Diese Zeilen werden übersprungen. Wenn ihre Texte auch ohne das verständlich sind, worauf sie sich beziehen, schalten Sie die Reparatur „Von Zeilen mit Bildern, Audio oder Video nur den Text verwenden“ (remove_media) ein.</translation>
+        </message>
+        <message>
+            <source>These settings ask for more</source>
+            <translation>Diese Einstellungen verlangen mehr</translation>
+        </message>
+        <message>
             <source>These values create {count} runs.</source>
             <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
         </message>
@@ -11731,6 +12022,14 @@
         <message>
             <source>This evaluation was started by someone else or on another computer. It would {requests}.</source>
             <translation>Diese Auswertung wurde von jemand anderem oder auf einem anderen Computer begonnen. Sie würde {requests}.</translation>
+        </message>
+        <message>
+            <source>This file has changed. Close this dialog and review the code again.</source>
+            <translation>Diese Datei hat sich geändert. Schließen Sie diesen Dialog und prüfen Sie den Code erneut.</translation>
+        </message>
+        <message>
+            <source>This file is too long to be shown in full. This is how it begins:</source>
+            <translation>Diese Datei ist zu lang, um ganz angezeigt zu werden. So beginnt sie:</translation>
         </message>
         <message>
             <source>This file isn't a Python executable.</source>
@@ -11933,6 +12232,10 @@
             <translation>Um von einem Lehrer zu lernen, trainieren Sie mit Gesprächen oder einfachem Text.</translation>
         </message>
         <message>
+            <source>To learn from good and bad answers (KTO), choose the format “{kto}”. Answers are then good where {label}. To imitate only good ones, remove the rows with bad ones.</source>
+            <translation>Um aus guten und schlechten Antworten zu lernen (KTO), wählen Sie das Format „{kto}“. Dann gelten Antworten als gut, für die {label} gilt. Um nur gute nachzuahmen, entfernen Sie die Zeilen mit schlechten.</translation>
+        </message>
+        <message>
             <source>To learn from the judged answers only, good and bad, choose the format “{kto}”. To imitate only good ones, remove the rows with bad ones.</source>
             <translation>Um nur aus den bewerteten Antworten zu lernen, guten wie schlechten, wählen Sie das Format „{kto}“. Um nur gute nachzuahmen, entfernen Sie die Zeilen mit schlechten.</translation>
         </message>
@@ -11957,10 +12260,6 @@
             <translation>Um zu sehen, was vergessen wurde, nehmen Sie den Testsatz „Vergessen“ hinzu.</translation>
         </message>
         <message>
-            <source>To train answers, make a table with a column for what was asked and one for what was answered.</source>
-            <translation>Um Antworten zu trainieren, legen Sie eine Tabelle mit einer Spalte für Fragen und einer für Antworten an.</translation>
-        </message>
-        <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
             <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine eigene Zeile oder entfernen Sie die Systemnachricht.</translation>
         </message>
@@ -11973,8 +12272,20 @@
             <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
         </message>
         <message>
+            <source>To train on one of them alone, map its column to “label”.</source>
+            <translation>Um nur eines davon zu trainieren, ordnen Sie dessen Spalte „label“ zu.</translation>
+        </message>
+        <message>
             <source>To train on several GPUs, select them on the Model page.</source>
             <translation>Um auf mehreren GPUs zu trainieren, wählen Sie sie auf der Seite „Modell“ aus.</translation>
+        </message>
+        <message>
+            <source>To train the answers of another person, map “speaker” to that name.</source>
+            <translation>Um die Antworten einer anderen Person zu trainieren, ordnen Sie „speaker“ deren Namen zu.</translation>
+        </message>
+        <message>
+            <source>To translate into the other language, swap them. To say what to do, map “question” to a template that begins with an instruction.</source>
+            <translation>Um in die andere Sprache zu übersetzen, vertauschen Sie die beiden. Um die Aufgabe zu nennen, ordnen Sie „question“ eine Vorlage zu, die mit einer Anweisung beginnt.</translation>
         </message>
         <message>
             <source>Token F1</source>
@@ -12752,6 +13063,10 @@
             <translation>AdamW verwenden</translation>
         </message>
         <message>
+            <source>Use a decimal point: {value}.</source>
+            <translation>Verwenden Sie einen Dezimalpunkt: {value}.</translation>
+        </message>
+        <message>
             <source>Use a wheel folder…</source>
             <translation>Wheel-Ordner verwenden…</translation>
         </message>
@@ -12766,6 +13081,10 @@
         <message>
             <source>Use another name</source>
             <translation>Anderen Namen verwenden</translation>
+        </message>
+        <message>
+            <source>Use as text only</source>
+            <translation>Nur den Text verwenden</translation>
         </message>
         <message>
             <source>Use even ranks, or the default initialization.</source>
@@ -12814,6 +13133,10 @@
         <message>
             <source>Use name or organization/name, with letters, digits, hyphens, periods, and underscores.</source>
             <translation>Verwenden Sie name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
+        </message>
+        <message>
+            <source>Use rows with images, audio, or video as text only</source>
+            <translation>Von Zeilen mit Bildern, Audio oder Video nur den Text verwenden</translation>
         </message>
         <message>
             <source>Use some rows of the dataset for validation, or turn this off.</source>
@@ -13094,6 +13417,10 @@
             <translation>Es ließ sich nicht erkennen, welche Spalten Prompt und Antwort enthalten. Vorhandene Spalten: {columns}.</translation>
         </message>
         <message>
+            <source>Web page</source>
+            <translation>Webseite</translation>
+        </message>
+        <message>
             <source>Weight</source>
             <translation>Gewicht</translation>
         </message>
@@ -13186,6 +13513,10 @@
             <translation>Was Sie ausprobiert und beobachtet haben</translation>
         </message>
         <message>
+            <source>WhatsApp chat</source>
+            <translation>WhatsApp-Chat</translation>
+        </message>
+        <message>
             <source>When</source>
             <translation>Wann</translation>
         </message>
@@ -13270,6 +13601,10 @@
             <translation>Siege</translation>
         </message>
         <message>
+            <source>With these settings, the project also asks for the following. Apply them only if you expect that. None of this has happened yet.</source>
+            <translation>Mit diesen Einstellungen verlangt das Projekt außerdem Folgendes. Übernehmen Sie sie nur, wenn Sie das erwarten. Noch ist nichts davon geschehen.</translation>
+        </message>
+        <message>
             <source>With this mapping, the first row is skipped: {reason}.</source>
             <translation>Mit dieser Zuordnung wird die erste Zeile übersprungen: {reason}.</translation>
         </message>
@@ -13320,6 +13655,14 @@
         <message>
             <source>Worst answer</source>
             <translation>Schlechteste Antwort</translation>
+        </message>
+        <message>
+            <source>Write a label for each text, such as one for scores above a limit. To train on the texts alone, choose the format “Plain text”.</source>
+            <translation>Schreiben Sie zu jedem Text ein Label, zum Beispiel eines für Werte über einer Grenze. Um nur die Texte zu trainieren, wählen Sie das Format „Reiner Text“.</translation>
+        </message>
+        <message>
+            <source>Write each prompt and its answer as one row: match both files by the ID of the requests.</source>
+            <translation>Schreiben Sie jeden Prompt und seine Antwort in eine Zeile: Ordnen Sie beide Dateien über die ID der Anfragen einander zu.</translation>
         </message>
         <message>
             <source>Write files to {folder}.</source>
@@ -13388,6 +13731,10 @@
         <message>
             <source>You can't undo this. Your run's files are kept, so you can create the model again.</source>
             <translation>Das lässt sich nicht rückgängig machen. Die Dateien Ihrer Läufe bleiben erhalten; Sie können das Modell neu erstellen.</translation>
+        </message>
+        <message>
+            <source>You don't have to do anything: these messages answer nothing.</source>
+            <translation>Sie müssen nichts tun: Diese Nachrichten sind keine Antworten.</translation>
         </message>
         <message>
             <source>You don't have write access to {repository} (status {status:d}).</source>
@@ -13474,6 +13821,10 @@
             <translation>ein Vergleich mit der Nummer einer Nachricht</translation>
         </message>
         <message>
+            <source>a conversation of {n} messages</source>
+            <translation>ein Gespräch mit {n} Nachrichten</translation>
+        </message>
+        <message>
             <source>a conversation that begins with an answer</source>
             <translation>ein Gespräch, das mit einer Antwort beginnt</translation>
         </message>
@@ -13486,8 +13837,32 @@
             <translation>ein paar Sekunden</translation>
         </message>
         <message>
+            <source>a file of an archive of X without posts or messages</source>
+            <translation>eine Datei aus einem Archiv von X ohne Beiträge oder Nachrichten</translation>
+        </message>
+        <message>
             <source>a link that leads out of the folder</source>
             <translation>eine Verknüpfung, die aus dem Ordner hinausführt</translation>
+        </message>
+        <message>
+            <source>a list of contacts or appointments</source>
+            <translation>eine Liste von Kontakten oder Terminen</translation>
+        </message>
+        <message>
+            <source>a mailbox or an e-mail</source>
+            <translation>ein Postfach oder eine E-Mail</translation>
+        </message>
+        <message>
+            <source>a message of several text parts</source>
+            <translation>eine Nachricht aus mehreren Textteilen</translation>
+        </message>
+        <message>
+            <source>a message with a picture</source>
+            <translation>eine Nachricht mit einem Bild</translation>
+        </message>
+        <message>
+            <source>a message with the role “developer”</source>
+            <translation>eine Nachricht mit der Rolle „developer“</translation>
         </message>
         <message>
             <source>a parser or Harmony is used, which excludes the chat template</source>
@@ -13534,6 +13909,10 @@
             <translation>ein Text enthält nicht maskierte Steuerzeichen, die erhalten bleiben</translation>
         </message>
         <message>
+            <source>a text refers to an image, audio, or video by a placeholder such as &lt;image&gt;</source>
+            <translation>ein Text verweist mit einem Platzhalter wie &lt;image&gt; auf ein Bild, Audio oder Video</translation>
+        </message>
+        <message>
             <source>a tool call has no name</source>
             <translation>ein Tool-Aufruf hat keinen Namen</translation>
         </message>
@@ -13544,6 +13923,10 @@
         <message>
             <source>a tool call is not an object</source>
             <translation>ein Tool-Aufruf ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a tool call without a result</source>
+            <translation>ein Tool-Aufruf ohne Ergebnis</translation>
         </message>
         <message>
             <source>a tool call without arguments</source>
@@ -13578,6 +13961,10 @@
             <translation>ein Beitrag hat keine Rolle</translation>
         </message>
         <message>
+            <source>a turn has no speaker or no text</source>
+            <translation>einer Nachricht fehlt der Name oder der Text</translation>
+        </message>
+        <message>
             <source>a turn has parts in the notation of Bedrock or Gemini, which isn't supported</source>
             <translation>ein Beitrag enthält Teile in der Schreibweise von Bedrock oder Gemini, die nicht unterstützt wird</translation>
         </message>
@@ -13592,6 +13979,10 @@
         <message>
             <source>a turn is not an object</source>
             <translation>ein Beitrag ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a user message right after a tool result</source>
+            <translation>eine Nutzernachricht direkt nach einem Tool-Ergebnis</translation>
         </message>
         <message>
             <source>a value can't be written as text</source>
@@ -13678,8 +14069,8 @@
             <translation>eine leere Antwort</translation>
         </message>
         <message>
-            <source>an empty system message, which the chat template rejects</source>
-            <translation>eine leere Systemnachricht, die die Chat-Vorlage ablehnt</translation>
+            <source>an empty system message</source>
+            <translation>eine leere Systemnachricht</translation>
         </message>
         <message>
             <source>an empty user message</source>
@@ -13688,6 +14079,10 @@
         <message>
             <source>and</source>
             <translation>und</translation>
+        </message>
+        <message>
+            <source>annotations of parts of texts</source>
+            <translation>Annotationen von Textstellen</translation>
         </message>
         <message>
             <source>another answer to the same turn has a better rank</source>
@@ -13704,6 +14099,10 @@
         <message>
             <source>answer loss</source>
             <translation>Loss der Antwort</translation>
+        </message>
+        <message>
+            <source>answer loss (nats per token)</source>
+            <translation>Loss der Antwort (Nats je Token)</translation>
         </message>
         <message>
             <source>answer score</source>
@@ -13846,12 +14245,28 @@
             <translation>klassifizieren</translation>
         </message>
         <message>
-            <source>clipped (%)</source>
-            <translation>begrenzt (%)</translation>
+            <source>clip fraction</source>
+            <translation>Clip-Anteil</translation>
         </message>
         <message>
-            <source>clipped tokens</source>
-            <translation>begrenzte Token</translation>
+            <source>clip fraction (%)</source>
+            <translation>Clip-Anteil (%)</translation>
+        </message>
+        <message>
+            <source>clip fraction above</source>
+            <translation>Clip-Anteil nach oben</translation>
+        </message>
+        <message>
+            <source>clip fraction above (%)</source>
+            <translation>Clip-Anteil nach oben (%)</translation>
+        </message>
+        <message>
+            <source>clip fraction below</source>
+            <translation>Clip-Anteil nach unten</translation>
+        </message>
+        <message>
+            <source>clip fraction below (%)</source>
+            <translation>Clip-Anteil nach unten (%)</translation>
         </message>
         <message numerus="yes">
             <source>columns {names}</source>
@@ -14017,12 +14432,24 @@
             <translation>abgeschnitten</translation>
         </message>
         <message>
+            <source>damaged files ({count})</source>
+            <translation>beschädigte Dateien ({count})</translation>
+        </message>
+        <message>
+            <source>deleted messages ({count})</source>
+            <translation>gelöschte Nachrichten ({count})</translation>
+        </message>
+        <message>
             <source>deriving the Ollama template</source>
             <translation>Ollama-Vorlage ableiten</translation>
         </message>
         <message>
             <source>describes the data</source>
             <translation>beschreibt die Daten</translation>
+        </message>
+        <message>
+            <source>developer messages</source>
+            <translation>Nachrichten der Rolle „developer“</translation>
         </message>
         <message>
             <source>done</source>
@@ -14047,6 +14474,10 @@
         <message>
             <source>emoji</source>
             <translation>Emojis</translation>
+        </message>
+        <message>
+            <source>empty messages ({count})</source>
+            <translation>leere Nachrichten ({count})</translation>
         </message>
         <message>
             <source>enough to show a difference of about {points:.0f} points</source>
@@ -14133,6 +14564,14 @@
             <translation>bei „{question}“ erzeugt der Server keinen Prompt: {reason}</translation>
         </message>
         <message>
+            <source>formatting in fields ({count})</source>
+            <translation>Formatierungen in Feldern ({count})</translation>
+        </message>
+        <message>
+            <source>forwarded messages ({count})</source>
+            <translation>weitergeleitete Nachrichten ({count})</translation>
+        </message>
+        <message>
             <source>from your package index</source>
             <translation>aus Ihrem Paketverzeichnis</translation>
         </message>
@@ -14155,6 +14594,10 @@
         <message>
             <source>generating sample answers</source>
             <translation>Beispielantworten erzeugen</translation>
+        </message>
+        <message>
+            <source>gguf has no name for {tensor}</source>
+            <translation>gguf kennt keinen Namen für {tensor}</translation>
         </message>
         <message>
             <source>good</source>
@@ -14199,6 +14642,10 @@
         <message>
             <source>high confidence</source>
             <translation>sicher</translation>
+        </message>
+        <message>
+            <source>images and sounds ({count})</source>
+            <translation>Bilder und Töne ({count})</translation>
         </message>
         <message>
             <source>importing Unsloth</source>
@@ -14251,6 +14698,10 @@
         <message>
             <source>it adapts parameters directly, such as stacked experts</source>
             <translation>er passt Parameter direkt an, etwa gestapelte Experten</translation>
+        </message>
+        <message>
+            <source>it belongs to another user</source>
+            <translation>der Ordner gehört einem anderen Benutzer</translation>
         </message>
         <message>
             <source>it changes biases</source>
@@ -14328,12 +14779,20 @@
             <translation>sie hat keinen Rang, anders als andere Antworten auf denselben Beitrag</translation>
         </message>
         <message>
+            <source>it has no table of notes</source>
+            <translation>sie hat keine Tabelle mit Notizen</translation>
+        </message>
+        <message>
             <source>it has no tokenizer</source>
             <translation>es hat keinen Tokenizer</translation>
         </message>
         <message>
             <source>it has no valid rank (r) and alpha (lora_alpha)</source>
             <translation>darin fehlen gültige Werte für Rang (r) und Alpha (lora_alpha)</translation>
+        </message>
+        <message>
+            <source>it has several labels</source>
+            <translation>sie hat mehrere Labels</translation>
         </message>
         <message>
             <source>it has the key {key} twice</source>
@@ -14368,6 +14827,10 @@
             <translation>sie ist größer als {limit:size}</translation>
         </message>
         <message>
+            <source>it is larger than {most:size}</source>
+            <translation>sie ist größer als {most:size}</translation>
+        </message>
+        <message>
             <source>it is missing</source>
             <translation>fehlt</translation>
         </message>
@@ -14392,8 +14855,16 @@
             <translation>kein JSON-Objekt</translation>
         </message>
         <message>
+            <source>it isn't a folder</source>
+            <translation>der Pfad ist kein Ordner</translation>
+        </message>
+        <message>
             <source>it isn't a regular file</source>
             <translation>sie ist keine gewöhnliche Datei</translation>
+        </message>
+        <message>
+            <source>it isn't annotated</source>
+            <translation>sie ist nicht annotiert</translation>
         </message>
         <message>
             <source>it isn't valid JSON</source>
@@ -14428,6 +14899,18 @@
             <translation>er wurde mit {method} initialisiert, wobei dem Basismodell ein Teil entnommen wurde</translation>
         </message>
         <message>
+            <source>it was rejected by the annotator</source>
+            <translation>sie wurde beim Annotieren abgelehnt</translation>
+        </message>
+        <message>
+            <source>it was skipped by the annotator</source>
+            <translation>sie wurde beim Annotieren übersprungen</translation>
+        </message>
+        <message>
+            <source>it was written again, without checksums</source>
+            <translation>sie wurde neu geschrieben, ohne Prüfsummen</translation>
+        </message>
+        <message>
             <source>it works only for {models}; other models would generate noise</source>
             <translation>er funktioniert nur mit {models}; andere Modelle würden Rauschen erzeugen</translation>
         </message>
@@ -14438,6 +14921,14 @@
         <message>
             <source>its SHA-256 is {digest}…, expected {expected}…</source>
             <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
+        </message>
+        <message>
+            <source>its annotation is neither one label nor a written answer</source>
+            <translation>ihre Annotation ist weder ein einzelnes Label noch eine geschriebene Antwort</translation>
+        </message>
+        <message>
+            <source>its annotators disagree</source>
+            <translation>die Annotierenden sind sich nicht einig</translation>
         </message>
         <message>
             <source>its answer is labeled as bad</source>
@@ -14568,12 +15059,20 @@
             <translation>Antworten bewerten</translation>
         </message>
         <message>
+            <source>judging the GGUF files</source>
+            <translation>GGUF-Dateien werden beurteilt</translation>
+        </message>
+        <message>
             <source>just now</source>
             <translation>gerade eben</translation>
         </message>
         <message>
             <source>large</source>
             <translation>groß</translation>
+        </message>
+        <message>
+            <source>later system messages</source>
+            <translation>spätere Systemnachrichten</translation>
         </message>
         <message>
             <source>layer</source>
@@ -14590,6 +15089,14 @@
         <message>
             <source>line break</source>
             <translation>Zeilenumbruch</translation>
+        </message>
+        <message>
+            <source>lines that can't be read ({count})</source>
+            <translation>nicht lesbare Zeilen ({count})</translation>
+        </message>
+        <message>
+            <source>link previews ({count})</source>
+            <translation>Linkvorschauen ({count})</translation>
         </message>
         <message>
             <source>lists a quantization twice</source>
@@ -14650,6 +15157,10 @@
         <message>
             <source>llama.cpp renders this chat template differently from transformers</source>
             <translation>llama.cpp wertet diese Chat-Vorlage anders aus als transformers</translation>
+        </message>
+        <message>
+            <source>llama.cpp runs the model differently, since the file has the trained values</source>
+            <translation>llama.cpp führt das Modell anders aus, denn die Datei enthält die trainierten Werte</translation>
         </message>
         <message>
             <source>llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it</source>
@@ -14760,6 +15271,10 @@
             <translation>Suche wird gemessen</translation>
         </message>
         <message>
+            <source>media and settings of the cards</source>
+            <translation>Medien und Einstellungen der Karten</translation>
+        </message>
+        <message>
             <source>medium confidence</source>
             <translation>wahrscheinlich</translation>
         </message>
@@ -14798,6 +15313,14 @@
         <message>
             <source>messages are rendered differently when their content has surrounding whitespace</source>
             <translation>Nachrichten werden anders gerendert, wenn ihr Inhalt von Leerraum umgeben ist</translation>
+        </message>
+        <message>
+            <source>messages of bots ({count})</source>
+            <translation>Nachrichten von Bots ({count})</translation>
+        </message>
+        <message>
+            <source>messages without a sender ({count})</source>
+            <translation>Nachrichten ohne Absender ({count})</translation>
         </message>
         <message>
             <source>micro-batches</source>
@@ -14854,6 +15377,10 @@
         <message>
             <source>no disk is mounted at {folder}</source>
             <translation>unter {folder} ist kein Datenträger eingehängt</translation>
+        </message>
+        <message>
+            <source>no messages of a channel</source>
+            <translation>keine Nachrichten eines Kanals</translation>
         </message>
         <message>
             <source>no part of an answer is within the first {limit} tokens</source>
@@ -14956,8 +15483,16 @@
             <translation>merklich</translation>
         </message>
         <message>
+            <source>notices such as joins and calls ({count})</source>
+            <translation>Hinweise wie Beitritte und Anrufe ({count})</translation>
+        </message>
+        <message>
             <source>off</source>
             <translation>aus</translation>
+        </message>
+        <message>
+            <source>older copy of the notes</source>
+            <translation>ältere Kopie der Notizen</translation>
         </message>
         <message>
             <source>omitted: {feature}, because {reason}</source>
@@ -15008,8 +15543,16 @@
             <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
+            <source>other files ({count})</source>
+            <translation>andere Dateien ({count})</translation>
+        </message>
+        <message>
             <source>out of date</source>
             <translation>veraltet</translation>
+        </message>
+        <message>
+            <source>paragraphs that answer no question ({count})</source>
+            <translation>Absätze, die keine Frage beantworten ({count})</translation>
         </message>
         <message>
             <source>parameter</source>
@@ -15036,8 +15579,20 @@
             <translation>Perplexität</translation>
         </message>
         <message>
+            <source>photos ({count})</source>
+            <translation>Fotos ({count})</translation>
+        </message>
+        <message>
             <source>plain text</source>
             <translation>Fließtext</translation>
+        </message>
+        <message>
+            <source>polls, places, and contacts ({count})</source>
+            <translation>Umfragen, Orte und Kontakte ({count})</translation>
+        </message>
+        <message>
+            <source>posts of others that were shared ({count})</source>
+            <translation>geteilte Beiträge anderer ({count})</translation>
         </message>
         <message>
             <source>practically none</source>
@@ -15054,6 +15609,10 @@
         <message>
             <source>prompts with equal rewards</source>
             <translation>Prompts mit gleichen Belohnungen</translation>
+        </message>
+        <message>
+            <source>questions are the names of their answers; each becomes one row</source>
+            <translation>Fragen sind die Namen ihrer Antworten; jede wird zu einer Zeile</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -15124,6 +15683,18 @@
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
         </message>
         <message>
+            <source>reasoning in a message with tool calls</source>
+            <translation>Überlegungen in einer Nachricht mit Tool-Aufrufen</translation>
+        </message>
+        <message>
+            <source>reasoning that a request turns off</source>
+            <translation>Überlegungen, die eine Anfrage ausschaltet</translation>
+        </message>
+        <message>
+            <source>reasoning that a request turns on</source>
+            <translation>Überlegungen, die eine Anfrage einschaltet</translation>
+        </message>
+        <message>
             <source>recall@1</source>
             <translation>Recall@1</translation>
         </message>
@@ -15192,8 +15763,8 @@
             <translation>Text von rechts nach links</translation>
         </message>
         <message>
-            <source>rounding to {dtype} changes the adapter's updates by {share:percent}</source>
-            <translation>das Runden auf {dtype} verändert die Updates des Adapters um {share:percent}</translation>
+            <source>rounding to {dtype} changes the adapter's updates by {share:percent} and alone costs {nats:.2g} nats</source>
+            <translation>das Runden auf {dtype} verändert die Änderungen durch den Adapter um {share:percent} und kostet allein {nats:.2g} Nats</translation>
         </message>
         <message>
             <source>row {row}</source>
@@ -15372,6 +15943,10 @@
             <translation>Schritte</translation>
         </message>
         <message>
+            <source>stickers and GIFs ({count})</source>
+            <translation>Sticker und GIFs ({count})</translation>
+        </message>
+        <message>
             <source>still reading…</source>
             <translation>wird noch gelesen…</translation>
         </message>
@@ -15428,6 +16003,10 @@
             <translation>die ID eines neuen Tokens liegt weit außerhalb des Vokabulars des Modells</translation>
         </message>
         <message>
+            <source>the IDs of tool calls</source>
+            <translation>die IDs der Tool-Aufrufe</translation>
+        </message>
+        <message>
             <source>the TEMPLATE</source>
             <translation>das TEMPLATE</translation>
         </message>
@@ -15438,6 +16017,10 @@
         <message>
             <source>the TEMPLATE supports what the chat template does</source>
             <translation>das TEMPLATE unterstützt dasselbe wie die Chat-Vorlage</translation>
+        </message>
+        <message>
+            <source>the activity is not a prompt with its answer</source>
+            <translation>die Aktivität ist kein Prompt mit Antwort</translation>
         </message>
         <message>
             <source>the adapter was not merged: these are the base model's weights</source>
@@ -15459,10 +16042,6 @@
             <translation>die Antwort in „{slot}“ ist leer</translation>
         </message>
         <message>
-            <source>the answer is a server's whole response</source>
-            <translation>die Antwort ist die gesamte Rückgabe eines Servers</translation>
-        </message>
-        <message>
             <source>the answer is empty</source>
             <translation>die Antwort ist leer</translation>
         </message>
@@ -15479,12 +16058,28 @@
             <translation>die Argumente eines Tool-Aufrufs sind kein Objekt</translation>
         </message>
         <message>
+            <source>the arguments of tool calls</source>
+            <translation>die Argumente der Tool-Aufrufe</translation>
+        </message>
+        <message>
             <source>the base model's files don't contain the parameters of {module}</source>
             <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
         </message>
         <message>
             <source>the base model's files don't contain {tensor}</source>
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
+        </message>
+        <message>
+            <source>the call IDs of results</source>
+            <translation>die Aufruf-IDs der Ergebnisse</translation>
+        </message>
+        <message>
+            <source>the card has no answer</source>
+            <translation>die Karte hat keine Antwort</translation>
+        </message>
+        <message>
+            <source>the card has no text</source>
+            <translation>die Karte hat keinen Text</translation>
         </message>
         <message>
             <source>the character map of its tokenizer is damaged</source>
@@ -15555,6 +16150,10 @@
             <translation>die Chat-Vorlage lässt eine Antwort weg</translation>
         </message>
         <message>
+            <source>the chat template omits one of several tool calls</source>
+            <translation>die Chat-Vorlage lässt einen von mehreren Tool-Aufrufen weg</translation>
+        </message>
+        <message>
             <source>the chat template omits the arguments of a tool call</source>
             <translation>die Chat-Vorlage lässt die Argumente eines Tool-Aufrufs weg</translation>
         </message>
@@ -15613,6 +16212,10 @@
         <message>
             <source>the content of a user message is omitted</source>
             <translation>der Inhalt einer Nutzernachricht fehlt</translation>
+        </message>
+        <message>
+            <source>the conversation has no answer by “{name}”</source>
+            <translation>die Unterhaltung enthält keine Antwort von „{name}“</translation>
         </message>
         <message>
             <source>the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD</source>
@@ -15763,6 +16366,10 @@
             <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
         </message>
         <message>
+            <source>the prompt has no answer</source>
+            <translation>der Prompt hat keine Antwort</translation>
+        </message>
+        <message>
             <source>the prompt is empty</source>
             <translation>der Prompt ist leer</translation>
         </message>
@@ -15773,6 +16380,10 @@
         <message>
             <source>the query and the passage are the same</source>
             <translation>Suchanfrage und Text sind gleich</translation>
+        </message>
+        <message>
+            <source>the question has no answer</source>
+            <translation>die Frage hat keine Antwort</translation>
         </message>
         <message>
             <source>the question is a list of conversations</source>
@@ -15859,6 +16470,10 @@
             <translation>die Zeile hat mehr als {limit} Werte</translation>
         </message>
         <message>
+            <source>the row has several labels, so its label is neither text nor a whole number</source>
+            <translation>die Zeile hat mehrere Labels, ihr Label ist also weder Text noch eine ganze Zahl</translation>
+        </message>
+        <message>
             <source>the row is a Python literal or has extra commas; it is read anyway</source>
             <translation>die Zeile ist ein Python-Literal oder hat überzählige Kommas; sie wird trotzdem gelesen</translation>
         </message>
@@ -15939,6 +16554,10 @@
             <translation>die Zeilen neuer Token lassen sich weder gewichten noch addieren</translation>
         </message>
         <message>
+            <source>the rules for models of type {type} aren't known</source>
+            <translation>die Regeln für Modelle vom Typ {type} sind nicht bekannt</translation>
+        </message>
+        <message>
             <source>the run no longer exists</source>
             <translation>der Lauf existiert nicht mehr</translation>
         </message>
@@ -16007,6 +16626,10 @@
             <translation>die Stoppfolgen</translation>
         </message>
         <message>
+            <source>the system message</source>
+            <translation>die Systemnachricht</translation>
+        </message>
+        <message>
             <source>the system prompt</source>
             <translation>der System-Prompt</translation>
         </message>
@@ -16057,6 +16680,10 @@
         <message>
             <source>the tool calls are not a list</source>
             <translation>die Tool-Aufrufe sind keine Liste</translation>
+        </message>
+        <message>
+            <source>the tool names of results</source>
+            <translation>die Tool-Namen der Ergebnisse</translation>
         </message>
         <message>
             <source>the tools are not a list of function descriptions</source>
@@ -16119,6 +16746,10 @@
             <translation>es gibt keine Frage</translation>
         </message>
         <message>
+            <source>there is no record of its content</source>
+            <translation>sein Inhalt ist nirgends verzeichnet</translation>
+        </message>
+        <message>
             <source>there is no text</source>
             <translation>es gibt keinen Text</translation>
         </message>
@@ -16161,6 +16792,10 @@
         <message>
             <source>tie</source>
             <translation>unentschieden</translation>
+        </message>
+        <message>
+            <source>times of subtitles ({count})</source>
+            <translation>Zeitangaben von Untertiteln ({count})</translation>
         </message>
         <message>
             <source>to do</source>
@@ -16231,6 +16866,14 @@
             <translation>Tool-Definition</translation>
         </message>
         <message>
+            <source>tool results</source>
+            <translation>Tool-Ergebnisse</translation>
+        </message>
+        <message>
+            <source>tool results after an answer without tool calls</source>
+            <translation>Tool-Ergebnisse nach einer Antwort ohne Tool-Aufrufe</translation>
+        </message>
+        <message>
             <source>tools</source>
             <translation>Tools</translation>
         </message>
@@ -16263,12 +16906,24 @@
             <translation>trainiert</translation>
         </message>
         <message>
+            <source>transformers saves its weights under other names</source>
+            <translation>transformers speichert seine Gewichte unter anderen Namen</translation>
+        </message>
+        <message>
             <source>transformers {version} doesn't support the architecture {name} (model_type: {type}).</source>
             <translation>transformers {version} unterstützt die Architektur {name} nicht (model_type: {type}).</translation>
         </message>
         <message>
+            <source>two answers in a row</source>
+            <translation>zwei Antworten hintereinander</translation>
+        </message>
+        <message>
             <source>two messages of one role in a row</source>
             <translation>zwei Nachrichten einer Rolle hintereinander</translation>
+        </message>
+        <message>
+            <source>two system messages in a row</source>
+            <translation>zwei Systemnachrichten hintereinander</translation>
         </message>
         <message>
             <source>two user messages in a row</source>
@@ -16303,6 +16958,10 @@
             <translation>Nutzer</translation>
         </message>
         <message>
+            <source>user messages</source>
+            <translation>Nutzernachrichten</translation>
+        </message>
+        <message>
             <source>values or gradients differ</source>
             <translation>Werte oder Gradienten weichen ab</translation>
         </message>
@@ -16315,12 +16974,24 @@
             <translation>sehr klein</translation>
         </message>
         <message>
+            <source>videos ({count})</source>
+            <translation>Videos ({count})</translation>
+        </message>
+        <message>
+            <source>voice messages ({count})</source>
+            <translation>Sprachnachrichten ({count})</translation>
+        </message>
+        <message>
             <source>waiting for {device}</source>
             <translation>Warten auf {device}</translation>
         </message>
         <message>
             <source>warning: {problem} {remedy}</source>
             <translation>Warnung: {problem} {remedy}</translation>
+        </message>
+        <message>
+            <source>what the chat template rejects: {kinds}</source>
+            <translation>was die Chat-Vorlage ablehnt: {kinds}</translation>
         </message>
         <message>
             <source>white space around a message</source>
@@ -16379,6 +17050,10 @@
             <translation>Ihre Notiz</translation>
         </message>
         <message>
+            <source>your own Discord messages without those that they answer</source>
+            <translation>Ihre eigenen Discord-Nachrichten ohne die, auf die sie antworten</translation>
+        </message>
+        <message>
             <source>{action} (Ctrl+Enter)</source>
             <translation>{action} (Strg+Eingabe)</translation>
         </message>
@@ -16423,10 +17098,24 @@
             <translation>{change} Punkte über alle Fähigkeiten</translation>
         </message>
         <message numerus="yes">
-            <source>{columns} refer to images, audio, or video. LoRA Studio trains on text only.</source>
+            <source>{columns} contain text that isn't used.</source>
             <translation>
-                <numerusform>{columns} verweist auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
-                <numerusform>{columns} verweisen auf Bilder, Audio oder Video. LoRA Studio trainiert nur mit Text.</numerusform>
+                <numerusform>{columns} enthält Text, der nicht verwendet wird.</numerusform>
+                <numerusform>{columns} enthalten Text, der nicht verwendet wird.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{columns} may rate the answers. All of them are trained as good answers, whatever these say.</source>
+            <translation>
+                <numerusform>{columns} bewertet vielleicht die Antworten. Alle Antworten werden als gute trainiert, egal was dort steht.</numerusform>
+                <numerusform>{columns} bewerten vielleicht die Antworten. Alle Antworten werden als gute trainiert, egal was dort steht.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{columns} refer to images, audio, or video in {share:percent} of the rows checked. Training uses the text only.</source>
+            <translation>
+                <numerusform>{columns} verweist in {share:percent} der geprüften Zeilen auf Bilder, Audio oder Video. Trainiert wird nur der Text.</numerusform>
+                <numerusform>{columns} verweisen in {share:percent} der geprüften Zeilen auf Bilder, Audio oder Video. Trainiert wird nur der Text.</numerusform>
             </translation>
         </message>
         <message>
@@ -16434,8 +17123,23 @@
             <translation>{column}: {done} von {total} Antworten</translation>
         </message>
         <message>
+            <source>{compared}, but only with a fresh conversion: {reason}</source>
+            <translation>{compared}, aber nur mit einer erneuten Konvertierung: {reason}</translation>
+        </message>
+        <message>
+            <source>{compared}, but only with a second merge: PEFT can't compute the updates of this adapter one by one ({reason})</source>
+            <translation>{compared}, aber nur mit einer zweiten Zusammenführung: PEFT kann die Änderungen durch diesen Adapter nicht einzeln berechnen ({reason})</translation>
+        </message>
+        <message>
             <source>{compared}; label probabilities differ by at most {difference:.2g} (held-out texts: {n})</source>
             <translation>{compared}; Wahrscheinlichkeiten der Labels weichen um höchstens {difference:.2g} ab (zurückgehaltene Texte: {n})</translation>
+        </message>
+        <message numerus="yes">
+            <source>{compared}; {n} updates are too small to be seen in {quantization}</source>
+            <translation>
+                <numerusform>{compared}; {n} Änderung ist zu klein, um in {quantization} erkennbar zu sein</numerusform>
+                <numerusform>{compared}; {n} Änderungen sind zu klein, um in {quantization} erkennbar zu sein</numerusform>
+            </translation>
         </message>
         <message>
             <source>{consequence} The closest verified TEMPLATE is the one {alternative}.</source>
@@ -16444,6 +17148,18 @@
         <message>
             <source>{construct} in line {line:d}</source>
             <translation>{construct} in Zeile {line:d}</translation>
+        </message>
+        <message>
+            <source>{conversation} (only the TEMPLATE writes {parts})</source>
+            <translation>{conversation} (nur das TEMPLATE schreibt Folgendes: {parts})</translation>
+        </message>
+        <message>
+            <source>{conversation} (the TEMPLATE omits {parts})</source>
+            <translation>{conversation} (im TEMPLATE fehlt: {parts})</translation>
+        </message>
+        <message>
+            <source>{conversation}, which the TEMPLATE rejects</source>
+            <translation>{conversation} (vom TEMPLATE abgelehnt)</translation>
         </message>
         <message>
             <source>{count} (hidden size {width})</source>
@@ -16614,6 +17330,10 @@
             <translation>{file} enthält es nicht</translation>
         </message>
         <message>
+            <source>{file} expands to more than its size</source>
+            <translation>{file} wird entpackt größer als die Datei selbst</translation>
+        </message>
+        <message>
             <source>{file} has changed since it was written</source>
             <translation>{file} hat sich seit dem Schreiben geändert</translation>
         </message>
@@ -16638,6 +17358,10 @@
             <translation>{file} hat keine Spalte {name}.</translation>
         </message>
         <message>
+            <source>{file} has no list of files</source>
+            <translation>{file} enthält keine Dateiliste</translation>
+        </message>
+        <message>
             <source>{file} has pairs for search</source>
             <translation>{file} enthält Paare für die Suche</translation>
         </message>
@@ -16648,6 +17372,10 @@
         <message>
             <source>{file} has prompts for rewards</source>
             <translation>{file} enthält Prompts für Belohnungen</translation>
+        </message>
+        <message>
+            <source>{file} has tensors without values</source>
+            <translation>{file} enthält Tensoren ohne eigene Werte</translation>
         </message>
         <message>
             <source>{file} has texts with labels</source>
@@ -16720,6 +17448,10 @@
         <message>
             <source>{file} is too large to show: it has more than {lines} lines or {most:size}.</source>
             <translation>{file} ist zu groß zum Anzeigen: Die Datei hat mehr als {lines} Zeilen oder {most:size}.</translation>
+        </message>
+        <message>
+            <source>{file} isn't an archive of tensors</source>
+            <translation>{file} ist kein Archiv von Tensoren</translation>
         </message>
         <message>
             <source>{file} lists no files</source>
@@ -16858,6 +17590,10 @@
             <translation>{host} (dieser Computer)</translation>
         </message>
         <message>
+            <source>{host} continues its list on another server</source>
+            <translation>{host} setzt seine Liste auf einem anderen Server fort</translation>
+        </message>
+        <message>
             <source>{host} redirects to an invalid address</source>
             <translation>{host} leitet auf eine ungültige Adresse weiter</translation>
         </message>
@@ -16942,12 +17678,16 @@
             <translation>{key} der Datei</translation>
         </message>
         <message>
+            <source>{kinds} together</source>
+            <translation>{kinds} zusammen</translation>
+        </message>
+        <message>
             <source>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</source>
             <translation>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
-            <source>{kind}, questions in paragraphs</source>
-            <translation>{kind}, Fragen in Absätzen</translation>
+            <source>{kind}, nested rows</source>
+            <translation>{kind}, verschachtelte Zeilen</translation>
         </message>
         <message>
             <source>{kind}, rank {rank}</source>
@@ -17025,12 +17765,20 @@
             <translation>{names} und {count} weitere</translation>
         </message>
         <message>
+            <source>{names} and {more} more</source>
+            <translation>{names} und {more} weitere</translation>
+        </message>
+        <message>
             <source>{names} trained in full</source>
             <translation>{names} vollständig trainiert</translation>
         </message>
         <message>
             <source>{name} (required)</source>
             <translation>{name} (erforderlich)</translation>
+        </message>
+        <message>
+            <source>{name} ({export}) is damaged: {reason}.</source>
+            <translation>{name} ({export}) ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>{name} asks for the code of {value}</source>
@@ -17053,6 +17801,10 @@
             <translation>{name} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
+            <source>{name} can't have an adapter: embeddings, the output layer, and routers of experts can only be trained in full.</source>
+            <translation>{name} kann keinen Adapter haben: Embeddings, die Ausgabeschicht und die Router von Experten lassen sich nur vollständig trainieren.</translation>
+        </message>
+        <message>
             <source>{name} contains more than {most} files.</source>
             <translation>{name} enthält mehr als {most} Dateien.</translation>
         </message>
@@ -17063,6 +17815,10 @@
         <message>
             <source>{name} contains text, not the table that its extension suggests.</source>
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
+        </message>
+        <message>
+            <source>{name} contains {export}, which LoRA Studio can't read.</source>
+            <translation>{name} enthält {export}. Das kann LoRA Studio nicht lesen.</translation>
         </message>
         <message>
             <source>{name} has more than {most} columns.</source>
@@ -17197,6 +17953,10 @@
             <translation>{name} ist ein Encoder-Decoder-Modell. LoRA Studio trainiert reine Decoder-Modelle.</translation>
         </message>
         <message>
+            <source>{name} is an exported chat ({export}). Its messages are grouped into conversations by thread, by reply, and by pauses of hours.</source>
+            <translation>{name} ist ein exportierter Chat ({export}). Seine Nachrichten sind nach Threads, Antworten und stundenlangen Pausen zu Unterhaltungen zusammengefasst.</translation>
+        </message>
+        <message>
             <source>{name} is an image.</source>
             <translation>{name} ist ein Bild.</translation>
         </message>
@@ -17241,6 +18001,10 @@
             <translation>{name} ist durch ein Passwort geschützt.</translation>
         </message>
         <message>
+            <source>{name} is too large for a file that has to be read at once: the limit is {most:size}, or {values} values.</source>
+            <translation>{name} ist zu groß für eine Datei, die auf einmal gelesen werden muss: Die Grenze sind {most:size} oder {values} Werte.</translation>
+        </message>
+        <message>
             <source>{name} is too large: a file with this layout has to be read into memory at once.</source>
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
         </message>
@@ -17251,10 +18015,6 @@
         <message>
             <source>{name} is {value}, more than {limit:d}</source>
             <translation>{name} ist {value}, mehr als {limit:d}</translation>
-        </message>
-        <message>
-            <source>{name} looks like an exported chat. It is read as plain text, so the model learns to write such chats.</source>
-            <translation>{name} sieht wie ein exportierter Chat aus. Die Datei wird als reiner Text gelesen, das Modell lernt also, solche Chats zu schreiben.</translation>
         </message>
         <message>
             <source>{name} unpacks to more than {most:size}, over {times} times its size. It may be a decompression bomb.</source>
@@ -17481,6 +18241,27 @@
             <translation>
                 <numerusform>{n} Zeile von {file} ist nicht lesbar und wird nicht klassifiziert: {reasons}.</numerusform>
                 <numerusform>{n} Zeilen von {file} sind nicht lesbar und werden nicht klassifiziert: {reasons}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {rows} checked contain images, audio, or video ({columns}). LoRA Studio can't train on them yet.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Zeilen enthält Bilder, Audio oder Video ({columns}). Damit kann LoRA Studio noch nicht trainieren.</numerusform>
+                <numerusform>{n} von {rows} geprüften Zeilen enthalten Bilder, Audio oder Video ({columns}). Damit kann LoRA Studio noch nicht trainieren.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {rows} checked contain images, audio, or video, or refer to them with placeholders such as &lt;image&gt;. LoRA Studio can't train on them yet.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Zeilen enthält Bilder, Audio oder Video oder verweist mit einem Platzhalter wie &lt;image&gt; darauf. Damit kann LoRA Studio noch nicht trainieren.</numerusform>
+                <numerusform>{n} von {rows} geprüften Zeilen enthalten Bilder, Audio oder Video oder verweisen mit Platzhaltern wie &lt;image&gt; darauf. Damit kann LoRA Studio noch nicht trainieren.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {rows} checked have markers of a gap to fill in code, such as {mark}. Only some models have them.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Zeilen enthält Markierungen für eine Lücke im Code, zum Beispiel {mark}. Nur manche Modelle haben sie.</numerusform>
+                <numerusform>{n} von {rows} geprüften Zeilen enthalten Markierungen für eine Lücke im Code, zum Beispiel {mark}. Nur manche Modelle haben sie.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -18047,6 +18828,10 @@
             <translation>{tensor} hat das unbekannte Format {dtype}</translation>
         </message>
         <message>
+            <source>{tensor} is a part of {parameter}</source>
+            <translation>{tensor} ist ein Teil von {parameter}</translation>
+        </message>
+        <message>
             <source>{tensor} is in two files</source>
             <translation>{tensor} ist in zwei Dateien enthalten</translation>
         </message>
@@ -18247,6 +19032,10 @@
             <translation>{token} ist bereits ein Token des Modells.</translation>
         </message>
         <message>
+            <source>{tool} doesn't know the pre-tokenizer of this model, so it can't be exported as a GGUF file for Ollama, LM Studio, or llama.cpp.</source>
+            <translation>{tool} kennt den Pre-Tokenizer dieses Modells nicht. Deshalb lässt es sich nicht als GGUF-Datei für Ollama, LM Studio oder llama.cpp exportieren.</translation>
+        </message>
+        <message>
             <source>{tracker} is selected as an experiment tracker but isn't installed.</source>
             <translation>{tracker} ist als Experiment-Tracker gewählt, aber nicht installiert.</translation>
         </message>
@@ -18319,6 +19108,10 @@
             <translation>{why} Das Training läuft nach Schritt {step} weiter. Kurze Zeilen teilen sich keine größeren Mikro-Batches mehr; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
         <message>
+            <source>“{chosen}” is used as the preferred answer where the preference is negative, and “{rejected}” where it is positive.</source>
+            <translation>„{chosen}“ gilt als bevorzugte Antwort, wo die Bewertung negativ ist, „{rejected}“, wo sie positiv ist.</translation>
+        </message>
+        <message>
             <source>“{column}” contains two answers to each prompt. The first one is used as the preferred answer.</source>
             <translation>„{column}“ enthält zwei Antworten zu jedem Prompt. Die erste gilt als die bevorzugte.</translation>
         </message>
@@ -18373,6 +19166,10 @@
         <message>
             <source>“{name}” was created by someone else or on another computer. Allow it only if you expect what it asks for. None of this has happened yet.</source>
             <translation>„{name}“ wurde von jemand anderem oder auf einem anderen Computer erstellt. Erlauben Sie nur, was Sie erwarten. Nichts davon ist bisher geschehen.</translation>
+        </message>
+        <message>
+            <source>“{name}” writes in none of the conversations.</source>
+            <translation>„{name}“ schreibt in keiner der Unterhaltungen.</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>
