@@ -52,6 +52,7 @@ def test_plan_of_someone_else_is_refused_until_allowed(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
     monkeypatch.delenv(consent.TRUST_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ProblemError) as caught:
         own_plans.require_own(plan, tmp_path)
     (problem,) = caught.value.problems

@@ -139,8 +139,10 @@ def test_link_that_appears_in_an_open_project_is_shown_before_a_job(
     (tmp_path / "elsewhere").mkdir()
     (shared_folder / "runs").symlink_to(tmp_path / "elsewhere")
     window.state.set("export", "ollama_host", "models.example")
+    assert window.state.save()
+    assert not window.state.require_accepted()
     window.launcher.request("train")
-    assert str(tmp_path / "elsewhere") in read_texts(get_dialog(window))
+    assert str(tmp_path / "elsewhere") in read_texts(window.findChildren(ForeignProjectDialog)[0])
     assert not any((tmp_path / "elsewhere").iterdir())
     new = list_new_requests(window.state.draft)
     assert [each.target for each in new] == [str(tmp_path / "elsewhere")]
