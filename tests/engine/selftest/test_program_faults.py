@@ -40,7 +40,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Adapter 'default'.* have invalid shape"),
 ]
 
 Plant = Callable[[pytest.MonkeyPatch], None]
