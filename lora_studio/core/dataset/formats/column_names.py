@@ -129,7 +129,7 @@ METADATA = (
     "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
     "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
     "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
-    "tokens", "score", "unnamed0", "rating", "status",
+    "tokens", "score", "unnamed0", "rating", "status", "chatname",
 )  # fmt: skip
 #: Questions with exactly these names.
 ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))

@@ -123,3 +123,13 @@ def test_rows_of_roles_have_no_people() -> None:
     rows = [{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}]
     verdict = detect(rows)
     assert (verdict.people, verdict.mapping) == ((), {"messages": "messages"})
+
+
+def test_name_of_a_chat_is_not_a_text_that_could_be_trained() -> None:
+    rows = [
+        PAIR | {"chat name": "Gemi yolculuğu: hangi gün?", "note": "Hava güzeldi, deniz sakindi."}
+    ] * 4
+    verdict = detect(rows)
+    (unused,) = [p for p in verdict.problems if p.code == "dataset.unused_texts"]
+    assert "chat name" not in str(unused.what)
+    assert "note" in str(unused.what)
