@@ -55,7 +55,7 @@ PLACES: dict[str, set[str]] = {
     "numpy.loadtxt": set(),
     "numpy.fromfile": {"engine/dataset/rows/store.py", "engine/export/gguf/tensor_comparison.py"},
     "numpy.memmap": {"engine/export/gguf/direct_gguf.py", "engine/export/gguf/tensor_comparison.py",
-                     "engine/runtime/disk.py"},
+                     "engine/runtime/disk.py", "engine/selftest/oracle/gguf_tensors.py"},
     "mmap.mmap": set(),
     "os.open": {"__main__.py", "cli/app.py", "core/system/descriptor_locks.py", "core/system/foreign_files.py",
                 "core/system/programs.py", "engine/runtime/pinned_folder.py"},

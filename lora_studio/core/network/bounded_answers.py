@@ -90,18 +90,21 @@ _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", 
 Origin = tuple[str, str, int | None]
 
 
-def bound_answers(client: httpx.Client, choose: ChooseLimits, home: str = "") -> httpx.Client:
+def bound_answers(
+    client: httpx.Client, choose: ChooseLimits, get_home: Callable[[], str] | None = None
+) -> httpx.Client:
     """Bound all answers to this client, and return it.
 
-    `home` is the address of the only server that gets keys and cookies, for a library that also follows
-    addresses in answers; without it, that is the server of each first request. Raises UntrustedAnswerError, a
+    `get_home` returns the address of the only server that gets keys and cookies, for a library that also
+    follows addresses in answers; without it, that is the server of each first request. Raises UntrustedAnswerError, a
     kind of httpx.RequestError, from its requests.
     """
     connections.start()  # the time of an answer's header is limited where its bytes are received
 
     def on_request(request: httpx.Request) -> None:
         _check_redirect(request)
-        keep_secrets(request, get_origin(httpx.URL(home)) if home else request.extensions[_ORIGIN])
+        origin = get_origin(httpx.URL(get_home())) if get_home else request.extensions[_ORIGIN]
+        keep_secrets(request, origin)
         _limit_time(request, choose(request))
 
     def on_response(response: httpx.Response) -> None:

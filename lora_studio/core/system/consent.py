@@ -21,6 +21,7 @@ from lora_studio.core import limits
 from lora_studio.core.system import damaged_files, paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.core.system.mounts import create_folder
 
 #: What the code is: Python files of a model, the programs in a folder of llama.cpp, or the file of a reward.
 CodeKind = Literal["model", "llama_cpp", "reward"]
@@ -65,7 +66,7 @@ def _iter_hashes(folder: Path, names: list[str], copy: Path | None) -> Iterator[
         hashed = hashlib.sha256(content).digest()
         if copy is not None:
             target = copy / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_folder(target.parent)
             if hashed in copied:  # builds have three names for each library
                 os.link(copied[hashed], target)
             else:

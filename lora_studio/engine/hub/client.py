@@ -84,7 +84,9 @@ def _create_http_client() -> httpx.Client:
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
-    client = bound_answers(_http.default_client_factory(), _choose_limits, constants.ENDPOINT)
+    client = bound_answers(
+        _http.default_client_factory(), _choose_limits, lambda: str(constants.ENDPOINT)
+    )
     client.event_hooks = client.event_hooks | {
         "response": [*client.event_hooks["response"], _count_page]
     }

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from lora_studio.core.model import remote_code
 from lora_studio.core.model.remote_code import ModelCode
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.programs import create_private_folder
 from lora_studio.engine.runtime import fast_imports
 
@@ -67,7 +68,7 @@ def allow(folder: Path, model_code: ModelCode, loader: Any) -> None:
         loader.create_dynamic_module(package.path)
         for file, content in model_code.contents.items():
             target = Path(loader.HF_MODULES_CACHE, package.path, file)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            create_folder(target.parent)
             # The package itself is transformers' own: a model's __init__.py isn't for this way of importing it.
             if file != "__init__.py":
                 target.write_bytes(content)

@@ -9,7 +9,7 @@ from lora_studio.core.problems import Problem, Where, warning
 
 
 @dataclass(frozen=True)
-class Loss:
+class MergedLoss:
     """Mean loss of answer tokens as trained and as merged, and how both agree: top-1, KL divergence in nats."""
 
     trained: float
@@ -18,7 +18,7 @@ class Loss:
     kl: float
 
 
-def other_precision_problem(loss: Loss, precision: str) -> Problem:
+def other_precision_problem(loss: MergedLoss, precision: str) -> Problem:
     """Return the warning for a run that was trained on rounded weights and merged into those before."""
     return warning(
         "selftest.other_precision",

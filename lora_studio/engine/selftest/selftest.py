@@ -62,7 +62,7 @@ from lora_studio.engine.selftest.judging import (
     report_faults,
 )
 from lora_studio.engine.selftest.oracle.trained_tensors import merge_rounded
-from lora_studio.engine.selftest.problems import Loss
+from lora_studio.engine.selftest.problems import MergedLoss
 from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from lora_studio.engine.tokens import encoder
@@ -128,7 +128,7 @@ class _Test:
         pooling = vectors.get_pooling(folder)
         self._vectors = pooling and vectors.VectorComparer(folder, project, pooling, job)
         self._reference: Reference | None = None
-        self._trained_loss: Loss | None = None
+        self._trained_loss: MergedLoss | None = None
         self._earlier: dict[str, Any] = {}
 
     def run(
@@ -175,7 +175,7 @@ class _Test:
         if not is_other:
             return
 
-        def measure(placed: ModelSpec) -> Loss:
+        def measure(placed: ModelSpec) -> MergedLoss:
             loaded = loading.load(placed, self._job)
             tuned = adapters.AdapterSwitch(loaded.model).to(mix)
             return self._measure_loss(partial(reading.read_in_torch, tuned))
@@ -191,7 +191,7 @@ class _Test:
         self._trained_loss = trained
         self._job.emit(events.Warned(problem=problems.other_precision_problem(trained, stored or model.precision)))  # fmt: skip
 
-    def _measure_loss(self, read: Callable[[SelfTestCase], np.ndarray]) -> Loss:
+    def _measure_loss(self, read: Callable[[SelfTestCase], np.ndarray]) -> MergedLoss:
         """Return the loss of the model that was trained, and of base + adapter as the stages have it."""
         reference = self._get_reference().log_probabilities
         agreeing, divergence, done, losses = 0, 0.0, 0, [0.0, 0.0]
@@ -204,7 +204,7 @@ class _Test:
             for number, values in enumerate((trained, rows)):
                 losses[number] -= float(values[np.arange(len(following)), following].sum())
             agreeing, divergence, done = agreeing + same, divergence + kl, done + len(rows)
-        return Loss(losses[0] / done, losses[1] / done, agreeing / done, divergence / done)
+        return MergedLoss(losses[0] / done, losses[1] / done, agreeing / done, divergence / done)
 
     def _test_stage(
         self, stage: str, comparison: StageComparison, measure: Callable[[], events.SelfTested]

@@ -143,7 +143,7 @@ def make_answers(*hops: tuple[str, str], home: str = "") -> httpx.Client:
     client = httpx.Client(transport=httpx.MockTransport(handle), follow_redirects=True)
     client.headers["x-seen"] = "1"
     client.seen = seen  # type: ignore[attr-defined]
-    return bound_answers(client, lambda _: LIMITS, home)
+    return bound_answers(client, lambda _: LIMITS, (lambda: home) if home else None)
 
 
 SECRETS = {"authorization": "Bearer hf_secret", "cookie": "a=hf_secret"}

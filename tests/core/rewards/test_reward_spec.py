@@ -132,7 +132,7 @@ def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
     asked = [(request.kind, request.target) for request in list_requests(draft)]
     assert asked == [
         ("code", "rate.py"),
-        ("send", "https://example.org/v1"),
+        ("send", "judge https://example.org/v1"),
         ("send", "AWS_SECRET http://localhost:1/v1"),
         ("read", "/etc/schema.json"),
     ]

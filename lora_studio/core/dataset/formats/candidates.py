@@ -30,7 +30,7 @@ from lora_studio.core.dataset.formats.paired_columns import (
     find_search_pairs,
 )
 from lora_studio.core.dataset.formats.references import prefer_references
-from lora_studio.core.dataset.formats.shapes import find_shapes
+from lora_studio.core.dataset.formats.row_shapes import find_shapes
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import RowFormat
 

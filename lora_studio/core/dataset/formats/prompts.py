@@ -15,7 +15,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_optional_column,
 )
 from lora_studio.core.dataset.formats.mapping import list_columns
-from lora_studio.core.dataset.formats.shapes import find_shapes
+from lora_studio.core.dataset.formats.row_shapes import find_shapes
 from lora_studio.core.dataset.formats.values import is_blank, to_answer, to_text
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message

@@ -15,7 +15,7 @@ from lora_studio.core.dataset.formats.columns import (
     profile_columns,
 )
 from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
-from lora_studio.core.dataset.formats.shapes import refuse_shape
+from lora_studio.core.dataset.formats.row_shapes import refuse_shape
 from lora_studio.core.dataset.formats.turns import detect_style
 from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import Repair

@@ -14,8 +14,8 @@ _MARKS = (
     (re.compile(rb'"qas"\s*:\s*\['), re.compile(rb'"context"\s*:')),
     (re.compile(rb'"instances"\s*:\s*\[\s*\{'), re.compile(rb'"instruction"\s*:\s*"')),
 )
-#: Ends of questions in several scripts, and the most words of a name that is not a sentence.
-_QUESTION_MARKS, _MOST_WORDS = ("?", "？", "؟", "՞", ";"), 3
+#: Ends of questions in several scripts; a name with more words than this is a sentence.
+_QUESTION_MARKS, _NAME_WORDS = ("?", "？", "؟", "՞", ";"), 3
 #: Names that are looked at.
 _NAMES = 40
 _LISTS = (b'"qas"', b'"instances"')
@@ -62,7 +62,7 @@ def _skip(text: str, position: int) -> int:
 def is_question(name: Any) -> bool:
     """Return whether the name of a value is a question or a sentence, not the name of a column."""
     return isinstance(name, str) and (
-        name.rstrip()[-1:] in _QUESTION_MARKS or len(name.split()) > _MOST_WORDS
+        name.rstrip()[-1:] in _QUESTION_MARKS or len(name.split()) > _NAME_WORDS
     )
 
 
