@@ -31,6 +31,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     from lora_studio.engine.export.ollama import embedding_model
     from lora_studio.engine.export.ollama import model as ollama_model
     from lora_studio.engine.selftest import selftest
+    from lora_studio.engine.selftest.oracle import served_model
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
@@ -44,6 +45,8 @@ def export(command: commands.Export, job: JobContext) -> None:
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
         derived = _write_modelfile(run, project, file, job, embeds=embeds)
+        if run.modelfile.is_file():
+            served_model.require_as_trained(run, project, file, derived)
         if project.export.self_test:
             results = selftest.run(run, project, converted.get_stages(), job)
             tested = {result.stage: result.passed for result in results}
@@ -54,7 +57,7 @@ def export(command: commands.Export, job: JobContext) -> None:
         if stage := next((name for name in (*before, first) if tested.get(name) is False), ""):
             job.emit(events.Warned(problem=ollama_model.not_created_warning(stage)))
         else:
-            ollama_model.create(run, project, file, derived, job)
+            ollama_model.create(run, project, file, derived, served_model.require_as_trained, job)
 
 
 def _add_to_lm_studio(

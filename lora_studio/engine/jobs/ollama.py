@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from lora_studio.core.messages import text
@@ -22,8 +23,10 @@ def inspect_ollama(command: commands.InspectOllama, job: JobContext) -> None:
 def create_ollama(command: commands.CreateOllama, job: JobContext) -> None:
     """Create the Ollama model of a run that was exported before."""
     from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.selftest.oracle import served_model
 
-    ollama_model.create_of_run(command, job)
+    judge = partial(served_model.require_as_trained, quantization=command.quantization)
+    ollama_model.create_of_run(command, judge, job)
 
 
 @handles(commands.ShowOllama)

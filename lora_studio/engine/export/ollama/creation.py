@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
@@ -53,12 +54,28 @@ _TRIAL_TOKENS = 48
 _WHERE = Where(step="export", field="ollama_host")
 
 
+class ModelJudge(Protocol):
+    """Judges a Modelfile, or what a server has stored, by what was trained and not by what wrote it."""
+
+    def __call__(
+        self,
+        run: RunFolder,
+        project: Project,
+        gguf: Path,
+        derived: DerivedTemplate | None,
+        stored: events.OllamaShown | None = None,
+    ) -> None:
+        """Raise ProblemError for another model than the trained one; without `stored`, in the Modelfile."""
+        ...
+
+
 def create_on(
     ollama: events.OllamaFound,
     run: RunFolder,
     project: Project,
     gguf: Path,
     derived: DerivedTemplate,
+    judge: ModelJudge,
     job: JobContext,
 ) -> None:
     """Create a model, read it back, and prove its prompts; raises ProblemError if they differ."""
@@ -80,6 +97,7 @@ def create_on(
         recipe, plan, stored = _create_and_read(
             ollama.version, spec.ollama_host, gguf, recipe, plan, model, derived, job
         )
+        judge(run, project, gguf, derived, stored)
         judged = prompt_judge.JudgedModel(
             host=spec.ollama_host,
             name=recipe.name,

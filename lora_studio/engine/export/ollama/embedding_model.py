@@ -45,7 +45,12 @@ def leave_out_adapter(project: Project, job: JobContext) -> Project:
 
 
 def create_on(
-    ollama: events.OllamaFound, run: RunFolder, project: Project, gguf: Path, job: JobContext
+    ollama: events.OllamaFound,
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    judge: creation.ModelJudge,
+    job: JobContext,
 ) -> None:
     """Create a model, read it back, and compare its vectors; raises ProblemError if they differ."""
     recipe = server.CreateRequest(
@@ -63,6 +68,7 @@ def create_on(
         )
         if differences:
             raise read_back.stored_differently_error(recipe.name, differences)
+        judge(run, project, gguf, None, stored)
         step_records.record_settings(run, project, "create_ollama")
         with server.unload_afterwards(host, recipe.name):
             proof = vector_proof.compare_vectors(host, recipe.name, run, project, gguf, job)

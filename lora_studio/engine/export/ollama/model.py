@@ -20,6 +20,7 @@ from lora_studio.engine.export.ollama import (
     server,
     store,
 )
+from lora_studio.engine.export.ollama.creation import ModelJudge
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Problems that end the creation of a model but not the export of its files.
@@ -27,18 +28,23 @@ _NO_REASON_TO_FAIL = ("ollama.not_running", "ollama.not_ollama", "ollama.not_pro
 
 
 def create(
-    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate | None, job: JobContext
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate | None,
+    judge: ModelJudge,
+    job: JobContext,
 ) -> None:
     """Create the model and test it; emits a warning if no server answers or it is too old for it.
 
-    `derived` is its TEMPLATE, None for an embedding model.
+    `derived` is its TEMPLATE, None for an embedding model. `judge` is asked about what the server has stored.
     """
     try:
         ollama = server.inspect_server(project.export.ollama_host)
         if derived is None:
-            embedding_model.create_on(ollama, run, project, gguf, job)
+            embedding_model.create_on(ollama, run, project, gguf, judge, job)
         else:
-            creation.create_on(ollama, run, project, gguf, derived, job)
+            creation.create_on(ollama, run, project, gguf, derived, judge, job)
     except ProblemError as error:
         if error.problems[0].code not in _NO_REASON_TO_FAIL:
             raise
@@ -46,7 +52,7 @@ def create(
             job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
 
 
-def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
+def create_of_run(command: commands.CreateOllama, judge: ModelJudge, job: JobContext) -> None:
     """Create the model of a run that was exported before; raises ProblemError."""
     run = RunFolder(Path(command.run))
     project = _apply_command(run.load_project(), command)
@@ -63,7 +69,8 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
         raise store.name_exists_error(name, ollama.host)
     if get_task(run.read_manifest()) == "embedding":
         embedding_model.write_modelfile(run, project, gguf)
-        embedding_model.create_on(ollama, run, project, gguf, job)
+        judge(run, project, gguf, None)
+        embedding_model.create_on(ollama, run, project, gguf, judge, job)
         return
     derived = derivation.write_modelfile(run, project, gguf, job)
     if derived is None:
@@ -73,7 +80,9 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
             "See the warning above.",
             where=Where(file=str(gguf)),
         )
-    creation.create_on(ollama, run, project, gguf, derived, job)
+    if derived.proven:
+        judge(run, project, gguf, derived)
+    creation.create_on(ollama, run, project, gguf, derived, judge, job)
 
 
 def _apply_command(project: Project, command: commands.CreateOllama) -> Project:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.ollama import creation, derivation, read_back, trained_prompts
 from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.selftest.oracle import served_model
 from tests.helpers.models.tiny_models import TEMPLATES
 from tests.helpers.runs.recorded_job import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
@@ -77,7 +79,8 @@ def create(model: Exported, fake: FakeOllama) -> Recorder:
     export = model.project.export.model_copy(update=changes)
     project = model.project.model_copy(update={"export": export})
     server = ollama_server.inspect_server(fake.host)
-    creation.create_on(server, model.run, project, model.gguf, model.derived, job)
+    judge = partial(served_model.require_as_trained, quantization="F16")
+    creation.create_on(server, model.run, project, model.gguf, model.derived, judge, job)
     return recorder
 
 
