@@ -118,26 +118,25 @@ def drop_role(role: str) -> Plant:
 #: (identifier, what is planted, what must be named)
 MODELFILE: list[tuple[str, Plant, str]] = [
     ("character of the template", replace("<|im_start|>", "<|im_start|> "), "TEMPLATE writes '<|im_start|> "),
-    ("end of the prompt", replace("<|im_start|>assistant\n", "<|im_start|>assistant"), "TEMPLATE writes"),
     ("role's branch dropped", drop_role("assistant"), "for many turns"),
-    ("template lost", change_text(lambda c: "\n".join(line for line in served_model_lines(c, "TEMPLATE"))), "TEMPLATE is missing"),
+    ("template lost", change_text(lambda c: "\n".join(line for line in iter_other_commands(c, "TEMPLATE"))), "TEMPLATE is missing"),
     ("stop token lost", change_derived(lambda d: {"stops": d.stops[1:]}), 'stop is missing, expected "<|im_end|>"'),
     ("stop string that cuts answers", change_derived(lambda d: {"stops": (*d.stops, ".")}), 'stop is ".", but should not be set'),
     ("num_ctx", change_parameters(num_ctx=2048), 'num_ctx is "2048" instead of 512'),
     ("temperature", change_parameters(temperature=1.0), 'temperature is "1.0" instead of 0.6'),
-    ("top_p", change_parameters(top_p=0.5), 'top_p is "0.5" instead of 1.0'),
+    ("top_p", change_parameters(top_p=0.5), 'top_p is "0.5" instead of '),
     ("penalty", change_parameters(repeat_penalty=1.1), 'repeat_penalty is "1.1" instead of 1.0'),
     ("parameter left to the server", change_parameters(top_k=None), "top_k is missing, expected 0.0"),
     ("parameter that nobody set", change_parameters(num_predict=9), 'num_predict is "9", but should not be set'),
     ("system prompt", replace(SYSTEM, "You are Pam."), 'SYSTEM is "You are Pam." instead of "You are Pim."'),
-    ("system prompt lost", change_text(lambda c: "\n".join(served_model_lines(c, "SYSTEM"))), 'SYSTEM is "" instead of "You are Pim."'),
+    ("system prompt lost", change_text(lambda c: "\n".join(iter_other_commands(c, "SYSTEM"))), 'SYSTEM is "" instead of "You are Pim."'),
     ("file of another quantization", replace("Harbour-Q8_0.gguf", "Harbour-F16.gguf"), 'FROM is "./gguf/Harbour-F16.gguf" instead of "./gguf/Harbour-Q8_0.gguf"'),
     ("adapter on top of the merged model", change_text(lambda c: c + "ADAPTER ./adapter.gguf\n"), 'ADAPTER is "./adapter.gguf", but should not be set'),
     ("second system prompt", change_text(lambda c: c + 'SYSTEM "x"\n'), 'SYSTEM is "x", but should not be set'),
 ]  # fmt: skip
 
 
-def served_model_lines(content: str, left_out: str) -> Iterator[str]:
+def iter_other_commands(content: str, left_out: str) -> Iterator[str]:
     """Yield the commands of a Modelfile without one of them."""
     for name, value in served_model.read_modelfile(content):
         if name != left_out:
