@@ -369,6 +369,16 @@ def of_base(name: str, quantization: str) -> Edit:
     return plant
 
 
+def of_other(one: str, other: str, quantization: str) -> Edit:
+    """Exchange two tensors of the same shape."""
+
+    def plant(files: dict[str, Path]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        first, second = (read_tensor(files[quantization], name) for name in (one, other))
+        return quantization, {}, {one: second, other: first}
+
+    return plant
+
+
 def scale_blocks(data: np.ndarray) -> np.ndarray:
     """Return Q8_0 data with other scales."""
     blocks = data.reshape(-1, 34).copy()
@@ -402,6 +412,8 @@ CONVERSION: list[tuple[str, str, Edit, str]] = [
     ("base's tensor", "llama", of_base(GATE, "F16"), f"{GATE} is the base model's"),
     ("base's tensor in Q8_0", "llama", of_base(GATE, "Q8_0"), f"{GATE} is the base model's"),
     ("base's tensor in 5 bits", "llama", of_base(GATE, "Q4_K_M"), f"{GATE} is the base model's"),
+    ("layers exchanged in Q8_0", "llama", of_other(DOWN, "blk.1.ffn_down.weight", "Q8_0"), f"{DOWN} differs"),
+    ("layers exchanged in 5 bits", "llama", of_other(GATE, "blk.0.ffn_gate.weight", "Q4_K_M"), f"{GATE} differs"),
     ("scale of blocks", "llama", tensor(DOWN, scale_blocks, "Q8_0"), f"{DOWN} differs"),
     ("scaled", "llama", tensor(DOWN, lambda data: data * np.float16(1.01)), f"{DOWN} differs"),
     ("zeros", "llama", tensor(DOWN, np.zeros_like, "Q8_0"), f"{DOWN} contains only zeros"),
