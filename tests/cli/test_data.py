@@ -16,7 +16,7 @@ from tests.helpers.runs.jobs import write_rows
 
 KEYS = {
     "file", "container", "format", "task", "confidence", "evidence", "others", "columns", "mapping",
-    "rows", "used", "skipped", "reasons", "problems",
+    "people", "rows", "used", "skipped", "reasons", "problems",
 }  # fmt: skip
 GOOD = {"instruction": "Who?", "input": "", "output": "I."}
 CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}

@@ -19,7 +19,7 @@ def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
     result = run_studio("chat", *arguments, typed=typed)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
-    return result.stdout
+    return result.stdout + result.stderr * (status != 0)
 
 
 def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:
@@ -34,11 +34,11 @@ def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:
     assert answers[1]["prompt_tokens"] > answers[0]["prompt_tokens"]
     assert "answer_grew" in kinds
 
-    read = chat(run.path, *options, "--prompt", "Which lamp?")
-    assert answers[0]["text"].split() == read.split("8 tokens")[0].split()
-    assert "8 tokens" in read
+    read = run_studio("chat", run.path, *options, "--prompt", "Which lamp?")
+    assert answers[0]["text"].split() == read.stdout.split()
+    assert "8 tokens" in read.stderr
     base = chat(run.path, *options, "--with", "base", "--prompt", "Which lamp?")
-    assert base.split("8 tokens")[0] != read.split("8 tokens")[0]
+    assert base != read.stdout
     assert "no merged model yet" in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
 
 
@@ -46,5 +46,7 @@ def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:
 def test_chat_without_run_uses_base_model(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
     project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()
-    out = chat(tmp_path / "project", "--max-tokens", 4, "--device", "cpu", typed="Hello\n\n")
-    assert "4 tokens" in out
+    options = ("--max-tokens", 4, "--device", "cpu")
+    result = run_studio("chat", tmp_path / "project", *options, typed="Hello\n\n")
+    assert result.stdout.strip()
+    assert "4 tokens" in result.stderr

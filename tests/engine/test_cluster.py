@@ -215,6 +215,7 @@ def test_started_run_exports_its_checkpoint_and_adapter(
     model = frozen.model.model_copy(update={"device": "cpu"})
     changes = {"lora": lora, "training": training, "model": model}
     here.project_file.write_text(frozen.model_copy(update=changes).to_toml())
+    run_consent.remember(run_consent.list_requests(here.path, here.load_project()))
 
     def pause(event: events.Event, flags: Flags) -> None:
         if isinstance(event, events.Evaluated) and event.step == 2:

@@ -139,8 +139,12 @@ def _list_small_files(run: RunFolder, folder: Path) -> list[str]:
 
 
 def write_record(folder: Path, entries: Mapping[str, Any] = {}, name: str = RECORD) -> None:
-    """Write a file with the checksums of the others in a folder, and further entries; raises OSError."""
-    files = {file.name: compute_checksum(file) for file in folder.iterdir()}
+    """Write a file with the checksums of all others in a folder, and further entries; raises OSError."""
+    files = {
+        file.relative_to(folder).as_posix(): compute_checksum(file)
+        for file in sorted(folder.rglob("*"))
+        if not file.is_dir()
+    }
     content = json.loads(json.dumps({**entries, "files": files}))
     write_file(folder / name, json.dumps(seals.add_seal(content), indent=2))
 

@@ -40,6 +40,9 @@ _CLOCKS = 3600.0
 #: Files that a worker creates when it starts on a run, and writes to while it works.
 _TOUCHED = ("run.lock", "events.jsonl")
 
+#: Folder and name of wandb's link to the log of its service.
+_LOG_IN_CACHE = ("logs", "debug-core.log")
+
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
 
@@ -245,7 +248,8 @@ class RunFolder:
         """Raise ProblemError if a file or folder of the run is a symbolic link.
 
         A job writes and deletes in these folders; a link in a run from somebody else could lead it to
-        any folder of the user. Trackers link to their latest files, in a folder of their own.
+        any folder of the user. Trackers link to their latest files, in a folder of their own; wandb's link to
+        a log in its cache, which nothing needs, is deleted.
         """
         for parent, folders, files in os.walk(self.path):
             folder = Path(parent)
@@ -253,7 +257,9 @@ class RunFolder:
             for name in (*folders, *files):
                 if not (folder / name).is_symlink():
                     continue
-                if not (is_of_tracker and _leads_into(folder / name, self.trackers)):
+                if is_of_tracker and (folder.name, name) == _LOG_IN_CACHE:
+                    (folder / name).unlink(missing_ok=True)
+                elif not (is_of_tracker and _leads_into(folder / name, self.trackers)):
                     raise fail(
                         "run.link",
                         "{file} in the run folder is a link. Jobs don't write through links.",

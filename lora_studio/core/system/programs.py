@@ -90,11 +90,21 @@ def _sweep(root: Path) -> None:
 
 
 def _get_root() -> Path:
-    root = paths.get_cache_folder().absolute() / "private"
-    create_folder(root)
-    _require_private(root)
-    root.chmod(0o700)
-    return root
+    """Return the folder of private folders: in the cache, or among temporary files if that can't be written to."""
+    user = str(os.getuid()) if hasattr(os, "getuid") else ""
+    try:
+        return _create_root(paths.get_cache_folder().absolute() / "private")
+    except UnsafeFileError:
+        raise
+    except OSError:
+        return _create_root(Path(tempfile.gettempdir()).absolute() / f"lora-studio{user}")
+
+
+def _create_root(folder: Path) -> Path:
+    create_folder(folder)
+    _require_private(folder)
+    folder.chmod(0o700)
+    return folder
 
 
 def _require_private(folder: Path) -> None:

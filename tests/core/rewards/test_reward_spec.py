@@ -133,6 +133,6 @@ def test_a_foreign_project_asks_before_its_rewards_run(tmp_path: Path) -> None:
     assert asked == [
         ("code", "rate.py"),
         ("send", "judge https://example.org/v1"),
-        ("send", "AWS_SECRET http://localhost:1/v1"),
+        ("send", "key AWS_SECRET http://localhost:1/v1"),
         ("read", "/etc/schema.json"),
     ]

@@ -278,7 +278,9 @@ def test_links_among_the_files_of_a_tracker_are_its_own(run: RunFolder) -> None:
     (logs / "debug.log").touch()
     (run.trackers / "wandb" / "latest-run").symlink_to("run-1")
     (run.trackers / "wandb" / "debug.log").symlink_to("run-1/logs/debug.log")
+    (logs / "debug-core.log").symlink_to(run.path.parent / "cache.log")  # as wandb does
     assert find_link(run) == ""
+    assert not (logs / "debug-core.log").is_symlink(), "nothing is written through it"
     (run.trackers / "wandb-run.txt").symlink_to("wandb/debug.log")
     assert find_link(run) == "trackers/wandb-run.txt"
     (run.trackers / "wandb-run.txt").unlink()

@@ -91,7 +91,7 @@ TALKS = {
     ConversationKind.USER_ROW: say("uHi", "uThere"),
     ConversationKind.ANSWER_ROW: say("uHi", "aOne", "aTwo", "uOn"),
     ConversationKind.SYSTEM_ROW: say("sOne", "sTwo", "uHi"),
-    ConversationKind.SYSTEMS: say("uHi", "aHello", "sBe brief.", "uOn"),
+    ConversationKind.SYSTEMS: say("uHi", "sBe brief.", "uOn"),
     ConversationKind.RESULTS_ALONE: say("uHi", "a{look}", "t12", "aIt is 12.", "uSure?"),
     ConversationKind.BEGINNING: say("aHello", "uHi"),
     ConversationKind.ENDING: say("uHi", "aHello"),
@@ -99,7 +99,7 @@ TALKS = {
 #: The kinds in which the TEMPLATEs of two sources differ. A list of them can't be empty by mistake.
 DIFFERENT = {
     CHATML: {"user_row", "answer_row", "system_row"},
-    PREAMBLE: {"user_row", "answer_row", "system_row", "results_alone"},
+    PREAMBLE: {"user_row", "answer_row", "systems", "system_row", "results_alone"},
 }
 
 

@@ -55,7 +55,7 @@ def test_damaged_project_is_refused_and_never_overwritten(
     assert not window.has_project
     assert window.page_name == "home"
     assert file.name in window.toasts.text
-    assert window.toasts.action.text() == "Open file"
+    assert window.toasts.action.text() == "Open folder"
     window.state.set("lora", "rank", 32)
     qtbot.wait(AUTOSAVE_DELAY + 100)
     assert file.read_text() == broken
@@ -72,7 +72,7 @@ def test_binary_project_file_is_refused(window: Window, tmp_path: Path) -> None:
     assert window.page_name == "home"
     assert not window.has_project
     assert "noise.lorastudio" in window.toasts.text
-    assert window.toasts.action.text() == "Open file"
+    assert window.toasts.action.text() == "Open folder"
 
 
 @pytest.mark.slow

@@ -41,10 +41,11 @@ def find_differences(
             for each in _iter_settings(before, after, adapter, trained, dtype)
         ]
         differences += _iter_tokenizer_files(base, adapter, merged)
-        return differences + [
+        differences += [
             text("{file}: {difference}", file="generation_config.json", difference=each)
             for each in _iter_generation(base, merged)
         ]
+        return differences
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 

@@ -44,7 +44,7 @@ class RolloutReport:
         self._equal_steps = 0
         self._warned: set[str] = set()
 
-    def describe(
+    def summarize(
         self, step: int, rated: Sequence[RatedAnswer], scored: ScoredAnswers, equal: int
     ) -> dict[str, float]:
         """Return the figures of a step, counted from 1, and emit its best and its worst answer.

@@ -104,7 +104,7 @@ class Rollouts:
                 self._job.pausable = False
         sampled = self._last[1]
         answers, equal = self._compare(sampled, len(prompts))
-        figures = self._report.describe(step + 1, sampled.rated, sampled.scored, equal)
+        figures = self._report.summarize(step + 1, sampled.rated, sampled.scored, equal)
         divisors = self._objective.count_divisors(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
         split = batch_by_prompt if self._objective.scorer.shared else batch_by_tokens

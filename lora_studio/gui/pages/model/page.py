@@ -370,14 +370,14 @@ class ModelPage(StepPage):
 
     def _explain(self) -> None:
         """Show how to resolve a problem that keeps the Hub from returning model details."""
-        problem = next(iter(self.state.list_problems("model", "source")), None)
         with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
-        applies = problem is not None and self._get_kind() == "hub" and problem.code in with_help
-        if applies and problem is not None:
+        found = self.state.list_problems("model", "source") if self._get_kind() == "hub" else ()
+        problem = next((each for each in found if each.code in with_help), None)
+        if problem is not None:
             self.download.explain(problem.code, localize_problem(problem))
         elif self._explained:
             self.download.explain("", "")
-        self._explained = applies
+        self._explained = problem is not None
 
     def _explain_missing_facts(self) -> str:
         if self.query.busy:

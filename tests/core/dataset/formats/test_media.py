@@ -66,7 +66,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_with_media_are_refused_by_name_and_count_until_the_user_chooses_the_text(
+def test_media_are_refused_until_the_user_chooses_the_text(
     name: str,
 ) -> None:
     row = ROWS[name]

@@ -184,7 +184,7 @@ def test_negative_preference_means_the_first_answer(
     assert codes(verdict) == {"signed_preference"}
 
 
-def test_scores_are_named_and_train_good_and_bad_answers_on_request() -> None:
+def test_scores_are_named_and_train_kto_on_request() -> None:
     rows = [
         {
             "prompt": ASKED[i], "response": ANSWERED[i], "helpfulness": i % 5, "correctness": 4 - i % 5,
@@ -273,7 +273,7 @@ def test_columns_of_zeros_and_ones_are_labels(text: str, names: tuple[str, ...],
 @pytest.mark.parametrize(
     ("text", "label"), [("text", "category"), ("Satz", "Kategorie"), ("v2", "v1"), ("文", "类别")]
 )
-def test_table_of_texts_and_repeated_classes_is_for_classification(text: str, label: str) -> None:
+def test_table_of_texts_and_classes_is_for_classification(text: str, label: str) -> None:
     rows = [{label: ("card_arrival", "lost_card")[i % 2], text: ASKED[i] + " ?"} for i in NUMBERS]
     verdict, samples = read(rows, "classification")
     assert verdict.mapping == {"text": text, "label": label}
@@ -293,7 +293,7 @@ def test_texts_without_a_verdict_on_a_label_are_skipped(unknown: Any) -> None:
         convert(rows[0], "labeled_text", verdict.mapping)
 
 
-def test_lists_of_one_label_are_labels_and_the_others_are_skipped() -> None:
+def test_lists_of_one_label_are_labels_and_others_skipped() -> None:
     rows = [{"text": ASKED[i], "labels": [i % 3] if i else [1, 2], "id": str(i)} for i in NUMBERS]
     verdict = see(rows)
     assert verdict.task == "classification"

@@ -117,7 +117,7 @@ def test_same_text_with_two_labels_is_reported(tmp_path: Path) -> None:
     rows = label_rows(bill=20, ship=20)
     rows.append(rows[3] | {"label": "ship"})
     linted = check(tmp_path, rows, validation_share=0.0)
-    assert rows_by_code(linted) == {"lint.class_conflicts": [3, 40], "lint.near_duplicates": [40]}
+    assert rows_by_code(linted) == {"lint.class_conflicts": [3, 40]}
 
 
 def test_column_with_too_many_labels_is_only_counted(

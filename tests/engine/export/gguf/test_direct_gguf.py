@@ -170,16 +170,18 @@ def test_merge_that_needs_peft_uses_a_temporary_copy(tmp_path: Path) -> None:
 def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> None:
     """Otherwise it would write a file of empty weights."""
     run = tiny_run("llama3", tmp_path)
-    (tmp_path / "gguf.py").write_text("class SpecialVocab: ...\nutility = None\n", "utf-8")
-    script = tmp_path / "convert_hf_to_gguf.py"
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "gguf.py").write_text("class SpecialVocab: ...\nutility = None\n", "utf-8")
+    script = checkout / "convert_hf_to_gguf.py"
     script.write_text("import gguf\nprint('read what?')\n", "utf-8")
-    consent.trust(llama_cpp.find_programs(tmp_path))
+    consent.trust(llama_cpp.find_programs(checkout))
     job, _ = recorded_job()
     recipe = direct_gguf.plan_direct_merge(run, run.load_project(), job)
     source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     with pytest.raises(converter.UnsupportedModelError):
         conversion.convert(
-            source.folder, tmp_path / "f.gguf", "x", str(tmp_path), job, recipe=source.recipe
+            source.folder, tmp_path / "f.gguf", "x", str(checkout), job, recipe=source.recipe
         )
 
 
