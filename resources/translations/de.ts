@@ -10322,6 +10322,10 @@
             <translation>Das JSON-Schema {schema} kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
+            <source>The Modelfile isn't what the trained model needs: {differences}.</source>
+            <translation>Das Modelfile passt nicht zum trainierten Modell: {differences}.</translation>
+        </message>
+        <message>
             <source>The Ollama address is invalid: {reason}.</source>
             <translation>Die Ollama-Adresse ist ungültig: {reason}.</translation>
         </message>
@@ -11194,6 +11198,10 @@
             <translation>Das Modell muss auf die GPUs aufgeteilt werden, aber dieser Build von PyTorch kann das nicht: Ihm fehlt NCCL.</translation>
         </message>
         <message>
+            <source>The model in Ollama isn't what was trained: {differences}.</source>
+            <translation>Das Modell in Ollama entspricht nicht dem trainierten: {differences}.</translation>
+        </message>
+        <message>
             <source>The model in {folder} can't be read: {reason}.</source>
             <translation>Das Modell in {folder} lässt sich nicht lesen: {reason}.</translation>
         </message>
@@ -12062,6 +12070,10 @@
         <message>
             <source>This is a compiled program.</source>
             <translation>Dies ist ein kompiliertes Programm.</translation>
+        </message>
+        <message>
+            <source>This is a fault of LoRA Studio. Don't use the model with these settings, and report the fault with the log of the run.</source>
+            <translation>Das ist ein Fehler von LoRA Studio. Verwenden Sie das Modell nicht mit diesen Einstellungen und melden Sie den Fehler zusammen mit dem Protokoll des Laufs.</translation>
         </message>
         <message>
             <source>This is a {bits}-bit Python {version}.</source>
@@ -17638,6 +17650,14 @@
             <translation>{job} läuft</translation>
         </message>
         <message>
+            <source>{key} can't be read ({reason})</source>
+            <translation>{key} kann nicht gelesen werden ({reason})</translation>
+        </message>
+        <message>
+            <source>{key} can't be rendered ({reason})</source>
+            <translation>{key} kann nicht gerendert werden ({reason})</translation>
+        </message>
+        <message>
             <source>{key} differs from character {position} on: {actual} instead of {expected}</source>
             <translation>{key} weicht ab Zeichen {position} ab: {actual} statt {expected}</translation>
         </message>
@@ -17676,6 +17696,10 @@
         <message>
             <source>{key} of the file</source>
             <translation>{key} der Datei</translation>
+        </message>
+        <message>
+            <source>{key} writes {actual} instead of {expected} for {conversation}</source>
+            <translation>{key} schreibt {actual} statt {expected} bei: {conversation}</translation>
         </message>
         <message>
             <source>{kinds} together</source>

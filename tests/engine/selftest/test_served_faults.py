@@ -110,6 +110,12 @@ def change_derived(change: Callable[[DerivedTemplate], dict[str, Any]]) -> Plant
     return lambda patch: patch.setattr(derivation, "build_modelfile", build)
 
 
+def drop_last(text: str, part: str) -> str:
+    before, found, after = text.rpartition(part)
+    assert found
+    return before + after
+
+
 def drop_role(role: str) -> Plant:
     """Let messages of a role have another role's name in the TEMPLATE's conditions."""
     return change_derived(lambda d: {"template": d.template.replace(f'"{role}"', '"nobody"')})
@@ -118,6 +124,8 @@ def drop_role(role: str) -> Plant:
 #: (identifier, what is planted, what must be named)
 MODELFILE: list[tuple[str, Plant, str]] = [
     ("character of the template", replace("<|im_start|>", "<|im_start|> "), "TEMPLATE writes '<|im_start|> "),
+    ("end of the prompt", change_derived(lambda d: {"template": drop_last(d.template, "\n")}), "TEMPLATE writes "),
+    ("text that is no Modelfile", change_text(lambda c: c + '"""'), "Modelfile can't be read"),
     ("role's branch dropped", drop_role("assistant"), "for many turns"),
     ("template lost", change_text(lambda c: "\n".join(line for line in iter_other_commands(c, "TEMPLATE"))), "TEMPLATE is missing"),
     ("stop token lost", change_derived(lambda d: {"stops": d.stops[1:]}), 'stop is missing, expected "<|im_end|>"'),
@@ -149,13 +157,13 @@ def write(exported: Exported) -> DerivedTemplate:
     return derived
 
 
-_FAST = ("character of the template", "num_ctx")
+_SLOW = ("character of the template", "num_ctx")
 
 
 @pytest.mark.parametrize(
     ("plant", "named"),
     [
-        pytest.param(*entry[1:], id=entry[0], marks=() if entry[0] in _FAST else pytest.mark.thorough)
+        pytest.param(*entry[1:], id=entry[0], marks=pytest.mark.slow if entry[0] in _SLOW else pytest.mark.thorough)
         for entry in MODELFILE
     ],
 )  # fmt: skip
@@ -170,6 +178,7 @@ def test_fault_of_the_modelfile_is_named(plant: Plant, named: str, exported: Exp
     assert named in str(problem.what)
 
 
+@pytest.mark.slow
 def test_correct_modelfile_is_accepted(exported: Exported) -> None:
     derived = write(exported)
     served_model.require_as_trained(exported.run, exported.project, exported.gguf, derived)

@@ -78,7 +78,14 @@ def require_as_trained(
     wanted = run.get_gguf_file(project.name, quantization or spec.quantizations[0])
     differences: list[Text] = []
     if stored is None:
-        commands = read_modelfile(read_bytes(run.modelfile, limits.LARGE_FILE).decode("utf-8"))
+        commands: list[tuple[str, str]] = []
+        try:
+            commands = read_modelfile(read_bytes(run.modelfile, limits.LARGE_FILE).decode("utf-8"))
+        except ValueError as error:
+            reason = str(error)
+            differences.append(
+                text("{key} can't be read ({reason})", key="Modelfile", reason=reason)
+            )
         differences += _find_command_differences(commands, run.modelfile.parent, wanted)
         stated = _summarize(commands)
         if derived is not None and not stated.template:
@@ -114,7 +121,7 @@ def find_differences(
     covers: Sequence[TemplateFeature],
     bos: str,
 ) -> list[Text]:
-    """Return what is stated of a chat model otherwise than the tokenizer and the project say.
+    """Return in what the statements about a chat model differ from the tokenizer and the project.
 
     `covers` are the features that the TEMPLATE claims; `bos` is what the server itself writes first.
     """
