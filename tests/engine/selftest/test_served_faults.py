@@ -110,12 +110,6 @@ def change_derived(change: Callable[[DerivedTemplate], dict[str, Any]]) -> Plant
     return lambda patch: patch.setattr(derivation, "build_modelfile", build)
 
 
-def drop_last(text: str, part: str) -> str:
-    before, found, after = text.rpartition(part)
-    assert found
-    return before + after
-
-
 def drop_role(role: str) -> Plant:
     """Let messages of a role have another role's name in the TEMPLATE's conditions."""
     return change_derived(lambda d: {"template": d.template.replace(f'"{role}"', '"nobody"')})
@@ -124,7 +118,7 @@ def drop_role(role: str) -> Plant:
 #: (identifier, what is planted, what must be named)
 MODELFILE: list[tuple[str, Plant, str]] = [
     ("character of the template", replace("<|im_start|>", "<|im_start|> "), "TEMPLATE writes '<|im_start|> "),
-    ("end of the prompt", change_derived(lambda d: {"template": drop_last(d.template, "\n")}), "TEMPLATE writes "),
+    ("end of the prompt", change_derived(lambda d: {"template": "assistant".join(d.template.rsplit("assistant\n", 1))}), "TEMPLATE writes "),
     ("text that is no Modelfile", change_text(lambda c: c + '"""'), "Modelfile can't be read"),
     ("role's branch dropped", drop_role("assistant"), "for many turns"),
     ("template lost", change_text(lambda c: "\n".join(line for line in iter_other_commands(c, "TEMPLATE"))), "TEMPLATE is missing"),
