@@ -26,6 +26,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.serving import ServedAdapter
 from lora_studio.core.system import paths
 from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.engine.merging.prequantized import other_precision_warning
 from lora_studio.gui import language, theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.help.about import AboutDialog
@@ -201,6 +202,7 @@ _MERGE_PLAN = events.MergePlanned(
     shards=2,
     tensors=255,
     tensors_changed=196,
+    problems=(other_precision_warning(0.0612, 16),),
 )
 
 _TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}

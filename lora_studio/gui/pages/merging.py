@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import localize, localize_stage
+from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.outdated_results import OutdatedResults
@@ -338,7 +338,7 @@ class MergingPage(StepPage):
             (tr("Memory"), memory),
             (tr("Completed files"), finished if plan.finished_shards else ""),
             (tr("PEFT merge"), localize(plan.by_peft or "")),
-            (tr("Warnings"), " ".join(localize(problem.what) for problem in plan.problems)),
+            (tr("Warnings"), " ".join(map(localize_problem, plan.problems))),
         ]
 
     def _show_status(self, running: bool) -> None:
