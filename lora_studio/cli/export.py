@@ -127,10 +127,16 @@ def _parse_changes(
     return changes
 
 
-def selftest(path: RunArgument, as_json: JsonLinesOption = False) -> None:
+def selftest(
+    path: RunArgument,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Judge all rows of large tensors, not a sample.")
+    ] = False,
+    as_json: JsonLinesOption = False,
+) -> None:
     """Test the merged model and all GGUF files of a run. Exit with 1 if a test fails."""
     display = Display(as_json=as_json)
-    command = commands.SelfTest(run=str(path.resolve()))
+    command = commands.SelfTest(run=str(path.resolve()), all_rows=all_rows)
     ending = headless.perform(command, display)
     status = headless.get_exit_status(ending)
     if status == 0 and headless.has_failed_selftest(RunFolder(path.resolve()), command):

@@ -24,13 +24,17 @@ class Export(BaseCommand):
 
 
 class SelfTest(BaseCommand):
-    """Repeat the self-test of the merged model and all GGUF files of a run."""
+    """Repeat the self-test of the merged model and all GGUF files of a run.
+
+    In GGUF files, a sample of each large tensor is judged without the converter, or with `all_rows`, all of it.
+    """
 
     title = text("Running the self-test")
     step = "export"
     changes_run = True
     kind: Literal["selftest"] = "selftest"
     run: str
+    all_rows: bool = False
 
 
 class Push(BaseCommand):

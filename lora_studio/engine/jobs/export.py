@@ -120,7 +120,7 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    selftest.run(run, project, existing, job, fresh=True)
+    selftest.run(run, project, existing, job, fresh=True, all_rows=command.all_rows)
 
 
 def _list_missing_files(run: RunFolder, files: Mapping[str, Path]) -> list[str]:

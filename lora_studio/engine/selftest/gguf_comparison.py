@@ -85,8 +85,13 @@ class GgufComparer:
         kind: FirstPass,
         adds_bos: bool,
         trust: bool,
+        all_rows: bool = False,
     ) -> None:
-        """Use the converter with these settings; `kind` is the type that it writes."""
+        """Use the converter with these settings; `kind` is the type that it writes.
+
+        The rules that share nothing with the converter judge a sample of rows of a large tensor, or `all_rows`.
+        """
+        self._all_rows = all_rows
         self._expected, self._scratch, self._job = expected, scratch, job
         self._name, self._llama_cpp, self._kind, self._trust = name, llama_cpp, kind, trust
         self._adds_bos = adds_bos
@@ -147,6 +152,7 @@ class GgufComparer:
             adapter if has_tokenizer else expected.merge.base,
             self._job,
             trust=self._trust,
+            all_rows=self._all_rows,
         )
 
     def _summarize_judgment(self, judgment: FileJudgment, compared: Text) -> StageComparison:

@@ -78,13 +78,15 @@ def run(
     job: JobContext,
     *,
     fresh: bool = False,
+    all_rows: bool = False,
 ) -> list[events.SelfTested]:
     """Test the merged model and GGUF files, by stage, of a run; emit and save the results.
 
     First every value is compared with what was trained; a stage that differs fails and isn't
     measured. The others answer the held-out conversations; without any, they have no result. The
     merged model's earlier result is reused if neither the model nor its reference has changed,
-    unless `fresh`. A failed stage also emits a warning with the cause. Raises ProblemError when
+    unless `fresh`. The rules that share nothing with the converter judge a sample of rows of large tensors
+    in GGUF files, or `all_rows`. A failed stage also emits a warning with the cause. Raises ProblemError when
     base or adapter can't be used.
     """
     earlier = None if fresh else earlier_results.read_earlier_result(folder, job)
@@ -106,7 +108,8 @@ def run(
         selftest_report.write(folder, earlier)
         return [earlier_results.emit_earlier_result(earlier, job)]
     with _create_scratch_folder(folder) as scratch:
-        return _Test(folder, project, cases, scratch, job).run(files, earlier)
+        comparer = RunComparer(folder, project, scratch, job, all_rows=all_rows)
+        return _Test(folder, project, cases, comparer, scratch, job).run(files, earlier)
 
 
 class _Test:
@@ -117,12 +120,12 @@ class _Test:
         folder: RunFolder,
         project: Project,
         cases: list[SelfTestCase],
+        comparer: RunComparer,
         scratch: Path,
         job: JobContext,
     ) -> None:
         self._folder, self._project, self._cases = folder, project, cases
-        self._scratch, self._job = scratch, job
-        self._comparer = RunComparer(folder, project, scratch, job)
+        self._comparer, self._scratch, self._job = comparer, scratch, job
         self._results: list[events.SelfTested] = []
         self._answers: dict[str, list[str]] = {}
         pooling = vectors.get_pooling(folder)

@@ -33,8 +33,17 @@ _CONVERTED = "converted"
 class RunComparer:
     """Compares the merged model and GGUF files of a run; one that fails doesn't stop the next."""
 
-    def __init__(self, folder: RunFolder, project: Project, scratch: Path, job: JobContext) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        project: Project,
+        scratch: Path,
+        job: JobContext,
+        *,
+        all_rows: bool = False,
+    ) -> None:
         """Compare in `scratch`; the adapter must be intact."""
+        self._all_rows = all_rows
         self._folder, self._project, self._scratch, self._job = folder, project, scratch, job
         self._trust = project.model.trust_remote_code
         self._opened: dict[tuple[str, str], ExpectedModel] = {}
@@ -129,6 +138,7 @@ class RunComparer:
             kind=cast(FirstPass, first),
             adds_bos=conversion.may_add_bos(self._folder, project),
             trust=self._trust,
+            all_rows=self._all_rows,
         )
 
     def _get_source(self, entry: dict[str, Any]) -> tuple[str, str]:

@@ -424,13 +424,17 @@ CONVERSION: list[tuple[str, str, Edit, str]] = [
 ]  # fmt: skip
 
 
-def judge(run: RunFolder, files: dict[str, Path]) -> dict[str, FileJudgment]:
+def judge(
+    run: RunFolder, files: dict[str, Path], *, all_rows: bool = False
+) -> dict[str, FileJudgment]:
     """Return what the rules alone say about files."""
     base, job = run.path.parents[1] / "base", recorded_job()[0]
     mix = merge.get_chosen_adapters(run, MergingSpec())
     trained = trained_tensors.open_trained(base, mix, None, trust=False, check=job.check)
     layouts = {name: gguf_layout.read(file) for name, file in files.items()}
-    return gguf_tensors.judge_files(layouts, trained, base, run.adapter, job, trust=False)
+    return gguf_tensors.judge_files(
+        layouts, trained, base, run.adapter, job, trust=False, all_rows=all_rows
+    )
 
 
 @pytest.fixture(scope="module")
@@ -454,6 +458,26 @@ def converted(
         return judged[kind]
 
     return get
+
+
+@pytest.mark.thorough
+def test_all_rows_are_judged_on_request(
+    runs: Callable[[str], RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def double_second_row(data: np.ndarray) -> np.ndarray:
+        data = data.copy()
+        data[1] *= 2
+        return data
+
+    monkeypatch.setattr(gguf_tensors, "_CHANGED", 256)
+    run = runs("llama")
+    files = write_files(run, tmp_path, with_base=False)
+    _, values, tensors = tensor(DOWN, double_second_row)(files)
+    planted = {"F16": edit(files["F16"], tmp_path / "planted.gguf", values, tensors)}
+    assert not judge(run, planted)["F16"].faults
+    (fault,) = judge(run, planted, all_rows=True)["F16"].faults
+    assert f"{DOWN} differs" in str(fault.describe())
+    assert not any(each.faults for each in judge(run, files, all_rows=True).values())
 
 
 def write_files(run: RunFolder, folder: Path, *, with_base: bool) -> dict[str, Path]:

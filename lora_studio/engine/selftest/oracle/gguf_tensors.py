@@ -123,15 +123,17 @@ def judge_files(
     job: JobContext,
     *,
     trust: bool,
+    all_rows: bool = False,
 ) -> dict[str, FileJudgment]:
     """Return what is wrong in files of a trained model, by stage; raises ProblemError.
 
-    `base` is the folder of the base model, `tokenizer` that of the trained tokenizer and template.
+    `base` is the folder of the base model, `tokenizer` that of the trained tokenizer and template. Of large
+    tensors, a sample of rows is judged, or `all_rows`.
     """
     spec = ModelSpec(source=str(base), trust_remote_code=trust)
     config = loading.read_config(base, spec).get_text_config()
     try:
-        judgments = judge_tensors(layouts, trained, config, job)
+        judgments = judge_tensors(layouts, trained, config, job, all_rows=all_rows)
         for stage, layout in layouts.items():
             judgments[stage].differences += gguf_keys.find_key_differences(
                 layout, config, tokenizer, trained.vocabulary
@@ -145,7 +147,12 @@ def judge_files(
 
 
 def judge_tensors(
-    layouts: Mapping[str, GgufLayout], trained: TrainedModel, config: Any, job: JobContext
+    layouts: Mapping[str, GgufLayout],
+    trained: TrainedModel,
+    config: Any,
+    job: JobContext,
+    *,
+    all_rows: bool = False,
 ) -> dict[str, FileJudgment]:
     """Return the wrong tensors of files, by stage; the model's settings are `config`.
 
@@ -176,7 +183,7 @@ def judge_tensors(
             stage: layout for stage, layout in layouts.items() if part.name in layout.tensors
         }
         if holders:
-            _judge_part(part, holders, judgments, family, config)
+            _judge_part(part, holders, judgments, family, config, all_rows=all_rows)
     return judgments
 
 
@@ -217,15 +224,19 @@ def _judge_part(
     judgments: Mapping[str, FileJudgment],
     family: Family,
     config: Any,
+    *,
+    all_rows: bool,
 ) -> None:
     trained = part.trained
     shape = trained.shape
     rows = math.prod(shape[:-1])
     step = max(rows * shape[-1] // (_CHANGED if trained.changed else _UNCHANGED), 1) if shape else 1
 
+    starts = range(min(step, max(rows, 1))) if all_rows else range(1)
+
     def prepare(value: torch.Tensor) -> np.ndarray:
         value = _reorder(trained.name, value.float(), family, config)
-        return value.reshape(max(rows, 1), -1)[::step].numpy()
+        return value.reshape(max(rows, 1), -1).numpy()
 
     base = prepare(trained.read_base().to(trained.dtype))
     merged = prepare(trained.read()) if trained.changed else base
@@ -239,14 +250,19 @@ def _judge_part(
         first = (part.expert or 0) * rows
         if stored.bytes is None or first + rows > max(stored.rows, 1):
             continue  # another comparison names it
-        actual = _read_rows(layout, stored, slice(first, first + max(rows, 1), step))
-        if actual.size == 0:
-            continue
-        fault = _judge_values(part.name, actual, base, merged, stored.type, trained.changed)
-        if fault == "unseen":
-            judgments[stage].unseen += 1
-        elif isinstance(fault, TensorFault):
-            judgments[stage].faults.append(fault)
+        found: set[str] = set()
+        for start in starts:
+            actual = _read_rows(layout, stored, slice(first + start, first + max(rows, 1), step))
+            if actual.size == 0:
+                continue
+            sample = base[start::step], merged[start::step]
+            fault = _judge_values(part.name, actual, *sample, stored.type, trained.changed)
+            if isinstance(fault, TensorFault):
+                judgments[stage].faults.append(fault)
+                break
+            found.add(fault)
+        else:
+            judgments[stage].unseen += found == {"unseen"}
 
 
 def _reorder(name: str, value: torch.Tensor, family: Family, config: Any) -> torch.Tensor:
