@@ -104,6 +104,7 @@ def test_data_of_any_job_is_read_under_a_limit(
     assert read(DataSource(path=str(small)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
 @pytest.mark.parametrize("grows", ["the reader", "the model"])
 def test_blocks_of_rows_share_one_limit(grows: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def _measure(mode: str, variables: dict[str, str] | None = None) -> dict[str, in
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not _can_keep_large_tensors(), reason="this C library refuses to keep tensors of 1 GB"
 )

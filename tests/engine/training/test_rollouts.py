@@ -266,7 +266,7 @@ def test_steps_without_any_reward_are_reported_as_such() -> None:
     rated = [RatedAnswer((), "a", None, {}, True, 1)] * 2
     failed = tuple(RewardFailure("exact", index, reason) for index in range(2))
     for step in range(1, 8):
-        report.describe(step, rated, ScoredAnswers([None] * 2, {"exact": [None] * 2}, failed), 1)
+        report.summarize(step, rated, ScoredAnswers([None] * 2, {"exact": [None] * 2}, failed), 1)
     problems = [event.problem for event in channel.of(events.Warned)]
     assert [each.code for each in problems] == [
         "training.reward_failed",

@@ -266,6 +266,7 @@ def test_dry_run_log_gives_the_exact_file_size() -> None:
         gguf_quantizer.parse_planned_bytes("nothing", 10)
 
 
+@pytest.mark.slow
 def test_sizes_are_estimated_from_shapes_alone(tmp_path: Path) -> None:
     file = outline(tmp_path / "outline.gguf")
     result = gguf_quantizer.estimate_sizes(file, list(QUANTIZATIONS), recorded_job()[0])
