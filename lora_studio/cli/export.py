@@ -130,7 +130,7 @@ def _parse_changes(
 def selftest(
     path: RunArgument,
     all_rows: Annotated[
-        bool, typer.Option("--all-rows", help="Judge all rows of large tensors, not a sample.")
+        bool, typer.Option("--all-rows", help="Check all rows of large tensors, not a sample.")
     ] = False,
     as_json: JsonLinesOption = False,
 ) -> None:

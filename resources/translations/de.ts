@@ -10322,7 +10322,7 @@
             <translation>Das JSON-Schema {schema} kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
-            <source>The Modelfile isn't what the trained model needs: {differences}.</source>
+            <source>The Modelfile doesn't match the trained model: {differences}.</source>
             <translation>Das Modelfile passt nicht zum trainierten Modell: {differences}.</translation>
         </message>
         <message>
@@ -11198,8 +11198,8 @@
             <translation>Das Modell muss auf die GPUs aufgeteilt werden, aber dieser Build von PyTorch kann das nicht: Ihm fehlt NCCL.</translation>
         </message>
         <message>
-            <source>The model in Ollama isn't what was trained: {differences}.</source>
-            <translation>Das Modell in Ollama entspricht nicht dem trainierten: {differences}.</translation>
+            <source>The model in Ollama doesn't match the trained model: {differences}.</source>
+            <translation>Das Modell in Ollama passt nicht zum trainierten Modell: {differences}.</translation>
         </message>
         <message>
             <source>The model in {folder} can't be read: {reason}.</source>
@@ -12064,16 +12064,16 @@
             <translation>Dieser Installation fehlt das eigene Wheel ({pattern}), das die Engine braucht.</translation>
         </message>
         <message>
+            <source>This is a bug in LoRA Studio. Don't use this model in Ollama, and report the bug with the run's log.</source>
+            <translation>Das ist ein Fehler in LoRA Studio. Verwenden Sie dieses Modell nicht in Ollama und melden Sie den Fehler zusammen mit dem Protokoll des Laufs.</translation>
+        </message>
+        <message>
             <source>This is a bug in LoRA Studio. Your project is saved, and a running job continues without the window. To report the bug, attach a diagnostics file (Help menu).</source>
             <translation>Das ist ein Fehler in LoRA Studio. Ihr Projekt ist gespeichert, und ein laufender Auftrag läuft ohne das Fenster weiter. Fügen Sie einem Fehlerbericht bitte eine Diagnosedatei (Menü Hilfe) bei.</translation>
         </message>
         <message>
             <source>This is a compiled program.</source>
             <translation>Dies ist ein kompiliertes Programm.</translation>
-        </message>
-        <message>
-            <source>This is a fault of LoRA Studio. Don't use the model with these settings, and report the fault with the log of the run.</source>
-            <translation>Das ist ein Fehler von LoRA Studio. Verwenden Sie das Modell nicht mit diesen Einstellungen und melden Sie den Fehler zusammen mit dem Protokoll des Laufs.</translation>
         </message>
         <message>
             <source>This is a {bits}-bit Python {version}.</source>

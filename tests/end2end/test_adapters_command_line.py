@@ -24,7 +24,7 @@ def studio(*arguments: object, status: int = 0) -> str:
     result = run_studio(*arguments)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
-    return result.stdout + result.stderr * (status != 0)
+    return result.stdout + result.stderr if status else result.stdout
 
 
 def test_adapters_from_library_can_be_merged_and_imported(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
     result = run_studio("chat", *arguments, typed=typed)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
-    return result.stdout + result.stderr * (status != 0)
+    return result.stdout + result.stderr if status else result.stdout
 
 
 def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Export(BaseCommand):
 class SelfTest(BaseCommand):
     """Repeat the self-test of the merged model and all GGUF files of a run.
 
-    In GGUF files, a sample of each large tensor is judged without the converter, or with `all_rows`, all of it.
+    The check that doesn't use the converter reads a sample of rows of each large tensor, or with `all_rows`, all.
     """
 
     title = text("Running the self-test")

@@ -248,8 +248,8 @@ class RunFolder:
         """Raise ProblemError if a file or folder of the run is a symbolic link.
 
         A job writes and deletes in these folders; a link in a run from somebody else could lead it to
-        any folder of the user. Trackers link to their latest files, in a folder of their own; wandb's link to
-        a log in its cache, which nothing needs, is deleted.
+        any folder of the user. Trackers may link to files in their own folder. wandb's link to a log in its
+        cache, which nothing reads, is deleted.
         """
         for parent, folders, files in os.walk(self.path):
             folder = Path(parent)

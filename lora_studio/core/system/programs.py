@@ -90,7 +90,7 @@ def _sweep(root: Path) -> None:
 
 
 def _get_root() -> Path:
-    """Return the folder of private folders: in the cache, or among temporary files if that can't be written to."""
+    """Return the folder of private folders: in the cache, or in the system's temporary folder if the cache isn't writable."""
     user = str(os.getuid()) if hasattr(os, "getuid") else ""
     try:
         return _create_root(paths.get_cache_folder().absolute() / "private")

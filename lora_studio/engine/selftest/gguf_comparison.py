@@ -89,7 +89,7 @@ class GgufComparer:
     ) -> None:
         """Use the converter with these settings; `kind` is the type that it writes.
 
-        The rules that share nothing with the converter judge a sample of rows of a large tensor, or `all_rows`.
+        The check that doesn't use the converter reads a sample of rows of a large tensor, or `all_rows`.
         """
         self._all_rows = all_rows
         self._expected, self._scratch, self._job = expected, scratch, job

@@ -85,8 +85,8 @@ def run(
     First every value is compared with what was trained; a stage that differs fails and isn't
     measured. The others answer the held-out conversations; without any, they have no result. The
     merged model's earlier result is reused if neither the model nor its reference has changed,
-    unless `fresh`. The rules that share nothing with the converter judge a sample of rows of large tensors
-    in GGUF files, or `all_rows`. A failed stage also emits a warning with the cause. Raises ProblemError when
+    unless `fresh`. The check of GGUF files that doesn't use the converter reads a sample of rows of large
+    tensors, or `all_rows`. A failed stage also emits a warning with the cause. Raises ProblemError when
     base or adapter can't be used.
     """
     earlier = None if fresh else earlier_results.read_earlier_result(folder, job)

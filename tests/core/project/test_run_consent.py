@@ -83,7 +83,7 @@ def test_run_that_stays_in_its_project_needs_no_consent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_runs_folder_alone_makes_no_project_around_it(
+def test_runs_folder_alone_does_not_make_a_project(
     wide: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = create_foreign(tmp_path, dataset={"sources": [str(tmp_path / "p" / "secret.txt")]})

@@ -26,6 +26,7 @@ from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_f
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.export.ollama import creation, derivation
 from lora_studio.engine.export.ollama import model as ollama_model
+from lora_studio.engine.generation.turn_boundaries import create_turn_end_criteria
 from lora_studio.engine.merging import merge
 from lora_studio.engine.selftest.oracle import served_model
 from lora_studio.engine.selftest.oracle.served_model import StatedModel
@@ -112,24 +113,25 @@ def change_derived(change: Callable[[DerivedTemplate], dict[str, Any]]) -> Plant
 
 def drop_role(role: str) -> Plant:
     """Let messages of a role have another role's name in the TEMPLATE's conditions."""
-    return change_derived(lambda d: {"template": d.template.replace(f'"{role}"', '"nobody"')})
+    return change_derived(lambda d: {"template": d.template.replace(f'"{role}"', '"unknown"')})
 
 
 #: (identifier, what is planted, what must be named)
 MODELFILE: list[tuple[str, Plant, str]] = [
     ("character of the template", replace("<|im_start|>", "<|im_start|> "), "TEMPLATE writes '<|im_start|> "),
     ("end of the prompt", change_derived(lambda d: {"template": "assistant".join(d.template.rsplit("assistant\n", 1))}), "TEMPLATE writes "),
-    ("text that is no Modelfile", change_text(lambda c: c + '"""'), "Modelfile can't be read"),
+    ("end of the prompt without thinking", change_derived(lambda d: {"template": "".join(d.template.rsplit("\n", 1))}), "for reasoning"),
+    ("invalid Modelfile", change_text(lambda c: c + '"""'), "Modelfile can't be read"),
     ("role's branch dropped", drop_role("assistant"), "for many turns"),
     ("template lost", change_text(lambda c: "\n".join(line for line in iter_other_commands(c, "TEMPLATE"))), "TEMPLATE is missing"),
     ("stop token lost", change_derived(lambda d: {"stops": d.stops[1:]}), 'stop is missing, expected "<|im_end|>"'),
-    ("stop string that cuts answers", change_derived(lambda d: {"stops": (*d.stops, ".")}), 'stop is ".", but should not be set'),
+    ("unexpected stop string", change_derived(lambda d: {"stops": (*d.stops, ".")}), 'stop is ".", but should not be set'),
     ("num_ctx", change_parameters(num_ctx=2048), 'num_ctx is "2048" instead of 512'),
     ("temperature", change_parameters(temperature=1.0), 'temperature is "1.0" instead of 0.6'),
     ("top_p", change_parameters(top_p=0.5), 'top_p is "0.5" instead of '),
     ("penalty", change_parameters(repeat_penalty=1.1), 'repeat_penalty is "1.1" instead of 1.0'),
-    ("parameter left to the server", change_parameters(top_k=None), "top_k is missing, expected 0.0"),
-    ("parameter that nobody set", change_parameters(num_predict=9), 'num_predict is "9", but should not be set'),
+    ("parameter at the server's default", change_parameters(top_k=None), "top_k is missing, expected 0.0"),
+    ("unexpected parameter", change_parameters(num_predict=9), 'num_predict is "9", but should not be set'),
     ("system prompt", replace(SYSTEM, "You are Pam."), 'SYSTEM is "You are Pam." instead of "You are Pim."'),
     ("system prompt lost", change_text(lambda c: "\n".join(iter_other_commands(c, "SYSTEM"))), 'SYSTEM is "" instead of "You are Pim."'),
     ("file of another quantization", replace("Harbour-Q8_0.gguf", "Harbour-F16.gguf"), 'FROM is "./gguf/Harbour-F16.gguf" instead of "./gguf/Harbour-Q8_0.gguf"'),
@@ -250,7 +252,9 @@ def test_proven_template_is_accepted(file: Path, adds_bos: bool, tokenizer: Any)
     tokenizer.chat_template = file.read_text("utf-8")
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
     form, bos = ChatTemplate(tokenizer.chat_template, special), str(tokenizer.bos_token)
-    derived = derive_from(form, bos=bos, server_adds_bos=adds_bos, eos=[tokenizer.eos_token])
+    end = create_turn_end_criteria(tokenizer)
+    ends = [*tokenizer.convert_ids_to_tokens(list(end.ids)), *([end.text] if end.text else [])]
+    derived = derive_from(form, bos=bos, server_adds_bos=adds_bos, eos=ends)
     if not derived.proven:
         pytest.skip(f"no TEMPLATE is derived: {derived.reason}")
     for system in ("", SYSTEM)[: 1 if derived.system == "refused" else 2]:
@@ -258,8 +262,7 @@ def test_proven_template_is_accepted(file: Path, adds_bos: bool, tokenizer: Any)
         parameters = {k: str(v) for k, v in derivation.list_parameters(spec).items()}
         stated = StatedModel(derived.template, system, derived.stops, parameters)
         found = served_model.find_differences(stated, tokenizer, spec, derived.covers, bos if adds_bos else "")  # fmt: skip
-        # The end of a turn that is no single mark is another's to find.
-        assert [str(each) for each in found if not str(each).startswith("stop is missing")] == []
+        assert [str(each) for each in found] == []
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_project_that_changes_while_it_is_shown_is_shown_again(
     assert list_new_requests(draft) == []
 
 
-def test_link_that_appears_while_shown_is_not_accepted(
+def test_link_added_during_review_is_not_accepted(
     qtbot: QtBot, window: Window, shared_folder: Path, tmp_path: Path
 ) -> None:
     add_export(shared_folder, 'llama_cpp = "tools"')
@@ -132,7 +132,7 @@ def test_link_that_appears_while_shown_is_not_accepted(
     assert [each.kind for each in list_new_requests(project.load(shared_folder))] == ["code", "write"]  # fmt: skip
 
 
-def test_link_that_appears_later_is_shown_before_a_job(
+def test_link_added_after_opening_is_shown_before_a_job(
     window: Window, shared_folder: Path, tmp_path: Path
 ) -> None:
     assert window.open_project(shared_folder)

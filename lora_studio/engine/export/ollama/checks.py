@@ -24,11 +24,11 @@ from lora_studio.core.templates.probing.probe_conversations import put_thoughts_
 from lora_studio.core.templates.proof_cases import ProofCase, generate_conversations
 from lora_studio.core.templates.server.data import build_template_data
 from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
-from lora_studio.engine.export.ollama.trained_prompts import to_ollama
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.chat_format import ChatFormat, wrap_tools
+from lora_studio.engine.tokens.trained_prompts import to_ollama
 
 #: Conversations whose token IDs are compared, and held-out ones whose prompts are.
 _COMPARED, _RENDERED = 24, 200

@@ -44,9 +44,9 @@ from lora_studio.engine.export.ollama import (
     store,
 )
 from lora_studio.engine.export.ollama.client import UnknownArchitectureError
-from lora_studio.engine.export.ollama.trained_prompts import render_answers
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.trained_prompts import render_answers
 
 #: Longest answer of the test chat, in tokens.
 _TRIAL_TOKENS = 48
@@ -55,7 +55,7 @@ _WHERE = Where(step="export", field="ollama_host")
 
 
 class ModelJudge(Protocol):
-    """Judges a Modelfile, or what a server has stored, by what was trained and not by what wrote it."""
+    """Checks a Modelfile, or the model that a server has stored, against the trained model."""
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class ModelJudge(Protocol):
         derived: DerivedTemplate | None,
         stored: events.OllamaShown | None = None,
     ) -> None:
-        """Raise ProblemError for another model than the trained one; without `stored`, in the Modelfile."""
+        """Raise ProblemError if `stored`, or the run's Modelfile without it, differs from the trained model."""
         ...
 
 

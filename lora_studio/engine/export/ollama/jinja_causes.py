@@ -19,9 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerError
-from lora_studio.engine.export.ollama.trained_prompts import TrainedPrompt
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.trained_prompts import TrainedPrompt
 
 
 class JinjaCause(StrEnum):

@@ -26,13 +26,13 @@ from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, run_server
 from lora_studio.engine.export.ollama.jinja_causes import CauseFinder, JinjaCause
-from lora_studio.engine.export.ollama.trained_prompts import (
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.trained_prompts import (
     TrainedPrompt,
     describe_difference,
     describe_refusal,
     list_trained_prompts,
 )
-from lora_studio.engine.runtime.channel import JobContext
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ from lora_studio.engine.export.ollama.client import (
     create_client,
     translate_ollama_errors,
 )
-from lora_studio.engine.export.ollama.trained_prompts import (
+from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.trained_prompts import (
     TrainedPrompt,
     describe_difference,
     describe_refusal,
@@ -45,8 +47,6 @@ from lora_studio.engine.export.ollama.trained_prompts import (
     name_difference,
     to_ollama,
 )
-from lora_studio.engine.runtime import llama_cpp
-from lora_studio.engine.runtime.channel import JobContext
 
 
 class PromptReader(Protocol):

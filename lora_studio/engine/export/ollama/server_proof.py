@@ -39,16 +39,16 @@ from lora_studio.engine.export.ollama.prompt_judge import (
 )
 from lora_studio.engine.export.ollama.read_back import describe_parameter
 from lora_studio.engine.export.ollama.trained_facts import read_trained_facts
-from lora_studio.engine.export.ollama.trained_prompts import (
+from lora_studio.engine.generation import turn_boundaries
+from lora_studio.engine.model import gguf_header, loading
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.trained_prompts import (
     describe_refusal,
     describe_text_difference,
     list_trained_prompts,
     render_answers,
     to_ollama,
 )
-from lora_studio.engine.generation import turn_boundaries
-from lora_studio.engine.model import gguf_header, loading
-from lora_studio.engine.runtime.channel import JobContext
 
 
 def prove_model(command: commands.ProveOllama, job: JobContext) -> events.OllamaProven:

@@ -35,17 +35,17 @@ from lora_studio.engine.export.ollama.jinja_check import (
     describe_cause,
     find_jinja_differences,
 )
-from lora_studio.engine.export.ollama.trained_prompts import (
+from lora_studio.engine.model import gguf_header, loading
+from lora_studio.engine.runtime import llama_cpp
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.trained_prompts import (
     TrainedPrompt,
     describe_refusal,
     describe_text_difference,
     list_trained_prompts,
     to_ollama,
 )
-from lora_studio.engine.model import gguf_header, loading
-from lora_studio.engine.runtime import llama_cpp
-from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.chat_format import ChatFormat
 
 
 def prove_template(command: commands.ProveTemplate, job: JobContext) -> events.TemplateProven:

@@ -24,13 +24,13 @@ from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf.llama_server import KEY_VARIABLE, LlamaServer, ServerProcess
 from lora_studio.engine.export.ollama import jinja_check
-from lora_studio.engine.export.ollama.trained_prompts import list_trained_prompts
 from lora_studio.engine.export.serving import served_files
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.trained_prompts import list_trained_prompts
 
 #: What to do when llama-server fails.
 _REMEDY = "Details are in its output. Update llama.cpp, or serve a smaller GGUF file."

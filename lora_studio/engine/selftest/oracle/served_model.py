@@ -1,4 +1,4 @@
-"""Whether a Modelfile or a model on an Ollama server is what the chat template and the project say.
+"""Check a Modelfile, or a model on an Ollama server, against the chat template and the project.
 
 Commands are read as Ollama's parser reads them. A prompt is that of the trained tokenizer's chat template, an
 answer ends where the template ends it, and parameters are the project's, or change no probability.
@@ -6,13 +6,11 @@ answer ends where the template ends it, and parameters are the project's, or cha
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -29,13 +27,14 @@ from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.server.data import build_template_data
-from lora_studio.core.templates.server.probes import ProbeKind, PromptProbe, list_probes
+from lora_studio.core.templates.server.probes import ProbeKind, PromptProbe
 from lora_studio.core.templates.server.prompt_path import NO_TEMPLATE
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.selftest.value_differences import MISSING, describe_difference
-from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.chat_format import ChatFormat, count_common_prefix
+from lora_studio.engine.tokens.trained_prompts import list_trained_prompts, to_ollama
 
 #: Parameters with which a server samples from the probabilities of the model alone. Each must be set: the
 #: defaults of servers are others (top_k 40, repeat_penalty 1.1).
@@ -46,8 +45,8 @@ _NEUTRAL = {
 #: Characters that Ollama's parser keeps although they aren't printable.
 _KEPT = "\n\t\r"
 
-#: Features without which a TEMPLATE can't have the prompts of conversations with tools.
-_OF_TOOLS = frozenset({TemplateFeature.TOOLS, TemplateFeature.CALLS})
+#: Characters of a prompt that are shown, and of those before the first difference.
+_SHOWN, _BEFORE = 40, 12
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def require_as_trained(
     *,
     quantization: str = "",
 ) -> None:
-    """Raise ProblemError if a run's Modelfile, or the model that a server has stored, isn't what was trained.
+    """Raise ProblemError if a run's Modelfile, or the model that a server has stored, doesn't match the trained model.
 
     `gguf` is the file that was sent to the server, `derived` the TEMPLATE (None for an embedding model), of
     which only the features it claims are used. `quantization` is the chosen one ("": the project's first).
@@ -104,11 +103,10 @@ def require_as_trained(
         return
     raise fail(
         "export.other_modelfile" if stored is None else "ollama.other_settings",
-        "The Modelfile isn't what the trained model needs: {differences}."
+        "The Modelfile doesn't match the trained model: {differences}."
         if stored is None
-        else "The model in Ollama isn't what was trained: {differences}.",
-        "This is a fault of LoRA Studio. Don't use the model with these settings, and report the fault with the "
-        "log of the run.",
+        else "The model in Ollama doesn't match the trained model: {differences}.",
+        "This is a bug in LoRA Studio. Don't use this model in Ollama, and report the bug with the run's log.",
         where=Where(step="export", file=str(run.modelfile) if stored is None else ""),
         differences=tuple(differences[:8]),
     )
@@ -121,7 +119,7 @@ def find_differences(
     covers: Sequence[TemplateFeature],
     bos: str,
 ) -> list[Text]:
-    """Return in what the statements about a chat model differ from the tokenizer and the project.
+    """Return where a Modelfile or a stored model differs from the tokenizer and the project.
 
     `covers` are the features that the TEMPLATE claims; `bos` is what the server itself writes first.
     """
@@ -268,83 +266,57 @@ def _find_prompt_differences(
     covers: Sequence[TemplateFeature],
     bos: str,
 ) -> Iterator[Text]:
-    """Yield the first conversation that the TEMPLATE renders differently than the chat template."""
-    form = ChatFormat(tokenizer)
+    """Yield the first conversation that the TEMPLATE renders differently from the chat template."""
     try:
         template = GoTemplate(stated.template)
-    except GoTemplateError as error:
-        yield text("{key} can't be read ({reason})", key="TEMPLATE", reason=str(error))
-        return
-    kinds = {kind for kind in ProbeKind if kind.is_plain}
-    kinds |= {ProbeKind.TOOLS} if {*covers} >= _OF_TOOLS else set()
-    markers = tuple(t for t in tokenizer.get_added_vocab() if t in form.template.source)
-    for probe in list_probes(markers):
-        if probe.kind not in kinds:
-            continue
-        messages, tools = tuple(map(_sort_arguments, probe.messages)), _sort_properties(probe.tools)
-        if stated.system and messages[0].role != "system":
-            messages = (Message(role="system", content=stated.system), *messages)
-        try:
-            wanted = form.render(messages, tools, prompt=True).removeprefix(bos)
-        except UnusableRow:
-            continue  # never trained
-        try:
-            data = build_template_data(_to_request(messages), tools)
+        for prompt in list_trained_prompts(tokenizer, stated.system, _sort_keys):
+            probe, messages = prompt.probe, prompt.probe.messages
+            if not _is_claimed(probe, covers):
+                continue
+            if stated.system and messages[0].role != "system":
+                messages = (Message(role="system", content=stated.system), *messages)
+            data = build_template_data(to_ollama(messages), probe.tools, probe.think)
             actual = template.render(data, today=date.today())
-        except GoTemplateError as error:
-            yield text("{key} can't be rendered ({reason})", key="TEMPLATE", reason=str(error))
-            return
-        if wanted != actual:
-            yield _describe_prompt(probe, wanted, actual)
-            return
+            if actual != (expected := prompt.text.removeprefix(bos)):
+                start = max(count_common_prefix(expected, actual) - _BEFORE, 0)
+                yield text(
+                    "{key} writes {actual} instead of {expected} for {conversation}",
+                    key="TEMPLATE",
+                    actual=repr(actual[start : start + _SHOWN]),
+                    expected=repr(expected[start : start + _SHOWN]),
+                    conversation=probe.kind.description,
+                )
+                return
+    except GoTemplateError as error:
+        yield text("{key} can't be rendered ({reason})", key="TEMPLATE", reason=str(error))
 
 
-def _sort_arguments(turn: Message) -> Message:
-    """Return a message whose tool calls have their arguments by name, the only order that Go knows."""
-    calls = (
-        call.model_copy(update={"arguments": dict(sorted(call.arguments.items()))})
-        for call in turn.tool_calls
-    )
-    return turn.model_copy(update={"tool_calls": tuple(calls)})
+def _is_claimed(probe: PromptProbe, covers: Sequence[TemplateFeature]) -> bool:
+    """Return whether a TEMPLATE with these features must render a conversation as the chat template does."""
+    needed = {
+        TemplateFeature.TOOLS: bool(probe.tools),
+        TemplateFeature.CALLS: bool(probe.tools),
+        TemplateFeature.SWITCH: probe.think is not None,
+        TemplateFeature.THOUGHTS: any(turn.thinking for turn in probe.messages),
+    }
+    return probe.kind != ProbeKind.NEIGHBORS and {f for f, is_so in needed.items() if is_so} <= {
+        *covers
+    }
 
 
-def _sort_properties(value: Any) -> Any:
-    """Return tools whose parameters are in the order of their names, the only one that Go knows."""
-    if isinstance(value, Mapping):
-        return {
-            key: dict(sorted(_sort_properties(item).items()))
-            if key == "properties"
-            else _sort_properties(item)
-            for key, item in value.items()
-        }
-    return tuple(map(_sort_properties, value)) if isinstance(value, tuple) else value
-
-
-def _to_request(messages: Sequence[Message]) -> list[dict[str, object]]:
-    """Return messages as the server decodes them from a request."""
-    request: list[dict[str, object]] = []
-    names: dict[str, str] = {}
-    for turn in messages:
-        message: dict[str, object] = {"role": turn.role, "content": turn.content}
-        if turn.tool_calls:
-            names |= {call.name: call.id for call in turn.tool_calls}
-            message["tool_calls"] = [
-                {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
-                for call in turn.tool_calls
-            ]
-        if turn.role == "tool":
-            message |= {"tool_name": turn.name, "tool_call_id": names.get(turn.name, "")}
-        request.append(message)
-    return request
-
-
-def _describe_prompt(probe: PromptProbe, wanted: str, actual: str) -> Text:
-    equal = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, actual, strict=False))
-    first = max(len(list(equal)) - 12, 0)
-    return text(
-        "{key} writes {actual} instead of {expected} for {conversation}",
-        key="TEMPLATE",
-        actual=repr(actual[first : first + 40]),
-        expected=repr(wanted[first : first + 40]),
-        conversation=probe.kind.description,
-    )
+def _sort_keys(probe: PromptProbe) -> PromptProbe:
+    """Return a conversation whose arguments and properties are sorted by name, as Go prints them."""
+    messages = []
+    for turn in probe.messages:
+        calls = [
+            call.model_copy(update={"arguments": dict(sorted(call.arguments.items()))})
+            for call in turn.tool_calls
+        ]
+        messages.append(turn.model_copy(update={"tool_calls": tuple(calls)}))
+    tools = []
+    for tool in probe.tools:
+        function = tool["function"]
+        properties = dict(sorted(function["parameters"]["properties"].items()))
+        parameters = function["parameters"] | {"properties": properties}
+        tools.append(tool | {"function": function | {"parameters": parameters}})
+    return replace(probe, messages=tuple(messages), tools=tuple(tools))

@@ -184,7 +184,7 @@ def test_negative_preference_means_the_first_answer(
     assert codes(verdict) == {"signed_preference"}
 
 
-def test_scores_are_named_and_train_kto_on_request() -> None:
+def test_scores_are_named_and_can_be_used_for_kto() -> None:
     rows = [
         {
             "prompt": ASKED[i], "response": ANSWERED[i], "helpfulness": i % 5, "correctness": 4 - i % 5,
@@ -293,7 +293,7 @@ def test_texts_without_a_verdict_on_a_label_are_skipped(unknown: Any) -> None:
         convert(rows[0], "labeled_text", verdict.mapping)
 
 
-def test_lists_of_one_label_are_labels_and_others_skipped() -> None:
+def test_lists_with_a_single_label_are_labels() -> None:
     rows = [{"text": ASKED[i], "labels": [i % 3] if i else [1, 2], "id": str(i)} for i in NUMBERS]
     verdict = see(rows)
     assert verdict.task == "classification"

@@ -20,10 +20,10 @@ from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.ollama import jinja_check, template_proof
 from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
-from lora_studio.engine.export.ollama.trained_prompts import TrainedPrompt, list_trained_prompts
 from lora_studio.engine.model import builtin
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.trained_prompts import TrainedPrompt, list_trained_prompts
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import TEMPLATES, tiny_model
 from tests.helpers.runs.recorded_job import recorded_job

@@ -69,7 +69,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a script with a #! line")
-def test_server_answers_only_with_a_new_and_unlisted_key(tmp_path: Path) -> None:
+def test_server_requires_a_new_key_not_on_its_command_line(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text(f"#!{sys.executable}\n{_GUARDED}")
     program.chmod(0o755)

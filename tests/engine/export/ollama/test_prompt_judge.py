@@ -20,9 +20,10 @@ from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
-from lora_studio.engine.export.ollama import creation, derivation, read_back, trained_prompts
+from lora_studio.engine.export.ollama import creation, derivation, read_back
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.selftest.oracle import served_model
+from lora_studio.engine.tokens import trained_prompts
 from tests.helpers.models.tiny_models import TEMPLATES
 from tests.helpers.runs.recorded_job import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run

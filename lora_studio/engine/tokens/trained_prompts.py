@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,14 @@ class TrainedPrompt:
 
 
 def list_trained_prompts(
-    tokenizer: PreTrainedTokenizerBase, system: str = ""
+    tokenizer: PreTrainedTokenizerBase,
+    system: str = "",
+    prepare: Callable[[PromptProbe], PromptProbe] = lambda probe: probe,
 ) -> tuple[TrainedPrompt, ...]:
     """Return the probe conversations that the chat template accepts, as training renders them.
 
-    `system` is the model's own system prompt, which the server adds where a conversation has none.
-    Raises UnusableRow for a template that doesn't compile.
+    `system` is the model's own system prompt, which the server adds where a conversation has none. `prepare`
+    may change each conversation first. Raises UnusableRow for a template that doesn't compile.
     """
     form = ChatFormat(tokenizer)
     markers = [
@@ -52,7 +54,8 @@ def list_trained_prompts(
         for token in dict.fromkeys([*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens])
         if token in form.template.source
     ]
-    return tuple(_iter_trained_prompts(form, tokenizer, list_probes(tuple(markers)), system))
+    probes = [prepare(probe) for probe in list_probes(tuple(markers))]
+    return tuple(_iter_trained_prompts(form, tokenizer, probes, system))
 
 
 def _iter_trained_prompts(
