@@ -36,13 +36,12 @@ from lora_studio.gui.help.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
-from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
+from lora_studio.gui.pages.training.curves_card import ImageExportDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
-from lora_studio.gui.project.new_dialog import NewProjectDialog
+from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
-from lora_studio.gui.window.closing_dialogs import ClosingDialog
-from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.main_window import ClosingDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest

@@ -107,7 +107,7 @@ PLACES: dict[str, set[str]] = {
     "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
     "train_run.train": {"engine/cluster.py", "engine/jobs/training.py"},
     "openai_client.connect": {"engine/evaluation/server_runner.py", "engine/rewards/judge.py"},
-    "EvaluationFolder": {"cli/demos/reward.py", "cli/evaluate.py", "core/evaluation/storage.py"},
+    "EvaluationFolder": {"cli/demos/demo.py", "cli/evaluate.py", "core/evaluation/storage.py"},
     # hosts are contacted
     "httpx.Client": {
         "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
@@ -372,7 +372,7 @@ OPENERS = {
     "engine/devices/unused_gpus.py",  # the driver of the GPU
     "engine/export/gguf/direct_gguf.py",  # its own recipe
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
-    "engine/model/base_templates.py",  # resources
+    "engine/model/tokenizer.py",  # resources
     "engine/model/builtin.py",  # the download of the built-in model
     "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
     "engine/runtime/memory_guard.py",  # /proc

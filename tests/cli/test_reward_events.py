@@ -15,7 +15,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.rewards import TriedAnswer
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.engine import cluster
-from lora_studio.gui.pages.training.log_view import _format_line
+from lora_studio.gui.pages.training.page import _format_line
 
 #: What a step or an evaluation may lack: a reward may fail for all answers, KL may be off, …
 _OPTIONAL = {

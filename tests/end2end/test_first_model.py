@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.gui import theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project.new_dialog import NewProjectDialog
+from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder

@@ -116,7 +116,7 @@ def _list_places() -> dict[str, tuple[Any, str]]:
     from lora_studio.engine.training import checkpoint_files
     from lora_studio.engine.training.evaluation import Evaluator
     from lora_studio.engine.training.kernels.logprobs import Scorer
-    from lora_studio.engine.training.loss_scaling import LossScaling
+    from lora_studio.engine.training.training_setup import LossScaling
 
     return {
         "forward": (Scorer, "__call__"),

@@ -6,25 +6,61 @@ on other conversations (`proof`). No model is recognized by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any, Literal
+
+from jinja2 import nodes
 
 from lora_studio.core.messages import Text, listed, text
-from lora_studio.core.templates import constructs
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import ProvenTemplate, prove
 from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan, keep_possible
-from lora_studio.core.templates.feature_detection import probe_template
-from lora_studio.core.templates.features import IRREGULAR, TemplateFeature
+from lora_studio.core.templates.features import IRREGULAR, ServerNeed, TemplateFeature
+from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.known_differences import list_differences
-from lora_studio.core.templates.probing.decision_trees import NotDerivableError
-from lora_studio.core.templates.probing.prober import Prober, ProbeRenderer
+from lora_studio.core.templates.probing.conversation_plan import (
+    PLAIN,
+    UNUSUAL,
+)
+from lora_studio.core.templates.probing.decision_trees import (
+    DatePart,
+    FieldPart,
+    NotDerivableError,
+    Part,
+    ProbedFact,
+    ProbeSample,
+    SystemPart,
+    ValuePart,
+    iter_parts,
+    remove_system_text,
+    remove_thinking_cut,
+)
+from lora_studio.core.templates.probing.probe_conversations import (
+    IN_CONTENT,
+    ProbeConversation,
+    SystemState,
+)
+from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober, ProbeRenderer
+from lora_studio.core.templates.probing.tool_calls import (
+    find_result_style,
+    probe_calls,
+    try_render,
+)
+from lora_studio.core.templates.probing.tools import probe_tools
 from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import DAYS
-from lora_studio.core.templates.server.data import Message
+from lora_studio.core.templates.proof_cases import (
+    DAYS,
+    ProofCase,
+    TemplateAbilities,
+    generate_cases,
+    simplify,
+)
+from lora_studio.core.templates.server.data import Message, merge_messages
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
-from lora_studio.core.templates.server.terms import TemplateAlternative
+from lora_studio.core.templates.server.terms import RenderDifference, TemplateAlternative
+from lora_studio.core.templates.writing.emitter import CallForms, emit_template
+from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
 
 __all__ = ["DerivedTemplate", "TemplateAlternative", "derive", "derive_from"]
 
@@ -181,11 +217,11 @@ def _without_obstacle(
     attempt: Callable[[ChatTemplate], DerivedTemplate],
 ) -> DerivedTemplate:
     """Return `derived` with the constructs that prevent its proof, and the TEMPLATE without them."""
-    suspected = constructs.find_suspects(template)
+    suspected = find_suspects(template)
     groups = [[construct] for construct in suspected]
     groups += [suspected] if len(suspected) > 1 else []
     for group in groups:
-        reduced = attempt(constructs.remove_constructs(template, group))
+        reduced = attempt(remove_constructs(template, group))
         if reduced.proven:
             names = listed([construct.title for construct in group])
             other = TemplateAlternative(
@@ -243,3 +279,384 @@ def _in_parts(message: Mapping[str, object]) -> Message:
     if (not content and "tool_calls" in message) or isinstance(content, list):
         return {**message}
     return {**message, "content": [{"type": "text", "text": content}]}
+
+
+# Find the construct of a chat template that a Go template cannot express, by removing it.
+#
+# Each suspect is replaced in the syntax tree: a filter by its operand, a test of a text by false. If
+# the rest can be derived and proven, that construct was the obstacle.
+
+#: Filters and methods that a derived TEMPLATE can express, or that don't change text.
+_EXPRESSED = frozenset(
+    {"trim", "strip", "lstrip", "rstrip", "tojson", "string", "safe", "list", "items", "keys", "length",
+     "count", "default", "d", "get", "append", "first", "last", "map", "selectattr", "rejectattr",
+     "select", "reject", "namespace", "split"}
+)  # fmt: skip
+
+#: Methods and tests that inspect a text and return a boolean.
+_LOOKS = frozenset(
+    {"startswith", "endswith", "isdigit", "isalpha", "isupper", "islower", "isspace"}
+)
+
+MOST = 12
+
+
+@dataclass(frozen=True)
+class Construct:
+    """One construct, by its number in the tree; `kind` describes it."""
+
+    number: int
+    line: int
+    kind: Text
+
+    @property
+    def title(self) -> Text:
+        """Return the construct with its line."""
+        return text("{construct} in line {line:d}", construct=self.kind, line=self.line)
+
+
+def find_suspects(template: ChatTemplate) -> list[Construct]:
+    """Return the constructs that may prevent a derivation, in the order of the source."""
+    suspected = []
+    for number, node in enumerate(_walk(template.tree)):
+        if kind := _describe(node):
+            suspected.append(Construct(number, node.lineno, kind))
+    return suspected[:MOST]
+
+
+def remove_constructs(template: ChatTemplate, constructs: list[Construct]) -> ChatTemplate:
+    """Return the chat template without these constructs."""
+    numbers = {construct.number for construct in constructs}
+    tree = template.tree
+    for number, node in reversed([*enumerate(_walk(tree))]):
+        if number in numbers:
+            _replace(tree, node, _harmless(node))
+    return template.with_tree(tree)
+
+
+def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
+    yield node
+    for child in node.iter_child_nodes():
+        yield from _walk(child)
+
+
+def _describe(node: nodes.Node) -> Text | None:
+    match node:
+        case nodes.Filter(name=name) if name not in _EXPRESSED:
+            return text("the filter {name}", name=name)
+        case nodes.Call(node=nodes.Getattr(attr=attr)) if attr not in _EXPRESSED:
+            is_method = attr in _LOOKS or _is_text_method(attr)
+            return text("the method {name}", name=attr) if is_method else None
+        case nodes.Compare(ops=[nodes.Operand(op="in" | "notin")], expr=nodes.Const(value=str())):
+            return text("a search in a text")
+        case nodes.Compare(expr=nodes.Getattr(attr="index" | "index0" | "revindex")) if any(
+            isinstance(item.expr, nodes.Const) and item.expr.value not in (0, 1)
+            for item in node.ops
+        ):
+            return text("a comparison with the number of a message")
+        case nodes.Getitem(arg=nodes.Slice()):
+            return text("a slice of a text or list")
+    return None
+
+
+def _is_text_method(name: str) -> bool:
+    return hasattr(str, name)
+
+
+def _harmless(node: nodes.Node) -> nodes.Node:
+    """Return the replacement of a removed construct."""
+    match node:
+        case nodes.Filter(node=nodes.Node() as operand):
+            return operand
+        case nodes.Call(node=nodes.Getattr(attr=attr, node=operand)) if attr not in _LOOKS:
+            return operand
+        case nodes.Getitem(node=operand):
+            return operand
+    return nodes.Const(False, lineno=node.lineno)
+
+
+def _replace(tree: nodes.Node, old: nodes.Node, new: nodes.Node) -> None:
+    for parent in _walk(tree):
+        for name in parent.fields:
+            value = getattr(parent, name)
+            if value is old:
+                setattr(parent, name, new)
+                return
+            if isinstance(value, list):
+                for index, item in enumerate(value):
+                    if item is old:
+                        value[index] = new
+                        return
+
+
+def probe_template(prober: Prober) -> DerivationPlan:
+    """Return the plan for a chat template, probed without, with and with an empty system message.
+
+    Raises NotDerivableError.
+    """
+    absent, present, empty = (_try_samples(prober, state) for state in ("absent", "given", "empty"))
+    position: tuple[ProbedFact, ...] = (ProbedFact.FIRST, ProbedFact.LAST)
+    if isinstance(absent, Exception):
+        raise NotDerivableError(
+            "the chat template rejects a conversation without a system message: {error}",
+            error=str(absent),
+        ) from absent
+    if isinstance(present, Exception):
+        refuses = ProbedFact.MESSAGE if isinstance(empty, Exception) else ProbedFact.SYSTEM
+        plan = DerivationPlan(prober, tuple(absent), position, ("absent",), refuses)
+    elif isinstance(empty, Exception) or _same(empty, absent):
+        facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *position)
+        plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
+        if isinstance(empty, Exception):
+            plan = replace(plan, takes_empty_system=False)
+    elif _same(empty, present):
+        facts = (ProbedFact.MESSAGE, *position)
+        plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
+    else:
+        facts = (ProbedFact.SYSTEM, ProbedFact.MESSAGE, *position)
+        samples = (*absent, *present, *empty)
+        plan = DerivationPlan(prober, samples, facts, ("absent", "given", "empty"))
+    return _detect_features(plan)
+
+
+def _detect_features(plan: DerivationPlan) -> DerivationPlan:
+    """Return the plan with all features that the chat template shows signs of."""
+    features: set[TemplateFeature] = set()
+    if _differs(plan.prober, ProbeConversation("u", tools=1), ProbeConversation("u")):
+        features.add(TemplateFeature.TOOLS)
+        plan = _with_separate_parameters(plan)
+    if prober := probe_calls(plan.prober):
+        features.add(TemplateFeature.CALLS)
+    plan = replace(plan, prober=prober or plan.prober.with_style(find_result_style(plan.prober)))
+    key = _thinking_key(plan.prober)
+    style = replace(plan.prober.style, thoughts=key or IN_CONTENT)
+    plan = replace(plan, prober=plan.prober.with_style(style))
+    if key:
+        features.add(TemplateFeature.THOUGHTS)
+    for name in THINK_NAMES:
+        switched = replace(plan.prober, think_name=name)
+        on, off = ProbeConversation("u", think=True), ProbeConversation("u", think=False)
+        texts = [try_render(switched, talk) for talk in (ProbeConversation("u"), on, off)]
+        # A template that thinks only on request needs no change: servers request it of every model
+        # that can think.
+        if texts[0] == texts[1] != texts[2] and None not in texts:
+            plan = replace(plan, prober=switched)
+            features.add(TemplateFeature.SWITCH)
+            break
+    for feature, shapes in UNUSUAL.items():
+        rendered = try_render(plan.prober, ProbeConversation(shapes[0]))
+        if rendered is not None and (feature is not TemplateFeature.RESULTS or "Zt2" in rendered):
+            features.add(feature)
+    interrupted = "u c t u a u" if TemplateFeature.CALLS in features else "u a t u a u"
+    if try_render(plan.prober, ProbeConversation(interrupted)) is not None:
+        features.add(TemplateFeature.INTERRUPTIONS)
+    if not features & {TemplateFeature.CALLS, TemplateFeature.RESULTS}:
+        features.discard(TemplateFeature.INTERRUPTIONS)
+    if plan.refuses_system is not None:
+        features.discard(TemplateFeature.SYSTEMS)
+    return replace(plan, features=frozenset(features))
+
+
+def _with_separate_parameters(plan: DerivationPlan) -> DerivationPlan:
+    """Return the plan with the form of tool parameters that are not written as a single JSON value."""
+    try:
+        offer = probe_tools(plan.prober)
+    except NotDerivableError as error:
+        return replace(plan, tools_refused=error.reason)
+    return replace(plan, prober=replace(plan.prober, offer=offer, _seen={})) if offer else plan
+
+
+def _differs(prober: Prober, one: ProbeConversation, two: ProbeConversation) -> bool:
+    first, second = try_render(prober, one), try_render(prober, two)
+    return first is not None and first != second
+
+
+def _thinking_key(prober: Prober) -> str:
+    """Return the message key from which the chat template reads reasoning, "" if none."""
+    for key in ("reasoning_content", "thinking", "reasoning", "thought"):
+        keyed = replace(prober, style=replace(prober.style, thoughts=key))
+        for shape in ("u ck t", "u ak u", "u ak"):
+            if "kZ" in (try_render(keyed, ProbeConversation(shape)) or ""):
+                return key
+    return ""
+
+
+def _try_samples(prober: Prober, system: SystemState) -> list[ProbeSample] | Exception:
+    samples: list[ProbeSample] = []
+    for shape in PLAIN:
+        try:
+            samples += prober.samples(ProbeConversation(shape, system))
+        except NotDerivableError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            return error
+    return samples
+
+
+def _same(empty: Sequence[ProbeSample], other: Sequence[ProbeSample]) -> bool:
+    return all(
+        remove_system_text(a.turn) == remove_system_text(b.turn)
+        for a, b in zip(empty, other, strict=True)
+    )
+
+
+#: The most conversations to learn from after failed proofs.
+MOST_LESSONS = 12
+
+#: What a proof may omit, by ability: its feature, and the limit as a message.
+CONCESSIONS = {
+    "terse_tools": (
+        TemplateFeature.TOOLS,
+        text("a tool without parameters or with incomplete descriptions"),
+    ),
+    "nested_arguments": (
+        TemplateFeature.CALLS,
+        text("an argument that is a list, an object, or null"),
+    ),
+    "empty_arguments": (TemplateFeature.CALLS, text("a tool call without arguments")),
+    "refused_tools": (TemplateFeature.TOOLS, text("tools that the chat template rejects")),
+}
+
+
+@dataclass(frozen=True)
+class ProvenTemplate:
+    """A TEMPLATE and the outcome of its comparison; `difference` is None if there was none."""
+
+    template: str
+    conversations: int
+    difference: RenderDifference | None
+    system: Literal["used", "ignored", "refused"]
+    covers: tuple[TemplateFeature, ...]
+    limits: tuple[Text, ...]
+    needs: tuple[ServerNeed, ...]
+
+
+def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
+    """Return the TEMPLATE of a plan, compared with the chat template.
+
+    Features that make it differ are omitted if permitted (CONCESSIONS), then reasoning inside
+    answers. A `frozen` date is written instead of the current one. Raises NotDerivableError.
+    """
+    proven = _learn_and_prove(plan, frozen)
+    conceded: tuple[str, ...] = ()
+    while proven.difference is not None:
+        cause = next((name for name in _causes(plan, proven) if name not in conceded), None)
+        if cause is None:
+            # Reasoning left in earlier answers is an acceptable limit; other differences are not.
+            plain = tuple(replace(s, turn=remove_thinking_cut(s.turn)) for s in plan.samples)
+            return _prove_once(replace(plan, samples=plain), frozen)
+        conceded = (*conceded, cause)
+        changes: dict[str, Any] = dict.fromkeys(conceded, False)
+        proven = _learn_and_prove(replace(plan, **changes), frozen)
+    given_up = tuple(CONCESSIONS[name][1] for name in conceded)
+    return replace(proven, limits=(*given_up, *proven.limits))
+
+
+def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
+    """Yield the abilities without which the conversation of a failed proof renders equally."""
+    assert proven.difference is not None
+    proof = TemplateProof(plan.prober, proven.template)
+    case, today = ProofCase.from_difference(proven.difference), proven.difference.today
+    for name, (feature, _) in CONCESSIONS.items():
+        if feature not in plan.features:
+            continue
+        simpler = case if name == "refused_tools" else simplify(name, case)
+        prepared = replace(simpler, messages=merge_messages(simpler.messages))
+        if name == "refused_tools":
+            if case.tools and proof.render_original(prepared, today) is None:
+                yield name
+        elif simpler != case and proof.find_difference(prepared, simpler, today) is None:
+            yield name
+
+
+def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
+    """Prove the TEMPLATE; after each failure, add a conversation of that shape to the samples and
+    retry.
+    """
+    learned = set[ProbeConversation]()
+    for _ in range(MOST_LESSONS):
+        proven = _prove_once(plan, frozen)
+        if proven.difference is None or not plan.features:
+            return proven
+        case = proven.difference
+        talk = ProbeConversation.like(
+            merge_messages(case.messages), 2 if case.tools else 0, case.think
+        )
+        if talk in learned:
+            return proven
+        learned.add(talk)
+        plan = replace(plan, samples=(*plan.samples, *plan.observe(talk)))
+    return proven
+
+
+def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
+    user, assistant, tail = plan.tree("user"), plan.tree("assistant"), plan.tree("tail")
+    assert user is not None
+    assert assistant is not None
+    assert tail is not None
+    parts = [part for sample in plan.samples for part in iter_parts(sample.turn)]
+    fields = [part for part in parts if isinstance(part, FieldPart)]
+    dated = any(isinstance(part, DatePart) for part in parts) and frozen is None
+    thinks = any(part.after_think is not None for part in fields)
+    others = plan.tree("tool"), plan.tree("system")
+    marks = find_thinking_marks(plan.samples), find_call_mark(plan.samples)
+    template = emit_template(
+        CallForms(user, assistant, tail, *others, plan.refuses_system, frozen, *marks)
+    )
+    try:
+        proof = TemplateProof(plan.prober, template, may_refuse_tools=not plan.refused_tools)
+    except GoTemplateError as error:
+        raise NotDerivableError(
+            "the derived TEMPLATE is invalid: {error}", error=str(error)
+        ) from error
+    days = [frozen] if frozen else DAYS if dated else DAYS[:2]
+    checked, difference = proof.run(generate_cases(_abilities(plan, thinks)), days)
+    used: Literal["used", "ignored"] = (
+        "used" if any(isinstance(part, SystemPart) for part in parts) else "ignored"
+    )
+    return ProvenTemplate(
+        template=template,
+        conversations=checked,
+        difference=difference,
+        system="refused" if plan.refuses_system else used,
+        covers=tuple(feature for feature in TemplateFeature if feature in plan.features),
+        limits=plan.left_out,
+        needs=tuple(_needs(parts, dated=dated, thinks=thinks)),
+    )
+
+
+def _needs(parts: Sequence[Part], *, dated: bool, thinks: bool) -> Iterator[ServerNeed]:
+    """Yield the server features that these parts require."""
+    if dated:
+        yield ServerNeed.DATE
+    if thinks or any(isinstance(part, ValuePart) and part.layout for part in parts):
+        yield ServerNeed.RANGE
+    if FieldPart("ToolCallID") in parts or any(
+        isinstance(part, ValuePart) and part.name == "id" for part in parts
+    ):
+        yield ServerNeed.CALL_IDS
+    elif FieldPart("ToolName") in parts:
+        yield ServerNeed.TOOL_NAMES
+
+
+def _abilities(plan: DerivationPlan, thinks: bool) -> TemplateAbilities:
+    return TemplateAbilities(
+        thinks_in_answers=thinks,
+        tools=TemplateFeature.TOOLS in plan.features,
+        calls=TemplateFeature.CALLS in plan.features,
+        several_calls=plan.several_calls,
+        content_beside_calls=plan.content_beside_calls,
+        thoughts_beside_content=plan.thoughts_beside_content,
+        terse_tools=plan.terse_tools,
+        nested_arguments=plan.nested_arguments,
+        empty_arguments=plan.empty_arguments,
+        thoughts=TemplateFeature.THOUGHTS in plan.features,
+        switch=TemplateFeature.SWITCH in plan.features,
+        results=TemplateFeature.RESULTS in plan.features,
+        interruptions=TemplateFeature.INTERRUPTIONS in plan.features,
+        systems=TemplateFeature.SYSTEMS in plan.features,
+        endings=TemplateFeature.ENDINGS in plan.features,
+        beginnings=TemplateFeature.BEGINNINGS in plan.features,
+        system=plan.refuses_system is None,
+        empty_system=plan.takes_empty_system,
+    )

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lora_studio import __version__
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import own_models, own_plans, storage
-from lora_studio.core.evaluation.columns import Column
-from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.plan import EvaluationPlan
-from lora_studio.core.evaluation.results import ColumnReport, EvaluationFacts, ItemResult
+from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
+from lora_studio.core.evaluation.items import EvaluationItem, create_item
+from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
+from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.results import (
+    ColumnReport,
+    EvaluationFacts,
+    EvaluationResults,
+    ItemResult,
+    Judgment,
+)
 from lora_studio.core.evaluation.storage import EvaluationFolder, LineWriter
 from lora_studio.core.evaluation.tables import compute_means
 from lora_studio.core.evaluation.test_sets import TestSetReport
@@ -21,17 +34,27 @@ from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import Problem, ProblemError, error, fail
 from lora_studio.core.project import run_consent
+from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.evaluation import answer_cache, judging
+from lora_studio.engine.devices import lock
+from lora_studio.engine.evaluation import answer_cache
 from lora_studio.engine.evaluation.answer_cache import AnswerCache
-from lora_studio.engine.evaluation.column_run import ColumnRun
-from lora_studio.engine.evaluation.column_runners import RunnerFactory
-from lora_studio.engine.evaluation.runners import ColumnRunner
-from lora_studio.engine.evaluation.scoring import ItemScorer, choose_measures
+from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
+from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner
+from lora_studio.engine.evaluation.scoring import ItemNeeds, ItemScorer, choose_measures
+from lora_studio.engine.evaluation.server_runner import (
+    create_ollama_runner,
+    create_server_runner,
+)
 from lora_studio.engine.evaluation.test_sets import read_test_sets
-from lora_studio.engine.evaluation.torch_runner import TorchModels
+from lora_studio.engine.evaluation.torch_runner import (
+    TorchModels,
+    TorchRunner,
+    create_adapter_runner,
+    create_model_runner,
+)
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import (
     CancelledError,
@@ -39,6 +62,79 @@ from lora_studio.engine.runtime.failures import (
     is_device_lost,
     to_problem,
 )
+from lora_studio.engine.servers.replies import Reply
+
+
+@dataclass
+class RunnerFactory:
+    """Creates runners for the models of an evaluation; `models` holds the one in memory.
+
+    The training device is held as long as a model may be on it, so that no other job waits beside a model, and
+    no model waits for another job. A model that was loaded on the CPU gives it back.
+    """
+
+    run: RunFolder
+    project: Project
+    models: TorchModels
+    job: JobContext
+    _held: ExitStack | None = None
+
+    def __post_init__(self) -> None:
+        """Have the models report that they need no training device."""
+        self.models.on_cpu = self._release_device
+
+    @contextmanager
+    def open(self, model: AnyColumnModel) -> Iterator[ColumnRunner]:
+        """Yield the runner of a model, with the training device held for one in torch.
+
+        Raises ProblemError.
+        """
+        if not isinstance(model, AdapterSpeaker | ModelSpeaker):
+            self.release()
+        runner = self._create(model)
+        if isinstance(runner, TorchRunner):
+            if not self.models.has_on_cpu(runner.spec):
+                self._hold_device()
+            yield runner
+            return
+        try:
+            yield runner
+        finally:
+            runner.close()
+
+    def release(self) -> None:
+        """Free the memory of the model in torch, and then the training device."""
+        try:
+            self.models.release()
+        finally:
+            self._release_device()
+
+    def _hold_device(self) -> None:
+        if self._held is None:
+            held = ExitStack()
+            held.enter_context(
+                lock.hold_devices(self.project.model, self.run, "evaluation", self.job)
+            )
+            self._held = held
+
+    def _release_device(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _create(self, model: AnyColumnModel) -> ColumnRunner:
+        match model:
+            case AdapterSpeaker():
+                return create_adapter_runner(self.models, self.run, self.project, model)
+            case ModelSpeaker():
+                return create_model_runner(self.models, self.project, model)
+            case GgufSpeaker():
+                return create_gguf_runner(self.project, model, self.job)
+            case OllamaSpeaker():
+                return create_ollama_runner(model, self.job)
+            case ServerModel():
+                return create_server_runner(model, self.job)
+
 
 #: Seconds between two reports that answers were recorded.
 _REPORT_INTERVAL = 1.0
@@ -262,7 +358,7 @@ class _Evaluation:
         self.facts = self.facts.model_copy(update={"judge_problem": None})  # of an earlier start
         try:
             with self.factory.open(self.plan.judge.model) as runner:
-                judging.judge(self.folder, self.plan.judge, runner, self.database, self.job)
+                judge(self.folder, self.plan.judge, runner, self.database, self.job)
         except CancelledError:
             raise
         except Exception as failure:
@@ -360,3 +456,271 @@ class _Progress:
             return None
         passed = time.monotonic() - self._began
         return passed * max(0, self.total - self.done) / self._computed
+
+
+#: Greedy, and long enough for a few words before the verdict.
+_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=512)
+
+#: The last verdict in a reply: [[A]], [[B]], or [[tie]].
+_VERDICT = re.compile(r"\[\[\s*(a|b|tie)\s*\]\]", re.IGNORECASE)
+#: A reply of one word.
+_BARE = re.compile(r"\W*(?:answer\s+)?(a|b|tie)\W*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two columns' answers to an item, in the order in which the judge sees them."""
+
+    item: EvaluationItem
+    first: str
+    second: str
+
+
+def judge(
+    folder: EvaluationFolder,
+    settings: JudgeSettings,
+    runner: ColumnRunner,
+    database: sqlite3.Connection | None,
+    job: JobContext,
+) -> None:
+    """Compare every column with the baseline on every item, and append the judgments; raises
+    ProblemError if the judge fails altogether. Equal answers are a tie that the judge isn't asked about.
+    """
+    results = folder.read()
+    pairs = list(_iter_pairs(results, settings))
+    asked = [pair for pair in pairs if not _is_same(pair, results)]
+    cache = AnswerCache(database, runner.model_hash)
+    replies: dict[_Pair, Reply] = {}
+    both = [each for pair in asked for each in (pair, _swap(pair))]
+    with folder.append(folder.judgments_file) as writer:
+        for pair in pairs:
+            if pair not in asked:
+                writer.write(
+                    Judgment(item=pair.item.id, first=pair.first, second=pair.second, winner="")
+                )
+        for done, (pair, reply) in enumerate(_ask(both, results, settings, runner, cache)):
+            replies[pair] = reply
+            job.report_progress(text("judging answers"), done, len(both), "replies")
+            if _swap(pair) in replies:
+                ordered = pair if pair in asked else _swap(pair)
+                writer.write(_decide(ordered, replies[ordered], replies[_swap(ordered)]))
+
+
+def _iter_pairs(results: EvaluationResults, settings: JudgeSettings) -> Iterator[_Pair]:
+    """Yield the pairs that aren't judged yet and have two answers."""
+    baseline = settings.baseline or results.plan.columns[0].key
+    judged = {(each.item, each.first, each.second) for each in results.judgments if each.problem is None}  # fmt: skip
+    for item in results.items:
+        for column in results.plan.columns:
+            if item.is_text or column.key == baseline or (item.id, baseline, column.key) in judged:
+                continue
+            rows = [results.answers.get((item.id, key)) for key in (baseline, column.key)]
+            if all(row is not None and row.problem is None for row in rows):
+                yield _Pair(item, baseline, column.key)
+
+
+def _is_same(pair: _Pair, results: EvaluationResults) -> bool:
+    first, second = (results.answers[pair.item.id, key].answer for key in (pair.first, pair.second))
+    return first.strip() == second.strip()
+
+
+def _swap(pair: _Pair) -> _Pair:
+    return _Pair(pair.item, pair.second, pair.first)
+
+
+def _ask(
+    pairs: Sequence[_Pair],
+    results: EvaluationResults,
+    settings: JudgeSettings,
+    runner: ColumnRunner,
+    cache: AnswerCache,
+) -> Iterator[tuple[_Pair, Reply]]:
+    """Yield the judge's reply to each pair, from the cache where it has it."""
+    pending: list[tuple[_Pair, AnswerRequest, bytes]] = []
+    for pair in pairs:
+        answers = [results.answers[pair.item.id, key].answer for key in (pair.first, pair.second)]
+        prompt = build_judge_prompt(pair.item, answers[0], answers[1], settings.criteria)
+        item = create_item(test_set="judge", messages=(Message(role="user", content=prompt),))
+        try:
+            request = AnswerRequest(item, runner.render(item))
+        except ProblemError as error:
+            yield pair, Reply(problem=error.problems[0])
+            continue
+        key = cache.get_key(request.prompt, _SAMPLING)
+        if (stored := cache.find(key)) is not None:
+            yield pair, Reply(text=stored.get("answer", ""))
+        else:
+            pending.append((pair, request, key))
+    if not pending:
+        return
+    for index, reply in runner.answer([request for _, request, _ in pending], _SAMPLING):
+        pair, _, key = pending[index]
+        cache.store(key, ItemResult(item="", column="", answer=reply.text, problem=reply.problem))
+        yield pair, reply
+
+
+def _decide(pair: _Pair, reply: Reply, swapped: Reply) -> Judgment:
+    """Return the judgment from the replies in both orders; replies that contradict are a tie."""
+    problem = reply.problem or swapped.problem
+    verdicts = [parse_verdict(reply.text), parse_verdict(swapped.text)]
+    winner: str | None = None
+    if problem is None and None not in verdicts:
+        straight = {"a": pair.first, "b": pair.second, "tie": ""}[str(verdicts[0])]
+        reverse = {"a": pair.second, "b": pair.first, "tie": ""}[str(verdicts[1])]
+        winner = straight if straight == reverse else ""
+    return Judgment(
+        item=pair.item.id,
+        first=pair.first,
+        second=pair.second,
+        winner=winner,
+        replies=(reply.text, swapped.text),
+        problem=problem,
+    )
+
+
+def parse_verdict(reply: str) -> str | None:
+    """Return "a", "b", or "tie", or None if a reply names no winner."""
+    if marks := _VERDICT.findall(reply):
+        return str(marks[-1]).lower()
+    lines = reply.strip().splitlines()
+    match = _BARE.fullmatch(lines[-1]) if lines else None
+    return match[1].lower() if match else None
+
+
+#: Characters of an answer that are stored and measured; a server may ignore the limit on tokens.
+_LONGEST_ANSWER = 200_000
+
+
+@dataclass
+class _Work:
+    """An item of a column, and what is known of it so far."""
+
+    request: AnswerRequest
+    needs: ItemNeeds
+    keys: tuple[bytes, bytes]
+    logprobs: Logprobs | None = None
+    reply: Reply | None = None
+    cached: bool = True
+
+    @property
+    def item(self) -> EvaluationItem:
+        return self.request.item
+
+    @property
+    def is_complete(self) -> bool:
+        lacks_answer = self.needs.answer and self.reply is None
+        return not lacks_answer and not (self.needs.logprobs and self.logprobs is None)
+
+
+@dataclass
+class ColumnRun:
+    """One column of an evaluation; `on_result` is called with each result as soon as it is complete."""
+
+    column: Column
+    runner: ColumnRunner
+    scorer: ItemScorer
+    sampling: Sampling
+    cache: AnswerCache
+    on_result: Callable[[ItemResult], None]
+    #: Seconds spent on computing, and how many results it computed.
+    seconds: float = 0.0
+    computed: int = field(default=0)
+
+    def run(self, items: Sequence[EvaluationItem]) -> None:
+        """Answer and score items; raises ProblemError if the model fails altogether."""
+        pending = [work for item in items if (work := self._prepare(item)) is not None]
+        began = time.perf_counter()
+        try:
+            self._score([work for work in pending if work.needs.logprobs and work.logprobs is None])
+            self._answer([work for work in pending if work.needs.answer and work.reply is None])
+        finally:
+            self.seconds = time.perf_counter() - began
+
+    def _prepare(self, item: EvaluationItem) -> _Work | None:
+        """Return an item to compute, None if it is complete already or can't be given to the model."""
+        needs = self.scorer.get_needs(item, self.column)
+        try:
+            prompt = self.runner.render(item)
+        except ProblemError as error:
+            self._fail(item, error)
+            return None
+        form = "text" if item.is_text else "chat" if item.raw_prompt is None else "raw"
+        targets = [*item.choices, item.reference or "", form]
+        keys = (
+            self.cache.get_key(prompt, self.sampling, item.stops),
+            self.cache.get_key(prompt, None, targets),
+        )
+        work = _Work(AnswerRequest(item, prompt), needs, keys)
+        if needs.answer and (stored := self.cache.find(keys[0])) is not None:
+            work.reply = _to_reply(stored)
+        if needs.logprobs and (stored := self.cache.find(keys[1])) is not None:
+            work.logprobs = stored.get("logprobs")
+        if work.is_complete:
+            self._finish(work)
+            return None
+        work.cached = False
+        return work
+
+    def _score(self, works: Sequence[_Work]) -> None:
+        if not works:
+            return
+        for index, logprobs in self.runner.score([work.request for work in works]):
+            work = works[index]
+            work.logprobs = logprobs
+            self.cache.store(work.keys[1], ItemResult(item="", column="", logprobs=logprobs))
+            if work.is_complete:
+                self._finish(work)
+
+    def _answer(self, works: Sequence[_Work]) -> None:
+        if not works:
+            return
+        requests = [work.request for work in works]
+        for index, reply in self.runner.answer(requests, self.sampling):
+            work = works[index]
+            work.reply = _shorten(reply)
+            self.cache.store(work.keys[0], self._to_result(work))
+            self._finish(work)
+
+    def _finish(self, work: _Work) -> None:
+        self.computed += not work.cached
+        self.on_result(self._to_result(work))
+
+    def _to_result(self, work: _Work) -> ItemResult:
+        reply = work.reply or Reply()
+        answer = reply.text if work.needs.answer else None
+        return ItemResult(
+            item=work.item.id,
+            column=self.column.key,
+            answer=reply.text,
+            tokens=reply.tokens,
+            prompt_tokens=reply.prompt_tokens,
+            seconds=reply.seconds,
+            ending=reply.ending,
+            scores=self.scorer.score(work.item, answer, work.logprobs),
+            logprobs=work.logprobs,
+            cached=work.cached,
+            problem=reply.problem,
+        )
+
+    def _fail(self, item: EvaluationItem, error: ProblemError) -> None:
+        """Record an item that the model can't be given: it counts as failed."""
+        scores = self.scorer.score(item, "", None)
+        problem = error.problems[0]
+        self.on_result(ItemResult(item=item.id, column=self.column.key, scores=scores, problem=problem))  # fmt: skip
+
+
+def _to_reply(stored: Mapping[str, Any]) -> Reply:
+    return Reply(
+        text=stored.get("answer", ""),
+        tokens=stored.get("tokens", 0),
+        prompt_tokens=stored.get("prompt_tokens", 0),
+        seconds=stored.get("seconds", 0.0),
+        ending=stored.get("ending", ""),
+    )
+
+
+def _shorten(reply: Reply) -> Reply:
+    """Return a reply whose text isn't longer than what is stored and measured."""
+    if len(reply.text) <= _LONGEST_ANSWER:
+        return reply
+    return Reply(reply.text[:_LONGEST_ANSWER], reply.tokens, reply.prompt_tokens, reply.seconds, "length")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +24,9 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.evaluation import model_hashes
-from lora_studio.engine.evaluation.continuation_scores import list_continuations, sum_scores
 from lora_studio.engine.evaluation.runners import AnswerRequest, template_problem
-from lora_studio.engine.generation import batched, continuations
+from lora_studio.engine.generation import batched, continuations, prefix_cache
+from lora_studio.engine.generation.continuations import Continuation, ContinuationScore
 from lora_studio.engine.lora.new_tokens import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
@@ -238,3 +238,71 @@ def _describe(spec: ModelSpec) -> str:
     device = devices.choose_device(spec.device)
     settings = (spec.precision, spec.quant_type, spec.double_quant, device.type, str(devices.get_dtype(spec.precision, device)))  # fmt: skip
     return repr(settings)
+
+
+#: Tokens of a text that are read at once, if the model's context is larger.
+_WINDOW = 2048
+
+
+@dataclass(frozen=True)
+class TargetPart:
+    """A continuation, and the position of the choice that it is; None for a part of the reference."""
+
+    continuation: Continuation
+    choice: int | None = None
+
+
+def list_continuations(
+    tokenizer: PreTrainedTokenizerBase, request: AnswerRequest, network: Any
+) -> list[TargetPart]:
+    """Return everything of an item that has to be scored, [] if it has neither choices nor reference."""
+    item = request.item
+    if item.is_text:
+        window = min(_WINDOW, prefix_cache.get_context_length(network))
+        parts = continuations.split_text(tokenizer, item.reference or "", window)
+        return [TargetPart(part) for part in parts]
+    targets: list[tuple[str, int | None]] = [(text, number) for number, text in enumerate(item.choices)]  # fmt: skip
+    if item.reference:
+        targets.append((item.reference, None))
+    return [
+        TargetPart(
+            split_chat(tokenizer, request.prompt, text)
+            if item.raw_prompt is None
+            else continuations.split_pair(
+                tokenizer, item.raw_prompt, text, add_special_tokens=True
+            ),
+            number,
+        )
+        for text, number in targets
+    ]
+
+
+def split_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Continuation:
+    """Return the tokens of a rendered prompt and of an answer after it.
+
+    Unlike in a plain text, the spaces and line breaks that end the prompt are the template's, so they
+    aren't part of the answer.
+    """
+    before = list(tokenizer(prompt, add_special_tokens=False).input_ids)
+    whole = list(tokenizer(prompt + answer, add_special_tokens=False).input_ids)
+    if whole[: len(before)] != before:  # tokens merge across the border
+        whole = before + list(tokenizer(answer, add_special_tokens=False).input_ids)
+    return Continuation(tuple(before), tuple(whole[len(before) :]))
+
+
+def sum_scores(
+    item: EvaluationItem, parts: Sequence[TargetPart], scores: Mapping[int, ContinuationScore]
+) -> Logprobs:
+    """Return the log-likelihoods of an item from the scores of its parts."""
+    choices = [0.0] * len(item.choices)
+    references = []
+    for index, part in enumerate(parts):
+        if part.choice is None:
+            references.append(scores[index])
+        else:
+            choices[part.choice] = scores[index].logprob
+    return Logprobs(
+        choices=tuple(choices),
+        reference=sum(each.logprob for each in references) if references else None,
+        reference_tokens=sum(each.tokens for each in references),
+    )

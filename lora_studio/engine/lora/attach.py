@@ -379,7 +379,7 @@ def _create_config(
         lora_alpha=spec.alpha,
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
-        # PEFT's own LoftQ and EVA aren't used: `initialization.py` and `training/eva.py` set initial values.
+        # PEFT's own LoftQ and EVA aren't used: `initialization.py` and `training/train_run.py` set initial values.
         init_lora_weights=True if spec.init in ("default", "loftq", "eva") else spec.init,
         layers_to_transform=_get_blocks(model, spec),
         rank_pattern=spec.rank_pattern,

@@ -13,20 +13,24 @@ reference's log probabilities are stored on disk, so that two models are never i
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
@@ -34,26 +38,31 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.devices import lock
+from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer
+from lora_studio.engine.export.gguf.converter import FirstPass, find_converter
+from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
+from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
-from lora_studio.engine.model import loading, safetensors_files, sources
+from lora_studio.engine.merging import merge as merging
+from lora_studio.engine.model import capped_attention, loading, safetensors_files, sources
 from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
+from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import is_caused_by_system
+from lora_studio.engine.runtime.failures import is_caused_by_system, translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.selftest import (
-    earlier_results,
-    label_probabilities,
-    limits,
-    problems,
-    reading,
-    vectors,
-)
+from lora_studio.engine.selftest import judging, limits, problems, reading, vectors
 from lora_studio.engine.selftest.comparison import StageComparison
-from lora_studio.engine.selftest.expected_model import measure_rounding
+from lora_studio.engine.selftest.expected_model import (
+    ExpectedModel,
+    measure_rounding,
+    open_expected,
+)
+from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
 from lora_studio.engine.selftest.judging import (
     Cause,
     Reference,
@@ -61,10 +70,10 @@ from lora_studio.engine.selftest.judging import (
     judge_stage,
     report_faults,
 )
+from lora_studio.engine.selftest.merged_comparison import compare_merged
 from lora_studio.engine.selftest.oracle.trained_tensors import merge_rounded
 from lora_studio.engine.selftest.problems import MergedLoss
 from lora_studio.engine.selftest.reading import SelfTestCase
-from lora_studio.engine.selftest.stage_comparisons import RunComparer
 from lora_studio.engine.tokens import encoder
 
 #: Rounding explains a loss that is at most so many times what it costs alone.
@@ -89,7 +98,7 @@ def run(
     tensors, or `all_rows`. A failed stage also emits a warning with the cause. Raises ProblemError when
     base or adapter can't be used.
     """
-    earlier = None if fresh else earlier_results.read_earlier_result(folder, job)
+    earlier = None if fresh else read_earlier_result(folder, job)
     selftest_report.delete(folder)
     checksums.require_intact(folder, folder.adapter, on_block=job.check)
     if not folder.adapter.is_dir():  # of a model that wasn't trained
@@ -106,7 +115,7 @@ def run(
         _log_coverage(cases, job)
     if earlier is not None and not files:
         selftest_report.write(folder, earlier)
-        return [earlier_results.emit_earlier_result(earlier, job)]
+        return [emit_earlier_result(earlier, job)]
     with _create_scratch_folder(folder) as scratch:
         comparer = RunComparer(folder, project, scratch, job, all_rows=all_rows)
         return _Test(folder, project, cases, comparer, scratch, job).run(files, earlier)
@@ -139,7 +148,7 @@ class _Test:
     ) -> list[events.SelfTested]:
         """Test all stages and save the report."""
         if earlier is not None:
-            self._results.append(earlier_results.emit_earlier_result(earlier, self._job))
+            self._results.append(emit_earlier_result(earlier, self._job))
             self._earlier = earlier
             texts = [entry["merged"] for entry in earlier["answers"] if "merged" in entry]
             if texts:  # none if the merged model wasn't measured
@@ -263,9 +272,9 @@ class _Test:
         file: Path | None = None,
     ) -> Callable[[], events.SelfTested]:
         """Return what measures a stage: `measure`, by its answers, or for models without answers by what they predict."""
-        if label_probabilities.is_classifier(self._folder):
+        if is_classifier(self._folder):
             return partial(
-                label_probabilities.measure_merged,
+                measure_merged,
                 self._folder,
                 self._project,
                 comparison,
@@ -404,7 +413,7 @@ class _Test:
             "passed": all(result.passed for result in results),
             "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
             **({"as_trained": asdict(self._trained_loss)} if self._trained_loss else {}),
-            "merged_from": earlier_results.compute_fingerprint(self._folder),
+            "merged_from": compute_fingerprint(self._folder),
         }
         selftest_report.write(self._folder, report)
 
@@ -424,7 +433,7 @@ class _Test:
 
 def _writes_text(folder: RunFolder) -> bool:
     """Return whether a run's model writes text, unlike embedding models and classifiers."""
-    return vectors.get_pooling(folder) is None and not label_probabilities.is_classifier(folder)
+    return vectors.get_pooling(folder) is None and not is_classifier(folder)
 
 
 def _build_comparison(
@@ -530,3 +539,290 @@ def _create_scratch_folder(folder: RunFolder) -> Iterator[Path]:
         yield file
     finally:
         shutil.rmtree(file, ignore_errors=True)
+
+
+def compute_fingerprint(folder: RunFolder) -> str:
+    """Return a hash that changes with the merged model, the adapter or the held-out conversations.
+
+    It covers name, size and time of each file: reading all weights would take as long as the test.
+    """
+    digest = hashlib.sha256()
+    files = [*folder.merged.rglob("*"), *folder.adapter.rglob("*"), folder.heldout_file]
+    for file in sorted(file for file in files if file.is_file()):
+        facts = file.stat()
+        digest.update(f"{file.name}\t{facts.st_size}\t{facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_earlier_result(folder: RunFolder, job: JobContext) -> dict[str, Any] | None:
+    """Return the saved result, reduced to the merged stage, if it is valid and the merged model intact."""
+    try:
+        report = selftest_report.reduce_to_merged(selftest_report.read(folder))
+        is_current = report["merged_from"] == compute_fingerprint(folder)
+    except (ProblemError, KeyError, TypeError):
+        return None
+    if not is_current or not report["stages"]:
+        return None
+    damage = checksums.find_damage(folder, folder.merged, on_block=job.check)
+    return report if damage is None else None
+
+
+def emit_earlier_result(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
+    """Emit the merged stage's earlier result again."""
+    result = events.SelfTested.model_validate(earlier["stages"][0])
+    job.emit(events.Log(text=text("The merged model was tested before and is unchanged.")))
+    job.emit(result)
+    return result
+
+
+#: The most texts that are compared.
+_TEXTS = 64
+#: The difference of a probability above which a merged model fails. Rounding to 16 bits costs a tenth of it.
+LARGEST_DIFFERENCE = 0.05
+
+
+def is_classifier(run: RunFolder) -> bool:
+    """Return whether a run trained a classifier."""
+    return get_task(run.read_manifest()) == "classification"
+
+
+def measure_merged(
+    run: RunFolder, project: Project, comparison: StageComparison, job: JobContext
+) -> events.SelfTested:
+    """Emit and return whether the merged model gives held-out texts the label probabilities of base + adapter.
+
+    Both are computed in 32-bit on the CPU, the merged model from its files as other programs load it. Without
+    held-out texts, or with another weight than 1, only the weights are compared. A failure also emits a warning.
+    Raises ProblemError.
+    """
+    contents = [
+        turn.content for sample in heldout.read_heldout(run) for turn in sample.messages[:1]
+    ]
+    texts = list(dict.fromkeys(contents))[:_TEXTS]
+    measured = comparison.compared
+    if texts and vectors.has_own_weights_only(run, project):
+        difference = _find_largest_difference(run, project, texts, job)
+        measured = text(
+            "{compared}; label probabilities differ by at most {difference:.2g} (held-out texts: {n})",
+            compared=comparison.compared,
+            n=len(texts),
+            difference=difference,
+        )
+        if not difference <= LARGEST_DIFFERENCE:
+            fault = text("it gives other label probabilities")
+            return judging.report_faults(
+                "merged", StageComparison((fault,), compared=measured), job
+            )
+    result = events.SelfTested(stage="merged", passed=True, verdict="passed", compared=measured)
+    job.emit(result)
+    return result
+
+
+def _find_largest_difference(
+    run: RunFolder, project: Project, texts: Sequence[str], job: JobContext
+) -> float:
+    base = merge.resolve_base(project.model, project.merging, job, run)
+    length, trust = project.dataset.max_length, project.model.trust_remote_code
+    expected = predict_labels(base, run.adapter, texts, length, job, trust=trust)
+    actual = predict_labels(run.merged, None, texts, length, job, trust=trust)
+    return float(np.abs(expected - actual).max())
+
+
+def predict_labels(
+    folder: Path,
+    adapter: Path | None,
+    texts: Sequence[str],
+    length: int,
+    job: JobContext,
+    *,
+    trust: bool,
+) -> np.ndarray:
+    """Return the probabilities of labels, [texts, labels] float32."""
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    stage = text("comparing label probabilities")
+    source = adapter or folder
+    with translate_library_errors(
+        lambda reason: adapter_files.foreign_adapter_error(source, reason)
+    ):
+        # Classifiers are transformers' own classes: a model's code is never needed.
+        safely: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        config = AutoConfig.from_pretrained(source, **safely)
+        network: Any = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32, use_safetensors=True, **safely
+        )
+        capped_attention.cap_scores(network)
+        if adapter is not None:
+            network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
+    network.eval()
+    tokenizer = loading.load_tokenizer(source, trust=trust)
+    rows = []
+    for number, each in enumerate(texts):
+        job.report_progress(stage, number, len(texts), "texts")
+        job.check()
+        ids = tokenizer(each, return_tensors="pt", truncation=True, max_length=length)
+        with torch.no_grad():
+            rows.append(network(**ids).logits[0].softmax(0).numpy())
+    return np.stack(rows)
+
+
+#: Stage of the file that all quantizations are made from.
+_CONVERTED = "converted"
+
+
+class RunComparer:
+    """Compares the merged model and GGUF files of a run; one that fails doesn't stop the next."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        project: Project,
+        scratch: Path,
+        job: JobContext,
+        *,
+        all_rows: bool = False,
+    ) -> None:
+        """Compare in `scratch`; the adapter must be intact."""
+        self._all_rows = all_rows
+        self._folder, self._project, self._scratch, self._job = folder, project, scratch, job
+        self._trust = project.model.trust_remote_code
+        self._opened: dict[tuple[str, str], ExpectedModel] = {}
+        manifest = folder.read_manifest()
+        self._record, self._merged_record = (
+            entry if isinstance(entry, dict) else {}
+            for entry in (manifest.get("gguf"), manifest.get("merged"))
+        )
+
+    def compare_merged(self) -> StageComparison:
+        """Return how the merged model differs."""
+        try:
+            return compare_merged(self._folder.merged, self.open_merged(), self._job)
+        except ProblemError as error:
+            if is_caused_by_system(error):
+                raise
+            return _not_compared(error)
+
+    def open_merged(self) -> ExpectedModel:
+        """Return the merged model that is expected; raises ProblemError."""
+        return self._open(MERGED_SOURCE)
+
+    def compare_files(self, files: Mapping[str, Path]) -> dict[str, StageComparison]:
+        """Return how each GGUF file differs; files are grouped by how they were converted."""
+        groups: dict[tuple[str, str, str], dict[str, ConvertedFile]] = {}
+        comparisons: dict[str, StageComparison] = {}
+        for stage, file in files.items():
+            entry = self._get_entry(stage)
+            group = (*self._get_source(entry), str(entry.get("pass", "")))
+            try:
+                converted = self._describe(stage, file, entry)
+            except ProblemError as error:  # llama.cpp is missing, or may no longer run
+                comparisons[stage] = _not_compared(error)
+                continue
+            groups.setdefault(group, {})[stage] = converted
+        for (source, dtype, first), group_files in groups.items():
+            try:
+                comparer = self._create_comparer(source, dtype, first)
+            except ProblemError as error:
+                if is_caused_by_system(error):
+                    raise
+                comparisons |= {stage: _not_compared(error) for stage in group_files}
+                continue
+            comparisons |= comparer.compare(group_files)
+        return comparisons
+
+    def is_stored_like_merged(self, stage: str) -> bool:
+        """Return whether a file was converted from the merged model, or from values of the same data types.
+
+        Then rounding has changed both alike. Raises ProblemError.
+        """
+        source, dtype = self._get_source(self._get_entry(stage))
+        if source == MERGED_SOURCE:
+            return True
+        both = (self._open(source, dtype), self.open_merged())
+        ours, merged = ({t.name: t.dtype for t in expected.tensors} for expected in both)
+        return ours == merged
+
+    def _get_entry(self, stage: str) -> dict[str, Any]:
+        """Return how a file was written, from the record of its export."""
+        entry = (self._record.get("files") or {}).get(stage)
+        return self._record | (entry if isinstance(entry, dict) else {})
+
+    def _describe(self, stage: str, file: Path, entry: dict[str, Any]) -> ConvertedFile:
+        llama_cpp = self._project.export.llama_cpp
+        binary, quantizer_name = quantizer.find_quantizer(llama_cpp)
+        _, converter_name = find_converter(llama_cpp)
+        kind = str(entry.get("pass", "F16")) if stage == _CONVERTED else stage
+        same_quantizer = entry.get("quantizer") in (None, str(quantizer_name))
+        is_quantized = stage != _CONVERTED and kind != entry.get("pass")
+        return ConvertedFile(
+            file,
+            kind,
+            imatrix=is_quantized and bool(entry.get("imatrix")),
+            same_quantizer=not is_quantized or (same_quantizer and binary is None),
+            same_converter=entry.get("converter") in (None, str(converter_name)),
+        )
+
+    def _create_comparer(self, source: str, dtype: str, first: str) -> GgufComparer:
+        expected, project = self._open(source, dtype), self._project
+        scratch = self._scratch / f"comparison-{first}-{source}-{dtype}"
+        scratch.mkdir()
+        if first not in ("F32", "F16", "BF16"):
+            tensors = [PlannedFile(t.name, t.dtype, t.shape) for t in expected.tensors]
+            first = conversion.choose_first_pass(tensors, project.export.quantizations)
+        return GgufComparer(
+            expected,
+            scratch,
+            self._job,
+            name=project.name,
+            llama_cpp=project.export.llama_cpp,
+            kind=cast(FirstPass, first),
+            adds_bos=conversion.may_add_bos(self._folder, project),
+            trust=self._trust,
+            all_rows=self._all_rows,
+        )
+
+    def _get_source(self, entry: dict[str, Any]) -> tuple[str, str]:
+        """Return what a file was made from, and the precision setting of a direct merge; "" if unknown."""
+        guess = MERGED_SOURCE if self._folder.has_merged else DIRECT_SOURCE
+        source = str(entry.get("from") or guess)
+        return source, str(entry.get("dtype") or "") if source == DIRECT_SOURCE else ""
+
+    def _get_merged_settings(self) -> MergingSpec:
+        """Return the settings with the storage that the merged model was written with."""
+        recorded = {k: v for k, v in self._merged_record.items() if k in merging.STORAGE}
+        return _change(self._project.merging, recorded)
+
+    def _open(self, source: str, dtype: str = "") -> ExpectedModel:
+        """Return the expected model of a merge, or of a direct export with this precision; raises ProblemError."""
+        if (source, dtype) not in self._opened:
+            project = self._project
+            if source == MERGED_SOURCE:
+                merge = DirectMerge(
+                    base=merging.resolve_intact_base(
+                        project.model, project.merging, self._job, self._folder
+                    ),
+                    adapters=tuple(merging.get_chosen_adapters(self._folder, project.merging)),
+                    merging=self._get_merged_settings(),
+                )
+            else:
+                merge = direct_gguf.plan_direct_merge(self._folder, project, self._job)
+                settings = _change(merge.merging, {"dtype": dtype} if dtype else {})
+                merge = merge.model_copy(update={"merging": settings})
+            scratch = self._scratch / f"expected-{len(self._opened)}"
+            expected = open_expected(merge, scratch, self._job, trust=self._trust)
+            self._opened[source, dtype] = expected
+        return self._opened[source, dtype]
+
+
+def _change(settings: MergingSpec, recorded: dict[str, Any]) -> MergingSpec:
+    """Return settings with those that a file was written with, unless the manifest is damaged."""
+    try:
+        return MergingSpec.model_validate(settings.model_dump() | recorded)
+    except ValidationError:
+        return settings
+
+
+def _not_compared(error: ProblemError) -> StageComparison:
+    reason = error.problems[0].what
+    return StageComparison(compared=text("not compared by value: {reason}", reason=reason))

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import platform
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from peft.helpers import disable_input_dtype_casting
+from peft.tuners.lora import LoraLayer
+from peft.utils.incremental_pca import IncrementalPCA
 
+from lora_studio import __version__
+from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.messages import text
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.lora import attach, continue_from_adapter
+from lora_studio.engine.lora.initialization import iter_lora_layers
+from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.cpu_allocator import keep_freed_memory
 from lora_studio.engine.runtime.failures import PausedError
-from lora_studio.engine.training import (
-    checkpoint_files,
-    eva,
-    kernel_choice,
-    problems,
-    run_record,
-    trackers,
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+    EncodedPrompt,
 )
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
+from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
@@ -42,7 +60,7 @@ from lora_studio.engine.training.recipe import embedding_setup, score_head
 from lora_studio.engine.training.reproduction import script, script_files
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.trainer import Trainer
-from lora_studio.engine.training.training_data import TrainingData
+from lora_studio.engine.training.training_data import TrainingData, TrainingRow, TrainingRows
 
 
 def train(
@@ -186,7 +204,7 @@ def _prepare(
     data = prepare_data(run, project, tuned, job, record=ranks.is_first, prepared=prepared)
     data = distilled.attach(data) if distilled else data
     if project.lora.init == "eva" and not project.lora.start_from:
-        eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
+        initialize_from_data(tuned, data.training, project.training.micro_batch, job)
     return tuned, data
 
 
@@ -233,8 +251,8 @@ def prepare_data(
         score_head.attach_classifier(tuned, tuple(prepared.ready.labels), project.training.seed)
     job.emit(attach.count_parameters(tuned.model))
     if record:
-        run_record.write_manifest(run, project, tuned, prepared.ready, prepared.rows)
-        run_record.write_heldout(run, prepared.rows, prepared.split)
+        write_manifest(run, project, tuned, prepared.ready, prepared.rows)
+        write_heldout(run, prepared.rows, prepared.split)
     return TrainingData(
         prepared.rows.task,
         encode_rows(prepared.training, prepared.rows.task),
@@ -317,3 +335,225 @@ def _fit(
         if is_alone and is_full_level:
             estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
         return done
+
+
+_LIBRARIES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors", "triton",
+    "liger-kernel",
+)  # fmt: skip
+
+#: Maximum number of validation rows for the self-test, and of training rows without a validation split.
+_HELD_OUT = 512
+_BORROWED = 32
+
+
+def write_manifest(
+    run: RunFolder,
+    project: Project,
+    tuned: AdaptedModel,
+    data: events.DatasetReady,
+    rows: MixedRows,
+) -> None:
+    """Record everything that is needed to understand or repeat the training."""
+    run.update_manifest(
+        versions=_get_versions(),
+        seed=project.training.seed,
+        base_model={"source": project.model.source} | model_folder.get_identity(tuned.base.folder),
+        dataset={
+            "sources": [
+                source.model_dump() | {"sha256": store.sha256}
+                for source, store in zip(project.dataset.sources, rows.stores, strict=False)
+            ],
+            "task": data.task,
+            "rows_read": data.rows_read,
+            "rows_train": data.rows_train,
+            "rows_validation": data.rows_validation,
+            "rows_cut": data.rows_cut,
+            "skipped": [entry.model_dump() for entry in data.skipped],
+        },
+        device=str(tuned.base.device),
+        threads=torch.get_num_threads(),
+        precision=tuned.base.precision,
+        dtype=str(tuned.base.dtype).removeprefix("torch."),
+        parameters=_get_counts(tuned),
+    )
+
+
+def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
+    """Write validation rows, one JSON line each, for the self-test.
+
+    Without a validation split, training rows are used instead, and the manifest records that.
+    """
+    chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
+    samples = [rows.read_sample(*position) for position in chosen]
+    write_atomic(run.heldout_file, "".join(f"{_format_line(sample)}\n" for sample in samples))
+    checksums.record_checksums(run, run.path, [run.heldout_file.name])
+    run.update_manifest(
+        heldout={
+            "conversations": len(samples),
+            "from": "validation rows"
+            if split.validation
+            else "training rows (no rows were held out)",
+        }
+    )
+
+
+def _format_line(sample: Sample) -> str:
+    """Return a sample in the form that `read_heldout` reads, with the chosen or expected answer."""
+    turns = (*sample.conversation, *sample.chosen)
+    entry: dict[str, Any] = {
+        "messages": [turn.model_dump(exclude_defaults=True, exclude={"trained"}) for turn in turns]
+    }
+    if sample.tools:
+        entry["tools"] = sample.tools
+    if sample.task == "text":
+        entry = {"text": sample.text}
+    return json.dumps(entry, ensure_ascii=False)
+
+
+def _get_versions() -> dict[str, str]:
+    versions = {"lora-studio": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions | {"platform": platform.platform()}
+
+
+def _get_counts(tuned: AdaptedModel) -> dict[str, Any]:
+    from lora_studio.engine.lora import attach
+
+    counted = attach.count_parameters(tuned.model)
+    return {
+        "trainable": counted.trainable,
+        "total": counted.total,
+        "percent": round(counted.percent, 4),
+        "targets": counted.targets,
+    }
+
+
+#: Maximum number of trained tokens to read, from rows spread over the whole dataset.
+_MAX_TOKENS = 1 << 15
+
+
+@torch.no_grad()
+def initialize_from_data(
+    tuned: AdaptedModel, rows: TrainingRows, micro_batch: int, job: JobContext
+) -> None:
+    """Set A to the leading principal directions of each layer's inputs; B stays zero.
+
+    Only inputs at positions that predict trained tokens count. Ranks aren't redistributed (ρ = 1).
+    Raises ProblemError where the rows have fewer such positions than the rank.
+    """
+    layers = dict(iter_lora_layers(tuned.model))
+    rank = max(layer.r["default"] for layer in layers.values())
+    batches = list(_iter_batches(rows, micro_batch, rank))
+    if not batches:
+        raise fail(
+            "lora.eva_needs_more_data",
+            "EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.",
+            "Add rows, lower the rank, or choose the default initialization.",
+            where=Where(step="lora", field="init"),
+            rank=rank,
+        )
+    inputs = _InputDirections(layers)
+    was_training = tuned.model.training
+    tuned.model.eval()
+    base = tuned.model.get_base_model()
+    decoder = base.get_decoder() if hasattr(base, "get_decoder") else base
+    # Weights that will be sharded are still in main memory.
+    device, dtype = base.get_input_embeddings().weight.device, tuned.base.dtype
+    with inputs, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for done, batch in enumerate(batches):
+            job.report_progress(text("reading the data for EVA"), done, len(batches), "batches")
+            inputs.positions = batch.get_padded_sources()
+            ids, mask = batch.to_padded()
+            decoder(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
+    tuned.model.train(was_training)
+    for name, layer in layers.items():
+        a = layer.lora_A["default"].weight
+        a.copy_(inputs.compute_directions(name)[: a.shape[0]])
+
+
+class _InputDirections:
+    """Principal directions of the inputs of layers; consecutive layers with the same input share them."""
+
+    def __init__(self, layers: dict[str, LoraLayer]) -> None:
+        self._layers = layers
+        self._leader: dict[str, str] = {}
+        self._components: dict[str, IncrementalPCA] = {}
+        self._last: tuple[str, torch.Tensor | None] = ("", None)
+        self._hooks = ExitStack()
+        self.positions = torch.zeros(0, dtype=torch.int64)
+
+    def __enter__(self) -> None:
+        for name, layer in self._layers.items():
+            handle = layer.register_forward_pre_hook(
+                lambda _, inputs, name=name: self._update(name, inputs[0])
+            )
+            self._hooks.callback(handle.remove)
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+        self._last = ("", None)
+
+    def compute_directions(self, name: str) -> torch.Tensor:
+        """Return orthonormal directions, the leading one first, [rank or more, in]."""
+        return self._components[self._leader[name]].components_
+
+    def _update(self, name: str, inputs: torch.Tensor) -> None:
+        if self._last[1] is not inputs:
+            self._last = (name, inputs)
+        leader = self._leader.setdefault(name, self._last[0])
+        if leader != name:
+            return
+        if name not in self._components:
+            rank = max(layer.r["default"] for layer in self._layers.values())
+            self._components[name] = IncrementalPCA(
+                n_components=min(rank, inputs.shape[-1]), lowrank=True, lowrank_seed=0,
+                lowrank_q=min(2 * rank, inputs.shape[-1]),
+            )  # fmt: skip
+        # Autocast would give its decomposition 16-bit matrices, for which CUDA has none.
+        with torch.autocast(inputs.device.type, enabled=False):
+            self._components[name].partial_fit(inputs.flatten(0, -2)[self.positions].float())
+
+
+def _iter_batches(rows: TrainingRows, micro_batch: int, directions: int) -> Iterator[Batch]:
+    """Yield rows spread over the dataset, in batches with twice as many trained tokens as `directions`."""
+    chosen: list[Encoded] = []
+    tokens = tokens_read = 0
+    for index in _iter_evenly(len(rows)):
+        row = _to_encoded(rows[index])
+        chosen.append(row)
+        tokens += int(row.trained[1:].sum())
+        if len(chosen) >= micro_batch and tokens >= 2 * directions:
+            yield collate(chosen)
+            tokens_read += tokens
+            chosen, tokens = [], 0
+        if tokens_read >= _MAX_TOKENS:
+            return
+    if tokens_read == 0 and tokens >= directions:
+        yield collate(chosen)
+
+
+def _iter_evenly(count: int) -> Iterator[int]:
+    """Yield every number below `count` once, in an order that spreads any prefix over the whole range."""
+    step = next((s for s in (7919, 104729, 1) if count % s or s == 1), 1)
+    return (index * step % count for index in range(count))
+
+
+def _to_encoded(row: TrainingRow) -> Encoded:
+    match row:
+        case EncodedPrompt():  # its answers don't exist yet
+            return Encoded(row.ids, np.ones(len(row.ids), bool), len(row.ids))
+        case EncodedSearchPair():
+            return Encoded(row.positive, np.ones(len(row.positive), bool), len(row.positive))
+        case EncodedPair():
+            return row.chosen
+        case EncodedLabeled():
+            return row.answer
+        case EncodedClassified():  # every token counts: none trains
+            ids = row.text.ids
+            return Encoded(ids, np.ones(len(ids), bool), len(ids))
+    return row

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import peft
 import torch
+from torch.optim import Optimizer
 
-from lora_studio.core.messages import text
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.evaluation.items import EvaluationItem, create_item
+from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.runs.state import LostSteps
+from lora_studio.core.system import damaged_files
+from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.load import DeviceLoad
+from lora_studio.engine.generation import answering
+from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training import lost_events, problems
-from lora_studio.engine.training.adapter_saver import AdapterSaver
-from lora_studio.engine.training.answer_scores import AnswerScorer
-from lora_studio.engine.training.checkpoints import CheckpointManager
+from lora_studio.engine.tokens import encoder
+from lora_studio.engine.training import checkpoint_files, problems
+from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
@@ -33,23 +48,36 @@ from lora_studio.engine.training.kernels import adapted_linear, compiling
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.capture import (
     MemoryPressureError,
+    OutOfMemory,
     PartialUpdateError,
+    capture_oom,
     run_on_every_rank,
 )
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
+from lora_studio.engine.training.memory.problems import (
+    best_adapter_memory_warning,
+    checkpoint_memory_warning,
+)
 from lora_studio.engine.training.memory.watch import MemoryWatch
-from lora_studio.engine.training.random_state import preserve_random_state
-from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
+from lora_studio.engine.training.random_state import (
+    RandomState,
+    get_random_state,
+    preserve_random_state,
+    set_random_state,
+)
+from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules, score_head
+from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
 from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective
+from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
-from lora_studio.engine.training.sampling import Sampler
+from lora_studio.engine.training.sampling import Sampler, sample_or_warn
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
-from lora_studio.engine.training.trainer_state import EvaluationResult, TrainerState
+from lora_studio.engine.training.trainer_state import EvaluationResult, SavedAdapter, TrainerState
 from lora_studio.engine.training.training_data import TrainingData, TrainingRow
-from lora_studio.engine.training.training_setup import build_setup
+from lora_studio.engine.training.training_setup import TrainingSetup, build_setup
 
 
 class Trainer:
@@ -423,7 +451,7 @@ class Trainer:
             self.state = state
             self.adapters.best.set_checkpoint(state.evaluations, self.spec)
             if self.ranks.is_first:
-                lost_events.restore_events(self.run, state, self.job)
+                restore_events(self.run, state, self.job)
 
     def _is_checkpoint_due(self) -> bool:
         is_exhausted = best_adapter.is_exhausted(self.state.evaluations, self.spec)
@@ -462,3 +490,372 @@ class Trainer:
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:
             ladder.enable_recomputing(self.model)
+
+
+def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None:
+    """Warn about steps whose metrics are missing, and record missing evaluations again.
+
+    A checkpoint contains all evaluations until then, but no steps.
+    """
+    stream = list(run.iter_events_of("step_done", "evaluated", "training_started", "recovered"))
+    lost = LostSteps()
+    for event in stream:
+        lost.on_event(event)
+    lost.rewind(state.step)  # what follows is trained again
+    lost.expect(state.step)
+    if (problem := lost_steps_warning(run, lost)) is not None:
+        job.emit(events.Warned(problem=problem))
+    recorded = {event.step: event.loss for event in stream if isinstance(event, events.Evaluated)}
+    missing = [entry for entry in state.evaluations if recorded.get(entry.step) != entry.loss]
+    # Later ones as well: curves drop what follows a step that comes again.
+    for entry in state.evaluations if missing else ():
+        if entry.step >= missing[0].step:
+            job.emit(entry.to_event())
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A validation row with a reference answer, and its rendered prompt."""
+
+    item: EvaluationItem
+    prompt: str
+
+
+class AnswerScorer:
+    """Answers the first validation rows greedily and returns their mean score."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        tuned: AdaptedModel,
+        job: JobContext,
+        inference_context: Callable[[], AbstractContextManager[object]],
+        ranks: ProcessGroup,
+    ) -> None:
+        """Take the model; `inference_context` sets autocast and weights."""
+        self._run, self._spec, self._tuned, self._job = run, spec, tuned, job
+        self._inference_context, self._ranks = inference_context, ranks
+        self._questions: list[_Question] | None = None
+
+    def score(self) -> float | None:
+        """Return the mean score of the answers, 0 to 1, the same on every rank.
+
+        None if the recipe doesn't ask for one, no row has a reference answer, or answers can't be
+        generated, which is emitted as a warning. Weights and random state don't change.
+        """
+        if self._spec.best_by == "loss":
+            return None
+        score = None
+        if self._ranks.is_first or self._ranks.is_sharded:
+            self._job.show_stage(text("answering validation rows"))
+            with preserve_random_state():
+                # With sharded weights, other ranks wait inside the model.
+                is_sharded = self._ranks.is_sharded
+                score = self._compute() if is_sharded else sample_or_warn(self._compute, self._job)
+        return self._ranks.broadcast(score)
+
+    def _compute(self) -> float | None:
+        questions = self._get_questions()
+        model, measure = self._tuned.model, measure_by_name(self._spec.best_by)
+        was_training = model.training
+        model.eval()
+        try:
+            with self._inference_context():
+                answers = answering.complete(
+                    model,
+                    self._tuned.base.tokenizer,
+                    [question.prompt for question in questions],
+                    self._spec.sample_tokens,
+                    self._job,
+                    in_step=self._ranks.is_sharded,
+                )
+        finally:
+            model.train(was_training)
+        pairs = zip(questions, answers, strict=True)
+        scores = [measure.score(question.item, answer) for question, answer in pairs]
+        valid = [score for score in scores if score is not None]
+        return sum(valid) / len(valid) if valid else None
+
+    def _get_questions(self) -> list[_Question]:
+        """Return the rows to answer: those that have a reference and that the chat template accepts."""
+        if self._questions is None:
+            questions = []
+            for sample in read_heldout(self._run):
+                if (question := self._to_question(sample)) is not None:
+                    questions.append(question)
+                if len(questions) == self._spec.scored_rows:
+                    break
+            is_shared = self._ranks.is_sharded
+            self._questions = self._ranks.broadcast(questions) if is_shared else questions
+        return self._questions
+
+    def _to_question(self, sample: Sample) -> _Question | None:
+        turns = sample.messages
+        end = next((i for i in reversed(range(len(turns))) if turns[i].role == "assistant"), 0)
+        if not end or not turns[end].content.strip():
+            return None
+        tokenizer = self._tuned.base.tokenizer
+        try:
+            prompt = encoder.render(tokenizer, turns[:end], sample.tools, prompt=True)
+        except UnusableRow:
+            return None
+        return _Question(create_item(test_set="heldout", reference=turns[end].content), prompt)
+
+
+class AdapterSaver:
+    """Writes adapters in PEFT's layout. Only rank 0 may call it."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        tuned: AdaptedModel,
+        optimizer: Optimizer,
+        job: JobContext,
+    ) -> None:
+        """Take the model and its optimizer, whose current weights may differ from those to save."""
+        self._run, self._spec, self._job = run, spec, job
+        self._tuned, self._optimizer = tuned, optimizer
+        self.best = BestAdapterStore(run)
+
+    def save_if_best(self, state: TrainerState) -> None:
+        """Save the adapter if the last evaluation is the best so far and the recipe keeps the best.
+
+        Emits Warned when there isn't enough memory; training continues without it.
+        """
+        folder = self.best.prepare_folder(state.evaluations, self._spec)
+        if folder is None:
+            return
+        result = capture_oom(lambda: self._write(folder, records=True), attempts=2)
+        if isinstance(result, OutOfMemory):
+            self._job.emit(events.Warned(problem=best_adapter_memory_warning(state.step)))
+
+    def save_final(self, state: TrainerState) -> SavedAdapter:
+        """Replace the run's adapter with the best one if the recipe keeps it, else with the last.
+
+        Raises MemoryPressureError.
+        """
+        target = self._run.adapter
+        best = self.best.find_best(state.evaluations, self._spec)
+        if best is None or not self._copy_best(best.step):
+            result = capture_oom(lambda: self._write(target), attempts=2)
+            if isinstance(result, OutOfMemory):
+                raise MemoryPressureError(result.reason)
+            saved = SavedAdapter(state.step, None)
+        else:
+            saved = SavedAdapter(best.step, best.loss, best.score, best.reward)
+        checksums.record_checksums(self._run, target)
+        size = sum(file.stat().st_size for file in target.iterdir())
+        self._job.emit(
+            events.AdapterSaved(
+                step=saved.step,
+                folder=str(target),
+                bytes=size,
+                best_loss=saved.loss if saved.reward is None else None,
+                best_score=saved.score,
+                best_reward=saved.reward,
+            )
+        )
+        return saved
+
+    def _copy_best(self, step: int) -> bool:
+        """Copy the best adapter to the run's; return False after a warning if it is damaged.
+
+        It may already be there: a training that had ended saved it.
+        """
+        best = self._run.get_best_adapter(step)
+        try:
+            if not best.is_dir():
+                raise InvalidContentError("it is missing")
+            with create_folder_atomic(self._run.adapter) as folder:
+                shutil.copytree(best, folder, dirs_exist_ok=True, copy_function=copy_file)
+                self._require_intact_best(best, folder)
+                (folder / checksums.RECORD).unlink(missing_ok=True)
+        except InvalidContentError as error:
+            if self._is_saved(step):
+                return True
+            self._job.emit(events.Warned(problem=_damaged_best_warning(step, error.reason)))
+            return False
+        return True
+
+    def _require_intact_best(self, best: Path, copy: Path) -> None:
+        """Raise InvalidContentError if a copy of the best adapter isn't as written, or if nothing says what was."""
+        if (copy / checksums.RECORD).exists():
+            try:
+                checksums.read_record(copy, checksums.RECORD)
+            except InvalidContentError:
+                raise
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError):
+                    damaged_files.raise_unless_damaged(error)
+                reason = text("{file} can't be read", file=checksums.RECORD)
+                raise InvalidContentError(reason) from error
+        elif not checksums.is_recorded(self._run, best):  # by an earlier version
+            raise InvalidContentError("there is no record of its content")
+        elif (damage := checksums.find_damage(self._run, best, copy=copy)) is not None:
+            raise InvalidContentError(damage)
+
+    def _is_saved(self, step: int) -> bool:
+        """Return whether the run's adapter is the intact one of a step."""
+        saved = (self._run.read_manifest().get("results") or {}).get("kept")
+        return (
+            isinstance(saved, dict)
+            and saved.get("step") == step
+            and checksums.is_recorded(self._run, self._run.adapter)
+            and checksums.find_damage(self._run, self._run.adapter) is None
+        )
+
+    def _write(self, target: Path, *, records: bool = False) -> None:
+        tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
+        with (
+            create_folder_atomic(target) as folder,
+            optimizers.use_inference_weights(self._optimizer),
+        ):
+            checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
+            if self._tuned.embedding is not None:
+                write_modules(folder, self._tuned.embedding)
+            if self._tuned.labels:
+                score_head.write_classifier_config(self._tuned, folder)
+            if records:
+                checksums.write_record(folder)
+
+
+def _damaged_best_warning(step: int, damage: Text) -> Problem:
+    return warning(
+        "training.best_damaged",
+        "The best adapter, of step {step}, is damaged: {reason}. The last adapter was saved instead.",
+        "Check the disk for errors. To get the best adapter again, train again.",
+        where=Where(step="training", field="keep_best"),
+        step=step,
+        reason=damage,
+    )
+
+
+class CheckpointManager:
+    """The checkpoints of one training.
+
+    Rank 0 writes and reads; what it reads goes to all ranks. `saved_step` is the step of the last
+    checkpoint, 0 without any, and `saved_at` when it was written, in seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        scratch: Path,
+        job: JobContext,
+        ranks: ProcessGroup,
+        model: peft.PeftModel,
+        setup: TrainingSetup,
+        fingerprint: str,
+    ) -> None:
+        """Take every stateful object; the state before the first step is saved into `scratch`.
+
+        `fingerprint` identifies the training rows.
+        """
+        self._run, self._spec, self._job, self._ranks = run, spec, job, ranks
+        self._model, self._optimizer = model, setup.optimizer
+        self._scheduler, self._scaler = setup.scheduler, setup.scaler
+        self._fingerprint, self._total_steps = fingerprint, setup.batches.total_steps
+        self._initial_folder = scratch / "beginning"
+        self.saved_step, self.saved_at = 0, time.monotonic()
+
+    def save_initial(self, state: TrainerState) -> None:
+        """Save the state before the first step, to roll back to until there is a checkpoint.
+
+        Raises MemoryPressureError on every rank when rank 0 runs out of memory.
+        """
+        if (failure := self._save(self._initial_folder, state)) is not None:
+            raise MemoryPressureError(failure.reason)
+
+    def save(self, state: TrainerState) -> bool:
+        """Save a checkpoint and delete the oldest; return whether there was enough memory.
+
+        If there isn't, the previous checkpoint remains the last one and Warned is emitted.
+        """
+        folder = self._run.checkpoint(state.step)
+        failure = self._save(folder, state)
+        self.saved_at = time.monotonic()
+        if failure is not None:
+            problem = checkpoint_memory_warning(failure.reason, state.step, self.saved_step)
+            self._job.emit(events.Warned(problem=problem))
+            return False
+        self.saved_step = state.step
+        if self._ranks.is_first:
+            keep = self._spec.keep_checkpoints
+            checkpoint_files.delete_outdated_checkpoints(self._run, state.step, keep)
+            self._job.emit(events.CheckpointSaved(step=state.step, folder=str(folder)))
+        return True
+
+    def is_due(self, state: TrainerState, steps_per_epoch: int, *, is_last: bool) -> bool:
+        """Return whether to save now: at the last step, by steps or minutes, or on request.
+
+        Every rank has to call it. A request is answered once.
+        """
+        if self._job.flags.checkpoint.is_set():
+            self._job.flags.checkpoint.clear()
+            return True
+        seconds = 60 * self._spec.save_minutes
+        if seconds and self._ranks.broadcast(time.monotonic() - self.saved_at >= seconds):
+            return True
+        every = self._spec.count_steps_between(self._spec.save_every, steps_per_epoch)
+        return is_last or bool(every and state.step % every == 0)
+
+    def load_last(self) -> TrainerState | None:
+        """Restore the last complete checkpoint, else the initial state; None when there is neither.
+
+        Raises ProblemError when the rows or the adapter differ from the checkpoint's.
+        """
+        checkpoint = self._ranks.broadcast(self._read_last() if self._ranks.is_first else None)
+        if checkpoint is None:
+            message = text("There is no checkpoint yet. Training starts from the beginning.")
+            self._job.emit(events.Log(text=message))
+            return None
+        if checkpoint.entries["fingerprint"] != self._fingerprint:
+            raise problems.rows_changed_error()
+        try:
+            adapter_weights.load_adapter_weights(self._model, checkpoint.adapter)
+        except adapter_weights.AdapterMismatchError as error:
+            folder = self._run.checkpoint(checkpoint.step)
+            raise problems.checkpoint_mismatch_error(error.reason, str(folder)) from error
+        self._restore_tensors(checkpoint.tensors)
+        self.saved_step = checkpoint.step
+        return TrainerState.from_checkpoint(checkpoint.entries, self._spec)
+
+    def _save(self, folder: Path, state: TrainerState) -> OutOfMemory | None:
+        """Write a checkpoint on rank 0; return on every rank whether rank 0 ran out of memory."""
+        random_states = self._ranks.all_gather(get_random_state())
+        failure: OutOfMemory | None = None
+        if self._ranks.is_first:
+            result = capture_oom(lambda: self._write(folder, state, random_states), attempts=2)
+            failure = result if isinstance(result, OutOfMemory) else None
+        return self._ranks.broadcast(failure)
+
+    def _write(self, folder: Path, state: TrainerState, random_states: list[RandomState]) -> None:
+        tensors = {
+            "optimizer": optimizers.get_optimizer_state(self._optimizer),
+            "scheduler": self._scheduler.state_dict(),
+            "scaler": self._scaler.state_dict() if self._scaler else {},
+            "random": random_states,
+        }
+        entries = state.to_checkpoint() | {
+            "steps": self._total_steps,
+            "fingerprint": self._fingerprint,
+        }
+        with optimizers.use_inference_weights(self._optimizer):
+            checkpoint_files.write_checkpoint(folder, self._model, tensors, entries)
+
+    def _read_last(self) -> Checkpoint | None:
+        checkpoint = checkpoint_files.read_last_complete(self._run, self._job)
+        if checkpoint is None and self._initial_folder.is_dir():
+            return checkpoint_files.read_checkpoint(self._initial_folder)
+        return checkpoint
+
+    def _restore_tensors(self, tensors: dict[str, Any]) -> None:
+        optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
+        self._scheduler.load_state_dict(tensors["scheduler"])
+        # A training that started on another device may have saved no scaler state.
+        if self._scaler is not None and tensors["scaler"]:
+            self._scaler.load_state_dict(tensors["scaler"])
+        set_random_state(tensors["random"], self._ranks.rank)

@@ -17,8 +17,6 @@ from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.desktop import task_bar
 from lora_studio.gui.desktop.integration import DesktopIntegration
 from lora_studio.gui.desktop.notifications import DesktopNotifications
-from lora_studio.gui.frame import rail_states
-from lora_studio.gui.frame.actions import Actions
 from lora_studio.gui.frame.device_gauges import DeviceGauges
 from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.frame.lazy_pages import LazyPages, MakePages, make_step_pages
@@ -50,6 +48,19 @@ if TYPE_CHECKING:
     from lora_studio.gui.pages.playground.page import PlaygroundPage
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QAction, QKeySequence, QUndoStack
+from PySide6.QtWidgets import QMenu
+
+from lora_studio.core.project import checks
+from lora_studio.core.protocol.commands import COMMANDS
+from lora_studio.gui.language import tr_n
+from lora_studio.gui.theme import set_icon
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class Shell(QMainWindow):
@@ -267,7 +278,7 @@ class Shell(QMainWindow):
         """Show the project's name and whether it is saved; enable what needs a project."""
         draft = self.state.draft
         name = draft.name if self.has_project else tr("No project")
-        saved = rail_states.describe_saved(self.state)
+        saved = describe_saved(self.state)
         self.header.set_project(name, str(draft.folder or ""), saved=saved)
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
         for step in STEP_TITLES:
@@ -298,7 +309,7 @@ class Shell(QMainWindow):
         """Show on the rail how far a step is."""
         state = RailState("todo")
         if self.has_project:
-            state = rail_states.get_step_state(self.pages[step], self.state, self.jobs)
+            state = get_step_state(self.pages[step], self.state, self.jobs)
         self.rail.button(step).set_state(state)
 
     def apply_fix(self, problem: Problem) -> None:
@@ -438,3 +449,146 @@ class Shell(QMainWindow):
         self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
         self.raise_()
         self.activateWindow()
+
+
+#: Steps that end with the result of a job; the others only have settings.
+_JOB_STEPS = ("training", "merging", "export")
+
+
+def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
+    """Return the state of a page's step; a running job ranks before problems."""
+    if state.draft.path is None:
+        return RailState("todo", "")
+    if jobs.running and COMMANDS[jobs.kind].step == page.step:
+        share = jobs.progress.share
+        doing = tr("stopping") if jobs.stopping else tr("running")
+        doing = tr("pausing") if jobs.pausing else doing
+        return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
+    problems = checks.filter_by_step(state.list_problems(), page.step)
+    errors = [item for item in checks.filter_errors(problems) if not item.code.endswith(".none")]
+    if errors:
+        return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
+    if outdated := page.describe_outdated():
+        return RailState("paused", outdated)
+    if page.is_done():
+        if unchecked := page.describe_unchecked():
+            return RailState("todo", unchecked)
+        return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
+    resting = page.describe_paused()
+    is_optional = page.step == "merging" and state.exports_without_merge()
+    waiting = tr("optional") if is_optional else tr("to do")
+    return RailState("paused" if resting else "todo", resting or waiting)
+
+
+def describe_saved(state: ProjectState) -> str:
+    """Return text that says whether the project is saved."""
+    if state.draft.path is None:
+        return ""
+    if state.draft.read_only is not None:
+        return tr("read-only, not saved") if state.dirty else tr("read-only")
+    return tr("not saved") if state.dirty else tr("saved")
+
+
+class Actions(QObject):
+    """The actions of the window; as they belong to it, their shortcuts work on every page."""
+
+    def __init__(self, window: QWidget, undo: QUndoStack) -> None:
+        """Create empty menus; undo and redo come from the project's stack."""
+        super().__init__(window)
+        self._window = window
+        self.menu = QMenu(window)
+        self.recent = QMenu(tr("Recent"), self.menu)
+        self.help = QMenu(self.menu)
+        # WORKAROUND: PySide can lose the Python wrappers of actions that the stack creates while they exist.
+        self.undo, self.redo = QAction(tr("Undo"), self), QAction(tr("Redo"), self)
+        for action, can, named in (
+            (self.undo, undo.canUndoChanged, undo.undoTextChanged),
+            (self.redo, undo.canRedoChanged, undo.redoTextChanged),
+        ):
+            action.setEnabled(False)
+            can.connect(action.setEnabled)
+            named.connect(_make_text_updater(action))
+        self.undo.triggered.connect(undo.undo)
+        self.redo.triggered.connect(undo.redo)
+        self.undo.setShortcut(QKeySequence("Ctrl+Z"))
+        self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
+        self._commands: dict[str, QAction] = {}
+        self._project_actions: list[QAction] = []
+
+    @property
+    def commands(self) -> dict[str, QAction]:
+        """Every action by name."""
+        return self._commands
+
+    def add(
+        self,
+        name: str,
+        text: str,
+        keys: str,
+        slot: Callable[[], object],
+        *,
+        icon: str = "",
+        menu: bool | Literal["help"] = True,
+        project: bool = False,
+    ) -> QAction:
+        """Add an action with its shortcuts; `menu` also adds it to the project menu or to Help.
+
+        `name` is its key in `commands`. An action with `project` is only enabled while a project is open.
+        """
+        action = QAction(text, self)
+        if keys:
+            action.setShortcuts([QKeySequence(key) for key in keys.split()])
+        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        action.triggered.connect(lambda _=False: slot())
+        self._window.addAction(action)
+        self._commands[name] = action
+        if menu:
+            (self.help if menu == "help" else self.menu).addAction(action)
+        if icon:
+            set_icon(action, icon)
+        if project:
+            self._project_actions.append(action)
+        return action
+
+    def set_project_enabled(self, allowed: bool) -> None:
+        """Enable or disable the actions that need a project."""
+        for action in self._project_actions:
+            action.setEnabled(allowed)
+
+    def add_help_menu(self, title: str) -> None:
+        """Add the Help menu to the project menu."""
+        self.help.setTitle(title)
+        self.menu.addMenu(self.help)
+
+    def add_undo(self) -> None:
+        """Add undo and redo to the menu; their texts name the edit."""
+        for name, action in (("undo", self.undo), ("redo", self.redo)):
+            self._commands[name] = action
+            self._window.addAction(action)
+            self.menu.addAction(action)
+
+    def add_recent(self) -> None:
+        """Add the list of recent projects to the menu."""
+        self.menu.addMenu(self.recent)
+
+    def fill_recent(self, titles: dict[Path, str], slot: Callable[[Path], object]) -> None:
+        """Fill the list of recent projects: their names, and the folder of those with the same name."""
+        self.recent.clear()
+        self.recent.setEnabled(bool(titles))
+        self.recent.setToolTipsVisible(True)
+        counts = Counter(titles.values())
+        for file, title in titles.items():
+            words = title if counts[title] == 1 else f"{title}    {file.parent}"
+            action = self.recent.addAction(words.replace("&", "&&"))
+            action.setToolTip(plain_tip(str(file)))
+            action.triggered.connect(lambda _=False, file=file: slot(file))
+
+
+def _make_text_updater(action: QAction) -> Callable[[str], None]:
+    """Return a slot that appends the edit to be undone to the action's text."""
+    word = action.text()
+
+    def name(what: str) -> None:
+        action.setText(f"{word}: {what}" if what else word)
+
+    return name

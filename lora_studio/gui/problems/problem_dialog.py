@@ -10,10 +10,9 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import SPECS
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize, localize_facts
-from lora_studio.gui.problems.explanations import explain_kind
-from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.problems.suggested_actions import MEMORY_PROBLEMS, suggest_action
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, row
@@ -101,3 +100,150 @@ def open_file(problem: Problem) -> None:
     """Open the problem's file or folder in the system's default program."""
     if problem.where.file:
         open_path(Path(problem.where.file))
+
+
+#: First part of a problem's code -> explanation.
+_EXPLANATIONS = {
+    "adapters": mark(
+        "You can combine adapters only if they were trained on the same base model. The Merge page "
+        "shows the base model of each adapter."
+    ),
+    "chat": mark(
+        "To chat, you need a run with a trained adapter, or a merged or exported model. Choose "
+        "another model, or finish that step first."
+    ),
+    "cluster": mark(
+        "A cluster folder contains everything it needs, with relative paths. Copy the whole folder "
+        "and start it with the command in its README.md."
+    ),
+    "dataset": mark(
+        "The Dataset page shows how each row was read and why rows were skipped. Nothing you do "
+        "there changes your files."
+    ),
+    "device": mark(
+        "All programs share the memory of a device. Close other programs that use it, or choose "
+        "a lower precision, rank, sequence length, or micro-batch size. The Train page shows how "
+        "much memory each of them uses."
+    ),
+    "disk": mark(
+        "Models and checkpoints are large. Free up space on that disk or choose another folder. "
+        "Complete files are not affected."
+    ),
+    "engine": mark(
+        "The engine contains PyTorch and the training libraries and is installed separately from "
+        "the app. Settings shows which engine is in use. To test it, run `lora-studio engine check`; "
+        "to repair it, run `lora-studio engine repair`."
+    ),
+    "export": mark(
+        "Export reads the merged model of a run and writes GGUF files. You can repeat it as often as "
+        "you like; the trained adapter doesn't change."
+    ),
+    "files": mark(
+        "Another program might have the file open, or the disk might be full, disconnected, or "
+        "write-protected. The previous content is unchanged."
+    ),
+    "gpu": mark(
+        "A process can't use the GPU after such an error, so each job starts a new one. On Linux with an "
+        "NVIDIA GPU, `nvidia-smi` shows whether the driver still finds the GPU, and the system's log "
+        "(`journalctl -k`) gives the reason as an Xid number."
+    ),
+    "grid": mark(
+        "A grid search creates one run for each combination of values and adds the runs to the "
+        "queue. The project itself doesn't change."
+    ),
+    "hub": mark(
+        "The Hugging Face Hub couldn't be reached or denied access. Gated models need an access "
+        "token. Everything on your own disk works without a network."
+    ),
+    "lint": mark(
+        "The Findings list on the Dataset page shows mistakes in your data, the affected rows and, "
+        "where possible, a repair that leaves your files unchanged."
+    ),
+    "lora": mark(
+        "Which modules can be adapted depends on the model. The LoRA page lists its modules."
+    ),
+    "merging": mark(
+        "Merging adds the adapter's weights to a full copy of its base model. The adapter must "
+        "belong to that base model, and the disk needs space for the copy."
+    ),
+    "model": mark(
+        "A base model is a folder in Hugging Face format with safetensors weights, a model on the "
+        "Hub, or a GGUF file. The Model page shows its details."
+    ),
+    "ollama": mark(
+        "Ollama is a separate program. It must be installed and running at the address on the Export "
+        "page. To check, run `ollama list` in a terminal."
+    ),
+    "offline": mark(
+        "In offline mode, LoRA Studio doesn't connect to other computers. Models, data, and "
+        "Ollama on this computer work as usual. Anything that needs the Hub waits until you turn "
+        "it off."
+    ),
+    "project": mark(
+        "A project is a folder with one text file and the runs next to it. The file is replaced in "
+        "one step, so a full disk or a crash never leaves it incomplete."
+    ),
+    "queue": mark(
+        "The queue is a file in the project's runs folder that all windows and the command line "
+        "share. The queued runs themselves don't depend on it."
+    ),
+    "run": mark(
+        "A run is a folder with everything about one training. A running one is locked; you can "
+        "merge, export, and delete the others."
+    ),
+    "selftest": mark(
+        "The self-test asks each form of the model the same questions. If the answers differ, the "
+        "exported model isn't what you trained. Don't use that file until the test passes."
+    ),
+    "serve": mark(
+        "Serving runs llama-server, a program of llama.cpp, on this computer. The Export page shows "
+        "which model and adapters it serves."
+    ),
+    "template": mark(
+        "A chat template defines how a conversation becomes text. Ollama uses a different "
+        "template language from Hugging Face. A converted template is used only if it is verified "
+        "to produce the same text."
+    ),
+    "settings": mark(
+        "Your settings are stored in the configuration folder, which Settings shows. Projects and "
+        "runs don't depend on them."
+    ),
+    "system": mark(
+        "The operating system refused what the app needs to work: a folder, memory, or open files. "
+        "Your projects and runs are not affected."
+    ),
+    "training": mark(
+        "The settings on the Train page are checked before each start. A message next to a setting "
+        "tells you if it doesn't fit your data or device."
+    ),
+    "worker": mark(
+        "Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and "
+        "adapters are intact. The log of the run shows its last output."
+    ),
+    "evaluation": mark(
+        "An evaluation compares models on rows that weren't trained on. Answers that were computed "
+        "before are kept, so you can change what this problem is about and continue the evaluation, "
+        "or start a new one with other models, test sets, or measures."
+    ),
+    "window": mark(
+        "This is a bug in LoRA Studio. Your project is saved, and a running job continues without "
+        "the window. To report the bug, attach a diagnostics file (Help menu)."
+    ),
+}
+_DEFAULT = mark(
+    "Try the suggestion above first. The log has more details, and a diagnostics file (Help menu) "
+    "contains what others need to help you."
+)
+
+#: Kinds that share the explanation of another one.
+_ALIASES = {
+    "estimate": "device", "gguf": "export", "imatrix": "export", "import": "merging",
+    "playground": "files", "quantize": "export",
+}  # fmt: skip
+
+
+def explain_kind(problem: Problem) -> str:
+    """Return a translated paragraph about problems of this kind."""
+    family = problem.code.partition(".")[0]
+    family = "device" if problem.code in MEMORY_PROBLEMS else _ALIASES.get(family, family)
+    return tr(_EXPLANATIONS.get(family, _DEFAULT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.cli.demos import assistant
+from lora_studio.cli.demos import demo
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
@@ -29,4 +29,4 @@ def test_only_the_last_self_test_of_a_stage_is_listed(tmp_path: Path) -> None:
     run = folder.create_run(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
     recorded = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
-    assert assistant.list_self_tests(run) == recorded[1:]
+    assert demo.list_self_tests(run) == recorded[1:]

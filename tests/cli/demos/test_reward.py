@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.cli.console import Display
-from lora_studio.cli.demos import reward
+from lora_studio.cli.demos import demo
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import Column
@@ -32,11 +32,9 @@ RIGHT, NUMBER, WRONG = "1 + 1 = 2", "It is 2", "No idea"
 
 def _evaluate(before: Sequence[str], after: Sequence[str]) -> EvaluationResults:
     """Return the results of an evaluation with these answers of the base and the tuned model."""
-    columns = tuple(
-        Column(key=key, model=AdapterSpeaker()) for key in (reward.BEFORE, reward.AFTER)
-    )
+    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in (demo.BEFORE, demo.AFTER))
     results = EvaluationResults(Path(), EvaluationPlan(columns=columns), EvaluationFacts())
-    measures = [measure_by_name(name) for name in reward.list_measures(REWARDS)]
+    measures = [measure_by_name(name) for name in demo.list_measures(REWARDS)]
     prompt = (Message(role="user", content="1 + 1 = ?"),)
     for number, answers in enumerate(zip(before, after, strict=True)):
         item = EvaluationItem(id=str(number), messages=prompt, reference=RIGHT)
@@ -54,8 +52,8 @@ def _evaluate(before: Sequence[str], after: Sequence[str]) -> EvaluationResults:
 
 def test_significant_rise_passes(capsys: pytest.CaptureFixture[str]) -> None:
     results = _evaluate([WRONG] * 6 + [NUMBER] * 6, [RIGHT] * 8 + [NUMBER] * 4)
-    assert reward.compute_rewards(results, REWARDS, reward.BEFORE) == [0.0] * 6 + [1.0] * 6
-    assert reward.report(results, REWARDS, Display())
+    assert demo.compute_rewards(results, REWARDS, demo.BEFORE) == [0.0] * 6 + [1.0] * 6
+    assert demo.report(results, REWARDS, Display())
     assert "12 held-out prompts: 0.50 before training, 2.33 after" in capsys.readouterr().out
 
 
@@ -69,7 +67,7 @@ def test_significant_rise_passes(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_missing_rise_is_a_problem(before: list[str], after: list[str]) -> None:
     with pytest.raises(ProblemError) as caught:
-        reward.report(_evaluate(before, after), REWARDS, Display())
+        demo.report(_evaluate(before, after), REWARDS, Display())
     assert caught.value.problems[0].code == "demo.no_rise"
 
 
@@ -78,7 +76,7 @@ def test_missing_rise_is_a_problem(before: list[str], after: list[str]) -> None:
 )
 def test_rewards_without_a_measure_are_refused(changed: RewardSpec) -> None:
     with pytest.raises(ProblemError) as caught:
-        reward.list_measures([*REWARDS, changed])
+        demo.list_measures([*REWARDS, changed])
     assert caught.value.problems[0].code == "demo.changed_rewards"
 
 
@@ -96,4 +94,4 @@ def test_held_out_sums_are_in_no_training_row(tmp_path: Path) -> None:
     assert not trained & held_out
     draft = project.load(folder)
     assert checks.check(draft) == []
-    assert reward.list_measures(draft.freeze().training.rewards)
+    assert demo.list_measures(draft.freeze().training.rewards)

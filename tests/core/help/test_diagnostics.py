@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.core.help import diagnostics
-from lora_studio.core.help.redaction import Redactor, without_texts
+from lora_studio.core.help.diagnostics import Redactor, without_texts
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import project

@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.client import network_report
 from lora_studio.core.network import record
-from lora_studio.core.network.contact_table import ContactTable
+from lora_studio.core.network.connections import ContactTable
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.network.record import Contact, ContactRecord
 

@@ -20,7 +20,6 @@ import trl
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.feature_detection import probe_template
 from lora_studio.core.templates.features import (
     CONTENT_BESIDE_CALLS,
     SEVERAL_CALLS,
@@ -30,7 +29,12 @@ from lora_studio.core.templates.features import (
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.modelfile import build_modelfile
-from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
+from lora_studio.core.templates.ollama_template import (
+    DerivedTemplate,
+    derive,
+    derive_from,
+    probe_template,
+)
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof import TemplateProof
 from lora_studio.core.templates.proof_cases import (

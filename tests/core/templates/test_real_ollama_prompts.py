@@ -12,9 +12,8 @@ import ollama
 import pytest
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.feature_detection import probe_template
 from lora_studio.core.templates.features import TemplateFeature
-from lora_studio.core.templates.ollama_template import DerivedTemplate, derive
+from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, probe_template
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof import TemplateProof
 from lora_studio.core.templates.proof_cases import (

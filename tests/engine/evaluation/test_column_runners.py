@@ -19,8 +19,8 @@ from lora_studio.core.system import device_locks
 from lora_studio.core.system.device_locks import DeviceIdentity
 from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.devices import lock as device_lock
-from lora_studio.engine.evaluation import column_runners
-from lora_studio.engine.evaluation.column_runners import RunnerFactory
+from lora_studio.engine.evaluation import evaluation
+from lora_studio.engine.evaluation.evaluation import RunnerFactory
 from lora_studio.engine.evaluation.torch_runner import TorchModels, TorchRunner
 from lora_studio.engine.model import loading
 from tests.engine.conftest import TinyModel
@@ -53,7 +53,7 @@ def test_gpu_is_held_until_its_model_is_freed(
     monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
     models = WatchedModels()
     for name in ("create_adapter_runner", "create_model_runner"):  # they read real models
-        monkeypatch.setattr(column_runners, name, lambda *_: make_runner(models, ModelSpec()))
+        monkeypatch.setattr(evaluation, name, lambda *_: make_runner(models, ModelSpec()))
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
     for model in (AdapterSpeaker(), ModelSpeaker(folder="/models/merged")):
         with factory.open(model):
@@ -92,9 +92,7 @@ def test_gpu_is_given_back_by_a_model_on_the_cpu(
     monkeypatch.setattr(loading, "load", load_on_cpu)
     models = TorchModels(make_job())
     spec = ModelSpec(source=str(tiny("llama3")))
-    monkeypatch.setattr(
-        column_runners, "create_adapter_runner", lambda *_: make_runner(models, spec)
-    )
+    monkeypatch.setattr(evaluation, "create_adapter_runner", lambda *_: make_runner(models, spec))
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
     keeps = bool(free)
     for held_before in (True, keeps):
@@ -112,7 +110,7 @@ def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
     models = TorchModels(make_job())
     runner = make_runner(models, ModelSpec())
-    monkeypatch.setattr(column_runners, "create_adapter_runner", lambda *_: runner)
+    monkeypatch.setattr(evaluation, "create_adapter_runner", lambda *_: runner)
 
     def fail() -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")

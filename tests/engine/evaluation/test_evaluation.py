@@ -20,11 +20,14 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.evaluation import column_runners
-from lora_studio.engine.evaluation.continuation_scores import list_continuations
+from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
-from lora_studio.engine.evaluation.torch_runner import TorchModels, create_model_runner
+from lora_studio.engine.evaluation.torch_runner import (
+    TorchModels,
+    create_model_runner,
+    list_continuations,
+)
 from lora_studio.engine.evaluation.trained_rows import find_trained_prompts
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
@@ -199,7 +202,7 @@ def test_evaluation_that_loses_its_gpu_ends(
     def lose(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(column_runners, "create_adapter_runner", lose)
+    monkeypatch.setattr(evaluation, "create_adapter_runner", lose)
     channel = handle(commands.Evaluate(run=str(run.path), plan=make_plan(run, "base", "adapter")))
     assert len(channel.of(events.Failed)) == 1
     assert channel.of(events.ColumnRefused) == []

@@ -15,7 +15,7 @@ from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
-from lora_studio.engine.evaluation import judging
+from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.servers.replies import Reply
 from tests.helpers.runs.jobs import make_job
@@ -37,7 +37,7 @@ SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))
     ],
 )
 def test_verdict_is_the_last_mark_or_a_bare_word(reply: str, verdict: str | None) -> None:
-    assert judging.parse_verdict(reply) == verdict
+    assert evaluation.parse_verdict(reply) == verdict
 
 
 class FakeJudge:
@@ -76,8 +76,8 @@ def judge(
     with folder.append(folder.answers_file) as writer:
         for key, answer in zip(("base", "tuned"), answers, strict=True):
             writer.write(ItemResult(item=item.id, column=key, answer=answer))
-    judging.judge(folder, SETTINGS, FakeJudge(replies), None, make_job())
-    judging.judge(folder, SETTINGS, FakeJudge({}), None, make_job())  # nothing is left to judge
+    evaluation.judge(folder, SETTINGS, FakeJudge(replies), None, make_job())
+    evaluation.judge(folder, SETTINGS, FakeJudge({}), None, make_job())  # nothing is left to judge
     (judgment,) = folder.read().judgments
     return judgment
 

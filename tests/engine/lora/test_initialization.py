@@ -29,7 +29,7 @@ from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.training import eva
+from lora_studio.engine.training import train_run
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
@@ -228,7 +228,7 @@ def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     tuned.base = replace(tuned.base, device=torch.device("meta"))
     tokenizer = load_tokenizer(tiny("llama3"))
     rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
-    eva.initialize_from_data(tuned, rows, 4, make_job())
+    train_run.initialize_from_data(tuned, rows, 4, make_job())
     layers = dict(initialization.iter_lora_layers(tuned.model))
     first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
     torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
@@ -241,24 +241,24 @@ def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     assert float(covered) > 0.8
     rows[0].trained[:-1] = False
     with pytest.raises(ProblemError, match="at least 4 trained tokens"):
-        eva.initialize_from_data(tuned, rows[:1], 1, make_job())
+        train_run.initialize_from_data(tuned, rows[:1], 1, make_job())
 
 
 def test_eva_decomposes_in_32_bit(
     start: Start, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA has no decomposition of the 16-bit matrices that autocast would return."""
-    fit, seen = eva.IncrementalPCA.partial_fit, []
+    fit, seen = train_run.IncrementalPCA.partial_fit, []
 
     def check(self: Any, states: torch.Tensor) -> Any:
         seen.append((torch.is_autocast_enabled("cpu"), states.dtype))
         return fit(self, states)
 
-    monkeypatch.setattr(eva.IncrementalPCA, "partial_fit", check)
+    monkeypatch.setattr(train_run.IncrementalPCA, "partial_fit", check)
     run = start({"init": "eva"}, "bf16")
     tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
     rows = prepare(run.load_project().dataset, load_tokenizer(tiny("llama3")), 0, make_job())
-    eva.initialize_from_data(tuned, list(EncodedRows(rows.training)), 4, make_job())
+    train_run.initialize_from_data(tuned, list(EncodedRows(rows.training)), 4, make_job())
     assert tuned.base.dtype == torch.bfloat16
     assert set(seen) == {(False, torch.float32)}
 

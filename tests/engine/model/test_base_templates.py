@@ -8,7 +8,7 @@ import pytest
 from gguf import GGUFReader
 
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader
+from lora_studio.engine.model.from_gguf import GgufTokenizerHeader
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows

@@ -25,7 +25,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.base_templates import get_template
+from lora_studio.engine.model.tokenizer import get_template
 from lora_studio.engine.runtime import fast_imports
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import write_config

@@ -13,7 +13,8 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.model import tokenizer_bounds, tokenizer_files
+from lora_studio.engine.model import tokenizer as tokenizer_module
+from lora_studio.engine.model import tokenizer_files
 from lora_studio.engine.model.tokenizer import load_tokenizer
 
 #: Longer than a token may be.
@@ -177,4 +178,4 @@ def test_character_map_that_leads_outside_is_refused(place: str) -> None:
                 return json.dumps({"type": "Sequence", "normalizers": [_precompiled(content)]})
 
     with pytest.raises(ValueError, match="character map"):
-        tokenizer_bounds.require_bounded(Backend)
+        tokenizer_module.require_bounded(Backend)

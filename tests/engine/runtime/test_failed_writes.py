@@ -13,7 +13,7 @@ import pytest
 from lora_studio.core.system import files
 from lora_studio.engine.dataset.rows.store import RowWriter
 from lora_studio.engine.runtime import disk, failures
-from lora_studio.engine.training.reproduction import rows
+from lora_studio.engine.training.reproduction import script
 from tests.engine.conftest import TinyModel
 
 pytestmark = pytest.mark.skipif(
@@ -35,7 +35,7 @@ def limited() -> Iterator[None]:
 
 
 def write_ids(folder: Path) -> None:
-    with rows._open_array(folder / "ids.npy", np.int32, 3000) as stream:
+    with script._open_array(folder / "ids.npy", np.int32, 3000) as stream:
         stream.write(bytes(12_000))
 
 
@@ -50,7 +50,7 @@ def copy_large_file(folder: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "ids.npy": write_ids,
-    "order.npy": lambda folder: rows._save(folder / "order.npy", np.zeros(1000)),
+    "order.npy": lambda folder: script._save(folder / "order.npy", np.zeros(1000)),
     "rows.arrow": write_arrow_rows,
     "copy": copy_large_file,
     "mapped": lambda folder: disk.map_new_file(folder / "mapped", np.float32, (500, 2)),

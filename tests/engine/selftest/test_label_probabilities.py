@@ -11,7 +11,7 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.selftest import label_probabilities
+from lora_studio.engine.selftest import selftest
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Classification
@@ -37,7 +37,7 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
     (adapter / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", "utf-8")
 
     def predict(trust: bool) -> np.ndarray:
-        return label_probabilities.predict_labels(base, adapter, TEXTS, 512, make_job(), trust=trust)  # fmt: skip
+        return selftest.predict_labels(base, adapter, TEXTS, 512, make_job(), trust=trust)  # fmt: skip
 
     with torch.no_grad():
         expected = Classification(Scorer(tuned.model), [1.0] * 3).score(encode_texts(tuned))
@@ -50,5 +50,5 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
 def test_weights_alone_are_compared_without_held_out_texts(start: Start, tmp_path: Path) -> None:
     run = start(rows=write_rows(tmp_path / "rows.jsonl", [{"text": "a", "label": "b"}]))
     compared = StageComparison((), compared=text("equal"))
-    tested = label_probabilities.measure_merged(run, run.load_project(), compared, make_job())
+    tested = selftest.measure_merged(run, run.load_project(), compared, make_job())
     assert (tested.passed, str(tested.compared)) == (True, "equal")

@@ -28,7 +28,7 @@ from lora_studio.engine.model import gguf_layout
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.oracle import gguf_tensors, trained_tensors
 from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment
-from lora_studio.engine.selftest.stage_comparisons import RunComparer
+from lora_studio.engine.selftest.selftest import RunComparer
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.gguf_editing import edit, read_tensor
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder

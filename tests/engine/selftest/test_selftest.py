@@ -34,7 +34,7 @@ from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import judging, limits, reading, selftest
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.judging import Reference, Stage
-from lora_studio.engine.selftest.stage_comparisons import RunComparer
+from lora_studio.engine.selftest.selftest import RunComparer
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import FAMILIES, write_config

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Message, ToolCall
 from lora_studio.core.system import paths
-from lora_studio.engine.model import base_templates
+from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoder
 from lora_studio.engine.tokens.rendered_text import Rendered
@@ -62,7 +62,7 @@ def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedToke
     name = request.param.removeprefix("our ")
     result = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
     if request.param != name:
-        result.chat_template = base_templates.get_template(name, result)
+        result.chat_template = tokenizer_module.get_template(name, result)
     else:
         result.chat_template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
     return result

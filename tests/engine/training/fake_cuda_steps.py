@@ -36,8 +36,7 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.rewards.registry import WeightedRewards
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
-from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
+from lora_studio.engine.training.frozen_models.teacher import TeacherModel, TeacherStore
 from lora_studio.engine.training.kernels import liger
 from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy
 from lora_studio.engine.training.kernels.logprobs import Scorer

@@ -27,8 +27,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tokens.encoder import check_length
 from lora_studio.engine.training import trainer
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.rewarding.report import RolloutReport
-from lora_studio.engine.training.rewarding.rollouts import Rollouts
+from lora_studio.engine.training.rewarding.rollouts import RolloutReport, Rollouts
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, train, write_rows
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project import project
-from lora_studio.gui.frame.actions import Actions
+from lora_studio.gui.frame.shell import Actions
 from lora_studio.gui.help import palette_entries
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window

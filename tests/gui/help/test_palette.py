@@ -23,8 +23,7 @@ from lora_studio.gui.help.command_search import find
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, list_shortcuts
-from lora_studio.gui.problems.explanations import explain_kind
-from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.problems.problem_dialog import ProblemDialog, explain_kind
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer

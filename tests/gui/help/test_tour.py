@@ -10,8 +10,7 @@ from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.gui.help.coach_marks import CoachMarks
-from lora_studio.gui.help.tour import STOPS
+from lora_studio.gui.help.tour import STOPS, CoachMarks
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT

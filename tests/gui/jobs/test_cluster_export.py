@@ -16,8 +16,7 @@ from lora_studio.core.system import files
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.problems.messages import Toast
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.window.closing_dialogs import CopyingDialog
-from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.main_window import CopyingDialog, Window
 from tests.gui.conftest import WAIT
 
 

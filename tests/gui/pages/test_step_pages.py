@@ -16,7 +16,7 @@ from lora_studio.core import formatting
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import InspectModel
-from lora_studio.gui.frame.rail_states import get_step_state
+from lora_studio.gui.frame.shell import get_step_state
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.debounced_query import PAUSE
 from lora_studio.gui.pages.lora.page import LoraPage

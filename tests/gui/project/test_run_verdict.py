@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.export.results_card import EvaluationCard
+from lora_studio.gui.pages.export.page import EvaluationCard
 from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.runs.job_events import show_widget

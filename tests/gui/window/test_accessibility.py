@@ -16,12 +16,11 @@ from lora_studio.gui import language, message_translation, theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.problems.suggested_actions import PAGE_TITLES
-from lora_studio.gui.project.new_dialog import NewProjectDialog
+from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.widgets.basics import CollapsibleSection
 from lora_studio.gui.widgets.dialog import Dialog
-from lora_studio.gui.window import layout
-from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
-from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window import main_window as main_window_module
+from lora_studio.gui.window.main_window import ClosingDialog, UnsavedDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from tests import screenshots, screenshots_model
 from tests.helpers.runs import planted_evaluation
@@ -66,7 +65,7 @@ def window(
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
     _look(qapp, code, size)
     # A window shrinks to its screen, which is smaller here.
-    monkeypatch.setattr(layout, "fit_to_screen", lambda _: None)
+    monkeypatch.setattr(main_window_module, "fit_to_screen", lambda _: None)
     main_window = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)
     main_window.resize(1280, 800)
     main_window.show()

@@ -17,7 +17,7 @@ from lora_studio.gui.frame.rail import Rail
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.model.page import ModelPage
-from lora_studio.gui.pages.playground.prompt_box import PromptBox
+from lora_studio.gui.pages.playground.prompt_card import PromptBox
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project.new_dialog import NewProjectDialog
+from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets.work_cover import WorkCover

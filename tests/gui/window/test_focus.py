@@ -12,7 +12,7 @@ from shiboken6 import isValid
 
 from lora_studio.gui import theme
 from lora_studio.gui.widgets import tab_order
-from lora_studio.gui.window import layout
+from lora_studio.gui.window import main_window
 from lora_studio.gui.window.main_window import Window
 from tests import screenshots
 
@@ -29,7 +29,7 @@ def test_focus_changes_pixels_of_every_widget(
     qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: theme.Mode
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # restored at the end
-    monkeypatch.setattr(layout, "fit_to_screen", lambda _: None)
+    monkeypatch.setattr(main_window, "fit_to_screen", lambda _: None)
     screenshots.isolate_settings(tmp_path)
     theme.apply(qapp, mode)
     hidden: dict[str, int] = {}

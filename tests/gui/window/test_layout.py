@@ -7,7 +7,7 @@ from PySide6.QtCore import QRect, QSize
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.gui.window import layout
+from lora_studio.gui.window import main_window
 
 
 class FramedWindow(QWidget):
@@ -41,6 +41,6 @@ def test_window_is_moved_inside_the_screen(qtbot: QtBot, before: QRect, size: QS
     window = FramedWindow()
     qtbot.addWidget(window)
     window.setGeometry(before)
-    layout.fit_to_screen(window)
+    main_window.fit_to_screen(window)
     assert window.size() == size
     assert window.room.contains(window.frameGeometry())

@@ -34,11 +34,10 @@ from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import toasts
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
-from lora_studio.gui.project.new_dialog import NewProjectDialog
+from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLink
-from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
-from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.main_window import ClosingDialog, UnsavedDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.accepted_projects import accept_project

@@ -17,8 +17,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import AUTOSAVE_DELAY
-from lora_studio.gui.window.closing_dialogs import UnsavedDialog
-from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.main_window import UnsavedDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.accepted_projects import accept_project

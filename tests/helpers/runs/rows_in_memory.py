@@ -20,7 +20,7 @@ from lora_studio.engine.tokens.encoder import (
     EncodedPrompt,
 )
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
-from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
+from lora_studio.engine.training.frozen_models.teacher import TeacherStore
 
 #: The labels of classifiers.
 LABELS = ("good", "bad")

@@ -9,8 +9,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.core.runs.queue import QueuedRun
-from lora_studio.gui.pages.runs.dialogs import DeleteDialog
-from lora_studio.gui.pages.runs.grid_dialog import GridDialog
+from lora_studio.gui.pages.runs.actions import DeleteDialog, GridDialog
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.runs.many_runs import as_search, make_runs
 

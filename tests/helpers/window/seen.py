@@ -31,7 +31,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.frame.rail import RailButton
-from lora_studio.gui.pages.dataset.row_table import RowTable
+from lora_studio.gui.pages.dataset.row_browser import RowTable
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLabel

@@ -18,19 +18,10 @@ Conventions, where datasets differ:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.content_parts import read_parts
-from lora_studio.core.dataset.formats.conversation_structures import (
-    find_rounds,
-    is_export,
-    is_object_list,
-    iter_best_path,
-    iter_exported_turns,
-    iter_round_turns,
-)
 from lora_studio.core.dataset.formats.loss_masks import (
     Ranges,
     invert_ranges,
@@ -38,16 +29,20 @@ from lora_studio.core.dataset.formats.loss_masks import (
     read_train_details,
     shift_ranges,
 )
+from lora_studio.core.dataset.formats.media import is_media_part
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls, unquote_arguments
 from lora_studio.core.dataset.formats.values import (
+    drop_nulls,
     is_blank,
     is_missing,
+    normalize_name,
     parse_literal,
     require_valid_text,
+    to_json,
     to_text,
 )
-from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, Role, ToolCall
 
 Style = Literal["messages", "sharegpt"]
@@ -469,3 +464,243 @@ def _read_call_turn(value: Any) -> Message:
     return (
         build_message("assistant", "", calls=calls) if calls else build_message("assistant", value)
     )
+
+
+#: Parts of an exported chat that are not messages: settings, memories, drafts of thoughts.
+_UNSAID = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
+_ROUND = re.compile(r"(?:turn|round)[ _-]?(\d{1,6})")
+#: Markers around every field of such a round: `<|Human|>: …<eoh>`.
+_BEFORE = re.compile(r"\A\s*<\|[^<>|\n]{1,40}\|>:[ \t]?\n?")
+_BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
+
+
+def is_object_list(value: Any) -> bool:
+    """Return whether a value is a list of objects."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a turn, then the best reply by `rank` (0 is the best), recursively."""
+    current: dict[str, Any] | None = turn
+    while current is not None:
+        yield current
+        replies = [reply for reply in current.get("replies") or () if _is_accepted(reply)]
+        current = min(replies, key=_get_rank, default=None)
+
+
+def _is_accepted(reply: dict[str, Any]) -> bool:
+    """Return whether a reply was neither deleted nor rejected in review."""
+    return not reply.get("deleted") and reply.get("review_result") is not False
+
+
+def _get_rank(reply: dict[str, Any]) -> float:
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) and not is_missing(rank) else float("inf")
+
+
+def is_export(value: dict[str, Any]) -> bool:
+    """Return whether a value is a chat exported by ChatGPT: nodes by id, each with message and
+    children.
+    """
+    return bool(value) and all(
+        isinstance(node, dict) and "message" in node and isinstance(node.get("children"), list)
+        for node in value.values()
+    )
+
+
+def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the turns of an exported chat; of regenerated answers, the last one."""
+    node_id = next((name for name, node in nodes.items() if not _has_parent(node, nodes)), None)
+    seen: set[Any] = set()
+    while node_id in nodes and node_id not in seen:
+        seen.add(node_id)
+        node = nodes[node_id]
+        if turn := _read_exported(node["message"]):
+            yield turn
+        node_id = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
+
+
+def _has_parent(node: dict[str, Any], nodes: dict[str, Any]) -> bool:
+    parent = node.get("parent")
+    return isinstance(parent, str) and parent in nodes
+
+
+def _read_exported(message: Any) -> dict[str, Any] | None:
+    """Return one turn of an exported chat; None for nodes that are not messages."""
+    if not isinstance(message, dict) or not isinstance(content := message.get("content"), dict):
+        return None
+    about, author = message.get("metadata"), message.get("author")
+    hidden = isinstance(about, dict) and about.get("is_visually_hidden_from_conversation")
+    if hidden or content.get("content_type") in _UNSAID or not isinstance(author, dict):
+        return None
+    parts = content.get("parts", [content.get("text")])
+    texts = [_read_part(part) for part in (parts if isinstance(parts, list) else []) if part]
+    return {"role": author.get("role"), "content": texts} if texts else None
+
+
+def _read_part(part: Any) -> Any:
+    """Return the text of a part, also of transcribed audio; any other part is an image."""
+    text = part.get("text") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else {"type": "image"}
+
+
+def find_rounds(value: Any) -> list[dict[str, Any]]:
+    """Return the rounds of {"turn_1": {…}, "turn_2": {…}} in order, [] for anything else."""
+    if not isinstance(value, dict) or not value:
+        return []
+    numbers = {str(name): _ROUND.fullmatch(str(name).casefold()) for name in value}
+    if not all(numbers.values()) or not all(isinstance(one, dict) for one in value.values()):
+        return []
+    order = sorted(value, key=lambda name: int(str(name).casefold().strip("turnod _-")))
+    return [value[name] for name in order]
+
+
+def iter_round_turns(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the turns of a round. Calls have a notation of their own and stay texts."""
+    texts = {normalize_name(str(name)): _strip_markers(text) for name, text in fields.items()}
+    thought = _clean_text(texts.pop("innerthoughts", ""))
+    calls, result = (
+        _clean_text(texts.pop("commands", "")),
+        _clean_text(texts.pop("toolresponses", "")),
+    )
+    answer = next((texts.pop(name) for name in ("moss", "assistant", "bot") if name in texts), None)
+    yield from ({"role": name, "content": text} for name, text in texts.items())
+    if calls:
+        yield {"role": "assistant", "content": calls, "reasoning_content": thought}
+        yield {"role": "tool", "content": result}
+        thought = ""
+    if answer is not None:
+        yield {"role": "assistant", "content": answer, "reasoning_content": thought}
+
+
+def _strip_markers(text: Any) -> Any:
+    """Return a text without the markers around it."""
+    return _BEHIND.sub("", _BEFORE.sub("", text)) if isinstance(text, str) else text
+
+
+def _clean_text(text: Any) -> Any:
+    """Return a text, "" if it is a placeholder for an empty one."""
+    return "" if is_blank(text) or text == "None" else text
+
+
+# Turns whose content is a list of parts: texts, reasoning, tool calls, and tool results.
+#
+# Parts have a `type`, as in the APIs of OpenAI and Anthropic, or only a `text`. Tool calls and files in
+# the notation of Bedrock (`toolUse`) and Gemini (`functionCall`) make the row unusable.
+
+_TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
+_UNREADABLE_PART = "redacted_thinking"  # encrypted content
+_OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
+#: Objects in parts of other APIs, which say that a part is not the text or the JSON of a turn.
+_OTHER_NOTATIONS = (
+    "toolUse", "toolResult", "reasoningContent", "functionCall", "functionResponse", "inlineData",
+    "fileData", "function_call", "function_response", "inline_data", "file_data",
+)  # fmt: skip
+#: Ends of the kinds of calls that a server carries out itself, and of their results.
+_SERVER_PARTS = ("_tool_use", "_tool_result")
+#: Field names under which a result refers to its call.
+_CALL_IDS = ("tool_use_id", "tool_call_id", "call_id")
+_REASONS = ("text", "content", "value", "summary")
+_RESULTS = ("content", "output")
+_NOT_TEXT = "a turn contains something other than text"
+_OTHER_API = "a turn has parts in the notation of Bedrock or Gemini, which isn't supported"
+
+
+class Parts(NamedTuple):
+    """Content in parts: text, reasoning, tool calls, and tool results as turns of their own.
+
+    `untrained` are character ranges of the text whose parts say that they do not train.
+    """
+
+    text: str
+    thinking: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: Sequence[Message] = ()
+    untrained: Ranges = ()
+
+
+def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
+    """Return the parts of a turn's content; raises UnusableRow. `names` maps call IDs to tool
+    names.
+    """
+    items = [value] if isinstance(value, dict) and is_part(value) else value
+    if not isinstance(items, list | tuple):
+        return Parts(to_text(value))
+    _refuse_foreign_parts(items)
+    if not all(isinstance(part, str) or is_part(part) for part in items):
+        if any(isinstance(part, dict) and is_part(part) for part in items):
+            raise UnusableRow(_NOT_TEXT)
+        return Parts(to_text(value))
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    results: list[Message] = []
+    untrained: list[tuple[int, int]] = []
+    length = 0
+    for part in items:
+        kind = (part.get("type") or "text") if isinstance(part, dict) else "text"
+        if isinstance(part, str):
+            texts.append(to_text(part))
+        elif kind == _UNREADABLE_PART:
+            continue
+        elif kind in ("thinking", "reasoning"):
+            thoughts.append(_read_part_text(part, (kind, *_REASONS)))
+        elif kind in ("tool_use", "tool_call"):
+            calls += read_calls(part["value"]) if part.get("value") else (read_call(part),)
+        elif kind == "tool_result":
+            results.append(_read_result(part, names or {}))
+        else:
+            texts.append(_read_part_text(part, ("text", "content", "value", "refusal")))
+        begin, length = length, sum(map(len, texts))
+        if length > begin and isinstance(part, dict) and is_masked(part):
+            untrained.append((begin, length))
+    return Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
+
+
+def is_part(part: Any) -> bool:
+    """Return whether an object is a part of a turn rather than JSON that the turn contains."""
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    if isinstance(kind, str):
+        known_kinds = (*_TEXT_PARTS, *_OTHER_PARTS, _UNREADABLE_PART)
+        return kind in known_kinds or is_media_part(part)
+    return kind is None and isinstance(part.get("text"), str)
+
+
+def _refuse_foreign_parts(items: Sequence[Any]) -> None:
+    """Raise UnusableRow for media and parts that are neither supported nor JSON that the turn contains."""
+    for part in items:
+        if not isinstance(part, dict):
+            continue
+        if is_media_part(part):
+            raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
+        is_other = any(isinstance(part.get(name), dict) for name in _OTHER_NOTATIONS)
+        if is_other or part.get("thought") is True:
+            raise UnusableRow(_OTHER_API)
+        kind = str(part.get("type"))
+        is_file = kind == "document" and isinstance(part.get("source"), dict)
+        if is_file or kind.endswith(_SERVER_PARTS):
+            raise UnusableRow(_NOT_TEXT)
+
+
+def _read_result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
+    """Return a tool result as a turn."""
+    call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
+    name = to_text(part.get("name")) or names.get(str(call), "")
+    content = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
+    if isinstance(content, dict) and not is_part(content):
+        content = to_json(drop_nulls(content))
+    elif content is None:
+        raise UnusableRow(_NOT_TEXT)
+    return Message(role="tool", content=read_parts(content).text, name=name)
+
+
+def _read_part_text(part: dict[str, Any], names: Sequence[str]) -> str:
+    name = next((name for name in names if not is_missing(part.get(name))), None)
+    if name is None:
+        raise UnusableRow(_NOT_TEXT)
+    inner = part[name]
+    if isinstance(inner, list) or (isinstance(inner, dict) and is_part(inner)):
+        return read_parts(inner).text
+    return to_text(inner)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import (
     CountPart,
     DatePart,
     FieldPart,
     FixedPart,
     Form,
+    Layout,
     LoopPart,
     Part,
     PositionPart,
@@ -20,18 +23,12 @@ from lora_studio.core.templates.probing.decision_trees import (
     Question,
     Role,
     SystemPart,
+    TrimPart,
     ValuePart,
     merge_fixed_parts,
+    refuse_date,
 )
-from lora_studio.core.templates.writing.conditions import (
-    CALLS,
-    CONDITIONS,
-    ITEM_TYPES,
-    TYPES,
-    VALUES,
-)
-from lora_studio.core.templates.writing.date_writer import DateWriter
-from lora_studio.core.templates.writing.json_writer import JsonWriter
+from lora_studio.core.templates.probing.prober import THINK_END
 from lora_studio.core.templates.writing.pieces import (
     ActionPiece,
     IfPiece,
@@ -39,7 +36,6 @@ from lora_studio.core.templates.writing.pieces import (
     factor_branches,
     quote_literal,
 )
-from lora_studio.core.templates.writing.trim_writer import TrimWriter
 
 SYSTEM_REFUSED = "the chat template doesn't support system messages"
 
@@ -367,3 +363,327 @@ def _write_separated_loop(head: str, separator: str, code: str) -> str:
         return f"{head}{code}{{{{end}}}}"
     between = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"
     return f"{{{{$more := false}}}}{head}{between}{code}{{{{end}}}}"
+
+
+CALLS = "$calls"
+CONDITIONS: dict[ProbedFact | ProbedTrait, str] = {
+    ProbedFact.MESSAGE: "$has_system",
+    ProbedFact.TOOLS: "$.Tools",
+    ProbedFact.CALLS: CALLS,
+    ProbedFact.CONTENT: ".Content",
+    ProbedFact.THOUGHT: ".Thinking",
+    ProbedFact.AFTER_TOOL: "$after_tool",
+    ProbedFact.CALLED: "$called",
+    ProbedFact.RETURNED: "$returned",
+    ProbedFact.FINAL: "eq (len (slice $.Messages $i)) 1",
+    ProbedFact.LATEST: "ge $i $latest",
+    ProbedFact.LEADS: "$leads",
+    ProbedFact.BEFORE_USERS: "$first",
+    ProbedFact.ANSWERED: "$answered",
+    ProbedFact.NO_THINK: "and $.IsThinkSet (not $.Think)",
+    ProbedTrait.ENUM: ".Enum",
+    ProbedTrait.ITEMS: ".Items",
+    ProbedTrait.ABOUT: ".Description",
+    ProbedTrait.REQUIRED: "$needed",
+    ProbedTrait.PARAMETERS: ".Function.Parameters.Properties",
+    ProbedTrait.SOME_REQUIRED: ".Function.Parameters.Required",
+    ProbedTrait.DESCRIBED: ".Function.Description",
+}
+TYPES = (
+    ProbedTrait.STRING,
+    ProbedTrait.INTEGER,
+    ProbedTrait.NUMBER,
+    ProbedTrait.BOOLEAN,
+    ProbedTrait.ARRAY,
+    ProbedTrait.OBJECT,
+)
+ITEM_TYPES = (
+    ProbedTrait.OF_STRING,
+    ProbedTrait.OF_INTEGER,
+    ProbedTrait.OF_NUMBER,
+    ProbedTrait.OF_BOOLEAN,
+)
+CONDITIONS |= {trait: f'eq $type "{trait.name.lower()}"' for trait in TYPES}
+CONDITIONS |= {trait: f'eq $items "{trait.name.lower()[3:]}"' for trait in ITEM_TYPES}
+VALUES = {
+    "name": ".Function.Name", "description": ".Function.Description", "called": ".Function.Name",
+    "arguments": ".Function.Arguments", "id": ".ID", "key": "$key", "value": "$value",
+    "parameter": "$name", "about": ".Description", "type": "$type", "items": ".Items",
+    "enum": ".Enum", "property": ".", "choice": ".", "needed": ".",
+    "required": ".Function.Parameters.Required",
+}  # fmt: skip
+
+
+# Write the current date in a strftime format, from the server's `currentDate`.
+#
+# `currentDate` prints YYYY-MM-DD. Years, months and days are sliced from it; month names are looked
+# up.
+
+# Position of a directive in YYYY-MM-DD.
+_SLICES = {"Y": (0, 4), "y": (2, 4), "m": (5, 7), "d": (8, 10)}
+_MONTHS = {
+    "B": "January February March April May June July August September October November December",
+    "b": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+}
+_MONTHS["h"] = _MONTHS["b"]
+
+
+class DateWriter:
+    """Writes dates, and adds the definitions that its code calls to `defines`."""
+
+    def __init__(self, defines: dict[str, str]) -> None:
+        """Store the definitions of the TEMPLATE, by name."""
+        self._defines = defines
+
+    def write(self, form: str) -> list[Item]:
+        """Return the pieces that write today's date in a strftime format.
+
+        Raises NotDerivableError for directives that YYYY-MM-DD does not contain, such as weekdays.
+        """
+        form = form.replace("%F", "%Y-%m-%d")
+        if form == "%Y-%m-%d":
+            return [ActionPiece("{{currentDate}}")]
+        items: list[Item] = []
+        for bare, directive in re.findall(r"([^%]+)|%(-?.)", form):
+            if bare:
+                items.append(FixedPart(bare))
+            elif directive == "%":
+                items.append(FixedPart("%"))
+            elif directive in _SLICES:
+                start, stop = _SLICES[directive]
+                items.append(ActionPiece(f"{{{{slice currentDate {start} {stop}}}}}"))
+            elif directive in _MONTHS:
+                items.append(ActionPiece(self._month(directive)))
+            elif directive in ("-d", "-m", "e"):
+                items.append(ActionPiece(self._unpadded(directive)))
+            else:
+                raise refuse_date(form, directive)
+        return items
+
+    def _month(self, directive: str) -> str:
+        name = {"B": "month"}.get(directive, "short month")
+        cases = "{{else if ".join(
+            f'eq . "{number:02d}"}}}}{word}'
+            for number, word in enumerate(_MONTHS[directive].split(), 1)
+        )
+        self._defines[name] = f'{{{{define "{name}"}}}}{{{{if {cases}{{{{end}}}}{{{{end}}}}'
+        return f'{{{{template "{name}" (slice currentDate 5 7)}}}}'
+
+    def _unpadded(self, directive: str) -> str:
+        start, stop = _SLICES["m" if directive == "-m" else "d"]
+        pad = " " if directive == "e" else ""
+        name = "number after a blank" if pad else "number"
+        self._defines[name] = (
+            f'{{{{define "{name}"}}}}{{{{if eq (slice . 0 1) "0"}}}}{pad}{{{{slice . 1}}}}'
+            "{{else}}{{.}}{{end}}{{end}}"
+        )
+        return f'{{{{template "{name}" (slice currentDate {start} {stop})}}}}'
+
+
+# Write Go definitions that strip white space or reasoning from a text.
+#
+# Go templates have no function that trims. A definition that calls itself drops one character at a
+# time.
+
+# White space of Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
+_BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+_BLANKS_BY_SIZE = {n: [c for c in _BLANKS if len(c.encode()) == n] for n in (1, 2, 3)}
+
+
+class TrimWriter:
+    """Writes trims, and adds the definitions that its code calls to `defines`."""
+
+    def __init__(self, defines: dict[str, str]) -> None:
+        """Store the definitions of the TEMPLATE, by name."""
+        self._defines = defines
+
+    def write(self, value: str, left: TrimPart, right: TrimPart) -> str:
+        """Return code that prints `value` without white space at its ends."""
+        if left is right is TrimPart.NONE:
+            return f"{{{{{value}}}}}"
+        sides = {"before": left, "after": right}
+        names = [f"{trim} {side}" for side, trim in sides.items() if trim is not TrimPart.NONE]
+        name = f"less {' and '.join(names)}"
+        if name not in self._defines:
+            if left is TrimPart.NONE:
+                self._defines[name] = _define_trimmer(name, right, "{{.}}", at_end=True)
+            else:
+                then = self.write(".", TrimPart.NONE, right)
+                self._defines[name] = _define_trimmer(name, left, then, at_end=False)
+        return f'{{{{template "{name}" {value}}}}}'
+
+    def write_after_thoughts(
+        self, value: str, rest: tuple[TrimPart, TrimPart], whole: tuple[TrimPart, TrimPart]
+    ) -> str:
+        """Return code that prints what follows the last </think>, or all of `value` without one.
+
+        `rest` are the trims of the rest, `whole` those of a text without </think>.
+        """
+        name = f"answer without thoughts, less {', '.join([*rest, *whole])}"
+        if name not in self._defines:
+            size = len(THINK_END)
+            show = self.write("$rest", *rest)
+            if flag := rest != whole:
+                show = f"{{{{if $cut}}}}{show}{{{{else}}}}{self.write('.', *whole)}{{{{end}}}}"
+            self._defines[name] = (
+                f'{{{{define "{name}"}}}}{{{{$rest := .}}}}{"{{$cut := false}}" * flag}'
+                "{{range $k := len .}}{{$s := slice $ $k}}"
+                f'{{{{if and (ge (len $s) {size}) (eq (slice $s 0 {size}) "{THINK_END}")}}}}'
+                f"{{{{$rest = slice $s {size}}}}}{'{{$cut = true}}' * flag}{{{{end}}}}{{{{end}}}}"
+                f"{show}{{{{end}}}}"
+            )
+        return f'{{{{template "{name}" {value}}}}}'
+
+
+def _define_trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> str:
+    """Return a definition that drops characters at one end, then runs `then`."""
+    tests = ""
+    for size, blanks in _BLANKS_BY_SIZE.items():
+        characters = trim.characters
+        removed = [blank for blank in blanks if characters is None or blank in characters]
+        if removed:
+            # `and` stops at the first false operand, so no slice is ever out of range.
+            is_long_enough = "." if size == 1 else f"(ge (len .) {size})"
+            piece = f"slice . (len (slice . {size}))" if at_end else f"slice . 0 {size}"
+            arguments = " ".join(quote(blank.encode()) for blank in removed)
+            tests += f"{{{{if and {is_long_enough} (eq ({piece}) {arguments})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
+    rest = "slice . 0 (len (slice . $n))" if at_end else "slice . $n"
+    return (
+        f'{{{{define "{name}"}}}}{{{{$n := 0}}}}{tests}'
+        f'{{{{if $n}}}}{{{{template "{name}" ({rest})}}}}{{{{else}}}}{then}{{{{end}}}}{{{{end}}}}'
+    )
+
+
+# Write JSON in a TEMPLATE as a chat template does.
+#
+# Go's JSON has no blanks, escapes <, > and &, and orders the fields of a tool as the server's structs
+# do. Models were trained on the layout of Python's json.dumps and on the order in which clients send
+# tools, so the output of `json` is walked character by character and rewritten.
+
+# Structs have "required" before "properties", clients and training data after it. A
+# parameter list with another first field is written unchanged.
+_START = '{"type":"object","required":'
+_FUNCTION = (
+    "{{$p := json .Function.Parameters}}"
+    f"{{{{if and (ge (len $p) {len(_START)}) (eq (slice $p 0 {len(_START)}) {quote(_START.encode())})}}}}"
+    '{{$p = print "{\\"type\\":\\"object\\",\\"properties\\":" (json .Function.Parameters.Properties)}}'
+    "{{if .Function.Parameters.Required}}"
+    '{{$p = print $p ",\\"required\\":" (json .Function.Parameters.Required)}}{{end}}'
+    '{{$p = print $p "}"}}{{end}}'
+)
+_DESCRIBED = (
+    '{{$d := ""}}{{if .Function.Description}}'
+    '{{$d = print ",\\"description\\":" (json .Function.Description)}}{{end}}'
+    '{{$f := print "{\\"name\\":" (json .Function.Name) $d ",\\"parameters\\":" $p "}"}}'
+)
+_TOOL = '(print "{\\"type\\":" (json .Type) ",\\"function\\":" $f "}")'
+
+# Characters that Go escapes and Python does not.
+_ESCAPED = {"003c": "<", "003e": ">", "0026": "&", "2028": "\\u2028", "2029": "\\u2029"}
+
+
+class JsonWriter:
+    """Writes JSON, and adds the definitions that its code calls to `defines`."""
+
+    def __init__(self, defines: dict[str, str]) -> None:
+        """Store the definitions of the TEMPLATE, by name."""
+        self._defines = defines
+
+    def write(self, json: str, layout: Layout) -> str:
+        """Return code that rewrites the JSON text of the expression `json` in a layout."""
+        name = {"spaced": "json", "compact": "compact json"}.get(
+            str(layout), f"json indented by {layout}"
+        )
+        self._defines.setdefault(name, _define_walker(name, layout))
+        return f'{{{{template "{name}" ({json})}}}}'
+
+    def plain(self, value: str, *, python_words: bool) -> str:
+        """Return code that writes a value of any kind: text unchanged, everything else as JSON.
+
+        With `python_words`, True, False and None are written as in Python.
+        """
+        name = "value, words as in Python" if python_words else "value"
+        if name not in self._defines:
+            rest = self.write("$j", "spaced")
+            if python_words:
+                words = {"true": "True", "false": "False", "null": "None"}
+                tests = "{{else if ".join(f'eq $j "{j}"}}}}{p}' for j, p in words.items())
+                rest = f"{{{{if {tests}{{{{else}}}}{rest}{{{{end}}}}"
+            self._defines[name] = (
+                f'{{{{define "{name}"}}}}{{{{$j := json .}}}}'
+                f'{{{{if eq (slice $j 0 1) "\\""}}}}{{{{.}}}}{{{{else}}}}{rest}{{{{end}}}}{{{{end}}}}'
+            )
+        return f'{{{{template "{name}" {value}}}}}'
+
+    def tool(self, what: str, layout: Layout) -> str:
+        """Return code that writes a tool, a part of it, or the list of all tools."""
+        match what:
+            case "properties":
+                return self.write("json .Function.Parameters.Properties", layout)
+            case "parameters":
+                return self._defined("parameters", _FUNCTION + self.write("$p", layout), layout)
+            case "function":
+                code = _FUNCTION + _DESCRIBED + self.write("$f", layout)
+                return self._defined("function", code, layout)
+            case "tool":
+                code = _FUNCTION + _DESCRIBED + self.write(_TOOL[1:-1], layout)
+                return self._defined("tool", code, layout)
+        item = "$f" if what == "functions" else _TOOL
+        code = (
+            '{{$all := ""}}{{range .}}' + _FUNCTION + _DESCRIBED +
+            f'{{{{if $all}}}}{{{{$all = print $all ","}}}}{{{{end}}}}{{{{$all = print $all {item}}}}}'
+            "{{end}}" + self.write('print "[" $all "]"', layout)
+        )  # fmt: skip
+        return self._defined(what, code, layout, "$.Tools")
+
+    def _defined(self, what: str, code: str, layout: Layout, dot: str = ".") -> str:
+        name = what if layout == "spaced" else f"{what}, {layout}"
+        self._defines.setdefault(name, f'{{{{define "{name}"}}}}{code}{{{{end}}}}')
+        return f'{{{{template "{name}" {dot}}}}}'
+
+
+def _define_walker(name: str, layout: Layout) -> str:
+    """Return a definition that writes its JSON text in a layout.
+
+    $q: inside a string; $skip: its length is the number of characters to omit.
+    """
+    escapes = "".join(
+        f'{{{{else if eq $six "\\\\u{code}"}}}}{text if len(text) == 1 else f"{{{{{chr(34)}{text}{chr(34)}}}}}"}'
+        '{{$skip = "12345"}}'
+        for code, text in _ESCAPED.items()
+    )
+    return (
+        f'{{{{define "{name}"}}}}{{{{$q := false}}}}{{{{$skip := ""}}}}{_start(layout)}'
+        "{{range $k := len .}}{{$r := slice $ $k}}{{$c := slice $r 0 1}}"
+        "{{if $skip}}{{$skip = slice $skip 1}}"
+        '{{else if and $q (eq $c "\\\\")}}'
+        '{{$six := ""}}{{if ge (len $r) 6}}{{$six = slice $r 0 6}}{{end}}'
+        f'{{{{if not $six}}}}{{{{slice $r 0 2}}}}{{{{$skip = "1"}}}}{escapes}'
+        '{{else}}{{slice $r 0 2}}{{$skip = "1"}}{{end}}'
+        '{{else if eq $c "\\""}}{{$c}}{{$q = not $q}}'
+        f"{{{{else if $q}}}}{{{{$c}}}}{_write_between(layout)}{{{{else}}}}{{{{$c}}}}{{{{end}}}}"
+        "{{end}}{{end}}"
+    )
+
+
+def _start(layout: Layout) -> str:
+    return '{{$pad := "\\n"}}' if isinstance(layout, int) else ""
+
+
+def _write_between(layout: Layout) -> str:
+    """Return what to write for characters outside strings, as further branches."""
+    if layout == "compact":
+        return ""
+    if layout == "spaced":
+        return '{{else if or (eq $c ",") (eq $c ":")}}{{$c}} '
+    step = " " * int(layout)
+    empty = 'or (eq (slice $r 0 2) "{}") (eq (slice $r 0 2) "[]")'
+    return (
+        '{{else if eq $c ":"}}{{$c}} '
+        '{{else if eq $c ","}}{{$c}}{{$pad}}'
+        '{{else if or (eq $c "{") (eq $c "[")}}'
+        f'{{{{if {empty}}}}}{{{{slice $r 0 2}}}}{{{{$skip = "1"}}}}'
+        f'{{{{else}}}}{{{{$pad = print $pad "{step}"}}}}{{{{$c}}}}{{{{$pad}}}}{{{{end}}}}'
+        '{{else if or (eq $c "}") (eq $c "]")}}'
+        f"{{{{$pad = slice $pad 0 (len (slice $pad {int(layout)}))}}}}{{{{$pad}}}}{{{{$c}}}}"
+    )

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
     DIRECT_SOURCE,
@@ -27,9 +31,11 @@ from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.system.mounts import create_folder
-from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer, run_source
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.export.gguf import direct_gguf, imatrix, quantizer, run_source
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import (
     FirstPass,
@@ -42,7 +48,9 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens import encoder as token_encoder
 from lora_studio.engine.tokens.chat_format import ChatFormat
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
@@ -114,7 +122,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         spec=project.export,
         scratch=get_scratch_folder(run),
         file=lambda quantization: run.get_gguf_file(project.name, quantization),
-        conversations=lambda: calibration.read_run_conversations(run, project, job),
+        conversations=lambda: read_run_conversations(run, project, job),
         adds_bos=may_add_bos(run, project),
     )
     selftest_report.forget_files(run)
@@ -361,7 +369,7 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
         spec=command.export,
         scratch=scratch / "files",
         file=lambda quantization: out / f"{to_file_name(name)}-{quantization}.gguf",
-        conversations=lambda: calibration.read_file_conversations(
+        conversations=lambda: read_file_conversations(
             command.data, model, job, trust=command.model.trust_remote_code
         ),
     )
@@ -411,3 +419,60 @@ def _publish(part: Path, file: Path, quantization: str, **facts: Any) -> events.
     return events.GgufWritten(
         file=str(file), quantization=quantization, bytes=file.stat().st_size, **facts
     )
+
+
+#: Maximum number of rows to render: far more than any matrix reads.
+_ROWS = 2000
+
+
+def read_run_conversations(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
+    """Return token ids of a run's training rows, without held-out rows; raises ProblemError."""
+    tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
+    held_out = {_get_key(sample) for sample in read_heldout(run)}
+    return _tokenize_samples(project.dataset, tokenizer, held_out, job)
+
+
+def read_file_conversations(
+    data: str, folder: Path, job: JobContext, *, trust: bool
+) -> list[list[int]]:
+    """Return token ids of the rows in a data file, rendered for the model in `folder`."""
+    if not data:
+        raise fail(
+            "imatrix.no_data",
+            "An importance matrix needs data similar to what the model will be used for.",
+            "Pass a data file with `{option}`, or choose quantizations that need no matrix.",
+            where=Where(step="export", field="imatrix"),
+            option="--data",
+        )
+    spec = DatasetSpec(sources=(DataSource(path=data),))
+    return _tokenize_samples(spec, loading.load_tokenizer(folder, trust=trust), set(), job)
+
+
+def _tokenize_samples(
+    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, held_out: set[str], job: JobContext
+) -> list[list[int]]:
+    rows = mixture.open_dataset(spec, job)
+    encoder = token_encoder.Encoder(tokenizer, spec)
+    total = sum(len(store.data) for store in rows.stores)
+    conversations: list[list[int]] = []
+    for source, store in enumerate(rows.stores):
+        for row in range(0, len(store.data), max(1, total // _ROWS)):
+            job.check()
+            try:
+                sample = rows.read_sample(source, row)
+                if _get_key(sample) not in held_out:
+                    conversations += _list_token_ids(encoder.encode_sample(sample)[0])
+            except UnusableRow:
+                continue
+    return conversations
+
+
+def _list_token_ids(row: Any) -> list[list[int]]:
+    """Return the token ids of an encoded row: of its conversation, or of the texts of an embedding model."""
+    if isinstance(row, EncodedSearchPair):
+        return [ids.tolist() for ids in (row.query, row.positive)]
+    return [row.ids.tolist()]
+
+
+def _get_key(sample: Sample) -> str:
+    return sample.text or "\n".join(f"{turn.role}\t{turn.content}" for turn in sample.messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import hashlib
 import queue
 import threading
 import time
@@ -21,7 +22,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.export.ollama.blobs import digest_file, read_chunks
+from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.engine.export.ollama.client import (
     PATIENT,
     QUICK,
@@ -327,3 +328,25 @@ def run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
         if error is not None:
             raise error
         return value  # type: ignore[return-value]  # without an error there is a value
+
+
+_CHUNK = 1 << 20
+
+
+def digest_file(file: Path, job: JobContext) -> str:
+    """Return the digest of a file as Ollama names blobs: `sha256:` and 64 hex digits."""
+    total = file.stat().st_size
+    digest = hashlib.sha256()
+    with open_regular(file) as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+            job.report_progress(text("hashing the GGUF file"), opened.tell(), total, "bytes")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def read_chunks(file: Path, size: int, job: JobContext) -> Iterator[bytes]:
+    """Yield the bytes of a file of `size` bytes to upload, with progress."""
+    with open_regular(file) as opened:
+        while chunk := opened.read(_CHUNK):
+            job.report_progress(text("uploading to Ollama"), opened.tell(), size, "bytes")
+            yield chunk

@@ -6,17 +6,23 @@ folder's end tokens and `generation_config.json`, or with the settings of the fo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import heldout
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     PathPrediction,
@@ -31,6 +37,7 @@ from lora_studio.core.templates.server.prompt_proof import PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client
+from lora_studio.engine.export.ollama.derivation import list_parameters
 from lora_studio.engine.export.ollama.prompt_judge import (
     GgufReader,
     JudgedModel,
@@ -38,7 +45,6 @@ from lora_studio.engine.export.ollama.prompt_judge import (
     TokenizerReader,
 )
 from lora_studio.engine.export.ollama.read_back import describe_parameter
-from lora_studio.engine.export.ollama.trained_facts import read_trained_facts
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
@@ -305,3 +311,42 @@ def _read_sampling(folder: Path) -> dict[str, float]:
         if isinstance(value, int | float) and (config.get("do_sample") or name == "repeat_penalty"):
             settings[name] = float(value)
     return settings
+
+
+@dataclass(frozen=True)
+class TrainedFacts:
+    """The system prompt and parameters to serve a model with, and the special kinds of its conversations.
+
+    `kinds` is None if the data is unknown; without a run, there are no `parameters`.
+    """
+
+    system: str = ""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    kinds: tuple[ProbeKind, ...] | None = None
+
+
+def read_trained_facts(folder: Path) -> TrainedFacts:
+    """Return the facts of the run that a folder belongs to, or none; raises ProblemError.
+
+    The held-out conversations stand for the whole data, from which they were drawn at random.
+    """
+    for parent in (folder, *folder.parents[:2]):
+        run = RunFolder(parent)
+        if run.manifest_file.is_file() and run.project_file.is_file():
+            rows = heldout.read_heldout(run)
+            kinds = {kind for row in rows for kind in _iter_kinds(row)}
+            spec = run.load_project().export
+            return TrainedFacts(
+                spec.system_prompt, list_parameters(spec), tuple(sorted(kinds)) if rows else None
+            )
+    return TrainedFacts()
+
+
+def _iter_kinds(row: Sample) -> Iterator[ProbeKind]:
+    turns = row.messages
+    if any(one.role == other.role for one, other in itertools.pairwise(turns)):
+        yield ProbeKind.NEIGHBORS
+    if row.tools or any(turn.tool_calls or turn.role == "tool" for turn in turns):
+        yield ProbeKind.TOOLS
+    if any(turn.thinking or "</think>" in turn.content for turn in turns):
+        yield ProbeKind.THINKING

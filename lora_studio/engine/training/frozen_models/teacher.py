@@ -7,8 +7,12 @@ what is done. The first process of a training computes alone, before the others 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,25 +26,34 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
+from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.devices import devices
+from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.folder import get_identity
+from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
-from lora_studio.engine.training.frozen_models.teacher_store import TeacherStore
 from lora_studio.engine.training.frozen_models.tokenizer_match import require_same_tokens
 from lora_studio.engine.training.frozen_models.unique_rows import (
     UniqueRows,
     fill_missing,
     sweep_unused,
 )
+from lora_studio.engine.training.kernels.chunked_logprobs import get_chunk_size
+from lora_studio.engine.training.kernels.distillation import LOWEST
+from lora_studio.engine.training.kernels.output_head import find_decoder, find_frozen_head
 from lora_studio.engine.training.memory.capture import (
     OutOfMemory,
     capture_oom,
@@ -202,3 +215,155 @@ def _get_file(rows: UniqueRows, folder: Path, project: Project, limit: int) -> P
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return paths.get_cache_folder() / "teacher" / key[:32]
+
+
+class TeacherModel:
+    """Computes the records of a `TeacherStore`."""
+
+    def __init__(
+        self, loaded: LoadedModel, limit: int, temperature: float, dtype: np.dtype[np.void]
+    ) -> None:
+        """Take the model, the number of ids that the student's tokenizer has, and the type of a record."""
+        self._model = loaded.model.requires_grad_(False).eval()
+        self._device = loaded.device
+        self._limit, self._temperature, self._dtype = limit, temperature, dtype
+        decoder = find_decoder(self._model)
+        self._head = find_frozen_head(self._model, decoder) if decoder is not None else None
+        self._decoder = decoder
+
+    @torch.no_grad()
+    def compute(self, rows: Sequence[TrainingRow], job: JobContext) -> np.ndarray:
+        """Return the records of all trained tokens of some rows, end to end; raises CancelledError."""
+        job.check()
+        batch = collate([row for row in rows if isinstance(row, Encoded)])
+        records = np.zeros(len(batch.targets), self._dtype)
+        begin = 0
+        for logits in self._iter_logits(batch):
+            part = records[begin : begin + len(logits)]
+            values, ids, rest = self._find_most_likely(logits)
+            part["logprobs"], part["ids"] = values.cpu().numpy(), ids.cpu().numpy()
+            part["rest"] = rest.cpu().numpy()
+            begin += len(logits)
+        return records
+
+    def _find_most_likely(
+        self, logits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return log-probabilities and ids of the most likely tokens, and the log-probability of the rest."""
+        scaled = logits[:, : self._limit].float() / self._temperature
+        total = scaled.logsumexp(1, keepdim=True)
+        values, ids = scaled.topk(min(self._dtype["ids"].shape[0], scaled.shape[1]), 1)
+        rest = scaled.scatter_(1, ids, float("-inf")).logsumexp(1) - total[:, 0]
+        return (values - total).clamp_(min=LOWEST), ids, rest.clamp_(min=LOWEST)
+
+    def _iter_logits(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """Yield the logits of some trained positions after another, [positions, ids]."""
+        padded, known_mask = batch.to_padded()
+        ids, sources = copy_to_device(padded, self._device), batch.get_padded_sources()
+        network = self._model if self._head is None else self._decoder
+        assert network is not None
+        with use_mask(known_mask, self._device) as mask:
+            output = network(input_ids=ids, attention_mask=mask, use_cache=False)
+        if self._head is None:
+            yield output.logits.flatten(0, 1)[copy_to_device(sources, output.logits.device)]
+            return
+        hidden = output.last_hidden_state
+        hidden = hidden.flatten(0, 1)[copy_to_device(sources, hidden.device)]
+        for part in hidden.split(get_chunk_size(self._head)):
+            yield self._head(part)
+
+
+# The teacher's most likely tokens of many rows, in a file: they don't fit in memory.
+#
+# A file of values has one record for each trained token, in the order of the unique rows. A file of checksums
+# says which rows are complete: it is written after the values have reached the disk, so a process that is
+# killed loses what it computed since then, and nothing else.
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_UNKNOWN = -1
+
+_REMEDY = text(
+    "Free up some space on the disk of the cache folder, or store fewer teacher tokens per position."
+)
+
+
+class TeacherStore:
+    """Records of unique rows by number; `counts` are the trained tokens of each."""
+
+    def __init__(self, file: Path, counts: np.ndarray, top_k: int) -> None:
+        """Open the store, or an empty one if there is none; damaged rows count as unknown."""
+        self._file, self._index = file.with_suffix(".values"), file.with_suffix(".rows")
+        self.dtype = np.dtype(
+            [("ids", np.uint32, (top_k,)), ("logprobs", np.float32, (top_k,)), ("rest", np.float32)]
+        )
+        self._offsets = np.concatenate([[0], np.cumsum(counts)]) * self.dtype.itemsize
+        self._checksums = self._read_checksums(len(counts))
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the file with the values of all rows."""
+        return int(self._offsets[-1])
+
+    def find_missing(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of the rows aren't known, after comparing all others with their checksums."""
+        known = rows[self._checksums[rows] != _UNKNOWN]
+        with contextlib.suppress(OSError), open_regular(self._file) as stream:
+            for row in known:
+                begin, end = self._offsets[row : row + 2]
+                stream.seek(begin)
+                if zlib.crc32(stream.read(end - begin)) != self._checksums[row]:
+                    self._checksums[row] = _UNKNOWN
+        if not self._file.is_file():
+            self._checksums[:] = _UNKNOWN
+        return rows[self._checksums[rows] == _UNKNOWN]
+
+    def require_space(self, rows: np.ndarray) -> None:
+        """Raise ProblemError unless the values of these rows fit on the disk."""
+        create_folder(self._file.parent)
+        needed = int((self._offsets[rows + 1] - self._offsets[rows]).sum())
+        disk.require_free_space(
+            self._file.parent, needed, text("The cache of the teacher's probabilities"), _REMEDY
+        )
+
+    def read(self, row: int) -> np.ndarray:
+        """Return the records of a row, [trained tokens]."""
+        begin, end = self._offsets[row : row + 2]
+        with open_regular(self._file) as stream:
+            stream.seek(begin)
+            return np.frombuffer(stream.read(end - begin), self.dtype)
+
+    def write(self, rows: list[int], records: np.ndarray) -> None:
+        """Write the records of some rows, end to end; raises OSError."""
+        if not self._file.exists():
+            create_folder(self._file.parent)
+            with open_own(self._file, "ab"):
+                pass
+        data = records.tobytes()
+        done = 0
+        with open_own(self._file, "rb+") as stream:
+            for row in rows:
+                begin, end = self._offsets[row : row + 2]
+                part = data[done : done + (end - begin)]
+                stream.seek(begin)
+                stream.write(part)
+                self._checksums[row] = zlib.crc32(part)
+                done += end - begin
+
+    def save(self) -> None:
+        """Record which rows are complete, after their values are on the disk; raises OSError."""
+        if not self._file.exists():
+            return
+        with open_own(self._file, "rb+") as stream:
+            os.fsync(stream.fileno())
+        data = self._checksums.tobytes()
+        write_atomic(self._index, hashlib.sha256(data).digest() + data)
+
+    def _read_checksums(self, rows: int) -> np.ndarray:
+        with contextlib.suppress(OSError):
+            content = read_bytes(self._index, _DIGEST_BYTES + 8 * rows)
+            digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+            if len(data) == 8 * rows and hashlib.sha256(data).digest() == digest:
+                for file in (self._file, self._index):
+                    os.utime(file)
+                return np.frombuffer(data, np.int64).copy()
+        return np.full(rows, _UNKNOWN, np.int64)

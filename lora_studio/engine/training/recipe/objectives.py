@@ -16,19 +16,23 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.training.classification import weigh_classes
+from lora_studio.core.training.classification import ACCURACY, weigh_classes
 from lora_studio.core.training.preference import DpoLoss
 from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
+from lora_studio.engine.tokens.encoder import (
+    Encoded,
+    EncodedClassified,
+    EncodedLabeled,
+    EncodedPair,
+)
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe import score_head
-from lora_studio.engine.training.recipe.classification import Classification
 from lora_studio.engine.training.recipe.grpo import create_grpo
 from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.loss import Loss
@@ -427,3 +431,47 @@ def swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
     ids = np.concatenate([prompt.ids[:begin], answer.ids[answer.trained.nonzero()[0]]])
     mask = np.arange(len(ids)) >= begin
     return Encoded(ids, mask, len(ids))
+
+
+class Classification:
+    """Sequence classification: w_c · (−log softmax(z)_c), z the scores of all labels and c the row's.
+
+    The scores are a linear layer over the hidden state of the last token (`score_head.py`), in 32-bit, as
+    transformers' models for sequence classification read them. With weights w, the loss is divided by the
+    number of rows, not by the sum of their weights, which is the same over an epoch of balanced weights.
+    """
+
+    def __init__(self, scorer: Scorer, weights: Sequence[float]) -> None:
+        self.scorer = scorer
+        self._weights = torch.tensor(weights)
+
+    def count_items(self, rows: Sequence[EncodedClassified]) -> int:
+        """Return the number of rows."""
+        return len(rows)
+
+    def prepare_step(self, micro_batches: Sequence[Sequence[EncodedClassified]]) -> None:
+        """Do nothing: each micro-batch stands alone."""
+
+    def compute_loss(self, rows: Sequence[EncodedClassified]) -> Loss:
+        """Return the loss in nats, summed over rows, and which labels are predicted."""
+        scores = self.score(rows)
+        labels = copy_to_device(torch.tensor([row.label for row in rows]), scores.device)
+        weights = copy_to_device(self._weights, scores.device)
+        loss = F.cross_entropy(scores, labels, weights, reduction="sum")
+        predicted = scores.detach().argmax(1)
+        measured = Loss(loss, {ACCURACY: (predicted == labels).sum()})
+        if not torch.is_grad_enabled():  # an evaluation
+            size = scores.shape[1]
+            # Not bincount, which waits for a GPU to know the largest value.
+            counts = labels.new_zeros(size * size)
+            counts.index_add_(0, labels * size + predicted, torch.ones_like(labels))
+            measured.confusion = counts.view(size, size)
+        return measured
+
+    def score(self, rows: Sequence[EncodedClassified]) -> torch.Tensor:
+        """Return the scores of all labels, [rows, labels] float32."""
+        hidden = self.scorer.compute_last_states(collate([row.text for row in rows]))
+        head: Any = self.scorer.base.get_submodule(score_head.NAME)
+        with torch.autocast(hidden.device.type, enabled=False):
+            scores: torch.Tensor = head(hidden.to(head.weight.device).float())
+        return scores

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Where, warning
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.generation import group_sampling
@@ -23,12 +27,14 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.evaluation import ValidationLoss
 from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
+from lora_studio.engine.training.recipe.grpo import (
+    Grpo,
+    SampledAnswer,
+    compute_advantages,
+    measure_spread,
+)
 from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import Objective
-from lora_studio.engine.training.rewarding import report
-from lora_studio.engine.training.rewarding.micro_batches import batch_by_prompt, batch_by_tokens
-from lora_studio.engine.training.rewarding.report import RolloutReport
 from lora_studio.engine.training.training_data import TrainingData, TrainingRows
 
 
@@ -122,7 +128,7 @@ class Rollouts:
         greedy = GroupSampling(1, sampling.max_tokens, sampling.rows, temperature=0.0)
         with self._inference_context():
             sampled = self._sample(prompts, greedy)
-        figures = report.summarize(sampled.rated, sampled.scored)
+        figures = summarize(sampled.rated, sampled.scored)
         return ValidationLoss(-figures.get("reward", math.nan), figures)
 
     def make_longest(self, prompts: Sequence[Any]) -> list[SampledAnswer]:
@@ -248,4 +254,200 @@ def to_rated(prompt: EncodedPrompt, answer: SampledText) -> RatedAnswer:
         columns=prompt.columns,
         ended=answer.ended,
         tokens=len(answer.ids),
+    )
+
+
+def batch_by_tokens(
+    rows: Sequence[SampledAnswer], size: int, ranks: int = 1
+) -> list[list[SampledAnswer]]:
+    """Return rows in micro-batches of `size` or, so that each of several ranks gets one, fewer; the longest first."""
+    size = min(size, max(1, math.ceil(len(rows) / ranks)))
+    ordered = sorted(rows, key=lambda row: -row.tokens)
+    return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
+
+
+@dataclass
+class _SharedBatch:
+    """Answers with each of their prompts once, and how many tokens that is."""
+
+    rows: list[SampledAnswer] = field(default_factory=list)
+    prompts: set[bytes] = field(default_factory=set)
+    tokens: int = 0
+
+    def count_tokens_with(self, prompt: bytes, row: SampledAnswer) -> int:
+        """Return the tokens that there would be with another row."""
+        answer = int(row.sequence.trained.sum())
+        return self.tokens + (answer if prompt in self.prompts else row.tokens)
+
+    def add(self, prompt: bytes, row: SampledAnswer) -> None:
+        """Add a row."""
+        self.tokens = self.count_tokens_with(prompt, row)
+        self.prompts.add(prompt)
+        self.rows.append(row)
+
+
+def batch_by_prompt(
+    rows: Sequence[SampledAnswer], size: int, ranks: int = 1
+) -> list[list[SampledAnswer]]:
+    """Return rows in micro-batches where answers share their prompt, those with the most tokens first.
+
+    A micro-batch has up to as many tokens as `size` times the longest row, so it takes no more memory than
+    `size` rows that share nothing. It has at most twice as many rows: attention keeps the keys and values of
+    the prompt for each. With several ranks, it has few enough for each rank to get a micro-batch.
+    """
+    most_rows = min(2 * size, max(1, math.ceil(len(rows) / ranks)))
+    room = size * max((row.tokens for row in rows), default=0)
+    groups: dict[bytes, list[SampledAnswer]] = {}
+    for row in rows:
+        groups.setdefault(_get_prompt(row), []).append(row)
+    batches: list[_SharedBatch] = []
+    for prompt, group in groups.items():
+        for row in sorted(group, key=lambda row: -row.tokens):
+            fitting = [
+                each
+                for each in batches
+                if len(each.rows) < most_rows and each.count_tokens_with(prompt, row) <= room
+            ]
+            sharing = [each for each in fitting if prompt in each.prompts]
+            if not fitting:
+                batches.append(_SharedBatch())
+            (sharing or fitting or batches[-1:])[0].add(prompt, row)
+    return [each.rows for each in sorted(batches, key=lambda each: -each.tokens)]
+
+
+def _get_prompt(row: SampledAnswer) -> bytes:
+    return row.sequence.ids[: int(row.sequence.trained.argmax())].tobytes()
+
+
+#: Consecutive steps without any difference between rewards before a warning.
+_EQUAL_STEPS = 5
+#: Maximum number of characters of a prompt or an answer that is shown.
+_SHOWN_LETTERS = 4000
+
+
+def summarize(rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> dict[str, float]:
+    """Return mean and spread of the rewards, in total and of each, and the answers' length, by name."""
+    known = [value for value in scored.totals if value is not None]
+    figures = {"answer_tokens": sum(answer.tokens for answer in rated) / max(1, len(rated))}
+    figures["cut_share"] = sum(not answer.ended for answer in rated) / max(1, len(rated))
+    figures["failed_share"] = 1 - len(known) / max(1, len(rated))
+    if known:
+        figures["reward"], figures["reward_spread"] = measure_spread(known)
+    for name, values in scored.values.items():
+        if valid := [value for value in values if value is not None]:
+            mean_and_spread = measure_spread(valid)
+            figures[f"reward/{name}"], figures[f"reward_spread/{name}"] = mean_and_spread
+    return figures
+
+
+class RolloutReport:
+    """Reports the answers of each step, and warns once about what keeps training from learning."""
+
+    def __init__(self, spec: TrainingSpec, job: JobContext) -> None:
+        self._spec, self._job = spec, job
+        self._equal_steps = 0
+        self._warned: set[str] = set()
+
+    def summarize(
+        self, step: int, rated: Sequence[RatedAnswer], scored: ScoredAnswers, equal: int
+    ) -> dict[str, float]:
+        """Return the figures of a step, counted from 1, and emit its best and its worst answer.
+
+        `equal` is the number of prompts with several rated answers that all have the same reward.
+        """
+        prompts = max(1, len(rated) // self._spec.group_size)
+        figures = summarize(rated, scored) | {"equal_share": equal / prompts}
+        self._emit_answers(step, rated, scored)
+        is_equal = equal == prompts and figures["failed_share"] < 1
+        self._equal_steps = self._equal_steps + 1 if is_equal else 0
+        self._warn(figures, scored)
+        return figures
+
+    def _emit_answers(self, step: int, rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> None:
+        known = [(value, -index) for index, value in enumerate(scored.totals) if value is not None]
+        if not known:
+            return
+        best, worst = (-index for _, index in (max(known), min(known)))
+        self._job.emit(
+            events.AnswersRated(
+                step=step, best=_show(rated, scored, best), worst=_show(rated, scored, worst)
+            )
+        )
+
+    def _warn(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
+        self._warn_of_failures(figures, scored)
+        if figures["cut_share"] == 1:
+            self._warn_once(
+                "cut",
+                "training.answers_cut",
+                text(
+                    "All answers of a step were cut at {tokens} tokens.",
+                    tokens=self._spec.rollout_tokens,
+                ),
+                text("DAPO learns nothing from such answers. Increase “Max. answer length”.")
+                if self._spec.grpo_variant == "dapo"
+                else text("If answers should end by themselves, increase “Max. answer length”."),
+                "rollout_tokens",
+            )
+        if self._equal_steps == _EQUAL_STEPS:
+            self._warn_once(
+                "equal",
+                "training.rewards_equal",
+                text(
+                    "In the last {steps} steps, all answers to a prompt got the same reward, so the model "
+                    "learns nothing.",
+                    steps=_EQUAL_STEPS,
+                ),
+                text(
+                    "Add a reward that tells the answers apart, such as one for the format, or use prompts "
+                    "that the model sometimes answers well."
+                ),
+                "rewards",
+            )
+
+    def _warn_of_failures(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
+        for failure in scored.failures:
+            self._warn_once(
+                f"failure {failure.reward}",
+                "training.reward_failed",
+                text(
+                    "The reward {name} has no value for some answers: {reason}",
+                    name=describe_reward(failure.reward),
+                    reason=failure.reason,
+                ),
+                text("They are left out. Their share is among the curves."),
+            )
+        if figures["failed_share"] == 1:
+            self._warn_once(
+                "all failed",
+                "training.rewards_missing",
+                text(
+                    "No answer of a step has a reward, so the model learns nothing from the step."
+                ),
+                text(
+                    "If the judge is away, pause training, start it, and resume. Otherwise, stop, correct "
+                    "the reward, and train again."
+                ),
+            )
+
+    def _warn_once(
+        self, key: str, code: str, what: Text, remedy: Text, field: str = "rewards"
+    ) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            where = Where(step="training", field=field)
+            self._job.emit(events.Warned(problem=warning(code, what, remedy, where=where)))
+
+
+def _show(rated: Sequence[RatedAnswer], scored: ScoredAnswers, index: int) -> ShownAnswer:
+    answer, total = rated[index], scored.totals[index]
+    assert total is not None
+    values = {name: column[index] for name, column in scored.values.items()}
+    return ShownAnswer(
+        prompt=answer.prompt[-1].content[-_SHOWN_LETTERS:] if answer.prompt else "",
+        text=answer.answer[:_SHOWN_LETTERS],
+        reference=answer.reference[:_SHOWN_LETTERS] if answer.reference else None,
+        reward=total,
+        values={name: value for name, value in values.items() if value is not None},
+        ended=answer.ended,
     )

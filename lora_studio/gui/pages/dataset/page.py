@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
-from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.repairs import REASONS
-from lora_studio.core.messages import Text
+from lora_studio.core.formatting import format_number
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.events import Finding
+from lora_studio.core.spec import FieldFacts
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.pages.dataset.findings_view import FindingsView
-from lora_studio.gui.pages.dataset.footer import DatasetFooter
-from lora_studio.gui.pages.dataset.labels_view import LabelsView
-from lora_studio.gui.pages.dataset.lengths_view import LengthsView
 from lora_studio.gui.pages.dataset.queries import DatasetQueries, Kind
 from lora_studio.gui.pages.dataset.row_browser import RowBrowser, RowFilter
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.plots.length_histogram import LengthHistogram
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources, run_preview
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, CollapsibleSection, EmptyState, column
+from lora_studio.gui.theme import Role, Spacing
+from lora_studio.gui.widgets.bar_table import BarRow, BarTable
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    EmptyState,
+    FlowLayout,
+    button,
+    column,
+    label,
+    make_scroll_area,
+    row,
+    separator,
+)
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
+from lora_studio.gui.widgets.glyph import Glyph
+from lora_studio.gui.widgets.stat_tiles import StatTiles
 from lora_studio.gui.widgets.task_status import TaskStatus
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "dataset"
 _ROWS, _LENGTHS, _FINDINGS, _LABELS = range(4)
@@ -441,3 +458,415 @@ def _hide_label(editor: FieldEditor) -> None:
     """Hide label and help text of an editor that the page labels itself."""
     editor.set_label_visible(False)
     editor.set_help("")
+
+
+class LabelsView(QWidget):
+    """Shows how many rows each label has, the most frequent first."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without labels."""
+        super().__init__(parent)
+        self.summary = label("", "muted", wrap=True)
+        self.table = BarTable(tr("Labels"))
+        self.table.set_titles(
+            tr("Label"), tr("Share"), ["", tr("Rows"), tr("Training"), tr("Validation")]
+        )
+        self._linted: events.DatasetLinted | None = None
+        layout = column(self.summary, self.table, spacing=Spacing.S)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        self.setLayout(layout)
+
+    def show_labels(self, linted: events.DatasetLinted | None) -> bool:
+        """Show the labels that a check has counted; return whether there are any."""
+        if linted is None or not linted.label_count:
+            return False
+        if linted is self._linted:
+            return True
+        self._linted = linted
+        self.table.setVisible(bool(linted.labels))
+        total = sum(each.rows for each in linted.labels)
+        words = tr_n("{n} label", "{n} labels", linted.label_count)
+        if linted.labels:
+            rows = tr_n("{n} row", "{n} rows", total)
+            words = tr("{labels}, {rows}. Repairs are applied.").format(labels=words, rows=rows)
+        self.summary.setText(words)
+        self.table.show_rows([_make_row(each, total) for each in linted.labels])
+        return True
+
+
+def _make_row(each: events.LabelCount, total: int) -> BarRow:
+    share = each.rows / max(1, total)
+    counts = (each.rows, each.training, each.validation)
+    return BarRow(
+        each.label,
+        share,
+        (formatting.format_percent(share), *map(formatting.format_number, counts)),
+    )
+
+
+_TILES = {
+    "half": mark("Median"),
+    "p90": mark("90th percentile"),
+    "p99": mark("99th percentile"),
+    "longest": mark("Longest"),
+    "tokens": mark("Tokens per epoch"),
+    "trained": mark("Trained tokens"),
+    "rows": mark("Rows measured"),
+    "steps": mark("Optimizer steps"),
+}
+_PERCENTILES = {"half": 50, "p90": 90, "p99": 99, "longest": 100}
+
+
+class LengthsView(QWidget):
+    """Statistics over the whole dataset, before truncation.
+
+    Signals:
+        limit_chosen(int): the user moved the line of the maximum length.
+    """
+
+    limit_chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create an empty view."""
+        super().__init__(parent)
+        self.histogram = LengthHistogram()
+        self.tiles = StatTiles(_TILES, columns=4)
+        self.note = label(role="muted", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.M)
+        layout.addWidget(self.histogram, 1)
+        layout.addWidget(self.tiles)
+        layout.addWidget(self.note)
+        self.note.hide()
+        self.setFocusProxy(self.histogram)
+        self.histogram.limit_chosen.connect(self.limit_chosen)
+
+    def show_lengths(
+        self, measured: events.LengthsMeasured | None, *, is_coming: bool = False
+    ) -> None:
+        """Show measured lengths; None while they are unknown, and whether they are being measured."""
+        self.histogram.set_lengths(measured, is_coming=is_coming)
+        if measured is None:
+            self.tiles.clear()
+            self.note.hide()
+            return
+        lengths = {
+            tile: tr_n("{n} token", "{n} tokens", measured.percentiles[level])
+            for tile, level in _PERCENTILES.items()
+            if level in measured.percentiles
+        }
+        rows = {"rows": formatting.format_number(measured.rows)}
+        self.tiles.show_values(lengths | rows)
+        self._show_tokens(measured.tokens, measured.trained_tokens)
+        self.note.setVisible(not measured.complete)
+        self.note.setText(tr("Still measuring. These values cover the rows read so far."))
+
+    def show_plan(self, plan: events.DatasetPlanned | None) -> None:
+        """Show the tokens of an epoch of the run, which are fewer than those of all rows."""
+        if plan is not None:
+            self._show_tokens(plan.tokens, plan.trained_tokens)
+
+    def _show_tokens(self, tokens: int, trained: int) -> None:
+        share = formatting.format_percent(trained / tokens if tokens else 0.0)
+        self.tiles.show_values(
+            {
+                "tokens": formatting.format_count(tokens),
+                "trained": f"{formatting.format_count(trained)} ({share})",
+            }
+        )
+
+    def show_steps(self, steps: str) -> None:
+        """Show the number of optimizer steps."""
+        self.tiles.show_values({"steps": steps})
+
+    def set_limit(self, limit: int, too_long: Literal["cut", "skip"]) -> None:
+        """Show the maximum length of the project."""
+        self.histogram.set_limit(limit, too_long)
+
+
+#: Maximum number of reasons shown; the filter of the table has all of them.
+_REASONS = 4
+
+
+class DatasetFooter(QWidget):
+    """One line of totals, and below it a link for each reason why rows are skipped.
+
+    Signals:
+        reason_clicked(Text): show the rows that are skipped for this reason.
+    """
+
+    reason_clicked = Signal(object)  # Text
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create an empty footer."""
+        super().__init__(parent)
+        self.totals = label(wrap=True)
+        self.reasons = QWidget()
+        self._flow = FlowLayout(self.reasons, spacing=Spacing.L)
+        self.reasons.setContentsMargins(
+            Spacing.XS, 0, 0, 0
+        )  # links extend beyond their text on the left
+        self._shown: list[tuple[events.Skipped, bool]] = []
+        self.setLayout(column(self.totals, self.reasons, spacing=Spacing.XS))
+
+    def show_totals(
+        self,
+        parts: Sequence[str],
+        skipped: Sequence[events.Skipped],
+        listed: Collection[Text],
+    ) -> None:
+        """Show totals side by side, and the reasons for skipped rows.
+
+        Those in `listed` are links, because the table can show their rows.
+        """
+        self.totals.setText("  ·  ".join(part for part in parts if part))
+        self.reasons.setVisible(bool(skipped))
+        shown = [(skip, skip.reason in listed) for skip in skipped]
+        if shown != self._shown:
+            self._shown = shown
+            self._fill()
+
+    def _fill(self) -> None:
+        while (item := self._flow.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        for skip, is_listed in self._shown[:_REASONS]:
+            caption = tr_n(
+                "{n} row skipped: {reason}",
+                "{n} rows skipped: {reason}",
+                skip.count,
+                reason=localize(skip.reason),
+            )
+            if not is_listed:
+                self._flow.addWidget(label(caption, "warn"))
+                continue
+            show = button(
+                caption,
+                self._make_click_handler(skip.reason),
+                kind="link",
+                icon="warning",
+                role="warn",
+            )
+            show.setToolTip(plain_tip(_show_them(skip)))
+            self._flow.addWidget(show)
+        hidden = sum(skip.count for skip, _ in self._shown[_REASONS:])
+        if hidden:
+            self._flow.addWidget(
+                label(
+                    tr_n(
+                        "{n} row skipped for other reasons",
+                        "{n} rows skipped for other reasons",
+                        hidden,
+                    ),
+                    "muted",
+                )
+            )
+
+    def _make_click_handler(self, reason: Text) -> Callable[[], None]:
+        return lambda: self.reason_clicked.emit(reason)
+
+
+def _show_them(item: events.Skipped) -> str:
+    row_numbers = ", ".join(map(formatting.format_number, item.rows[:5]))
+    if not row_numbers:
+        return tr("Show these rows")
+    more = ", …" if item.count > len(item.rows[:5]) else ""
+    return tr_n(
+        "Show these rows: row {rows}",
+        "Show these rows: rows {rows}",
+        item.count,
+        rows=row_numbers + more,
+    )
+
+
+_FIXED: tuple[str, Role] = ("check", "ok")
+_SIGNS: dict[str, tuple[str, Role]] = {
+    "error": ("error", "error"),
+    "warning": ("warning", "warn"),
+    "hint": ("info", "muted"),
+}
+
+
+class FindingsView(Control):
+    """Editor of the fixes: one click applies a fix, another undoes it.
+
+    Signals:
+        rows_requested(Finding): show the rows of a finding.
+        change_requested(field, value): change another setting of this step, as a finding suggests.
+    """
+
+    rows_requested = Signal(object)
+    change_requested = Signal(str, object)
+    has_title = True
+
+    def __init__(
+        self, about: FieldFacts, in_words: Callable[[str, Any], str], parent: QWidget | None = None
+    ) -> None:
+        """Create an empty view; `in_words` returns the button text for setting a field to a value."""
+        super().__init__(parent)
+        self._titles, self._in_words = about.choices, in_words
+        self._fixes: tuple[str, ...] = ()
+        self._linted: events.DatasetLinted | None = None
+        self._note = ""
+        self._buttons: dict[str, QWidget] = {}  # the button of each repair
+        self._area = make_scroll_area(None, about.title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.addWidget(self._area)
+        self.setFocusProxy(self._area)
+        self._fill()
+
+    def show_value(self, value: Any) -> None:
+        """Show which fixes are active."""
+        fixes = tuple(value) if isinstance(value, list | tuple) else ()
+        if fixes != self._fixes:
+            self._fixes = fixes
+            self._fill()
+
+    def show_findings(self, linted: events.DatasetLinted | None, note: str = "") -> None:
+        """Show the findings; `note` says why there are none yet."""
+        if (linted, note) != (self._linted, self._note):
+            self._linted, self._note = linted, note
+            self._fill()
+
+    def open_count(self) -> int:
+        """Return the number of findings that aren't fixed."""
+        findings = self._linted.findings if self._linted else ()
+        return sum(not self._is_fixed(item) for item in findings)
+
+    def count(self) -> int:
+        """Return the number of listed findings, fixed ones included."""
+        findings = self._linted.findings if self._linted else ()
+        return len(findings) + sum(all(item.fix != fix for item in findings) for fix in self._fixes)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        self._buttons = {}
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        rows = QVBoxLayout(inner)
+        rows.setContentsMargins(0, 0, Spacing.S, 0)
+        rows.setSpacing(0)
+        findings = self._linted.findings if self._linted else ()
+        if text := self._format_heading(findings):
+            rows.addWidget(label(text, "muted", wrap=True))
+            rows.addSpacing(Spacing.S)
+        for finding in findings:
+            rows.addWidget(separator())
+            rows.addWidget(self._make_row(finding))
+        for fix in self._fixes:
+            if all(finding.fix != fix for finding in findings):
+                rows.addWidget(separator())
+                rows.addWidget(self._make_repair(fix))
+        rows.addStretch(1)
+        self._area.setWidget(inner)
+
+    def _format_heading(self, findings: Sequence[Finding]) -> str:
+        if self._note:
+            return self._note
+        if self._linted is None:
+            return tr("Data problems appear here once all rows are read.")
+        checked = (
+            tr_n(
+                "{n} row checked. Fixes are saved in the project; your files don't change.",
+                "{n} rows checked. Fixes are saved in the project; your files don't change.",
+                self._linted.rows,
+            )
+            if findings
+            else tr_n(
+                "{n} row checked. No problems found.",
+                "{n} rows checked. No problems found.",
+                self._linted.rows,
+            )
+        )
+        return (
+            f"{checked}\n{_describe_pairs(self._linted.pairs)}" if self._linted.pairs else checked
+        )
+
+    def _make_row(self, finding: Finding) -> QWidget:
+        fixed = self._is_fixed(finding)
+        name, role = _FIXED if fixed else _SIGNS[finding.severity]
+        title = f"{localize(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
+        texts = column(
+            label(title, "label", wrap=True),
+            label(localize(finding.what), "muted", wrap=True),
+            spacing=2,
+        )
+        buttons = [self._show_rows(finding)] if finding.rows else []
+        if finding.fix is not None:
+            buttons.append(self._fix_button(finding.fix, fixed, localize(finding.title)))
+        elif finding.change is not None:
+            buttons.append(self._make_change_button(*finding.change))
+        if fixed:
+            texts.addWidget(
+                label(tr("Fixed: {fix}").format(fix=self._titles.get(finding.fix or "", "")), "ok")
+            )
+        return _make_finding_row(name, role, texts, buttons)
+
+    def _make_repair(self, fix: str) -> QWidget:
+        texts = column(
+            label(self._titles.get(fix, fix), "label", wrap=True),
+            label(tr("Active, but no row needs it now."), "muted", wrap=True),
+            spacing=2,
+        )
+        return _make_finding_row(
+            "check", "ok", texts, [self._fix_button(fix, True, self._titles.get(fix, fix))]
+        )
+
+    def _show_rows(self, finding: Finding) -> QWidget:
+        widget = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
+        widget.setAccessibleName(tr("Show rows: {title}").format(title=localize(finding.title)))
+        return widget
+
+    def _fix_button(self, fix: str, fixed: bool, title: Template | Text) -> QWidget:
+        widget = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
+        widget.setMinimumWidth(96)
+        widget.setToolTip(plain_tip(self._titles.get(fix, fix)))
+        name = tr("Undo fix: {title}") if fixed else tr("Fix: {title}")
+        widget.setAccessibleName(name.format(title=title))
+        self._buttons[fix] = widget
+        return widget
+
+    def _make_change_button(self, field: str, value: Any) -> QWidget:
+        return button(
+            self._in_words(field, value), lambda: self.change_requested.emit(field, value)
+        )
+
+    def _is_fixed(self, finding: Finding) -> bool:
+        return finding.fix is not None and finding.fix in self._fixes
+
+    def _toggle(self, fix: str) -> None:
+        remaining = [name for name in self._fixes if name != fix]
+        self.edited.emit(remaining if fix in self._fixes else [*remaining, fix])
+        self.left.emit()
+        if (rebuilt := self._buttons.get(fix)) is not None:
+            rebuilt.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were rebuilt
+
+
+def _describe_pairs(pairs: events.SearchPairCounts) -> str:
+    """Return what pairs for search consist of."""
+    return tr_n(
+        "{n} pair, {negatives} with a hard negative: {queries} different queries, {passages} different passages.",
+        "{n} pairs, {negatives} with a hard negative: {queries} different queries, {passages} different passages.",
+        pairs.pairs,
+        negatives=format_number(pairs.with_negative),
+        queries=format_number(pairs.queries),
+        passages=format_number(pairs.passages),
+    )
+
+
+def _make_finding_row(icon: str, role: Role, texts: Any, buttons: Sequence[QWidget]) -> QWidget:
+    """Return a row of an icon, text, and buttons on the right."""
+    widget = QWidget()
+    glyph = Glyph(icon, role)
+    layout = row(glyph, texts, *buttons, spacing=Spacing.M)
+    layout.setContentsMargins(0, Spacing.M, 0, Spacing.M)
+    layout.setAlignment(glyph, Qt.AlignmentFlag.AlignTop)
+    layout.setStretch(1, 1)
+    for button_ in buttons:
+        layout.setAlignment(button_, Qt.AlignmentFlag.AlignTop)
+    widget.setLayout(layout)
+    return widget

@@ -6,21 +6,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QComboBox, QHeaderView, QTableView, QTabWidget, QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.controls.controls import LineEdit
-from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.pages.dataset.row_detail import RowDetail
-from lora_studio.gui.pages.dataset.row_model import PAGE
-from lora_studio.gui.pages.dataset.row_table import RowTable
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import localize_problem
+from lora_studio.gui.pages.dataset.conversation import ChatView
+from lora_studio.gui.pages.dataset.row_model import ANSWER, NUMBER, PAGE, QUESTION, SOURCE, RowModel
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label, row, tool_button
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import column, label, row, tool_button, with_title
 from lora_studio.gui.widgets.columns import make_splitter
+from lora_studio.gui.widgets.glyph import StatusLabel
+from lora_studio.gui.widgets.rich_text import (
+    RichText,
+    add_paragraph,
+    make_block_format,
+    make_text_format,
+)
+from lora_studio.gui.widgets.token_view import TokenView
 
 #: Milliseconds without typing before a search begins.
 _PAUSE = 300
@@ -265,3 +278,167 @@ class RowBrowser(QWidget):
         for special in self._list_status_filters():
             self.filter.addItem(special.title, special.key)
         self.filter.setCurrentIndex(max(0, self.filter.findData(selected_key)))
+
+
+_NO_MODEL = mark("Select a model to see the tokens of this row.")
+_NO_TOKENS = mark("This row is skipped, so it isn't tokenized.")
+_WAITING = mark("Tokenizing…")
+
+
+class RowDetail(QTabWidget):
+    """Conversation, Tokens and Raw tabs."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the tabs, empty."""
+        super().__init__(parent)
+        self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
+        self.raw = RichText(self._paint_raw, tr("Raw row"))
+        self._raw = ""
+        self.problem = StatusLabel()
+        self._rejected = with_title(tr("Rejected"), self.rejected)
+        self._chosen = label(tr("Chosen"), "label")
+        tokens = QWidget()
+        inside = QVBoxLayout(tokens)
+        inside.setContentsMargins(0, Spacing.S, 0, 0)
+        inside.setSpacing(Spacing.XS)
+        inside.addWidget(self.problem)
+        inside.addWidget(self._chosen)
+        inside.addWidget(self.tokens, 1)
+        inside.addWidget(self._rejected, 1)
+        raw = QWidget()
+        raw.setLayout(column(self.raw))
+        self.addTab(self.chat, tr("Conversation"))
+        self.addTab(tokens, tr("Tokens"))
+        self.addTab(raw, tr("Raw"))
+        self.setMinimumWidth(240)
+        self.tabBar().setAccessibleName(tr("Row view"))
+        self.show_preview(None, has_model=False)
+
+    def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
+        """Show a preview of a row until the worker has tokenized it."""
+        self.chat.show_row(row)
+        waiting = (
+            tr(_NO_TOKENS) if row and row.fault else tr(_WAITING) if has_model else tr(_NO_MODEL)
+        )
+        self._show_tokens((), (), waiting)
+        self.problem.hide()
+        self._raw = ""
+        self._paint_raw()
+
+    def show_row(self, shown: events.RowShown, *, has_model: bool) -> None:
+        """Show all of a row."""
+        self.chat.show_row(shown.row)
+        empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
+        self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
+        self.problem.setVisible(bool(shown.problems))
+        self.problem.set_status("\n".join(localize_problem(p) for p in shown.problems), "warn")
+        self._raw = shown.raw
+        self._paint_raw()
+
+    def show_problem(self, problem: Problem) -> None:
+        """Show why the row couldn't be tokenized; the preview remains."""
+        self._show_tokens((), (), tr("No tokens to show."))
+        self.problem.show()
+        self.problem.set_status(localize_problem(problem), "warn")
+
+    def _show_tokens(
+        self, tokens: tuple[events.Token, ...], rejected: tuple[events.Token, ...], empty: str
+    ) -> None:
+        self.tokens.show_tokens(tokens, empty)
+        self.rejected.show_tokens(rejected)
+        self._chosen.setVisible(bool(rejected))
+        self._rejected.setVisible(bool(rejected))
+
+    def _paint_raw(self) -> None:
+        cursor = self.raw.start_document()
+        add_paragraph(cursor, make_block_format(), self._raw, make_text_format("text", mono=True))
+        self.raw.moveCursor(cursor.MoveOperation.Start)
+
+
+#: Minimum width in pixels for the answer column; the detail view shows the answer, too.
+_NARROW = 560
+
+
+class RowTable(QTableView):
+    """A table that is fast with millions of rows, because column widths don't depend on them.
+
+    Signals:
+        row_chosen(RowPreview | None): the row to show in detail.
+    """
+
+    row_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the table; mouse or arrow keys select one row at a time."""
+        super().__init__(parent)
+        self.rows = RowModel(self)
+        self._has_answers = True
+        self._wanted: tuple[int, int] | None = None  # (source, row) to select after a reset
+        self.setModel(self.rows)
+        plain_table.set_up_table(self)
+        self.setAccessibleName(tr("Rows of the dataset"))
+        self.setMinimumWidth(200)
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(48)
+        for section, stretched in ((NUMBER, 0), (SOURCE, 0), (QUESTION, 1), (ANSWER, 1)):
+            mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Fixed
+            header.setSectionResizeMode(section, mode)
+        self.set_shape(None, sources=1)
+        self.selectionModel().currentRowChanged.connect(self._on_row_chosen)
+        self.rows.modelReset.connect(self._choose_again)
+        self.rows.dataChanged.connect(self._on_rows_loaded)
+
+    def set_shape(self, task: Task | None, *, sources: int) -> None:
+        """Set the columns for a task; the source column is shown only with several sources."""
+        self.rows.set_task(task)
+        self._has_answers = task != "text"
+        self.setColumnHidden(SOURCE, sources < 2)
+        self._fit()
+
+    def get_selected(self) -> RowPreview | None:
+        """Return the selected row if it is loaded."""
+        index = self.currentIndex()
+        return self.rows.row_at(index.row()) if index.isValid() else None
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Show the columns that fit."""
+        super().resizeEvent(event)
+        self._fit()
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        narrow = self.viewport().width() < _NARROW
+        if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
+            self.setColumnHidden(ANSWER, narrow or not self._has_answers)
+        digits = formatting.format_number(max(999, self.rows.rowCount()))
+        header = self.horizontalHeader()
+        width = self.fontMetrics().horizontalAdvance(digits) + 24
+        width = max(width, header.sectionSizeHint(NUMBER))
+        for section, needed_width in ((NUMBER, width), (SOURCE, header.sectionSizeHint(SOURCE))):
+            if not self.isColumnHidden(section) and self.columnWidth(section) != needed_width:
+                self.setColumnWidth(section, needed_width)
+
+    def _on_row_chosen(self, index: QModelIndex) -> None:
+        row = self.rows.row_at(index.row()) if index.isValid() else None
+        if row is not None:
+            self._wanted = (row.source, row.row)
+        self.row_chosen.emit(row)
+
+    def _choose_again(self) -> None:
+        """Select the previously selected row after a reset, or else the first that isn't skipped."""
+        self._fit()
+        if not self.rows.rowCount():
+            self.row_chosen.emit(None)
+            return
+        index = self.rows.index_of(*self._wanted) if self._wanted else None
+        if index is None:
+            index = self.rows.index_of_first_used()
+        self.selectRow(index)
+        self._on_row_chosen(self.rows.index(index, 0))
+
+    def _on_rows_loaded(self, first: QModelIndex, last: QModelIndex) -> None:
+        """Show the selected row if it is among those just loaded."""
+        current = self.currentIndex()
+        if current.isValid() and first.row() <= current.row() <= last.row():
+            self._on_row_chosen(current)

@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtCore import QObject, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from lora_studio.core import timestamps
+from lora_studio.core.evaluation import forgetting, report, summary, tables
+from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
+from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.statistics import Interval
 from lora_studio.core.evaluation.storage import EvaluationFolder
-from lora_studio.core.problems import Problem
+from lora_studio.core.evaluation.summary import DifferenceVerdict, EvaluationSummary
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.gui import language
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
-from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import localize_stage
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
-from lora_studio.gui.pages.evaluation.change_view import ChangeView
-from lora_studio.gui.pages.evaluation.exports import ExportMenu
+from lora_studio.gui.pages.evaluation.column_names import list_column_names
 from lora_studio.gui.pages.evaluation.library import (
     EvaluationLibrary,
     ReadEvaluation,
     RunChoice,
 )
-from lora_studio.gui.pages.evaluation.overlay_menu import OverlayMenu
-from lora_studio.gui.pages.evaluation.preference_view import PreferenceView
 from lora_studio.gui.pages.evaluation.row_view import ResultRowView
 from lora_studio.gui.pages.evaluation.score_table import ScoreTable
 from lora_studio.gui.pages.evaluation.setup_form import SetupForm
-from lora_studio.gui.pages.evaluation.verdict_card import EvaluationVerdictCard
 from lora_studio.gui.pages.page import AppPage
+from lora_studio.gui.plots.score_plots import ChangePlot, ScoreChange, TradeOffPlot
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
-from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import EmptyState, button, column, flow_row, make_scroll_area
+from lora_studio.gui.theme import Spacing, color, get_theme
+from lora_studio.gui.threads import BackgroundReader, TaskRunner
+from lora_studio.gui.widgets.basics import (
+    Card,
+    EmptyState,
+    LabelRole,
+    button,
+    column,
+    flow_row,
+    label,
+    make_scroll_area,
+)
+from lora_studio.gui.widgets.columns import ResponsiveSplitter
+from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -398,3 +428,419 @@ class EvaluationPage(AppPage):
 def _format_evaluation(folder: EvaluationFolder) -> str:
     """Return when an evaluation was started, which is its name."""
     return timestamps.format_run_name(f"{folder.path.name[:15]}-x").partition(" ·")[0]
+
+
+_MOST = 30
+
+
+class OverlayMenu(QPushButton):
+    """A button with a checkable menu.
+
+    Signals:
+        changed: other evaluations were chosen.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without evaluations."""
+        super().__init__(tr("Compare with"), parent)
+        self.chosen: list[EvaluationFolder] = []
+        self._titles: dict[EvaluationFolder, str] = {}
+        self._menu = QMenu(self)
+        self._menu.aboutToShow.connect(self.fill)
+        self.setMenu(self._menu)
+
+    def show_evaluations(self, titles: dict[EvaluationFolder, str]) -> None:
+        """Set the evaluations to choose from, with their titles; chosen ones stay chosen."""
+        self._titles = titles
+        self.chosen = [folder for folder in self.chosen if folder in titles]
+        self._show_count()
+
+    def choose(self, chosen: Sequence[EvaluationFolder]) -> None:
+        """Choose evaluations."""
+        self.chosen = list(chosen)
+        self._show_count()
+        self.changed.emit()
+
+    def describe(self) -> str:
+        """Return which number stands for which evaluation."""
+        return "  ·  ".join(
+            f"{number}: {self._titles[folder]}"
+            for number, folder in enumerate(self.chosen, 2)
+            if folder in self._titles
+        )
+
+    def fill(self) -> None:
+        """Rebuild the menu."""
+        self._menu.clear()
+        for folder, title in list(self._titles.items())[:_MOST]:
+            action = self._menu.addAction(title.replace("&", "&&"))
+            action.setCheckable(True)
+            action.setChecked(folder in self.chosen)
+            action.triggered.connect(self._toggle_later(folder))
+
+    def _toggle_later(self, folder: EvaluationFolder) -> Callable[[bool], None]:
+        def toggle(is_on: bool) -> None:
+            others = [each for each in self.chosen if each != folder]
+            self.choose([*others, folder] if is_on else others)
+
+        return toggle
+
+    def _show_count(self) -> None:
+        count = len(self.chosen)
+        title = tr("Compare with")
+        self.setText(f"{title} ({count})" if count else title)
+        self.setEnabled(bool(self._titles))
+
+
+_BAR_HEIGHT = 14
+
+
+class PreferenceView(QScrollArea):
+    """Shows the preferences of the judge, and those of people, for each pair of models."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.texts: list[str] = []
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setProperty("surface", "stop")
+        self.setAccessibleName(tr("Preferred answers"))
+        self._inside = QWidget()
+        self._inside.setObjectName("scrolled")
+        self._layout = QVBoxLayout(self._inside)
+        self._layout.setContentsMargins(0, Spacing.M, Spacing.M, 0)
+        self._layout.setSpacing(Spacing.L)
+        self.setWidget(self._inside)
+
+    def show_results(self, results: EvaluationResults, shown: Sequence[Preference]) -> None:
+        """Show the preferences of the judge of an evaluation, and those of people."""
+        self._clear()
+        self._add_all(shown, list_column_names(results.plan))
+        if not self.texts:
+            self._layout.addWidget(label(tr("To compare answers in pairs, turn on the judge in a new evaluation, or vote on these models in the Playground."), "muted", wrap=True))  # fmt: skip
+        self._layout.addStretch(1)
+
+    def _add_all(self, shown: Sequence[Preference], names: dict[str, str]) -> None:
+        for each in shown:
+            pair = tr("{model} compared with {other}").format(model=names[each.column], other=names[each.baseline])  # fmt: skip
+            sentence = localize(each.sentence)
+            if each.unknown:
+                sentence += "  ·  " + tr_n("{n} without a verdict", "{n} without a verdict", each.unknown)  # fmt: skip
+            heading = label(f"{pair}  ·  {localize(each.judged_by)}", "label", wrap=True)
+            self._layout.addLayout(
+                column(heading, PreferenceBar(each), label(sentence, wrap=True), spacing=Spacing.XS)
+            )
+            self.texts.append(f"{pair}: {sentence}")
+
+    def _clear(self) -> None:
+        self.texts = []
+        while (item := self._layout.takeAt(0)) is not None:
+            parts = [item.widget()]
+            if (inner := item.layout()) is not None:
+                parts = [part.widget() for part in (inner.takeAt(0) for _ in range(inner.count())) if part is not None]  # fmt: skip
+            for part in parts:
+                if part is not None:
+                    part.hide()
+                    part.deleteLater()
+
+
+class PreferenceBar(QWidget):
+    """A bar of wins, ties, and losses; a mark shows the share with its interval."""
+
+    def __init__(self, preference: Preference, parent: QWidget | None = None) -> None:
+        """Show a preference."""
+        super().__init__(parent)
+        self._preference = preference
+        set_scaled_sizes(self, height=_BAR_HEIGHT)
+        self.setAccessibleDescription(localize(preference.sentence))
+        get_theme().changed.connect(self.update)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the three parts, the middle, and the interval."""
+        shown = self._preference
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        width, height, left = float(self.width()), float(self.height()), 0.0
+        for count, role in ((shown.wins, "ok"), (shown.ties, "line"), (shown.losses, "error")):
+            part = width * count / max(1, shown.compared)
+            painter.fillRect(QRectF(left, 0, part, height), QColor(color(role)))
+            left += part
+        painter.setPen(QPen(QColor(color("muted")), 1, Qt.PenStyle.DashLine))
+        painter.drawLine(int(width / 2), 0, int(width / 2), self.height())
+        painter.setPen(QPen(QColor(color("text")), 2))
+        middle = self.height() // 2
+        low, high = int(width * shown.interval.low), int(width * shown.interval.high)
+        painter.drawLine(low, middle, high, middle)
+        for end in (low, high):
+            painter.drawLine(end, middle - 3, end, middle + 3)
+        painter.end()
+
+
+class ChangeView(QWidget):
+    """Shows the changes of each model against the baseline: on the task, and in general abilities."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.note = label(role="caption", wrap=True)
+        self.changes, self.trade_off = ChangePlot(), TradeOffPlot()
+        gain, self._points = Card(tr("Gain and forgetting")), Card(tr("Gain over forgetting"))
+        gain.body.addWidget(self.changes, 1)
+        self._points.body.addWidget(self.trade_off, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.M)
+        layout.addWidget(self.note)
+        layout.addWidget(ResponsiveSplitter(gain, self._points, (3, 2)), 1)
+
+    def show_results(self, results: EvaluationResults, shown: EvaluationSummary) -> None:
+        """Show an evaluation."""
+        names = list_column_names(results.plan)
+        others = [key for key in names if key != shown.baseline]
+        is_measured = forgetting.KEY in shown.measures
+        self.note.setText(
+            tr("Changes against {name} in percentage points, with 95 % intervals.").format(
+                name=names[shown.baseline]
+            )
+            if is_measured
+            else tr("To see what was forgotten, include the test set “Forgetting”.")
+        )
+        self._show_changes(results, shown, names, others)
+        self._show_points(shown, names, others)
+
+    def _show_changes(
+        self,
+        results: EvaluationResults,
+        shown: EvaluationSummary,
+        names: dict[str, str],
+        others: list[str],
+    ) -> None:
+        tasks = {
+            key: measures[0]
+            for key, measures in shown.measures.items()
+            if key != forgetting.KEY and measures and not summary.is_lower_better(measures[0])
+        }
+        titles = {each.key: localize(each.title) for each in results.plan.test_sets}
+        categories = [key for key in forgetting.CATEGORIES if key != forgetting.TEXT_CATEGORY]
+        if forgetting.KEY not in shown.measures:
+            categories = []
+        subjects = [titles.get(key, key) for key in tasks]
+        subjects += [localize(forgetting.format_category(key)) for key in categories]
+        series = []
+        for other in others:
+            report = shown.forgetting.get(other)
+            verdicts = [shown.verdicts.get((key, name, other)) for key, name in tasks.items()]
+            verdicts += [report.categories.get(key) if report else None for key in categories]
+            series.append((names[other], [_to_change(verdict) for verdict in verdicts]))
+        self.changes.show_changes(subjects, series)
+
+    def _show_points(
+        self, shown: EvaluationSummary, names: dict[str, str], others: list[str]
+    ) -> None:
+        points = []
+        for key in others:
+            gain, report = shown.get_main_verdict(key), shown.forgetting.get(key)
+            change = _average_change(report.categories) if report is not None else math.nan
+            if gain is not None and math.isfinite(change):
+                points.append((names[key], 100 * change, 100 * gain.difference.change))
+        self.trade_off.show_points(points)
+        self._points.setVisible(bool(points))
+
+
+def _to_change(verdict: DifferenceVerdict | None) -> ScoreChange | None:
+    if verdict is None:
+        return None
+    low, high = verdict.difference.interval.low, verdict.difference.interval.high
+    return ScoreChange(100 * verdict.difference.change, Interval(100 * low, 100 * high))
+
+
+def _average_change(categories: dict[str, DifferenceVerdict]) -> float:
+    """Return the mean change of all items but the plain text, NaN without any."""
+    differences = [
+        verdict.difference for key, verdict in categories.items() if key != forgetting.TEXT_CATEGORY
+    ]
+    rows = sum(difference.rows for difference in differences)
+    return sum(d.rows * d.change for d in differences) / rows if rows else math.nan
+
+
+#: The formats by the suffix of the file.
+WRITERS: dict[str, Callable[[EvaluationResults, Iterable[PreferenceVote]], str]] = {
+    ".csv": tables.to_csv,
+    ".json": tables.to_json,
+    ".html": lambda results, votes: report.build_report(
+        results, votes, translate=localize, language=language.get_current()
+    ),
+}
+
+
+class ExportMenu(QPushButton):
+    """A button with a menu of formats.
+
+    Signals:
+        written(path): a file was written.
+        failed(problem): a file can't be written.
+    """
+
+    written = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the button, disabled until there is an evaluation."""
+        super().__init__(tr("Export"), parent)
+        self._shown: ReadEvaluation | None = None
+        self._tasks = TaskRunner(self.failed.emit, QObject(self))
+        menu = QMenu(self)
+        titles = {
+            ".html": tr("HTML report…"),
+            ".csv": tr("CSV, every answer…"),
+            ".json": tr("JSON…"),
+        }
+        for suffix, title in titles.items():
+            if suffix in WRITERS:
+                menu.addAction(title, partial(self.ask, suffix))
+        self.setMenu(menu)
+        self.setEnabled(False)
+
+    def set_evaluation(self, shown: ReadEvaluation | None) -> None:
+        """Set what is exported."""
+        self._shown = shown
+        self.setEnabled(shown is not None)
+
+    def ask(self, suffix: str) -> None:
+        """Ask for the file."""
+        if self._shown is not None:
+            proposal = Path(f"evaluation-{self._shown.folder.path.name}{suffix}")
+            choose_file_to_write(
+                self.window(), tr("Export evaluation"), self._write, proposal, f"*{suffix}"
+            )
+
+    def write(self, path: Path) -> None:
+        """Write the evaluation in the format of the file's suffix, in the background."""
+        if (shown := self._shown) is not None:
+            writer = WRITERS.get(path.suffix.lower(), tables.to_json)
+            self._tasks.start(partial(_write, shown, writer, path), self.written.emit)
+
+    def leave(self) -> None:
+        """End the background work."""
+        self._tasks.leave()
+
+    def _write(self, name: str) -> None:
+        self.write(Path(name))
+
+
+def _write(
+    shown: ReadEvaluation,
+    writer: Callable[[EvaluationResults, Iterable[PreferenceVote]], str],
+    path: Path,
+    _thread: BackgroundReader,
+) -> Path:
+    try:
+        write_atomic(path, writer(shown.results, shown.votes))
+    except OSError as error:
+        raise fail(
+            "evaluation.not_exported",
+            "The evaluation can't be written to {file}: {reason}.",
+            "Choose another folder, or check that the disk is writable and not full.",
+            where=Where(file=str(path.parent)),
+            file=str(path),
+            reason=describe_os_error(error),
+        ) from error
+    return path
+
+
+_GLYPHS: dict[str, tuple[str, LabelRole]] = {
+    "better": ("▲", "ok"), "worse": ("▼", "error"), "unclear": ("=", "muted"), "too_few": ("?", "muted"),
+}  # fmt: skip
+
+
+class EvaluationVerdictCard(Card):
+    """Shows one sentence for each model: the change on the task, and below it what was forgotten."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__("", parent)
+        self.sentences: list[str] = []
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Spacing.M)
+        self._grid.setVerticalSpacing(Spacing.XS)
+        self._grid.setColumnStretch(2, 1)
+        self.note = label(role="caption", wrap=True)
+        self.add(self._grid, self.note)
+
+    def show_results(
+        self,
+        results: EvaluationResults,
+        shown: EvaluationSummary,
+        preferences: Sequence[Preference] = (),
+        *,
+        note: str = "",
+    ) -> None:
+        """Show the verdicts of an evaluation, of its judge, and of people who voted."""
+        self._clear()
+        names = list_column_names(results.plan)
+        for key, name in names.items():
+            if key == shown.baseline:
+                continue
+            verdict, report = shown.get_main_verdict(key), shown.forgetting.get(key)
+            if verdict is not None:
+                self._add(name, *_GLYPHS[verdict.finding], localize(verdict.sentence))
+            elif report is None:
+                self._add(name, "?", "muted", tr("Nothing to compare yet"))
+            if report is not None:
+                glyph, role = _GLYPHS["worse" if report.has_forgotten else "unclear"]
+                self._add(
+                    "" if verdict is not None else name, glyph, role, localize(report.sentence)
+                )
+            for each in preferences:
+                if (each.column, each.baseline) == (key, shown.baseline):
+                    sentence = f"{localize(each.judged_by)}: {localize(each.sentence)}"
+                    self._add("", *_GLYPHS[each.finding], sentence, is_main=False)
+        if not self.sentences:
+            self._add("", "", "muted", tr("To get a verdict, evaluate at least two models."))
+        facts = self._describe(results, names[shown.baseline])
+        if note:
+            items = tr_n("{n} item that all evaluations have", "{n} items that all evaluations have", len(results.items))  # fmt: skip
+            facts = "  ·  ".join((facts, note, items))
+        self.note.setText(facts)
+
+    def _describe(self, results: EvaluationResults, baseline: str) -> str:
+        parts = [tr("Compared with: {name}").format(name=baseline)]
+        if not results.is_complete:
+            parts.append(tr("Partial results; intervals become narrower with every answer."))
+        parts += [
+            f"{localize(report.title)}: {localize(report.left_out)}"
+            for report in results.facts.test_sets
+            if report.left_out
+        ]
+        names = list_column_names(results.plan)
+        parts += [
+            f"{names.get(report.key, report.key)}: {localize_problem(report.problem)}"
+            for report in results.facts.columns
+            if report.problem is not None
+        ]
+        if results.facts.judge_problem is not None:
+            problem = localize_problem(results.facts.judge_problem)
+            parts.append(tr("Judge: {result}").format(result=problem))
+        return "  ·  ".join(parts)
+
+    def _add(
+        self, name: str, glyph: str, role: LabelRole, sentence: str, *, is_main: bool = True
+    ) -> None:
+        row = self._grid.rowCount()
+        heading = label(name, "label")
+        is_found = is_main and role in ("ok", "error")
+        text = label(sentence, "section" if is_found else "body", wrap=True)
+        for number, part in enumerate((heading, label(glyph, role), text)):
+            self._grid.addWidget(part, row, number)
+        text.setAccessibleName(f"{name} {sentence}".strip())
+        self.sentences.append(f"{name}: {sentence}" if name else sentence)
+
+    def _clear(self) -> None:
+        self.sentences = []
+        while (item := self._grid.takeAt(0)) is not None:
+            if (part := item.widget()) is not None:
+                part.hide()
+                part.deleteLater()

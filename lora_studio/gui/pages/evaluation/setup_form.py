@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QSpinBox, QWidget
+from PySide6.QtWidgets import QCheckBox, QMenu, QPlainTextEdit, QPushButton, QSpinBox, QWidget
+from shiboken6 import isValid
 
+from lora_studio.core.chat import AnySpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import statistics
+from lora_studio.core.evaluation import judge_prompt, statistics, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem
+from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
-from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
+from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.test_sets import (
     AnyTestSet,
     FileRows,
@@ -22,13 +25,15 @@ from lora_studio.core.evaluation.test_sets import (
     TestSetReport,
 )
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.evaluation.column_names import format_column
-from lora_studio.gui.pages.evaluation.judge_card import JudgeCard
-from lora_studio.gui.pages.evaluation.model_menu import ModelMenu
+from lora_studio.gui.pages.evaluation.server_model_editor import ServerModelEditor
 from lora_studio.gui.project import data_sources
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
@@ -41,7 +46,9 @@ from lora_studio.gui.widgets.basics import (
     with_title,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.file_dialogs import choose_file
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.file_dialogs import choose_file, choose_folder
+from lora_studio.gui.widgets.growing_text import GrowingText
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _MOST_TOKENS = 8192
@@ -317,3 +324,243 @@ def _make_box(title: str, *, checked: bool = False) -> QCheckBox:
     box = QCheckBox(title.replace("&", "&&"))
     box.setChecked(checked)
     return box
+
+
+_MOST_RUNS = 20
+
+
+class ModelMenu(QPushButton):
+    """Adds a model that isn't one of the run.
+
+    Signals:
+        chosen(title, model): a model was chosen.
+        ollama_requested: the models of the Ollama server are needed; see `show_ollama_models`.
+    """
+
+    chosen = Signal(str, object)
+    ollama_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the button with the models in files."""
+        super().__init__(tr("Add model"), parent)
+        self._options: dict[str, list[SpeakerOption]] = {}
+        self._ollama: tuple[str, tuple[str, ...]] = ("", ())
+        self._editor: ServerModelEditor | None = None
+        self._menu = QMenu(self)
+        self._menu.aboutToShow.connect(self.fill)
+        self.setMenu(self._menu)
+
+    def show_options(self, options: Sequence[SpeakerOption]) -> None:
+        """Set the models of other runs."""
+        self._options = {}
+        for option in options:
+            self._options.setdefault(option.run, []).append(option)
+
+    def show_ollama_models(self, host: str, names: Sequence[str]) -> None:
+        """Set the models of the Ollama server."""
+        self._ollama = (host, tuple(names))
+        if self._editor is not None and isValid(self._editor):
+            self._editor.show_ollama_models(*self._ollama)
+
+    def fill(self) -> None:
+        """Rebuild the menu."""
+        for inner in self._menu.findChildren(QMenu):
+            inner.deleteLater()
+        self._menu.clear()
+        for name, options in list(self._options.items())[:_MOST_RUNS]:
+            inner = self._menu.addMenu(name.replace("&", "&&"))
+            for option in options:
+                title = localize(option.title)
+                inner.addAction(title.replace("&", "&&"), self._choose_later(f"{name}: {title}", option.speaker))  # fmt: skip
+        if self._options:
+            self._menu.addSeparator()
+        self._menu.addAction(tr("Adapter folder…"), self._pick_adapter)
+        self._menu.addAction(tr("Model folder…"), self._pick_model)
+        self._menu.addAction(tr("GGUF file…"), self._pick_gguf)
+        self._menu.addAction(tr("Model on a server…"), self.ask_for_server_model)
+
+    def ask_for_server_model(self) -> None:
+        """Ask for a model in Ollama or on an OpenAI-compatible server."""
+        self._editor = ServerModelEditor()
+        self._editor.show_ollama_models(*self._ollama)
+        self._editor.ollama_requested.connect(self.ollama_requested)
+        dialog = ServerModelDialog(self._editor, self.window())
+        dialog.chosen.connect(self.chosen)
+        dialog.open()
+        self.ollama_requested.emit()
+
+    def _choose_later(self, title: str, speaker: AnySpeaker) -> Callable[[], None]:
+        return lambda: self.chosen.emit(title, speaker)
+
+    def _pick_adapter(self) -> None:
+        choose_folder(
+            self.window(),
+            tr("Select adapter folder"),
+            lambda name: self.chosen.emit(Path(name).name, speakers.create_adapter_speaker(name)),
+        )
+
+    def _pick_model(self) -> None:
+        choose_folder(
+            self.window(),
+            tr("Select model folder"),
+            lambda name: self.chosen.emit(Path(name).name, ModelSpeaker(folder=name)),
+        )
+
+    def _pick_gguf(self) -> None:
+        choose_file(
+            self.window(),
+            tr("Select GGUF file"),
+            lambda name: self.chosen.emit(Path(name).stem, GgufSpeaker(file=name)),
+            name_filter=tr("GGUF files (*.gguf)"),
+        )
+
+
+class ServerModelDialog(Dialog):
+    """Asks for a model on a server.
+
+    Signals:
+        chosen(title, model): a model was entered.
+    """
+
+    chosen = Signal(str, object)
+
+    def __init__(self, editor: ServerModelEditor, parent: QWidget | None = None) -> None:
+        """Show an editor in the dialog."""
+        text = tr("The model answers the same prompts as the other ones. Measures that need probabilities of tokens aren't available for it.")  # fmt: skip
+        super().__init__(tr("Add a model on a server"), text, parent)
+        self.editor = editor
+        self.body.addWidget(editor)
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.add = self.add_button(button(tr("Add"), self._on_add, kind="primary"), default=True)
+        editor.changed.connect(self._show_state)
+        self._show_state()
+
+    def _show_state(self) -> None:
+        blocker = self.editor.find_blocker()
+        self.add.setEnabled(blocker is None)
+        self.add.setToolTip(plain_tip(blocker or ""))
+        if self.isVisible():
+            self._grow()
+
+    def _grow(self) -> None:
+        """Make room for an error that appeared."""
+        layout = self.layout()
+        assert layout is not None
+        layout.activate()
+        self.resize(self.width(), max(self.height(), layout.totalHeightForWidth(self.width())))
+
+    def _on_add(self) -> None:
+        model = self.editor.make_model()
+        if model is not None:
+            is_ollama = isinstance(model, OllamaSpeaker)
+            self.chosen.emit(f"Ollama: {model.name}" if is_ollama else model.name, model)
+            self.accept()
+
+
+_CRITERIA_HEIGHT = 64
+
+
+class JudgeCard(Card):
+    """Chooses a judge and what counts, and shows the exact text that it receives.
+
+    Signals:
+        changed: the judge has changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without a judge."""
+        super().__init__(tr("Judge"), parent)
+        self._columns: tuple[Column, ...] = ()
+        self._item: EvaluationItem | None = None
+        self.switch = QCheckBox(tr("Let another model compare the answers"))
+        self.editor, self.criteria = ServerModelEditor(), QPlainTextEdit()
+        self.about = label(role="caption", wrap=True)
+        self.prompt = GrowingText(tr("Text that the judge receives"))
+        self.prompt_section = CollapsibleSection(tr("Text that the judge receives"))
+        self.prompt_note = label(role="caption", wrap=True)
+        self._build()
+        self._show_state()
+
+    def show_columns(self, columns: Sequence[Column]) -> None:
+        """Set the models whose answers are compared."""
+        self._columns = tuple(columns)
+        self._show_state()
+
+    def show_items(self, items: Sequence[EvaluationItem]) -> None:
+        """Use the first prompt of the test sets as an example."""
+        self._item = next((item for item in items if not item.is_text), None)
+        self._show_state()
+
+    def find_blocker(self) -> str | None:
+        """Return what is missing before the judge can compare, None if nothing is."""
+        if not self.switch.isChecked():
+            return None
+        if len(self._columns) < 2:
+            return tr("The judge compares the answers of two models. Choose at least two.")
+        return self.editor.find_blocker()
+
+    def make_settings(self) -> JudgeSettings | None:
+        """Return the judge, None if it is off or not complete."""
+        model = self.editor.make_model()
+        if not self.switch.isChecked() or model is None or not self._columns:
+            return None
+        criteria = self.criteria.toPlainText().strip()
+        return JudgeSettings(
+            model=model,
+            baseline=summary.choose_baseline(self._columns),
+            criteria="" if criteria == judge_prompt.DEFAULT_CRITERIA else criteria,
+        )
+
+    def _on_switched(self, is_on: bool) -> None:
+        if is_on:
+            self.editor.ollama_requested.emit()
+        self._on_changed()
+
+    def _on_changed(self) -> None:
+        self._show_state()
+        self.changed.emit()
+
+    def _show_state(self) -> None:
+        self._inner.setVisible(self.switch.isChecked())
+        names = self._name_pair()
+        self.about.setText(
+            tr("Each answer is compared with that of {name}, twice, in both orders. Replies that contradict each other count as a tie.").format(name=names[0])
+        )  # fmt: skip
+        item = self._item or create_item(test_set="", raw_prompt="…", reference="…")
+        first, second = (tr("(answer of {name})").format(name=name) for name in names)
+        self.prompt.show_text(
+            judge_prompt.build_judge_prompt(item, first, second, self.criteria.toPlainText())
+        )
+        self.prompt_note.setText(
+            tr("Shown with the first prompt of the test sets; answers take the place of the parentheses.")
+            if self._item is not None
+            else tr("The prompt, the reference, and the answers take the place of the ellipses and parentheses.")
+        )  # fmt: skip
+
+    def _name_pair(self) -> tuple[str, str]:
+        """Return the names of the baseline and of the first model that is compared with it."""
+        if not self._columns:
+            return tr("Base model"), tr("Adapter")
+        baseline = summary.choose_baseline(self._columns)
+        first = next(each for each in self._columns if each.key == baseline)
+        second = next((each for each in self._columns if each.key != baseline), first)
+        return format_column(first), format_column(second)
+
+    def _build(self) -> None:
+        self.switch.toggled.connect(self._on_switched)
+        self.editor.changed.connect(self._on_changed)
+        self.criteria.setPlaceholderText(judge_prompt.DEFAULT_CRITERIA)
+        self.criteria.setAccessibleName(tr("What counts"))
+        self.criteria.setTabChangesFocus(True)
+        set_scaled_sizes(self.criteria, height=_CRITERIA_HEIGHT)
+        self.criteria.textChanged.connect(self._on_changed)
+        self.prompt_section.add(self.prompt_note, self.prompt)
+        self._inner = QWidget()
+        inside = column(
+            self.editor, with_title(tr("What counts"), self.criteria), self.about, self.prompt_section
+        )  # fmt: skip
+        inside.setContentsMargins(0, 0, 0, 0)
+        self._inner.setLayout(inside)
+        self.add(self.switch, self._inner)

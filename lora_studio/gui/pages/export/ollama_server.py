@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLineEdit, QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
 from lora_studio.core.export import (
     find_free_ollama_name,
     is_ollama_name_taken,
     suggest_ollama_name,
 )
 from lora_studio.core.problems import Problem, Step
-from lora_studio.core.protocol import commands
+from lora_studio.core.protocol import commands, events
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
-from lora_studio.gui.pages.export.ollama_models import OllamaModels
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import CollapsibleSection, button, label, row, set_role
+from lora_studio.gui.widgets.basics import (
+    CollapsibleSection,
+    button,
+    label,
+    row,
+    set_role,
+    tool_button,
+)
+from lora_studio.gui.widgets.dialog import Dialog
 
 _STEP: Step = "export"
 
@@ -177,3 +186,129 @@ class OllamaServerPanel(QWidget):
         question = commands.RemoveOllama(name=name, host=self.state.get_ollama_host())
         dialog.confirmed.connect(lambda: self.ask.emit(question))
         dialog.open()
+
+
+class OllamaModels(QWidget):
+    """Shows one row per model.
+
+    Signals:
+        copy_clicked(name), remove_clicked(name): copy or remove a model.
+    """
+
+    copy_clicked = Signal(str)
+    remove_clicked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without models."""
+        super().__init__(parent)
+        self.names: list[str] = []
+        self._shown: tuple[events.OllamaModel, ...] = ()
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(Spacing.M)
+        self._grid.setVerticalSpacing(Spacing.XS)
+        self._grid.setColumnStretch(0, 1)
+
+    def show_models(self, models: Sequence[events.OllamaModel]) -> None:
+        """Rebuild the rows if the models have changed."""
+        if tuple(models) == self._shown:
+            return
+        self._shown = tuple(models)
+        self.names = [model.name for model in models]
+        while self._grid.count():
+            item = self._grid.takeAt(0)
+            if item is not None and (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        for line, model in enumerate(models):
+            self._add(line, model)
+
+    def _add(self, line: int, model: events.OllamaModel) -> None:
+        name = model.name
+        facts = f"{formatting.format_size(model.bytes)}  {model.quantization}".strip()
+        parts = (
+            label(name),
+            label(facts, "muted"),
+            tool_button(
+                "copy", tr("Copy {name}").format(name=name), partial(self.copy_clicked.emit, name)
+            ),
+            tool_button(
+                "trash",
+                tr("Remove {name}").format(name=name),
+                partial(self.remove_clicked.emit, name),
+            ),
+        )
+        for column, part in enumerate(parts):
+            self._grid.addWidget(part, line, column)
+
+
+class ConfirmDialog(Dialog):
+    """Ask whether to go ahead with an action.
+
+    Signals:
+        confirmed: the user chose the action.
+    """
+
+    confirmed = Signal()
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        action: str,
+        parent: QWidget | None = None,
+        *,
+        danger: bool = False,
+    ) -> None:
+        """Label the button with `action`; if the action is dangerous, Enter cancels."""
+        super().__init__(title, text, parent)
+        self.cancel = self.add_button(button(tr("Cancel"), self.reject), default=danger)
+        self.confirm = self.add_button(
+            button(action, self._confirm, kind="danger" if danger else "primary"),
+            default=not danger,
+        )
+
+    def _confirm(self) -> None:
+        self.accept()
+        self.confirmed.emit()
+
+
+class CopyDialog(Dialog):
+    """Ask for the name of a model's copy.
+
+    Signals:
+        chosen(source, target): copy the model; `target` is not in use.
+    """
+
+    chosen = Signal(str, str)
+
+    def __init__(self, source: str, taken: tuple[str, ...], parent: QWidget | None = None) -> None:
+        """Suggest a free name; `taken` are the names on the server."""
+        super().__init__(
+            tr("Copy {source}").format(source=source),
+            tr("The copy shares the model's files, so it uses no additional disk space."),
+            parent,
+        )
+        self._source, self._taken = source, taken
+        self.name = QLineEdit(find_free_ollama_name(source, taken))
+        self.name.setAccessibleName(tr("Name of the copy"))
+        self._error = label("", "error", wrap=True)
+        self.body.addWidget(self.name)
+        self.body.addWidget(self._error)
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.copy = self.add_button(button(tr("Copy"), self._accept, kind="primary"), default=True)
+        self.name.textChanged.connect(self._check)
+        self.name.selectAll()
+        self._check()
+
+    def _check(self) -> None:
+        name = self.name.text().strip()
+        full = name if ":" in name else f"{name}:latest"
+        is_taken = full in self._taken
+        self._error.setText(tr("A model with this name already exists.") if is_taken else "")
+        self._error.setVisible(is_taken)
+        self.copy.setEnabled(bool(name) and not is_taken)
+
+    def _accept(self) -> None:
+        self.accept()
+        self.chosen.emit(self._source, self.name.text().strip())

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QWidget
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
 
-from lora_studio.core.export import suggest_ollama_name
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+
+from lora_studio.core import serving
+from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.export import ExportSpec, What, suggest_ollama_name
+from lora_studio.core.messages import listed
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import DeriveTemplate, EstimateSizes, InspectOllama
+from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.templates.server.terms import DerivedTemplate
+from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.controls.controls import LineControl
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
 from lora_studio.gui.jobs.record import JobRecord
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.export import export_text
-from lora_studio.gui.pages.export.hub_upload import HubUpload
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
-from lora_studio.gui.pages.export.queries import ExportQueries
-from lora_studio.gui.pages.export.results_card import EvaluationCard, ResultsCard
-from lora_studio.gui.pages.export.run_task import RunTask
+from lora_studio.gui.pages.export.result_view import ExportResult
 from lora_studio.gui.pages.export.serving_card import ServingCard
-from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.outdated_results import OutdatedResults
+from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
     CollapsibleSection,
+    FlowLayout,
     button,
     column,
     label,
     row,
     set_role,
+    with_title,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.external_open import folder_button, open_page
+from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.text_editors import CodeView
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "export"
@@ -447,3 +467,451 @@ class ExportPage(StepPage):
         self.advice.setText(advice)
         self.advice.setVisible(bool(advice))
         self.status.setVisible(bool(status))
+
+
+class RunTask:
+    """Knows the task of the run that the window follows, or before its training that of the dataset."""
+
+    def __init__(self, state: ProjectState) -> None:
+        """Read the run when `is_embedding` is called."""
+        self._state = state
+        self._key: object = None
+        self._task: str | None = None
+
+    def is_embedding(self, results: object) -> bool:
+        """Return whether an embedding model is trained. The run is read again when its results have changed."""
+        run, data = self._state.run, self._state.facts.dataset
+        if (key := (run, results)) != self._key:
+            self._key = key
+            self._task = get_task(run.read_manifest()) if run is not None else None
+        return (self._task or (data.task if data is not None else None)) == "embedding"
+
+
+class ExportQueries(QObject):
+    """Sends three requests, each of them again when its inputs have changed.
+
+    Signals:
+        ask(command): send a command to the inspector.
+        outdated(command): discard the answer to a command.
+    """
+
+    ask = Signal(object)
+    outdated = Signal(object)
+
+    def __init__(
+        self,
+        state: ProjectState,
+        get_run: Callable[[], RunFolder | None],
+        parent: QObject,
+    ) -> None:
+        """Estimate sizes for the run that `get_run` returns; None before it has an adapter."""
+        super().__init__(parent)
+        self._state, self._get_run = state, get_run
+        self.server = DebouncedQuery(self._make_server_query, self)
+        self.sizes = DebouncedQuery(self._make_sizes_query, self)
+        self.template = DebouncedQuery(self._make_template_query, self)
+        for query in (self.server, self.sizes, self.template):
+            query.ask.connect(self.ask)
+            query.outdated.connect(self.outdated)
+
+    def ask_all(self) -> None:
+        """Send the requests whose inputs have changed, and always the one for the server."""
+        self.server.forget()
+        for query in (self.server, self.sizes, self.template):
+            query.ask_now()
+
+    def on_event(self, event: object) -> None:
+        """Follow the ends of requests."""
+        for query in (self.server, self.sizes, self.template):
+            query.on_event(event)
+
+    def _export(self) -> ExportSpec | None:
+        export = self._state.get_spec("export")
+        return export if isinstance(export, ExportSpec) else None
+
+    def _make_server_query(self) -> InspectOllama | None:
+        export = self._export()
+        if export is None or not export.ollama_create:
+            return None
+        return InspectOllama(host=self._state.get_ollama_host())
+
+    def _make_template_query(self) -> DeriveTemplate | None:
+        """Return the request for the base model's TEMPLATE, which is shown before training."""
+        model = self._state.facts.model
+        if model is None or not model.has_chat_template or not Path(model.folder).is_dir():
+            return None
+        return DeriveTemplate(path=model.folder)
+
+    def _make_sizes_query(self) -> EstimateSizes | None:
+        """Return the request for file sizes, None until the model's facts are known."""
+        model, export = self._state.get_spec("model"), self._export()
+        if self._state.facts.model is None or not isinstance(model, ModelSpec) or export is None:
+            return None
+        relevant = ExportSpec(
+            imatrix=export.imatrix, llama_cpp=export.llama_cpp, convert_from=export.convert_from
+        )
+        run = self._get_run()
+        return EstimateSizes(
+            model=strip_model(model), export=relevant, run=str(run.path) if run else ""
+        )
+
+
+_HEIGHT = 190
+
+
+class TemplateView(QWidget):
+    """Shows the Jinja and Go templates, whether they were verified, and their differences."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.verdict = label(wrap=True)
+        self.jinja, self.go = (
+            CodeView(tr("Chat template")),
+            CodeView(tr("Ollama TEMPLATE")),
+        )
+        for view in (self.jinja, self.go):
+            view.setFixedHeight(_HEIGHT)
+        sides = ResponsiveColumns(
+            with_title(tr("Chat template (Jinja)"), self.jinja),
+            with_title(tr("Ollama TEMPLATE (Go)"), self.go),
+        )
+        self.facts = FactList()
+        self.limits = CollapsibleSection(tr("Known differences"))
+        self._limits = label(role="muted", wrap=True)
+        self.limits.add(self._limits)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.M)
+        for part in (self.verdict, sides, self.facts, self.limits):
+            layout.addWidget(part)
+
+    def show_event(self, event: events.TemplateDerived) -> None:
+        """Show a derived template, verified or not."""
+        derived = event.derived or DerivedTemplate(
+            template=event.template, stops=event.stops, proven=event.proven,
+            conversations=event.conversations,
+        )  # fmt: skip
+        set_role(self.verdict, "ok" if derived.proven else "error")
+        self.verdict.setText(_describe_verdict(derived, event.difference))
+        self.jinja.setPlainText(event.chat_template)
+        self.go.setPlainText(derived.template)
+        self.facts.show_facts(_list_facts(derived))
+        self._limits.setText("\n".join(f"• {localize(limit)}" for limit in derived.limits))
+        self.limits.setVisible(bool(derived.limits))
+
+
+def _describe_verdict(derived: DerivedTemplate, difference: str | None) -> str:
+    if derived.proven:
+        return tr("✓ Verified for Ollama before 0.30, by rendering {conversations}").format(
+            conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
+        )
+    reason = localize(derived.reason) or tr("The two templates render different text.")
+    verdict = tr("✗ Not verified: {reason}").format(reason=reason)
+    return f"{verdict}\n{localize(difference)}" if difference else verdict
+
+
+def _list_facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
+    other = derived.alternative
+    return [
+        (
+            tr("Also verified"),
+            localize(listed([feature.description for feature in derived.covers])),
+        ),
+        (tr("Not supported"), "\n".join(localize(note) for note in derived.notes)),
+        (tr("Stop sequences"), localize(listed(derived.stops))),
+        (tr("Requires"), localize(listed([need.description for need in derived.needs]))),
+        (tr("Verified alternative"), localize(other.what) if other else ""),
+    ]
+
+
+class EvaluationCard(Card):
+    """Says whether the model has become better, or leads to the page that finds out."""
+
+    def __init__(
+        self, state: ProjectState, on_click: Callable[[], object], parent: QWidget | None = None
+    ) -> None:
+        """Create the card; its buttons call `on_click`."""
+        super().__init__(tr("Is it better?"), parent)
+        self.evaluated = RunVerdictView(state)
+        self.evaluated.evaluation_clicked.connect(on_click)
+        self.about = label(
+            tr(
+                "Compare base model, adapter, and GGUF files on rows that weren't trained on, and see "
+                "what was forgotten."
+            ),
+            "muted",
+            wrap=True,
+        )
+        self.evaluate = button(tr("Evaluate"), on_click, icon="evaluation")
+        self.add(self.evaluated, row(self.about, self.evaluate))
+        self.evaluated.shown_changed.connect(self._show_invitation)
+
+    def _show_invitation(self) -> None:
+        verdict = self.evaluated.verdict
+        self.about.setVisible(verdict is None)
+        self.evaluate.setVisible(verdict is None or verdict.is_outdated)
+
+
+class ResultsCard(Card):
+    """Shows the results of the run that the window follows; `embeds`: it trained an embedding model.
+
+    Signals:
+        chat_requested(speaker): chat with the exported model.
+    """
+
+    chat_requested = Signal(object)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Start hidden, until `show_results` has results."""
+        super().__init__(tr("Result"), parent)
+        self.state = state
+        self.embeds = False
+        self.result = ExportResult()
+        self.show_folder = folder_button(self._get_folder)
+        self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
+        self.copy_llama = button(
+            tr("Copy llama.cpp command"),
+            lambda: self._copy(
+                export_text.format_llama_command(self.result.written, embeds=self.embeds)
+            ),
+            icon="copy",
+        )
+        actions = QWidget()
+        flow = FlowLayout(actions)
+        for part in (self.show_folder, self.copy_run, self.copy_llama):
+            flow.addWidget(part)
+        self.add(self.result, actions)
+
+    def show_results(self, *, done: bool, seconds: float | None) -> None:
+        """Update the card; `seconds` is the duration of an export that is `done`."""
+        result = self.result
+        if done:
+            answers = export_text.format_self_test_answers(self.state.run)
+            result.finish(self._read_modelfile(), answers, seconds)
+        self.setVisible(not result.is_empty())
+        self.show_folder.setVisible(bool(result.written))
+        self.copy_llama.setVisible(bool(result.written))
+        self.copy_run.setVisible(result.created is not None)
+        self.copy_run.setText(
+            tr("Copy curl command for Ollama")
+            if self.embeds
+            else tr("Copy “{command}”").format(command=self._run_command())
+        )
+
+    def get_speaker(self) -> AnySpeaker | None:
+        """Return the model in Ollama, else the first GGUF file, None if there is neither or it can't chat."""
+        created, run = self.result.created, self.state.run
+        if self.embeds:
+            return None
+        if created is not None:
+            host = str(self.state.get("export", "ollama_host"))
+            return speakers.create_ollama_speaker(created, host)
+        models = [event for event in self.result.written if event.quantization != "adapter"]
+        if run is None or not models:
+            return None
+        return speakers.create_gguf_speaker(run, Path(models[0].file))
+
+    def request_chat(self) -> None:
+        """Ask for a chat with the exported model."""
+        if (speaker := self.get_speaker()) is not None:
+            self.chat_requested.emit(speaker)
+
+    def _run_command(self) -> str:
+        created = self.result.created
+        if created is None:
+            return ""
+        if self.embeds:
+            return serving.format_ollama_embed_curl(created.host, created.name)
+        return f"ollama run {created.name}"
+
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.state.messages.success(tr("Copied: {text}").format(text=text))
+
+    def _get_folder(self) -> Path | None:
+        return Path(self.result.written[0].file).parent if self.result.written else None
+
+    def _read_modelfile(self) -> str:
+        try:
+            return read_text(self.state.run.modelfile) if self.state.run else ""
+        except OSError:
+            return ""
+
+
+_TITLES: dict[str, str] = {
+    "adapter": mark("Adapter"),
+    "merged": mark("Merged model"),
+    "gguf": mark("GGUF files"),
+}
+
+#: Milliseconds without typing before the preview of the model card is updated.
+_PREVIEW_DELAY = 350
+
+
+def list_uploadable(run: RunFolder) -> list[str]:
+    """Return which results of a run can be uploaded: adapter, merged, gguf."""
+    exists = {
+        "adapter": run.has_adapter,
+        "merged": run.has_merged,
+        "gguf": run.gguf.is_dir() and any(run.gguf.glob("*.gguf")),
+    }
+    return [name for name, is_available in exists.items() if is_available]
+
+
+class HubUpload(QWidget):
+    """Shows what can be uploaded, with a button that opens the upload dialog.
+
+    Signals:
+        ask(command): send a command to the inspector.
+        push_requested(repository, what, private): upload a result.
+    """
+
+    ask = Signal(object)
+    push_requested = Signal(str, str, bool)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Show the run of `state` whenever `show_run` is called."""
+        super().__init__(parent)
+        self.state = state
+        self.pushed: events.Pushed | None = None
+        self.what = label(role="muted", wrap=True)
+        self.upload = button(tr("Upload…"), self.open, icon="export")
+        self.view_online = button(tr("Open on Hugging Face"), self._view_online, kind="link")
+        self._dialog: PushDialog | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.ROW)
+        layout.addWidget(self.what)
+        layout.addLayout(row(self.upload, self.view_online, None))
+
+    def show_run(self) -> None:
+        """Update the texts to the results of the current run."""
+        available = list_uploadable(self.state.run) if self.state.run else []
+        self.upload.setEnabled(bool(available) and not self.state.running)
+        self.view_online.setVisible(self.pushed is not None)
+        set_role(self.what, "ok" if self.pushed else "muted")
+        if self.pushed is not None:
+            self.what.setText(
+                tr("✓ {files} uploaded to {repository}.").format(
+                    files=tr(_TITLES[self.pushed.what]), repository=self.pushed.repository
+                )
+            )
+        elif available:
+            template = (
+                tr("Ready to upload: {files}. Sign in once in Settings.")
+                if "merged" in available
+                else tr(
+                    "Ready to upload: {files}. Sign in once in Settings. To upload a merged "
+                    "model, merge the adapter first."
+                )
+            )
+            files = localize(listed([_TITLES[name] for name in available]))
+            self.what.setText(template.format(files=files))
+        else:
+            self.what.setText(tr("Nothing to upload yet."))
+
+    def on_event(self, event: object) -> None:
+        """Follow previews of the model card and the end of an upload."""
+        match event:
+            case events.CardPreviewed() if self._dialog is not None:
+                self._dialog.show_card(event.text)
+            case events.Pushed():
+                self.pushed = event
+                self.show_run()
+
+    def clear(self) -> None:
+        """Reset the state for another run."""
+        self.pushed = None
+
+    def open(self) -> None:
+        """Open the upload dialog."""
+        if self.state.run is None:
+            return
+        self._dialog = PushDialog(list_uploadable(self.state.run), self.window())
+        self._dialog.preview_requested.connect(self._ask_card)
+        self._dialog.chosen.connect(self.push_requested)
+        self._dialog.destroyed.connect(self._on_closed)
+        self._dialog.open()
+        self._dialog.preview()
+
+    def _on_closed(self) -> None:
+        self._dialog = None
+
+    def _ask_card(self, repository: str, what: str) -> None:
+        if self.state.run is not None:
+            run = str(self.state.run.path)
+            self.ask.emit(
+                commands.PreviewCard(run=run, repository=repository, what=cast(What, what))
+            )
+
+    def _view_online(self) -> None:
+        if self.pushed is not None:
+            open_page(self.pushed.url)
+
+
+class PushDialog(Dialog):
+    """Asks for the repository, what to upload, and its visibility; previews the model card.
+
+    Signals:
+        preview_requested(repository, what): generate the model card.
+        chosen(repository, what, private): start the upload.
+    """
+
+    preview_requested = Signal(str, str)
+    chosen = Signal(str, str, bool)
+
+    def __init__(self, available: list[str], parent: QWidget | None = None) -> None:
+        """Offer the `available` results; preselect the last, which is the easiest to run."""
+        super().__init__(tr("Upload to the Hugging Face Hub"), "", parent)
+        self.what = SegmentsControl({name: tr(_TITLES[name]) for name in available})
+        self.what.setAccessibleName(tr("Files to upload"))
+        self._what = available[-1]
+        self.what.show_value(self._what)
+        self.what.edited.connect(self._choose)
+        self.repository = QLineEdit()
+        self.repository.setPlaceholderText(tr("name or organization/name"))
+        self.repository.setAccessibleName(tr("Repository"))
+        self.repository.textChanged.connect(self._on_changed)
+        self.private = QCheckBox(tr("Private repository"))
+        self.private.setChecked(True)
+        self.card = QPlainTextEdit(readOnly=True)
+        self.card.setAccessibleName(tr("Model card"))
+        self.card.setMinimumSize(560, 260)
+        self.card.setPlaceholderText(tr("Generating the model card…"))
+        self.body.addLayout(
+            column(
+                label(tr("Repository"), "label"), self.repository,
+                label(tr("Files to upload"), "label"), self.what, self.private,
+                label(tr("Model card"), "label"), self.card, spacing=Spacing.S,
+            )
+        )  # fmt: skip
+        self.add_button(button(tr("Cancel"), self.reject))
+        upload = button(tr("Upload"), self._accept, kind="primary")
+        self.upload = self.add_button(upload, default=True)
+        self._timer = QTimer(self, singleShot=True, interval=_PREVIEW_DELAY)
+        self._timer.timeout.connect(self.preview)
+        self.upload.setEnabled(False)
+
+    def show_card(self, text: str) -> None:
+        """Show the generated model card."""
+        self.card.setPlainText(text)
+
+    def preview(self) -> None:
+        """Request the model card for the current choices."""
+        self.preview_requested.emit(self._name() or "model", self._what)
+
+    def _name(self) -> str:
+        return self.repository.text().strip()
+
+    def _on_changed(self) -> None:
+        self.upload.setEnabled(bool(self._name()))
+        self._timer.start()
+
+    def _choose(self, value: object) -> None:
+        self._what = str(value)
+        self.preview()
+
+    def _accept(self) -> None:
+        self.accept()
+        self.chosen.emit(self._name(), self._what, self.private.isChecked())

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QHelpEvent, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QComboBox,
     QHBoxLayout,
     QHeaderView,
+    QLineEdit,
+    QSizePolicy,
+    QSpinBox,
     QTableWidget,
     QTableWidgetItem,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
 
 from lora_studio.core import chat, formatting
-from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit
+from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.formatting import format_float
+from lora_studio.core.lora.adapters import (
+    METHODS,
+    AdapterFacts,
+    AdapterFit,
+    LayerFacts,
+    Method,
+    WeightedAdapter,
+)
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
+from lora_studio.gui.controls.weight_editor import DecimalEditor
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
-from lora_studio.gui.pages.lora.combine_panel import CombinePanel
-from lora_studio.gui.pages.lora.norm_bars import NormBars
+from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Spacing
+from lora_studio.gui.text_size import Size, set_scaled_sizes
+from lora_studio.gui.theme import Spacing, body_font, color, get_theme
 from lora_studio.gui.widgets import plain_table
-from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, make_scroll_area, row
+from lora_studio.gui.widgets.basics import (
+    Card,
+    FlowLayout,
+    FocusFrame,
+    button,
+    label,
+    make_scroll_area,
+    row,
+)
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
+from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
@@ -396,3 +421,280 @@ def _list_facts(facts: AdapterFacts) -> list[tuple[str, str]]:
         (tr("Parameters"), formatting.format_count(facts.parameters) if facts.parameters else ""),
         (tr("Note"), localize(facts.note or "")),
     ]
+
+
+_LAYER = re.compile(r"\.(\d+)\.")
+_HEIGHT = 120
+
+
+class NormBars(FocusFrame):
+    """A bar per layer, from first to last; arrow keys and the mouse show a bar's values."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the chart without layers."""
+        super().__init__(parent)
+        self._groups: list[tuple[str, list[tuple[str, float]]]] = []
+        self._at = -1
+        self.setAccessibleName(tr("Update strength by layer"))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        get_theme().changed.connect(self.update)
+
+    def show_layers(self, layers: Sequence[LayerFacts]) -> None:
+        """Show the layers whose norm is known."""
+        groups: dict[str, list[tuple[str, float]]] = {}
+        for layer in layers:
+            if layer.norm is not None and math.isfinite(layer.norm):
+                match = _LAYER.search(layer.module)
+                group = match[1] if match else layer.module
+                name = layer.module[match.end() :] if match else layer.module
+                groups.setdefault(group, []).append((name, layer.norm))
+        self._groups = list(groups.items())
+        self._at = -1
+        self.setAccessibleDescription(self.summarize())
+        self.setVisible(bool(groups))
+        self.update()
+
+    def update_norms(self) -> list[float]:
+        """Return the Frobenius norm of each layer's update: √Σ of the squares over its modules."""
+        return [math.hypot(*(norm for _, norm in modules)) for _, modules in self._groups]
+
+    def summarize(self) -> str:
+        """Return one sentence that describes the chart."""
+        strengths = self.update_norms()
+        if not strengths:
+            return ""
+        most = max(range(len(strengths)), key=strengths.__getitem__)
+        return tr("Largest update: layer {layer}, ‖ΔW‖ {norm}.").format(
+            layer=self._groups[most][0], norm=format_float(strengths[most], ".3g")
+        )
+
+    def describe_bar(self, bar: int) -> str:
+        """Return the text of a bar: its layer and the modules in it."""
+        if not 0 <= bar < len(self._groups):
+            return ""
+        group, modules = self._groups[bar]
+        each = "\n".join(f"{name}  {format_float(norm, '.3g')}" for name, norm in modules)
+        return tr("Layer {layer}: ‖ΔW‖ {norm}").format(
+            layer=group, norm=format_float(self.update_norms()[bar], ".3g")
+        ) + (f"\n{each}" if len(modules) > 1 else "")
+
+    def sizeHint(self) -> QSize:
+        """Return a small size."""
+        return QSize(280, Size.scale_height(_HEIGHT))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a narrow size."""
+        return QSize(120, Size.scale_height(_HEIGHT))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint the bars, and the numbers of the first and the last layer below them."""
+        super().paintEvent(event)  # the frame
+        strengths = self.update_norms()
+        highest = max(strengths, default=0.0)
+        if highest <= 0:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = body_font(Size.CAPTION)
+        painter.setFont(font)
+        below = painter.fontMetrics().height() + 4
+        base = self.height() - below
+        for bar, strength in enumerate(strengths):
+            box = self._get_bar_rect(bar)
+            height = max(1.0, (base - 4) * strength / highest)
+            box.setTop(base - height)
+            box.setBottom(base)
+            chosen = self.hasFocus() and bar == self._at
+            painter.fillRect(box, color("evaluation" if chosen else "accent"))
+        painter.setPen(color("line"))
+        painter.drawLine(0, base, self.width(), base)
+        painter.setPen(color("muted"))
+        label_area = QRectF(0, base + 2, self.width(), below)
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignLeft, self._groups[0][0])
+        last = self._groups[-1][0] if len(self._groups) > 1 else ""
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignRight, last)
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignHCenter, tr("layer"))
+        painter.end()
+
+    def event(self, event: QEvent) -> bool:
+        """Show the values of the bar under the mouse."""
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            QToolTip.showText(
+                event.globalPos(), plain_tip(self.describe_bar(self._find_bar(event.pos().x())))
+            )
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Move from bar to bar with Left and Right."""
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
+        if step is None or not self._groups:
+            super().keyPressEvent(event)
+            return
+        self._at = min(max(self._at + step, 0), len(self._groups) - 1)
+        self.setAccessibleDescription(self.describe_bar(self._at))
+        position = self.mapToGlobal(self._get_bar_rect(self._at).center().toPoint())
+        QToolTip.showText(position, plain_tip(self.describe_bar(self._at)))
+        self.update()
+
+    def _get_bar_rect(self, bar: int) -> QRectF:
+        width = self.width() / max(len(self._groups), 1)
+        gap = min(3.0, width * 0.25)
+        return QRectF(bar * width + gap / 2, 0, min(width - gap, 40.0), self.height())
+
+    def _find_bar(self, x: int) -> int:
+        return int(x * len(self._groups) / max(self.width(), 1))
+
+
+_TITLES: dict[Method, str] = {
+    "cat": mark("Concatenation"),
+    "svd": mark("SVD"),
+    "linear": mark("Linear"),
+    "ties": mark("TIES"),
+    "dare_linear": mark("DARE (linear)"),
+    "dare_ties": mark("DARE (TIES)"),
+    "magnitude_prune": mark("Magnitude pruning"),
+}
+_SPARSE = ("ties", "dare_linear", "dare_ties", "magnitude_prune")
+
+
+class CombinePanel(QWidget):
+    """Weights, method and name of a combination.
+
+    Signals:
+        combine_requested(command): combine the adapters.
+        cancel_requested: cancel the running combination.
+    """
+
+    combine_requested = Signal(object)
+    cancel_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the panel without adapters; `folder` is where new adapters are saved."""
+        super().__init__(parent)
+        self.folder = Path()
+        self._adapters: tuple[WeightedAdapter, ...] = ()
+        self._ranks: set[int] = set()
+        self.hint = label("", "muted", wrap=True)
+        self.blend = BlendPanel()
+        self.blend.changed.connect(self._on_weights_changed)
+        self.method = QComboBox()
+        self.method.setAccessibleName(tr("Combination method"))
+        for key, title in _TITLES.items():
+            self.method.addItem(tr(title), key)
+        self.description = label("", "caption", wrap=True)
+        self.rank = QSpinBox(minimum=1, maximum=4096, value=16)
+        self.rank.setAccessibleName(tr("Rank of the result"))
+        self.density = DecimalEditor(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
+        self.density.setAccessibleName(tr("Density: fraction of values to keep"))
+        for number in (self.rank, self.density):
+            set_scaled_sizes(number, width=72)
+            number.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
+        self._rank_name, self._density_name = label(tr("Rank")), label(tr("Density"))
+        self.name = QLineEdit()
+        self.name.setAccessibleName(tr("Name of the new adapter"))
+        self.make = button(tr("Combine"), self._make, icon="merge")
+        self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
+        self.progress = ProgressLine()
+        self.error = label("", "error", wrap=True)
+        self._build_layout()
+        self.method.currentIndexChanged.connect(self._refresh)
+        self.name.textChanged.connect(self._refresh)
+        self.set_running(False)
+        self.choose(())
+
+    def _build_layout(self) -> None:
+        numbers = (self._rank_name, self.rank, self._density_name, self.density)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.hint)
+        layout.addWidget(self.blend)
+        layout.addLayout(row(self.method, *numbers, None))
+        layout.addWidget(self.description)
+        layout.addLayout(row(label(tr("Name")), self.name, self.make, self.cancel))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.error)
+
+    def choose(self, adapters: Sequence[AdapterFacts]) -> None:
+        """Set the adapters to combine; weights already entered are kept."""
+        weights = {each.folder: each.weight for each in self._adapters}
+        self._adapters = tuple(
+            WeightedAdapter(folder=each.folder, weight=weights.get(each.folder, 1.0))
+            for each in adapters
+        )
+        self._ranks = {rank for each in adapters for rank in each.ranks}
+        self.blend.show_adapters(self._adapters)
+        if len(self._adapters) > 1:
+            titles = [
+                localize(chat.format_speaker_name(AdapterSpeaker(adapters=(_to_weighted(each),))))
+                for each in self._adapters
+            ]
+            self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
+            self.rank.setValue(max(self._ranks, default=16))
+        self._refresh()
+
+    def set_running(self, running: bool, share: float | None = None) -> None:
+        """Show or hide the progress of a combination; `share` is 0 to 1."""
+        self._running = running
+        self.progress.setVisible(running)
+        self.cancel.setVisible(running)
+        self.make.setVisible(not running)
+        if running:
+            self.progress.show_progress(tr("Combining adapters"), share)
+
+    def show_error(self, text: str) -> None:
+        """Show why the combination isn't possible."""
+        self.error.setText(text)
+        self.error.setVisible(bool(text))
+
+    def _refresh(self) -> None:
+        several, method = len(self._adapters) > 1, self.method.currentData()
+        self.hint.setText(
+            ""
+            if several
+            else tr("Select two or more adapters in the list to combine them into one.")
+        )
+        self.hint.setVisible(not several)
+        for part in (self.blend, self.method, self.description, self.name):
+            part.setEnabled(several)
+        self.description.setText(tr(METHODS[method]))
+        for number in (self.rank, self._rank_name):
+            number.setVisible(method == "svd")
+        for share in (self.density, self._density_name):
+            share.setVisible(method in _SPARSE)
+        error = self._find_error(method) if several else ""
+        self.show_error(error)
+        self.make.setEnabled(several and not error)
+
+    def _find_error(self, method: str) -> str:
+        if not self.name.text().strip():
+            return tr("Enter a name for the new adapter.")
+        if self._get_target().exists():
+            return tr("An adapter with this name already exists.")
+        if len(self._ranks) > 1 and method not in ("cat", "svd"):
+            return tr("The adapters have different ranks. Choose Concatenation or SVD.")
+        return ""
+
+    def _get_target(self) -> Path:
+        return self.folder / self.name.text().strip()
+
+    def _on_weights_changed(self, adapters: tuple[WeightedAdapter, ...]) -> None:
+        if len(adapters) == len(self._adapters):
+            self._adapters = adapters
+
+    def _make(self) -> None:
+        method = self.method.currentData()
+        self.combine_requested.emit(
+            commands.CombineAdapters(
+                adapters=self._adapters,
+                method=method,
+                out=str(self._get_target()),
+                rank=self.rank.value() if method == "svd" else None,
+                density=self.density.value(),
+            )
+        )
+
+
+def _to_weighted(adapter: WeightedAdapter) -> WeightedAdapter:
+    return adapter.model_copy(update={"weight": 1.0})

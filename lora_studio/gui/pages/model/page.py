@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.model_fit import with_least_memory
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import ModelSpec, classify_source
 from lora_studio.core.project import checks
@@ -18,28 +23,38 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.controls.cards import CardOption, CardsControl
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import Control, name_control
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
 from lora_studio.gui.jobs.hub_account import HubAccount
 from lora_studio.gui.jobs.token_dialog import get_hub_address
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import localize_problem
+from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.model.browser import ModelBrowser
-from lora_studio.gui.pages.model.device_control import DeviceControl
-from lora_studio.gui.pages.model.download_line import DownloadLine
 from lora_studio.gui.pages.model.finder import ModelFinder
-from lora_studio.gui.pages.model.precision_control import PrecisionControl, describe_fit
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    FlowLayout,
+    button,
+    column,
+    label,
+    row,
+)
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.external_open import open_page
 from lora_studio.gui.widgets.fact_list import Fact, FactList
+from lora_studio.gui.widgets.glyph import StatusLabel
+from lora_studio.gui.widgets.progress_line import ProgressLine
 
 _KINDS = {
     "none": mark("No model selected."),
@@ -447,3 +462,260 @@ def _list_storage_facts(model: events.ModelInspected) -> list[Fact]:
 def _find_model_path(path: Path) -> Path:
     """Return the model folder of a dropped file, or the path itself for a folder or GGUF file."""
     return path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent
+
+
+_FULL = "16bit"
+#: Values of the setting that the 16-bit card represents, with their labels.
+_FORMATS = {
+    "auto": mark("Best for this device"),
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+}
+_CARDS = (
+    CardOption(_FULL, mark("16-bit"), mark("Full precision, fastest")),
+    CardOption("8bit", mark("8-bit"), mark("Up to 50 % less memory, very little quality loss")),
+    CardOption("4bit", mark("4-bit"), mark("Up to 75 % less memory, small quality loss (QLoRA)")),
+)
+
+
+class PrecisionControl(Control):
+    """Edits `ModelSpec.precision`."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the cards; the data type is shown only while the 16-bit card is selected."""
+        super().__init__(parent)
+        self._value: Any = "auto"
+        self.cards = CardsControl(_CARDS)
+        self.formats = ComboControl(_FORMATS)
+        name_control(self.formats, tr("Data type"))
+        self._format_row = QWidget()
+        self._format_row.setLayout(row(label(tr("Data type"), "muted"), self.formats, None))
+        self.setFocusProxy(self.cards)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.M)
+        layout.addWidget(self.cards)
+        layout.addWidget(self._format_row)
+        self.cards.edited.connect(self._on_card_chosen)
+        self.formats.edited.connect(self.apply_choice)
+
+    def show_value(self, value: Any) -> None:
+        """Show a precision."""
+        self._value = value
+        full = isinstance(value, str) and value in _FORMATS
+        self.cards.show_value(_FULL if full else value)
+        self.formats.show_value(value if full else "")
+        self._format_row.setVisible(full)
+
+    def show_memory(self, notes: Mapping[str, str]) -> None:
+        """Show the memory that each precision needs, "auto" among them; a missing entry shows nothing."""
+        precise = self._value if self._value in ("bf16", "fp16", "fp32") else "auto"
+        self.cards.set_note(_FULL, notes.get(precise) or notes.get("bf16", ""))
+        for value in ("8bit", "4bit"):
+            self.cards.set_note(value, notes.get(value, ""))
+
+    def set_quantized_available(self, available: bool, why_not: str) -> None:
+        """Enable or disable 8-bit and 4-bit for this model."""
+        for value in ("8bit", "4bit"):
+            self.cards.set_available(value, available, why_not)
+
+    def _on_card_chosen(self, value: str) -> None:
+        self.apply_choice("auto" if value == _FULL else value)
+
+
+def describe_fit(weights: str, plan: MemoryPlan) -> str:
+    """Return the memory of the weights, and whether training fits: with the current settings, or with the least."""
+    needed = estimate(plan)
+    if needed.fits:
+        return tr("{weights} ✓ fits").format(weights=weights)
+    if estimate(with_least_memory(plan)).fits:
+        return tr("{weights} · fits with reduced memory use").format(weights=weights)
+    return tr("{weights} ⚠ training needs {memory}").format(
+        weights=weights, memory=formatting.format_memory(needed.total)
+    )
+
+
+class DeviceControl(Control):
+    """A list of devices, and a check box for each GPU of a machine with several."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Offer the automatic choice and the CPU until `show_devices` is called."""
+        super().__init__(parent)
+        self.combo = ComboControl(list_device_choices(None))
+        self.setFocusProxy(self.combo.box)
+        self.ticks: dict[str, QCheckBox] = {}
+        self._value = "auto"
+        self._together = QWidget()
+        self._flow = FlowLayout(self._together)
+        self._several = label(tr("Train on several GPUs (each processes part of every batch):"), role="caption")  # fmt: skip
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.S)
+        for widget in (self.combo, self._several, self._together):
+            layout.addWidget(widget)
+        self.combo.edited.connect(self._choose)
+        self.combo.left.connect(self.left)
+        self.show_devices(None)
+
+    def show_devices(self, devices: events.DevicesFound | None) -> None:
+        """Offer the devices of this machine; the value doesn't change."""
+        self.combo.set_choices(list_device_choices(devices))
+        for box in self.ticks.values():
+            box.hide()
+            box.deleteLater()
+        gpus = [device for device in (devices.devices if devices else ()) if "cuda:" in device.name]
+        gpus.sort(key=lambda device: int(device.name.partition(":")[2]))
+        self.ticks = {
+            device.name: QCheckBox(f"{localize(device.title)} ({device.name})") for device in gpus
+        }
+        for box in self.ticks.values():
+            self._flow.addWidget(box)
+            box.clicked.connect(self._tick)
+        self._several.setVisible(len(gpus) > 1)
+        self._together.setVisible(len(gpus) > 1)
+        self.show_value(self._value)
+
+    def show_value(self, value: Any) -> None:
+        """Show one device in the list and its check box, several in their check boxes only."""
+        self._value = str(value)
+        self._show_in_list()
+        for name, box in self.ticks.items():
+            box.setChecked(name in self._value.split(","))
+
+    def _show_in_list(self) -> None:
+        """Show the number of GPUs instead of an entry if several are selected."""
+        self.combo.show_value(self._value)
+        if (count := self._value.count(",") + 1) > 1:
+            self.combo.box.setPlaceholderText(tr("{count} GPUs").format(count=count))
+
+    def _choose(self, value: object) -> None:
+        self.show_value(value)
+        self.edited.emit(value)
+
+    def _tick(self) -> None:
+        """Store the checked GPUs; none checked means "auto"."""
+        ticked = [name for name, box in self.ticks.items() if box.isChecked()]
+        value = ",".join(ticked) or "auto"
+        self._value = value
+        self._show_in_list()
+        self.edited.emit(value)
+        self.left.emit()
+
+
+def list_device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
+    """Return titles by device name, "auto" first; only "auto" and "cpu" while devices are unknown."""
+    if devices is None or not devices.devices:
+        return {"auto": mark("Automatic"), "cpu": "CPU"}
+    choices = {"auto": tr("Automatic ({title})").format(title=localize(devices.devices[0].title))}
+    several = sum(device.name.startswith("cuda") for device in devices.devices) > 1
+    for device in devices.devices:
+        if device.name != "auto":
+            title = localize(device.title)
+            is_one_of_several = several and device.name.startswith("cuda")
+            choices[device.name] = tr("{device}, {free} of {total} free").format(
+                device=f"{title} ({device.name})" if is_one_of_several else title,
+                free=formatting.format_memory(device.free_bytes),
+                total=formatting.format_memory(device.total_bytes),
+            )
+    return choices
+
+
+class DownloadLine(QWidget):
+    """A status, a progress bar and buttons; hidden if there is nothing to download.
+
+    Signals:
+        started, cancelled: start the download, or cancel it.
+        sign_in_clicked, page_clicked, online_requested: resolve what blocks the download.
+    """
+
+    started = Signal()
+    cancelled = Signal()
+    sign_in_clicked = Signal()
+    page_clicked = Signal()
+    online_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create the line, hidden."""
+        super().__init__(parent)
+        self.start = button("", self.started.emit, icon="download")
+        self.stop = button(tr("Cancel"), self.cancelled.emit)
+        self.progress = ProgressLine()
+        self.status = StatusLabel()
+        self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
+        self.page = button(tr("Open model page"), self.page_clicked.emit, kind="link")
+        self.online = button(tr("Turn off offline mode"), self.online_requested.emit, kind="link")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.status)
+        layout.addLayout(row(self.sign_in, self.page, self.online, None))
+        layout.addWidget(self.progress)
+        layout.addLayout(row(self.start, self.stop, None))
+        self._bytes, self._running, self._resumable = 0, False, False
+        self.offer(0)
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether a download is running."""
+        return self._running
+
+    def offer(self, missing: int) -> None:
+        """Offer to download `missing` bytes; 0 if the model is complete."""
+        self._bytes = missing
+        if not missing:
+            self._resumable = False
+            self.explain("", "")
+        self._show()
+
+    def show_started(self) -> None:
+        """Show that the download was started."""
+        self._running, self._resumable = True, False
+        self.explain("", "")
+        self.progress.show_progress(tr("Connecting to the Hub…"), None)
+        self._show()
+
+    def show_progress(self, event: events.Progress) -> None:
+        """Show the progress of the download."""
+        share = event.done / event.total if event.total else None
+        if event.total:
+            status = tr("{done} of {total}").format(
+                done=formatting.format_size(event.done), total=formatting.format_size(event.total)
+            )
+        else:
+            status = localize_stage(event.stage)
+        self.progress.show_progress(status, share, event.eta_s)
+
+    def show_ending(self, event: events.Ending) -> None:
+        """Show how the download ended: complete, canceled or failed."""
+        self._running = False
+        match event:
+            case events.Done():
+                self._bytes = 0
+            case events.Cancelled():
+                self._resumable = True
+                self.explain("", tr("Download canceled. The part already downloaded is kept."))
+            case events.Failed():
+                problem = event.problem
+                self._resumable = problem.code in ("model.interrupted", "model.hub_failed")
+                self.explain(problem.code, localize_problem(problem))
+        self._show()
+
+    def explain(self, code: str, text: str) -> None:
+        """Show why the download isn't possible, with the action that resolves it."""
+        self.status.set_status(text, "error" if code else "muted")
+        self.status.setVisible(bool(text))
+        self.sign_in.setVisible(code in ("model.gated", "model.token", "model.not_found"))
+        self.page.setVisible(code == "model.gated")
+        self.online.setVisible(code == "model.offline")
+        self._show()
+
+    def _show(self) -> None:
+        self.progress.setVisible(self._running)
+        self.stop.setVisible(self._running)
+        self.start.setVisible(bool(self._bytes) and not self._running)
+        size = formatting.format_size(self._bytes)
+        title = tr("Resume download ({size})") if self._resumable else tr("Download {size}")
+        self.start.setText(title.format(size=size))
+        explained = bool(self.status.text())
+        self.setVisible(self._running or bool(self._bytes) or explained)

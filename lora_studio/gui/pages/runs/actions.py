@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QCompleter,
+    QMenu,
+    QVBoxLayout,
+    QWidget,
+)
 
-from lora_studio.core.problems import Problem, Where, fail
-from lora_studio.core.project import run_consent
+from lora_studio.core import formatting
+from lora_studio.core.memory import estimate
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project import linked_settings, run_consent
 from lora_studio.core.project.access_requests import AccessRequest
-from lora_studio.core.runs import copies
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.queue import QueuedRun
+from lora_studio.core.spec import FieldFacts
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.controls.controls import LineEdit
+from lora_studio.gui.controls.quantities import format_value, parse
 from lora_studio.gui.desktop import trash
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.pages.runs.dialogs import DeleteDialog
-from lora_studio.gui.pages.runs.grid_dialog import GridDialog
+from lora_studio.gui.message_translation import localize, localize_facts
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
+from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.project.undo import Change
-from lora_studio.gui.theme import set_icon
+from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
+from lora_studio.gui.widgets.basics import FlowLayout, button, label
+from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 @dataclass(frozen=True)
@@ -365,3 +385,365 @@ def _make_copies(
         queued = copies.repeat_run(run) if is_copied else run
         entries.append(QueuedRun(run=queued.path.name, resume=has_begun))
     return entries
+
+
+class DeleteDialog(Dialog):
+    """Asks whether to delete runs or only their checkpoints, and shows the disk space that this frees.
+
+    Signals:
+        all_chosen, checkpoints_chosen: move the runs or their checkpoints to the trash.
+    """
+
+    all_chosen = Signal()
+    checkpoints_chosen = Signal()
+
+    def __init__(
+        self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
+    ) -> None:
+        """Ask about `runs`; `name` is the display name of the first one."""
+        total = sum(run.bytes for run in runs)
+        checkpoints = sum(run.checkpoint_bytes for run in runs)
+        title = (
+            tr("Delete {name}?").format(name=name)
+            if len(runs) == 1
+            else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
+        )
+        super().__init__(title, _describe_consequences(runs), parent)
+        self.add_button(button(tr("Cancel"), self.reject), default=True)
+        self.checkpoints = self.add_button(
+            button(
+                tr("Delete checkpoints only ({size})").format(
+                    size=formatting.format_size(checkpoints)
+                ),
+                lambda: self._decide(self.checkpoints_chosen),
+            )
+        )
+        self.checkpoints.setToolTip(
+            tr("Keeps everything else. Unfinished runs can no longer be resumed.")
+        )
+        self.checkpoints.setVisible(bool(checkpoints))
+        self.all = self.add_button(
+            button(
+                tr("Delete ({size})").format(size=formatting.format_size(total)),
+                lambda: self._decide(self.all_chosen),
+                kind="danger",
+                icon="trash",
+                role="error",
+            )
+        )
+
+    def _decide(self, signal: object) -> None:
+        self.accept()
+        signal.emit()  # type: ignore[attr-defined]  # PySide types signals as descriptors alone
+
+
+def _describe_consequences(runs: Sequence[RunSummary]) -> str:
+    """Return what deleting these runs means, in two or three sentences."""
+    sentences = [
+        tr(
+            "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash."
+        ).format(size=formatting.format_size(sum(run.bytes for run in runs)))
+    ]
+    if resumable := sum(run.is_resumable for run in runs):
+        sentences.append(
+            tr("The run can no longer be resumed.")
+            if len(runs) == 1
+            else tr_n(
+                "{n} of the runs can no longer be resumed.",
+                "{n} of the runs can no longer be resumed.",
+                resumable,
+            )
+        )
+    sentences.append(tr("Empty the trash to free the disk space."))
+    return " ".join(sentences)
+
+
+class GridDialog(Dialog):
+    """Asks for settings and values, and shows the number of runs and the estimated time.
+
+    Signals:
+        chosen(axes): the settings with their values, for `copies.grid`.
+    """
+
+    chosen = Signal(list)
+
+    def __init__(
+        self,
+        state: ProjectState,
+        earlier: Sequence[RunSummary],
+        parent: QWidget | None = None,
+    ) -> None:
+        """Estimate the time from the project, or from the `earlier` runs if that isn't possible."""
+        text = tr(
+            "Queues a run for every combination of values. All other settings come from the "
+            "project."
+        )
+        super().__init__(tr("Grid search"), text, parent)
+        self._state, self._earlier = state, earlier
+        self.first = AxisEditor(tr("First setting"), "lora.rank")
+        self.second = AxisEditor(tr("Second setting"), "training.learning_rate", optional=True)
+        self.total = label(wrap=True)
+        for part in (self.first, self.second, self.total):
+            self.body.addWidget(part)
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.add = self.add_button(
+            button(tr("Add to queue"), self._accept, kind="primary"), default=True
+        )
+        self.first.changed.connect(self._check)
+        self.second.changed.connect(self._check)
+        for editor in (self.first, self.second):  # line edits consume Enter and Esc
+            editor.numbers.entered.connect(self.add.click)
+            editor.numbers.reverted.connect(self.reject)
+        self._check()
+
+    def list_axes(self) -> list[Axis]:
+        """Return the settings with their values."""
+        editors = [editor for editor in (self.first, self.second) if editor.name]
+        return [(editor.name, tuple(editor.parse_values())) for editor in editors]
+
+    def _check(self) -> None:
+        self._show_total()
+        QTimer.singleShot(0, self, self._fit)  # runs after the layouts have processed the changes
+
+    def _fit(self) -> None:
+        layout = self.layout()
+        assert layout is not None
+        for editor in (self.first, self.second):
+            editor.fit(layout.contentsRect().width())
+        layout.activate()
+        self.resize(self.width(), layout.totalHeightForWidth(self.width()))
+
+    def _show_total(self) -> None:
+        is_valid = True
+        for editor in (self.first, self.second):
+            editor.show_error(self._find_error(editor))
+            is_valid = is_valid and editor.error.isHidden()
+        try:
+            count = len(copies.list_combinations(self.list_axes()))
+        except ProblemError as error:
+            text = f"{localize(error.problems[0].what)} {localize(error.problems[0].remedy)}"
+            self.total.setText(text if is_valid else "")
+            self.add.setEnabled(False)
+            return
+        self.add.setEnabled(is_valid)
+        self.add.setText(tr_n("Add {n} run to queue", "Add {n} runs to queue", count))
+        self.total.setText(self._describe_total(count) if is_valid else "")
+
+    def _find_error(self, editor: AxisEditor) -> str:
+        if not editor.name:
+            return ""
+        if editor is self.second and editor.name == self.first.name:
+            return tr("This setting is already selected as the first setting.")
+        values = editor.parse_values()
+        for value in values:
+            if problem := grid_search.check_value(self._state.draft, editor.name, value):
+                return f"{localize(problem.what)} {localize(problem.remedy)}"
+        return "" if values else tr("Enter at least one value.")
+
+    def _describe_total(self, count: int) -> str:
+        lines = [self._describe_time(count)]
+        names = {editor.name for editor in (self.first, self.second)}
+        ratio = linked_settings.get_ratio(self._state.get, ("lora", "rank"))
+        if "lora.rank" in names and "lora.alpha" not in names and ratio is not None:
+            lines.append(
+                tr("Alpha stays {ratio} × rank.").format(
+                    ratio=formatting.format_float(ratio, ".3g")
+                )
+            )
+        return "\n".join(lines)
+
+    def _describe_time(self, count: int) -> str:
+        seconds = self._estimate_seconds()
+        if seconds is None:
+            return tr_n(
+                "{n} run. An estimate of the time appears after the first run.",
+                "{n} runs. An estimate of the time appears after the first run.",
+                count,
+            )
+        time = formatting.format_duration(seconds)
+        return tr_n("{n} run, about {time}", "{n} runs, about {time} in total", count, time=time)
+
+    def _estimate_seconds(self) -> float | None:
+        """Return the estimated seconds of all runs together, None if unknown."""
+        estimates = [
+            self._run_seconds(values) for values in copies.list_combinations(self.list_axes())
+        ]
+        if all(each is not None for each in estimates):
+            return math.fsum(each for each in estimates if each is not None)
+        recent = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
+        return len(estimates) * math.fsum(recent) / len(recent) if recent else None
+
+    def _run_seconds(self, values: tuple[object, ...]) -> float | None:
+        plan = memory_plan.make_plan(self._state)
+        if plan is None:
+            return None
+        changes = {
+            setting.partition(".")[2]: value
+            for (setting, _), value in zip(self.list_axes(), values, strict=True)
+            if setting.startswith("training.")
+        }
+        try:
+            training = TrainingSpec.model_validate(plan.training.model_dump() | changes)
+        except ValueError:
+            return None
+        return estimate.estimate_seconds(replace(plan, training=training))
+
+    def _accept(self) -> None:
+        self.accept()
+        self.chosen.emit(self.list_axes())
+
+
+#: Suggested values by setting.
+_SUGGESTED: dict[str, str] = {
+    "lora.rank": "8 16 32", "training.learning_rate": "5e-5 1e-4 2e-4", "training.epochs": "1 2 3",
+    "lora.dropout": "0 0.05 0.1", "lora.alpha": "16 32 64",
+}  # fmt: skip
+
+
+def parse_numbers(text: str, about: FieldFacts) -> list[Any]:
+    """Return the numbers of a list in any notation: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
+
+    Text that isn't a number is returned as typed. A comma separates numbers unless there are spaces
+    or
+    semicolons.
+    """
+    if about.unit:
+        text = re.sub(rf"(?i)\b{re.escape(about.unit)}\b", " ", text)
+    text = re.sub(r"(?<=\d)\s+(?=%)", "", text)
+    parts = re.split(r"[;\s]+", text.strip(" ;,"))
+    if len(parts) == 1:
+        parts = parts[0].split(",")
+    return [parse(part.strip(","), about) for part in parts if part.strip(",")]
+
+
+class AxisEditor(QWidget):
+    """Selects a setting by name; numbers are typed as a list, choices are checked.
+
+    Signals:
+        changed: the setting or its values changed.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self, name: str, chosen: str, *, optional: bool = False, parent: QWidget | None = None
+    ) -> None:
+        """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
+        super().__init__(parent)
+        self._abouts = {
+            setting: localize_facts(SPECS[copies.split_setting(setting)[0]], about.name)
+            for setting, about in grid_search.list_searchable_settings().items()
+        }
+        self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()
+        self._flow = FlowLayout(self.choices, Spacing.M)
+        self.boxes: list[tuple[QCheckBox, Any]] = []
+        self.error = label(role="error", wrap=True)
+        self._fill_setting(name, optional=optional)
+        self.numbers.setAccessibleName(tr("Values of {setting}").format(setting=name))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Spacing.XS)
+        caption = label(name, "label")
+        caption.setBuddy(self.setting)
+        for part in (caption, self.setting, self.numbers, self.choices, self.error):
+            layout.addWidget(part)
+        self.setting.setCurrentIndex(max(0, self.setting.findData(chosen)))
+        self.setting.currentIndexChanged.connect(lambda _: self._show_values())
+        line = self.setting.lineEdit()
+        assert line is not None
+        line.editingFinished.connect(self._restore_setting)
+        self.numbers.textChanged.connect(lambda _: self.changed.emit())
+        self._show_values()
+
+    def _fill_setting(self, name: str, *, optional: bool) -> None:
+        """List all settings that can be searched; typing filters the list."""
+        self.setting.setAccessibleName(name)
+        self.setting.setEditable(True)
+        self.setting.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        if optional:
+            self.setting.addItem(tr("None"), "")
+        for setting, about in self._abouts.items():
+            self.setting.addItem(about.title, setting)
+            self.setting.setItemData(
+                self.setting.count() - 1, f"{setting}\n{about.description}",
+                Qt.ItemDataRole.ToolTipRole,
+            )  # fmt: skip
+        completer = self.setting.completer()
+        assert completer is not None  # an editable list has one
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
+
+    @property
+    def name(self) -> str:
+        """The selected setting, "" for none."""
+        return str(self.setting.currentData() or "")
+
+    def get_facts(self) -> FieldFacts | None:
+        """Return the facts of the selected setting, None for none."""
+        return self._abouts.get(self.name)
+
+    def parse_values(self) -> list[Any]:
+        """Return the values to try."""
+        about = self.get_facts()
+        if about is None:
+            return []
+        if self.boxes:
+            return [value for box, value in self.boxes if box.isChecked()]
+        return list(dict.fromkeys(parse_numbers(self.numbers.text(), about)))
+
+    def fit(self, width: int) -> None:
+        """Set the height that choices and error need at a width, in pixels."""
+        for part in (self.choices, self.error):
+            if not part.isHidden():
+                part.setMinimumHeight(part.heightForWidth(width))
+        layout = self.layout()
+        assert layout is not None
+        layout.activate()
+
+    def choose(self, setting: str) -> None:
+        """Select a setting."""
+        self.setting.setCurrentIndex(self.setting.findData(setting))
+
+    def show_error(self, text: str) -> None:
+        """Show an error below the values, "" for none."""
+        self.error.setText(text)
+        self.error.setVisible(bool(text))
+
+    def _restore_setting(self) -> None:
+        """Restore the selected setting if the typed text isn't the name of one."""
+        index = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
+        self.setting.setCurrentIndex(index if index >= 0 else self.setting.currentIndex())
+        self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))
+
+    def _show_values(self) -> None:
+        about = self.get_facts()
+        for box, _ in self.boxes:
+            self._flow.removeWidget(box)
+            box.deleteLater()
+        self.boxes = []
+        if about is not None and about.kind in ("choice", "flag"):
+            choices = about.choices or {}
+            options = (
+                [(title, value) for value, title in choices.items()]
+                if about.kind == "choice"
+                else [(tr("no"), False), (tr("yes"), True)]
+            )
+            for title, value in options:
+                box = QCheckBox(title)
+                box.toggled.connect(lambda _: self.changed.emit())
+                self._flow.addWidget(box)
+                box.show()
+                self.boxes.append((box, value))
+        self.choices.setVisible(bool(self.boxes))
+        self.numbers.setVisible(about is not None and not self.boxes)
+        if about is not None and not self.boxes:
+            self.numbers.setText(_SUGGESTED.get(self.name) or format_value(about.default, about))
+            self.numbers.setToolTip(
+                plain_tip(
+                    tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
+                    if about.unit
+                    else tr("Values, separated by spaces")
+                )
+            )
+        self.show_error("")
+        self.changed.emit()

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QDropEvent, QKeyEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
+    QListWidget,
+    QListWidgetItem,
     QSplitter,
     QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
 from lora_studio.core import formatting
+from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import table
-from lora_studio.core.runs.annotations import RunAnnotations
+from lora_studio.core.runs import grid_search, manifest, table
+from lora_studio.core.runs.annotations import RunAnnotations, clean_tags
+from lora_studio.core.runs.facts import lost_steps_warning
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.training.classification import ClassificationReport
 from lora_studio.gui.controls.controls import LineEdit
+from lora_studio.gui.controls.label_report import LabelReportView
+from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.runs.actions import RunActions
-from lora_studio.gui.pages.runs.curves_reader import RunCurvesReader
+from lora_studio.gui.pages.runs.grid_view import GridView
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
-from lora_studio.gui.pages.runs.result_reader import make_answers_reader, make_labels_reader
-from lora_studio.gui.pages.runs.side_panel import RunSide
+from lora_studio.gui.pages.runs.settings_view import RunSettings
 from lora_studio.gui.pages.runs.table import RunTable
-from lora_studio.gui.pages.runs.table_model import STATES
+from lora_studio.gui.pages.runs.table_model import STATES, TITLES, RunModel
+from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Spacing, set_icon
+from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.widgets.basics import (
+    EmptyState,
+    button,
+    column,
+    label,
+    make_scroll_area,
+    row,
+    tool_button,
+)
 from lora_studio.gui.widgets.columns import make_splitter
+from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.text_editors import NoteEditor
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Milliseconds between two scans while a run is in progress, and from typing to searching.
 _SCAN_EVERY, _SEARCH_DELAY = 2000, 150
@@ -372,3 +402,533 @@ def _share(split: QSplitter) -> float:
     """Return the share of a splitter's first widget in percent, 0 before it is laid out."""
     first, second = split.sizes()
     return round(100 * first / (first + second), 1) if first + second else 0.0
+
+
+class RunResultReader(QObject):
+    """Reads what one run at a time has.
+
+    Signals:
+        read(result): the result of the run, None if it has none.
+    """
+
+    read = Signal(object)
+
+    def __init__(
+        self,
+        read: Callable[[RunFolder, BackgroundReader], object],
+        may_have: Callable[[RunSummary], bool],
+        parent: QObject | None = None,
+    ) -> None:
+        """Start without a run; runs that can't have a result aren't read."""
+        super().__init__(parent)
+        self._read, self._may_have = read, may_have
+        self._as_of: tuple[str, float] | None = None
+        self._thread: BackgroundReader | None = None
+
+    def set_run(self, run: RunFolder | None, summary: RunSummary | None) -> None:
+        """Read a run unless that is done for its current state; None forgets the last one."""
+        if run is None or summary is None or not self._may_have(summary):
+            if self._as_of is not None:
+                self.leave()
+                self.read.emit(None)
+            return
+        if self._as_of == (as_of := (str(run.path), summary.changed)):
+            return
+        self.leave()
+        self._as_of = as_of
+        self._thread = BackgroundReader(partial(self._read, run), self)
+        self._thread.done.connect(partial(self._on_read, as_of))
+        self._thread.start()
+
+    def _on_read(self, as_of: tuple[str, float], result: object) -> None:
+        if self._as_of == as_of:
+            self.read.emit(result)
+
+    def leave(self) -> None:
+        """Stop reading. Can be called repeatedly."""
+        self._as_of = None
+        if self._thread is not None:
+            self._thread.drop()
+            self._thread.deleteLater()
+            self._thread = None
+
+
+def make_answers_reader(parent: QObject) -> RunResultReader:
+    """Return a reader for the answers of the last step of reward training."""
+    return RunResultReader(_read_answers, lambda run: "training.rewards" in run.settings, parent)
+
+
+def make_labels_reader(parent: QObject) -> RunResultReader:
+    """Return a reader for how well a classifier predicts labels."""
+    return RunResultReader(
+        _read_labels, lambda run: run.has_adapter and not run.writes_text, parent
+    )
+
+
+def _read_answers(run: RunFolder, thread: BackgroundReader) -> events.AnswersRated | None:
+    last = None
+    for event in thread.cooperative_iter(run.iter_events_of("answers_rated")):
+        if isinstance(event, events.AnswersRated):
+            last = event
+    return last
+
+
+def _read_labels(run: RunFolder, _: BackgroundReader) -> ClassificationReport | None:
+    return manifest.get_label_report(run.read_manifest())
+
+
+#: Minimum seconds between two reads of a run in progress; each reads the whole file.
+_REREAD_EVERY = 10.0
+
+
+class RunCurvesReader(QObject):
+    """Reads metrics in one thread per run, and caches them while the run is plotted.
+
+    Signals:
+        changed: new metrics of a plotted run are available.
+        failed(name, problem): a run couldn't be read.
+        warned(problem): metrics of a run are missing; once for each run and each number of them.
+    """
+
+    changed = Signal()
+    failed = Signal(str, object)
+    warned = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Start without runs."""
+        super().__init__(parent)
+        self._curves: dict[str, RunCurves] = {}
+        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the read
+        self._threads: dict[str, BackgroundReader] = {}
+        self._warnings: dict[str, Problem] = {}
+
+    def get_curves(self, name: str) -> RunCurves:
+        """Return the curves of a run as far as they have been read."""
+        return self._curves.setdefault(name, RunCurves(name))
+
+    def set_runs(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
+        """Set the plotted runs as (folder, summary, name), and read those that have changed."""
+        folders = {summary.folder for _, summary, _ in runs}
+        for name in [name for name in self._curves if name not in folders]:
+            self._drop(name)
+            del self._curves[name]
+            self._as_of.pop(name, None)
+        for run, summary, title in runs:
+            name = summary.folder
+            self.get_curves(name).name = title
+            changed, read = self._as_of.get(name, (-1.0, 0.0))
+            is_due = read == 0.0 or time.monotonic() - read > _REREAD_EVERY
+            if name not in self._threads and changed != summary.changed and is_due:
+                self._as_of[name] = (summary.changed, time.monotonic())
+                self._start(name, run)
+
+    def leave(self) -> None:
+        """Stop all threads. Can be called repeatedly."""
+        for name in list(self._threads):
+            self._drop(name)
+
+    def _start(self, name: str, run: RunFolder) -> None:
+        thread = BackgroundReader(partial(_read_series, run), self)
+        thread.done.connect(partial(self._on_read, name, run))
+        thread.failed.connect(partial(self._on_failed, name))
+        thread.finished.connect(partial(self._on_finished, name, thread))
+        self._threads[name] = thread
+        thread.start()
+
+    def _on_read(self, name: str, run: RunFolder, series: object) -> None:
+        assert isinstance(series, metrics.MetricSeries)
+        if name in self._curves:
+            self._curves[name] = RunCurves.from_series(self._curves[name].name, series)
+            self.changed.emit()
+            self._warn(name, lost_steps_warning(run, series.lost))
+
+    def _warn(self, name: str, warning: Problem | None) -> None:
+        if warning is not None and self._warnings.get(name) != warning:
+            self._warnings[name] = warning
+            self.warned.emit(warning)
+
+    def _on_failed(self, name: str, problem: Problem) -> None:
+        self._as_of.pop(name, None)
+        self.failed.emit(name, problem)
+
+    def _on_finished(self, name: str, thread: BackgroundReader) -> None:
+        if self._threads.get(name) is thread:
+            del self._threads[name]
+            thread.deleteLater()
+
+    def _drop(self, name: str) -> None:
+        if (thread := self._threads.pop(name, None)) is not None:
+            thread.drop()
+            thread.deleteLater()
+
+
+def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
+    run.events_file.stat()  # raises if the file is missing, which `iter_events` ignores
+    return metrics.build_series(thread.cooperative_iter(run.iter_events()))
+
+
+#: Minimum width in pixels.
+_WIDTH = 240
+#: Maximum number of runs whose settings are shown side by side.
+_MAX_COMPARED = 8
+
+
+class RunSide(QTabWidget):
+    """Shows settings, notes, queue, grid searches, rated answers and labels as tabs."""
+
+    def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
+        """Read names, letters and states of runs from `rows`."""
+        super().__init__(parent)
+        self._rows = rows
+        self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
+        self.queue, self.grids = QueueView(), GridView()
+        self.answers, self.labels = RatedAnswersView(), LabelReportView()
+        self.addTab(self._build_settings_tab(), tr("Settings"))
+        self.addTab(self.notes, tr("Notes"))
+        self.addTab(self.queue, tr("Queue"))
+        self.addTab(self.grids, tr("Grid"))
+        self.addTab(self.answers, tr("Answers"))
+        self.addTab(self.labels, tr("Labels"))
+        self.show_answers(None)
+        self.show_labels(None)
+        for part in (self, self.tabBar()):
+            part.setAccessibleName(tr("Run details"))
+        self._fit()
+
+    def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
+        """Show the details of the selected runs."""
+        rows, compared = self._rows, list(chosen[:_MAX_COMPARED])
+        heads = [rows.get_letter(run.folder) or rows.names.get(run) for run in compared]
+        self.settings.show_runs(compared, heads)
+        self.notes.show_runs(list(chosen), rows.names.get(chosen[0]) if chosen else "")
+        self.facts.setVisible(len(chosen) == 1)
+        if len(chosen) == 1:
+            self.facts.show_facts(
+                _list_facts(chosen[0], tr(STATES[rows.get_state(chosen[0])].title))
+            )
+
+    def show_answers(self, event: events.AnswersRated | None) -> None:
+        """Show the best and the worst answer of reward training, or hide the tab if there are none."""
+        if event is not None:
+            self.answers.show_answers(event)
+        self.setTabVisible(self.indexOf(self.answers), event is not None)
+        self._fit()
+
+    def show_labels(self, report: ClassificationReport | None) -> None:
+        """Show how well a classifier predicts labels, or hide the tab for other runs."""
+        if report is not None:
+            self.labels.show_report(report)
+        self.setTabVisible(self.indexOf(self.labels), report is not None)
+        self._fit()
+
+    def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
+        """Show the queued runs by their folders."""
+        runs_by_folder = {run.folder: run for run in self._rows.runs}
+        entries = [
+            (name, self._rows.names.get(runs_by_folder[name]) if name in runs_by_folder else name)
+            for name in names
+        ]
+        self.queue.show_queue(entries, paused=paused, running=running)
+        title = tr("Queue")
+        self.setTabText(self.indexOf(self.queue), f"{title} ({len(entries)})" if entries else title)
+        self._fit()
+
+    def show_grids(self, runs: Sequence[RunSummary]) -> None:
+        """Show the grid searches that runs belong to, or hide the tab if there are none."""
+        tables = grid_search.build_tables(runs)
+        self.grids.show_grids(tables)
+        self.setTabVisible(self.indexOf(self.grids), bool(tables))
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Adapt the width to the text size."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _fit(self) -> None:
+        """Make the panel wide enough for all tab titles."""
+        self.setMinimumWidth(max(Size.scaled(_WIDTH), self.tabBar().sizeHint().width()))
+
+    def _build_settings_tab(self) -> QWidget:
+        inner = QWidget()
+        self.facts.setContentsMargins(0, Spacing.M, 0, 0)
+        self.settings.view.setMinimumHeight(Size.scaled(200))
+        inner.setLayout(column(self.facts, self.settings, spacing=0))
+        return make_scroll_area(inner, tr("Settings"))
+
+
+def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
+    size = (
+        tr("{size}, including {checkpoints} of checkpoints") if run.checkpoint_bytes else "{size}"
+    ).format(
+        size=formatting.format_size(run.bytes),
+        checkpoints=formatting.format_size(run.checkpoint_bytes),
+    )
+    loss, best_eval = table.format_cell(run, "loss"), table.format_cell(run, "eval")
+    return [
+        (tr("Status"), f"{state}. {localize(run.reason)}" if run.reason else state),
+        (tr("Warning"), localize(run.warning)),
+        (tr("Started"), table.format_cell(run, "begun")),
+        (
+            tr("Loss"),
+            tr("{loss}, best eval loss {best_eval}").format(loss=loss, best_eval=best_eval)
+            if best_eval
+            else loss,
+        ),
+        *((tr(TITLES[column]), table.format_cell(run, column)) for column in table.OPTIONAL),
+        (
+            tr("Steps"),
+            f"{formatting.format_number(run.step)} / {formatting.format_number(run.steps)}"
+            if run.steps
+            else "",
+        ),
+        (tr("Time"), table.format_cell(run, "time")),
+        (tr("Size on disk"), size),
+        (tr("Folder"), run.folder),
+    ]
+
+
+class RunNotes(QWidget):
+    """Edits annotations and saves them on Enter and on focus loss. With several runs, only tags can be edited.
+
+    Signals:
+        edited(changes): a list of (folder, RunAnnotations) to save.
+    """
+
+    edited = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without runs."""
+        super().__init__(parent)
+        self._runs: list[RunSummary] = []
+        self._name = ""
+        self.title, self.tags, self.notes = LineEdit(), LineEdit(), NoteEditor()
+        self.tags.setPlaceholderText(tr("Comma-separated"))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.XS)
+        for title, part in (
+            (tr("Title"), self.title), (tr("Tags"), self.tags), (tr("Notes"), self.notes),
+        ):  # fmt: skip
+            caption = label(title, "label")
+            caption.setBuddy(part)
+            part.setAccessibleName(title)
+            layout.addWidget(caption)
+            layout.addWidget(part, 1 if part is self.notes else 0)
+            layout.addSpacing(Spacing.S)
+        for line in (self.title, self.tags):
+            line.connect_keys(self.commit, self._refresh)
+        self.notes.editing_finished.connect(self.commit)
+        self._refresh()
+
+    def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
+        """Show the selected runs after saving pending edits; `name` is the placeholder for an
+        empty title.
+        """
+        is_same = [run.folder for run in runs] == [run.folder for run in self._runs]
+        is_typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
+        if is_same and (is_typing or list(runs) == self._runs):
+            self._runs = list(runs)
+            return
+        self.commit()
+        self._runs, self._name = list(runs), name
+        self._refresh()
+
+    def commit(self) -> None:
+        """Save pending edits."""
+        tags = clean_tags((self.tags.text(),))
+        shared = self._list_shared_tags()
+        changes = []
+        for run in self._runs:
+            about = run.about
+            remaining = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
+            edits: dict[str, object] = {
+                "tags": remaining + tuple(t for t in tags if t not in remaining)
+            }
+            if len(self._runs) == 1:
+                edits = {
+                    "tags": tags, "title": self.title.text().strip(),
+                    "notes": self.notes.toPlainText().strip(),
+                }  # fmt: skip
+            annotations = RunAnnotations.model_validate(about.model_dump() | edits)
+            if annotations != about:
+                run.about = annotations
+                changes.append((run.folder, annotations))
+        if changes:
+            self.edited.emit(changes)
+
+    def _list_shared_tags(self) -> list[str]:
+        if not self._runs:
+            return []
+        first, *others = self._runs
+        return [tag for tag in first.tags if all(tag in run.tags for run in others)]
+
+    def _refresh(self) -> None:
+        annotations = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
+        self.title.setText(annotations.title)
+        self.notes.setPlainText(annotations.notes)
+        self.tags.setText(", ".join(self._list_shared_tags()))
+        self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
+        self.title.setEnabled(len(self._runs) == 1)
+        self.notes.setEnabled(len(self._runs) == 1)
+        self.tags.setEnabled(bool(self._runs))
+        self.tags.setToolTip(
+            plain_tip(
+                tr("Tags that all selected runs share. Other tags are kept.")
+                if len(self._runs) > 1
+                else ""
+            )
+        )
+
+
+_NAME = Qt.ItemDataRole.UserRole
+
+
+class QueueView(QWidget):
+    """Shows the queue, the next run first.
+
+    Signals:
+        start_clicked, pause_clicked: start the queue, or pause it after the current job.
+        moved(name, index): move a run to a position, 0 being the next to start.
+        removed(names): remove runs from the queue.
+    """
+
+    start_clicked = Signal()
+    pause_clicked = Signal()
+    moved = Signal(str, int)
+    removed = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start with an empty queue."""
+        super().__init__(parent)
+        self.status = label("", wrap=True)
+        self.list = _List()
+        self.list.moved.connect(self.moved)
+        self.list.removed.connect(self.removed)
+        self.toggle = button("", self._toggle)
+        self.up = tool_button(
+            "chevron-up", tr("Move up (Alt+Up)"), lambda: self.list.move_current(-1)
+        )
+        self.down = tool_button(
+            "chevron-down", tr("Move down (Alt+Down)"), lambda: self.list.move_current(1)
+        )
+        self.remove = tool_button(
+            "close", tr("Remove from queue (Delete). The run itself is kept."),
+            self.list.remove_selected,
+        )  # fmt: skip
+        self._paused = False
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.status)
+        layout.addWidget(self.list, 1)
+        layout.addLayout(row(self.toggle, None, self.up, self.down, self.remove))
+        self.list.currentRowChanged.connect(lambda _: self._enable_buttons())
+        self.show_queue([], paused=False, running=False)
+
+    def show_queue(
+        self, entries: Sequence[tuple[str, str]], *, paused: bool, running: bool
+    ) -> None:
+        """Show `entries` as (folder, title) pairs; the selection is kept."""
+        self._paused = paused
+        self.list.fill(entries, self.list.list_selected())
+        self.toggle.setVisible(bool(entries))
+        self.toggle.setText(tr("Start queue") if paused else tr("Pause queue"))
+        set_icon(self.toggle, "play" if paused else "pause")
+        if not entries:
+            self.status.setText(
+                tr("The queue is empty. Runs that you add start one after another.")
+            )
+        elif paused:
+            self.status.setText(tr("Paused. Queued runs don't start automatically."))
+        elif running:
+            self.status.setText(tr("The next run starts when the current job finishes."))
+        else:
+            self.status.setText(tr("The next run is starting."))
+        self._enable_buttons()
+
+    def _enable_buttons(self) -> None:
+        index, count = self.list.currentRow(), self.list.count()
+        self.up.setEnabled(index > 0)
+        self.down.setEnabled(0 <= index < count - 1)
+        self.remove.setEnabled(index >= 0)
+
+    def _toggle(self) -> None:
+        (self.start_clicked if self._paused else self.pause_clicked).emit()
+
+
+class _List(QListWidget):
+    moved = Signal(str, int)
+    removed = Signal(list)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Queue"))
+        self.setToolTip(tr("Drag or press Alt+Up/Alt+Down to reorder, Delete to remove"))
+        self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setDefaultDropAction(Qt.DropAction.MoveAction)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def list_names(self) -> list[str]:
+        """Return the folders, the next one first."""
+        return [str(self.item(n).data(_NAME)) for n in range(self.count())]
+
+    def list_selected(self) -> list[str]:
+        """Return the folders of the selected runs, the current one first."""
+        current = self.currentItem()
+        names = [str(current.data(_NAME))] if current is not None else []
+        return names + [n for item in self.selectedItems() if (n := item.data(_NAME)) not in names]
+
+    def fill(self, entries: Sequence[tuple[str, str]], selected: Sequence[str]) -> None:
+        """Replace all entries."""
+        self.blockSignals(True)
+        self.clear()
+        for number, (name, title) in enumerate(entries, start=1):
+            item = QListWidgetItem(f"{number}   {title}")
+            item.setData(_NAME, name)
+            item.setToolTip(plain_tip(name))
+            item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
+            self.addItem(item)
+        names = self.list_names()
+        rows = [names.index(name) for name in selected if name in names]
+        if rows:
+            self.setCurrentRow(rows[0])
+            for each in rows:
+                self.item(each).setSelected(True)
+        self.blockSignals(False)
+
+    def move_current(self, by: int) -> None:
+        """Move the current run up (-1) or down (1)."""
+        index = self.currentRow() + by
+        if self.currentRow() >= 0 and 0 <= index < self.count():
+            self.moved.emit(str(self.currentItem().data(_NAME)), index)
+
+    def remove_selected(self) -> None:
+        """Remove the selected runs."""
+        if names := self.list_selected():
+            self.removed.emit(names)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Move with Alt and Up or Down, remove with Delete."""
+        steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
+        if event.modifiers() & Qt.KeyboardModifier.AltModifier and event.key() in steps:
+            self.move_current(steps[Qt.Key(event.key())])
+        elif event.key() == Qt.Key.Key_Delete:
+            self.remove_selected()
+        else:
+            super().keyPressEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Emit the new position of a dragged run; the owner of the queue then refills the list."""
+        dragged = self.currentItem()
+        if dragged is None or event.source() is not self:
+            event.ignore()
+            return
+        name = str(dragged.data(_NAME))
+        super().dropEvent(event)
+        index = self.list_names().index(name)
+        # Delayed, because refilling the list while Qt handles the drop would delete its items.
+        QTimer.singleShot(0, self, lambda: self.moved.emit(name, index))

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QBuffer, QIODevice, QSize
+from PySide6.QtCore import QBuffer, QIODevice, QSize, Signal
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem
@@ -17,8 +17,8 @@ from lora_studio.core.runs import names
 from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder, list_started_runs
 from lora_studio.core.system.files import open_atomic
-from lora_studio.gui.language import tr
-from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
+from lora_studio.gui import theme
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.picture import render_picture
 from lora_studio.gui.plots.run_curves import RunCurves
@@ -26,7 +26,8 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette
 from lora_studio.gui.threads import BackgroundReader
-from lora_studio.gui.widgets.basics import Card
+from lora_studio.gui.widgets.basics import Card, button, with_title
+from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 Work = Callable[[BackgroundReader], object]
@@ -220,3 +221,46 @@ def _write_png(image: QImage, file: Path, thread: BackgroundReader) -> None:
     image.save(buffer, "PNG")  # type: ignore[call-overload]  # the format is typed as bytes
     with open_atomic(file) as out:
         out.write(bytes(buffer.data().data()))
+
+
+SIZES = (
+    (mark("Report"), QSize(1600, 1000)),
+    (mark("Slide"), QSize(1920, 1080)),
+    (mark("Small"), QSize(1000, 640)),
+    (mark("Poster"), QSize(3840, 2160)),
+)
+
+
+class ImageExportDialog(Dialog):
+    """Asks for the size and the colors of the image.
+
+    Signals:
+        chosen(size, palette): size in pixels, and the color palette.
+    """
+
+    chosen = Signal(QSize, object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Preselect the colors of the current theme."""
+        super().__init__(tr("Save chart as image"), "", parent)
+        self.size_choice, self.colors = QComboBox(), QComboBox()
+        for name, size in SIZES:
+            self.size_choice.addItem(
+                tr("{name}, {width} × {height} pixels").format(
+                    name=tr(name), width=size.width(), height=size.height()
+                ),
+                size,
+            )
+        for palette, name in ((theme.LIGHT, tr("Light")), (theme.DARK, tr("Dark"))):
+            self.colors.addItem(name, palette)
+        self.colors.setCurrentIndex(1 if theme.get_palette() == theme.DARK else 0)
+        self.size_choice.setAccessibleName(tr("Size"))
+        self.colors.setAccessibleName(tr("Colors"))
+        self.body.addWidget(with_title(tr("Size"), self.size_choice))
+        self.body.addWidget(with_title(tr("Colors"), self.colors))
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.save = self.add_button(button(tr("Save…"), self._choose, kind="primary"), default=True)
+
+    def _choose(self) -> None:
+        self.accept()
+        self.chosen.emit(self.size_choice.currentData(), self.colors.currentData())

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import enum
+import time
+from collections.abc import Mapping
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QShortcut, QTextCursor
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QPlainTextEdit,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from lora_studio.core import formatting
-from lora_studio.core.problems import Fix
+from lora_studio.core.formatting import format_float, format_reward
+from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import TextSource
+from lora_studio.core.protocol.evaluation_text import describe_predictions
+from lora_studio.core.protocol.training import has_rewards
+from lora_studio.core.runs.annotations import list_noted_steps
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.curves_card import CurvesCard
-from lora_studio.gui.pages.training.log_view import LogView
 from lora_studio.gui.pages.training.recipe import RecipeForm
-from lora_studio.gui.pages.training.run_note import RunNote
-from lora_studio.gui.pages.training.sample_view import SampleView
-from lora_studio.gui.pages.training.step_tiles import StepTiles
 from lora_studio.gui.pages.training.verdict_card import VerdictCard
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, button, set_visible
+from lora_studio.gui.widgets.basics import Card, button, insert_breaks, label, row, set_visible
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.stat_tiles import StatTiles
+from lora_studio.gui.widgets.text_editors import NoteEditor
 
 #: Milliseconds between two updates of the metrics.
 _UPDATE_EVERY = 150
@@ -403,3 +419,339 @@ class TrainingPage(StepPage):
                 step=formatting.format_number(steps[-1])
             )
         return tr("There is no checkpoint to resume from.")
+
+
+#: Older lines are dropped from the view; the run's log file has all of them.
+_MAX_LINES = 5000
+
+
+class LogView(QPlainTextEdit):
+    """Shows the events of a job as read-only text."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self.setReadOnly(True)
+        self.setMaximumBlockCount(_MAX_LINES)
+        self.setProperty("mono", True)
+        self.setPlaceholderText(tr("Log messages appear here."))
+        self.setAccessibleName(tr("Log"))
+
+    def on_event(self, event: object) -> None:
+        """Append a line for events that belong in a log."""
+        if text := _format_line(event):
+            stamp = time.strftime("%H:%M:%S", time.localtime(getattr(event, "time", None)))
+            self.appendPlainText(f"{stamp}  {text}")
+
+
+def _format_line(event: object) -> str:
+    match event:
+        case events.Started():
+            return tr("Training started")
+        case events.Log():
+            return localize(event.text)
+        case events.Warned():
+            return tr("warning: {problem} {remedy}").format(
+                problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
+            )
+        case events.Failed():
+            return tr("error: {problem} {remedy}").format(
+                problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
+            )
+        case events.Evaluated() if event.has_rewards:
+            if (reward := event.figures.get(events.REWARD)) is None:
+                return tr("step {step}: no answer has a reward").format(step=event.step)
+            return tr("step {step}: eval reward {reward}").format(
+                step=event.step, reward=format_reward(reward)
+            )
+        case events.Evaluated() if predictions := describe_predictions(event):
+            return localize(predictions)
+        case events.Evaluated():
+            return tr("step {step}: eval loss {loss}").format(
+                step=event.step, loss=format_float(event.loss, ".4f")
+            )
+        case events.CheckpointSaved():
+            return tr("checkpoint saved at step {step}").format(step=event.step)
+        case events.Recovered():
+            return localize(event.text)
+        case events.Done():
+            if event.paused:
+                return tr("paused")
+            return tr("stopped; the adapter is saved") if event.stopped else tr("done")
+        case events.Cancelled():
+            return tr("canceled")
+    return ""
+
+
+#: Milliseconds without typing after which the notes are saved.
+_SAVE_DELAY = 800
+
+
+class RunNote(QWidget):
+    """Edits the notes of a run, which are saved in its folder and also shown on the Runs page.
+
+    Signals:
+        steps_changed(steps): the steps that the notes mention.
+        failed(problem): the notes couldn't be saved.
+    """
+
+    steps_changed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without a run."""
+        super().__init__(parent)
+        self._run: RunFolder | None = None
+        self._step = 0
+        self._is_modified = False
+        self.text = NoteEditor()
+        self.text.setAccessibleName(tr("Notes on this run"))
+        self.here = button(tr("Add note at this step"), self.add, icon="edit")
+        self.here.setToolTip(
+            tr("Starts a line with the step number and marks the step in the chart (Ctrl+M)")
+        )
+        self.hint = label(tr("Start a line with @120 to annotate step 120."), "caption")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.text, 1)
+        layout.addLayout(row(self.here, self.hint, None))
+        self._typing = QTimer(self, singleShot=True, interval=_SAVE_DELAY)
+        self._typing.timeout.connect(self.commit)
+        self.text.textChanged.connect(self._on_typed)
+        self.text.editing_finished.connect(self.commit)
+        self.show_run(None)
+
+    def show_run(self, run: RunFolder | None) -> None:
+        """Show the notes of a run, after saving those of the previous one."""
+        self.commit()
+        if run != self._run:
+            self._step = 0
+        self._run = run
+        self.setEnabled(run is not None)
+        notes = run.read_about().notes if run is not None else ""
+        if notes != self.text.toPlainText().strip():
+            self.text.setPlainText(notes)
+        self._typing.stop()
+        self._is_modified = False
+        self.steps_changed.emit(list_noted_steps(notes))
+
+    def set_step(self, step: int) -> None:
+        """Set the step that the training has reached."""
+        self._step = step
+
+    def add(self) -> None:
+        """Start a line about the step that the training has reached."""
+        text = self.text.toPlainText().rstrip()
+        self.text.setPlainText(f"{text}\n@{self._step} " if text else f"@{self._step} ")
+        self.text.moveCursor(QTextCursor.MoveOperation.End)
+        self.text.setFocus()
+
+    def commit(self) -> None:
+        """Save the notes if they were modified."""
+        self._typing.stop()
+        if not self._is_modified or self._run is None or not self._run.path.is_dir():
+            return
+        self._is_modified = False
+        about, notes = self._run.read_about(), self.text.toPlainText().strip()
+        if notes != about.notes:
+            try:
+                self._run.write_about(about.model_copy(update={"notes": notes}))
+            except ProblemError as error:
+                self.failed.emit(error.problems[0])
+
+    def _on_typed(self) -> None:
+        self._is_modified = True
+        self._typing.start()
+        self.steps_changed.emit(list_noted_steps(self.text.toPlainText()))
+
+
+_TILES = {
+    "step": mark("Step"),
+    "epoch": mark("Epoch"),
+    "loss": mark("Loss"),
+    "eval": mark("Eval loss"),
+    "cut": mark("Answers cut"),
+    "kl": mark("KL to the reference"),
+    "speed": mark("Tokens/s"),
+    "memory": mark("Peak memory"),
+    "rate": mark("Learning rate"),
+    "norm": mark("Gradient norm"),
+    "load": mark("Device"),
+}
+
+
+#: Names of tiles in reward training, whose loss stays near zero.
+_REWARD_NAMES = {"loss": mark("Mean reward"), "eval": mark("Eval reward")}
+
+
+class StepTiles(StatTiles):
+    """Shows progress, speed, loss or mean reward, and memory of the last step."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Show dashes until the first step."""
+        super().__init__(_TILES, columns=2, parent=parent)
+        self._show_figures({})
+
+    def show_step(self, last: events.StepDone, *, running: bool) -> None:
+        """Show the metrics of a step; the load of the device only while the training is running."""
+        self._show_figures(last.figures)
+        self.tiles["load"].setVisible(running)
+        value: float | None = last.loss
+        form = formatting.format_loss
+        if has_rewards(last.figures):
+            value, form = last.figures.get(events.REWARD), formatting.format_reward
+        self.show_values(
+            {
+                "step": tr("{step} of {steps}").format(
+                    step=formatting.format_number(last.step),
+                    steps=formatting.format_number(last.steps),
+                ),
+                "epoch": formatting.format_float(last.epoch, ".2f"),
+                "speed": formatting.format_number(round(last.tokens_per_s)),
+                "loss": "" if value is None else form(value),
+                "memory": formatting.format_memory(last.memory_bytes),
+                "load": _load_text(last),
+                "rate": formatting.format_setting(last.learning_rate),
+                "norm": formatting.format_loss(last.grad_norm),
+            }
+        )
+
+    def show_evaluation(self, event: events.Evaluated) -> None:
+        """Show the eval loss or the mean reward of validation prompts."""
+        value: float | None = event.loss
+        form = formatting.format_loss
+        if event.has_rewards:
+            value, form = event.figures.get(events.REWARD), formatting.format_reward
+        self.show_values({"eval": "" if value is None else form(value)})
+
+    def clear(self) -> None:
+        """Show a dash in all tiles, those of other training than reward training."""
+        super().clear()
+        self._show_figures({})
+
+    def _show_figures(self, figures: Mapping[str, float]) -> None:
+        """Show the tiles of reward training, and name those that differ there."""
+        is_rewarded = has_rewards(figures)
+        for key, name in _REWARD_NAMES.items():
+            self.tiles[key].set_name(tr(name if is_rewarded else _TILES[key]))
+        cut, kl = figures.get("cut_share"), figures.get("kl")
+        self.tiles["cut"].setVisible(is_rewarded)
+        self.tiles["kl"].setVisible(is_rewarded and kl is not None)
+        self.show_values(
+            {
+                "cut": "" if cut is None else formatting.format_percent(cut),
+                "kl": "" if kl is None else formatting.format_loss(kl),
+            }
+        )
+
+
+def _load_text(step: events.StepDone) -> str:
+    """Return utilization and temperature of the device, as far as they are known."""
+    parts = []
+    if step.gpu_percent is not None:
+        parts.append(f"GPU {step.gpu_percent:.0f} %")
+    if step.gpu_celsius is not None:
+        parts.append(f"{step.gpu_celsius:.0f} °C")
+    if step.cpu_percent is not None:
+        parts.append(f"CPU {step.cpu_percent:.0f} %")
+    return ", ".join(parts)
+
+
+_NAMES: dict[TextSource, str] = {
+    "base": mark("Base model"),
+    "tuned": mark("Fine-tuned"),
+    "merged": mark("Merged"),
+    "gguf": mark("GGUF"),
+    "ollama": mark("Ollama"),
+}
+_Answers = dict[tuple[int, TextSource], str]
+
+
+class SampleView(QScrollArea):
+    """Shows a grid of answers: one row per prompt, one column per model.
+
+    Answers are stored for every evaluation; the newest are shown until the user selects another.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start without answers."""
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setAccessibleName(tr("Samples"))
+        self._answers: _Answers = {}
+        self._by_step: dict[int, _Answers] = {}
+        self._prompts: dict[int, str] = {}
+        self.steps = QComboBox()
+        self.steps.setAccessibleName(tr("Evaluation step"))
+        self.steps.activated.connect(self._fill)
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        outer = QVBoxLayout(inner)
+        outer.setContentsMargins(0, 0, 0, 0)
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Spacing.XL)
+        self._grid.setVerticalSpacing(Spacing.M)
+        outer.addLayout(row(self.steps, None))
+        outer.addLayout(self._grid)
+        outer.addStretch(1)
+        self.setWidget(inner)
+        self.steps.hide()
+
+    def add(self, event: events.Generated | events.Sampled) -> None:
+        """Show an answer; it replaces an earlier one to the same prompt at the same step."""
+        if isinstance(event, events.Sampled):
+            self._prompts[event.index] = event.prompt
+            if event.source == "tuned":
+                self._add_step(event.step)
+                self._by_step[event.step][(event.index, "tuned")] = event.text
+                self._fill()
+                return
+        self._answers[(event.index, event.source)] = event.text
+        self._fill()
+
+    def clear(self) -> None:
+        """Remove all answers."""
+        self._answers, self._by_step, self._prompts = {}, {}, {}
+        self.steps.clear()
+        self.steps.hide()
+        self._fill()
+
+    def get_answers(self) -> _Answers:
+        """Return the answers that are shown, by prompt index and model."""
+        return self._answers | self._by_step.get(self.steps.currentData(), {})
+
+    def _add_step(self, step: int) -> None:
+        """Add an evaluation; if a resumed training repeats it, its entry is reused."""
+        if step in self._by_step:
+            return
+        was_newest = self.steps.currentIndex() == self.steps.count() - 1
+        self._by_step[step] = {}
+        self.steps.addItem(
+            tr("After step {step}").format(step=formatting.format_number(step)), step
+        )
+        self.steps.setVisible(True)
+        if was_newest:
+            self.steps.setCurrentIndex(self.steps.count() - 1)
+
+    def _fill(self, *_: object) -> None:
+        while (item := self._grid.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        answers = self.get_answers()
+        sources = [source for source in _NAMES if any(key[1] == source for key in answers)]
+        for column, source in enumerate(sources, start=1):
+            self._grid.addWidget(label(tr(_NAMES[source]), "caption"), 0, column)
+            self._grid.setColumnStretch(column, 1)
+        for line, index in enumerate(sorted({key[0] for key in answers}), start=1):
+            prompt = self._prompts.get(index)
+            prompt_label = label(prompt or str(index + 1), "caption", wrap=prompt is not None)
+            self._grid.addWidget(prompt_label, line, 0, Qt.AlignmentFlag.AlignTop)
+            for column, source in enumerate(sources, start=1):
+                text = answers.get((index, source), "")
+                answer_label = label(insert_breaks(text), wrap=True)
+                answer_label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeading)
+                self._grid.addWidget(answer_label, line, column)
+        self._grid.setColumnStretch(0, 1 if self._prompts else 0)

@@ -21,8 +21,8 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset.files.exports import catalog, web_pages
 from lora_studio.engine.dataset.files.exports import conversations as kinds
-from lora_studio.engine.dataset.files.exports import flash_cards, web_pages
 from lora_studio.engine.dataset.rows.scan import iter_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.runs.jobs import handle, make_job
@@ -687,7 +687,7 @@ def test_notes_of_anki_become_questions_and_answers(tmp_path: Path) -> None:
     store = scan(write(tmp_path, "notes.txt", ANKI))
     assert values(store) == CARDS
     assert sum(map(bool, faults(store))) == 1
-    assert left_out(store) == {flash_cards.MEDIA: 2, flash_cards.MARKUP: 2}
+    assert left_out(store) == {catalog.MEDIA: 2, catalog.MARKUP: 2}
     assert inspect(tmp_path / "notes.txt").mapping == {"question": "question", "answer": "answer"}
 
 
@@ -727,7 +727,7 @@ def test_package_of_anki_is_read_from_its_newest_collection(
     members[f"collection_{name}"] = pack(collection("<div>Quid?</div><img src='x'>\x1fHoc."))
     store = scan(package(tmp_path, **members, **{"0": b"\xff\xd8\xff"}))
     assert values(store) == [{"question": "Quid?", "answer": "Hoc.", "tags": "t"}]
-    assert left_out(store) == {flash_cards.MEDIA: 1, flash_cards.MARKUP: 1}
+    assert left_out(store) == {catalog.MEDIA: 1, catalog.MARKUP: 1}
     assert "dataset.files_left_out" in {problem.code for problem in store.facts.problems}
 
 

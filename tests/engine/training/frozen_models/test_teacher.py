@@ -17,7 +17,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.engine.training.frozen_models import unique_rows
-from lora_studio.engine.training.frozen_models.teacher_model import TeacherModel
+from lora_studio.engine.training.frozen_models.teacher import TeacherModel
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import (
     ROWS,

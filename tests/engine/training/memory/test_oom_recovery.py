@@ -20,11 +20,11 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoint_files, training_setup
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
+from lora_studio.engine.training.training_setup import LossScaling
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, new_run, train, write_rows
 

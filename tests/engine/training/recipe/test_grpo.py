@@ -20,8 +20,8 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.loss_scaling import LossScaling
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
+from lora_studio.engine.training.training_setup import LossScaling
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import expect_gradients
 from tests.helpers.models.trl_grpo import run_trl_grpo

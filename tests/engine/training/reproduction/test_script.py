@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.reproduction import requirements, script
+from lora_studio.engine.training.reproduction import script
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.teachers import make_teacher
@@ -454,7 +454,7 @@ def test_script_of_a_gpu_chooses_the_kernels_of_the_run(
 
 
 def test_lock_list_pins_required_packages_without_hosts() -> None:
-    lines = requirements.list_locked_requirements(["bitsandbytes"]).splitlines()
+    lines = script.list_locked_requirements(["bitsandbytes"]).splitlines()
     assert lines[0].startswith("# Python 3.")
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines[1:])
     pinned = dict(line.split("==") for line in lines[1:])

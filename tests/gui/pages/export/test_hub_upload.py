@@ -13,8 +13,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.export.hub_upload import PushDialog
-from lora_studio.gui.pages.export.page import ExportPage
+from lora_studio.gui.pages.export.page import ExportPage, PushDialog
 from lora_studio.gui.project.state import ProjectState
 
 

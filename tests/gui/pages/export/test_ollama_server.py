@@ -18,7 +18,7 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, TemplateAlternative
-from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
+from lora_studio.gui.pages.export.ollama_server import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts

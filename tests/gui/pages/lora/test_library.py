@@ -16,8 +16,7 @@ from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.lora.library import AdapterLibrary
-from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
-from lora_studio.gui.pages.lora.norm_bars import NormBars
+from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog, NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window

@@ -17,9 +17,8 @@ from lora_studio.core.model.recommended import RECOMMENDED
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
-from lora_studio.gui.pages.model.device_control import list_device_choices
-from lora_studio.gui.pages.model.model_list import describe, judge_fit
-from lora_studio.gui.pages.model.page import ModelPage
+from lora_studio.gui.pages.model.browser import describe, judge_fit
+from lora_studio.gui.pages.model.page import ModelPage, list_device_choices
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.state import ProjectState

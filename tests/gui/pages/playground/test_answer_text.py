@@ -12,8 +12,12 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui import theme
-from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup, to_hard_line_breaks
-from lora_studio.gui.pages.playground.turn_view import TurnView
+from lora_studio.gui.pages.playground.turn_view import (
+    AnswerText,
+    TurnView,
+    has_markup,
+    to_hard_line_breaks,
+)
 from lora_studio.gui.text_size import Size
 
 ANSWER = """# Lamps

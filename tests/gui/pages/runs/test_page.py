@@ -16,9 +16,7 @@ from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.controls.quantities import format_decimal
-from lora_studio.gui.pages.runs.axis_editor import parse_numbers
-from lora_studio.gui.pages.runs.dialogs import DeleteDialog
-from lora_studio.gui.pages.runs.grid_dialog import GridDialog
+from lora_studio.gui.pages.runs.actions import DeleteDialog, GridDialog, parse_numbers
 from lora_studio.gui.pages.runs.page import RunsPage
 from lora_studio.gui.pages.runs.table_model import COLUMNS
 from lora_studio.gui.preferences import Preferences

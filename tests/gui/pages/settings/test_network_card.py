@@ -12,7 +12,7 @@ from lora_studio.core.network import connections, record
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.network.record import Contact, ContactRecord
 from lora_studio.core.system import offline
-from lora_studio.gui.pages.settings.network_card import NetworkCard
+from lora_studio.gui.pages.settings.page import NetworkCard
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training.curves_card import CurvesCard
-from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
+from lora_studio.gui.pages.training.curves_card import CurvesCard, ImageExportDialog
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.plots.test_plots import step_done
 

@@ -9,7 +9,7 @@ from lora_studio.cli import event_text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.core.training.classification import ClassificationReport
-from lora_studio.gui.pages.training.log_view import LogView
+from lora_studio.gui.pages.training.page import LogView
 
 _FIGURES = {"recall_at_1": 0.25, "recall_at_5": 0.5, "recall_at_10": 0.75, "mrr": 0.4}
 _REPORT = ClassificationReport(labels=("a", "b"), confusion=((0, 0, 3), (1, 0, 1)))

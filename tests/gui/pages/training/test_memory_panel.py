@@ -18,9 +18,13 @@ from lora_studio.core.protocol.model import DeviceProgram
 from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
 from lora_studio.gui.pages.lora.page import LoraPage
-from lora_studio.gui.pages.training.memory_bar import MemoryBar, describe, get_component_color
-from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.pages.training.recipe import (
+    MemoryBar,
+    MemoryPanel,
+    describe,
+    get_component_color,
+)
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts

@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.plots.drawing import SpreadTrace
 from lora_studio.gui.plots.measures import EACH_REWARD
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
-from lora_studio.gui.plots.spread_trace import SpreadTrace
 from lora_studio.gui.project.state import ProjectState
 
 _ONE = ShownAnswer(

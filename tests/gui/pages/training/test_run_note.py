@@ -15,8 +15,7 @@ from lora_studio.core.runs import folder
 from lora_studio.core.runs.annotations import RunAnnotations, list_noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training.page import TrainingPage
-from lora_studio.gui.pages.training.sample_view import SampleView
+from lora_studio.gui.pages.training.page import SampleView, TrainingPage
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size

@@ -5,7 +5,10 @@ To add one, add a `ForeignExport` to the table. Files that can't be read have a 
 
 from __future__ import annotations
 
+import csv
 import re
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,16 +16,324 @@ from typing import Any, Literal
 
 import orjson
 
+from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
-from lora_studio.engine.dataset.files.exports import (
-    chats,
-    conversations,
-    flash_cards,
-    labeling,
-    web_pages,
-)
+from lora_studio.core.problems import InvalidContentError
+from lora_studio.engine.dataset.files import row_faults
+from lora_studio.engine.dataset.files.exports import chats, conversations, web_pages
 from lora_studio.engine.dataset.files.exports.conversations import Chat
+from lora_studio.engine.dataset.files.exports.html_text import has_markup, read_html
 from lora_studio.engine.dataset.reasons import SkipReason
+
+# Read what people annotated with Label Studio and Prodigy: labels and written answers of texts.
+#
+# A reader returns the row that one annotated text becomes, or why it has none.
+
+REJECTED = SkipReason(text("it was rejected by the annotator"))
+IGNORED = SkipReason(text("it was skipped by the annotator"))
+_UNANNOTATED = SkipReason(text("it isn't annotated"))
+_SEVERAL = SkipReason(text("it has several labels"))
+_DISAGREED = SkipReason(text("its annotators disagree"))
+_OTHER_KIND = SkipReason(text("its annotation is neither one label nor a written answer"))
+
+#: Columns of Label Studio that are not about the text.
+_ABOUT = frozenset(
+    (
+        "id",
+        "annotator",
+        "annotation_id",
+        "created_at",
+        "updated_at",
+        "lead_time",
+        "agreement",
+        "annotators",
+    )
+)
+#: Characters of the longest label; anything longer was written.
+_LONGEST_LABEL = 60
+
+Result = dict[str, Any] | SkipReason
+
+
+def read_label_studio(task: dict[str, Any]) -> Result:
+    """Return the row of a task with its annotations: of several labels, the most frequent."""
+    data = task.get("data")
+    annotations = task.get("annotations", task.get("completions"))
+    if not isinstance(data, dict) or not isinstance(annotations, list):
+        return _UNANNOTATED
+    valid = [one for one in annotations if isinstance(one, dict)]
+    used = [one for one in valid if one.get("was_cancelled") is not True]
+    if valid and not used:
+        return IGNORED
+    results = [_read_results(one.get("result")) for one in used]
+    written = [answer for answers, _, _ in results for answer in answers]
+    if written:
+        return _build_row(data, "answer", written[0])
+    labels = [label for _, labels, _ in results for label in [labels] if label]
+    if not labels:
+        return _OTHER_KIND if any(others for _, _, others in results) else _UNANNOTATED
+    if any(len(label) > 1 for label in labels):
+        return _SEVERAL
+    (most, count), *rest = Counter(label[0] for label in labels).most_common()
+    if rest and rest[0][1] == count:
+        return _DISAGREED
+    return _build_row(data, "label", most)
+
+
+def _read_results(results: Any) -> tuple[list[str], list[str], int]:
+    """Return the written answers and the labels of an annotation, and how many other results it has."""
+    answers: list[str] = []
+    labels: list[str] = []
+    others = 0
+    for result in results if isinstance(results, list) else []:
+        value = result.get("value") if isinstance(result, dict) else None
+        choices = value.get("choices") if isinstance(value, dict) else None
+        texts = value.get("text") if isinstance(value, dict) else None
+        is_span = isinstance(value, dict) and ("start" in value or "end" in value)
+        if isinstance(choices, list) and not is_span:
+            labels += [choice for choice in choices if isinstance(choice, str)]
+        elif result_type(result) == "textarea" and isinstance(texts, list | str):
+            texts = [texts] if isinstance(texts, str) else texts
+            answers += [one for one in texts if isinstance(one, str) and one.strip()]
+        else:
+            others += 1
+    return answers, labels, others
+
+
+def result_type(result: Any) -> str:
+    """Return the kind of a result, such as `choices`."""
+    kind = result.get("type") if isinstance(result, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def read_label_studio_min(task: dict[str, Any]) -> Result:
+    """Return the row of a task in the layout JSON-MIN: its results are between ID and annotator."""
+    names = list(task)
+    start = names.index("id") + 1 if "id" in names else 0
+    end = names.index("annotator") if "annotator" in names else len(names)
+    results = {name: task[name] for name in names[start:end] if name not in _ABOUT}
+    data = {name: task[name] for name in names if name not in _ABOUT and name not in results}
+    values = [value for value in results.values() if value not in (None, "", [], {})]
+    if not values or not data:
+        return (
+            {name: value for name, value in task.items() if name not in _ABOUT}
+            if not data
+            else _UNANNOTATED
+        )
+    found: list[str] = []
+    for value in values:
+        value = value.get("choices", value) if isinstance(value, dict) else value
+        found += value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in found):
+        return _OTHER_KIND
+    if len(found) > 1:
+        return _SEVERAL
+    is_label = len(found[0]) <= _LONGEST_LABEL and "\n" not in found[0]
+    return _build_row(data, "label" if is_label else "answer", found[0])
+
+
+def _build_row(data: dict[str, Any], name: str, value: str) -> Result:
+    """Return a row: a lone text is called what it is, several columns keep their names."""
+    texts = [key for key, item in data.items() if isinstance(item, str) and item.strip()]
+    if len(texts) == 1:
+        rest = {
+            key: item
+            for key, item in data.items()
+            if key != texts[0] and key not in ("text", "question")
+        }
+        return {"text" if name == "label" else "question": data[texts[0]], name: value} | {
+            key: item for key, item in rest.items() if key != name
+        }
+    return {**data, name: value}
+
+
+def read_doccano(task: dict[str, Any]) -> Result:
+    """Return a row whose list of labels has one item with that label; any other is unchanged."""
+    labels = task.get("label")
+    if isinstance(labels, list) and len(labels) == 1 and isinstance(labels[0], str):
+        return {**task, "label": labels[0]}
+    return task
+
+
+def read_prodigy(task: dict[str, Any]) -> Result:
+    """Return the row of a task of Prodigy: its label, its chosen option, or what was written."""
+    verdict = task.get("answer")
+    if verdict == "reject":
+        return REJECTED
+    if verdict == "ignore":
+        return IGNORED
+    content = task.get("text", task.get("html"))
+    if not isinstance(content, str):
+        return _OTHER_KIND
+    options = task.get("options")
+    if isinstance(options, list):
+        accepted = task.get("accept")
+        chosen = accepted if isinstance(accepted, list) else []
+        if not chosen:
+            return _UNANNOTATED
+        return (
+            _SEVERAL
+            if len(chosen) > 1
+            else {"text": content, "label": _get_option(options, chosen[0])}
+        )
+    written = task.get("user_input", task.get(str(task.get("field_id", ""))))
+    if isinstance(written, str) and written.strip():
+        return {"question": content, "answer": written}
+    label = task.get("label")
+    if isinstance(label, str) and label:
+        return {"text": content, "label": label}
+    return _OTHER_KIND
+
+
+def _get_option(options: list[Any], chosen: Any) -> str:
+    """Return the label of an option: its ID, or its text where the ID is a number."""
+    option = next((one for one in options if isinstance(one, dict) and one.get("id") == chosen), {})
+    shown = option.get("text")
+    return str(shown) if not isinstance(chosen, str) and isinstance(shown, str) else str(chosen)
+
+
+MARKUP: Template = "formatting in fields ({count})"
+MEDIA: Template = "images and sounds ({count})"
+
+_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|", "colon": ":"}
+_HEADER = re.compile(r"#([a-z ]+):(.*)")
+_SOUND = re.compile(r"\[(?:sound|anki):[^\]\n]{1,500}\]")
+_IMAGE = re.compile(r"<(?:img|audio|video|object|embed)\b", re.IGNORECASE)
+_CLOZE = re.compile(r"\{\{c(\d{1,3})::(.*?)(?:::((?:(?!\}\}).)*))?\}\}", re.DOTALL)
+_FIELD_END = "\x1f"
+
+Row = dict[str, Any] | SkipReason
+
+
+def read_notes(text: str, left_out: Counter[Template]) -> Iterator[Row]:
+    """Yield the notes of a text file that begins with lines such as `#separator:tab`."""
+    facts: dict[str, str] = {}
+    lines = text.split("\n")
+    count = 0
+    while count < len(lines) and (match := _HEADER.fullmatch(lines[count].rstrip("\r"))):
+        facts[match[1]] = match[2].strip("\r")
+        count += 1
+    spelled = facts.get("separator", "tab").strip()
+    separator = _SEPARATORS.get(spelled.casefold(), spelled[:1] or "\t")
+    names = facts.get("columns", "").split(separator) if facts.get("columns") else []
+    about = {
+        int(value): key.removesuffix(" column")
+        for key, value in facts.items()
+        if key.endswith(" column") and value.strip().isdigit()
+    }
+    is_html = facts.get("html", "").strip() == "true"
+    content = (line + "\n" for line in lines[count:])
+    for cells in csv.reader(content, delimiter=separator):
+        if not any(cell.strip() for cell in cells):
+            continue
+        fields = {
+            names[index].strip()
+            if index < len(names) and names[index].strip()
+            else f"field {index + 1}": cell
+            for index, cell in enumerate(cells)
+            if index + 1 not in about
+        }
+        kept = {
+            about[index + 1]: cell
+            for index, cell in enumerate(cells)
+            if about.get(index + 1) in ("deck", "tags")
+        }
+        yield from build_cards(list(fields.items()), kept, left_out, is_html=is_html)
+
+
+def build_cards(
+    fields: list[tuple[str, str]],
+    about: dict[str, str],
+    left_out: Counter[Template],
+    *,
+    is_html: bool,
+) -> Iterator[Row]:
+    """Yield a row for a note: its first field is the question, its second the answer.
+
+    A text with gaps is a row for each gap.
+    """
+    cleaned = [(name, _clean(value, left_out, is_html=is_html)) for name, value in fields]
+    more = {name: value for name, value in about.items() if value.strip()}
+    gapped = next(((name, value) for name, value in cleaned if _CLOZE.search(value)), None)
+    if gapped is not None:
+        more |= {name: value for name, value in cleaned if name != gapped[0] and value}
+        for number in sorted({int(match[1]) for match in _CLOZE.finditer(gapped[1])}):
+            yield {**more, **_fill_gaps(gapped[1], number)}
+        return
+    filled = [(name, value) for name, value in cleaned if value]
+    if len(filled) < 2 or not cleaned[0][1]:
+        yield row_faults.NO_ANSWER if filled else row_faults.NO_CARD
+        return
+    (_, question), (_, answer), *rest = filled
+    others = {name: value for name, value in rest if name not in ("question", "answer")}
+    yield {"question": question, "answer": answer, **more, **others}
+
+
+def _fill_gaps(text: str, number: int) -> dict[str, str]:
+    """Return the card that asks for the gaps with a number; the other gaps are filled."""
+    answers: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        if int(match[1]) != number:
+            return match[2]
+        answers.append(match[2])
+        return f"[{match[3] or '…'}]"
+
+    question = _CLOZE.sub(replace, text)
+    return {"question": question, "answer": ", ".join(dict.fromkeys(answers))}
+
+
+def _clean(value: str, left_out: Counter[Template], *, is_html: bool) -> str:
+    """Return the text of a field without media and formatting, which are counted."""
+    value, sounds = _SOUND.subn("", value)
+    left_out[MEDIA] += sounds
+    if not is_html or not has_markup(value):
+        return value.strip()
+    images = len(_IMAGE.findall(value))
+    left_out[MEDIA] += images
+    left_out[MARKUP] += 1
+    return read_html(value)
+
+
+# --- packages -------------------------------------------------------------------------------------
+
+
+def read_collection(data: bytes, left_out: Counter[Template]) -> Iterator[Row]:
+    """Yield the notes of an SQLite database in memory; raises InvalidContentError.
+
+    Only a plain table is read: a view or a virtual table could run anything as long as it likes.
+    """
+    connection = sqlite3.connect(":memory:")
+    end = time.monotonic() + limits.COLLECTION_SECONDS
+
+    try:
+        connection.deserialize(data)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 4 * limits.ROW_BYTES)
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA query_only=ON")
+        connection.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
+        sql = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'notes' AND type = 'table'"
+        ).fetchone()
+        if sql is None or not re.match(r"\s*CREATE\s+TABLE\b", str(sql[0]), re.IGNORECASE):
+            raise InvalidContentError("it has no table of notes")
+        for tags, fields in connection.execute(
+            "SELECT tags, flds FROM notes NOT INDEXED ORDER BY rowid"
+        ):
+            if not isinstance(fields, str):
+                yield row_faults.UNREADABLE
+                continue
+            about = {"tags": " ".join(tags.split())} if isinstance(tags, str) else {}
+            values = [
+                (f"field {number}", value)
+                for number, value in enumerate(fields.split(_FIELD_END), 1)
+            ]
+            yield from build_cards(values, about, left_out, is_html=True)
+    except sqlite3.Error as error:
+        raise InvalidContentError(str(error)) from error
+    finally:
+        connection.close()
+
 
 #: A row, or why there is none.
 ExportRow = dict[str, Any] | SkipReason
@@ -166,7 +477,7 @@ EXPORTS: dict[str, ForeignExport] = {
     "label studio": ForeignExport(
         text("Label Studio annotations"), "item",
         (("data", "annotations[].result[]"), ("data", "completions[].result[]")),
-        convert=labeling.read_label_studio,
+        convert=read_label_studio,
     ),
     "label studio min spans": ForeignExport(
         text("Label Studio annotations of parts of texts"), "item",
@@ -174,12 +485,12 @@ EXPORTS: dict[str, ForeignExport] = {
     ),
     "label studio min": ForeignExport(
         text("Label Studio annotations"), "item", (("annotation_id", "lead_time", "annotator"),),
-        convert=labeling.read_label_studio_min,
+        convert=read_label_studio_min,
     ),
     "prodigy": ForeignExport(
         text("Prodigy annotations"), "item",
         tuple(("_task_hash", "text", "answer", name) for name in ("label", "options[]", "field_id", "user_input")),
-        lacks=("spans[].label", "relations[]"), convert=labeling.read_prodigy,
+        lacks=("spans[].label", "relations[]"), convert=read_prodigy,
     ),
     "prodigy other": ForeignExport(
         text("Prodigy annotations of parts of texts or of media"), "item",
@@ -191,7 +502,7 @@ EXPORTS: dict[str, ForeignExport] = {
         remedy=_NO_PARTS_OF_TEXTS,
     ),
     "doccano": ForeignExport(
-        text("Labeled texts"), "item", (("id", "text", "label[]"),), convert=labeling.read_doccano,
+        text("Labeled texts"), "item", (("id", "text", "label[]"),), convert=read_doccano,
     ),
     "discord own": ForeignExport(
         text("your own Discord messages without those that they answer"), "item",
@@ -218,11 +529,11 @@ EXPORTS: dict[str, ForeignExport] = {
         text("Anki notes"), "text",
         pattern=re.compile(r"(#(separator|html|tags|columns|notetype|deck|guid|tags column|notetype column|"
                            r"deck column|guid column):[^\n]*\n)+"),
-        read=lambda content, name, left_out: flash_cards.read_notes(content, left_out),
+        read=lambda content, name, left_out: read_notes(content, left_out),
     ),
     "anki package": ForeignExport(
         text("Anki package"), "database",
-        read=lambda content, name, left_out: flash_cards.read_collection(content, left_out),
+        read=lambda content, name, left_out: read_collection(content, left_out),
     ),
     "subtitles": ForeignExport(
         text("Subtitles"), "text",
