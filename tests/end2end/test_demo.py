@@ -13,6 +13,7 @@ import pytest
 
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
+from tests.helpers.command_line import run_studio
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.tiny_run import heldout_rows
@@ -52,6 +53,36 @@ def test_reward_demo_raises_the_mean_reward(tmp_path: Path, ollama_server: Serve
     result = _studio("demo", "--sample", "reward", "--folder", str(folder), host=ollama_server.host)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ The mean reward rose significantly." in result.stdout
+
+
+def test_relative_paths_start_at_the_folder_of_the_command(tmp_path: Path) -> None:
+    rows = "".join(json.dumps(row) + "\n" for row in heldout_rows(20))
+    (tmp_path / "rows.jsonl").write_text(rows, "utf-8")
+    tiny_model("llama3", tmp_path / "base")
+
+    def studio(*arguments: str) -> str:
+        done = run_studio(*arguments, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    studio("new", "p", "--model", "base", "--data", "rows.jsonl")
+    studio("data", "inspect", "rows.jsonl")
+    studio("estimate", "p")
+    studio("train", "p", "--set", "training.max_steps=2", "--set", "export.quantizations=F16")
+    (trained,) = (tmp_path / "p" / "runs").iterdir()
+    run = f"p/runs/{trained.name}"
+    assert len(json.loads(studio("runs", "p", "--json"))) == 1
+    studio("watch", run)
+    studio("resume", run)
+    studio("merge", run, "--dtype", "fp32")
+    studio("evaluate", run, "--test", "rows.jsonl", "--limit", "2", "--column", "merged")
+    studio("cluster", "p", "elsewhere")
+    studio("merge", "--base", "base", "--adapter", f"{run}/adapter", "--out", "other")
+    converter = llama_cpp_folder(tmp_path / "llama.cpp")
+    studio(
+        "run", "p", "--set", "training.max_steps=1", "--set", "export.quantizations=F16",
+        "--set", "export.ollama_create=false", "--set", f"export.llama_cpp={converter}",
+    )  # fmt: skip
 
 
 @pytest.mark.thorough

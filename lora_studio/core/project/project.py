@@ -220,7 +220,7 @@ def load(path: Path) -> Draft:
     Values that don't fit are problems of the draft. A damaged file is refused as a whole: opened without
     its settings, it would look like a new project, and saving it would replace them.
     """
-    file = find_file(path)
+    file = find_file(path).absolute()  # workers run in another folder
     content = _read_content(file)
     draft = Draft(name=file.stem, path=file)
     try:

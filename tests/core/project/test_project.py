@@ -185,6 +185,14 @@ def test_invalid_value_is_explained_with_a_remedy(
     assert remedy in str(problem.remedy)
 
 
+def test_loaded_project_has_an_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.create(tmp_path / "p", "p", {}).save()
+    monkeypatch.chdir(tmp_path)
+    assert project.load(Path("p")).path == tmp_path / "p" / "p.lorastudio"
+
+
 def test_unknown_entries_are_written_back(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('name = "x"\n[wizardry]\na = 1\n[lora]\nmagic = 2\n')
