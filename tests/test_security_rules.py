@@ -22,7 +22,7 @@ PLACES: dict[str, set[str]] = {
         "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
         "engine/runtime/child_process.py", "engine/runtime/line_process.py",
         "engine/training/distributed/launch.py",
-        "setup/install_pipeline.py", "setup/selfcheck.py", "setup/tools.py",
+        "setup/selfcheck.py", "setup/tools.py",
     },
     "subprocess.run": {"setup/detect.py"},
     "subprocess.call": set(),
@@ -40,7 +40,7 @@ PLACES: dict[str, set[str]] = {
     "multiprocessing.*": {"engine/runtime/process_pool.py"},
     "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
     "importlib.util.spec_from*": set(),
-    "SourceFileLoader": {"engine/bytecode.py"},  # the program itself
+    "SourceFileLoader": set(),
     "ctypes.CDLL": {
         "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
         "engine/runtime/cpu_allocator.py",  # the C library of the process itself

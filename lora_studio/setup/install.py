@@ -22,7 +22,7 @@ from lora_studio.setup.app_wheel import NAME, provide_wheel
 from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable_error
-from lora_studio.setup.install_pipeline import CompilerProcess, install_packages
+from lora_studio.setup.install_pipeline import install_packages
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
@@ -41,11 +41,9 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
     plan.check_disk()
     engine = _create_engine(plan)
     try:
-        with CompilerProcess(engine, log) as compiler:
-            yield from install_packages(plan, engine, compiler, stop, log)
-            with _delete_cache_meanwhile(plan.root):  # its files are linked into the engine by now
-                yield from selfcheck.check_engine(engine, stop, log)
-            yield from compiler.finish(stop)
+        yield from install_packages(plan, engine, stop, log)
+        with _delete_cache_meanwhile(plan.root):  # its files are linked into the engine by now
+            yield from selfcheck.check_engine(engine, stop, log)
         engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
         engines.write_manifest(engine)
     except OSError as error:

@@ -1,13 +1,9 @@
-"""Fill a new engine in a pipeline: install and byte-compile wheels while others are still
-downloading.
-"""
+"""Fill a new engine in a pipeline: install wheels while others are still downloading."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Condition, Thread
@@ -17,16 +13,15 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import link_or_copy
 from lora_studio.core.system.mounts import create_folder
-from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.environment import build_child_environment, build_uv_environment
+from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
-from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, kill_tree, run, run_checked
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, run, run_checked
 
 #: Bytes of wheels to start uv for while others are still downloading: a start takes 0.1 s.
 ENOUGH = 64_000_000
@@ -39,13 +34,11 @@ GATHER = 1.0
 _LOOK = 256
 #: Seconds between two progress events.
 _INTERVAL = 0.25
-#: Seconds between two checks of whether a program has ended.
-_TURN = 0.05
 _REMEDY = "Start the setup again; completed downloads are kept. Full details are in the log."
 
 
 def install_packages(
-    plan: SetupPlan, engine: Engine, compiler: CompilerProcess, stop: StopFlag, log: SetupLog
+    plan: SetupPlan, engine: Engine, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
     """Create an environment with every package of the plan. Raises ProblemError and SetupCancelledError."""
     environment = without_indexes(build_uv_environment({"UV_NO_CONFIG": "1"}))
@@ -61,7 +54,7 @@ def install_packages(
     if plan.base is not None and plan.reused:
         yield from _copy_packages(plan.base, engine, stop, trusted=plan.trusted)
     files = _list_downloads(plan)
-    with Installer(plan, engine, environment, compiler, log) as installer:
+    with Installer(plan, engine, environment, log) as installer:
         installer.add(plan.own.path.name)
         for wheel in plan.fetched:
             if wheel.file.local is not None:
@@ -97,11 +90,10 @@ class Installer:
         plan: SetupPlan,
         engine: Engine,
         environment: dict[str, str],
-        compiler: CompilerProcess,
         log: SetupLog,
     ) -> None:
         """Start without wheels."""
-        self._engine, self._environment, self._compiler = engine, environment, compiler
+        self._engine, self._environment = engine, environment
         self._root, self._log = plan.root, log
         self._anew = plan.base is not None and bool(plan.reused)
         self._requirements = {
@@ -167,7 +159,6 @@ class Installer:
             while batch := self._next():
                 self._install_or_anew([self._requirements[name][0] for name in batch])
                 self._installed += len(batch)
-                self._compiler.compile_more()
         except BaseException as error:
             self._failure = error
 
@@ -210,58 +201,6 @@ class Installer:
             command, environment=self._environment, stop=self._halt, log=self._log,
             code="engine.install", what="The packages couldn't be installed", remedy=_REMEDY,
         )  # fmt: skip
-
-
-class CompilerProcess:
-    """A process that byte-compiles the modules of jobs while the setup continues."""
-
-    def __init__(self, engine: Engine, log: SetupLog) -> None:
-        """Start with the first packages."""
-        self._engine, self._log = engine, log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> CompilerProcess:
-        """Return the process."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop; Python compiles the remaining modules on first import."""
-        if self._process is not None:
-            kill_tree(self._process.pid)
-            self._process.wait()
-            assert self._process.stdin is not None
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-
-    def compile_more(self) -> None:
-        """Start compiling the packages installed so far; a failure to start only costs time."""
-        try:
-            if self._process is None:
-                site = engines.get_site_packages(self._engine)
-                program = site / "lora_studio" / "engine" / "bytecode.py"
-                self._process = subprocess.Popen(
-                    [str(self._engine.python), "-I", str(program), str(site)],
-                    stdin=subprocess.PIPE, stdout=self._log.stream, stderr=self._log.stream,
-                    env=build_child_environment(), cwd=get_empty_folder(),
-                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-                )  # fmt: skip
-            self._say(b"more\n")
-        except OSError as error:
-            self._log.write(f"byte-compiling: {error}")
-
-    def finish(self, stop: StopFlag) -> Iterator[Event]:
-        """Wait until everything is compiled; raises SetupCancelledError."""
-        with contextlib.suppress(OSError):
-            self._say(b"end\n")
-        while self._process is not None and self._process.poll() is None:
-            yield Progress(stage="Compiling")
-            stop.wait(_TURN)
-
-    def _say(self, line: bytes) -> None:
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
 
 
 def _copy_packages(

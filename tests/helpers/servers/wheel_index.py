@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
-from lora_studio.engine import bytecode
 from tests.helpers.servers.ports import run_server
 from tests.helpers.servers.trickle import pieces
 
@@ -87,7 +86,6 @@ def own_wheel(
     files = {
         "lora_studio/__init__.py": "",
         "lora_studio/engine/__init__.py": "",
-        "lora_studio/engine/bytecode.py": Path(bytecode.__file__).read_text("utf-8"),
         "lora_studio/engine/trial.py": _TRIAL + _WORKER.replace("VERSION", speaks),
     }
     requires = (

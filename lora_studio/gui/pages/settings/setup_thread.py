@@ -32,7 +32,6 @@ STAGES = {
     "Downloading": mark("Downloading"),
     "Downloading Python": mark("Downloading Python"),
     "Installing": mark("Installing"),
-    "Compiling": mark("Compiling for faster startup"),
     "Checking": mark("Testing the engine"),
     "Checking Python": mark("Checking Python"),
     "Moving": mark("Moving"),
